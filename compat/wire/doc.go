@@ -1,0 +1,14 @@
+// Package wire turns bytes into Macula messages and back: the frame, the 53
+// message types and the MessagePack dialect that Erlang macula v0.20.x nodes
+// speak. It opens no sockets and starts no goroutines.
+//
+// A frame is an 8-byte header (version, type, flags, reserved, big-endian
+// payload length) and a payload that is one MessagePack map. The dialect
+// differs from plain MessagePack in one way that matters: an Erlang node reads
+// a str as a list of code points, which equals no text that it knows. So every
+// key and every text is sent as bin, and both bin and str are accepted.
+//
+// Decoded messages share memory with the payload that they came from; clone
+// what must outlive it. A message that decodes with a [FieldError] holds every
+// field that could be read, so that a request can still be answered.
+package wire

@@ -1,0 +1,40 @@
+package wire
+
+// Opaque is a message of a type that has no struct of its own; its fields are
+// read by name.
+type Opaque struct {
+	MessageType Type
+	Fields      Raw // the payload, a map
+}
+
+// Type returns MessageType.
+func (m *Opaque) Type() Type { return m.MessageType }
+
+// AppendPayload implements Message.
+func (m *Opaque) AppendPayload(b []byte) []byte {
+	if len(m.Fields) == 0 {
+		return append(b, 0x80)
+	}
+	return append(b, m.Fields...)
+}
+
+// Decode keeps the payload, whose memory the message shares, after it is seen
+// to be a well-formed map.
+func (m *Opaque) Decode(b []byte) error {
+	f := readFields(m.MessageType, b)
+	for f.next() {
+		f.skip()
+	}
+	if err := f.done(); err != nil {
+		return err
+	}
+	m.Fields = b
+	return nil
+}
+
+// Field returns the value of the named field.
+func (m *Opaque) Field(name string) (Raw, bool) { return m.Fields.Field(name) }
+
+// Check says whether a frame's payload is what every message is: one
+// well-formed MessagePack map. It is for frames that are taken and not read.
+func (f Frame) Check() error { return (&Opaque{MessageType: f.Type}).Decode(f.Payload) }

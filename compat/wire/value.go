@@ -1,0 +1,233 @@
+package wire
+
+import (
+	"fmt"
+	"time"
+	"unicode/utf8"
+
+	"github.com/tinylib/msgp/msgp"
+)
+
+// Limits of a stored value (PROTOCOL.md, names and limits).
+const (
+	// MaxValue is the longest value, in bytes of MessagePack.
+	MaxValue = 64 << 10
+	// MaxValueDepth is how many maps and arrays a value may nest: two fewer
+	// than a payload, as the reply that carries it adds two.
+	MaxValueDepth = MaxDepth - 2
+	// MaxTTL is the longest life of a value, and that of one without ttl.
+	MaxTTL = 86_400 * time.Second
+)
+
+// Value is a value that may be stored, with what the DHT reads of it.
+type Value struct {
+	Raw    Raw
+	NodeID []byte        // the provider; nil where the value names none
+	TTL    time.Duration // 1 s to MaxTTL
+}
+
+// ParseValue checks a value against PROTOCOL.md: a map of at most MaxValue bytes
+// and MaxValueDepth levels, without ext types and invalid UTF-8; node_id and
+// endpoint, where they are there, bin or str of at most MaxField bytes; ttl,
+// where it is there, a positive integer. The result shares raw's memory. What
+// is wrong is told in an ErrBadValue.
+func ParseValue(raw Raw) (Value, error) {
+	if len(raw) > MaxValue {
+		return Value{}, fmt.Errorf("%w: %d bytes, limit %d", ErrBadValue, len(raw), MaxValue)
+	}
+	if kind := raw.Kind(); kind != Map {
+		return Value{}, fmt.Errorf("%w: a %s instead of a map", ErrBadValue, kind)
+	}
+	switch n, err := walk(raw, MaxValueDepth, readable); {
+	case err != nil:
+		return Value{}, fmt.Errorf("%w: %w", ErrBadValue, err)
+	case n != len(raw):
+		return Value{}, fmt.Errorf("%w: %w", ErrBadValue, trailing(len(raw)-n))
+	}
+	v := Value{Raw: raw, TTL: MaxTTL}
+	var endpoint, ttl Raw
+	for key, field := range raw.Fields() {
+		name, _ := key.Bytes()
+		switch string(name) {
+		case "node_id":
+			id, ok := field.Bytes()
+			if !ok || len(id) > MaxField {
+				return Value{}, badField("node_id", field, "bin or str of at most 255 bytes")
+			}
+			v.NodeID = id
+		case "endpoint":
+			endpoint = field
+		case "ttl":
+			ttl = field
+		}
+	}
+	if endpoint != nil {
+		if text, ok := endpoint.Bytes(); !ok || len(text) > MaxField {
+			return Value{}, badField("endpoint", endpoint, "bin or str of at most 255 bytes")
+		}
+	}
+	if ttl != nil {
+		seconds, ok := ttl.Int()
+		if !ok || seconds <= 0 {
+			return Value{}, badField("ttl", ttl, "a positive number of whole seconds")
+		}
+		v.TTL = min(time.Duration(min(seconds, int64(MaxTTL/time.Second)))*time.Second, MaxTTL)
+	}
+	return v, nil
+}
+
+func badField(name string, found Raw, want string) error {
+	return fmt.Errorf("%w: %s is not %s but a %s", ErrBadValue, name, want, found.Kind())
+}
+
+// TextsAsBin returns v with every str, keys included, rewritten as bin: most
+// MessagePack libraries write str, which an Erlang node can not read as text.
+// Where there is no str it returns v itself. The result may be longer than v.
+func TextsAsBin(v Raw) (Raw, error) {
+	texts := 0
+	count := func(t token, _ []byte) error {
+		if t.kind == Text {
+			texts++
+		}
+		return nil
+	}
+	n, err := walk(v, MaxDepth, count)
+	if err != nil {
+		return nil, err
+	}
+	if n != len(v) {
+		return nil, trailing(len(v) - n)
+	}
+	if texts == 0 {
+		return v, nil
+	}
+	out := make(Raw, 0, len(v)+texts)
+	_, err = walk(v, MaxDepth, func(t token, b []byte) error {
+		if t.kind != Text {
+			out = append(out, b...)
+			return nil
+		}
+		if !utf8.Valid(b[t.head:]) {
+			return fmt.Errorf("%w: a str that is not UTF-8", ErrMsgpack)
+		}
+		out = appendBin(out, b[t.head:])
+		return nil
+	})
+	return out, err
+}
+
+// StoreArgs are the arguments of a Call of ProcedureStore.
+type StoreArgs struct {
+	Key       []byte
+	Value     Raw
+	ExpiresIn Opt[int64] // seconds left of a copy's life; libp2p dialect only
+}
+
+// Raw returns the arguments as a map.
+func (a *StoreArgs) Raw() Raw {
+	p := beginPayload(nil)
+	p.bytes("key", a.Key)
+	p.raw("value", a.Value)
+	p.optInt("expires_in", a.ExpiresIn)
+	return p.b
+}
+
+// Decode reads the arguments. A *FieldError names the one that is missing or
+// mistyped; "args" itself is mistyped where it is no map.
+func (a *StoreArgs) Decode(args Raw) error {
+	*a = StoreArgs{}
+	if kind := args.Kind(); kind != Map {
+		return &FieldError{Type: TypeCall, Field: "args", Detail: kind.String() + " instead of a map", Err: ErrMistypedField}
+	}
+	f := readFields(TypeCall, args)
+	for f.next() {
+		switch string(f.key) {
+		case "key":
+			a.Key = f.bytes(MaxField)
+		case "value":
+			a.Value = f.raw()
+		case "expires_in":
+			a.ExpiresIn = f.int()
+		default:
+			f.raw() // what it holds is nobody's concern
+		}
+	}
+	f.need("key", a.Key != nil)
+	f.need("value", a.Value != nil)
+	return f.done()
+}
+
+// Gateway is an entry in the reply to ProcedureListGateways.
+type Gateway struct {
+	NodeID       []byte
+	Host         string
+	Port         int64
+	Realm        string
+	RegisteredAt Opt[int64] // s since 1970
+}
+
+// GatewayList is the result of a Call of ProcedureListGateways.
+type GatewayList []Gateway
+
+// Raw returns the result as a map.
+func (l GatewayList) Raw() Raw {
+	b := msgp.AppendMapHeader(nil, 1)
+	b = appendBin(b, "peers")
+	b = msgp.AppendArrayHeader(b, uint32(len(l)))
+	for _, g := range l {
+		p := beginPayload(b)
+		p.bytes("node_id", g.NodeID)
+		p.text("host", g.Host)
+		p.int("port", g.Port)
+		p.text("realm", g.Realm)
+		p.optInt("registered_at", g.RegisteredAt)
+		b = p.b
+	}
+	return b
+}
+
+// Decode reads a result. Entries without node_id, host and port are left out,
+// and whatever is beyond the first 1,000.
+func (l *GatewayList) Decode(result Raw) error {
+	*l = nil
+	peers, ok := result.Field("peers")
+	if !ok {
+		return &FieldError{Type: TypeReply, Field: "peers", Err: ErrMissingField}
+	}
+	for peer := range peers.Elems() {
+		if g, ok := ParseGateway(peer); ok && len(*l) < 1000 {
+			*l = append(*l, g)
+		}
+	}
+	return nil
+}
+
+// ParseGateway reads a gateway's entry, as it is listed and as it is stored
+// under a key that begins with GatewayPrefix. It reports whether node_id, host
+// and a port are there.
+func ParseGateway(entry Raw) (Gateway, bool) {
+	var g Gateway
+	f := readFields(TypeReply, entry)
+	for f.next() {
+		switch string(f.key) {
+		case "node_id":
+			g.NodeID = f.bytes(MaxField)
+		case "host":
+			g.Host = f.text(MaxField)
+		case "port":
+			g.Port = f.int().V
+		case "realm":
+			g.Realm = f.text(MaxField)
+		case "registered_at":
+			g.RegisteredAt = f.int()
+		default:
+			f.raw()
+		}
+	}
+	ok := f.done() == nil && g.NodeID != nil && g.Host != "" && g.Port > 0 && g.Port <= 65535
+	return g, ok
+}
+
+// GatewayPrefix begins the keys under which gateways register themselves. Such
+// a key is never to be written to an Erlang node: its discovery crashes.
+const GatewayPrefix = "peer.gateway."
