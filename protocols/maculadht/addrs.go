@@ -1,0 +1,81 @@
+package maculadht
+
+import (
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+)
+
+// encodeAddrs returns a peer's multiaddrs as they travel: in binary, each with
+// the /p2p component that names the peer. A peer without addresses still has
+// its name.
+func encodeAddrs(p peer.ID, addrs []ma.Multiaddr) [][]byte {
+	name, err := ma.NewComponent("p2p", p.String())
+	if err != nil {
+		return nil
+	}
+	if len(addrs) == 0 {
+		return [][]byte{name.Multiaddr().Bytes()}
+	}
+	encoded := make([][]byte, 0, min(len(addrs), wire.MaxAddrs))
+	for _, a := range addrs {
+		if b := a.AppendComponent(name).Bytes(); len(b) <= wire.MaxField && len(encoded) < wire.MaxAddrs {
+			encoded = append(encoded, b)
+		}
+	}
+	return encoded
+}
+
+// decodeAddrs reads multiaddrs, in binary or as text, and leaves out what is
+// none, and what names another peer than the rest.
+func decodeAddrs(encoded [][]byte) peer.AddrInfo {
+	var info peer.AddrInfo
+	for _, b := range encoded {
+		a, err := decodeAddr(b)
+		if err != nil {
+			continue
+		}
+		transport, id := peer.SplitAddr(a)
+		if id == "" || info.ID != "" && id != info.ID {
+			continue
+		}
+		info.ID = id
+		if len(transport) > 0 {
+			info.Addrs = append(info.Addrs, transport)
+		}
+	}
+	return info
+}
+
+func decodeAddr(b []byte) (ma.Multiaddr, error) {
+	if len(b) > 0 && b[0] == '/' {
+		return ma.NewMultiaddr(string(b))
+	}
+	return ma.NewMultiaddrBytes(b)
+}
+
+// PeerOf returns the libp2p peer that a node of a reply names by its addrs; its
+// ID is empty where the node is an Erlang one.
+func PeerOf(n wire.Node) peer.AddrInfo { return decodeAddrs(n.Addrs) }
+
+// learnt returns the addresses that a peer tells of itself, without those that
+// can not lead to it: a peer seen at a public address is not in our own network.
+func learnt(addrs []ma.Multiaddr, seenAt ma.Multiaddr) []ma.Multiaddr {
+	if seenAt == nil || !manet.IsPublicAddr(seenAt) {
+		return addrs
+	}
+	return ma.FilterAddrs(addrs, manet.IsPublicAddr)
+}
+
+// encodeBare returns multiaddrs in binary, as they are.
+func encodeBare(addrs []ma.Multiaddr) [][]byte {
+	encoded := make([][]byte, 0, min(len(addrs), wire.MaxAddrs))
+	for _, a := range addrs {
+		if b := a.Bytes(); len(b) <= wire.MaxField && len(encoded) < wire.MaxAddrs {
+			encoded = append(encoded, b)
+		}
+	}
+	return encoded
+}

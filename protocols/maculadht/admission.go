@@ -1,0 +1,192 @@
+package maculadht
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/event"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+// connectTimeout is how long a CONNECT may take from its stream to the PONG.
+const connectTimeout = 10 * time.Second
+
+// watchPeers starts the task that follows which peers come, what they speak,
+// and when they go.
+func (s *Service) watchPeers() error {
+	sub, err := s.host.EventBus().Subscribe([]any{
+		new(event.EvtPeerIdentificationCompleted),
+		new(event.EvtPeerProtocolsUpdated),
+		new(event.EvtPeerConnectednessChanged),
+	})
+	if err != nil {
+		return fmt.Errorf("subscribe to the host's events: %w", err)
+	}
+	s.tasks.Go(func() {
+		defer sub.Close()
+		for {
+			select {
+			case <-s.ctx.Done():
+				return
+			case e, ok := <-sub.Out():
+				if !ok {
+					return
+				}
+				s.onEvent(e)
+			}
+		}
+	})
+	for _, conn := range s.host.Network().Conns() { // those of before
+		s.onSpeaks(conn.RemotePeer())
+	}
+	return nil
+}
+
+func (s *Service) onEvent(e any) {
+	switch e := e.(type) {
+	case event.EvtPeerIdentificationCompleted:
+		s.onSpeaks(e.Peer)
+	case event.EvtPeerProtocolsUpdated:
+		if slices.Contains(e.Removed, ProtocolID) {
+			s.server.Forget(routing.IDFromPeer(e.Peer))
+		}
+		s.onSpeaks(e.Peer)
+	case event.EvtPeerConnectednessChanged:
+		if e.Connectedness == network.NotConnected {
+			s.forget(e.Peer)
+		}
+	}
+}
+
+// forget drops what is kept of a peer while it is connected. Its contact stays:
+// the table is not the list of connections.
+func (s *Service) forget(p peer.ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if ps := s.sessions[p]; ps != nil {
+		ps.release()
+		delete(s.sessions, p)
+	}
+}
+
+func (s *Service) speaks(p peer.ID) bool {
+	supported, err := s.host.Peerstore().SupportsProtocols(p, ProtocolID)
+	return err == nil && slices.Equal(supported, []protocol.ID{ProtocolID})
+}
+
+// onSpeaks acts on what is known of a peer's protocols: it admits one whose
+// CONNECT was waiting for that, and sends a CONNECT where the connection is of
+// our making.
+func (s *Service) onSpeaks(p peer.ID) {
+	if !s.speaks(p) {
+		return
+	}
+	var ours network.Conn
+	for _, conn := range s.host.Network().ConnsToPeer(p) {
+		if conn.Stat().Direction == network.DirOutbound && !conn.Stat().Limited {
+			ours = conn
+		}
+	}
+	s.mu.Lock()
+	ps := s.sessions[p]
+	if ours != nil && ps == nil {
+		ps = s.session(p)
+	}
+	var waiting *routing.Contact
+	introduce := false
+	if ps != nil {
+		waiting, ps.connect = ps.connect, nil
+		introduce = ours != nil && !ps.introduce && !s.closed
+		if introduce {
+			ps.introduce = true
+			s.tasks.Add(1)
+		}
+	}
+	s.mu.Unlock()
+	if waiting != nil {
+		s.enter(*waiting)
+	}
+	if introduce {
+		go func() {
+			defer s.tasks.Done()
+			if err := s.introduce(ours); err != nil {
+				s.log.Info("peer not admitted", "peer", p, "err", err)
+				s.mu.Lock()
+				ps.introduce = false // the next connection may fare better
+				s.mu.Unlock()
+			}
+		}()
+	}
+}
+
+// introduce sends our CONNECT over a connection of our making, on a stream of
+// its own, and admits the peer after its PONG.
+func (s *Service) introduce(conn network.Conn) error {
+	ctx, cancel := context.WithTimeout(s.ctx, connectTimeout)
+	defer cancel()
+	m := &wire.Connect{
+		Version:      "1.0",
+		NodeID:       s.nodeID,
+		RealmID:      s.cfg.realm,
+		Endpoint:     s.cfg.endpoint(),
+		Capabilities: []string{"dht"},
+		Addrs:        encodeBare(s.cfg.addrs()),
+	}
+	reply, err := s.client.queryOnce(ctx, conn.RemotePeer(), m)
+	if err != nil {
+		return err
+	}
+	pong, ok := reply.(*wire.Pong)
+	switch {
+	case !ok:
+		return fmt.Errorf("CONNECT answered by %s", reply.Type())
+	case pong.RealmID != s.cfg.realm:
+		return &routing.RefusedError{Reason: fmt.Sprintf("it serves the realm %q, we serve %q", pong.RealmID, s.cfg.realm)}
+	case !isNodeIDOf(conn.RemotePeer(), pong.NodeID):
+		return &routing.RefusedError{Reason: fmt.Sprintf("node id %x is not its peer id's", pong.NodeID)}
+	}
+	s.enter(*contactOf(conn, pong.NodeID, pong.Endpoint, pong.Addrs))
+	return nil
+}
+
+func isNodeIDOf(p peer.ID, nodeID []byte) bool {
+	id := routing.IDFromPeer(p)
+	return bytes.Equal(id[:], nodeID)
+}
+
+// admit takes the CONNECT of a peer. It enters the table as soon as it is known
+// to answer others: a peer that only asks is no contact.
+func (s *Service) admit(conn network.Conn, m *wire.Connect) *wire.Disconnect {
+	p := conn.RemotePeer()
+	if !isNodeIDOf(p, m.NodeID) {
+		return &wire.Disconnect{Reason: reasonNodeID,
+			Message: fmt.Sprintf("The node id of peer %s is %s: the SHA-256 of its peer id", p, routing.IDFromPeer(p))}
+	}
+	contact := contactOf(conn, bytes.Clone(m.NodeID), m.Endpoint, m.Addrs)
+	s.mu.Lock()
+	s.session(p).connect = contact
+	s.mu.Unlock()
+	s.onSpeaks(p) // admits at once where identify has told
+	return nil
+}
+
+// enter puts a verified contact into the table.
+func (s *Service) enter(c routing.Contact) {
+	switch err := s.server.Admit(c); {
+	case errors.Is(err, routing.ErrBucketFull):
+		s.log.Debug("bucket full", "peer", c.Peer)
+	case err != nil:
+		s.log.Info("peer not admitted", "peer", c.Peer, "err", err)
+	default:
+		s.log.Debug("peer admitted", "peer", c.Peer, "endpoint", c.Endpoint)
+	}
+}

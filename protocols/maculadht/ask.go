@@ -1,0 +1,83 @@
+package maculadht
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"time"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+// Ping asks a node for a sign of life and returns how long it took.
+func Ping(ctx context.Context, n routing.Network, to routing.Contact) (time.Duration, error) {
+	start := time.Now()
+	sent := start.UnixMilli()
+	pong, err := ask[*wire.Pong](ctx, n, to, &wire.Ping{Timestamp: wire.Some(sent)})
+	if err != nil {
+		return 0, err
+	}
+	if pong.Timestamp != wire.Some(sent) {
+		return 0, &routing.RemoteError{Code: "wrong_reply", Message: "PONG with another timestamp than the PING's"}
+	}
+	return time.Since(start), nil
+}
+
+// FindNode asks a node for the nodes nearest to target that it knows.
+func FindNode(ctx context.Context, n routing.Network, to routing.Contact, target []byte) ([]wire.Node, error) {
+	reply, err := ask[*wire.FindNodeReply](ctx, n, to, &wire.FindNode{Target: target})
+	if err != nil {
+		return nil, err
+	}
+	return reply.Nodes, nil
+}
+
+// FindValue asks a node for what it has stored under key. A miss is a reply
+// without values; it may list nodes that are nearer.
+func FindValue(ctx context.Context, n routing.Network, to routing.Contact, key []byte) (*wire.FindValueReply, error) {
+	return ask[*wire.FindValueReply](ctx, n, to, &wire.FindValue{Key: key})
+}
+
+// Put has a node keep a value, by _dht.store, and returns once it has said so.
+func Put(ctx context.Context, n routing.Network, to routing.Contact, args wire.StoreArgs) error {
+	_, err := call(ctx, n, to, wire.ProcedureStore, args.Raw())
+	return err
+}
+
+// ListGateways asks a node for the gateways of its realm that it knows.
+func ListGateways(ctx context.Context, n routing.Network, to routing.Contact) (wire.GatewayList, error) {
+	result, err := call(ctx, n, to, wire.ProcedureListGateways, wire.RawMap())
+	if err != nil {
+		return nil, err
+	}
+	var list wire.GatewayList
+	if err := list.Decode(result); err != nil {
+		return nil, &routing.RemoteError{Code: "bad_reply", Message: err.Error()}
+	}
+	return list, nil
+}
+
+func call(ctx context.Context, n routing.Network, to routing.Contact, procedure string, args wire.Raw) (wire.Raw, error) {
+	id := make([]byte, 16)
+	rand.Read(id) // never fails
+	reply, err := ask[*wire.Reply](ctx, n, to, &wire.Call{Procedure: procedure, Args: args, CallID: id})
+	if err != nil {
+		return nil, err
+	}
+	return reply.Result, nil
+}
+
+// ask is Query for a request that is answered by an M.
+func ask[M wire.Message](ctx context.Context, n routing.Network, to routing.Contact, m wire.Message) (M, error) {
+	var none M
+	reply, err := n.Query(ctx, to, m)
+	if err != nil {
+		return none, err
+	}
+	typed, ok := reply.(M)
+	if !ok {
+		return none, &routing.RemoteError{Code: "wrong_reply", Message: fmt.Sprintf("%s answered by %s", m.Type(), reply.Type())}
+	}
+	return typed, nil
+}

@@ -1,0 +1,339 @@
+package maculadht
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/peerstore"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/multiformats/go-multistream"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+// What a client uses without options.
+const (
+	// DefaultStreams is how many streams to one peer are kept at most.
+	DefaultStreams = 4
+	// DefaultPipeline is how many requests wait for their replies on one
+	// stream at most.
+	DefaultPipeline = 64
+	// DefaultQueryTimeout is how long a peer may take for a reply, whatever
+	// time the caller has.
+	DefaultQueryTimeout = 10 * time.Second
+)
+
+// Client asks libp2p peers over /macula/dht/1.0. It keeps a few streams to each
+// peer and sends requests one behind the other on them; a stream of which no
+// use is made is closed after ClientIdle. It implements routing.Network for
+// contacts with a peer id, and is safe for concurrent use.
+type Client struct {
+	host host.Host
+	cfg  clientConfig
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
+
+	mu     sync.Mutex
+	closed bool
+	lanes  map[laneKey]*lane
+}
+
+type clientConfig struct {
+	streams  int
+	pipeline int
+	timeout  time.Duration
+}
+
+// laneKey names the streams that requests to a peer share. What may wait for a
+// disk at the other end does not hold up the rest.
+type laneKey struct {
+	peer peer.ID
+	slow bool
+}
+
+// ClientOption sets a detail of a Client.
+type ClientOption func(*clientConfig) error
+
+// ClientStreams sets how many streams to a peer are kept at most, and how many
+// requests each carries at a time; more requests wait for their turn.
+func ClientStreams(streams, pipeline int) ClientOption {
+	return func(c *clientConfig) error {
+		if streams < 1 || pipeline < 1 {
+			return fmt.Errorf("%d streams of %d requests: want at least one of each", streams, pipeline)
+		}
+		c.streams, c.pipeline = streams, pipeline
+		return nil
+	}
+}
+
+// ClientTimeout sets how long a peer may take for a reply. When it takes longer
+// its stream is reset: replies come in order, so nothing behind it would come.
+func ClientTimeout(d time.Duration) ClientOption {
+	return func(c *clientConfig) error {
+		if d <= 0 {
+			return fmt.Errorf("query timeout %v: want more than 0", d)
+		}
+		c.timeout = d
+		return nil
+	}
+}
+
+// NewClient returns a client that asks from h. It needs no Service. Close it
+// before the host.
+func NewClient(h host.Host, opts ...ClientOption) (*Client, error) {
+	c := &Client{
+		host:  h,
+		cfg:   clientConfig{streams: DefaultStreams, pipeline: DefaultPipeline, timeout: DefaultQueryTimeout},
+		lanes: make(map[laneKey]*lane),
+	}
+	for _, opt := range opts {
+		if err := opt(&c.cfg); err != nil {
+			return nil, fmt.Errorf("maculadht client: %w", err)
+		}
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	return c, nil
+}
+
+// Close resets all streams and waits for their goroutines. What is under way
+// fails with ErrClosed.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.cancel()
+	c.tasks.Wait()
+	return nil
+}
+
+var _ routing.Network = (*Client)(nil)
+
+// Send sends a message that has no reply, such as STORE, and returns once it
+// has been handed to the stream.
+func (c *Client) Send(ctx context.Context, to routing.Contact, m wire.Message) error {
+	if _, asks := replyTo(m.Type()); asks {
+		return fmt.Errorf("%w: %s has a reply, use Query", ErrInvalidRequest, m.Type())
+	}
+	_, err := c.exchange(ctx, to, m)
+	return err
+}
+
+// Query sends a request and returns its reply, which owns its memory. A reply
+// that is an error is returned as a *routing.RemoteError.
+func (c *Client) Query(ctx context.Context, to routing.Contact, m wire.Message) (wire.Message, error) {
+	if _, asks := replyTo(m.Type()); !asks {
+		return nil, fmt.Errorf("%w: %s has no reply, use Send", ErrInvalidRequest, m.Type())
+	}
+	f, err := c.exchange(ctx, to, m)
+	if err != nil {
+		return nil, err
+	}
+	return ReadReply(f, m)
+}
+
+// exchange sends a message over the streams kept for its peer and returns the
+// reply's frame, if the message has a reply.
+func (c *Client) exchange(ctx context.Context, to routing.Contact, m wire.Message) (wire.Frame, error) {
+	if to.Peer == "" {
+		return wire.Frame{}, fmt.Errorf("%w: contact %s has no peer id", routing.ErrUnreachable, to.ID)
+	}
+	if err := validate(m); err != nil {
+		return wire.Frame{}, err
+	}
+	frame, err := wire.AppendFrame(nil, m)
+	if err != nil {
+		return wire.Frame{}, fmt.Errorf("%w: %w", ErrInvalidRequest, err)
+	}
+	c.learnAddrs(to)
+	l, err := c.lane(to.Peer, m)
+	if err != nil {
+		return wire.Frame{}, err
+	}
+	defer c.leave(l)
+	// A stream that breaks says nothing of the request: once more on a fresh
+	// one, unless asking twice could do something twice.
+	f, err := l.do(ctx, m.Type(), frame, time.Time{})
+	if errors.Is(err, errBroken) && m.Type() != wire.TypeCall && ctx.Err() == nil {
+		f, err = l.do(ctx, m.Type(), frame, time.Now())
+	}
+	if err != nil {
+		return wire.Frame{}, fmt.Errorf("%s to %s: %w", m.Type(), to.Peer, err)
+	}
+	return f, nil
+}
+
+// learnAddrs tells the host where a contact is that it is not connected to.
+func (c *Client) learnAddrs(to routing.Contact) {
+	if len(to.Addrs) > 0 && c.host.Network().Connectedness(to.Peer) == network.NotConnected {
+		c.host.Peerstore().AddAddrs(to.Peer, to.Addrs, peerstore.TempAddrTTL)
+	}
+}
+
+func (c *Client) lane(p peer.ID, m wire.Message) (*lane, error) {
+	call, isCall := m.(*wire.Call)
+	key := laneKey{peer: p, slow: isCall && call.Procedure == wire.ProcedureStore}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, ErrClosed
+	}
+	l := c.lanes[key]
+	if l == nil {
+		l = newLane(c, key)
+		c.lanes[key] = l
+	}
+	l.users++
+	return l, nil
+}
+
+// leave gives a lane up; the last one out removes it.
+func (c *Client) leave(l *lane) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if l.users--; l.users == 0 {
+		delete(c.lanes, l.key)
+	}
+}
+
+// openStream opens a stream to a peer, dialling it where need be.
+func (c *Client) openStream(ctx context.Context, p peer.ID) (network.Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.timeout)
+	defer cancel()
+	s, err := c.host.NewStream(ctx, p, ProtocolID)
+	switch {
+	case err == nil:
+	case errors.As(err, new(multistream.ErrNotSupported[protocol.ID])):
+		return nil, &routing.RefusedError{Reason: fmt.Sprintf("peer does not speak %s", ProtocolID)}
+	case ctx.Err() != nil && !errors.Is(err, ctx.Err()):
+		return nil, fmt.Errorf("%w: %w: %w", routing.ErrUnreachable, ctx.Err(), err)
+	default:
+		return nil, fmt.Errorf("%w: %w", routing.ErrUnreachable, err)
+	}
+	if err := s.Scope().SetService(ServiceName); err != nil {
+		s.ResetWithError(network.StreamErrorCode(ResetRefused))
+		return nil, fmt.Errorf("%w: %w", routing.ErrUnreachable, err)
+	}
+	return s, nil
+}
+
+// queryOnce asks on a stream of its own, which is closed after the reply.
+func (c *Client) queryOnce(ctx context.Context, p peer.ID, m wire.Message) (wire.Message, error) {
+	frame, err := wire.AppendFrame(nil, m)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalidRequest, err)
+	}
+	s, err := c.openStream(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { s.ResetWithError(network.StreamErrorCode(ResetTimeout)) })
+	defer stop()
+	if _, err := s.Write(frame); err != nil {
+		s.Reset()
+		return nil, streamError(err)
+	}
+	f, err := wire.NewReader(s, wire.WithMemory(s.Scope())).Next()
+	if err != nil {
+		s.Reset()
+		return nil, streamError(err)
+	}
+	s.Close()
+	return ReadReply(f, m)
+}
+
+// replyTo returns the type of a request's reply, and whether it has one.
+func replyTo(t wire.Type) (wire.Type, bool) {
+	switch t {
+	case wire.TypeConnect, wire.TypePing:
+		return wire.TypePong, true
+	case wire.TypeFindNode:
+		return wire.TypeFindNodeReply, true
+	case wire.TypeFindValue:
+		return wire.TypeFindValueReply, true
+	case wire.TypeCall:
+		return wire.TypeReply, true
+	case wire.TypeNATProbe:
+		return wire.TypeNATProbeReply, true
+	case wire.TypeRPCRequest:
+		return wire.TypeRPCReply, true
+	default:
+		return 0, false
+	}
+}
+
+// fits reports whether a frame can be the reply to a request.
+func fits(request, reply wire.Type) bool {
+	want, _ := replyTo(request)
+	return reply == want || request == wire.TypeConnect && reply == wire.TypeDisconnect
+}
+
+// ReadReply decodes the reply to a request. A reply that does not fit, is broken
+// or says an error becomes a *routing.RemoteError, a DISCONNECT a
+// *routing.RefusedError.
+func ReadReply(f wire.Frame, request wire.Message) (wire.Message, error) {
+	if !fits(request.Type(), f.Type) {
+		return nil, &routing.RemoteError{Code: "wrong_reply", Message: fmt.Sprintf("%s answered by %s", request.Type(), f.Type)}
+	}
+	m, err := f.Decode()
+	if err != nil {
+		return nil, &routing.RemoteError{Code: "bad_reply", Message: err.Error()}
+	}
+	switch m := m.(type) {
+	case *wire.FindNodeReply:
+		if m.Reason != "" {
+			return nil, &routing.RemoteError{Code: m.Reason}
+		}
+	case *wire.FindValueReply:
+		if m.Reason != "" {
+			return nil, &routing.RemoteError{Code: m.Reason}
+		}
+	case *wire.Disconnect:
+		return nil, &routing.RefusedError{Reason: m.Reason + ": " + m.Message}
+	case *wire.Reply:
+		if call, ok := request.(*wire.Call); ok && !bytes.Equal(call.CallID, m.CallID) {
+			return nil, &routing.RemoteError{Code: "wrong_call_id", Message: fmt.Sprintf("asked %x, answered %x", call.CallID, m.CallID)}
+		}
+		if m.Error != nil {
+			return nil, &routing.RemoteError{Code: m.Error.Code, Message: m.Error.Message}
+		}
+	}
+	return m, nil
+}
+
+// validate refuses what the peer could only refuse, before it is queued behind
+// the requests of others.
+func validate(m wire.Message) error {
+	switch m := m.(type) {
+	case *wire.FindValue:
+		return checkBytes("key", m.Key)
+	case *wire.FindNode:
+		return checkBytes("target", m.Target)
+	case *wire.Store:
+		if _, err := wire.ParseValue(m.Value); err != nil {
+			return fmt.Errorf("%w: %w", ErrInvalidRequest, err)
+		}
+		return checkBytes("key", m.Key)
+	}
+	f := wire.Frame{Type: m.Type(), Payload: m.AppendPayload(nil)}
+	if _, err := f.Decode(); err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalidRequest, err)
+	}
+	return nil
+}
+
+func checkBytes(name string, b []byte) error {
+	if b == nil || len(b) > wire.MaxField {
+		return fmt.Errorf("%w: %s of %d bytes, want at most %d", ErrInvalidRequest, name, len(b), wire.MaxField)
+	}
+	return nil
+}

@@ -1,0 +1,32 @@
+package maculadht
+
+import "time"
+
+// Dialect is what differs between the transports that one serving loop speaks
+// on. It is a value: there is no second path.
+type Dialect struct {
+	// Extended adds what Macula's own frames do not have: the multiaddrs of a
+	// node, the rest of a value's life, the realm in the answer to CONNECT.
+	Extended bool
+	// NodesOnMiss answers a FIND_VALUE miss with the nearest nodes instead of
+	// with an empty list.
+	NodesOnMiss bool
+	// TextsAsBin rewrites every str of a value that comes in as bin.
+	TextsAsBin bool
+	// GatewaysOnce names each gateway once, and never this node, on a stream
+	// that has CONNECTed.
+	GatewaysOnce bool
+	// FirstPacket is how long a FIND_VALUE_REPLY may be, in bytes of the whole
+	// frame, on a stream that never CONNECTed; 0 for MaxFindValueReply.
+	FirstPacket int
+	// Idle is after how long a stream on which nothing comes is reset.
+	Idle time.Duration
+	// KeepConnected lets a stream that has CONNECTed live as long as its
+	// connection.
+	KeepConnected bool
+}
+
+// LibP2P returns the dialect of /macula/dht/1.0.
+func LibP2P() Dialect {
+	return Dialect{Extended: true, NodesOnMiss: true, TextsAsBin: true, Idle: ServerIdle}
+}

@@ -1,0 +1,394 @@
+package maculadht
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+// Handlers answer the DHT's messages. They hold no state of their own: each
+// forwards to the routing server. They are safe for concurrent use.
+type Handlers struct {
+	server *routing.Server
+	cfg    handlersConfig
+	nodeID []byte // the server's id
+	count  counters
+}
+
+// Publisher takes a publication to a bootstrap gateway. It returns
+// ErrNoConnection while there is none.
+type Publisher interface {
+	Publish(ctx context.Context, m *wire.Publish) error
+}
+
+type handlersConfig struct {
+	realm     string
+	endpoint  func() string
+	addrs     func() []ma.Multiaddr
+	network   routing.Network
+	bootstrap Publisher
+}
+
+// HandlersOption sets a detail of Handlers.
+type HandlersOption func(*handlersConfig) error
+
+// HandleRealm sets the realm that is served, DefaultRealm without it. A CONNECT
+// of another is refused.
+func HandleRealm(realm string) HandlersOption {
+	return func(c *handlersConfig) error {
+		if realm == "" || len(realm) > wire.MaxField {
+			return fmt.Errorf("realm %q: want 1 to %d bytes", realm, wire.MaxField)
+		}
+		c.realm = realm
+		return nil
+	}
+}
+
+// HandleEndpoint sets where this node's endpoint ("https://host:port", empty
+// for none) is read from each time that it is told to a peer.
+func HandleEndpoint(endpoint func() string) HandlersOption {
+	return func(c *handlersConfig) error {
+		c.endpoint = endpoint
+		return nil
+	}
+}
+
+// HandleAddrs sets where this node's multiaddrs are read from each time that
+// they are told to a peer.
+func HandleAddrs(addrs func() []ma.Multiaddr) HandlersOption {
+	return func(c *handlersConfig) error {
+		c.addrs = addrs
+		return nil
+	}
+}
+
+// HandleNetwork sets through what SendToPeer and QueryPeer reach others.
+func HandleNetwork(n routing.Network) HandlersOption {
+	return func(c *handlersConfig) error {
+		c.network = n
+		return nil
+	}
+}
+
+// HandleBootstrap sets what ForwardPublishToBootstrap hands publications to.
+func HandleBootstrap(p Publisher) HandlersOption {
+	return func(c *handlersConfig) error {
+		c.bootstrap = p
+		return nil
+	}
+}
+
+// NewHandlers returns handlers that forward to server.
+func NewHandlers(server *routing.Server, opts ...HandlersOption) (*Handlers, error) {
+	h := &Handlers{server: server, cfg: handlersConfig{
+		realm:    DefaultRealm,
+		endpoint: func() string { return "" },
+		addrs:    func() []ma.Multiaddr { return nil },
+	}}
+	for _, opt := range opts {
+		if err := opt(&h.cfg); err != nil {
+			return nil, err
+		}
+	}
+	self := server.Self()
+	h.nodeID = self[:]
+	return h, nil
+}
+
+// Realm returns the realm that is served.
+func (h *Handlers) Realm() string { return h.cfg.realm }
+
+// Routing returns the routing server that the handlers forward to.
+func (h *Handlers) Routing() *routing.Server { return h.server }
+
+// Origin is from whom a message came.
+type Origin struct {
+	// Node is the proven node id of a libp2p peer; zero where nothing proves
+	// who sent it.
+	Node routing.ID
+	// Source is whose storage budget pays: a peer id or an IP address; empty
+	// for this process itself.
+	Source string
+}
+
+// HandleStore forwards the value to the routing server. It has no reply, ever:
+// what can not be stored is dropped and counted.
+func (h *Handlers) HandleStore(m *wire.Store, from Origin, d Dialect) {
+	if err := h.store(m.Key, m.Value, 0, from, d); err != nil {
+		h.count.dropped.Add(1)
+	}
+}
+
+// store validates a value and keeps a copy of it.
+func (h *Handlers) store(key []byte, value wire.Raw, expiresIn time.Duration, from Origin, d Dialect) error {
+	if len(value) > wire.MaxValue {
+		return fmt.Errorf("%w: %d bytes, limit %d", wire.ErrBadValue, len(value), wire.MaxValue)
+	}
+	if d.TextsAsBin {
+		rewritten, err := wire.TextsAsBin(value)
+		if err != nil {
+			return fmt.Errorf("%w: %w", wire.ErrBadValue, err)
+		}
+		value = rewritten
+	}
+	v, err := wire.ParseValue(bytes.Clone(value)) // the message's memory is the stream's
+	if err != nil {
+		return err
+	}
+	err = h.server.Store(routing.Put{
+		Key:       bytes.Clone(key),
+		Value:     v.Raw,
+		NodeID:    v.NodeID,
+		TTL:       v.TTL,
+		ExpiresIn: expiresIn,
+		From:      from.Node,
+		Source:    from.Source,
+	})
+	if err == nil {
+		h.count.stored.Add(1)
+	}
+	return err
+}
+
+// HandleFindValue looks the key up in local storage, never asking the network:
+// an Erlang node that waits for this answer can not answer anything itself. The
+// reply is limit bytes at most, as a frame, unless one value alone is longer.
+func (h *Handlers) HandleFindValue(m *wire.FindValue, d Dialect, limit int) *wire.FindValueReply {
+	reply := &wire.FindValueReply{}
+	h.findValue(reply, m.Key, d, limit)
+	return reply
+}
+
+// findValue fills a reply, reusing its slices.
+func (h *Handlers) findValue(reply *wire.FindValueReply, key []byte, d Dialect, limit int) {
+	*reply = wire.FindValueReply{Values: reply.Values[:0], ExpiresIn: reply.ExpiresIn[:0]}
+	now := time.Now()
+	records, err := h.server.Values(key)
+	if err != nil {
+		h.count.misses.Add(1)
+		if d.NodesOnMiss {
+			reply.Nodes = h.nodes(key, d)
+		}
+		return
+	}
+	h.count.hits.Add(1)
+	fitting, left := fit(records, d, limit)
+	h.count.leftOut.Add(uint64(left))
+	for i := range fitting {
+		reply.Values = append(reply.Values, fitting[i].Value)
+		if d.Extended {
+			reply.ExpiresIn = append(reply.ExpiresIn, int64(fitting[i].Expires.Sub(now)/time.Second))
+		}
+	}
+}
+
+// replyOverhead is more than a FIND_VALUE_REPLY is long without its values:
+// header, keys, texts and list heads.
+const replyOverhead = 80
+
+// recordSize is how much a record adds to a reply.
+func recordSize(r *routing.Record, d Dialect) int {
+	if d.Extended {
+		return len(r.Value) + 5 // expires_in
+	}
+	return len(r.Value)
+}
+
+// fit returns the records that a reply of limit bytes has room for, in their
+// order, and how many it leaves out: those with the longest life stay, and at
+// least one.
+func fit(records []routing.Record, d Dialect, limit int) (fitting []routing.Record, left int) {
+	size := replyOverhead
+	for i := range records {
+		size += recordSize(&records[i], d)
+	}
+	if size <= limit {
+		return records, 0
+	}
+	byLife := make([]int, len(records))
+	for i := range byLife {
+		byLife[i] = i
+	}
+	slices.SortStableFunc(byLife, func(a, b int) int {
+		return records[b].Expires.Compare(records[a].Expires)
+	})
+	room := limit - replyOverhead
+	kept := make([]int, 0, len(records))
+	for _, i := range byLife {
+		if n := recordSize(&records[i], d); n <= room {
+			room -= n
+			kept = append(kept, i)
+		}
+	}
+	if len(kept) == 0 {
+		kept = append(kept, byLife[0])
+	}
+	slices.Sort(kept)
+	for _, i := range kept {
+		fitting = append(fitting, records[i])
+	}
+	return fitting, len(records) - len(fitting)
+}
+
+// HandleFindNode lists the nodes nearest to the target that are known.
+func (h *Handlers) HandleFindNode(m *wire.FindNode, d Dialect) *wire.FindNodeReply {
+	return &wire.FindNodeReply{Nodes: h.nodes(m.Target, d)}
+}
+
+func (h *Handlers) nodes(target []byte, d Dialect) []wire.Node {
+	contacts := h.server.FindNode(target)
+	nodes := make([]wire.Node, len(contacts))
+	for i, c := range contacts {
+		nodes[i] = wire.Node{ID: c.NodeID, Address: c.Endpoint, LastSeen: c.LastSeen.UnixMilli()}
+		if d.Extended && !c.IsErlang() {
+			nodes[i].Addrs = encodeAddrs(c.Peer, c.Addrs)
+		}
+	}
+	return nodes
+}
+
+// HandleQuery answers a frame from inside the process: the libp2p dialect's
+// reply to FIND_NODE and FIND_VALUE, an acknowledgement to STORE, and to any
+// other type a REPLY with an error. A frame that can not be read, or a value
+// that can not be stored, is returned as an error.
+func (h *Handlers) HandleQuery(ctx context.Context, frame []byte) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	f, rest, err := wire.DecodeFrame(frame)
+	if err != nil {
+		return nil, err
+	}
+	if len(rest) > 0 {
+		return nil, fmt.Errorf("%w: %d bytes after the frame", wire.ErrMsgpack, len(rest))
+	}
+	m, err := f.Decode()
+	if err != nil {
+		return nil, err
+	}
+	d := LibP2P()
+	var reply wire.Message
+	switch m := m.(type) {
+	case *wire.FindNode:
+		reply = h.HandleFindNode(m, d)
+	case *wire.FindValue:
+		reply = h.HandleFindValue(m, d, MaxFindValueReply)
+	case *wire.Store:
+		if err := h.store(m.Key, m.Value, 0, Origin{}, d); err != nil {
+			return nil, err
+		}
+		reply = storeReply
+	default:
+		reply = &wire.Reply{Error: &wire.CallError{Message: "Unknown DHT message type"}}
+	}
+	return wire.AppendFrame(nil, reply)
+}
+
+// storeReply acknowledges a STORE inside the process; on a wire there is no
+// such message.
+var storeReply = &wire.Opaque{MessageType: wire.TypeStore, Fields: wire.RawMap(
+	wire.Pair{Key: "type", Value: wire.RawText("store_reply")},
+	wire.Pair{Key: "result", Value: wire.RawText("ok")},
+)}
+
+// LookupValue returns the values stored here under a key, never an empty list:
+// without any it returns ErrNotFound. The values must not be modified.
+func (h *Handlers) LookupValue(key []byte) ([]wire.Raw, error) {
+	records, err := h.server.Values(key)
+	if err != nil {
+		return nil, err
+	}
+	values := make([]wire.Raw, len(records))
+	for i := range records {
+		values[i] = records[i].Value
+	}
+	return values, nil
+}
+
+// ForwardPublishToBootstrap hands a PUBLISH to the bootstrap gateway. It
+// returns ErrNoConnection where there is no session with one.
+//
+// Deprecated: a bootstrap gateway is no broker. Look up the subscribers of the
+// topic and send to them.
+func (h *Handlers) ForwardPublishToBootstrap(ctx context.Context, m *wire.Publish) error {
+	if h.cfg.bootstrap == nil {
+		return ErrNoConnection
+	}
+	return h.cfg.bootstrap.Publish(ctx, m)
+}
+
+// NodeInfo names a node to send to. A node with a peer id is reached over
+// /macula/dht/1.0, else by its Endpoint, else by its Address.
+type NodeInfo struct {
+	NodeID   []byte
+	Peer     peer.ID
+	Addrs    []ma.Multiaddr
+	Endpoint string // "https://host:port"
+	Address  string // the same, or "host:port"
+}
+
+// contact returns what the network is asked for, or ErrNoEndpoint.
+func (n NodeInfo) contact() (routing.Contact, error) {
+	c := routing.Contact{NodeID: n.NodeID, Peer: n.Peer, Addrs: n.Addrs, Endpoint: cmp.Or(n.Endpoint, n.Address)}
+	switch {
+	case n.Peer != "":
+		c.ID = routing.IDFromPeer(n.Peer)
+	case c.Endpoint == "":
+		return c, ErrNoEndpoint
+	default:
+		c.ID = routing.IDFromBytes(n.NodeID)
+		if !strings.Contains(c.Endpoint, "://") {
+			c.Endpoint = "https://" + c.Endpoint
+		}
+	}
+	return c, nil
+}
+
+// SendToPeer sends a message that has no reply. A nil error says that it left,
+// not that it was taken.
+func (h *Handlers) SendToPeer(ctx context.Context, to NodeInfo, m wire.Message) error {
+	c, err := h.reach(to)
+	if err != nil {
+		return err
+	}
+	return h.cfg.network.Send(ctx, c, m)
+}
+
+// QueryPeer asks a node and waits for its reply, which owns its memory.
+func (h *Handlers) QueryPeer(ctx context.Context, to NodeInfo, m wire.Message) (wire.Message, error) {
+	c, err := h.reach(to)
+	if err != nil {
+		return nil, err
+	}
+	return h.cfg.network.Query(ctx, c, m)
+}
+
+func (h *Handlers) reach(to NodeInfo) (routing.Contact, error) {
+	if h.cfg.network == nil {
+		return routing.Contact{}, ErrNoNetwork
+	}
+	return to.contact()
+}
+
+// storeError says to a caller of _dht.store why its value was not kept.
+func storeError(err error) *wire.CallError {
+	switch {
+	case errors.Is(err, routing.ErrNotOwner):
+		return &wire.CallError{Code: wire.CodeNotOwner, Message: "The record is its provider's; only that peer replaces it before it expires"}
+	case errors.Is(err, routing.ErrStoreFull), errors.Is(err, routing.ErrSourceBudget):
+		return &wire.CallError{Code: wire.CodeBusy, Message: "No room left: " + err.Error()}
+	default:
+		return &wire.CallError{Code: wire.CodeInvalidArgs, Message: "Invalid parameter: value: " + err.Error()}
+	}
+}

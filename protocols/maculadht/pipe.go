@@ -1,0 +1,230 @@
+package maculadht
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+// request is one frame on its way and what came of it.
+type request struct {
+	typ   wire.Type
+	frame []byte
+	since time.Time
+	done  chan outcome // takes one, whether or not anybody still waits
+}
+
+type outcome struct {
+	frame wire.Frame
+	err   error
+}
+
+// pipe is one stream with the requests on it, in order. A goroutine writes what
+// has gathered, another one reads the replies.
+type pipe struct {
+	lane   *lane
+	stream network.Stream
+	opened time.Time
+	wake   chan struct{} // the writer has something to do
+	ended  chan struct{} // closed with the pipe
+
+	mu      sync.Mutex
+	out     []byte     // frames to be written
+	written []*request // of them, those that have no reply
+	waiting []*request // asked, in order; the first is the next to be answered
+	used    time.Time  // the last request or reply
+	err     error      // why the pipe takes no more
+}
+
+func newPipe(l *lane, s network.Stream) *pipe {
+	now := time.Now()
+	return &pipe{
+		lane:   l,
+		stream: s,
+		opened: now,
+		wake:   make(chan struct{}, 1),
+		ended:  make(chan struct{}),
+		used:   now,
+	}
+}
+
+// load returns how many requests are on the pipe, as many as it takes where it
+// has ended.
+func (p *pipe) load() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.err != nil {
+		return p.lane.client.cfg.pipeline
+	}
+	return len(p.waiting) + len(p.written)
+}
+
+// enqueue takes a request and reports whether it did: a pipe that has ended or
+// is full takes none.
+func (p *pipe) enqueue(r *request) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.err != nil || len(p.waiting)+len(p.written) >= p.lane.client.cfg.pipeline {
+		return false
+	}
+	r.since = time.Now()
+	p.used = r.since
+	p.out = append(p.out, r.frame...)
+	if _, asks := replyTo(r.typ); asks {
+		p.waiting = append(p.waiting, r)
+	} else {
+		p.written = append(p.written, r)
+	}
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+// finish hands a request its outcome and frees its slot.
+func (p *pipe) finish(r *request, o outcome) {
+	r.done <- o
+	<-p.lane.slots
+}
+
+// write writes what gathers, and watches over the time: of the first reply, and
+// of an idle stream.
+func (p *pipe) write() {
+	defer p.lane.client.tasks.Done()
+	timer := time.NewTimer(p.lane.client.cfg.timeout)
+	defer timer.Stop()
+	var spare []byte
+	for {
+		select {
+		case <-p.wake:
+		case <-timer.C:
+		case <-p.ended:
+			return
+		case <-p.lane.client.ctx.Done():
+			p.end(ErrClosed, ResetShutdown)
+			return
+		}
+		p.mu.Lock()
+		out, written := p.out, p.written
+		p.out, p.written = spare[:0], nil
+		p.mu.Unlock()
+		if len(out) > 0 {
+			p.stream.SetWriteDeadline(time.Now().Add(p.lane.client.cfg.timeout))
+			_, err := p.stream.Write(out)
+			for _, r := range written {
+				o := outcome{}
+				if err != nil {
+					o.err = streamError(err)
+				}
+				p.finish(r, o)
+			}
+			if err != nil {
+				p.end(streamError(err), ResetTimeout)
+				return
+			}
+		}
+		spare = nil
+		if cap(out) <= flushAt {
+			spare = out
+		}
+		next, ok := p.checkTime()
+		if !ok {
+			return
+		}
+		timer.Reset(next)
+	}
+}
+
+// checkTime ends the pipe whose reply is overdue or that is idle, else returns
+// when to look again.
+func (p *pipe) checkTime() (next time.Duration, ok bool) {
+	timeout := p.lane.client.cfg.timeout
+	p.mu.Lock()
+	now := time.Now()
+	if len(p.waiting) > 0 {
+		left := timeout - now.Sub(p.waiting[0].since)
+		p.mu.Unlock()
+		if left <= 0 {
+			p.end(fmt.Errorf("%w: %w: no reply within %v", errBroken, routing.ErrUnreachable, timeout), ResetTimeout)
+			return 0, false
+		}
+		return left, true
+	}
+	left := ClientIdle - now.Sub(p.used)
+	if left > 0 || len(p.out) > 0 {
+		p.mu.Unlock()
+		return max(left, time.Millisecond), true
+	}
+	p.err = errIdle // no request can get in between
+	p.mu.Unlock()
+	p.end(errIdle, resetGone)
+	return 0, false
+}
+
+var errIdle = fmt.Errorf("%w: idle", errBroken)
+
+// read hands each reply to the request that has waited longest.
+func (p *pipe) read() {
+	defer p.lane.client.tasks.Done()
+	in := wire.NewReader(p.stream, wire.WithMemory(p.stream.Scope()))
+	defer in.Close()
+	for {
+		f, err := in.Next()
+		if err != nil {
+			p.end(streamError(err), resetCode(context.Background(), err))
+			return
+		}
+		p.mu.Lock()
+		var r *request
+		if len(p.waiting) > 0 {
+			r = p.waiting[0]
+		}
+		if r == nil || !fits(r.typ, f.Type) {
+			p.mu.Unlock()
+			p.end(fmt.Errorf("%w: %w", errBroken, &routing.RemoteError{
+				Code: "wrong_reply", Message: fmt.Sprintf("%s came out of turn", f.Type)}), ResetWrongReply)
+			return
+		}
+		p.waiting[0] = nil
+		p.waiting = p.waiting[1:]
+		p.used = time.Now()
+		p.mu.Unlock()
+		f.Payload = bytes.Clone(f.Payload) // the reader's memory is used again
+		p.finish(r, outcome{frame: f})
+	}
+}
+
+// end takes the pipe out of use, once, and fails the requests on it. An idle
+// stream is closed in order, any other one reset.
+func (p *pipe) end(err error, code ResetCode) {
+	p.mu.Lock()
+	select {
+	case <-p.ended:
+		p.mu.Unlock()
+		return
+	default:
+	}
+	close(p.ended)
+	p.err = err
+	failed := append(p.waiting, p.written...)
+	p.waiting, p.written, p.out = nil, nil, nil
+	p.mu.Unlock()
+
+	if err == errIdle {
+		p.stream.Close()
+	} else {
+		p.stream.ResetWithError(network.StreamErrorCode(code))
+	}
+	p.lane.remove(p)
+	for _, r := range failed {
+		p.finish(r, outcome{err: err})
+	}
+}

@@ -1,0 +1,288 @@
+package maculadht
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	manet "github.com/multiformats/go-multiaddr/net"
+	"golang.org/x/time/rate"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+// Service speaks /macula/dht/1.0 on a host: it answers peers, and introduces
+// itself to those that it connects to and that speak the protocol too.
+type Service struct {
+	*Handlers
+
+	host    host.Host
+	client  *Client
+	budgets *Budgets
+	log     *slog.Logger
+	owned   *routing.Server // made here, so closed here
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup // streams being served and CONNECTs under way
+
+	mu       sync.Mutex
+	closed   bool
+	sessions map[peer.ID]*peerSession
+}
+
+// peerSession is what is kept of a peer while it is connected.
+type peerSession struct {
+	budget    *rate.Limiter
+	release   func()
+	introduce bool             // a CONNECT of ours is under way or done
+	connect   *routing.Contact // its CONNECT, until it is known to speak the protocol
+}
+
+type serviceConfig struct {
+	handlers  []HandlersOption
+	client    []ClientOption
+	server    *routing.Server
+	peerRate  rate.Limit
+	peerBurst int
+	log       *slog.Logger
+}
+
+// Option sets a detail of a Service.
+type Option func(*serviceConfig) error
+
+// WithHandlers passes options on to the handlers, such as HandleRealm.
+func WithHandlers(opts ...HandlersOption) Option {
+	return func(c *serviceConfig) error {
+		c.handlers = append(c.handlers, opts...)
+		return nil
+	}
+}
+
+// WithRealm sets the realm that is served; DefaultRealm without it.
+func WithRealm(realm string) Option { return WithHandlers(HandleRealm(realm)) }
+
+// WithClient passes options on to the client.
+func WithClient(opts ...ClientOption) Option {
+	return func(c *serviceConfig) error {
+		c.client = append(c.client, opts...)
+		return nil
+	}
+}
+
+// WithRouting makes the service forward to server, which stays its caller's to
+// close. Its id must be routing.IDFromPeer of the host's. Without it the service
+// makes one of its own.
+func WithRouting(server *routing.Server) Option {
+	return func(c *serviceConfig) error {
+		c.server = server
+		return nil
+	}
+}
+
+// WithPeerBudget sets how many frames a second, and at once, one peer is
+// served; DefaultPeerRate and DefaultPeerBurst without it, rate.Inf for no
+// limit. What is over it is answered busy, or reset with ResetRefused.
+func WithPeerBudget(limit rate.Limit, burst int) Option {
+	return func(c *serviceConfig) error {
+		if limit <= 0 || burst < 1 {
+			return fmt.Errorf("peer budget of %v frames a second, %d at once: want at least one", limit, burst)
+		}
+		c.peerRate, c.peerBurst = limit, burst
+		return nil
+	}
+}
+
+// WithLogger sets where the service logs; nowhere without it.
+func WithLogger(log *slog.Logger) Option {
+	return func(c *serviceConfig) error {
+		c.log = log
+		return nil
+	}
+}
+
+// New starts the service on h: any host will do. Close it before the host.
+func New(h host.Host, opts ...Option) (*Service, error) {
+	cfg := serviceConfig{peerRate: DefaultPeerRate, peerBurst: DefaultPeerBurst, log: slog.New(slog.DiscardHandler)}
+	for _, opt := range opts {
+		if err := opt(&cfg); err != nil {
+			return nil, fmt.Errorf("maculadht: %w", err)
+		}
+	}
+	s := &Service{
+		host:     h,
+		budgets:  NewBudgets(cfg.peerRate, cfg.peerBurst),
+		log:      cfg.log,
+		sessions: make(map[peer.ID]*peerSession),
+	}
+	self := routing.IDFromPeer(h.ID())
+	server := cfg.server
+	if server == nil {
+		var err error
+		if server, err = routing.NewServer(self); err != nil {
+			return nil, fmt.Errorf("maculadht: %w", err)
+		}
+		s.owned = server
+	}
+	if err := s.start(server, self, cfg); err != nil {
+		if s.owned != nil {
+			s.owned.Close()
+		}
+		return nil, fmt.Errorf("maculadht: %w", err)
+	}
+	return s, nil
+}
+
+func (s *Service) start(server *routing.Server, self routing.ID, cfg serviceConfig) error {
+	if server.Self() != self {
+		return fmt.Errorf("routing server has the id %s, the host's is %s", server.Self(), self)
+	}
+	client, err := NewClient(s.host, cfg.client...)
+	if err != nil {
+		return err
+	}
+	defaults := []HandlersOption{HandleAddrs(s.host.Addrs), HandleNetwork(client)}
+	if s.Handlers, err = NewHandlers(server, append(defaults, cfg.handlers...)...); err != nil {
+		client.Close()
+		return err
+	}
+	s.client = client
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	if err := s.watchPeers(); err != nil {
+		s.cancel()
+		client.Close()
+		return err
+	}
+	s.host.SetStreamHandler(ProtocolID, s.serve)
+	return nil
+}
+
+// Client returns the client through which the service asks.
+func (s *Service) Client() *Client { return s.client }
+
+// Close takes the protocol off the host, resets its streams and waits for them.
+func (s *Service) Close() error {
+	s.mu.Lock()
+	already := s.closed
+	s.closed = true
+	s.mu.Unlock()
+	if already {
+		return nil
+	}
+	s.host.RemoveStreamHandler(ProtocolID)
+	s.cancel()
+	err := s.client.Close()
+	s.tasks.Wait()
+	if s.owned != nil {
+		err = errors.Join(err, s.owned.Close())
+	}
+	return err
+}
+
+// begin accounts for a task, unless the service is closing.
+func (s *Service) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.tasks.Add(1)
+	}
+	return !s.closed
+}
+
+// session returns what is kept of a connected peer; s.mu is held.
+func (s *Service) session(p peer.ID) *peerSession {
+	ps := s.sessions[p]
+	if ps == nil {
+		ps = &peerSession{}
+		ps.budget, ps.release = s.budgets.Acquire(p.String())
+		s.sessions[p] = ps
+	}
+	return ps
+}
+
+// serve is the host's handler of the protocol.
+func (s *Service) serve(stream network.Stream) {
+	if !s.begin() {
+		stream.ResetWithError(network.StreamErrorCode(ResetShutdown))
+		return
+	}
+	defer s.tasks.Done()
+	if err := stream.Scope().SetService(ServiceName); err != nil {
+		s.log.Debug("stream refused by the resource manager", "peer", stream.Conn().RemotePeer(), "err", err)
+		stream.ResetWithError(network.StreamErrorCode(ResetRefused))
+		return
+	}
+	conn := stream.Conn()
+	p := conn.RemotePeer()
+	s.mu.Lock()
+	budget := s.session(p).budget
+	s.mu.Unlock()
+	session := &Session{
+		Dialect: LibP2P(),
+		Peer:    p,
+		Remote:  remoteAddr(conn),
+		Source:  p.String(),
+		Budget:  budget,
+		Admit: func(_ context.Context, m *wire.Connect) *wire.Disconnect {
+			return s.admit(conn, m)
+		},
+	}
+	if err := s.Serve(s.ctx, hostStream{stream}, session, wire.WithMemory(stream.Scope())); err != nil {
+		s.log.Debug("stream ended", "err", err)
+	}
+	if s.host.Network().Connectedness(p) == network.NotConnected {
+		s.forget(p) // the disconnect may have been seen before the session was made
+	}
+}
+
+// remoteAddr returns the address that a connection comes from, invalid where a
+// relay hides it.
+func remoteAddr(conn network.Conn) netip.AddrPort {
+	if conn.Stat().Limited {
+		return netip.AddrPort{}
+	}
+	addr, err := manet.ToNetAddr(conn.RemoteMultiaddr())
+	if err != nil {
+		return netip.AddrPort{}
+	}
+	ap, err := netip.ParseAddrPort(addr.String())
+	if err != nil {
+		return netip.AddrPort{}
+	}
+	return ap
+}
+
+// hostStream is a libp2p stream as the serving loop wants it.
+type hostStream struct{ network.Stream }
+
+func (s hostStream) Reset(code ResetCode) { s.ResetWithError(network.StreamErrorCode(code)) }
+
+// contactOf returns the contact that a peer makes of itself by CONNECT or PONG.
+func contactOf(conn network.Conn, nodeID []byte, endpoint string, addrs [][]byte) *routing.Contact {
+	p := conn.RemotePeer()
+	c := &routing.Contact{
+		ID:       routing.IDFromPeer(p),
+		NodeID:   nodeID,
+		Peer:     p,
+		Endpoint: endpoint,
+		Verified: true, // its connection proves the peer id, and that the id
+		LastSeen: time.Now(),
+	}
+	for _, b := range addrs {
+		if a, err := decodeAddr(b); err == nil {
+			if transport, _ := peer.SplitAddr(a); len(transport) > 0 {
+				c.Addrs = append(c.Addrs, transport)
+			}
+		}
+	}
+	c.Addrs = learnt(c.Addrs, conn.RemoteMultiaddr())
+	return c
+}
