@@ -1,0 +1,239 @@
+package compat
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
+	"github.com/quic-go/quic-go"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+// How the dialer treats an endpoint, unless an option says otherwise.
+const (
+	// DefaultDialTimeout is how long a handshake may take, retries included.
+	DefaultDialTimeout = 10 * time.Second
+	// DefaultReplyTimeout is how long a reply may take before the caller gives
+	// up and the endpoint is left alone.
+	DefaultReplyTimeout = 10 * time.Second
+	// DefaultRest is how long an endpoint is left alone after a time-out: it is
+	// busy with its own network, and more questions make it worse.
+	DefaultRest = 5 * time.Minute
+
+	linkIdle     = 30 * time.Second       // an unused connection is closed after it
+	maxStreams   = 32                     // of the 100 that a connection is granted
+	abandonAfter = time.Minute            // a reply that has not come by then never will
+	closeGrace   = 2 * time.Second        // for replies under way when the dialer closes
+	firstRedial  = 100 * time.Millisecond // after a refused handshake, doubled each time
+)
+
+// ErrResting: the endpoint did not answer in time a short while ago and is left
+// alone. It is a routing.ErrUnreachable too.
+var ErrResting = fmt.Errorf("%w: did not answer in time, left alone for now", routing.ErrUnreachable)
+
+// Dialer asks Erlang nodes. It keeps one connection to an endpoint and uses it
+// in the one way that a node survives: one handshake at a time, retried when it
+// is refused; one frame a stream, in one Write; a stream is closed only after
+// its reply has come, whether or not the caller still waits; no message that
+// harms. It implements routing.Network for contacts with an endpoint and is
+// safe for concurrent use.
+type Dialer struct {
+	cfg   dialerConfig
+	owned *quicreuse.ConnManager // made here, so closed here
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
+
+	mu     sync.Mutex
+	closed bool
+	links  map[Endpoint]*link
+}
+
+type dialerConfig struct {
+	quic         QUIC
+	dialTimeout  time.Duration
+	replyTimeout time.Duration
+	rest         time.Duration
+	force        bool
+}
+
+// DialerOption sets a detail of a Dialer.
+type DialerOption func(*dialerConfig)
+
+// DialThrough makes the dialer use q, and so the UDP port that q listens on.
+// Without it the dialer has a port of its own.
+func DialThrough(q QUIC) DialerOption { return func(c *dialerConfig) { c.quic = q } }
+
+// DialTimeouts sets how long a handshake and a reply may take.
+func DialTimeouts(dial, reply time.Duration) DialerOption {
+	return func(c *dialerConfig) { c.dialTimeout, c.replyTimeout = dial, reply }
+}
+
+// RestAfterTimeout sets how long an endpoint is left alone after a time-out.
+func RestAfterTimeout(d time.Duration) DialerOption {
+	return func(c *dialerConfig) { c.rest = d }
+}
+
+// ForceFindNode lets FIND_NODE through, which crashes an Erlang node that itself
+// bootstrapped from another.
+func ForceFindNode() DialerOption { return func(c *dialerConfig) { c.force = true } }
+
+// NewDialer returns a dialer. Close it.
+func NewDialer(opts ...DialerOption) (*Dialer, error) {
+	d := &Dialer{
+		cfg:   dialerConfig{dialTimeout: DefaultDialTimeout, replyTimeout: DefaultReplyTimeout, rest: DefaultRest},
+		links: make(map[Endpoint]*link),
+	}
+	for _, opt := range opts {
+		opt(&d.cfg)
+	}
+	if d.cfg.dialTimeout <= 0 || d.cfg.replyTimeout <= 0 {
+		return nil, fmt.Errorf("compat: dial timeout %v, reply timeout %v: want more than 0", d.cfg.dialTimeout, d.cfg.replyTimeout)
+	}
+	if d.cfg.quic == nil {
+		cm, err := quicreuse.NewConnManager(quic.StatelessResetKey{}, quic.TokenGeneratorKey{})
+		if err != nil {
+			return nil, fmt.Errorf("compat: %w", err)
+		}
+		d.cfg.quic, d.owned = cm, cm
+	}
+	d.ctx, d.cancel = context.WithCancel(context.Background())
+	return d, nil
+}
+
+// Close waits a moment for the replies that are under way, as closing on them
+// could crash who sends them, then closes all connections.
+func (d *Dialer) Close() error {
+	d.mu.Lock()
+	already := d.closed
+	d.closed = true
+	d.mu.Unlock()
+	if already {
+		return nil
+	}
+	answered := make(chan struct{})
+	go func() { d.tasks.Wait(); close(answered) }()
+	select {
+	case <-answered:
+	case <-time.After(closeGrace):
+	}
+	d.cancel()
+	<-answered
+	d.mu.Lock()
+	for _, l := range d.links {
+		l.close()
+	}
+	d.mu.Unlock()
+	if d.owned != nil {
+		return d.owned.Close()
+	}
+	return nil
+}
+
+var _ routing.Network = (*Dialer)(nil)
+
+// Send sends a message that has no reply and returns once it has left. Errors
+// are ErrHarmful, ErrTooLargeForPeer and routing.ErrUnreachable.
+func (d *Dialer) Send(ctx context.Context, to routing.Contact, m wire.Message) error {
+	_, err := d.exchange(ctx, to, m, false)
+	return err
+}
+
+// Query sends a request and returns its reply. Errors are those of Send, and
+// routing.ErrRemote where the reply is one.
+func (d *Dialer) Query(ctx context.Context, to routing.Contact, m wire.Message) (wire.Message, error) {
+	f, err := d.exchange(ctx, to, m, true)
+	if err != nil {
+		return nil, err
+	}
+	return maculadht.ReadReply(f, m)
+}
+
+func (d *Dialer) exchange(ctx context.Context, to routing.Contact, m wire.Message, asks bool) (wire.Frame, error) {
+	if asks != maculadht.HasReply(m.Type()) {
+		return wire.Frame{}, fmt.Errorf("%w: only what has a reply can be asked: %s", maculadht.ErrInvalidRequest, m.Type())
+	}
+	e, err := ParseEndpoint(to.Endpoint)
+	if err != nil {
+		return wire.Frame{}, fmt.Errorf("%w: %w", routing.ErrUnreachable, err)
+	}
+	frame, err := encodeFor(m, d.cfg.force)
+	if err != nil {
+		return wire.Frame{}, err
+	}
+	l, err := d.link(e)
+	if err != nil {
+		return wire.Frame{}, err
+	}
+	defer d.leave(l)
+	f, err := l.do(ctx, m.Type(), frame)
+	if err != nil {
+		return wire.Frame{}, fmt.Errorf("%s to %s: %w", m.Type(), e, err)
+	}
+	return f, nil
+}
+
+func (d *Dialer) link(e Endpoint) (*link, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return nil, maculadht.ErrClosed
+	}
+	l := d.links[e]
+	if l == nil {
+		l = newLink(d, e)
+		d.links[e] = l
+	}
+	l.users++
+	return l, nil
+}
+
+// leave gives a link up. The last user leaves it to the idle timer, which
+// closes the connection and, after a time-out, remembers the rest until its
+// end.
+func (d *Dialer) leave(l *link) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if l.users--; l.users == 0 {
+		l.idle.Reset(max(linkIdle, time.Until(l.restUntil())))
+	}
+}
+
+// drop forgets a link that nobody uses.
+func (d *Dialer) drop(l *link) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if l.users == 0 && d.links[l.endpoint] == l {
+		delete(d.links, l.endpoint)
+		l.close()
+	}
+}
+
+// spawn runs f in a goroutine that holds the link, unless the dialer is closing.
+func (d *Dialer) spawn(l *link, f func()) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return maculadht.ErrClosed
+	}
+	l.users++
+	d.tasks.Go(func() {
+		defer d.leave(l)
+		f()
+	})
+	return nil
+}
+
+// refused reports whether a handshake failed because the node takes one at a
+// time.
+func refused(err error) bool {
+	t, ok := errors.AsType[*quic.TransportError](err)
+	return ok && t.Remote && t.ErrorCode == quic.ConnectionRefused
+}

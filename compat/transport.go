@@ -1,0 +1,77 @@
+package compat
+
+import (
+	"context"
+	"crypto/tls"
+	"time"
+
+	ma "github.com/multiformats/go-multiaddr"
+	"github.com/quic-go/quic-go"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
+)
+
+// ALPN is the application protocol that Erlang nodes speak on QUIC.
+const ALPN = "macula"
+
+// Waits and limits of the transport (PROTOCOL.md, names and limits).
+const (
+	// StreamIdle is after how long a stream on which nothing comes is reset,
+	// and a connection without streams closed.
+	StreamIdle = 180 * time.Second
+	// FirstPacket is how long a FIND_VALUE_REPLY may be, in bytes, on a stream
+	// that never CONNECTed: an Erlang lookup takes the first packet as all.
+	FirstPacket = 1100
+)
+
+// Dialect returns what Erlang nodes are served: their own frames and nothing
+// more, an empty list on a miss, values byte for byte.
+func Dialect() maculadht.Dialect {
+	return maculadht.Dialect{
+		GatewaysOnce:  true,
+		FirstPacket:   FirstPacket,
+		Idle:          StreamIdle,
+		KeepConnected: true,
+	}
+}
+
+// ServerTLS returns the TLS configuration of a gateway.
+func ServerTLS(cert tls.Certificate) *tls.Config {
+	return &tls.Config{
+		Certificates: []tls.Certificate{cert},
+		NextProtos:   []string{ALPN},
+		MinVersion:   tls.VersionTLS13,
+	}
+}
+
+// clientTLS returns the TLS configuration to dial a host with. Erlang nodes
+// have self-signed certificates, so there is nothing to verify.
+func clientTLS(host string) *tls.Config {
+	return &tls.Config{
+		ServerName:         host,
+		NextProtos:         []string{ALPN},
+		MinVersion:         tls.VersionTLS13,
+		InsecureSkipVerify: true,
+	}
+}
+
+// QUIC dials QUIC connections. libp2p's quicreuse.ConnManager does, from the
+// UDP port that its host listens on.
+type QUIC interface {
+	DialQUIC(ctx context.Context, to ma.Multiaddr, tlsConf *tls.Config, allowWindowIncrease func(*quic.Conn, uint64) bool) (*quic.Conn, error)
+}
+
+// stream is a QUIC stream as the serving loop wants it.
+type stream struct{ *quic.Stream }
+
+// Close ends both directions in order.
+func (s stream) Close() error {
+	s.CancelRead(0)
+	return s.Stream.Close()
+}
+
+// Reset ends both directions at once.
+func (s stream) Reset(code maculadht.ResetCode) {
+	s.CancelRead(quic.StreamErrorCode(code))
+	s.CancelWrite(quic.StreamErrorCode(code))
+}
