@@ -20,6 +20,8 @@ var (
 	// ErrHarmful: the message would crash or hang the node, or make it lose
 	// what it stored.
 	ErrHarmful = errors.New("would harm an Erlang node")
+	// ErrFindNode is the ErrHarmful of a FIND_NODE that is not forced.
+	ErrFindNode = fmt.Errorf("%w: FIND_NODE crashes one that bootstrapped from another", ErrHarmful)
 )
 
 // encodeFor returns the frame of a message that an Erlang node can take.
@@ -47,7 +49,7 @@ func harmless(m wire.Message, force bool) error {
 		return wantKey(m.Key)
 	case *wire.FindNode:
 		if !force {
-			return fmt.Errorf("%w: FIND_NODE crashes one that bootstrapped from another", ErrHarmful)
+			return ErrFindNode
 		}
 		if m.Target == nil {
 			return fmt.Errorf("%w: FIND_NODE without target", ErrHarmful)

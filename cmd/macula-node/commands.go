@@ -1,0 +1,282 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	ma "github.com/multiformats/go-multiaddr"
+	"github.com/urfave/cli/v3"
+
+	"github.com/macula-mesh/macula-node/compat"
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
+)
+
+// onlyAddr checks that ADDR is the one argument.
+func onlyAddr(cmd *cli.Command) error {
+	if n := cmd.Args().Len(); n != 1 {
+		return usagef("want one ADDR, got %d arguments; usage: %s %s", n, cmd.FullName(), cmd.ArgsUsage)
+	}
+	return nil
+}
+
+// printJSON prints one line.
+func printJSON(cmd *cli.Command, v any) error {
+	enc := json.NewEncoder(cmd.Root().Writer)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+func pingCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "ping",
+		Usage:     "ask a node for a sign of life",
+		ArgsUsage: "ADDR",
+		Flags:     askFlags(),
+		Action: func(ctx context.Context, cmd *cli.Command) error {
+			if err := onlyAddr(cmd); err != nil {
+				return err
+			}
+			return ask(ctx, cmd, func(ctx context.Context, t *target) error {
+				if _, err := maculadht.Ping(ctx, t.network, t.Contact); err != nil { // pays for the handshake
+					return err
+				}
+				rtt, err := maculadht.Ping(ctx, t.network, t.Contact)
+				if err != nil {
+					return err
+				}
+				if cmd.Bool("json") {
+					return printJSON(cmd, map[string]any{"addr": cmd.Args().First(), "rtt_ms": float64(rtt.Microseconds()) / 1000})
+				}
+				_, err = fmt.Fprintf(cmd.Root().Writer, "%s answered in %v\n", cmd.Args().First(), rtt.Round(10*time.Microsecond))
+				return err
+			})
+		},
+	}
+}
+
+func getCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "get",
+		Usage:     "print what a node has stored under a key",
+		ArgsUsage: "ADDR (KEY | --service NAME | --topic NAME)",
+		Description: keyHelp + `
+Each value is one line of JSON; bytes that are no text show as {"$bin": "<hex>"}.`,
+		Flags: askFlags(keyFlags()...),
+		Action: func(ctx context.Context, cmd *cli.Command) error {
+			key, _, err := splitArgs(cmd)
+			if err != nil {
+				return err
+			}
+			return ask(ctx, cmd, func(ctx context.Context, t *target) error {
+				reply, err := maculadht.FindValue(ctx, t.network, t.Contact, key)
+				if err != nil {
+					return err
+				}
+				return printFound(cmd, key, reply)
+			})
+		},
+	}
+}
+
+func printFound(cmd *cli.Command, key []byte, reply *wire.FindValueReply) error {
+	if cmd.Bool("json") {
+		found := struct {
+			Key       string     `json:"key"`
+			Values    []wire.Raw `json:"values"`
+			ExpiresIn []int64    `json:"expires_in,omitempty"`
+			Nodes     []nodeView `json:"nodes,omitempty"`
+		}{hex.EncodeToString(key), reply.Values, reply.ExpiresIn, viewNodes(reply.Nodes)}
+		if found.Values == nil {
+			found.Values = []wire.Raw{}
+		}
+		if err := printJSON(cmd, found); err != nil {
+			return err
+		}
+	} else {
+		for _, v := range reply.Values {
+			text, err := v.MarshalJSON()
+			if err != nil {
+				return err
+			}
+			if _, err := fmt.Fprintf(cmd.Root().Writer, "%s\n", text); err != nil {
+				return err
+			}
+		}
+	}
+	if len(reply.Values) == 0 {
+		return fmt.Errorf("%w: nothing is stored there under %s", errNotFound, hex.EncodeToString(key))
+	}
+	return nil
+}
+
+func putCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "put",
+		Usage:     "have a node store a value under a key",
+		ArgsUsage: "ADDR (KEY | --service NAME | --topic NAME) VALUE",
+		Description: keyHelp + `
+VALUE is a JSON object. A provider is told apart by its "node_id"; a "ttl" says
+how many seconds the value is kept, at most and by default 86400. Texts travel as
+bytes; other bytes are given as {"$bin": "<hex>"}.`,
+		Flags: askFlags(keyFlags()...),
+		Action: func(ctx context.Context, cmd *cli.Command) error {
+			key, rest, err := splitArgs(cmd, "VALUE")
+			if err != nil {
+				return err
+			}
+			value, err := parseValue(rest[0])
+			if err != nil {
+				return err
+			}
+			return ask(ctx, cmd, func(ctx context.Context, t *target) error {
+				if err := maculadht.Put(ctx, t.network, t.Contact, wire.StoreArgs{Key: key, Value: value.Raw}); err != nil {
+					return err
+				}
+				if cmd.Bool("json") {
+					return printJSON(cmd, map[string]any{"key": hex.EncodeToString(key), "status": "ok", "ttl": int64(value.TTL / time.Second)})
+				}
+				_, err := fmt.Fprintf(cmd.Root().Writer, "stored under %s for %v\n", hex.EncodeToString(key), value.TTL)
+				return err
+			})
+		},
+	}
+}
+
+func parseValue(text string) (wire.Value, error) {
+	raw, err := wire.FromJSON([]byte(text))
+	if err != nil {
+		return wire.Value{}, usagef("VALUE: %w", err)
+	}
+	value, err := wire.ParseValue(raw)
+	if err != nil {
+		return wire.Value{}, usagef("VALUE: %w", err)
+	}
+	return value, nil
+}
+
+// nodeView is a node as JSON shows it.
+type nodeView struct {
+	NodeID   wire.Raw       `json:"node_id"`
+	PeerID   string         `json:"peer_id,omitempty"`
+	Address  string         `json:"address"`
+	Addrs    []ma.Multiaddr `json:"addrs,omitempty"`
+	LastSeen time.Time      `json:"last_seen"`
+}
+
+func viewNodes(nodes []wire.Node) []nodeView {
+	views := make([]nodeView, len(nodes))
+	for i, n := range nodes {
+		p := maculadht.PeerOf(n)
+		views[i] = nodeView{
+			NodeID:   wire.RawBytes(n.ID),
+			PeerID:   p.ID.String(),
+			Address:  n.Address,
+			Addrs:    p.Addrs,
+			LastSeen: time.UnixMilli(n.LastSeen).UTC(),
+		}
+	}
+	return views
+}
+
+// idText shows a node id: a text as Erlang clients send it, else hexadecimal.
+func idText(id []byte) string {
+	if len(id) == 2*32 {
+		if _, err := hex.DecodeString(string(id)); err == nil {
+			return string(id)
+		}
+	}
+	return hex.EncodeToString(id)
+}
+
+func findNodeCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "find-node",
+		Usage:     "list the nodes nearest to a key that a node knows",
+		ArgsUsage: "ADDR (KEY | --service NAME | --topic NAME)",
+		Description: keyHelp + `
+An https:// address wants --force: an Erlang node that itself bootstrapped from
+another one crashes on this question, and loses all that it stored.`,
+		Flags: askFlags(append(keyFlags(),
+			&cli.BoolFlag{Name: "force", Usage: "ask an Erlang node all the same"})...),
+		Action: func(ctx context.Context, cmd *cli.Command) error {
+			key, _, err := splitArgs(cmd)
+			if err != nil {
+				return err
+			}
+			if isErlang(cmd.Args().First()) && !cmd.Bool("force") {
+				return usagef("%w; --force asks all the same", compat.ErrFindNode)
+			}
+			return ask(ctx, cmd, func(ctx context.Context, t *target) error {
+				nodes, err := maculadht.FindNode(ctx, t.network, t.Contact, key)
+				if err != nil {
+					return err
+				}
+				return printNodes(cmd, nodes)
+			})
+		},
+	}
+}
+
+func printNodes(cmd *cli.Command, nodes []wire.Node) error {
+	if cmd.Bool("json") {
+		return printJSON(cmd, map[string]any{"nodes": viewNodes(nodes)})
+	}
+	if len(nodes) == 0 {
+		_, err := fmt.Fprintln(cmd.Root().Writer, "it knows no nodes")
+		return err
+	}
+	return table(cmd.Root().Writer, func(w io.Writer) {
+		fmt.Fprintln(w, "NODE ID\tLAST SEEN\tADDRESS")
+		for _, n := range nodes {
+			seen := time.Since(time.UnixMilli(n.LastSeen)).Round(time.Second)
+			address := n.Address
+			for _, a := range maculadht.PeerOf(n).Addrs {
+				address += " " + a.String()
+			}
+			fmt.Fprintf(w, "%s\t%v ago\t%s\n", idText(n.ID), max(seen, 0), address)
+		}
+	})
+}
+
+func gatewaysCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "gateways",
+		Usage:     "list the gateways that a node knows",
+		ArgsUsage: "ADDR",
+		Flags:     askFlags(),
+		Action: func(ctx context.Context, cmd *cli.Command) error {
+			if err := onlyAddr(cmd); err != nil {
+				return err
+			}
+			return ask(ctx, cmd, func(ctx context.Context, t *target) error {
+				list, err := maculadht.ListGateways(ctx, t.network, t.Contact)
+				if err != nil {
+					return err
+				}
+				return printGateways(cmd, list)
+			})
+		},
+	}
+}
+
+func printGateways(cmd *cli.Command, list wire.GatewayList) error {
+	if cmd.Bool("json") {
+		return printJSON(cmd, list.Raw())
+	}
+	if len(list) == 0 {
+		_, err := fmt.Fprintln(cmd.Root().Writer, "it knows no gateways")
+		return err
+	}
+	return table(cmd.Root().Writer, func(w io.Writer) {
+		fmt.Fprintln(w, "NODE ID\tENDPOINT\tREALM")
+		for _, g := range list {
+			e := compat.Endpoint{Host: g.Host, Port: uint16(g.Port)}
+			fmt.Fprintf(w, "%s\t%s\t%s\n", idText(g.NodeID), e, g.Realm)
+		}
+	})
+}

@@ -1,0 +1,124 @@
+// Command macula-node runs a Macula DHT peer, and asks one.
+//
+//	macula-node run
+//	macula-node put https://127.0.0.1:9443 --service greeter '{"node_id": "me", "endpoint": "https://127.0.0.1:8080"}'
+//	macula-node get https://127.0.0.1:9443 --service greeter
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/macula-mesh/macula-node/compat"
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
+)
+
+// Exit codes, for scripts.
+const (
+	exitOK          = 0
+	exitNotFound    = 1
+	exitUsage       = 2
+	exitUnreachable = 3
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run is the program, with its exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	app := newApp(stdout, stderr)
+	err := app.Run(ctx, args)
+	if err != nil {
+		fmt.Fprintf(stderr, "macula-node: %v\n", err)
+	}
+	return exitCode(err)
+}
+
+// errNotFound ends a command that found nothing.
+var errNotFound = errors.New("not found")
+
+// usageError is a command line that can not be carried out as it is.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+func exitCode(err error) int {
+	var usage usageError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, errNotFound):
+		return exitNotFound
+	case errors.As(err, &usage),
+		errors.Is(err, compat.ErrHarmful),
+		errors.Is(err, compat.ErrTooLargeForPeer),
+		errors.Is(err, maculadht.ErrInvalidRequest):
+		return exitUsage
+	default:
+		return exitUnreachable
+	}
+}
+
+func newApp(stdout, stderr io.Writer) *cli.Command {
+	app := &cli.Command{
+		Name:    "macula-node",
+		Usage:   "a peer of Macula's DHT, for libp2p and for Erlang nodes",
+		Version: version(),
+		Description: `"macula-node run" starts a peer. The other commands ask one, at an ADDR that is
+a libp2p multiaddr with /p2p, or https://HOST:PORT to speak as Erlang nodes do.
+
+Exit codes: 0 found or ok, 1 not found, 2 wrong usage, 3 unreachable or refused.`,
+		Writer:         stdout,
+		ErrWriter:      stderr,
+		ExitErrHandler: func(context.Context, *cli.Command, error) {}, // run prints and returns the code
+		Suggest:        true,
+		Action: func(_ context.Context, cmd *cli.Command) error {
+			if cmd.Args().Present() {
+				return usagef("there is no command %q, see macula-node --help", cmd.Args().First())
+			}
+			return cli.ShowAppHelp(cmd)
+		},
+		Commands: []*cli.Command{
+			runCommand(),
+			idCommand(),
+			pingCommand(),
+			findNodeCommand(),
+			getCommand(),
+			putCommand(),
+			gatewaysCommand(),
+		},
+	}
+	onUsage := func(_ context.Context, _ *cli.Command, err error, _ bool) error { return usageError{err} }
+	app.OnUsageError = onUsage
+	for _, c := range app.Commands {
+		c.OnUsageError = onUsage
+	}
+	return app
+}
+
+// version returns the module's version, or "devel" for a build of a checkout.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return "devel"
+}
+
+// jsonFlag is on every command.
+func jsonFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "json", Usage: "print JSON instead of text"}
+}

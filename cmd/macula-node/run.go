@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/macula-mesh/macula-node/node"
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+func dataDirFlag() cli.Flag {
+	return &cli.StringFlag{
+		Name:    "data-dir",
+		Usage:   "`DIR` of the identity key, made at the first start",
+		Value:   defaultDataDir(),
+		Sources: cli.EnvVars("MACULA_DATA_DIR"),
+	}
+}
+
+func defaultDataDir() string {
+	if home, err := os.UserHomeDir(); err == nil {
+		return filepath.Join(home, ".macula-node")
+	}
+	return ".macula-node"
+}
+
+func runCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "run",
+		Usage: "run a peer until it is interrupted",
+		Description: `One UDP port serves libp2p peers (/macula/dht/1.0) and Erlang nodes (ALPN macula).
+With --json it prints one line once it serves:
+{"peer_id", "node_id", "realm", "addrs", "endpoints"}.`,
+		Flags: []cli.Flag{
+			&cli.StringSliceFlag{Name: "listen", Usage: "`MULTIADDR` to listen on, repeatable (default: UDP port 9443 of all IPv4 and IPv6 addresses)"},
+			dataDirFlag(),
+			&cli.StringFlag{Name: "realm", Usage: "`NAME` of the realm to serve", Value: maculadht.DefaultRealm, Sources: cli.EnvVars("MACULA_REALM")},
+			&cli.StringFlag{Name: "hostname", Usage: "`NAME` that peers are told to reach this node by (default: a reachable public address, else one of an interface)", Sources: cli.EnvVars("MACULA_HOSTNAME")},
+			&cli.StringSliceFlag{Name: "bootstrap", Usage: "`MULTIADDR` with /p2p of a peer to connect to, repeatable"},
+			&cli.StringFlag{Name: "log-level", Usage: "`LEVEL` of what is logged to standard error: debug, info, warn or error", Value: "info"},
+			jsonFlag(),
+		},
+		Action: runNode,
+	}
+}
+
+func runNode(ctx context.Context, cmd *cli.Command) error {
+	if cmd.Args().Present() {
+		return usagef("run takes no arguments, but got %q", cmd.Args().First())
+	}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(cmd.String("log-level"))); err != nil {
+		return usagef("--log-level %q: want debug, info, warn or error", cmd.String("log-level"))
+	}
+	key, err := node.LoadOrCreateKey(cmd.String("data-dir"))
+	if err != nil {
+		return usageError{err}
+	}
+	n, err := node.New(node.Config{
+		Key:       key,
+		Listen:    cmd.StringSlice("listen"),
+		Realm:     cmd.String("realm"),
+		Hostname:  cmd.String("hostname"),
+		Bootstrap: cmd.StringSlice("bootstrap"),
+		Version:   version(),
+		Log:       slog.New(slog.NewTextHandler(cmd.Root().ErrWriter, &slog.HandlerOptions{Level: level})),
+	})
+	if err != nil {
+		return usageError{err}
+	}
+	if err := announce(cmd, n); err != nil {
+		return errors.Join(err, n.Close())
+	}
+	<-ctx.Done()
+	if !cmd.Bool("json") {
+		fmt.Fprintln(cmd.Root().Writer, "Stopping.")
+	}
+	return n.Close()
+}
+
+// serving is what run prints with --json once it serves.
+type serving struct {
+	PeerID    string   `json:"peer_id"`
+	NodeID    string   `json:"node_id"`
+	Realm     string   `json:"realm"`
+	Addrs     []string `json:"addrs"`
+	Endpoints []string `json:"endpoints"`
+}
+
+func announce(cmd *cli.Command, n *node.Node) error {
+	s := serving{
+		PeerID:    n.Host().ID().String(),
+		NodeID:    n.ID().String(),
+		Realm:     n.Realm(),
+		Addrs:     []string{},
+		Endpoints: n.Endpoints(),
+	}
+	for _, a := range n.Addrs() {
+		s.Addrs = append(s.Addrs, a.String())
+	}
+	out := cmd.Root().Writer
+	if cmd.Bool("json") {
+		return json.NewEncoder(out).Encode(s)
+	}
+	fmt.Fprintf(out, "macula-node serves the realm %s\n\n", s.Realm)
+	err := table(out, func(w io.Writer) {
+		fmt.Fprintf(w, "  peer id\t%s\n", s.PeerID)
+		fmt.Fprintf(w, "  node id\t%s\n", s.NodeID)
+		fmt.Fprintf(w, "  libp2p\t%s\n", strings.Join(s.Addrs, "\n\t"))
+		fmt.Fprintf(w, "  Erlang\t%s\n", strings.Join(s.Endpoints, "\n\t"))
+	})
+	if err != nil {
+		return err
+	}
+	if len(s.Endpoints) > 0 {
+		fmt.Fprintf(out, "\nTry, in another terminal:\n\n  %s put %s --service greeter '{\"node_id\": \"me\", \"endpoint\": \"https://127.0.0.1:8080\"}'\n",
+			programName(), s.Endpoints[len(s.Endpoints)-1])
+	}
+	_, err = fmt.Fprintln(out, "\nCtrl-C stops it.")
+	return err
+}
+
+// programName is how the user started this program.
+func programName() string {
+	if exe, err := os.Executable(); err == nil && strings.Contains(filepath.ToSlash(exe), "/go-build") {
+		return "go run ./cmd/macula-node"
+	}
+	return filepath.Base(os.Args[0])
+}
+
+// table writes tab-separated columns in line.
+func table(out io.Writer, rows func(io.Writer)) error {
+	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
+	rows(w)
+	return w.Flush()
+}
+
+func idCommand() *cli.Command {
+	return &cli.Command{
+		Name:        "id",
+		Usage:       "print the peer id and node id that run will have",
+		Description: `The identity key is made if there is none yet.`,
+		Flags:       []cli.Flag{dataDirFlag(), jsonFlag()},
+		Action: func(_ context.Context, cmd *cli.Command) error {
+			if cmd.Args().Present() {
+				return usagef("id takes no arguments, but got %q", cmd.Args().First())
+			}
+			key, err := node.LoadOrCreateKey(cmd.String("data-dir"))
+			if err != nil {
+				return usageError{err}
+			}
+			p, err := peerID(key)
+			if err != nil {
+				return usageError{err}
+			}
+			nodeID := routing.IDFromPeer(p).String()
+			out := cmd.Root().Writer
+			if cmd.Bool("json") {
+				return json.NewEncoder(out).Encode(map[string]string{"peer_id": p.String(), "node_id": nodeID})
+			}
+			return table(out, func(w io.Writer) {
+				fmt.Fprintf(w, "peer id\t%s\nnode id\t%s\n", p, nodeID)
+			})
+		},
+	}
+}

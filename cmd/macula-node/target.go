@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+	"time"
+
+	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/peer"
+	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
+	"github.com/urfave/cli/v3"
+
+	"github.com/macula-mesh/macula-node/compat"
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+func peerID(key crypto.PrivKey) (peer.ID, error) { return peer.IDFromPrivateKey(key) }
+
+// target is the node that a command asks, and the way there.
+type target struct {
+	routing.Contact
+	network routing.Network
+	close   func() error
+}
+
+// isErlang reports whether an ADDR is an endpoint rather than a multiaddr.
+func isErlang(addr string) bool { return !strings.HasPrefix(addr, "/") }
+
+// reach makes ready to ask the node at addr in the dialect that fits it, as a
+// peer that only asks: it never CONNECTs.
+func reach(cmd *cli.Command, addr string) (*target, error) {
+	if isErlang(addr) {
+		e, err := compat.ParseEndpoint(addr)
+		if err != nil {
+			return nil, usagef("ADDR: %w, or a multiaddr with /p2p", err)
+		}
+		opts := []compat.DialerOption{compat.DialTimeouts(cmd.Duration("timeout"), cmd.Duration("timeout"))}
+		if cmd.Bool("force") {
+			opts = append(opts, compat.ForceFindNode())
+		}
+		d, err := compat.NewDialer(opts...)
+		if err != nil {
+			return nil, err
+		}
+		return &target{Contact: routing.Contact{Endpoint: e.String()}, network: d, close: d.Close}, nil
+	}
+	info, err := peer.AddrInfoFromString(addr)
+	if err != nil {
+		return nil, usagef("ADDR %q is not a multiaddr with /p2p, nor https://host:port: %w", addr, err)
+	}
+	h, err := libp2p.New(libp2p.NoListenAddrs, libp2p.Transport(libp2pquic.NewTransport), libp2p.EnableRelay())
+	if err != nil {
+		return nil, err
+	}
+	c, err := maculadht.NewClient(h, maculadht.ClientTimeout(cmd.Duration("timeout")))
+	if err != nil {
+		h.Close()
+		return nil, err
+	}
+	return &target{
+		Contact: routing.Contact{ID: routing.IDFromPeer(info.ID), Peer: info.ID, Addrs: info.Addrs},
+		network: c,
+		close: func() error {
+			c.Close()
+			return h.Close()
+		},
+	}, nil
+}
+
+// ask runs f against the node at the command's first argument, within the
+// command's time.
+func ask(ctx context.Context, cmd *cli.Command, f func(context.Context, *target) error) error {
+	t, err := reach(cmd, cmd.Args().First())
+	if err != nil {
+		return err
+	}
+	defer t.close()
+	ctx, cancel := context.WithTimeout(ctx, cmd.Duration("timeout"))
+	defer cancel()
+	return f(ctx, t)
+}
+
+// askFlags are those of every command that asks.
+func askFlags(more ...cli.Flag) []cli.Flag {
+	return append(more,
+		&cli.DurationFlag{Name: "timeout", Usage: "how long all of it may take", Value: 10 * time.Second,
+			Validator: func(d time.Duration) error {
+				if d <= 0 {
+					return usagef("want more than 0, got %v", d)
+				}
+				return nil
+			}},
+		jsonFlag(),
+	)
+}
+
+// keyFlags name a key by what it is the hash of.
+func keyFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "service", Usage: "the key is the SHA-256 of this service's `NAME`"},
+		&cli.StringFlag{Name: "topic", Usage: "the key is the SHA-256 of this topic's `NAME`"},
+	}
+}
+
+const keyHelp = `A KEY is 64 hexadecimal digits, or a text that is taken as it is; --service NAME
+and --topic NAME stand for one.`
+
+// splitArgs returns ADDR's followers: the key, given by a flag or as the first
+// of them, and the others, of which there must be as many as names.
+func splitArgs(cmd *cli.Command, names ...string) (key []byte, rest []string, err error) {
+	args := cmd.Args().Slice()
+	service, topic := cmd.String("service"), cmd.String("topic")
+	usage := "usage: " + cmd.FullName() + " " + cmd.ArgsUsage
+	if service != "" && topic != "" {
+		return nil, nil, usagef("--service and --topic are two keys; %s", usage)
+	}
+	if len(args) == 0 {
+		return nil, nil, usagef("ADDR is missing; %s", usage)
+	}
+	rest = args[1:]
+	if name := service + topic; name != "" {
+		sum := sha256.Sum256([]byte(name))
+		key = sum[:]
+	} else {
+		if len(rest) == 0 {
+			return nil, nil, usagef("KEY is missing; %s", usage)
+		}
+		if key, err = parseKey(rest[0]); err != nil {
+			return nil, nil, err
+		}
+		rest = rest[1:]
+	}
+	if len(rest) < len(names) {
+		return nil, nil, usagef("%s is missing; %s", names[len(rest)], usage)
+	}
+	if len(rest) > len(names) {
+		return nil, nil, usagef("%q is one argument too many; %s", rest[len(names)], usage)
+	}
+	return key, rest, nil
+}
+
+func parseKey(text string) ([]byte, error) {
+	if key, err := hex.DecodeString(text); err == nil && len(key) == sha256.Size {
+		return key, nil
+	}
+	if text == "" || len(text) > wire.MaxField {
+		return nil, usagef("KEY of %d bytes: want 1 to %d", len(text), wire.MaxField)
+	}
+	return []byte(text), nil
+}

@@ -1,0 +1,175 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/libp2p/go-libp2p"
+	dht "github.com/libp2p/go-libp2p-kad-dht"
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
+	routedhost "github.com/libp2p/go-libp2p/p2p/host/routed"
+	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
+	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
+	ma "github.com/multiformats/go-multiaddr"
+	"github.com/quic-go/quic-go"
+	"go.uber.org/fx"
+)
+
+// kadPrefix makes our kad-dht /macula/kad/1.0.0, a network apart from IPFS's.
+const kadPrefix = "/macula"
+
+// hostConfig says what newHost builds. Every choice is the caller's; the zero value of a switch is off.
+type hostConfig struct {
+	key         crypto.PrivKey
+	listenAddrs []ma.Multiaddr  // none: a host that only dials
+	version     string          // of this program, told to other peers
+	bootstrap   []peer.AddrInfo // where kad-dht begins; none: it waits to be found
+
+	kadServer    bool // answer kad-dht queries, not only ask them
+	relay        bool // be reachable through relays, and dial through them
+	holePunching bool // turn a relayed connection into a direct one; needs relay
+	natPortMap   bool // ask the router to forward the listening port
+}
+
+// peerHost is a libp2p host on QUIC, with the parts of it that a node needs by name.
+// As a host it is routed: it asks kad for the addresses of a peer that it does not have.
+type peerHost struct {
+	host.Host
+	base host.Host              // the host without routing
+	quic *quicreuse.ConnManager // owns the UDP ports; lives as long as the host
+	kad  *dht.IpfsDHT
+}
+
+// maxConnsPerIP is how many connections one IPv4 address or IPv6 /56 may hold, whatever their ALPN. libp2p's default
+// of 8 is too few for Erlang nodes behind one NAT, each of which opens connections by the lookup.
+const maxConnsPerIP = 128
+
+// newResourceManager returns libp2p's default resource manager but for maxConnsPerIP.
+func newResourceManager() (network.ResourceManager, error) {
+	limits := rcmgr.DefaultLimits
+	libp2p.SetDefaultServiceLimits(&limits)
+	return rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(limits.AutoScale()), rcmgr.WithLimitPerSubnet(
+		[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: maxConnsPerIP}},
+		[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 56, ConnCount: maxConnsPerIP}, {PrefixLength: 48, ConnCount: 4 * maxConnsPerIP}},
+	))
+}
+
+// newHost starts a libp2p host that speaks QUIC alone, and kad-dht on it.
+func newHost(cfg hostConfig) (*peerHost, error) {
+	h := &peerHost{}
+	resources, err := newResourceManager()
+	if err != nil {
+		return nil, fmt.Errorf("start the resource manager: %w", err)
+	}
+	options := []libp2p.Option{
+		libp2p.ResourceManager(resources),
+		libp2p.Identity(cfg.key),
+		libp2p.UserAgent("macula-node/" + cfg.version),
+		libp2p.NoListenAddrs, // listening comes second, below: a host that can not listen can then still be closed
+		libp2p.Transport(libp2pquic.NewTransport),
+		shareQUIC(&h.quic),
+		libp2p.EnableAutoNATv2(),
+	}
+	if cfg.relay {
+		options = append(options, libp2p.EnableRelay())
+	} else {
+		options = append(options, libp2p.DisableRelay()) // it is on by default
+	}
+	if cfg.holePunching {
+		options = append(options, libp2p.EnableHolePunching())
+	}
+	if cfg.natPortMap {
+		options = append(options, libp2p.NATPortMap())
+	}
+	base, err := libp2p.New(options...)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("start the libp2p host: %w", err), resources.Close())
+	}
+	if err := base.Network().Listen(cfg.listenAddrs...); err != nil {
+		err = fmt.Errorf("listen on %v (is another program using the UDP port? then stop it, or listen on another): %w", cfg.listenAddrs, err)
+		return nil, errors.Join(err, base.Close())
+	}
+	// kad-dht dials its bootstrap peers at once. That must come after listening: before, it would dial from a port
+	// of its own, and what the peers then observe would say nothing about the port that we listen on. This is why
+	// libp2p.Routing, which builds it before, is not used.
+	kad, err := newKad(base, cfg)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("start kad-dht: %w", err), base.Close())
+	}
+	h.base, h.kad, h.Host = base, kad, routedhost.Wrap(base, kad)
+	return h, nil
+}
+
+// Close stops kad-dht, then the host with its connections and ports.
+// What listens on the host's ports must be closed before.
+func (h *peerHost) Close() error {
+	return errors.Join(h.kad.Close(), h.Host.Close())
+}
+
+// confirmedAddrs returns our public addresses that other peers have reached when asked to try (AutoNAT v2).
+func (h *peerHost) confirmedAddrs() []ma.Multiaddr {
+	confirmer, ok := h.base.(interface {
+		ConfirmedAddrs() (reachable, unreachable, unknown []ma.Multiaddr)
+	})
+	if !ok {
+		return nil
+	}
+	reachable, _, _ := confirmer.ConfirmedAddrs()
+	return reachable
+}
+
+// newKad starts kad-dht as a router of peers: Macula's records live in our own routing server.
+func newKad(h host.Host, cfg hostConfig) (*dht.IpfsDHT, error) {
+	mode := dht.ModeClient
+	if cfg.kadServer {
+		mode = dht.ModeServer
+	}
+	return dht.New(h,
+		dht.ProtocolPrefix(kadPrefix),
+		dht.Mode(mode),
+		dht.DisableProviders(),
+		dht.DisableValues(),
+		dht.BootstrapPeers(cfg.bootstrap...), // none means none: IPFS's are never used
+	)
+}
+
+// shareQUIC has the host build its QUIC connection manager as libp2p does by default, and leaves it in *manager,
+// so that another ALPN can be served on, and dialled from, the same UDP port.
+func shareQUIC(manager **quicreuse.ConnManager) libp2p.Option {
+	return libp2p.QUICReuse(func(reset quic.StatelessResetKey, token quic.TokenGeneratorKey, resources network.ResourceManager, lifecycle fx.Lifecycle) (*quicreuse.ConnManager, error) {
+		cm, err := quicreuse.NewConnManager(reset, token,
+			quicreuse.ConnContext(countConn(resources)),
+			quicreuse.VerifySourceAddress(func(addr net.Addr) bool { return resources.VerifySourceAddress(addr) }),
+			quicreuse.EnableMetrics(nil), // nil: Prometheus' default registry, like the rest of libp2p
+		)
+		if err != nil {
+			return nil, err
+		}
+		lifecycle.Append(fx.StopHook(cm.Close))
+		*manager = cm
+		return cm, nil
+	})
+}
+
+// countConn returns what opens every incoming connection in the resource manager, before its handshake and whatever
+// its ALPN, and ends the count with the connection.
+func countConn(resources network.ResourceManager) func(context.Context, *quic.ClientInfo) (context.Context, error) {
+	return func(ctx context.Context, client *quic.ClientInfo) (context.Context, error) {
+		addr, err := quicreuse.ToQuicMultiaddr(client.RemoteAddr, quic.Version1)
+		if err != nil {
+			addr = nil // the resource manager decides about it all the same
+		}
+		scope, err := resources.OpenConnection(network.DirInbound, false, addr)
+		if err != nil {
+			return ctx, err
+		}
+		context.AfterFunc(ctx, scope.Done)
+		return network.WithConnManagementScope(ctx, scope), nil
+	}
+}

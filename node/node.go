@@ -1,0 +1,219 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/macula-mesh/macula-node/compat"
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+// Node is a running peer.
+type Node struct {
+	cfg     settings
+	host    *peerHost
+	port    int // UDP, of the first address that is listened on
+	service *maculadht.Service
+	gateway *compat.Gateway
+	dialer  *compat.Dialer
+
+	stop  context.CancelFunc // ends joining
+	tasks sync.WaitGroup
+	close func() error
+}
+
+// New starts a node. It serves when New returns; it connects to its bootstrap
+// peers in the background. Close it.
+func New(cfg Config) (*Node, error) {
+	checked, err := cfg.check()
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	n := &Node{cfg: checked, stop: func() {}}
+	n.close = sync.OnceValue(n.shutdown)
+	if err := n.start(); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	return n, nil
+}
+
+func (n *Node) start() error {
+	listen := n.cfg.listen
+	if len(listen) == 0 {
+		listen = defaultListenAddrs()
+	}
+	var err error
+	n.host, err = newHost(hostConfig{
+		key:          n.cfg.Key,
+		listenAddrs:  listen,
+		version:      n.cfg.Version,
+		bootstrap:    n.cfg.bootstrap,
+		kadServer:    true,
+		relay:        true,
+		holePunching: true,
+	})
+	if err != nil {
+		return err
+	}
+	if n.port, err = n.checkListening(listen); err != nil {
+		return err
+	}
+	if n.dialer, err = compat.NewDialer(compat.DialThrough(n.host.quic)); err != nil {
+		return err
+	}
+	n.service, err = maculadht.New(n.host,
+		maculadht.WithRealm(n.cfg.Realm),
+		maculadht.WithHandlers(maculadht.HandleEndpoint(n.Endpoint)),
+		maculadht.WithEndpoints(n.dialer),
+		maculadht.WithLogger(n.cfg.Log),
+	)
+	if err != nil {
+		return err
+	}
+	if err := n.openGateway(); err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	n.stop = stop
+	for _, p := range n.cfg.bootstrap {
+		n.tasks.Go(func() { n.join(ctx, p) })
+	}
+	return nil
+}
+
+// checkListening returns the port of the first address that is listened on. It
+// fails where an address that was asked for is not: libp2p is content with one
+// of them. Of the default addresses IPv6 may be missing, as some machines have
+// none.
+func (n *Node) checkListening(asked []ma.Multiaddr) (port int, err error) {
+	var open []netip.AddrPort
+	for _, addr := range n.host.Network().ListenAddresses() {
+		if ap, ok := quicAddrPort(addr); ok {
+			open = append(open, ap)
+		}
+	}
+	for _, addr := range asked {
+		want, _ := quicAddrPort(addr)
+		i := slices.IndexFunc(open, func(ap netip.AddrPort) bool {
+			return ap.Addr() == want.Addr() && (want.Port() == 0 || ap.Port() == want.Port())
+		})
+		switch {
+		case i >= 0:
+			port = cmp.Or(port, int(open[i].Port()))
+		case len(n.cfg.listen) > 0 || want.Addr().Is4():
+			return 0, fmt.Errorf("could not listen on %s: is another program using the UDP port? Stop it, or listen on another", addr)
+		}
+	}
+	return port, nil
+}
+
+// openGateway serves Erlang nodes on the ports of the host.
+func (n *Node) openGateway() error {
+	cert, err := selfSignedCertificate()
+	if err != nil {
+		return err
+	}
+	n.gateway = compat.NewGateway(n.service.Handlers,
+		compat.VerifyThrough(n.dialer),
+		compat.AllowEndpoints(n.cfg.AllowEndpoints...),
+		compat.GatewayLogger(n.cfg.Log),
+	)
+	listeners, err := listenMacula(n.host.quic, n.host, compat.ServerTLS(cert))
+	if err != nil {
+		return err
+	}
+	for _, ln := range listeners {
+		if err := n.gateway.Listen(ln); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close stops the node: first what asks, then what answers, last the host.
+// Further calls return what the first did.
+func (n *Node) Close() error { return n.close() }
+
+func (n *Node) shutdown() error {
+	n.stop()
+	n.tasks.Wait()
+	var errs []error
+	if n.service != nil {
+		errs = append(errs, n.service.Close())
+	}
+	if n.dialer != nil {
+		errs = append(errs, n.dialer.Close())
+	}
+	if n.gateway != nil {
+		errs = append(errs, n.gateway.Close())
+	}
+	if n.host != nil {
+		errs = append(errs, n.host.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Host returns the libp2p host.
+func (n *Node) Host() host.Host { return n.host }
+
+// Service returns the service of /macula/dht/1.0.
+func (n *Node) Service() *maculadht.Service { return n.service }
+
+// Dialer returns what asks Erlang nodes.
+func (n *Node) Dialer() *compat.Dialer { return n.dialer }
+
+// ID returns the node's id in the DHT.
+func (n *Node) ID() routing.ID { return n.service.Routing().Self() }
+
+// Realm returns the realm that is served.
+func (n *Node) Realm() string { return n.cfg.Realm }
+
+// Addrs returns the node's multiaddrs, with /p2p.
+func (n *Node) Addrs() []ma.Multiaddr {
+	addrs, err := peer.AddrInfoToP2pAddrs(&peer.AddrInfo{ID: n.host.ID(), Addrs: n.host.Addrs()})
+	if err != nil {
+		return nil // a host's own id is a valid one
+	}
+	return addrs
+}
+
+// Endpoints returns the addresses by which Erlang nodes reach this node, as
+// "https://host:port": the one that they are told first, see Endpoint.
+func (n *Node) Endpoints() []string {
+	all := endpoints(n.interfaceAddrs())
+	if told := n.Endpoint(); told != "" {
+		all = slices.DeleteFunc(all, func(e string) bool { return e == told })
+		all = slices.Insert(all, 0, told)
+	}
+	return all
+}
+
+// Endpoint returns the address that Erlang nodes are told to reach this node
+// by: the hostname of the configuration, else a reachable public address, else
+// one of an interface, else nothing.
+func (n *Node) Endpoint() string {
+	endpoint, err := bestEndpoint(n.cfg.Hostname, n.port, n.host.confirmedAddrs(), n.interfaceAddrs())
+	if err != nil {
+		return "" // not with a configuration that was checked
+	}
+	return endpoint
+}
+
+// interfaceAddrs returns the addresses of this machine that are listened on.
+func (n *Node) interfaceAddrs() []ma.Multiaddr {
+	addrs, err := n.host.Network().InterfaceListenAddresses()
+	if err != nil {
+		n.cfg.Log.Warn("can not read the interfaces' addresses", "err", err)
+	}
+	return addrs
+}

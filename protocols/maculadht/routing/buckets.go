@@ -1,0 +1,149 @@
+package routing
+
+import (
+	"bytes"
+	"slices"
+)
+
+// buckets holds contacts by how many leading bits of their id they share with
+// self. It is the mechanism under Table and guests, which add their rules and
+// their locks. The contacts are immutable; a refresh puts a new one.
+type buckets struct {
+	self  ID
+	lists [IDBits][]*Contact // least recently put first
+	count int
+}
+
+// in returns the bucket of id, which is not self.
+func (b *buckets) in(id ID) *[]*Contact {
+	return &b.lists[b.self.CommonPrefixLen(id)]
+}
+
+// get returns the contact with this id, or nil.
+func (b *buckets) get(id ID) *Contact {
+	if id == b.self {
+		return nil
+	}
+	bucket := *b.in(id)
+	if i := indexID(bucket, id); i >= 0 {
+		return bucket[i]
+	}
+	return nil
+}
+
+// put places c at its bucket's tail, instead of the contact with the same id.
+func (b *buckets) put(c *Contact) {
+	b.remove(c.ID)
+	bucket := b.in(c.ID)
+	*bucket = append(*bucket, c)
+	b.count++
+}
+
+// remove takes the contact with this id out and reports whether there was one.
+func (b *buckets) remove(id ID) bool {
+	if id == b.self {
+		return false
+	}
+	bucket := b.in(id)
+	i := indexID(*bucket, id)
+	if i < 0 {
+		return false
+	}
+	*bucket = slices.Delete(*bucket, i, i+1)
+	b.count--
+	return true
+}
+
+// all returns a copy of every contact, those farthest from self first.
+func (b *buckets) all() []Contact {
+	out := make([]Contact, 0, b.count)
+	for _, bucket := range b.lists {
+		for _, c := range bucket {
+			out = append(out, *c)
+		}
+	}
+	return out
+}
+
+// collect offers near the contacts bucket by bucket, in an order in which all of
+// one are nearer to the target than any of the next, until that is enough.
+//
+// Let d = self XOR target. A contact of bucket i agrees with self in the bits
+// before i and differs in bit i, so its distance from the target is d with bit
+// i flipped and the bits after it arbitrary. Where bit i of d is set, that is
+// nearer than every deeper bucket (they keep the bit); where it is clear, it is
+// farther than all of them. So: set bits from the left, then clear bits from
+// the right.
+func (b *buckets) collect(near *nearest) {
+	d := b.self.Distance(near.target)
+	for i := range b.lists {
+		if d.bit(i) && !near.offerAll(b.lists[i]) {
+			return
+		}
+	}
+	for i := len(b.lists) - 1; i >= 0; i-- {
+		if !d.bit(i) && !near.offerAll(b.lists[i]) {
+			return
+		}
+	}
+}
+
+func indexID(bucket []*Contact, id ID) int {
+	return slices.IndexFunc(bucket, func(c *Contact) bool { return c.ID == id })
+}
+
+// nearest gathers the contacts nearest to a target, nearest first.
+type nearest struct {
+	target ID
+	limit  int                 // at least 1
+	skip   func(*Contact) bool // nil, or tells whom to leave out
+	found  []candidate
+}
+
+type candidate struct {
+	distance ID
+	contact  *Contact
+}
+
+// offerAll offers each contact of a bucket. It reports false when one of them
+// was too far, and so is every contact of the buckets that follow.
+func (n *nearest) offerAll(bucket []*Contact) bool {
+	more := true
+	for _, c := range bucket {
+		if !n.offer(c) {
+			more = false
+		}
+	}
+	return more
+}
+
+// offer keeps c if it is among the nearest so far. It reports false when the
+// list is full of nearer ones.
+func (n *nearest) offer(c *Contact) bool {
+	d := n.target.Distance(c.ID)
+	at := len(n.found)
+	// From the far end, where most belong: later buckets are farther.
+	for at > 0 && bytes.Compare(d[:], n.found[at-1].distance[:]) < 0 {
+		at--
+	}
+	if at == n.limit {
+		return false
+	}
+	if n.skip != nil && n.skip(c) {
+		return true
+	}
+	if len(n.found) == n.limit {
+		n.found = n.found[:n.limit-1]
+	}
+	n.found = slices.Insert(n.found, at, candidate{d, c})
+	return true
+}
+
+// contacts returns copies of what was found.
+func (n *nearest) contacts() []Contact {
+	out := make([]Contact, len(n.found))
+	for i, f := range n.found {
+		out[i] = *f.contact
+	}
+	return out
+}

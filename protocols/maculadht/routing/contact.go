@@ -1,0 +1,52 @@
+package routing
+
+import (
+	"bytes"
+	"slices"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+)
+
+// Contact is a node that can be named to others and, once verified, asked.
+//
+// Contacts that come out of this package share their NodeID and Addrs: do not
+// modify them.
+type Contact struct {
+	ID       ID             // in 256 bits, for distance
+	NodeID   []byte         // as sent, echoed verbatim
+	Peer     peer.ID        // libp2p identity; empty for an Erlang node
+	Addrs    []ma.Multiaddr // libp2p addresses, without /p2p
+	Endpoint string         // "https://host:port"; may be empty for a libp2p peer
+	Verified bool           // it has proved that it is where it says
+	LastSeen time.Time      // when it last spoke to us
+}
+
+// IsErlang reports whether the contact is an Erlang node: it has no peer id and
+// is reached by its endpoint alone.
+func (c Contact) IsErlang() bool {
+	return c.Peer == ""
+}
+
+// clone copies what the caller could still write to.
+func (c Contact) clone() *Contact {
+	c.NodeID = bytes.Clone(c.NodeID)
+	c.Addrs = slices.Clone(c.Addrs)
+	return &c
+}
+
+// sameNode reports whether c and o are one node: one peer, or one endpoint.
+func (c *Contact) sameNode(o *Contact) bool {
+	if c.IsErlang() && o.IsErlang() {
+		return c.Endpoint == o.Endpoint
+	}
+	return c.Peer == o.Peer
+}
+
+// yieldsTo reports whether c, which holds an id or an endpoint, gives it up to
+// o, which claims it too. A peer id proves its id, so a verified libp2p contact
+// yields to nobody else; what is verified never yields to what is not.
+func (c *Contact) yieldsTo(o *Contact) bool {
+	return !c.Verified || (c.IsErlang() && o.Verified)
+}

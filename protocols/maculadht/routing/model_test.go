@@ -1,0 +1,219 @@
+package routing
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// model is the rules once more, written for plainness: it recomputes all costs
+// each time. Times are in seconds.
+type model struct {
+	now              int
+	total, perSource int
+	lists            map[string][]modelRecord
+}
+
+type modelRecord struct {
+	value, id, source string
+	named, owned      bool
+	expires           int
+}
+
+func (m *model) live(key string) (recs []modelRecord) {
+	for _, r := range m.lists[key] {
+		if r.expires > m.now {
+			recs = append(recs, r)
+		}
+	}
+	return recs
+}
+
+func (m *model) keep(key string, recs []modelRecord) {
+	if m.lists[key] = recs; len(recs) == 0 {
+		delete(m.lists, key)
+	}
+}
+
+func (m *model) cost(source string) (all, own int) {
+	for key, recs := range m.lists {
+		for _, r := range recs {
+			c := len(key) + len(r.value) + RecordOverhead
+			all += c
+			if r.source == source {
+				own += c
+			}
+		}
+	}
+	return all, own
+}
+
+func (m *model) store(p Put) error {
+	key, from := string(p.Key), string(p.From[:])
+	ttl, left := int(p.TTL/time.Second), int(p.ExpiresIn/time.Second)
+	if ttl == 0 {
+		ttl = 86400
+	}
+	if left > 0 && left < ttl {
+		ttl = left
+	}
+	r := modelRecord{
+		value: string(p.Value), id: string(p.NodeID), named: p.NodeID != nil, source: p.Source,
+		expires: m.now + ttl,
+	}
+	r.owned = r.named && !p.From.IsZero() && r.id == from
+
+	recs := m.live(key)
+	m.keep(key, recs)
+	next := slices.Clone(recs)
+	at := slices.IndexFunc(recs, func(o modelRecord) bool {
+		return r.named == o.named && r.id == o.id && (r.named || r.value == o.value)
+	})
+	if at >= 0 {
+		old := recs[at]
+		if old.owned && from != old.id {
+			if old.value == r.value {
+				return nil
+			}
+			return ErrNotOwner
+		}
+		if left > 0 && r.expires <= old.expires {
+			return nil
+		}
+		next[at] = r
+	} else {
+		next = append([]modelRecord{r}, next...)
+	}
+	if len(next) > MaxProviders {
+		last := slices.MinFunc(next, func(a, b modelRecord) int { return a.expires - b.expires }).expires
+		for i := len(next) - 1; ; i-- {
+			if next[i].expires == last {
+				next = slices.Delete(next, i, i+1)
+				break
+			}
+		}
+	}
+
+	all, own := m.cost(r.source)
+	m.keep(key, next)
+	allThen, ownThen := m.cost(r.source)
+	switch {
+	case r.source == "":
+		return nil
+	case ownThen > m.perSource && ownThen > own:
+		m.keep(key, recs)
+		return ErrSourceBudget
+	case allThen > m.total && allThen > all:
+		m.keep(key, recs)
+		return ErrStoreFull
+	}
+	return nil
+}
+
+func (m *model) sweep() {
+	for key := range m.lists {
+		m.keep(key, m.live(key))
+	}
+}
+
+// Random puts, pauses and sweeps: after each, the server and the model hold the
+// same, and the ledger is exact.
+func TestServerAgainstModel(t *testing.T) {
+	for seed := range uint64(4) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { runModel(t, seed) })
+		})
+	}
+}
+
+func runModel(t *testing.T, seed uint64) {
+	rng := newRand(seed)
+	const total, perSource = 12_000, 4_000
+	// The server's own sweeper stays out: the model has to know when it comes.
+	s, err := NewServer(ID{}, WithStoreBudget(total, perSource), WithSweepInterval(1000*time.Hour))
+	require.NoError(t, err)
+	defer s.Close()
+	m := &model{total: total, perSource: perSource, lists: map[string][]modelRecord{}}
+
+	if seed == 0 { // one key is near MaxProviders; its records are our own, and the limits far
+		s.ledger.total, s.ledger.perSource = 1<<30, 1<<20
+		m.total, m.perSource = 1<<30, 1<<20
+		for i := range MaxProviders - 2 {
+			p := Put{Key: []byte("key 0"), NodeID: fmt.Append(nil, "filler ", i), Value: []byte("v"), TTL: 500 * time.Second}
+			require.NoError(t, s.Store(p))
+			require.NoError(t, m.store(p))
+		}
+	}
+	peers := []ID{{}, alice, bob, IDFromBytes([]byte("carol"))}
+	outcomes := map[error]int{}
+	for range 3000 >> (seed / 3) {
+		switch rng.IntN(12) {
+		case 0:
+			pause := rng.IntN(20)
+			time.Sleep(time.Duration(pause) * time.Second)
+			m.now += pause
+		case 1:
+			s.sweep(t.Context())
+			m.sweep()
+		default:
+			p := Put{
+				Key:    fmt.Append(nil, "key ", rng.IntN(5)),
+				Value:  []byte(strings.Repeat(string(rune('a'+rng.IntN(3))), 1+rng.IntN(3)*300)),
+				TTL:    time.Duration(rng.IntN(60)) * time.Second,
+				From:   peers[rng.IntN(len(peers))],
+				Source: []string{"", "s", "t", "u", "v"}[rng.IntN(5)],
+			}
+			switch rng.IntN(5) {
+			case 0: // without node id
+			case 1:
+				p.NodeID = []byte{}
+			case 2:
+				p.NodeID = fmt.Append(nil, "node ", rng.IntN(5))
+			default:
+				p.NodeID = slices.Clone(peers[rng.IntN(len(peers))][:])
+			}
+			if rng.IntN(3) == 0 {
+				p.ExpiresIn = time.Duration(1+rng.IntN(60)) * time.Second
+			}
+			if p.Source == "" && p.TTL == 0 {
+				p.TTL = time.Second // else our own fill the store for a day
+			}
+			want := m.store(p)
+			require.ErrorIs(t, s.Store(p), want)
+			outcomes[want]++
+		}
+		requireSame(t, m, s)
+	}
+	require.Positive(t, outcomes[ErrNotOwner])
+	if seed == 0 {
+		require.Positive(t, s.Stats().Evicted)
+	} else {
+		require.Positive(t, outcomes[ErrSourceBudget])
+		require.Positive(t, outcomes[ErrStoreFull])
+	}
+}
+
+func requireSame(t *testing.T, m *model, s *Server) {
+	t.Helper()
+	requireLedgerExact(t, s)
+	keys := 0
+	require.NoError(t, s.records.Range(nil, func(key []byte, recs []Record) bool {
+		keys++
+		want := m.lists[string(key)]
+		require.Len(t, recs, len(want))
+		for i, r := range recs {
+			left := int(time.Until(r.Expires) / time.Second)
+			got := modelRecord{string(r.Value), string(r.NodeID), r.Source, r.NodeID != nil, r.Owned, m.now + left}
+			if want[i] != got {
+				require.Equal(t, want[i], got, "record %d of %s", i, key)
+			}
+		}
+		return true
+	}))
+	require.Equal(t, len(m.lists), keys)
+}

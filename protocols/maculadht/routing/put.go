@@ -1,0 +1,132 @@
+package routing
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"time"
+)
+
+const (
+	// MaxProviders is how many records a key holds.
+	MaxProviders = 1000
+	// DefaultTTL is how long a value lives that does not say: 86,400 s.
+	DefaultTTL = 24 * time.Hour
+)
+
+// Why a record was not stored, beside the budgets.
+var (
+	// ErrNotOwner means that the peer whose node id the value carries has
+	// stored a record itself, and somebody else tried to replace it.
+	ErrNotOwner = errors.New("routing: record belongs to another peer")
+	// ErrExpired means that the value has no life left.
+	ErrExpired = errors.New("routing: value has expired")
+)
+
+// Put is a value to be stored. The server takes its slices over; they must not
+// be parts of a larger buffer, which would stay in memory with them.
+type Put struct {
+	Key    []byte
+	Value  []byte        // a raw MessagePack map
+	NodeID []byte        // value.node_id; nil when the value has none
+	TTL    time.Duration // capped by the caller; 0 means DefaultTTL
+
+	// ExpiresIn marks a copy of a record held elsewhere and is the life left
+	// to it there; 0 for the original. A copy with no life left is no Put.
+	ExpiresIn time.Duration
+
+	// From is the node id of the libp2p peer that sent it; zero when nobody
+	// has proved to be the sender.
+	From ID
+	// Source is whose budget pays: a peer id's text or an IP address. Empty
+	// for our own values, which have no limit.
+	Source string
+}
+
+// isCopy reports whether the put hands over a record that lives elsewhere.
+func (p *Put) isCopy() bool {
+	return p.ExpiresIn != 0
+}
+
+// record returns what the put stores at now, or ErrExpired.
+func (p *Put) record(now time.Time) (Record, error) {
+	life := p.TTL
+	if life == 0 {
+		life = DefaultTTL
+	}
+	if p.isCopy() {
+		life = min(life, p.ExpiresIn)
+	}
+	if life <= 0 {
+		return Record{}, ErrExpired
+	}
+	return Record{
+		Value:   p.Value,
+		NodeID:  p.NodeID,
+		Expires: now.Add(life),
+		Owned:   !p.From.IsZero() && bytes.Equal(p.NodeID, p.From[:]),
+		Source:  p.Source,
+	}, nil
+}
+
+// edit is what happens to the live records of a key.
+type edit struct {
+	next     []Record // the new list
+	removed  []Record // what is no longer in it
+	added    *Record  // what is new in it, or nil
+	replaced bool     // added stands where removed stood
+	evicted  bool     // there was one provider too many
+}
+
+// place works out what storing rec does to the live records of its key:
+//
+//   - The same node id replaces in place; so does, where there is none, the
+//     same value. Anything else goes in front.
+//   - An owned record is replaced by its owner alone. Others get ErrNotOwner,
+//     unless they bring the very same value, which changes nothing.
+//   - A copy with no more life left than the record it would replace is the
+//     staler one, and changes nothing.
+//   - Over MaxProviders the soonest to expire goes, the oldest of equals. That
+//     may be rec itself, so that short-lived values do not push out others.
+func place(live []Record, rec *Record, isCopy bool) (edit, error) {
+	i := slices.IndexFunc(live, rec.replaces)
+	if i < 0 {
+		return insert(live, rec), nil
+	}
+	old := &live[i]
+	switch {
+	case old.Owned && !rec.Owned && bytes.Equal(old.Value, rec.Value):
+		return edit{next: live}, nil
+	case old.Owned && !rec.Owned:
+		return edit{}, ErrNotOwner
+	case isCopy && !rec.Expires.After(old.Expires):
+		return edit{next: live}, nil
+	}
+	next := slices.Clone(live)
+	next[i] = *rec
+	return edit{next: next, removed: live[i : i+1], added: rec, replaced: true}, nil
+}
+
+// insert puts rec in front and keeps the list within MaxProviders.
+func insert(live []Record, rec *Record) edit {
+	next := make([]Record, 0, len(live)+1)
+	next = append(append(next, *rec), live...)
+	if len(next) <= MaxProviders {
+		return edit{next: next, added: rec}
+	}
+	soonest := len(next) - 1
+	for i := soonest - 1; i >= 0; i-- {
+		if next[i].Expires.Before(next[soonest].Expires) {
+			soonest = i
+		}
+	}
+	if soonest == 0 {
+		return edit{next: live, evicted: true}
+	}
+	return edit{
+		next:    slices.Delete(next, soonest, soonest+1),
+		removed: live[soonest-1 : soonest],
+		added:   rec,
+		evicted: true,
+	}
+}

@@ -1,0 +1,173 @@
+package routing
+
+import (
+	"errors"
+	"sync"
+)
+
+// BucketSize is k: how many contacts a bucket holds, and how many nodes a
+// FIND_NODE reply names at most.
+const BucketSize = 20
+
+// Why a contact was not added.
+var (
+	// ErrSelf means that the contact has our own id.
+	ErrSelf = errors.New("routing: contact has our own id")
+	// ErrBucketFull means that the contact's bucket is full. Those in it stay:
+	// a contact that has lived long is the likeliest to live on.
+	ErrBucketFull = errors.New("routing: bucket full")
+	// ErrIDTaken means that another node with a better claim holds the id or
+	// the endpoint.
+	ErrIDTaken = errors.New("routing: id or endpoint belongs to another contact")
+)
+
+// Table is a Kademlia routing table: contacts in 256 buckets, by the length of
+// the id prefix that they share with self. It is safe for concurrent use.
+type Table struct {
+	size int
+
+	mu        sync.RWMutex
+	buckets   buckets
+	endpoints map[string]ID // of the Erlang contacts
+}
+
+// NewTable returns an empty table around self with room for bucketSize contacts
+// in each bucket; below 1 it means [BucketSize].
+func NewTable(self ID, bucketSize int) *Table {
+	if bucketSize < 1 {
+		bucketSize = BucketSize
+	}
+	return &Table{
+		size:      bucketSize,
+		buckets:   buckets{self: self},
+		endpoints: make(map[string]ID),
+	}
+}
+
+// Add inserts c at the tail of its bucket, or refreshes the contact with its
+// id: moves it to the tail and takes everything from c, except that a node once
+// verified stays so.
+//
+// An Erlang contact also replaces the one that has its endpoint under another
+// id. Add fails with [ErrSelf], [ErrBucketFull], or [ErrIDTaken] when that
+// would push out a contact with a better claim: a verified libp2p contact
+// yields to no other identity, and no verified contact to an unverified one.
+// A failed Add changes nothing.
+func (t *Table) Add(c Contact) error {
+	if c.ID == t.buckets.self {
+		return ErrSelf
+	}
+	added := c.clone()
+
+	t.mu.Lock()
+	defer t.mu.Unlock()
+
+	known := t.buckets.get(c.ID)
+	rival := t.rival(added)
+	if known != nil {
+		if known.sameNode(added) {
+			added.Verified = added.Verified || known.Verified
+		} else if !known.yieldsTo(added) {
+			return ErrIDTaken
+		}
+	}
+	if rival != nil && !rival.yieldsTo(added) {
+		return ErrIDTaken
+	}
+	if known == nil && !t.hasRoom(added, rival) {
+		return ErrBucketFull
+	}
+
+	if rival != nil {
+		t.remove(rival)
+	}
+	if known != nil {
+		t.remove(known)
+	}
+	t.buckets.put(added)
+	if added.IsErlang() && added.Endpoint != "" {
+		t.endpoints[added.Endpoint] = added.ID
+	}
+	return nil
+}
+
+// rival returns the Erlang contact that has c's endpoint under another id, or
+// nil.
+func (t *Table) rival(c *Contact) *Contact {
+	if !c.IsErlang() {
+		return nil
+	}
+	if id, ok := t.endpoints[c.Endpoint]; ok && id != c.ID {
+		return t.buckets.get(id)
+	}
+	return nil
+}
+
+// hasRoom reports whether c's bucket has a place, be it the one rival leaves.
+func (t *Table) hasRoom(c, rival *Contact) bool {
+	bucket := t.buckets.in(c.ID)
+	return len(*bucket) < t.size || (rival != nil && t.buckets.in(rival.ID) == bucket)
+}
+
+func (t *Table) remove(c *Contact) {
+	t.buckets.remove(c.ID)
+	if c.IsErlang() {
+		delete(t.endpoints, c.Endpoint)
+	}
+}
+
+// Remove takes the contact with this id out and reports whether there was one.
+func (t *Table) Remove(id ID) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c := t.buckets.get(id)
+	if c == nil {
+		return false
+	}
+	t.remove(c)
+	return true
+}
+
+// Get returns the contact with this id.
+func (t *Table) Get(id ID) (Contact, bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if c := t.buckets.get(id); c != nil {
+		return *c, true
+	}
+	return Contact{}, false
+}
+
+// Nearest returns the n contacts nearest to target of all in the table, nearest
+// first; fewer when it holds fewer.
+func (t *Table) Nearest(target ID, n int) []Contact {
+	if n < 1 {
+		return nil
+	}
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	near := nearest{target: target, limit: n, found: make([]candidate, 0, min(n, t.buckets.count))}
+	t.buckets.collect(&near)
+	return near.contacts()
+}
+
+// Len returns how many contacts the table holds.
+func (t *Table) Len() int {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.buckets.count
+}
+
+// All returns a copy of every contact, bucket by bucket, those farthest from
+// self first.
+func (t *Table) All() []Contact {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.buckets.all()
+}
+
+// holds reports whether the table has c's id, or an Erlang contact with its
+// endpoint. The caller holds mu.
+func (t *Table) holds(c *Contact) bool {
+	return t.rival(c) != nil || t.buckets.get(c.ID) != nil
+}
