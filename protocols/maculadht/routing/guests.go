@@ -12,9 +12,9 @@ const MaxGuests = 4096
 // Why a guest was not attached.
 var (
 	// ErrGuestsFull means that [MaxGuests] connections are attached.
-	ErrGuestsFull = errors.New("routing: too many guests")
+	ErrGuestsFull = errors.New("too many guests")
 	// ErrNotErlang means that a libp2p contact was offered as a guest.
-	ErrNotErlang = errors.New("routing: guest is not an Erlang node")
+	ErrNotErlang = errors.New("guest is not an Erlang node")
 )
 
 // guests are the Erlang nodes connected to us: listed, unverified, never

@@ -20,9 +20,9 @@ const (
 // Why a record was not stored.
 var (
 	// ErrStoreFull means that the total budget is used up.
-	ErrStoreFull = errors.New("routing: store full")
+	ErrStoreFull = errors.New("store full")
 	// ErrSourceBudget means that its source has used up its own budget.
-	ErrSourceBudget = errors.New("routing: source over its storage budget")
+	ErrSourceBudget = errors.New("source over its storage budget")
 )
 
 // ledger knows what the stored records cost, in all and by source. It is

@@ -22,13 +22,13 @@ type Network interface {
 var (
 	// ErrUnreachable means that no answer could be had: the contact was not
 	// reached, or the connection broke.
-	ErrUnreachable = errors.New("routing: contact unreachable")
+	ErrUnreachable = errors.New("unreachable")
 	// ErrRefused means that we or the contact would not talk; the error is a
 	// [*RefusedError] when the reason is known.
-	ErrRefused = errors.New("routing: refused")
+	ErrRefused = errors.New("refused")
 	// ErrRemote means that the contact answered with an error; the error is a
 	// [*RemoteError].
-	ErrRemote = errors.New("routing: remote error")
+	ErrRemote = errors.New("the peer answered with an error")
 )
 
 // RefusedError is an [ErrRefused] with its reason, such as "realm_mismatch".

@@ -14,9 +14,9 @@ func TestNetworkErrors(t *testing.T) {
 		is   error
 		text string
 	}{
-		{&RefusedError{Reason: "realm_mismatch"}, ErrRefused, "routing: refused: realm_mismatch"},
-		{&RemoteError{Code: "busy"}, ErrRemote, "routing: remote error: busy"},
-		{&RemoteError{Code: "invalid_args", Message: "value"}, ErrRemote, "routing: remote error: invalid_args: value"},
+		{&RefusedError{Reason: "realm_mismatch"}, ErrRefused, "refused: realm_mismatch"},
+		{&RemoteError{Code: "busy"}, ErrRemote, "the peer answered with an error: busy"},
+		{&RemoteError{Code: "invalid_args", Message: "value"}, ErrRemote, "the peer answered with an error: invalid_args: value"},
 	}
 	for _, tt := range tests {
 		wrapped := fmt.Errorf("query: %w", tt.err)

@@ -18,9 +18,9 @@ const (
 var (
 	// ErrNotOwner means that the peer whose node id the value carries has
 	// stored a record itself, and somebody else tried to replace it.
-	ErrNotOwner = errors.New("routing: record belongs to another peer")
+	ErrNotOwner = errors.New("record belongs to another peer")
 	// ErrExpired means that the value has no life left.
-	ErrExpired = errors.New("routing: value has expired")
+	ErrExpired = errors.New("value has expired")
 )
 
 // Put is a value to be stored. The server takes its slices over; they must not

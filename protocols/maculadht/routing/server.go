@@ -10,7 +10,7 @@ import (
 )
 
 // ErrUnverified means that a contact was to be admitted that nobody verified.
-var ErrUnverified = errors.New("routing: contact is not verified")
+var ErrUnverified = errors.New("contact is not verified")
 
 // Server owns all the state of a node: its contacts, its guests and its
 // records. It applies the rules and is safe for concurrent use. No method asks
@@ -40,7 +40,7 @@ func NewServer(self ID, opts ...Option) (*Server, error) {
 	}
 	for _, opt := range opts {
 		if err := opt(&cfg); err != nil {
-			return nil, fmt.Errorf("routing: option: %w", err)
+			return nil, fmt.Errorf("option: %w", err)
 		}
 	}
 	if cfg.records == nil {
@@ -54,7 +54,7 @@ func NewServer(self ID, opts ...Option) (*Server, error) {
 	}
 	s.closeOnce = sync.OnceValue(s.shutdown)
 	if err := s.load(); err != nil {
-		return nil, fmt.Errorf("routing: load records: %w", err)
+		return nil, fmt.Errorf("load records: %w", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stopSweeper = cancel
@@ -81,7 +81,7 @@ func (s *Server) shutdown() error {
 	s.stopSweeper()
 	s.sweeper.Wait()
 	if err := s.records.Close(); err != nil {
-		return fmt.Errorf("routing: close records: %w", err)
+		return fmt.Errorf("close records: %w", err)
 	}
 	return nil
 }

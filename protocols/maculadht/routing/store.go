@@ -8,7 +8,7 @@ import (
 )
 
 // ErrNotFound means that nothing live is stored under a key.
-var ErrNotFound = errors.New("routing: not found")
+var ErrNotFound = errors.New("not found")
 
 // Store keeps a value, by these rules:
 //
@@ -43,7 +43,7 @@ func (s *Server) Store(p Put) error {
 func (s *Server) Values(key []byte) ([]Record, error) {
 	recs, err := s.records.Get(key)
 	if err != nil {
-		return nil, fmt.Errorf("routing: get records: %w", err)
+		return nil, fmt.Errorf("get records: %w", err)
 	}
 	if len(recs) == 0 {
 		return nil, ErrNotFound
@@ -58,7 +58,7 @@ func (s *Server) Values(key []byte) ([]Record, error) {
 // RecordsWithPrefix calls visit with each key that begins with prefix and its
 // live records, at least one, in no particular order, until visit returns
 // false. key is valid only during the call; recs are as from Values. It is
-// cheap for [GatewayPrefix], and walks all keys otherwise. visit may call the
+// cheap for [wire.GatewayPrefix], and walks all keys otherwise. visit may call the
 // server.
 func (s *Server) RecordsWithPrefix(prefix []byte, visit func(key []byte, recs []Record) bool) error {
 	now := time.Now()
@@ -67,7 +67,7 @@ func (s *Server) RecordsWithPrefix(prefix []byte, visit func(key []byte, recs []
 		return len(live) == 0 || visit(key, live)
 	})
 	if err != nil {
-		return fmt.Errorf("routing: range over records: %w", err)
+		return fmt.Errorf("range over records: %w", err)
 	}
 	return nil
 }
@@ -100,7 +100,7 @@ func (s *Server) update(key []byte, now time.Time, plan func(live []Record) (edi
 	if err != nil {
 		s.ledger.undo(key, done.removed, done.added)
 		s.ledger.undo(key, expired, nil)
-		return fmt.Errorf("routing: update records: %w", err)
+		return fmt.Errorf("update records: %w", err)
 	}
 	s.keys.Add(keys)
 	s.counters.count(&done, len(expired), refused)

@@ -12,13 +12,13 @@ const BucketSize = 20
 // Why a contact was not added.
 var (
 	// ErrSelf means that the contact has our own id.
-	ErrSelf = errors.New("routing: contact has our own id")
+	ErrSelf = errors.New("contact has our own id")
 	// ErrBucketFull means that the contact's bucket is full. Those in it stay:
 	// a contact that has lived long is the likeliest to live on.
-	ErrBucketFull = errors.New("routing: bucket full")
+	ErrBucketFull = errors.New("bucket full")
 	// ErrIDTaken means that another node with a better claim holds the id or
 	// the endpoint.
-	ErrIDTaken = errors.New("routing: id or endpoint belongs to another contact")
+	ErrIDTaken = errors.New("id or endpoint belongs to another contact")
 )
 
 // Table is a Kademlia routing table: contacts in 256 buckets, by the length of
