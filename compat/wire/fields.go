@@ -120,13 +120,26 @@ func (f *fields) need(name string, there bool) {
 }
 
 func (f *fields) note(name, detail string, err error) {
-	if f.first == nil && f.err == nil {
+	if f.clean() {
 		f.first = &FieldError{Type: f.typ, Field: name, Detail: detail, Err: err}
 	}
 }
 
+// clean reports whether nothing is noted yet: only the first detail is worth
+// its wording, and a peer may send a million of them.
+func (f *fields) clean() bool { return f.first == nil && f.err == nil }
+
 func (f *fields) mistyped(detail string) {
-	f.note(string(f.key), detail, ErrMistypedField)
+	if f.clean() {
+		f.note(string(f.key), detail, ErrMistypedField)
+	}
+}
+
+// not notes that v, unless it is nil, is no what.
+func (f *fields) not(v Raw, what string) {
+	if kind := v.Kind(); kind != Nil && f.clean() {
+		f.mistyped(kind.String() + " instead of " + what)
+	}
 }
 
 func (f *fields) skip() { f.take(readable) }
@@ -148,10 +161,10 @@ func (f *fields) checkBytes(v Raw, limit int) []byte {
 	switch {
 	case ok && len(b) <= limit:
 		return b
-	case ok:
+	case !ok:
+		f.not(v, "bin or str")
+	case f.clean():
 		f.mistyped(fmt.Sprintf("%d bytes, limit %d", len(b), limit))
-	case v.Kind() != Nil:
-		f.mistyped(v.Kind().String() + " instead of bin or str")
 	}
 	return nil
 }
@@ -161,8 +174,8 @@ func (f *fields) text(limit int) string { return string(f.bytes(limit)) }
 func (f *fields) int() (i Opt[int64]) {
 	v := f.take(readable)
 	if f.err == nil {
-		if i.V, i.Set = v.Int(); !i.Set && v.Kind() != Nil {
-			f.mistyped(v.Kind().String() + " instead of an integer")
+		if i.V, i.Set = v.Int(); !i.Set {
+			f.not(v, "an integer")
 		}
 	}
 	return i
@@ -171,38 +184,31 @@ func (f *fields) int() (i Opt[int64]) {
 func (f *fields) bool() bool {
 	v := f.take(readable)
 	b, ok := v.Bool()
-	if !ok && f.err == nil && v.Kind() != Nil {
-		f.mistyped(v.Kind().String() + " instead of a boolean")
+	if !ok && f.err == nil {
+		f.not(v, "a boolean")
 	}
 	return b
 }
 
 // list takes an array, or the empty str that an Erlang node sends for an empty
-// list, and hands each element to elem until that returns false.
-func (f *fields) list(elem func(Raw) bool) {
+// list, and hands each element to elem until that returns false. It reports
+// whether the field is there: nil counts as absent.
+func (f *fields) list(elem func(Raw) bool) bool {
 	v := f.take(readable)
 	if f.err != nil {
-		return
+		return false
 	}
-	f.checkList(v, elem)
-}
-
-func (f *fields) checkList(v Raw, elem func(Raw) bool) {
-	switch kind := v.Kind(); kind {
-	case Array:
+	kind := v.Kind()
+	if kind == Array {
 		for e := range v.Elems() {
 			if !elem(e) {
-				return
+				break
 			}
 		}
-	case Text, Bin:
-		if b, _ := v.Bytes(); len(b) > 0 {
-			f.mistyped("a text instead of a list")
-		}
-	case Nil:
-	default:
-		f.mistyped(kind.String() + " instead of a list")
+	} else if b, ok := v.Bytes(); !ok || len(b) > 0 {
+		f.not(v, "a list")
 	}
+	return kind != Nil
 }
 
 // texts takes a list of bin or str, each of at most MaxField bytes.
@@ -257,7 +263,7 @@ func (p *payload) bytes(name string, v []byte) {
 func (p *payload) raw(name string, v Raw) {
 	if len(v) > 0 {
 		p.key(name)
-		p.b = append(p.b, v...)
+		p.b = appendRaw(p.b, v)
 	}
 }
 

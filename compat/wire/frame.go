@@ -21,6 +21,9 @@ const (
 	MaxField = 255
 	// MaxNodes is how many nodes a reply lists at most.
 	MaxNodes = 20
+	// MaxValues is how many values of a reply are read at most: as many as a
+	// key may have providers.
+	MaxValues = 1000
 	// MaxAddrs is how many multiaddrs of a peer are read at most.
 	MaxAddrs = 16
 )

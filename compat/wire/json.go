@@ -20,7 +20,7 @@ const binKey = "$bin"
 
 // MarshalJSON shows the value to people: texts as strings, be they bin or str,
 // other bin as {"$bin": "<hex>"}, maps with their last value of a key. Keys that
-// are no text are shown as their JSON.
+// are no text are shown as their JSON, maps and lists among them in hexadecimal.
 func (r Raw) MarshalJSON() ([]byte, error) {
 	n, err := walk(r, MaxDepth, readable)
 	if err != nil {
@@ -109,6 +109,10 @@ func jsonKey(key Raw) string {
 	if b, ok := key.Bytes(); ok {
 		return hex.EncodeToString(b)
 	}
+	if kind := key.Kind(); kind == Map || kind == Array {
+		// JSON in a string in JSON would double with every level.
+		return hex.EncodeToString(key)
+	}
 	text, err := json.Marshal(key)
 	if err != nil {
 		return "?"
@@ -131,7 +135,7 @@ func printable(b []byte) bool {
 
 // FromJSON reads one JSON value as MessagePack: strings become bin, {"$bin":
 // "<hex>"} becomes the bytes, numbers without fraction and exponent become
-// integers.
+// integers as far as 64 bits go, all others floats.
 func FromJSON(text []byte) (Raw, error) {
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.UseNumber()

@@ -35,12 +35,17 @@ func (n *Node) append(b []byte) []byte {
 	return p.b
 }
 
-// nodes takes a list of nodes. One that is not a map with a node_id, or more
-// than MaxNodes of them, make the field a mistyped one.
-func (f *fields) nodes() (nodes []Node) {
-	f.list(func(e Raw) bool {
+// nodes takes a list of nodes, and reports whether it is there. One that is not
+// a map with a node_id, or more than MaxNodes of them, make the field a mistyped
+// one.
+func (f *fields) nodes() (nodes []Node, there bool) {
+	there = f.list(func(e Raw) bool {
 		if len(nodes) == MaxNodes {
-			f.note("nodes", "more than the 20 that a reply may list", ErrMistypedField)
+			f.mistyped("more than the 20 that a reply may list")
+			return false
+		}
+		if e.Kind() != Map {
+			f.mistyped("an element that is not a map")
 			return false
 		}
 		var n Node
@@ -61,13 +66,28 @@ func (f *fields) nodes() (nodes []Node) {
 		}
 		sub.need("node_id", n.ID != nil)
 		if err := sub.done(); err != nil {
-			f.note("nodes", err.Error(), ErrMistypedField)
+			if f.clean() {
+				f.mistyped(err.Error())
+			}
 			return false
 		}
 		nodes = append(nodes, n)
 		return true
 	})
-	return nodes
+	return nodes, there
+}
+
+// ints takes a list of integers, and what is beyond limit of them not.
+func (f *fields) ints(limit int) []int64 {
+	v := f.take(readable)
+	if f.err != nil {
+		return nil
+	}
+	ints, ok := v.ints(limit)
+	if !ok {
+		f.not(v, "a list of integers")
+	}
+	return ints
 }
 
 func (p *payload) nodes(nodes []Node) {
@@ -146,7 +166,7 @@ func (m *FindNodeReply) Decode(b []byte) error {
 	for f.next() {
 		switch string(f.key) {
 		case "nodes":
-			m.Nodes, listed = f.nodes(), true
+			m.Nodes, listed = f.nodes()
 		case "reason":
 			m.Reason = f.text(MaxField)
 		default:
@@ -255,7 +275,7 @@ func (m *FindValueReply) AppendPayload(b []byte) []byte {
 	p.text("result", resultHit)
 	p.list("value", len(m.Values))
 	for _, v := range m.Values {
-		p.b = append(p.b, v...)
+		p.b = appendRaw(p.b, v)
 	}
 	if len(m.ExpiresIn) > 0 {
 		p.key("expires_in")
@@ -269,37 +289,33 @@ func (m *FindValueReply) AppendPayload(b []byte) []byte {
 
 // Decode reads the message from a payload, whose memory it shares. It needs
 // value, nodes or reason; expires_in must be as long as value where it is
-// there.
+// there. Of both lists the first MaxValues are read.
 func (m *FindValueReply) Decode(b []byte) error {
 	*m = FindValueReply{}
 	f := readFields(TypeFindValueReply, b)
-	listed := false
+	hit, miss := false, false
 	for f.next() {
 		switch string(f.key) {
 		case "value":
 			m.Values = nil
-			listed = true
-			f.list(func(e Raw) bool {
+			hit = f.list(func(e Raw) bool {
 				m.Values = append(m.Values, e)
-				return true
+				return len(m.Values) < MaxValues
 			})
 		case "expires_in":
-			v := f.take(readable)
-			var ok bool
-			if m.ExpiresIn, ok = v.Ints(); !ok && f.err == nil {
-				f.mistyped("not a list of integers")
-			}
+			m.ExpiresIn = f.ints(MaxValues)
 		case "nodes":
-			m.Nodes, listed = f.nodes(), true
+			m.Nodes, miss = f.nodes()
 		case "reason":
 			m.Reason = f.text(MaxField)
 		default:
 			f.skip()
 		}
 	}
-	f.need("value", listed || m.Reason != "")
+	f.need("value", hit || miss || m.Reason != "")
 	if len(m.ExpiresIn) > 0 && len(m.ExpiresIn) != len(m.Values) {
 		f.note("expires_in", "not as long as value", ErrMistypedField)
+		m.ExpiresIn = nil
 	}
 	return f.done()
 }

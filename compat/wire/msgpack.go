@@ -132,7 +132,7 @@ func walk(b []byte, depth int, visit func(t token, bytes []byte) error) (int, er
 		left--
 		if t.container() {
 			if level == depth {
-				return 0, fmt.Errorf("%w: nested deeper than %d levels", ErrMsgpack, MaxDepth)
+				return 0, fmt.Errorf("%w: nested too deep", ErrMsgpack)
 			}
 			open[level] = left
 			level++
@@ -182,7 +182,8 @@ func (r Raw) Bytes() ([]byte, bool) {
 	if err != nil || t.kind != Bin && t.kind != Text {
 		return nil, false
 	}
-	return r[t.head : t.head+int(t.size)], true
+	end := t.head + int(t.size)
+	return r[t.head:end:end], true
 }
 
 // Int returns an integer. One above the int64 range is math.MaxInt64.
@@ -261,22 +262,30 @@ func (r Raw) Elems() iter.Seq[Raw] {
 
 // Ints returns a list of integers, also where it was sent as a str of code
 // points, as an Erlang node does with a list of small ones.
-func (r Raw) Ints() ([]int64, bool) {
-	var ints []int64
+func (r Raw) Ints() ([]int64, bool) { return r.ints(math.MaxInt) }
+
+// ints reads the first limit integers.
+func (r Raw) ints(limit int) (ints []int64, ok bool) {
 	switch r.Kind() {
 	case Text:
 		text, _ := r.Bytes()
-		for _, point := range string(text) {
-			ints = append(ints, int64(point))
+		if !utf8.Valid(text) {
+			return nil, false
 		}
-		return ints, utf8.Valid(text)
+		for len(text) > 0 && len(ints) < limit {
+			point, size := utf8.DecodeRune(text)
+			ints, text = append(ints, int64(point)), text[size:]
+		}
+		return ints, true
 	case Array:
 		for elem := range r.Elems() {
 			i, ok := elem.Int()
 			if !ok {
 				return nil, false
 			}
-			ints = append(ints, i)
+			if len(ints) < limit {
+				ints = append(ints, i)
+			}
 		}
 		return ints, true
 	}
@@ -317,14 +326,26 @@ func appendInt(b []byte, i int64) []byte {
 // RawText returns text as a bin.
 func RawText(text string) Raw { return appendBin(nil, text) }
 
+// RawBytes returns b as a bin.
+func RawBytes(b []byte) Raw { return appendBin(nil, b) }
+
 // RawInt returns i as an integer in its smallest form.
 func RawInt(i int64) Raw { return appendInt(nil, i) }
 
-// RawMap returns a map of the pairs, in their order.
+// appendRaw appends v as an element or a field; an empty Raw, which would break
+// what it is put into, as nil.
+func appendRaw(b []byte, v Raw) []byte {
+	if len(v) == 0 {
+		return msgp.AppendNil(b)
+	}
+	return append(b, v...)
+}
+
+// RawMap returns a map of the pairs, in their order. An empty Raw is nil.
 func RawMap(pairs ...Pair) Raw {
 	b := msgp.AppendMapHeader(nil, uint32(len(pairs)))
 	for _, p := range pairs {
-		b = append(appendBin(b, p.Key), p.Value...)
+		b = appendRaw(appendBin(b, p.Key), p.Value)
 	}
 	return b
 }
@@ -335,11 +356,11 @@ type Pair struct {
 	Value Raw
 }
 
-// RawArray returns an array of the values.
+// RawArray returns an array of the values. An empty Raw is nil.
 func RawArray(values ...Raw) Raw {
 	b := msgp.AppendArrayHeader(nil, uint32(len(values)))
 	for _, v := range values {
-		b = append(b, v...)
+		b = appendRaw(b, v)
 	}
 	return b
 }

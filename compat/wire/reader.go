@@ -4,12 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 )
 
 const (
 	readBuffer   = 4 << 10  // what a quiet stream costs
 	shrinkBuffer = 64 << 10 // a buffer that grew beyond this is not kept
+
+	maxEmptyReads = 100 // reads in a row that bring neither bytes nor an error
 )
+
+var errClosed = fmt.Errorf("frame reader: %w", fs.ErrClosed)
 
 // Memory accounts for a reader's buffer. The scopes of libp2p's resource
 // manager have these methods.
@@ -86,8 +91,12 @@ func (r *Reader) Ready() bool {
 	return ok || err != nil || r.err != nil
 }
 
-// Close gives the buffer's memory back.
+// Close gives the buffer's memory back, and with it what was read and not yet
+// given out: Next fails from here on.
 func (r *Reader) Close() {
+	if r.err == nil {
+		r.err = errClosed
+	}
 	r.buf, r.begin, r.end = nil, 0, 0
 	r.account()
 }
@@ -111,13 +120,17 @@ func (r *Reader) fill() error {
 	if r.beforeRead != nil {
 		r.beforeRead(r.end > r.begin)
 	}
-	n, err := r.src.Read(r.buf[r.end:])
-	r.end += n
-	if n > 0 {
-		return nil // what came counts first; the error comes again
+	var n int
+	var err error
+	for range maxEmptyReads {
+		if n, err = r.src.Read(r.buf[r.end:]); n != 0 || err != nil {
+			break
+		}
+		err = io.ErrNoProgress
 	}
-	if err == nil {
-		return io.ErrNoProgress
+	if n > 0 {
+		r.end += n
+		return nil // what came counts first; the error comes again
 	}
 	if errors.Is(err, io.EOF) && r.end > r.begin {
 		err = fmt.Errorf("%w: the stream ended after %d bytes of it", ErrTruncated, r.end-r.begin)

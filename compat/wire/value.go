@@ -45,21 +45,24 @@ func ParseValue(raw Raw) (Value, error) {
 		return Value{}, fmt.Errorf("%w: %w", ErrBadValue, trailing(len(raw)-n))
 	}
 	v := Value{Raw: raw, TTL: MaxTTL}
-	var endpoint, ttl Raw
+	var nodeID, endpoint, ttl Raw // the last of each counts
 	for key, field := range raw.Fields() {
 		name, _ := key.Bytes()
 		switch string(name) {
 		case "node_id":
-			id, ok := field.Bytes()
-			if !ok || len(id) > MaxField {
-				return Value{}, badField("node_id", field, "bin or str of at most 255 bytes")
-			}
-			v.NodeID = id
+			nodeID = field
 		case "endpoint":
 			endpoint = field
 		case "ttl":
 			ttl = field
 		}
+	}
+	if nodeID != nil {
+		id, ok := nodeID.Bytes()
+		if !ok || len(id) > MaxField {
+			return Value{}, badField("node_id", nodeID, "bin or str of at most 255 bytes")
+		}
+		v.NodeID = id
 	}
 	if endpoint != nil {
 		if text, ok := endpoint.Bytes(); !ok || len(text) > MaxField {
@@ -113,7 +116,10 @@ func TextsAsBin(v Raw) (Raw, error) {
 		out = appendBin(out, b[t.head:])
 		return nil
 	})
-	return out, err
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 // StoreArgs are the arguments of a Call of ProcedureStore.
@@ -186,21 +192,31 @@ func (l GatewayList) Raw() Raw {
 	return b
 }
 
-// Decode reads a result. Entries without node_id, host and port are left out,
-// and whatever is beyond the first 1,000.
+// Decode reads a result. Of the first maxGateways entries those without node_id,
+// host and port are left out; what is beyond them is not looked at.
 func (l *GatewayList) Decode(result Raw) error {
 	*l = nil
 	peers, ok := result.Field("peers")
 	if !ok {
 		return &FieldError{Type: TypeReply, Field: "peers", Err: ErrMissingField}
 	}
+	if text, isText := peers.Bytes(); peers.Kind() != Array && (!isText || len(text) > 0) {
+		return &FieldError{Type: TypeReply, Field: "peers", Detail: peers.Kind().String() + " instead of a list", Err: ErrMistypedField}
+	}
+	seen := 0
 	for peer := range peers.Elems() {
-		if g, ok := ParseGateway(peer); ok && len(*l) < 1000 {
+		if g, ok := ParseGateway(peer); ok {
 			*l = append(*l, g)
+		}
+		if seen++; seen == maxGateways {
+			break
 		}
 	}
 	return nil
 }
+
+// maxGateways is how many entries of a GatewayList are read.
+const maxGateways = 1000
 
 // ParseGateway reads a gateway's entry, as it is listed and as it is stored
 // under a key that begins with GatewayPrefix. It reports whether node_id, host

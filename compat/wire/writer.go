@@ -14,8 +14,11 @@ func NewWriter(dst io.Writer) *Writer { return &Writer{dst: dst} }
 
 // Append adds m to what the next Flush writes. It fails with ErrTooLarge and
 // adds nothing where the payload would pass MaxPayload.
-func (w *Writer) Append(m Message) (err error) {
-	w.buf, err = AppendFrame(w.buf, m)
+func (w *Writer) Append(m Message) error {
+	b, err := AppendFrame(w.buf, m)
+	if err == nil { // else it grew for nothing
+		w.buf = b
+	}
 	return err
 }
 

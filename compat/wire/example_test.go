@@ -1,0 +1,53 @@
+package wire_test
+
+import (
+	"encoding/hex"
+	"fmt"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+)
+
+// A frame as a macula v0.20.3 node sent it becomes a message.
+func ExampleDecodeFrame() {
+	b, _ := hex.DecodeString("010300000000001581c40974696d657374616d70cf0000018bcfe5687b")
+	f, _, err := wire.DecodeFrame(b)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	m, err := f.Decode()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	switch m := m.(type) {
+	case *wire.Ping:
+		fmt.Println(f.Type, m.Timestamp.V)
+	default:
+		fmt.Println(f.Type)
+	}
+	// Output: ping 1700000000123
+}
+
+// A value is a map; written with this package it has bin for every text, the
+// only form that an Erlang node can read.
+func ExampleStore() {
+	value := wire.RawMap(
+		wire.Pair{Key: "node_id", Value: wire.RawText("node-1")},
+		wire.Pair{Key: "endpoint", Value: wire.RawText("https://192.0.2.7:9443")},
+		wire.Pair{Key: "ttl", Value: wire.RawInt(300)},
+	)
+	v, err := wire.ParseValue(value)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	frame, err := wire.AppendFrame(nil, &wire.Store{Key: []byte("key"), Value: v.Raw})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	text, _ := v.Raw.MarshalJSON()
+	fmt.Printf("%d bytes, for %v: %s\n", len(frame), v.TTL, text)
+	// Output: 99 bytes, for 5m0s: {"endpoint":"https://192.0.2.7:9443","node_id":"node-1","ttl":300}
+}

@@ -1,0 +1,140 @@
+package wire_test
+
+import (
+	"encoding/json"
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/tinylib/msgp/msgp"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+)
+
+func TestMarshalJSON(t *testing.T) {
+	float := func(f float64) wire.Raw { return msgp.AppendFloat64(nil, f) }
+	tests := map[string]struct {
+		in   wire.Raw
+		want string
+	}{
+		"nil":                        {nilValue, `null`},
+		"bools":                      {list(raw(0xc2), raw(0xc3)), `[false,true]`},
+		"ints":                       {list(num(0), num(-1), num(math.MaxInt64), num(math.MinInt64)), `[0,-1,9223372036854775807,-9223372036854775808]`},
+		"uint64 max":                 {raw(0xcf, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff), `18446744073709551615`},
+		"floats":                     {list(float(1.5), float(-0.25), raw(0xca, 0x3f, 0x80, 0, 0)), `[1.5,-0.25,1]`},
+		"floats that JSON has not":   {list(float(math.NaN()), float(math.Inf(1)), float(math.Inf(-1))), `["NaN","+Inf","-Inf"]`},
+		"texts":                      {list(bin("abc"), str("é"), bin("")), `["abc","é",""]`},
+		"a0 is a text here":          {str(""), `""`},
+		"no HTML escapes":            {bin("<a&b>"), `"<a&b>"`},
+		"lines and tabs":             {bin("a\n\tb"), `"a\n\tb"`},
+		"bytes":                      {raw(0xc4, 2, 0xff, 0x00), `{"$bin":"ff00"}`},
+		"control characters":         {bin("a\x00"), `{"$bin":"6100"}`},
+		"empty containers":           {list(list(), fields()), `[[],{}]`},
+		"map":                        {fields("b", num(1), "a", list(bin("x"))), `{"a":["x"],"b":1}`},
+		"duplicate keys":             {fields("a", num(1), "a", num(2)), `{"a":2}`},
+		"key of bytes":               {asMap(raw(0xc4, 1, 0xff), num(1)), `{"ff":1}`},
+		"keys that are no text":      {asMap(num(7), num(1), nilValue, num(2), aBool, num(3)), `{"7":1,"null":2,"true":3}`},
+		"keys that are maps or list": {asMap(fields("a", num(1)), num(1), list(), num(2)), `{"81c4016101":1,"90":2}`},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := test.in.MarshalJSON()
+			require.NoError(t, err)
+			assert.Equal(t, test.want, string(got))
+			via, err := json.Marshal(map[string]any{"v": test.in})
+			require.NoError(t, err)
+			assert.JSONEq(t, `{"v":`+test.want+`}`, string(via))
+		})
+	}
+	for name, in := range map[string]wire.Raw{
+		"nothing": {}, "damaged": {0x81}, "trailing": {0xc0, 0xc0}, "ext": list(anExt), "bad UTF-8": badText, "too deep": nest(17),
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := in.MarshalJSON()
+			require.ErrorIs(t, err, wire.ErrMsgpack)
+		})
+	}
+}
+
+// A string of JSON in a string of JSON doubles its quotes with every level: as
+// keys within keys a stored value would become gigabytes.
+func TestMarshalJSONOfNestedKeysStaysSmall(t *testing.T) {
+	v := bin(strings.Repeat(`"`, 1000))
+	for range wire.MaxValueDepth - 1 {
+		v = asMap(v, nilValue)
+	}
+	out, err := v.MarshalJSON()
+	require.NoError(t, err)
+	assert.Less(t, len(out), 10_000)
+}
+
+func TestFromJSON(t *testing.T) {
+	tests := map[string]struct {
+		in   string
+		want wire.Raw
+	}{
+		"null":                   {`null`, nilValue},
+		"bools":                  {`[true, false]`, list(raw(0xc3), raw(0xc2))},
+		"ints":                   {`[0, 127, 128, -1, -33, 9223372036854775807, -9223372036854775808]`, list(raw(0), raw(0x7f), raw(0xcc, 0x80), raw(0xff), raw(0xd0, 0xdf), wire.RawInt(math.MaxInt64), num(math.MinInt64))},
+		"uint64 max":             {`18446744073709551615`, raw(0xcf, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)},
+		"beyond 64 bits":         {`18446744073709551616`, msgp.AppendFloat64(nil, 1<<64)},
+		"floats":                 {`[1.0, 1e2, -0.5]`, list(msgp.AppendFloat64(nil, 1), msgp.AppendFloat64(nil, 100), msgp.AppendFloat64(nil, -0.5))},
+		"strings are bin":        {`["a", "", "\u00e9\ud83d\ude00"]`, list(bin("a"), bin(""), bin("é😀"))},
+		"long string":            {`"` + strings.Repeat("x", 300) + `"`, bin(strings.Repeat("x", 300))},
+		"map in its order":       {`{"b": 1, "a": {"c": []}}`, fields("b", num(1), "a", fields("c", list()))},
+		"duplicate keys":         {`{"a": 1, "a": 2}`, fields("a", num(1), "a", num(2))},
+		"$bin":                   {`{"$bin": "00ff"}`, raw(0xc4, 2, 0, 0xff)},
+		"$bin, upper case":       {`{"$bin": "FF"}`, raw(0xc4, 1, 0xff)},
+		"$bin, empty":            {`{"$bin": ""}`, bin("")},
+		"$bin nested":            {`{"a": [{"$bin": "00"}]}`, fields("a", list(raw(0xc4, 1, 0)))},
+		"$bin beside other keys": {`{"$bin": "00", "a": 1}`, fields("$bin", bin("00"), "a", num(1))},
+		"$bin behind other keys": {`{"a": 1, "$bin": "00"}`, fields("a", num(1), "$bin", bin("00"))},
+		"empty containers":       {` [ [], {} ] `, list(list(), fields())},
+		"16 items":               {`[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]`, join(raw(0xdc, 0, 16), raw(1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1))},
+		"16 deep":                {strings.Repeat("[", 16) + strings.Repeat("]", 16), append(wire.Raw(strings.Repeat("\x91", 15)), 0x90)},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := wire.FromJSON([]byte(test.in))
+			require.NoError(t, err)
+			assert.Equal(t, test.want, got)
+		})
+	}
+	for name, in := range map[string]string{
+		"nothing": ``, "blank": `  `, "no JSON": `abc`, "two values": `1 2`, "two maps": `{}{}`, "garbage behind": `{} x`,
+		"open list": `[1`, "open map": `{"a":1`, "key only": `{"a"}`, "no colon": `{"a" 1}`, "no comma": `[1 2]`, "comma too many": `[1,]`,
+		"comma too many in a map": `{"a":1,}`, "wrong bracket": `[1}`, "only a bracket": `]`, "key no string": `{1:2}`, "open string": `"a`,
+		"number too large": `1e999`, "leading zero": `01`, "plus": `+1`, "NaN": `NaN`,
+		"$bin no string": `{"$bin": 1}`, "$bin no hex": `{"$bin": "zz"}`, "$bin odd": `{"$bin": "0"}`, "$bin a map": `{"$bin": {}}`,
+		"17 deep": strings.Repeat("[", 17) + strings.Repeat("]", 17), "a million deep": strings.Repeat("[", 1_000_000), "a million maps deep": strings.Repeat(`{"a":`, 1_000_000),
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := wire.FromJSON([]byte(in))
+			require.Error(t, err)
+			assert.Nil(t, got)
+			assert.Contains(t, err.Error(), "not a JSON value")
+		})
+	}
+}
+
+// What was written as JSON reads the same after it was MessagePack.
+func TestJSONRoundTrip(t *testing.T) {
+	for _, text := range []string{
+		`null`, `true`, `0`, `-5`, `18446744073709551615`, `1.5`, `1e+300`, `"text"`, `"<&>"`, `[]`, `{}`,
+		`{"$bin":"00ff"}`, `{"a":[1,{"$bin":"fe"},{"b":null}],"c":"é"}`,
+		`{"endpoint":"https://127.0.0.1:9443","node_id":{"$bin":"e91104e590"},"ttl":300}`,
+		strings.Repeat("[", 16) + strings.Repeat("]", 16),
+	} {
+		raw, err := wire.FromJSON([]byte(text))
+		require.NoError(t, err, text)
+		got, err := raw.MarshalJSON()
+		require.NoError(t, err, text)
+		assert.Equal(t, text, string(got))
+	}
+	// Bytes that are a text are shown as one, and stay the same bytes.
+	raw, err := wire.FromJSON([]byte(`{"$bin":"616263"}`))
+	require.NoError(t, err)
+	assert.Equal(t, bin("abc"), raw)
+}

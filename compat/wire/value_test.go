@@ -1,0 +1,226 @@
+package wire_test
+
+import (
+	"bytes"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/tinylib/msgp/msgp"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+)
+
+// sized returns a map that is n bytes long.
+func sized(n int) wire.Raw {
+	head := raw(0x81, 0xc4, 1, 'v', 0xc6, 0, byte((n-9)>>16), byte((n-9)>>8), byte(n-9))
+	return join(head, make([]byte, n-9))
+}
+
+func TestParseValue(t *testing.T) {
+	const day = 86_400 * time.Second
+	x255, x256 := strings.Repeat("x", 255), strings.Repeat("x", 256)
+	float := raw(0xcb, 0x40, 0x59, 0, 0, 0, 0, 0, 0)
+	uintMax := raw(0xcf, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)
+	tests := map[string]struct {
+		in   wire.Raw
+		node string        // "-" for none
+		ttl  time.Duration // 0: refused
+	}{
+		"empty map":               {fields(), "-", day},
+		"of an Erlang node":       {fields("ttl", num(300), "node_id", bin("abc"), "endpoint", bin("https://h:1")), "abc", 300 * time.Second},
+		"str for all":             {asMap(str("node_id"), str("abc"), str("ttl"), num(5), str("endpoint"), str("e")), "abc", 5 * time.Second},
+		"nothing":                 {nil, "", 0},
+		"exactly 64 KiB":          {sized(wire.MaxValue), "-", day},
+		"64 KiB and 1 byte":       {sized(wire.MaxValue + 1), "", 0},
+		"text":                    {bin("x"), "", 0},
+		"list":                    {list(fields()), "", 0},
+		"nil":                     {nilValue, "", 0},
+		"int":                     {num(1), "", 0},
+		"damaged":                 {raw(0x81, 0xa1), "", 0},
+		"trailing byte":           {join(fields(), raw(0xc0)), "", 0},
+		"ext":                     {fields("a", list(anExt)), "", 0},
+		"ext itself":              {anExt, "", 0},
+		"bad UTF-8":               {fields("a", list(badText)), "", 0},
+		"bad UTF-8 in a key":      {asMap(badText, num(1)), "", 0},
+		"bad UTF-8 in a bin":      {fields("a", raw(0xc4, 1, 0xff)), "-", day},
+		"deepest":                 {nest(wire.MaxValueDepth), "-", day},
+		"too deep":                {nest(wire.MaxValueDepth + 1), "", 0},
+		"int keys":                {asMap(num(1), num(2)), "-", day},
+		"node_id empty":           {fields("node_id", bin("")), "", day},
+		"node_id a0":              {fields("node_id", str("")), "", day},
+		"node_id int":             {fields("node_id", num(1)), "", 0},
+		"node_id nil":             {fields("node_id", nilValue), "", 0},
+		"node_id list":            {fields("node_id", list()), "", 0},
+		"node_id 255 bytes":       {fields("node_id", bin(x255)), x255, day},
+		"node_id 256 bytes":       {fields("node_id", bin(x256)), "", 0},
+		"endpoint map":            {fields("endpoint", fields()), "", 0},
+		"endpoint nil":            {fields("endpoint", nilValue), "", 0},
+		"endpoint 255 bytes":      {fields("endpoint", str(x255)), "-", day},
+		"endpoint 256 bytes":      {fields("endpoint", bin(x256)), "", 0},
+		"ttl 1":                   {fields("ttl", num(1)), "-", time.Second},
+		"ttl 0":                   {fields("ttl", num(0)), "", 0},
+		"ttl -1":                  {fields("ttl", num(-1)), "", 0},
+		"ttl int64 min":           {fields("ttl", num(math.MinInt64)), "", 0},
+		"ttl float":               {fields("ttl", float), "", 0},
+		"ttl nil":                 {fields("ttl", nilValue), "", 0},
+		"ttl text":                {fields("ttl", bin("300")), "", 0},
+		"ttl bool":                {fields("ttl", aBool), "", 0},
+		"ttl 86,399":              {fields("ttl", num(86_399)), "-", 86_399 * time.Second},
+		"ttl 86,400":              {fields("ttl", num(86_400)), "-", day},
+		"ttl 86,401":              {fields("ttl", num(86_401)), "-", day},
+		"ttl beyond a Duration":   {fields("ttl", num(math.MaxInt64/int64(time.Second)+1)), "-", day},
+		"ttl int64 max":           {fields("ttl", num(math.MaxInt64)), "-", day},
+		"ttl uint64 max":          {fields("ttl", uintMax), "-", day},
+		"no ttl":                  {fields("a", num(1)), "-", day},
+		"the last ttl counts":     {fields("ttl", num(0), "ttl", num(7)), "-", 7 * time.Second},
+		"the last ttl is bad":     {fields("ttl", num(7), "ttl", num(0)), "", 0},
+		"the last node_id counts": {fields("node_id", num(1), "node_id", bin("n")), "n", day},
+		"the last node_id is bad": {fields("node_id", bin("n"), "node_id", num(1)), "", 0},
+		"the last endpoint":       {fields("endpoint", num(1), "endpoint", bin("n")), "-", day},
+		"ttl elsewhere":           {fields("a", fields("ttl", num(0), "node_id", num(1))), "-", day},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			v, err := wire.ParseValue(test.in)
+			if test.ttl == 0 {
+				require.ErrorIs(t, err, wire.ErrBadValue)
+				assert.Zero(t, v)
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, test.in, v.Raw)
+			assert.Equal(t, test.ttl, v.TTL)
+			if test.node == "-" {
+				assert.Nil(t, v.NodeID)
+			} else {
+				require.NotNil(t, v.NodeID)
+				assert.Equal(t, test.node, string(v.NodeID))
+			}
+		})
+	}
+}
+
+// asMap builds a map with keys of any kind.
+func asMap(kv ...wire.Raw) wire.Raw {
+	b := msgp.AppendMapHeader(nil, uint32(len(kv)/2))
+	for _, v := range kv {
+		b = append(b, v...)
+	}
+	return b
+}
+
+// What may be stored may also travel, in a FIND_VALUE_REPLY and in the args of a
+// _dht.store.
+func TestDeepestValueTravels(t *testing.T) {
+	v := nest(wire.MaxValueDepth)
+	m, err := decode(wire.TypeFindValueReply, (&wire.FindValueReply{Values: []wire.Raw{v}}).AppendPayload(nil))
+	require.NoError(t, err)
+	assert.Equal(t, []wire.Raw{v}, m.(*wire.FindValueReply).Values)
+	args := wire.StoreArgs{Key: []byte("k"), Value: v}
+	_, err = decode(wire.TypeCall, (&wire.Call{Procedure: wire.ProcedureStore, Args: args.Raw()}).AppendPayload(nil))
+	require.NoError(t, err)
+}
+
+func TestTextsAsBin(t *testing.T) {
+	text := func(n int) string { return strings.Repeat("é", n/2) + strings.Repeat("x", n%2) }
+	tests := map[string]struct{ in, want wire.Raw }{
+		"a0":                   {str(""), raw(0xc4, 0)},
+		"fixstr":               {str("abc"), bin("abc")},
+		"str8":                 {raw(0xd9, 1, 'a'), bin("a")},
+		"str8 of 255":          {str(text(255)), bin(text(255))},
+		"str16":                {str(text(256)), bin(text(256))},
+		"str16 of few bytes":   {raw(0xda, 0, 1, 'a'), bin("a")},
+		"str16 of 65,535":      {str(text(65535)), bin(text(65535))},
+		"str32":                {str(text(65536)), bin(text(65536))},
+		"str32 of few bytes":   {raw(0xdb, 0, 0, 0, 1, 'a'), bin("a")},
+		"huge":                 {str(text(1 << 20)), bin(text(1 << 20))},
+		"keys":                 {asMap(str("a"), num(1), bin("b"), num(2)), fields("a", num(1), "b", num(2))},
+		"nested":               {fields("a", list(str("x"), asMap(str("b"), list(str(""))))), fields("a", list(bin("x"), fields("b", list(bin("")))))},
+		"code points":          {fields("ports", raw(0xa3, 1, 2, 3)), fields("ports", bin("\x01\x02\x03"))},
+		"all else as it is":    {list(str(""), num(-1), nilValue, aBool, anExt, raw(0xca, 1, 2, 3, 4)), list(bin(""), num(-1), nilValue, aBool, anExt, raw(0xca, 1, 2, 3, 4))},
+		"16 deep":              {wire.Raw(append(bytes.Repeat([]byte{0x91}, 16), 0xa0)), wire.Raw(append(bytes.Repeat([]byte{0x91}, 16), 0xc4, 0))},
+		"a str as long as can": {list(str("a"), str(text(70_000)), str("")), list(bin("a"), bin(text(70_000)), bin(""))},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			before := bytes.Clone(test.in)
+			got, err := wire.TextsAsBin(test.in)
+			require.NoError(t, err)
+			assert.True(t, bytes.Equal(test.want, got))
+			assert.True(t, bytes.Equal(before, test.in), "the input is left alone")
+			again, err := wire.TextsAsBin(got)
+			require.NoError(t, err)
+			assert.Same(t, &got[0], &again[0], "and nothing is left to do")
+		})
+	}
+	t.Run("unchanged is the same memory", func(t *testing.T) {
+		for _, in := range []wire.Raw{fields("a", bin("b")), num(1), list()} {
+			got, err := wire.TextsAsBin(in)
+			require.NoError(t, err)
+			assert.Same(t, &in[0], &got[0])
+			assert.Len(t, got, len(in))
+		}
+	})
+	for name, in := range map[string]wire.Raw{
+		"nothing": {}, "damaged": {0x81}, "trailing": {0xa0, 0xa0}, "bad UTF-8": list(str("a"), badText), "too deep": bytesRaw(0x91, 17),
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := wire.TextsAsBin(in)
+			require.ErrorIs(t, err, wire.ErrMsgpack)
+			assert.Nil(t, got)
+		})
+	}
+}
+
+func TestTextsAsBinAllocatesOnce(t *testing.T) {
+	in := list(str("a"), str(""), asMap(str("k"), str(strings.Repeat("x", 300))))
+	assert.LessOrEqual(t, testing.AllocsPerRun(100, func() { _, _ = wire.TextsAsBin(in) }), 4.0)
+}
+
+func TestStoreArgs(t *testing.T) {
+	value := fields("n", num(1))
+	full := wire.StoreArgs{Key: []byte("k"), Value: value, ExpiresIn: wire.Some[int64](60)}
+	tests := map[string]struct {
+		in    wire.Raw
+		want  wire.StoreArgs
+		err   error
+		field string
+	}{
+		"full":                  {full.Raw(), full, nil, ""},
+		"str":                   {asMap(str("key"), str("k"), str("value"), value), wire.StoreArgs{Key: []byte("k"), Value: value}, nil, ""},
+		"unknown fields":        {fields("key", bin("k"), "zz", anExt, "value", value), wire.StoreArgs{Key: []byte("k"), Value: value}, nil, ""},
+		"no key":                {fields("value", value), wire.StoreArgs{Value: value}, wire.ErrMissingField, "key"},
+		"no value":              {fields("key", bin("k")), wire.StoreArgs{Key: []byte("k")}, wire.ErrMissingField, "value"},
+		"neither":               {fields(), wire.StoreArgs{}, wire.ErrMissingField, "key"},
+		"key nil":               {fields("key", nilValue, "value", value), wire.StoreArgs{Value: value}, wire.ErrMissingField, "key"},
+		"key int":               {fields("key", num(1), "value", value), wire.StoreArgs{Value: value}, wire.ErrMistypedField, "key"},
+		"key of 256 bytes":      {fields("key", bin(strings.Repeat("k", 256)), "value", value), wire.StoreArgs{Value: value}, wire.ErrMistypedField, "key"},
+		"expires_in text":       {fields("key", bin("k"), "value", value, "expires_in", bin("1")), wire.StoreArgs{Key: []byte("k"), Value: value}, wire.ErrMistypedField, "expires_in"},
+		"args are JSON text":    {bin(`{"key":"k"}`), wire.StoreArgs{}, wire.ErrMistypedField, "args"},
+		"args are a list":       {list(), wire.StoreArgs{}, wire.ErrMistypedField, "args"},
+		"no args":               {nil, wire.StoreArgs{}, wire.ErrMistypedField, "args"},
+		"a value that is a nil": {fields("key", bin("k"), "value", nilValue), wire.StoreArgs{Key: []byte("k"), Value: nilValue}, nil, ""},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got := wire.StoreArgs{Key: []byte("left over"), Value: num(9), ExpiresIn: wire.Some[int64](9)}
+			err := got.Decode(test.in)
+			assert.Equal(t, test.want, got)
+			if test.err == nil {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorIs(t, err, test.err)
+			var fe *wire.FieldError
+			require.ErrorAs(t, err, &fe)
+			assert.Equal(t, wire.TypeCall, fe.Type)
+			assert.Equal(t, test.field, fe.Field)
+		})
+	}
+	var damaged wire.StoreArgs
+	require.ErrorIs(t, damaged.Decode(asMap(badText, num(1))), wire.ErrMsgpack)
+}
