@@ -30,6 +30,7 @@ const (
 	maxStreams   = 32                     // of the 100 that a connection is granted
 	abandonAfter = time.Minute            // a reply that has not come by then never will
 	closeGrace   = 2 * time.Second        // for replies under way when the dialer closes
+	sendGrace    = 200 * time.Millisecond // for what has no reply to arrive before its connection is closed
 	firstRedial  = 100 * time.Millisecond // after a refused handshake, doubled each time
 )
 
@@ -50,6 +51,7 @@ type Dialer struct {
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
+	close  func() error
 
 	mu     sync.Mutex
 	closed bool
@@ -61,6 +63,8 @@ type dialerConfig struct {
 	dialTimeout  time.Duration
 	replyTimeout time.Duration
 	rest         time.Duration
+	abandon      time.Duration
+	idle         time.Duration
 	force        bool
 }
 
@@ -88,9 +92,16 @@ func ForceFindNode() DialerOption { return func(c *dialerConfig) { c.force = tru
 // NewDialer returns a dialer. Close it.
 func NewDialer(opts ...DialerOption) (*Dialer, error) {
 	d := &Dialer{
-		cfg:   dialerConfig{dialTimeout: DefaultDialTimeout, replyTimeout: DefaultReplyTimeout, rest: DefaultRest},
+		cfg: dialerConfig{
+			dialTimeout:  DefaultDialTimeout,
+			replyTimeout: DefaultReplyTimeout,
+			rest:         DefaultRest,
+			abandon:      abandonAfter,
+			idle:         linkIdle,
+		},
 		links: make(map[Endpoint]*link),
 	}
+	d.close = sync.OnceValue(d.shutdown)
 	for _, opt := range opts {
 		opt(&d.cfg)
 	}
@@ -109,15 +120,14 @@ func NewDialer(opts ...DialerOption) (*Dialer, error) {
 }
 
 // Close waits a moment for the replies that are under way, as closing on them
-// could crash who sends them, then closes all connections.
-func (d *Dialer) Close() error {
+// could crash who sends them, then closes all connections. What still waits
+// fails with maculadht.ErrClosed. Further calls return what the first did.
+func (d *Dialer) Close() error { return d.close() }
+
+func (d *Dialer) shutdown() error {
 	d.mu.Lock()
-	already := d.closed
 	d.closed = true
 	d.mu.Unlock()
-	if already {
-		return nil
-	}
 	answered := make(chan struct{})
 	go func() { d.tasks.Wait(); close(answered) }()
 	select {
@@ -140,7 +150,8 @@ func (d *Dialer) Close() error {
 var _ routing.Network = (*Dialer)(nil)
 
 // Send sends a message that has no reply and returns once it has left. Errors
-// are ErrHarmful, ErrTooLargeForPeer and routing.ErrUnreachable.
+// are ErrHarmful, ErrTooLargeForPeer, routing.ErrUnreachable, and of package
+// maculadht ErrInvalidRequest and ErrClosed.
 func (d *Dialer) Send(ctx context.Context, to routing.Contact, m wire.Message) error {
 	_, err := d.exchange(ctx, to, m, false)
 	return err
@@ -157,8 +168,11 @@ func (d *Dialer) Query(ctx context.Context, to routing.Contact, m wire.Message) 
 }
 
 func (d *Dialer) exchange(ctx context.Context, to routing.Contact, m wire.Message, asks bool) (wire.Frame, error) {
-	if asks != maculadht.HasReply(m.Type()) {
-		return wire.Frame{}, fmt.Errorf("%w: only what has a reply can be asked: %s", maculadht.ErrInvalidRequest, m.Type())
+	switch has := maculadht.HasReply(m.Type()); {
+	case has && !asks:
+		return wire.Frame{}, fmt.Errorf("%w: %s has a reply, use Query", maculadht.ErrInvalidRequest, m.Type())
+	case asks && !has:
+		return wire.Frame{}, fmt.Errorf("%w: %s has no reply, use Send", maculadht.ErrInvalidRequest, m.Type())
 	}
 	e, err := ParseEndpoint(to.Endpoint)
 	if err != nil {
@@ -201,8 +215,8 @@ func (d *Dialer) link(e Endpoint) (*link, error) {
 func (d *Dialer) leave(l *link) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if l.users--; l.users == 0 {
-		l.idle.Reset(max(linkIdle, time.Until(l.restUntil())))
+	if l.users--; l.users == 0 && !d.closed {
+		l.idle.Reset(max(d.cfg.idle, time.Until(l.restUntil())))
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strconv"
+	"strings"
 
 	ma "github.com/multiformats/go-multiaddr"
 )
@@ -18,9 +19,10 @@ const DefaultPort = 9443
 // ErrBadEndpoint: a text is not an endpoint.
 var ErrBadEndpoint = errors.New("not an endpoint")
 
-// Endpoint is where an Erlang node listens: "https://host:port".
+// Endpoint is where an Erlang node listens: "https://host:port". As ParseEndpoint
+// writes them, two that are equal but for their spelling are equal.
 type Endpoint struct {
-	Host string // a name or an IP address, without brackets
+	Host string // a name in lower case or an IP address, without brackets
 	Port uint16
 }
 
@@ -36,12 +38,18 @@ func ParseEndpoint(text string) (Endpoint, error) {
 		return bad("can not be read")
 	case u.Scheme != "https":
 		return bad("does not begin with https://")
-	case u.Hostname() == "":
-		return bad("has no host")
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Path != "" && u.Path != "/":
 		return bad("has more than a host and a port")
 	}
-	e := Endpoint{Host: u.Hostname(), Port: DefaultPort}
+	e := Endpoint{Host: strings.ToLower(strings.TrimSuffix(u.Hostname(), ".")), Port: DefaultPort}
+	switch ip, err := netip.ParseAddr(e.Host); {
+	case e.Host == "":
+		return bad("has no host")
+	case err == nil && ip.Zone() != "":
+		return bad("has a zone, which means nothing to others")
+	case err == nil:
+		e.Host = ip.Unmap().String()
+	}
 	if p := u.Port(); p != "" {
 		port, err := strconv.ParseUint(p, 10, 16)
 		if err != nil || port == 0 {
@@ -69,7 +77,7 @@ func (e Endpoint) resolve(ctx context.Context) ([]netip.AddrPort, error) {
 	}
 	addrs := make([]netip.AddrPort, len(ips))
 	for i, ip := range ips {
-		addrs[i] = netip.AddrPortFrom(ip.Unmap(), e.Port)
+		addrs[i] = netip.AddrPortFrom(ip.Unmap().WithZone(""), e.Port)
 	}
 	return addrs, nil
 }
@@ -80,5 +88,5 @@ func quicMultiaddr(ap netip.AddrPort) (ma.Multiaddr, error) {
 	if ap.Addr().Is6() {
 		family = "ip6"
 	}
-	return ma.NewMultiaddr(fmt.Sprintf("/%s/%s/udp/%d/quic-v1", family, ap.Addr().WithZone(""), ap.Port()))
+	return ma.NewMultiaddr(fmt.Sprintf("/%s/%s/udp/%d/quic-v1", family, ap.Addr(), ap.Port()))
 }

@@ -5,12 +5,14 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/quic-go/quic-go"
 	"golang.org/x/time/rate"
 
@@ -23,6 +25,18 @@ import (
 const (
 	DefaultMaxConns      = 4096
 	DefaultMaxConnsPerIP = 256
+)
+
+const (
+	maxMemory      = 256 << 20 // bytes of frames on their way in
+	maxMemoryPerIP = 32 << 20  // of them from one IP address
+
+	maxVerify      = 32 // endpoints that are pinged at a time
+	maxVerifyPerIP = 2  // of them from one IP address
+
+	// New connections a second above which a gateway with a port of its own
+	// has their source addresses proved first, as libp2p does.
+	unprovedRate = 1000
 )
 
 // Listener hands out QUIC connections whose ALPN is "macula": a *quic.Listener,
@@ -42,13 +56,46 @@ type Gateway struct {
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
+	close  func() error
 	verify chan struct{} // one token for each endpoint that is being pinged
 
 	mu        sync.Mutex
 	closed    bool
 	listeners []Listener
+	ports     []io.Closer // closed after all connections
 	conns     int
-	perIP     map[netip.Addr]int
+	memory    int
+	sources   map[netip.Addr]*source
+}
+
+// source is what the connections from one IP address share.
+type source struct {
+	gateway *Gateway
+	name    netip.Addr
+	verify  chan struct{} // one token for each endpoint that is being pinged
+
+	conns, memory int // guarded by gateway.mu
+}
+
+// ReserveMemory and ReleaseMemory make a source the wire.Memory of its streams.
+func (s *source) ReserveMemory(size int, _ uint8) error {
+	g := s.gateway
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.memory+size > maxMemory || s.memory+size > maxMemoryPerIP {
+		return fmt.Errorf("%w: %d bytes more for the frames of %s", network.ErrResourceLimitExceeded, size, s.name)
+	}
+	g.memory += size
+	s.memory += size
+	return nil
+}
+
+func (s *source) ReleaseMemory(size int) {
+	g := s.gateway
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.memory -= size
+	s.memory -= size
 }
 
 type gatewayConfig struct {
@@ -58,6 +105,7 @@ type gatewayConfig struct {
 	maxPerIP  int
 	peerRate  rate.Limit
 	peerBurst int
+	idle      time.Duration
 	log       *slog.Logger
 }
 
@@ -78,7 +126,8 @@ func AllowEndpoints(prefixes ...netip.Prefix) GatewayOption {
 }
 
 // MaxConns sets how many connections are served, in all and from one IP
-// address. What is over it is closed with maculadht.ResetRefused.
+// address; an IPv6 network of /64 counts as one. What is over it is closed with
+// maculadht.ResetRefused.
 func MaxConns(total, perIP int) GatewayOption {
 	return func(c *gatewayConfig) { c.maxConns, c.maxPerIP = total, perIP }
 }
@@ -102,11 +151,13 @@ func NewGateway(handlers *maculadht.Handlers, opts ...GatewayOption) *Gateway {
 			maxPerIP:  DefaultMaxConnsPerIP,
 			peerRate:  maculadht.DefaultPeerRate,
 			peerBurst: maculadht.DefaultPeerBurst,
+			idle:      StreamIdle,
 			log:       slog.New(slog.DiscardHandler),
 		},
-		verify: make(chan struct{}, 8),
-		perIP:  make(map[netip.Addr]int),
+		verify:  make(chan struct{}, maxVerify),
+		sources: make(map[netip.Addr]*source),
 	}
+	g.close = sync.OnceValue(g.shutdown)
 	for _, opt := range opts {
 		opt(&g.cfg)
 	}
@@ -120,6 +171,10 @@ func NewGateway(handlers *maculadht.Handlers, opts ...GatewayOption) *Gateway {
 func (g *Gateway) Listen(ln Listener) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	return g.listen(ln)
+}
+
+func (g *Gateway) listen(ln Listener) error {
 	if g.closed {
 		return maculadht.ErrClosed
 	}
@@ -132,44 +187,46 @@ func (g *Gateway) Listen(ln Listener) error {
 // serves it. It is how a gateway is put beside a host that someone else built.
 // It returns the address, whose port is a free one where 0 was asked for.
 func (g *Gateway) ListenOn(address string, cert tls.Certificate) (netip.AddrPort, error) {
-	ln, err := quic.ListenAddr(address, ServerTLS(cert), &quic.Config{
-		MaxIncomingStreams:    256,
-		MaxIncomingUniStreams: -1, // an Erlang node opens none
-		KeepAlivePeriod:       20 * time.Second,
-		MaxIdleTimeout:        60 * time.Second,
-	})
+	ln, err := listenOn(address, cert)
 	if err != nil {
 		return netip.AddrPort{}, fmt.Errorf("compat: listen on UDP %s: %w", address, err)
 	}
-	if err := g.Listen(ln); err != nil {
-		ln.Close()
-		return netip.AddrPort{}, err
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err := g.listen(ln); err != nil {
+		return netip.AddrPort{}, errors.Join(err, ln.Close(), ln.port.Close())
 	}
-	return ln.Addr().(*net.UDPAddr).AddrPort(), nil
+	g.ports = append(g.ports, ln.port)
+	local := ln.Addr().(*net.UDPAddr).AddrPort()
+	return netip.AddrPortFrom(local.Addr().Unmap(), local.Port()), nil
 }
 
-// Close stops listening, resets all streams and waits for them.
-func (g *Gateway) Close() error {
+// Close stops listening, resets all streams and waits for them. Further calls
+// return what the first did.
+func (g *Gateway) Close() error { return g.close() }
+
+func (g *Gateway) shutdown() error {
 	g.mu.Lock()
-	already := g.closed
 	g.closed = true
 	listeners := g.listeners
 	g.mu.Unlock()
-	if already {
-		return nil
-	}
 	g.cancel()
 	var errs error
 	for _, ln := range listeners {
 		errs = errors.Join(errs, ln.Close())
 	}
 	g.tasks.Wait()
+	for _, port := range g.ports {
+		errs = errors.Join(errs, port.Close())
+	}
 	return errs
 }
 
+// accept takes connections until ln is closed. Those that came before that and
+// were not taken are closed too, so no context ends it.
 func (g *Gateway) accept(ln Listener) {
 	for {
-		conn, err := ln.Accept(g.ctx)
+		conn, err := ln.Accept(context.Background())
 		if err != nil {
 			if g.ctx.Err() == nil {
 				g.cfg.log.Error("macula listener ended", "addr", ln.Addr(), "err", err)
@@ -177,15 +234,19 @@ func (g *Gateway) accept(ln Listener) {
 			return
 		}
 		ip := remoteIP(conn)
-		if !g.admit(ip) {
+		from, ok := g.admit(ip)
+		switch {
+		case ok:
+			g.tasks.Go(func() {
+				defer g.release(from)
+				serveConn(g, conn, ip, from)
+			})
+		case g.ctx.Err() != nil:
+			closeShutdown(conn)
+		default:
 			g.cfg.log.Debug("connection refused: too many", "from", ip)
 			conn.CloseWithError(quic.ApplicationErrorCode(maculadht.ResetRefused), "too many connections")
-			continue
 		}
-		g.tasks.Go(func() {
-			defer g.release(ip)
-			serveConn(g, conn, ip)
-		})
 	}
 }
 
@@ -196,22 +257,38 @@ func remoteIP(conn *quic.Conn) netip.Addr {
 	return netip.Addr{}
 }
 
-func (g *Gateway) admit(ip netip.Addr) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.closed || g.conns >= g.cfg.maxConns || g.perIP[ip] >= g.cfg.maxPerIP {
-		return false
+// sourceName returns to what a connection from ip is counted: whoever has one
+// IPv6 address has the /64 around it.
+func sourceName(ip netip.Addr) netip.Addr {
+	if ip.Is6() {
+		return netip.PrefixFrom(ip, 64).Masked().Addr()
 	}
-	g.conns++
-	g.perIP[ip]++
-	return true
+	return ip
 }
 
-func (g *Gateway) release(ip netip.Addr) {
+// admit counts a connection, unless there are too many.
+func (g *Gateway) admit(ip netip.Addr) (*source, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	name := sourceName(ip)
+	s := g.sources[name]
+	if s == nil {
+		s = &source{gateway: g, name: name, verify: make(chan struct{}, maxVerifyPerIP)}
+	}
+	if g.closed || g.conns >= g.cfg.maxConns || s.conns >= g.cfg.maxPerIP {
+		return nil, false
+	}
+	g.sources[name] = s
+	g.conns++
+	s.conns++
+	return s, true
+}
+
+func (g *Gateway) release(s *source) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.conns--
-	if g.perIP[ip]--; g.perIP[ip] == 0 {
-		delete(g.perIP, ip)
+	if s.conns--; s.conns == 0 {
+		delete(g.sources, s.name)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"sync"
 	"time"
@@ -30,6 +31,7 @@ type link struct {
 	conn    *conn
 	dial    *dial // the handshake under way
 	resting time.Time
+	rests   chan struct{} // closed when a rest begins, and made anew
 }
 
 // conn is a connection with the streams that use it. It is closed with the last
@@ -45,6 +47,7 @@ type conn struct {
 // Erlang node has room for one, and a broken one holds it.
 type dial struct {
 	done chan struct{}
+	conn *conn // or err, once done
 	err  error
 }
 
@@ -54,8 +57,9 @@ func newLink(d *Dialer, e Endpoint) *link {
 		endpoint: e,
 		streams:  make(chan struct{}, maxStreams),
 		lookups:  make(chan struct{}, 1),
+		rests:    make(chan struct{}),
 	}
-	l.idle = time.AfterFunc(linkIdle, func() { d.drop(l) })
+	l.idle = time.AfterFunc(d.cfg.idle, func() { d.drop(l) })
 	return l
 }
 
@@ -96,14 +100,26 @@ func (l *link) restUntil() time.Time {
 	return l.resting
 }
 
+// awake returns what is closed when the next rest begins, or ErrResting.
+func (l *link) awake() (rests <-chan struct{}, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if time.Now().Before(l.resting) {
+		return nil, ErrResting
+	}
+	return l.rests, nil
+}
+
 // abandon takes a connection out of use that failed or kept silent, and leaves
-// the endpoint alone for a while.
+// the endpoint alone for a while, also those who wait for their turn.
 func (l *link) abandon(c *conn, rest time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.retire(c)
 	if rest > 0 {
 		l.resting = time.Now().Add(rest)
+		close(l.rests)
+		l.rests = make(chan struct{})
 	}
 }
 
@@ -115,14 +131,11 @@ type outcome struct {
 // do sends one frame on a stream of its own and returns the reply, if the type
 // has one. The stream outlives a caller that gives up.
 func (l *link) do(ctx context.Context, t wire.Type, frame []byte) (wire.Frame, error) {
-	if time.Now().Before(l.restUntil()) {
-		return wire.Frame{}, ErrResting
-	}
 	tokens := []chan struct{}{l.streams}
 	if t == wire.TypeFindValue {
-		tokens = append(tokens, l.lookups)
+		tokens = []chan struct{}{l.lookups, l.streams} // who waits for a lookup holds no stream
 	}
-	release, err := acquire(ctx, tokens...)
+	release, err := l.acquire(ctx, tokens...)
 	if err != nil {
 		return wire.Frame{}, err
 	}
@@ -136,6 +149,10 @@ func (l *link) do(ctx context.Context, t wire.Type, frame []byte) (wire.Frame, e
 		defer release()
 		defer l.leaveConn(c)
 		l.run(c, t, frame, done)
+		if !maculadht.HasReply(t) {
+			release()
+			l.linger()
+		}
 	})
 	if err != nil {
 		l.leaveConn(c)
@@ -150,24 +167,49 @@ func (l *link) do(ctx context.Context, t wire.Type, frame []byte) (wire.Frame, e
 	}
 }
 
-// acquire takes a token of each channel.
-func acquire(ctx context.Context, from ...chan struct{}) (release func(), err error) {
+// linger keeps a connection for the frame that was just written to it: nothing
+// tells when that has arrived, and closing would overtake it.
+func (l *link) linger() {
+	select {
+	case <-time.After(sendGrace):
+	case <-l.dialer.ctx.Done():
+	}
+}
+
+// acquire takes a token of each channel, unless the endpoint rests.
+func (l *link) acquire(ctx context.Context, from ...chan struct{}) (release func(), err error) {
 	held := 0
-	release = func() {
+	giveBack := sync.OnceFunc(func() {
 		for _, c := range from[:held] {
 			<-c
 		}
-	}
+	})
+	defer func() {
+		if err != nil {
+			giveBack()
+		}
+	}()
 	for _, c := range from {
+		rests, err := l.awake()
+		if err != nil {
+			return nil, err
+		}
 		select {
 		case c <- struct{}{}:
 			held++
+		case <-rests:
+			return nil, ErrResting
 		case <-ctx.Done():
-			release()
 			return nil, gaveUp(ctx)
 		}
 	}
-	return release, nil
+	if ctx.Err() != nil {
+		return nil, gaveUp(ctx)
+	}
+	if _, err := l.awake(); err != nil {
+		return nil, err // since a moment ago
+	}
+	return giveBack, nil
 }
 
 func gaveUp(ctx context.Context) error {
@@ -181,9 +223,7 @@ func (l *link) run(c *conn, t wire.Type, frame []byte, done chan<- outcome) {
 	stop := context.AfterFunc(l.dialer.ctx, func() { c.CloseWithError(0, "") })
 	defer stop()
 	timeout := l.dialer.cfg.replyTimeout
-	fail := func(err error) {
-		done <- outcome{err: fmt.Errorf("%w: %w", routing.ErrUnreachable, err)}
-	}
+	fail := func(err error) { done <- outcome{err: l.failed(err)} }
 	ctx, cancel := context.WithTimeout(l.dialer.ctx, timeout)
 	defer cancel()
 	s, err := c.OpenStreamSync(ctx)
@@ -209,7 +249,7 @@ func (l *link) run(c *conn, t wire.Type, frame []byte, done chan<- outcome) {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		l.abandon(c, l.dialer.cfg.rest)
 		fail(fmt.Errorf("no reply within %v", timeout))
-		s.SetReadDeadline(time.Now().Add(abandonAfter))
+		s.SetReadDeadline(time.Now().Add(l.dialer.cfg.abandon))
 		if _, err := in.Next(); err == nil {
 			stream{s}.Close()
 		}
@@ -224,38 +264,55 @@ func (l *link) run(c *conn, t wire.Type, frame []byte, done chan<- outcome) {
 	done <- outcome{frame: f} // the reader is not used again, so the frame keeps its memory
 }
 
+// failed returns the error of what could not be done: that the dialer is
+// closed, or that the endpoint was not reached.
+func (l *link) failed(err error) error {
+	if l.dialer.ctx.Err() != nil {
+		return maculadht.ErrClosed
+	}
+	return fmt.Errorf("%w: %w", routing.ErrUnreachable, err)
+}
+
 // connect returns the connection, dialling it where there is none, and counts
-// its caller's stream. All who wait share one handshake.
+// its caller's stream. All who wait share one handshake, and what came of it:
+// nobody dials on and on an endpoint that accepts connections to close them.
 func (l *link) connect(ctx context.Context) (*conn, error) {
-	for {
-		l.mu.Lock()
-		if c := l.conn; c != nil && c.Context().Err() == nil {
-			c.streams++
-			l.mu.Unlock()
-			return c, nil
-		}
-		l.retire(l.conn)
-		d, begin := l.dial, l.dial == nil
-		if begin {
-			d = &dial{done: make(chan struct{})}
-			l.dial = d
-		}
+	l.mu.Lock()
+	if c := l.conn; c != nil && c.Context().Err() == nil {
+		c.streams++
 		l.mu.Unlock()
-		if begin {
-			if err := l.dialer.spawn(l, func() { l.handshake(d) }); err != nil {
-				l.dialled(d, nil, err)
-			}
-		}
-		select {
-		case <-d.done:
-			if d.err != nil {
-				return nil, d.err
-			}
-		case <-ctx.Done():
-			return nil, gaveUp(ctx)
+		return c, nil
+	}
+	l.retire(l.conn)
+	d, begin := l.dial, l.dial == nil
+	if begin {
+		d = &dial{done: make(chan struct{})}
+		l.dial = d
+	}
+	l.mu.Unlock()
+	if begin {
+		if err := l.dialer.spawn(l, func() { l.handshake(d) }); err != nil {
+			l.dialled(d, nil, err)
 		}
 	}
+	select {
+	case <-d.done:
+	case <-ctx.Done():
+		return nil, gaveUp(ctx)
+	}
+	if d.err != nil {
+		return nil, d.err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if d.conn.retired {
+		return nil, l.failed(errConnLost)
+	}
+	d.conn.streams++
+	return d.conn, nil
 }
+
+var errConnLost = errors.New("connection lost right after its handshake")
 
 // dialled ends a handshake.
 func (l *link) dialled(d *dial, c *quic.Conn, err error) {
@@ -263,7 +320,8 @@ func (l *link) dialled(d *dial, c *quic.Conn, err error) {
 	defer l.mu.Unlock()
 	l.dial = nil
 	if c != nil {
-		l.conn = &conn{Conn: c}
+		d.conn = &conn{Conn: c}
+		l.conn = d.conn
 	}
 	d.err = err
 	close(d.done)
@@ -282,13 +340,13 @@ func (l *link) handshake(d *dial) {
 		}
 		if refused(err) {
 			select {
-			case <-time.After(wait):
+			case <-time.After(wait/2 + rand.N(wait)): // others may have been refused with us
 				wait *= 2
 				continue
 			case <-ctx.Done():
 			}
 		}
-		l.dialled(d, nil, fmt.Errorf("%w: %w", routing.ErrUnreachable, err))
+		l.dialled(d, nil, l.failed(err))
 		return
 	}
 }

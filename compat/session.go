@@ -5,10 +5,12 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	manet "github.com/multiformats/go-multiaddr/net"
 	"github.com/quic-go/quic-go"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
@@ -19,32 +21,35 @@ import (
 // session is one connection of an Erlang node.
 type session struct {
 	gateway *Gateway
-	conn    *quic.Conn
 	ip      netip.Addr
+	source  *source
 	ctx     context.Context // ends with the connection or the gateway
 
-	mu     sync.Mutex
-	detach func() // takes the guest that it is off the list
+	mu        sync.Mutex
+	detach    func()           // takes the guest that it is off the list
+	claim     *routing.Contact // the newest CONNECT, until it is being verified
+	verifying bool
 }
 
 // serveConn serves a connection's streams until it ends, or has had none for
 // StreamIdle.
-func serveConn(g *Gateway, conn *quic.Conn, ip netip.Addr) {
+func serveConn(g *Gateway, conn *quic.Conn, ip netip.Addr, from *source) {
 	ctx, cancel := context.WithCancel(conn.Context())
 	defer cancel()
 	stop := context.AfterFunc(g.ctx, cancel)
 	defer stop()
-	s := &session{gateway: g, conn: conn, ip: ip, ctx: ctx}
+	s := &session{gateway: g, ip: ip, source: from, ctx: ctx}
 	defer s.leave()
 
-	budget, release := g.budgets.Acquire(ip.String())
+	budget, release := g.budgets.Acquire(from.name.String())
 	defer release()
 	state := &maculadht.Session{
 		Dialect: Dialect(),
-		Source:  ip.String(),
+		Source:  from.name.String(),
 		Budget:  budget,
 		Admit:   s.admit,
 	}
+	state.Dialect.Idle = g.cfg.idle
 	if udp, ok := conn.RemoteAddr().(*net.UDPAddr); ok {
 		state.Remote = udp.AddrPort()
 	}
@@ -52,7 +57,7 @@ func serveConn(g *Gateway, conn *quic.Conn, ip netip.Addr) {
 	defer streams.Wait()
 	var open atomic.Int64
 	for {
-		idle, cancelIdle := context.WithTimeout(ctx, StreamIdle)
+		idle, cancelIdle := context.WithTimeout(ctx, g.cfg.idle)
 		qs, err := conn.AcceptStream(idle)
 		cancelIdle()
 		switch {
@@ -60,7 +65,7 @@ func serveConn(g *Gateway, conn *quic.Conn, ip netip.Addr) {
 		case ctx.Err() == nil && idle.Err() != nil && open.Load() > 0:
 			continue // quiet, but in use
 		case g.ctx.Err() != nil:
-			conn.CloseWithError(quic.ApplicationErrorCode(maculadht.ResetShutdown), "shutting down")
+			closeShutdown(conn)
 			return
 		default:
 			conn.CloseWithError(0, "")
@@ -69,7 +74,7 @@ func serveConn(g *Gateway, conn *quic.Conn, ip netip.Addr) {
 		open.Add(1)
 		streams.Go(func() {
 			defer open.Add(-1)
-			if err := g.handlers.Serve(ctx, stream{qs}, state); err != nil {
+			if err := g.handlers.Serve(ctx, stream{qs}, state, wire.WithMemory(from)); err != nil {
 				g.cfg.log.Debug("stream ended", "err", err)
 			}
 		})
@@ -77,12 +82,16 @@ func serveConn(g *Gateway, conn *quic.Conn, ip netip.Addr) {
 }
 
 // leave takes the node off the list of those that are connected.
-func (s *session) leave() {
+func (s *session) leave() { s.list(nil) }
+
+// list replaces what an earlier CONNECT has put on the list.
+func (s *session) list(detach func()) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.detach != nil {
-		s.detach()
-		s.detach = nil
+	earlier := s.detach
+	s.detach = detach
+	s.mu.Unlock()
+	if earlier != nil {
+		earlier()
 	}
 }
 
@@ -100,14 +109,37 @@ func (s *session) admit(_ context.Context, m *wire.Connect) *wire.Disconnect {
 		s.gateway.cfg.log.Debug("node not listed", "from", s.ip, "err", err)
 		return nil // it is served all the same
 	}
-	s.leave() // what an earlier CONNECT said
-	s.mu.Lock()
-	s.detach = detach
-	s.mu.Unlock()
+	s.list(detach)
 	if s.gateway.cfg.dialer != nil {
-		s.gateway.spawn(func() { s.verify(contact) })
+		s.claims(contact)
 	}
 	return nil
+}
+
+// claims has a contact verified, one at a time and the newest next, however
+// often the node CONNECTs.
+func (s *session) claims(contact routing.Contact) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.claim = &contact
+	if !s.verifying {
+		s.verifying = true
+		s.gateway.spawn(s.verifyClaims)
+	}
+}
+
+func (s *session) verifyClaims() {
+	for {
+		s.mu.Lock()
+		claim := s.claim
+		s.claim = nil
+		s.verifying = claim != nil
+		s.mu.Unlock()
+		if claim == nil {
+			return
+		}
+		s.verify(*claim)
+	}
 }
 
 // spawn runs f in a goroutine that Close waits for.
@@ -130,20 +162,25 @@ func (s *session) verify(contact routing.Contact) {
 	if err != nil {
 		return // a node that can not be reached is no contact
 	}
+	for _, turn := range []chan struct{}{s.source.verify, s.gateway.verify} { // its own first: it holds up nobody else
+		select {
+		case turn <- struct{}{}:
+			defer func() { <-turn }()
+		case <-s.ctx.Done():
+			return
+		}
+	}
 	ctx, cancel := context.WithTimeout(s.ctx, verifyTimeout)
 	defer cancel()
-	select {
-	case s.gateway.verify <- struct{}{}:
-		defer func() { <-s.gateway.verify }()
-	case <-ctx.Done():
-		return
-	}
 	addrs, err := e.resolve(ctx)
-	if err != nil || !s.gateway.mayVerify(s.ip, addrs) {
+	i := slices.IndexFunc(addrs, func(a netip.AddrPort) bool { return s.gateway.mayVerify(s.ip, a.Addr()) })
+	if i < 0 {
 		log.Debug("endpoint not verified: it is not where its node connects from", "resolve_err", err)
 		return
 	}
-	contact.Endpoint = e.String()
+	// From here on by its address: the name may lead elsewhere the next time
+	// that it is resolved.
+	contact.Endpoint = Endpoint{Host: addrs[i].Addr().String(), Port: e.Port}.String()
 	if _, err := maculadht.Ping(ctx, s.gateway.cfg.dialer, contact); err != nil {
 		log.Debug("endpoint not verified", "err", err)
 		return
@@ -156,29 +193,20 @@ func (s *session) verify(contact routing.Contact) {
 	log.Debug("endpoint admitted")
 }
 
-// mayVerify reports whether each address that an endpoint stands for is the
+// mayVerify reports whether an address that an endpoint stands for is the
 // connection's source or within an allowed range; a public node does not get
 // us to dial into our own network.
-func (g *Gateway) mayVerify(source netip.Addr, addrs []netip.AddrPort) bool {
-	for _, a := range addrs {
-		ip := a.Addr()
-		if ip == source {
-			continue
-		}
-		if isPublic(source) && !isPublic(ip) {
-			return false
-		}
-		allowed := false
-		for _, p := range g.cfg.allowed {
-			allowed = allowed || p.Contains(ip)
-		}
-		if !allowed {
-			return false
-		}
+func (g *Gateway) mayVerify(source, ip netip.Addr) bool {
+	switch {
+	case ip == source:
+		return true
+	case isPublic(source) && !isPublic(ip):
+		return false
 	}
-	return len(addrs) > 0
+	return slices.ContainsFunc(g.cfg.allowed, func(p netip.Prefix) bool { return p.Contains(ip) })
 }
 
 func isPublic(ip netip.Addr) bool {
-	return ip.IsGlobalUnicast() && !ip.IsPrivate()
+	addr, err := quicMultiaddr(netip.AddrPortFrom(ip, DefaultPort))
+	return err == nil && manet.IsPublicAddr(addr)
 }

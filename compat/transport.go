@@ -3,10 +3,13 @@ package compat
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"net"
 	"time"
 
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/quic-go/quic-go"
+	"golang.org/x/time/rate"
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 )
@@ -74,4 +77,51 @@ func (s stream) Close() error {
 func (s stream) Reset(code maculadht.ResetCode) {
 	s.CancelRead(quic.StreamErrorCode(code))
 	s.CancelWrite(quic.StreamErrorCode(code))
+}
+
+// closeShutdown closes a connection as the streams on it are reset.
+func closeShutdown(conn *quic.Conn) {
+	conn.CloseWithError(quic.ApplicationErrorCode(maculadht.ResetShutdown), "shutting down")
+}
+
+// portListener listens on a UDP port of its own.
+type portListener struct {
+	*quic.Listener
+	port *port
+}
+
+// port is a UDP port. It is closed after the connections on it, which else are
+// cut off without a word.
+type port struct {
+	*quic.Transport
+	udp *net.UDPConn
+}
+
+// Close frees the port.
+func (p *port) Close() error { return errors.Join(p.Transport.Close(), p.udp.Close()) }
+
+func listenOn(address string, cert tls.Certificate) (*portListener, error) {
+	addr, err := net.ResolveUDPAddr("udp", address)
+	if err != nil {
+		return nil, err
+	}
+	udp, err := net.ListenUDP("udp", addr)
+	if err != nil {
+		return nil, err
+	}
+	unproved := rate.NewLimiter(unprovedRate, unprovedRate)
+	p := &port{udp: udp, Transport: &quic.Transport{
+		Conn:                udp,
+		VerifySourceAddress: func(net.Addr) bool { return !unproved.Allow() },
+	}}
+	ln, err := p.Listen(ServerTLS(cert), &quic.Config{
+		MaxIncomingStreams:    256,
+		MaxIncomingUniStreams: -1, // an Erlang node opens none
+		KeepAlivePeriod:       20 * time.Second,
+		MaxIdleTimeout:        60 * time.Second,
+	})
+	if err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return &portListener{Listener: ln, port: p}, nil
 }

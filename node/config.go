@@ -10,6 +10,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 
+	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 )
 
@@ -26,7 +27,8 @@ type Config struct {
 	// IP address, with ":port" where it is not the port listened on. Empty means
 	// a reachable public address, else one of an interface.
 	Hostname string
-	// Bootstrap is whom to connect to at the start: multiaddrs with /p2p.
+	// Bootstrap is whom to connect to at the start: multiaddrs with /p2p. The
+	// node itself may be among them.
 	Bootstrap []string
 	// AllowEndpoints are address ranges in which an Erlang node's endpoint is
 	// dialled though the node connects from another address.
@@ -60,6 +62,9 @@ func (c Config) check() (settings, error) {
 	if s.Log == nil {
 		s.Log = slog.New(slog.DiscardHandler)
 	}
+	if len(s.Realm) > wire.MaxField {
+		errs = append(errs, fmt.Errorf("realm %q has %d bytes: write at most %d", s.Realm, len(s.Realm), wire.MaxField))
+	}
 	for _, text := range c.Listen {
 		addr, err := parseListenAddr(text)
 		if err != nil {
@@ -72,6 +77,9 @@ func (c Config) check() (settings, error) {
 		if err != nil {
 			errs = append(errs, fmt.Errorf("bootstrap address %q is not a multiaddr with /p2p, such as /ip4/192.0.2.7/udp/9443/quic-v1/p2p/12D3…: %w", text, err))
 			continue
+		}
+		if c.Key != nil && info.ID.MatchesPrivateKey(c.Key) {
+			continue // one list for all nodes names each of them
 		}
 		s.bootstrap = append(s.bootstrap, *info)
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 )
 
 // How often a bootstrap peer is tried that does not answer.
@@ -19,6 +20,9 @@ const (
 // service introduces itself to it by then.
 func (n *Node) join(ctx context.Context, p peer.AddrInfo) {
 	for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
+		if s, ok := n.host.Network().(*swarm.Swarm); ok {
+			s.Backoff().Clear(p.ID) // the pace is ours: the swarm's own grows to minutes
+		}
 		dial, cancel := context.WithTimeout(ctx, joinDial)
 		err := n.host.Connect(dial, p)
 		cancel()

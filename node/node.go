@@ -140,7 +140,7 @@ func (n *Node) openGateway() error {
 	return nil
 }
 
-// Close stops the node: first what asks, then what answers, last the host.
+// Close stops the node: first both doors, then what they ask, last the host.
 // Further calls return what the first did.
 func (n *Node) Close() error { return n.close() }
 
@@ -148,14 +148,14 @@ func (n *Node) shutdown() error {
 	n.stop()
 	n.tasks.Wait()
 	var errs []error
+	if n.gateway != nil { // before the service: it answers from what the service closes
+		errs = append(errs, n.gateway.Close())
+	}
 	if n.service != nil {
 		errs = append(errs, n.service.Close())
 	}
 	if n.dialer != nil {
 		errs = append(errs, n.dialer.Close())
-	}
-	if n.gateway != nil {
-		errs = append(errs, n.gateway.Close())
 	}
 	if n.host != nil {
 		errs = append(errs, n.host.Close())

@@ -147,16 +147,37 @@ bytes; other bytes are given as {"$bin": "<hex>"}.`,
 	}
 }
 
+// valueExample is how a VALUE looks.
+const valueExample = `write a JSON object, such as {"node_id": "me", "endpoint": "https://127.0.0.1:8080"}`
+
 func parseValue(text string) (wire.Value, error) {
 	raw, err := wire.FromJSON([]byte(text))
 	if err != nil {
-		return wire.Value{}, usagef("VALUE: %w", err)
+		return wire.Value{}, usagef("VALUE '%s': %w; %s", shorten(text), err, valueExample)
+	}
+	if raw.Kind() != wire.Map {
+		return wire.Value{}, usagef("VALUE '%s' is not an object; %s", shorten(text), valueExample)
+	}
+	if ttl, ok := raw.Field("ttl"); ok {
+		if seconds, whole := ttl.Int(); !whole || seconds <= 0 {
+			shown, _ := ttl.MarshalJSON() // it came from JSON
+			return wire.Value{}, usagef(`VALUE has the "ttl" %s: write whole seconds, 1 or more (above 86400 counts as 86400)`, shorten(string(shown)))
+		}
 	}
 	value, err := wire.ParseValue(raw)
 	if err != nil {
 		return wire.Value{}, usagef("VALUE: %w", err)
 	}
 	return value, nil
+}
+
+// shorten returns the beginning of a text that may be long.
+func shorten(text string) string {
+	const most = 60
+	if runes := []rune(text); len(runes) > most {
+		return string(runes[:most]) + "…"
+	}
+	return text
 }
 
 // nodeView is a node as JSON shows it.

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/urfave/cli/v3"
@@ -40,6 +41,9 @@ func main() {
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	app := newApp(stdout, stderr)
 	err := app.Run(ctx, args)
+	if helpless, ok := errors.AsType[cli.ExitCoder](err); ok { // "help" for what there is not
+		err = usagef("%w; see macula-node --help", helpless)
+	}
 	if err != nil {
 		fmt.Fprintf(stderr, "macula-node: %v\n", err)
 	}
@@ -85,12 +89,15 @@ Exit codes: 0 found or ok, 1 not found, 2 wrong usage, 3 unreachable or refused.
 		Writer:         stdout,
 		ErrWriter:      stderr,
 		ExitErrHandler: func(context.Context, *cli.Command, error) {}, // run prints and returns the code
-		Suggest:        true,
 		Action: func(_ context.Context, cmd *cli.Command) error {
-			if cmd.Args().Present() {
-				return usagef("there is no command %q, see macula-node --help", cmd.Args().First())
+			if !cmd.Args().Present() {
+				return cli.ShowAppHelp(cmd)
 			}
-			return cli.ShowAppHelp(cmd)
+			var names []string
+			for _, c := range cmd.VisibleCommands() {
+				names = append(names, c.Name)
+			}
+			return usagef("there is no command %q, there are: %s; see macula-node --help", cmd.Args().First(), strings.Join(names, ", "))
 		},
 		Commands: []*cli.Command{
 			runCommand(),
@@ -102,7 +109,9 @@ Exit codes: 0 found or ok, 1 not found, 2 wrong usage, 3 unreachable or refused.
 			gatewaysCommand(),
 		},
 	}
-	onUsage := func(_ context.Context, _ *cli.Command, err error, _ bool) error { return usageError{err} }
+	onUsage := func(_ context.Context, cmd *cli.Command, err error, _ bool) error {
+		return usagef("%w; see %s --help", err, cmd.FullName())
+	}
 	app.OnUsageError = onUsage
 	for _, c := range app.Commands {
 		c.OnUsageError = onUsage

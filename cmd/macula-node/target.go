@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"strings"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
 	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
+	ma "github.com/multiformats/go-multiaddr"
 	"github.com/urfave/cli/v3"
 
 	"github.com/macula-mesh/macula-node/compat"
@@ -49,9 +51,9 @@ func reach(cmd *cli.Command, addr string) (*target, error) {
 		}
 		return &target{Contact: routing.Contact{Endpoint: e.String()}, network: d, close: d.Close}, nil
 	}
-	info, err := peer.AddrInfoFromString(addr)
+	info, err := parsePeer(addr)
 	if err != nil {
-		return nil, usagef("ADDR %q is not a multiaddr with /p2p, nor https://host:port: %w", addr, err)
+		return nil, err
 	}
 	h, err := libp2p.New(libp2p.NoListenAddrs, libp2p.Transport(libp2pquic.NewTransport), libp2p.EnableRelay())
 	if err != nil {
@@ -72,17 +74,44 @@ func reach(cmd *cli.Command, addr string) (*target, error) {
 	}, nil
 }
 
+// parsePeer reads the multiaddr of a peer that can be reached by QUIC.
+func parsePeer(addr string) (*peer.AddrInfo, error) {
+	info, err := peer.AddrInfoFromString(addr)
+	switch {
+	case errors.Is(err, peer.ErrInvalidAddr):
+		return nil, usagef("ADDR %q does not say who is there: add /p2p/ and the peer id, as in what run prints, or write https://host:port", addr)
+	case err != nil:
+		return nil, usagef("ADDR %q is not a multiaddr with /p2p, nor https://host:port: %w", addr, err)
+	case len(info.Addrs) == 0:
+		return nil, usagef("ADDR %q does not say where the peer is: write for example /ip4/192.0.2.7/udp/9443/quic-v1%s", addr, addr)
+	}
+	for _, a := range info.Addrs {
+		for _, component := range a {
+			if code := component.Code(); code == ma.P_QUIC_V1 || code == ma.P_CIRCUIT {
+				return info, nil
+			}
+		}
+	}
+	return nil, usagef("ADDR %q is not a QUIC address: write for example /ip4/192.0.2.7/udp/9443/quic-v1/p2p/%s", addr, info.ID)
+}
+
 // ask runs f against the node at the command's first argument, within the
-// command's time.
+// command's time. f may be run twice: what it asks does the same once more, and
+// it prints only what came of it.
 func ask(ctx context.Context, cmd *cli.Command, f func(context.Context, *target) error) error {
 	t, err := reach(cmd, cmd.Args().First())
 	if err != nil {
 		return err
 	}
 	defer t.close()
-	ctx, cancel := context.WithTimeout(ctx, cmd.Duration("timeout"))
+	limited, cancel := context.WithTimeout(ctx, cmd.Duration("timeout"))
 	defer cancel()
-	return f(ctx, t)
+	start := time.Now()
+	err = f(limited, t)
+	if isLost(err, isErlang(cmd.Args().First())) && limited.Err() == nil {
+		err = f(limited, t) // over a new connection
+	}
+	return explain(ctx, err, attempt{cmd.Args().First(), time.Since(start), cmd.Duration("timeout")})
 }
 
 // askFlags are those of every command that asks.

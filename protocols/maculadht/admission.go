@@ -54,27 +54,42 @@ func (s *Service) watchPeers() error {
 func (s *Service) onEvent(e any) {
 	switch e := e.(type) {
 	case event.EvtPeerIdentificationCompleted:
+		if !s.speaks(e.Peer) {
+			s.onSilent(e.Peer)
+		}
 		s.onSpeaks(e.Peer)
 	case event.EvtPeerProtocolsUpdated:
 		if slices.Contains(e.Removed, ProtocolID) {
-			s.server.Forget(routing.IDFromPeer(e.Peer))
+			s.onSilent(e.Peer)
 		}
 		s.onSpeaks(e.Peer)
 	case event.EvtPeerConnectednessChanged:
-		if e.Connectedness == network.NotConnected {
-			s.forget(e.Peer)
-		}
+		s.forgetIfGone(e.Peer)
 	}
 }
 
-// forget drops what is kept of a peer while it is connected. Its contact stays:
-// the table is not the list of connections.
-func (s *Service) forget(p peer.ID) {
+// forgetIfGone drops what is kept of a peer while it is connected. Its contact
+// stays: the table is not the list of connections.
+func (s *Service) forgetIfGone(p peer.ID) {
+	if s.host.Network().Connectedness(p) != network.NotConnected {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if ps := s.sessions[p]; ps != nil {
 		ps.release()
 		delete(s.sessions, p)
+	}
+}
+
+// onSilent drops the contact of a peer that does not speak the protocol any
+// more. If it does again, it is another service, which does not know us.
+func (s *Service) onSilent(p peer.ID) {
+	s.server.Forget(routing.IDFromPeer(p))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if ps := s.sessions[p]; ps != nil {
+		ps.introduced = nil
 	}
 }
 
@@ -105,9 +120,9 @@ func (s *Service) onSpeaks(p peer.ID) {
 	introduce := false
 	if ps != nil {
 		waiting, ps.connect = ps.connect, nil
-		introduce = ours != nil && !ps.introduce && !s.closed
+		introduce = ours != nil && ps.introduced != ours && !s.closed
 		if introduce {
-			ps.introduce = true
+			ps.introduced = ours // once: where it fares badly the next connection may fare better
 			s.tasks.Add(1)
 		}
 	}
@@ -120,10 +135,8 @@ func (s *Service) onSpeaks(p peer.ID) {
 			defer s.tasks.Done()
 			if err := s.introduce(ours); err != nil {
 				s.log.Info("peer not admitted", "peer", p, "err", err)
-				s.mu.Lock()
-				ps.introduce = false // the next connection may fare better
-				s.mu.Unlock()
 			}
+			s.forgetIfGone(p) // as in serve
 		}()
 	}
 }
@@ -133,6 +146,7 @@ func (s *Service) onSpeaks(p peer.ID) {
 func (s *Service) introduce(conn network.Conn) error {
 	ctx, cancel := context.WithTimeout(s.ctx, connectTimeout)
 	defer cancel()
+	ctx = network.WithNoDial(ctx, "a connection that is gone is not made again to say hello")
 	m := &wire.Connect{
 		Version:      "1.0",
 		NodeID:       s.nodeID,
@@ -141,7 +155,7 @@ func (s *Service) introduce(conn network.Conn) error {
 		Capabilities: []string{"dht"},
 		Addrs:        encodeBare(s.cfg.addrs()),
 	}
-	reply, err := s.client.queryOnce(ctx, conn.RemotePeer(), m)
+	reply, err := s.client.queryOnce(ctx, routing.Contact{Peer: conn.RemotePeer()}, m)
 	if err != nil {
 		return err
 	}

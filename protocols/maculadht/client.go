@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -43,7 +45,9 @@ type Client struct {
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
 
-	mu     sync.Mutex
+	requests sync.Pool // of *request; not shared, as a channel belongs to its synctest bubble
+
+	mu     sync.RWMutex
 	closed bool
 	lanes  map[laneKey]*lane
 }
@@ -96,6 +100,7 @@ func NewClient(h host.Host, opts ...ClientOption) (*Client, error) {
 		cfg:   clientConfig{streams: DefaultStreams, pipeline: DefaultPipeline, timeout: DefaultQueryTimeout},
 		lanes: make(map[laneKey]*lane),
 	}
+	c.requests.New = newRequest
 	for _, opt := range opts {
 		if err := opt(&c.cfg); err != nil {
 			return nil, fmt.Errorf("maculadht client: %w", err)
@@ -110,8 +115,12 @@ func NewClient(h host.Host, opts ...ClientOption) (*Client, error) {
 func (c *Client) Close() error {
 	c.mu.Lock()
 	c.closed = true
+	lanes := slices.Collect(maps.Values(c.lanes))
 	c.mu.Unlock()
 	c.cancel()
+	for _, l := range lanes {
+		l.close()
+	}
 	c.tasks.Wait()
 	return nil
 }
@@ -134,6 +143,10 @@ func (c *Client) Query(ctx context.Context, to routing.Contact, m wire.Message) 
 	if _, asks := replyTo(m.Type()); !asks {
 		return nil, fmt.Errorf("%w: %s has no reply, use Send", ErrInvalidRequest, m.Type())
 	}
+	if m.Type() == wire.TypeConnect {
+		// Where it is turned away its stream ends, and what is behind it.
+		return c.queryOnce(ctx, to, m)
+	}
 	f, err := c.exchange(ctx, to, m)
 	if err != nil {
 		return nil, err
@@ -144,32 +157,50 @@ func (c *Client) Query(ctx context.Context, to routing.Contact, m wire.Message) 
 // exchange sends a message over the streams kept for its peer and returns the
 // reply's frame, if the message has a reply.
 func (c *Client) exchange(ctx context.Context, to routing.Contact, m wire.Message) (wire.Frame, error) {
-	if to.Peer == "" {
-		return wire.Frame{}, fmt.Errorf("%w: contact %s has no peer id", routing.ErrUnreachable, to.ID)
-	}
-	if err := validate(m); err != nil {
+	r := c.requests.Get().(*request)
+	frame, err := c.prepare(r.frame[:0], to, m)
+	if err != nil {
+		c.release(r)
 		return wire.Frame{}, err
 	}
-	frame, err := wire.AppendFrame(nil, m)
-	if err != nil {
-		return wire.Frame{}, fmt.Errorf("%w: %w", ErrInvalidRequest, err)
-	}
-	c.learnAddrs(to)
+	r.typ, r.frame, r.fresh = m.Type(), frame, time.Time{}
 	l, err := c.lane(to.Peer, m)
 	if err != nil {
+		c.release(r)
 		return wire.Frame{}, err
 	}
 	defer c.leave(l)
+	o, settled := l.do(ctx, r)
 	// A stream that breaks says nothing of the request: once more on a fresh
 	// one, unless asking twice could do something twice.
-	f, err := l.do(ctx, m.Type(), frame, time.Time{})
-	if errors.Is(err, errBroken) && m.Type() != wire.TypeCall && ctx.Err() == nil {
-		f, err = l.do(ctx, m.Type(), frame, time.Now())
+	if settled && errors.Is(o.err, errBroken) && m.Type() != wire.TypeCall && ctx.Err() == nil {
+		r.fresh = r.since
+		o, settled = l.do(ctx, r)
 	}
+	if settled {
+		c.release(r)
+	}
+	if o.err != nil {
+		return wire.Frame{}, fmt.Errorf("%s to %s: %w", m.Type(), to.Peer, o.err)
+	}
+	return o.frame, nil
+}
+
+// prepare appends the frame of a message that a peer can be sent to b, and tells
+// the host where the peer is.
+func (c *Client) prepare(b []byte, to routing.Contact, m wire.Message) ([]byte, error) {
+	if to.Peer == "" {
+		return nil, fmt.Errorf("%w: contact %s has no peer id", routing.ErrUnreachable, to.ID)
+	}
+	if err := validate(m); err != nil {
+		return nil, err
+	}
+	frame, err := wire.AppendFrame(b, m)
 	if err != nil {
-		return wire.Frame{}, fmt.Errorf("%s to %s: %w", m.Type(), to.Peer, err)
+		return nil, fmt.Errorf("%w: %w", ErrInvalidRequest, err)
 	}
-	return f, nil
+	c.learnAddrs(to)
+	return frame, nil
 }
 
 // learnAddrs tells the host where a contact is that it is not connected to.
@@ -182,6 +213,14 @@ func (c *Client) learnAddrs(to routing.Contact) {
 func (c *Client) lane(p peer.ID, m wire.Message) (*lane, error) {
 	call, isCall := m.(*wire.Call)
 	key := laneKey{peer: p, slow: isCall && call.Procedure == wire.ProcedureStore}
+	c.mu.RLock()
+	if l := c.lanes[key]; l != nil && !c.closed {
+		l.users.Add(1)
+		c.mu.RUnlock()
+		return l, nil
+	}
+	c.mu.RUnlock()
+
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -192,15 +231,18 @@ func (c *Client) lane(p peer.ID, m wire.Message) (*lane, error) {
 		l = newLane(c, key)
 		c.lanes[key] = l
 	}
-	l.users++
+	l.users.Add(1)
 	return l, nil
 }
 
 // leave gives a lane up; the last one out removes it.
 func (c *Client) leave(l *lane) {
+	if l.users.Add(-1) > 0 {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if l.users--; l.users == 0 {
+	if l.users.Load() == 0 && c.lanes[l.key] == l { // nobody has come in since
 		delete(c.lanes, l.key)
 	}
 }
@@ -214,8 +256,6 @@ func (c *Client) openStream(ctx context.Context, p peer.ID) (network.Stream, err
 	case err == nil:
 	case errors.As(err, new(multistream.ErrNotSupported[protocol.ID])):
 		return nil, &routing.RefusedError{Reason: fmt.Sprintf("peer does not speak %s", ProtocolID)}
-	case ctx.Err() != nil && !errors.Is(err, ctx.Err()):
-		return nil, fmt.Errorf("%w: %w: %w", routing.ErrUnreachable, ctx.Err(), err)
 	default:
 		return nil, fmt.Errorf("%w: %w", routing.ErrUnreachable, err)
 	}
@@ -227,28 +267,48 @@ func (c *Client) openStream(ctx context.Context, p peer.ID) (network.Stream, err
 }
 
 // queryOnce asks on a stream of its own, which is closed after the reply.
-func (c *Client) queryOnce(ctx context.Context, p peer.ID, m wire.Message) (wire.Message, error) {
-	frame, err := wire.AppendFrame(nil, m)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrInvalidRequest, err)
-	}
-	s, err := c.openStream(ctx, p)
+func (c *Client) queryOnce(ctx context.Context, to routing.Contact, m wire.Message) (wire.Message, error) {
+	frame, err := c.prepare(nil, to, m)
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.timeout)
+	defer cancel()
+	defer context.AfterFunc(c.ctx, cancel)()
+	s, err := c.openStream(ctx, to.Peer)
+	if err == nil {
+		var f wire.Frame
+		if f, err = once(ctx, s, frame); err == nil {
+			return ReadReply(f, m)
+		}
+	}
+	switch {
+	case c.ctx.Err() != nil:
+		err = ErrClosed
+	case ctx.Err() != nil:
+		err = gaveUp(ctx)
+	}
+	return nil, fmt.Errorf("%s to %s: %w", m.Type(), to.Peer, err)
+}
+
+// once writes a frame, reads the next one, and closes the stream.
+func once(ctx context.Context, s network.Stream, frame []byte) (wire.Frame, error) {
 	stop := context.AfterFunc(ctx, func() { s.ResetWithError(network.StreamErrorCode(ResetTimeout)) })
 	defer stop()
 	if _, err := s.Write(frame); err != nil {
 		s.Reset()
-		return nil, streamError(err)
+		return wire.Frame{}, streamError(err)
 	}
-	f, err := wire.NewReader(s, wire.WithMemory(s.Scope())).Next()
+	in := wire.NewReader(s, wire.WithMemory(s.Scope()))
+	defer in.Close()
+	f, err := in.Next()
 	if err != nil {
-		s.Reset()
-		return nil, streamError(err)
+		s.ResetWithError(network.StreamErrorCode(resetCode(context.Background(), err)))
+		return wire.Frame{}, streamError(err)
 	}
+	f.Payload = bytes.Clone(f.Payload)
 	s.Close()
-	return ReadReply(f, m)
+	return f, nil
 }
 
 // replyTo returns the type of a request's reply, and whether it has one.
@@ -332,8 +392,11 @@ func validate(m wire.Message) error {
 }
 
 func checkBytes(name string, b []byte) error {
-	if b == nil || len(b) > wire.MaxField {
-		return fmt.Errorf("%w: %s of %d bytes, want at most %d", ErrInvalidRequest, name, len(b), wire.MaxField)
+	switch {
+	case b == nil:
+		return fmt.Errorf("%w: no %s", ErrInvalidRequest, name)
+	case len(b) > wire.MaxField:
+		return fmt.Errorf("%w: %s of %d bytes, limit %d", ErrInvalidRequest, name, len(b), wire.MaxField)
 	}
 	return nil
 }

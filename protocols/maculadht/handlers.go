@@ -250,7 +250,7 @@ func (h *Handlers) nodes(target []byte, d Dialect) []wire.Node {
 	contacts := h.server.FindNode(target)
 	nodes := make([]wire.Node, len(contacts))
 	for i, c := range contacts {
-		nodes[i] = wire.Node{ID: c.NodeID, Address: c.Endpoint, LastSeen: c.LastSeen.UnixMilli()}
+		nodes[i] = wire.Node{ID: c.NodeID, Address: c.Endpoint, LastSeen: max(c.LastSeen.UnixMilli(), 0)}
 		if d.Extended && !c.IsErlang() {
 			nodes[i].Addrs = encodeAddrs(c.Peer, c.Addrs)
 		}

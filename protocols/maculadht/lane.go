@@ -4,54 +4,66 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
 
-	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
 // errBroken marks a request whose stream broke before the reply came.
 var errBroken = errors.New("stream broke")
 
+// openPause is how long a lane that has streams waits, after it could not open
+// one more, before it tries again.
+const openPause = time.Second
+
 // lane is the streams to one peer that its requests share.
 type lane struct {
 	client *Client
 	key    laneKey
-	users  int // requests and pipes that hold it; guarded by client.mu
+	slots  chan struct{} // one token for each request that may be under way
+	users  atomic.Int32  // requests, pipes and an opening, which hold the lane
 
-	slots   chan struct{} // one token for each request that may be under way
-	opening chan struct{} // held by the request that opens a stream
-	pipes   []*pipe       // guarded by client.mu
+	// pipes are the streams, those that have ended among them for a moment. A
+	// list is replaced, never written to, so that a request need not lock to
+	// find its stream.
+	pipes atomic.Pointer[[]*pipe]
+
+	mu      sync.Mutex // of what follows, and of replacing pipes
+	closed  bool       // no stream is added any more
+	opening *opening   // nil while no stream is being opened
+	failed  time.Time
+}
+
+// opening is a stream that is being opened, for all requests that wait for one.
+type opening struct {
+	done chan struct{} // closed when err is set
+	err  error
 }
 
 func newLane(c *Client, key laneKey) *lane {
-	return &lane{
-		client:  c,
-		key:     key,
-		slots:   make(chan struct{}, c.cfg.streams*c.cfg.pipeline),
-		opening: make(chan struct{}, 1),
-	}
+	l := &lane{client: c, key: key, slots: make(chan struct{}, c.cfg.streams*c.cfg.pipeline)}
+	l.pipes.Store(new([]*pipe))
+	return l
 }
 
-// do sends a frame and waits for its reply, if its type has one, on a stream
-// that was opened after since.
-func (l *lane) do(ctx context.Context, t wire.Type, frame []byte, since time.Time) (wire.Frame, error) {
-	r := &request{typ: t, frame: frame, done: make(chan outcome, 1)}
-	select {
-	case l.slots <- struct{}{}:
-	case <-ctx.Done():
-		return wire.Frame{}, gaveUp(ctx)
-	case <-l.client.ctx.Done():
-		return wire.Frame{}, ErrClosed
+// do sends a request and waits for what comes of it: the reply, where its type
+// has one. It reports false where it gave the request up, which then stays with
+// its stream.
+func (l *lane) do(ctx context.Context, r *request) (o outcome, settled bool) {
+	if err := l.takeSlot(ctx); err != nil {
+		return outcome{err: err}, true
 	}
 	for {
-		p, err := l.pipe(ctx, since)
+		p, err := l.pipe(ctx, r.fresh)
 		if err != nil {
 			<-l.slots
-			return wire.Frame{}, err
+			return outcome{err: err}, true
 		}
 		if p.enqueue(r) {
 			break // from here on the pipe frees the slot
@@ -59,80 +71,170 @@ func (l *lane) do(ctx context.Context, t wire.Type, frame []byte, since time.Tim
 	}
 	select {
 	case o := <-r.done:
-		return o.frame, o.err
+		return o, true
 	case <-ctx.Done():
-		return wire.Frame{}, gaveUp(ctx) // the request keeps its slot until its reply has come
+		return outcome{err: gaveUp(ctx)}, false // it keeps its slot until its reply has come
 	}
 }
 
-// gaveUp says that the caller's time ran out before the peer's.
-func gaveUp(ctx context.Context) error {
-	return fmt.Errorf("%w: %w", routing.ErrUnreachable, context.Cause(ctx))
-}
-
-// pipe returns the least busy stream, or a new one while there may be more and
-// none is idle enough.
-func (l *lane) pipe(ctx context.Context, since time.Time) (*pipe, error) {
-	if p := l.pick(since); p != nil {
-		return p, nil
+func (l *lane) takeSlot(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return gaveUp(ctx)
+	}
+	select { // nearly always there is one, and this is the cheap way to it
+	case l.slots <- struct{}{}:
+		return nil
+	default:
 	}
 	select {
-	case l.opening <- struct{}{}:
-		defer func() { <-l.opening }()
+	case l.slots <- struct{}{}:
+		return nil
 	case <-ctx.Done():
-		return nil, gaveUp(ctx)
+		return gaveUp(ctx)
+	case <-l.client.ctx.Done():
+		return ErrClosed
 	}
-	if p := l.pick(since); p != nil { // somebody else just opened one
-		return p, nil
-	}
-	s, err := l.client.openStream(ctx, l.key.peer)
-	if err != nil {
-		return nil, err
-	}
-	return l.add(s)
 }
 
-// pick returns a stream to use, nil to have one opened: each takes half of what
-// it can before there is another.
-func (l *lane) pick(since time.Time) *pipe {
-	l.client.mu.Lock()
-	defer l.client.mu.Unlock()
-	var best *pipe
-	least := l.client.cfg.pipeline
-	for _, p := range l.pipes {
-		if n := p.load(); n < least && p.opened.After(since) {
+// gaveUp says that the caller did not wait for the peer. A deadline leaves it
+// open whose time was too short; a caller that has changed its mind says
+// nothing of the peer.
+func gaveUp(ctx context.Context) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("%w: %w", routing.ErrUnreachable, context.Cause(ctx))
+	}
+	return context.Cause(ctx)
+}
+
+// pipe returns a stream with room, once there is one. Streams that were opened
+// after fresh are preferred.
+func (l *lane) pipe(ctx context.Context, fresh time.Time) (*pipe, error) {
+	for {
+		p, o, err := l.pick(ctx, fresh)
+		if p != nil || err != nil {
+			return p, err
+		}
+		if o == nil {
+			runtime.Gosched() // whoever leaves room is about to say so
+			continue
+		}
+		select {
+		case <-o.done:
+			if o.err != nil {
+				return nil, o.err
+			}
+		case <-ctx.Done():
+			return nil, gaveUp(ctx)
+		}
+	}
+}
+
+// pick returns the least busy stream, or the opening to wait for where none has
+// room. Each stream takes half of what it can before one more is opened, while
+// there may be more.
+func (l *lane) pick(ctx context.Context, fresh time.Time) (*pipe, *opening, error) {
+	best, enough := l.leastBusy(fresh)
+	if enough {
+		return best, nil, nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	best, enough = l.leastBusy(fresh) // somebody else may just have added one
+	switch {
+	case l.closed:
+		return nil, nil, ErrClosed
+	case enough:
+	case l.opening == nil && (best == nil || time.Since(l.failed) > openPause):
+		l.opening = &opening{done: make(chan struct{})}
+		l.users.Add(1)
+		l.client.tasks.Add(1)
+		go l.open(context.WithoutCancel(ctx), l.opening)
+	}
+	return best, l.opening, nil
+}
+
+// leastBusy returns the stream with the most room, if any has room, and whether
+// there are streams enough. Where all are there and the fresh ones are full, an
+// older one has to do.
+func (l *lane) leastBusy(fresh time.Time) (best *pipe, enough bool) {
+	cfg := &l.client.cfg
+	var older *pipe
+	least, leastOlder := cfg.pipeline, cfg.pipeline
+	streams := 0
+	for _, p := range *l.pipes.Load() {
+		n, ended := p.load()
+		if ended {
+			continue
+		}
+		streams++
+		switch {
+		case !p.opened.After(fresh):
+			if n < leastOlder {
+				older, leastOlder = p, n
+			}
+		case n < least:
 			best, least = p, n
 		}
 	}
-	if least >= max(l.client.cfg.pipeline/2, 1) && len(l.pipes) < l.client.cfg.streams {
-		return nil
+	if best == nil && streams >= cfg.streams {
+		best = older
 	}
-	return best
+	return best, streams >= cfg.streams || least < max(cfg.pipeline/2, 1)
 }
 
-func (l *lane) add(s network.Stream) (*pipe, error) {
+// open opens one more stream. It ends with the client, not with the request
+// that happened to be the first to want it.
+func (l *lane) open(ctx context.Context, o *opening) {
 	c := l.client
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		s.ResetWithError(network.StreamErrorCode(ResetShutdown))
-		return nil, ErrClosed
+	defer c.tasks.Done()
+	defer c.leave(l)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(c.ctx, cancel)()
+
+	s, err := c.openStream(ctx, l.key.peer)
+
+	l.mu.Lock()
+	switch {
+	case l.closed:
+		o.err = ErrClosed
+	case err != nil:
+		o.err = err
+		l.failed = time.Now()
+	default:
+		p := newPipe(l, s)
+		pipes := append(slices.Clone(*l.pipes.Load()), p)
+		l.pipes.Store(&pipes)
+		l.users.Add(1)
+		c.tasks.Add(2)
+		go p.read()
+		go p.write()
 	}
-	p := newPipe(l, s)
-	l.pipes = append(l.pipes, p)
-	l.users++
-	c.tasks.Add(2)
-	go p.read()
-	go p.write()
-	return p, nil
+	l.opening = nil
+	l.mu.Unlock()
+	close(o.done)
+	if s != nil && o.err != nil {
+		s.ResetWithError(network.StreamErrorCode(ResetShutdown))
+	}
 }
 
 // remove takes a stream that has ended out of use.
 func (l *lane) remove(p *pipe) {
-	l.client.mu.Lock()
-	l.pipes = slices.DeleteFunc(l.pipes, func(other *pipe) bool { return other == p })
-	l.client.mu.Unlock()
+	l.mu.Lock()
+	pipes := slices.DeleteFunc(slices.Clone(*l.pipes.Load()), func(other *pipe) bool { return other == p })
+	l.pipes.Store(&pipes)
+	l.mu.Unlock()
 	l.client.leave(l)
+}
+
+// close ends all streams.
+func (l *lane) close() {
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	for _, p := range *l.pipes.Load() {
+		p.end(ErrClosed, ResetShutdown)
+	}
 }
 
 // streamError tells what the end of a stream means for a request on it.

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -13,13 +15,27 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
-// request is one frame on its way and what came of it.
+// request is one frame on its way and what comes of it.
 type request struct {
 	typ   wire.Type
 	frame []byte
-	since time.Time
+	fresh time.Time    // an older stream is not to be used
+	since time.Time    // when a stream took it
 	done  chan outcome // takes one, whether or not anybody still waits
 }
+
+func newRequest() any { return &request{done: make(chan outcome, 1)} }
+
+// release keeps a request, whose outcome was taken, to be used again: nobody
+// else holds it any more.
+func (c *Client) release(r *request) {
+	if cap(r.frame) <= maxKept {
+		c.requests.Put(r)
+	}
+}
+
+// maxKept is the longest request whose memory is kept, in bytes.
+const maxKept = 4 << 10
 
 type outcome struct {
 	frame wire.Frame
@@ -34,6 +50,9 @@ type pipe struct {
 	opened time.Time
 	wake   chan struct{} // the writer has something to do
 	ended  chan struct{} // closed with the pipe
+
+	requests atomic.Int32 // len(waiting) + len(written), to be read without mu
+	over     atomic.Bool  // err is set
 
 	mu      sync.Mutex
 	out     []byte     // frames to be written
@@ -55,15 +74,9 @@ func newPipe(l *lane, s network.Stream) *pipe {
 	}
 }
 
-// load returns how many requests are on the pipe, as many as it takes where it
-// has ended.
-func (p *pipe) load() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.err != nil {
-		return p.lane.client.cfg.pipeline
-	}
-	return len(p.waiting) + len(p.written)
+// load returns how many requests are on the pipe, and whether it has ended.
+func (p *pipe) load() (requests int, ended bool) {
+	return int(p.requests.Load()), p.over.Load()
 }
 
 // enqueue takes a request and reports whether it did: a pipe that has ended or
@@ -71,9 +84,10 @@ func (p *pipe) load() int {
 func (p *pipe) enqueue(r *request) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.err != nil || len(p.waiting)+len(p.written) >= p.lane.client.cfg.pipeline {
+	if p.err != nil || int(p.requests.Load()) >= p.lane.client.cfg.pipeline {
 		return false
 	}
+	p.requests.Add(1)
 	r.since = time.Now()
 	p.used = r.since
 	p.out = append(p.out, r.frame...)
@@ -105,16 +119,15 @@ func (p *pipe) write() {
 	for {
 		select {
 		case <-p.wake:
+			runtime.Gosched() // let those that are ready to ask share the Write
 		case <-timer.C:
 		case <-p.ended:
-			return
-		case <-p.lane.client.ctx.Done():
-			p.end(ErrClosed, ResetShutdown)
 			return
 		}
 		p.mu.Lock()
 		out, written := p.out, p.written
 		p.out, p.written = spare[:0], nil
+		p.requests.Add(-int32(len(written)))
 		p.mu.Unlock()
 		if len(out) > 0 {
 			p.stream.SetWriteDeadline(time.Now().Add(p.lane.client.cfg.timeout))
@@ -164,6 +177,7 @@ func (p *pipe) checkTime() (next time.Duration, ok bool) {
 		return max(left, time.Millisecond), true
 	}
 	p.err = errIdle // no request can get in between
+	p.over.Store(true)
 	p.mu.Unlock()
 	p.end(errIdle, resetGone)
 	return 0, false
@@ -195,7 +209,10 @@ func (p *pipe) read() {
 		}
 		p.waiting[0] = nil
 		p.waiting = p.waiting[1:]
-		p.used = time.Now()
+		p.requests.Add(-1)
+		if len(p.waiting) == 0 {
+			p.used = time.Now()
+		}
 		p.mu.Unlock()
 		f.Payload = bytes.Clone(f.Payload) // the reader's memory is used again
 		p.finish(r, outcome{frame: f})
@@ -214,6 +231,7 @@ func (p *pipe) end(err error, code ResetCode) {
 	}
 	close(p.ended)
 	p.err = err
+	p.over.Store(true)
 	failed := append(p.waiting, p.written...)
 	p.waiting, p.written, p.out = nil, nil, nil
 	p.mu.Unlock()

@@ -29,8 +29,7 @@ type Stream interface {
 // flushAt is how much of replies is gathered while more requests are at hand.
 const flushAt = 32 << 10
 
-// forever is a deadline that never comes, for the rates of a session that has
-// none; a zero time.Time means the same to a stream.
+// forever is the deadline that never comes, as streams have it.
 var forever time.Time
 
 // Serve answers the frames of one stream, one after the other, until the peer
@@ -128,6 +127,7 @@ func (c *serving) loop(ctx context.Context) error {
 			return nil
 		}
 		if err == nil {
+			c.midFrame = false // what is behind it is another frame
 			c.count.frame(f.Type)
 			err = c.handle(ctx, f)
 		}
@@ -207,7 +207,9 @@ func (c *serving) handleFindValue(payload []byte, allowed bool) error {
 			limit = c.Dialect.FirstPacket
 		}
 		c.Handlers.findValue(&c.found, c.findValue.Key, c.Dialect, limit)
-		return c.out.Append(&c.found)
+		err := c.out.Append(&c.found)
+		clear(c.found.Values) // a quiet stream keeps no records alive
+		return err
 	case errors.Is(field, wire.ErrMissingField):
 		return c.out.Append(&wire.FindValueReply{Reason: wire.ReasonMissingKey})
 	default:
@@ -301,7 +303,7 @@ func (c *serving) admit(ctx context.Context, m *wire.Connect, field *wire.FieldE
 	case m.RealmID != c.cfg.realm:
 		return &wire.Disconnect{Reason: reasonRealm,
 			Message: fmt.Sprintf("This node serves the realm %q, not %q", c.cfg.realm, m.RealmID)}
-	case field != nil && field.Field == "node_id":
+	case field != nil && m.NodeID == nil:
 		return &wire.Disconnect{Reason: reasonMalformed, Message: field.Error()}
 	case c.Admit == nil:
 		return nil

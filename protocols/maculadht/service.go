@@ -12,6 +12,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
 	"golang.org/x/time/rate"
 
@@ -41,15 +42,16 @@ type Service struct {
 
 // peerSession is what is kept of a peer while it is connected.
 type peerSession struct {
-	budget    *rate.Limiter
-	release   func()
-	introduce bool             // a CONNECT of ours is under way or done
-	connect   *routing.Contact // its CONNECT, until it is known to speak the protocol
+	budget     *rate.Limiter
+	release    func()
+	introduced network.Conn     // the connection of ours over which a CONNECT was sent
+	connect    *routing.Contact // its CONNECT, until it is known to speak the protocol
 }
 
 type serviceConfig struct {
 	handlers  []HandlersOption
 	client    []ClientOption
+	endpoints routing.Network
 	server    *routing.Server
 	peerRate  rate.Limit
 	peerBurst int
@@ -74,6 +76,15 @@ func WithRealm(realm string) Option { return WithHandlers(HandleRealm(realm)) }
 func WithClient(opts ...ClientOption) Option {
 	return func(c *serviceConfig) error {
 		c.client = append(c.client, opts...)
+		return nil
+	}
+}
+
+// WithEndpoints sets through what contacts without a peer id, which are Erlang
+// nodes, are reached by their endpoints. It stays its caller's to close.
+func WithEndpoints(n routing.Network) Option {
+	return func(c *serviceConfig) error {
+		c.endpoints = n
 		return nil
 	}
 }
@@ -149,7 +160,7 @@ func (s *Service) start(server *routing.Server, self routing.ID, cfg serviceConf
 	if err != nil {
 		return err
 	}
-	defaults := []HandlersOption{HandleAddrs(s.host.Addrs), HandleNetwork(client)}
+	defaults := []HandlersOption{HandleAddrs(s.host.Addrs), HandleNetwork(router{peers: client, endpoints: cfg.endpoints})}
 	if s.Handlers, err = NewHandlers(server, append(defaults, cfg.handlers...)...); err != nil {
 		client.Close()
 		return err
@@ -238,22 +249,21 @@ func (s *Service) serve(stream network.Stream) {
 	if err := s.Serve(s.ctx, hostStream{stream}, session, wire.WithMemory(stream.Scope())); err != nil {
 		s.log.Debug("stream ended", "err", err)
 	}
-	if s.host.Network().Connectedness(p) == network.NotConnected {
-		s.forget(p) // the disconnect may have been seen before the session was made
-	}
+	s.forgetIfGone(p) // the disconnect may have been seen before the session was made
 }
 
 // remoteAddr returns the address that a connection comes from, invalid where a
 // relay hides it.
 func remoteAddr(conn network.Conn) netip.AddrPort {
-	if conn.Stat().Limited {
+	remote := conn.RemoteMultiaddr()
+	if _, err := remote.ValueForProtocol(ma.P_CIRCUIT); err == nil {
 		return netip.AddrPort{}
 	}
-	addr, err := manet.ToNetAddr(conn.RemoteMultiaddr())
+	_, addr, err := manet.DialArgs(remote) // of the IP address and the port, whatever is on top
 	if err != nil {
 		return netip.AddrPort{}
 	}
-	ap, err := netip.ParseAddrPort(addr.String())
+	ap, err := netip.ParseAddrPort(addr)
 	if err != nil {
 		return netip.AddrPort{}
 	}

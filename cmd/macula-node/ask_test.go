@@ -1,0 +1,289 @@
+package main
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/peer"
+	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
+	"github.com/quic-go/quic-go"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+// anyNumber is what JSON golden files hold where a number differs each time.
+const anyNumber = "<number>"
+
+// blank replaces the numbers in m by anyNumber that differ each time.
+func blank(m map[string]any, names ...string) map[string]any {
+	for _, name := range names {
+		switch v := m[name].(type) {
+		case float64:
+			m[name] = anyNumber
+		case []any:
+			for i := range v {
+				if _, is := v[i].(float64); is {
+					v[i] = anyNumber
+				}
+			}
+		}
+	}
+	return m
+}
+
+type object = map[string]any
+
+// guest CONNECTs to the node as an Erlang node does, until the test ends.
+func guest(t *testing.T, endpoint, id string) {
+	t.Helper()
+	conf := &tls.Config{NextProtos: []string{"macula"}, InsecureSkipVerify: true}
+	conn, err := quic.DialAddr(t.Context(), strings.TrimPrefix(endpoint, "https://"), conf, nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.CloseWithError(0, "") })
+	s, err := conn.OpenStreamSync(t.Context())
+	require.NoError(t, err)
+	frame, err := wire.AppendFrame(nil, &wire.Connect{Version: "1.0", NodeID: []byte(id), RealmID: maculadht.DefaultRealm})
+	require.NoError(t, err)
+	_, err = s.Write(frame)
+	require.NoError(t, err)
+	require.NoError(t, s.SetReadDeadline(time.Now().Add(patience)))
+	_, err = wire.NewReader(s).Next()
+	require.NoError(t, err)
+}
+
+// TestAsking has each command against a node, by either dialect: exit code,
+// text and JSON.
+func TestAsking(t *testing.T) {
+	_, s := started(t)
+	const guestID = "a7b113782e093e08e59938df87e508d737fff625f007dce556b429b143ef7975"
+	guest(t, s.Endpoints[0], guestID)
+	self := object{"node_id": object{"$bin": s.NodeID}, "host": "127.0.0.1", "port": portOf(s), "realm": "macula.default"}
+	nodes := object{"nodes": []any{object{"node_id": guestID, "address": "", "last_seen": "<time>"}}}
+	for dialect, addr := range map[string]string{"libp2p": s.Addrs[0], "Erlang": s.Endpoints[0]} {
+		t.Run(dialect, func(t *testing.T) {
+			key := sha256.Sum256([]byte("greeter of " + dialect))
+			digits := hex.EncodeToString(key[:])
+			service := []string{"--service", "greeter of " + dialect}
+
+			t.Run("ping", func(t *testing.T) {
+				got := macula(t, "ping", addr)
+				assert.Equal(t, exitOK, got.code, got.stderr)
+				assert.Regexp(t, regexp.MustCompile("^"+regexp.QuoteMeta(addr)+` answered in [0-9.]+(µs|ms|s)\n$`), got.stdout)
+				got = macula(t, "ping", "--json", addr)
+				assert.Equal(t, object{"addr": addr, "rtt_ms": anyNumber}, blank(decodeJSON(t, got.stdout), "rtt_ms"))
+			})
+			t.Run("get a miss", func(t *testing.T) {
+				got := macula(t, append([]string{"get", addr}, service...)...)
+				assert.Equal(t, exitNotFound, got.code)
+				assert.Empty(t, got.stdout)
+				assert.Equal(t, "macula-node: not found: nothing is stored there under "+digits+"\n", got.stderr)
+
+				got = macula(t, append([]string{"get", "--json", addr}, service...)...)
+				assert.Equal(t, exitNotFound, got.code)
+				want := object{"key": digits, "values": []any{}}
+				if dialect == "libp2p" {
+					want["nodes"] = nodes["nodes"]
+				}
+				assert.Equal(t, want, seen(decodeJSON(t, got.stdout)))
+			})
+			t.Run("put", func(t *testing.T) {
+				got := macula(t, append([]string{"put", addr, `{"node_id": {"$bin": "00ff"}, "n": 1, "ttl": 90}`}, service...)...)
+				assert.Equal(t, exitOK, got.code, got.stderr)
+				assert.Equal(t, "stored under "+digits+" for 1m30s\n", got.stdout)
+
+				got = macula(t, append([]string{"put", "--json", addr, `{"node_id": "text"}`}, service...)...)
+				assert.Equal(t, exitOK, got.code, got.stderr)
+				assert.Equal(t, object{"key": digits, "status": "ok", "ttl": 86400.0}, decodeJSON(t, got.stdout))
+			})
+			t.Run("get", func(t *testing.T) {
+				got := macula(t, append([]string{"get", addr}, service...)...)
+				assert.Equal(t, exitOK, got.code, got.stderr)
+				assert.Equal(t, `{"node_id":"text"}`+"\n"+`{"n":1,"node_id":{"$bin":"00ff"},"ttl":90}`+"\n", got.stdout)
+
+				got = macula(t, "get", addr, digits, "--json")
+				assert.Equal(t, exitOK, got.code, got.stderr)
+				want := object{"key": digits, "values": []any{
+					object{"node_id": "text"},
+					object{"node_id": object{"$bin": "00ff"}, "n": 1.0, "ttl": 90.0},
+				}}
+				if dialect == "libp2p" {
+					want["expires_in"] = []any{anyNumber, anyNumber}
+				}
+				assert.Equal(t, want, blank(decodeJSON(t, got.stdout), "expires_in"))
+			})
+			t.Run("find-node", func(t *testing.T) {
+				got := macula(t, "find-node", addr, "k", "--force")
+				assert.Equal(t, exitOK, got.code, got.stderr)
+				lines := strings.Split(got.stdout, "\n")
+				require.Len(t, lines, 3)
+				assert.Equal(t, []string{"NODE", "ID", "LAST", "SEEN", "ADDRESS"}, strings.Fields(lines[0]))
+				assert.Regexp(t, "^"+guestID+`  [0-9ms]+ ago +$`, lines[1])
+
+				got = macula(t, "find-node", addr, "k", "--force", "--json")
+				assert.Equal(t, nodes, seen(decodeJSON(t, got.stdout)))
+			})
+			t.Run("gateways", func(t *testing.T) {
+				got := macula(t, "gateways", addr)
+				assert.Equal(t, exitOK, got.code, got.stderr)
+				lines := strings.Split(got.stdout, "\n")
+				require.Len(t, lines, 3)
+				assert.Equal(t, []string{"NODE", "ID", "ENDPOINT", "REALM"}, strings.Fields(lines[0]))
+				assert.Equal(t, []string{s.NodeID, s.Endpoints[0], "macula.default"}, strings.Fields(lines[1]))
+
+				got = macula(t, "gateways", addr, "--json")
+				assert.Equal(t, object{"peers": []any{self}}, decodeJSON(t, got.stdout))
+			})
+		})
+	}
+}
+
+// seen blanks the time at which the nodes of a reply were last seen.
+func seen(m object) object {
+	nodes, _ := m["nodes"].([]any)
+	for _, n := range nodes {
+		node := n.(object)
+		if text, ok := node["last_seen"].(string); ok {
+			if at, err := time.Parse(time.RFC3339, text); err == nil && time.Since(at).Abs() < time.Minute {
+				node["last_seen"] = "<time>"
+			}
+		}
+	}
+	return m
+}
+
+func portOf(s serving) float64 {
+	var port float64
+	for _, digit := range s.Endpoints[0][strings.LastIndex(s.Endpoints[0], ":")+1:] {
+		port = 10*port + float64(digit-'0')
+	}
+	return port
+}
+
+// TestFindNodeListsPeers: a libp2p peer shows with its peer id and multiaddrs.
+func TestFindNodeListsPeers(t *testing.T) {
+	_, s := started(t)
+	_, other := started(t, "--bootstrap", s.Addrs[0])
+	var got output
+	waitFor(t, "the other node in the table", func() bool {
+		got = macula(t, "find-node", "--json", s.Addrs[0], "k")
+		return len(decodeJSON(t, got.stdout)["nodes"].([]any)) > 0
+	})
+	assert.Equal(t, object{"nodes": []any{object{
+		"node_id": object{"$bin": other.NodeID}, "peer_id": other.PeerID, "address": other.Endpoints[0],
+		"addrs":     []any{strings.TrimSuffix(other.Addrs[0], "/p2p/"+other.PeerID)},
+		"last_seen": "<time>",
+	}}}, seen(decodeJSON(t, got.stdout)))
+
+	got = macula(t, "find-node", s.Addrs[0], "k")
+	assert.Contains(t, got.stdout, other.NodeID)
+	assert.Contains(t, got.stdout, other.Endpoints[0]+" /ip4/127.0.0.1/udp/")
+}
+
+// TestFlagsAnywhere: flags stand before or behind the arguments, with = or
+// without.
+func TestFlagsAnywhere(t *testing.T) {
+	_, s := started(t)
+	addr := s.Endpoints[0]
+	require.Equal(t, exitOK, macula(t, "put", addr, "k", "{}").code)
+	for _, args := range [][]string{
+		{"get", "--json", addr, "k"},
+		{"get", addr, "--json", "k"},
+		{"get", addr, "k", "--json"},
+		{"get", "--timeout=5s", addr, "k", "--json"},
+		{"get", addr, "k", "--timeout", "5s", "--json"},
+		{"get", "--json", "--", addr, "k"},
+	} {
+		got := macula(t, args...)
+		assert.Equal(t, exitOK, got.code, "%v: %s", args, got.stderr)
+		assert.Equal(t, `{"key":"6b","values":[{}]}`+"\n", got.stdout, "%v", args)
+	}
+}
+
+// TestKeys: a KEY is 64 hexadecimal digits or a text; --service and --topic are
+// the hash of a name.
+func TestKeys(t *testing.T) {
+	_, s := started(t)
+	sum := sha256.Sum256([]byte("name"))
+	hashed := hex.EncodeToString(sum[:])
+	for _, test := range []struct {
+		args []string
+		key  string
+	}{
+		{[]string{"--service", "name"}, hashed},
+		{[]string{"--topic", "name"}, hashed},
+		{[]string{hashed}, hashed},
+		{[]string{strings.ToUpper(hashed)}, hashed},
+		{[]string{"name"}, hex.EncodeToString([]byte("name"))},
+		{[]string{hashed[2:]}, hex.EncodeToString([]byte(hashed[2:]))},
+	} {
+		got := macula(t, append([]string{"get", "--json", s.Endpoints[0]}, test.args...)...)
+		assert.Equal(t, test.key, decodeJSON(t, got.stdout)["key"], "%v", test.args)
+	}
+}
+
+// TestNobodyThere: exit code 3, and a text that says where nobody answered, how
+// long was waited and what to do.
+func TestNobodyThere(t *testing.T) {
+	port := silence(t)
+	addrs := map[string]string{"libp2p": "/ip4/127.0.0.1/udp/" + port + "/quic-v1/p2p/" + somePeer, "Erlang": "https://127.0.0.1:" + port}
+	for dialect, addr := range addrs {
+		for _, args := range [][]string{
+			{"ping", addr}, {"gateways", addr}, {"get", addr, "k"}, {"put", addr, "k", "{}"}, {"find-node", addr, "k", "--force"},
+		} {
+			t.Run(dialect+"/"+args[0], func(t *testing.T) {
+				t.Parallel() // each waits
+				got := macula(t, append(args, "--timeout", "200ms")...)
+				assert.Equal(t, exitUnreachable, got.code)
+				assert.Empty(t, got.stdout)
+				assert.Regexp(t, "^macula-node: no answer from "+regexp.QuoteMeta(addr)+" within [0-9.]+m?s: check the address, and that the node runs .*; --timeout sets how long to wait\n$", got.stderr)
+				assert.NotContains(t, got.stderr, "deadline")
+			})
+		}
+	}
+}
+
+// TestRefused: a node that answers with an error makes exit code 3, with its
+// words.
+func TestRefused(t *testing.T) {
+	_, s := started(t)
+	info, err := peer.AddrInfoFromString(s.Addrs[0])
+	require.NoError(t, err)
+	h, err := libp2p.New(libp2p.NoListenAddrs, libp2p.Transport(libp2pquic.NewTransport), libp2p.DisableRelay(), libp2p.DisableMetrics())
+	require.NoError(t, err)
+	defer h.Close()
+	owner, err := maculadht.NewClient(h)
+	require.NoError(t, err)
+	defer owner.Close()
+	id := routing.IDFromPeer(h.ID())
+	value := wire.RawMap(wire.Pair{Key: "node_id", Value: wire.RawBytes(id[:])})
+	to := routing.Contact{ID: routing.IDFromPeer(info.ID), Peer: info.ID, Addrs: info.Addrs}
+	require.NoError(t, maculadht.Put(t.Context(), owner, to, wire.StoreArgs{Key: []byte("k"), Value: value}))
+
+	for _, addr := range []string{s.Addrs[0], s.Endpoints[0]} {
+		got := macula(t, "put", addr, "k", `{"node_id": {"$bin": "`+id.String()+`"}, "n": 2}`)
+		assert.Equal(t, exitUnreachable, got.code)
+		assert.Empty(t, got.stdout)
+		assert.Contains(t, got.stderr, "not_owner")
+		assert.NotContains(t, got.stderr, "check the address")
+	}
+}
+
+// TestAnotherPeerThere: the right address with the wrong peer id.
+func TestAnotherPeerThere(t *testing.T) {
+	_, s := started(t)
+	addr := strings.Replace(s.Addrs[0], s.PeerID, somePeer, 1)
+	got := macula(t, "ping", addr)
+	assert.Equal(t, exitUnreachable, got.code)
+	assert.Equal(t, "macula-node: at "+addr+" is another node, with the peer id "+s.PeerID+
+		": check the address, or write that id behind /p2p/\n", got.stderr)
+}

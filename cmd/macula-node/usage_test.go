@@ -1,0 +1,113 @@
+package main
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+const somePeer = "12D3KooWEn3KXGXEAzdQGFPH3JsoUTyHtS5TK5YKozKs1xJ8cUx1"
+
+// TestWrongUsage: what can not be carried out ends with exit code 2 and says
+// what was wrong, with which value, and what to write instead. Nothing is asked.
+func TestWrongUsage(t *testing.T) {
+	const erlang = "https://127.0.0.1:9"
+	libp2p := "/ip4/127.0.0.1/udp/9/quic-v1/p2p/" + somePeer
+	data := t.TempDir()
+	tests := []struct {
+		name string
+		args []string
+		want []string // in the message
+	}{
+		{"no such command", []string{"pign"}, []string{`no command "pign"`, "run, id, ping, find-node, get, put, gateways", "--help"}},
+		{"help for no such command", []string{"help", "pign"}, []string{"'pign'", "--help"}},
+		{"no such flag", []string{"ping", "--bogus", erlang}, []string{"-bogus", "macula-node ping --help"}},
+		{"ping without ADDR", []string{"ping"}, []string{"want one ADDR, got 0", "macula-node ping ADDR"}},
+		{"ping of two", []string{"ping", erlang, erlang}, []string{"want one ADDR, got 2"}},
+		{"gateways without ADDR", []string{"gateways"}, []string{"want one ADDR, got 0", "macula-node gateways ADDR"}},
+		{"get without ADDR", []string{"get"}, []string{"ADDR is missing", "macula-node get ADDR (KEY"}},
+		{"get without KEY", []string{"get", erlang}, []string{"KEY is missing", "macula-node get ADDR (KEY"}},
+		{"get of two keys", []string{"get", erlang, "a", "b"}, []string{`"b" is one argument too many`}},
+		{"get of a key and a service", []string{"get", erlang, "--service", "s", "a"}, []string{`"a" is one argument too many`}},
+		{"get of a service and a topic", []string{"get", erlang, "--service", "s", "--topic", "t"}, []string{"--service and --topic are two keys"}},
+		{"get of an empty key", []string{"get", erlang, ""}, []string{"KEY of 0 bytes: want 1 to 255"}},
+		{"get of a long key", []string{"get", erlang, strings.Repeat("k", 256)}, []string{"KEY of 256 bytes: want 1 to 255"}},
+		{"find-node without KEY", []string{"find-node", libp2p}, []string{"KEY is missing", "macula-node find-node"}},
+		{"find-node of an Erlang node", []string{"find-node", erlang, "k"}, []string{"FIND_NODE crashes", "--force"}},
+		{"put without VALUE", []string{"put", erlang, "k"}, []string{"VALUE is missing", "macula-node put ADDR"}},
+		{"put of a service without VALUE", []string{"put", erlang, "--service", "s"}, []string{"VALUE is missing"}},
+
+		{"ADDR without scheme", []string{"ping", "127.0.0.1:9443"}, []string{"127.0.0.1:9443", "https://host:port", "/p2p"}},
+		{"ADDR of http", []string{"ping", "http://127.0.0.1:9443"}, []string{"http://127.0.0.1:9443", "https://"}},
+		{"ADDR without a port", []string{"ping", "https://127.0.0.1:0"}, []string{"https://127.0.0.1:0", "no port from 1 to 65535"}},
+		{"multiaddr without /p2p", []string{"ping", "/ip4/127.0.0.1/udp/9/quic-v1"}, []string{"/ip4/127.0.0.1/udp/9/quic-v1", "add /p2p/"}},
+		{"multiaddr of a peer alone", []string{"ping", "/p2p/" + somePeer}, []string{"does not say where", "/udp/9443/quic-v1/p2p/" + somePeer}},
+		{"multiaddr of TCP", []string{"ping", "/ip4/127.0.0.1/tcp/9/p2p/" + somePeer}, []string{"/tcp/9", "not a QUIC address"}},
+		{"not a multiaddr", []string{"ping", "/nonsense"}, []string{"/nonsense", "https://host:port"}},
+
+		{"timeout of nothing", []string{"ping", "--timeout", "0s", erlang}, []string{"timeout", "want more than 0, got 0s"}},
+		{"timeout without unit", []string{"ping", "--timeout", "5", erlang}, []string{"timeout", `"5"`}},
+
+		{"put of no JSON", []string{"put", erlang, "k", "{"}, []string{"VALUE '{'", "write a JSON object"}},
+		{"put of two JSON values", []string{"put", erlang, "k", "{} {}"}, []string{"VALUE '{} {}'", "something follows"}},
+		{"put of a list", []string{"put", erlang, "k", "[1]"}, []string{"VALUE '[1]' is not an object", `{"node_id"`}},
+		{"put of a text", []string{"put", libp2p, "k", `"plain"`}, []string{`VALUE '"plain"' is not an object`}},
+		{"put of a long text", []string{"put", libp2p, "k", `"` + strings.Repeat("x", 100) + `"`}, []string{strings.Repeat("x", 59) + "…' is not"}},
+		{"put with ttl 0", []string{"put", erlang, "k", `{"ttl": 0}`}, []string{`"ttl" 0`, "whole seconds, 1 or more"}},
+		{"put with a negative ttl", []string{"put", erlang, "k", `{"ttl": -5}`}, []string{`"ttl" -5`}},
+		{"put with a fraction for ttl", []string{"put", erlang, "k", `{"ttl": 1.5}`}, []string{`"ttl" 1.5`}},
+		{"put with a text for ttl", []string{"put", erlang, "k", `{"ttl": "60"}`}, []string{`"ttl" "60"`}},
+		{"put with a number for node_id", []string{"put", erlang, "k", `{"node_id": 1}`}, []string{"VALUE", "node_id"}},
+		{"put with bad hexadecimal", []string{"put", erlang, "k", `{"node_id": {"$bin": "0g"}}`}, []string{"VALUE", "$bin"}},
+		{"put of too much for anyone", []string{"put", libp2p, "k", `{"x": "` + strings.Repeat("x", 64<<10) + `"}`}, []string{"VALUE", "limit 65536"}},
+		{"put of too much for an Erlang node", []string{"put", erlang, "k", `{"x": "` + strings.Repeat("x", 10_000) + `"}`}, []string{"too large for an Erlang node", "10000"}},
+		{"put of what harms an Erlang node", []string{"put", erlang, "peer.gateway.x", "{}"}, []string{"peer.gateway.", "crashes"}},
+
+		{"run with an argument", []string{"run", "x"}, []string{`run takes no arguments, but got "x"`}},
+		{"id with an argument", []string{"id", "x"}, []string{`id takes no arguments, but got "x"`}},
+		{"run with no log level", []string{"run", "--log-level", "loud"}, []string{`--log-level "loud"`, "debug, info, warn or error"}},
+		{"run on TCP", []string{"run", "--data-dir", data, "--listen", "/ip4/127.0.0.1/tcp/1"}, []string{"/ip4/127.0.0.1/tcp/1", "write /ip4/127.0.0.1/udp/1/quic-v1"}},
+		{"run on nonsense", []string{"run", "--data-dir", data, "--listen", "9443"}, []string{`"9443"`, "write for example /ip4/"}},
+		{"run with a bad bootstrap", []string{"run", "--data-dir", data, "--bootstrap", "/ip4/127.0.0.1/udp/1/quic-v1"}, []string{"/ip4/127.0.0.1/udp/1/quic-v1", "/p2p"}},
+		{"run with a URL for hostname", []string{"run", "--data-dir", data, "--hostname", "https://x"}, []string{`"https://x"`, "without https://"}},
+		{"run with a long realm", []string{"run", "--data-dir", data, "--listen", "/ip4/127.0.0.1/udp/0/quic-v1", "--realm", strings.Repeat("r", 256)}, []string{"realm", "255"}},
+		{"id in a place that can not be", []string{"id", "--data-dir", filepath.Join("/dev/null", "x")}, []string{"/dev/null/x"}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			got := macula(t, test.args...)
+			assert.Equal(t, exitUsage, got.code, got.stderr)
+			assert.Empty(t, got.stdout)
+			assert.True(t, strings.HasPrefix(got.stderr, "macula-node: "), got.stderr)
+			assert.Equal(t, 1, strings.Count(got.stderr, "\n"), "one line: %s", got.stderr)
+			for _, want := range test.want {
+				assert.Contains(t, got.stderr, want)
+			}
+		})
+	}
+}
+
+func TestHelp(t *testing.T) {
+	tests := []struct {
+		args []string
+		want []string
+	}{
+		{nil, []string{"run", "id", "ping", "find-node", "get", "put", "gateways", "Exit codes: 0 found or ok, 1 not found, 2 wrong usage, 3 unreachable or refused."}},
+		{[]string{"--help"}, []string{"gateways"}},
+		{[]string{"help", "put"}, []string{"ADDR (KEY | --service NAME | --topic NAME) VALUE", `{"$bin": "<hex>"}`, "--timeout", "--json"}},
+		{[]string{"run", "--help"}, []string{"--listen", "--data-dir", "--realm", "--hostname", "--bootstrap", "--log-level", "MACULA_REALM", "MACULA_HOSTNAME", "MACULA_DATA_DIR"}},
+		{[]string{"--version"}, []string{"macula-node version"}},
+	}
+	for _, test := range tests {
+		t.Run(strings.Join(test.args, " "), func(t *testing.T) {
+			got := macula(t, test.args...)
+			assert.Equal(t, exitOK, got.code)
+			assert.Empty(t, got.stderr)
+			for _, want := range test.want {
+				assert.Contains(t, got.stdout, want)
+			}
+		})
+	}
+}

@@ -1,0 +1,339 @@
+package compat
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+// All who ask at once share one handshake, which is tried again while the node
+// is busy with somebody else's.
+func TestOneHandshakeAtATime(t *testing.T) {
+	e := startErlang(t, "127.0.0.1:0")
+	letGo := e.holdHandshakes()
+	other := newDialer(t) // occupies the one place that there is
+	first := inBackground(func() error {
+		_, err := maculadht.Ping(testContext(t), other, at(e.endpoint))
+		return err
+	})
+	eventually(t, func() bool {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		return e.shaking
+	}, "a handshake is under way")
+
+	d := newDialer(t)
+	const callers = 32
+	results := make(chan error, callers)
+	for range callers {
+		go func() {
+			_, err := maculadht.Ping(testContext(t), d, at(e.endpoint))
+			results <- err
+		}()
+	}
+	eventually(t, func() bool {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		return e.refused >= 2
+	}, "it is refused, and tried again")
+	letGo()
+	require.NoError(t, wait(t, first))
+	for range callers {
+		require.NoError(t, wait(t, results))
+	}
+	e.requireSpared()
+	e.look(func() {
+		require.Len(t, e.conns, 2, "one of each dialer")
+		require.Less(t, e.refused, 10, "one dial at a time, with a delay")
+	})
+	require.Equal(t, callers+1, e.count(wire.TypePing))
+}
+
+func TestRefusedForTooLong(t *testing.T) {
+	e := startErlang(t, "127.0.0.1:0")
+	e.look(func() { e.shaking = true }) // for ever
+	d := newDialer(t, DialTimeouts(300*time.Millisecond, patience))
+	_, err := maculadht.Ping(testContext(t), d, at(e.endpoint))
+	require.ErrorIs(t, err, routing.ErrUnreachable)
+	require.True(t, refused(err), "%v", err)
+}
+
+// After more requests than streams are granted the connection still works.
+func TestStreamCreditIsGivenBack(t *testing.T) {
+	e := startErlang(t, "127.0.0.1:0")
+	d := newDialer(t)
+	const requests = 5 * streamCredit
+	key, value := []byte("a key"), provider("node-1")
+	var workers sync.WaitGroup
+	failures := make(chan error, requests)
+	for worker := range 8 {
+		workers.Go(func() {
+			for i := worker; i < requests; i += 8 {
+				var err error
+				switch i % 4 {
+				case 0:
+					_, err = maculadht.Ping(testContext(t), d, at(e.endpoint))
+				case 1:
+					err = d.Send(testContext(t), at(e.endpoint), &wire.Store{Key: key, Value: value})
+				case 2:
+					_, err = maculadht.FindValue(testContext(t), d, at(e.endpoint), key)
+				case 3:
+					err = maculadht.Put(testContext(t), d, at(e.endpoint), wire.StoreArgs{Key: key, Value: value})
+				}
+				if err != nil {
+					failures <- err
+				}
+			}
+		})
+	}
+	workers.Wait()
+	close(failures)
+	for err := range failures {
+		require.NoError(t, err)
+	}
+	eventually(t, func() bool { return e.count() == requests }, "all came")
+	e.requireSpared()
+	e.look(func() {
+		require.Len(t, e.conns, 1)
+		require.Equal(t, 1, e.mostAsking[wire.TypeFindValue], "one lookup at a time")
+	})
+}
+
+// STOREs alone, which have no reply to wait for.
+func TestStoresGiveCreditBack(t *testing.T) {
+	e := startErlang(t, "127.0.0.1:0")
+	d := newDialer(t)
+	for i := range streamCredit + 50 {
+		require.NoError(t, d.Send(testContext(t), at(e.endpoint), &wire.Store{Key: fmt.Append(nil, i), Value: provider("n")}))
+	}
+	eventually(t, func() bool { return e.count(wire.TypeStore) == streamCredit+50 }, "all came")
+	e.requireSpared()
+	e.look(func() { require.Len(t, e.conns, 1) })
+}
+
+// A STORE that was sent has left, whatever happens next.
+func TestCloseDoesNotOvertakeStores(t *testing.T) {
+	e := startErlang(t, "127.0.0.1:0")
+	const rounds = 10
+	for range rounds {
+		d := newDialer(t)
+		require.NoError(t, d.Send(testContext(t), at(e.endpoint), &wire.Store{Key: []byte("k"), Value: provider("n")}))
+		requireCloses(t, d.Close)
+	}
+	eventually(t, func() bool { return e.count(wire.TypeStore) == rounds }, "all came")
+}
+
+// A caller that gives up leaves its stream as it is until the reply has come.
+func TestNothingIsCancelledBeforeTheReply(t *testing.T) {
+	requests := map[string]wire.Message{
+		"PING":       &wire.Ping{Timestamp: wire.Some(int64(1))},
+		"NAT_PROBE":  &wire.NATProbe{NodeID: []byte("me"), RequestID: []byte("0123456789abcdef")},
+		"FIND_VALUE": &wire.FindValue{Key: []byte("k")},
+		"CALL":       &wire.Call{Procedure: wire.ProcedureListGateways, Args: wire.RawMap(), CallID: []byte("0123456789abcdef")},
+	}
+	for name, m := range requests {
+		t.Run(name, func(t *testing.T) {
+			e := startErlang(t, "127.0.0.1:0")
+			letGo := e.hold(m.Type())
+			d := newDialer(t)
+			ctx, cancel := context.WithCancelCause(testContext(t))
+			result := inBackground(func() error {
+				_, err := d.Query(ctx, at(e.endpoint), m)
+				return err
+			})
+			eventually(t, func() bool { return e.count(m.Type()) == 1 }, "asked")
+			gaveUp := errors.New("the caller has had enough")
+			cancel(gaveUp)
+			err := wait(t, result)
+			require.ErrorIs(t, err, gaveUp)
+			require.ErrorIs(t, err, routing.ErrUnreachable)
+
+			// Other requests still go over the same connection, so what was sent
+			// for the cancelled one would have arrived.
+			if m.Type() != wire.TypePing {
+				_, err = maculadht.Ping(testContext(t), d, at(e.endpoint))
+				require.NoError(t, err)
+			}
+			e.look(func() {
+				require.Empty(t, e.faults)
+				require.Positive(t, e.unfinished)
+			})
+			letGo()
+			e.requireSpared()
+			e.look(func() { require.Len(t, e.conns, 1) })
+		})
+	}
+}
+
+func TestCancelledBeforehand(t *testing.T) {
+	e := startErlang(t, "127.0.0.1:0")
+	d := newDialer(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := maculadht.Ping(ctx, d, at(e.endpoint))
+	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorIs(t, err, routing.ErrUnreachable)
+	require.Zero(t, e.count())
+}
+
+// Who gives up does not break the handshake, which the node has only room for
+// one of.
+func TestHandshakeOutlivesItsCaller(t *testing.T) {
+	e := startErlang(t, "127.0.0.1:0")
+	letGo := e.holdHandshakes()
+	d := newDialer(t)
+	ctx, cancel := context.WithCancel(testContext(t))
+	result := inBackground(func() error {
+		_, err := maculadht.Ping(ctx, d, at(e.endpoint))
+		return err
+	})
+	eventually(t, func() bool {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		return e.shaking
+	}, "a handshake is under way")
+	cancel()
+	require.ErrorIs(t, wait(t, result), context.Canceled)
+	letGo()
+	_, err := maculadht.Ping(testContext(t), d, at(e.endpoint))
+	require.NoError(t, err)
+	e.look(func() {
+		require.Len(t, e.conns, 1)
+		require.Zero(t, e.refused)
+	})
+}
+
+func TestLookupsOneAtATime(t *testing.T) {
+	e := startErlang(t, "127.0.0.1:0")
+	letGo := e.hold(wire.TypeFindValue)
+	d := newDialer(t)
+	const lookups = maxStreams + 8 // more than streams, which they must not take from the PINGs
+	results := make(chan error, lookups)
+	for range lookups {
+		go func() {
+			_, err := maculadht.FindValue(testContext(t), d, at(e.endpoint), []byte("k"))
+			results <- err
+		}()
+	}
+	eventually(t, func() bool { return e.count(wire.TypeFindValue) == 1 }, "the first is asked")
+	for range 20 {
+		_, err := maculadht.Ping(testContext(t), d, at(e.endpoint))
+		require.NoError(t, err)
+	}
+	require.Equal(t, 1, e.count(wire.TypeFindValue), "the others wait")
+	letGo()
+	for range lookups {
+		require.NoError(t, wait(t, results))
+	}
+	e.requireSpared()
+	e.look(func() { require.Equal(t, 1, e.mostAsking[wire.TypeFindValue]) })
+}
+
+func TestPingsInParallel(t *testing.T) {
+	e := startErlang(t, "127.0.0.1:0")
+	letGo := e.hold(wire.TypePing)
+	d := newDialer(t)
+	const pings = maxStreams
+	results := make(chan error, pings)
+	for range pings {
+		go func() {
+			_, err := maculadht.Ping(testContext(t), d, at(e.endpoint))
+			results <- err
+		}()
+	}
+	eventually(t, func() bool { return e.count(wire.TypePing) == pings }, "all are asked before one is answered")
+	letGo()
+	for range pings {
+		require.NoError(t, wait(t, results))
+	}
+	e.requireSpared()
+}
+
+// What is asked for comes back whole though it comes in many pieces.
+func TestLongReply(t *testing.T) {
+	e := startErlang(t, "127.0.0.1:0")
+	long := provider("n", wire.Pair{Key: "data", Value: wire.RawBytes(make([]byte, 60_000))})
+	e.look(func() { e.stored["k"] = []wire.Raw{long, long} })
+	d := newDialer(t)
+	reply, err := maculadht.FindValue(testContext(t), d, at(e.endpoint), []byte("k"))
+	require.NoError(t, err)
+	require.Equal(t, []wire.Raw{long, long}, reply.Values)
+	e.requireSpared()
+}
+
+func TestReplies(t *testing.T) {
+	ping := &wire.Ping{Timestamp: wire.Some(int64(7))}
+	call := &wire.Call{Procedure: wire.ProcedureListGateways, Args: wire.RawMap(), CallID: []byte("0123456789abcdef")}
+	tests := map[string]struct {
+		ask   wire.Message
+		reply []byte
+		is    error
+		says  string
+	}{
+		"of another type":        {ping, frames(t, &wire.FindNodeReply{}), routing.ErrRemote, "wrong_reply"},
+		"an error":               {&wire.FindValue{Key: []byte("k")}, frames(t, &wire.FindValueReply{Reason: "missing_key"}), routing.ErrRemote, "missing_key"},
+		"an error of a CALL":     {call, frames(t, &wire.Reply{CallID: call.CallID, Error: &wire.CallError{Code: "invalid_args", Message: "value"}}), routing.ErrRemote, "invalid_args: value"},
+		"with another call_id":   {call, frames(t, &wire.Reply{CallID: []byte("another"), Result: wire.RawMap()}), routing.ErrRemote, "wrong_call_id"},
+		"that is no map":         {ping, rawFrame(wire.TypePong, 5), routing.ErrRemote, "bad_reply"},
+		"of an unknown type":     {ping, rawFrame(0xee, 0x80), routing.ErrRemote, "wrong_reply"},
+		"of another version":     {ping, []byte{2, 4, 0, 0, 0, 0, 0, 0}, routing.ErrUnreachable, "unsupported frame version"},
+		"that promises too much": {ping, []byte{1, 4, 0, 0, 0xff, 0, 0, 0}, routing.ErrUnreachable, "too large"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			e := startErlang(t, "127.0.0.1:0")
+			e.replies(func(wire.Frame) []byte { return test.reply })
+			d := newDialer(t)
+			_, err := d.Query(testContext(t), at(e.endpoint), test.ask)
+			require.ErrorIs(t, err, test.is)
+			require.ErrorContains(t, err, test.says)
+			e.look(func() { require.Empty(t, e.faults) })
+
+			e.replies(nil)
+			_, err = d.Query(testContext(t), at(e.endpoint), test.ask)
+			require.NoError(t, err, "the next is not touched by it")
+		})
+	}
+}
+
+func TestEndpointsThatAreDialled(t *testing.T) {
+	for name, test := range map[string]struct{ listen, host string }{
+		"IPv4": {"127.0.0.1:0", "127.0.0.1"},
+		"IPv6": {"[::1]:0", "[::1]"},
+		"name": {"127.0.0.1:0", "localhost"},
+		"Name": {"127.0.0.1:0", "LocalHost."},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if strings.HasPrefix(test.listen, "[") {
+				requireIPv6(t)
+			}
+			e := startErlang(t, test.listen)
+			_, number, err := net.SplitHostPort(strings.TrimPrefix(e.endpoint, "https://"))
+			require.NoError(t, err)
+			d := newDialer(t)
+			_, err = maculadht.Ping(testContext(t), d, at("https://"+test.host+":"+number))
+			require.NoError(t, err)
+			e.requireSpared()
+		})
+	}
+}
+
+func requireIPv6(t *testing.T) {
+	t.Helper()
+	probe, err := net.ListenPacket("udp6", "[::1]:0")
+	if err != nil {
+		t.Skip("this machine has no IPv6: ", err)
+	}
+	require.NoError(t, probe.Close())
+}

@@ -1,0 +1,281 @@
+package compat
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/quic-go/quic-go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
+)
+
+func gatewayIdle(d time.Duration) GatewayOption { return func(c *gatewayConfig) { c.idle = d } }
+
+// requireClosed waits until the gateway closes a connection, and requires
+// its code.
+func (c *nodeConn) requireClosed(code maculadht.ResetCode) {
+	c.tb.Helper()
+	select {
+	case <-c.Context().Done():
+	case <-time.After(patience):
+		require.FailNow(c.tb, "not closed")
+	}
+	var closed *quic.ApplicationError
+	cause := context.Cause(c.Context())
+	require.True(c.tb, errors.As(cause, &closed), "%T: %v", cause, cause)
+	require.True(c.tb, closed.Remote)
+	require.Equal(c.tb, code, maculadht.ResetCode(closed.ErrorCode))
+}
+
+func TestConnectionLimits(t *testing.T) {
+	for name, limits := range map[string][2]int{"in all": {2, 100}, "of one address": {100, 2}} {
+		t.Run(name, func(t *testing.T) {
+			d := openDoor(t, MaxConns(limits[0], limits[1]))
+			first, second := dialDoor(t, d.addr), dialDoor(t, d.addr)
+			first.open().ask(&wire.Ping{})
+			second.open().ask(&wire.Ping{})
+			dialDoor(t, d.addr).requireClosed(maculadht.ResetRefused)
+			second.open().ask(&wire.Ping{}) // the others do not notice
+
+			first.CloseWithError(0, "")
+			eventually(t, func() bool {
+				d.mu.Lock()
+				defer d.mu.Unlock()
+				return d.conns == 1
+			}, "its place is free")
+			dialDoor(t, d.addr).open().ask(&wire.Ping{})
+		})
+	}
+}
+
+// Whoever has one IPv6 address has the /64 around it.
+func TestLimitsOfIPv6Networks(t *testing.T) {
+	g := NewGateway(nil, MaxConns(100, 2))
+	defer g.Close()
+	ip := netip.MustParseAddr
+	a, ok := g.admit(ip("2001:db8::1"))
+	require.True(t, ok)
+	_, ok = g.admit(ip("2001:db8::2"))
+	require.True(t, ok)
+	_, ok = g.admit(ip("2001:db8:0:0:ffff::3"))
+	require.False(t, ok, "the same /64")
+	_, ok = g.admit(ip("2001:db8:0:1::1"))
+	require.True(t, ok)
+	for _, v4 := range []string{"192.0.2.1", "192.0.2.2", "192.0.2.3"} {
+		_, ok = g.admit(ip(v4))
+		require.True(t, ok, v4)
+	}
+	g.release(a)
+	_, ok = g.admit(ip("2001:db8::9"))
+	require.True(t, ok)
+	require.Equal(t, "2001:db8::", a.name.String())
+}
+
+// A peer can not make the gateway hold half frames without end.
+func TestMemoryLimit(t *testing.T) {
+	d := openDoor(t)
+	conn := dialDoor(t, d.addr)
+	small := conn.open()
+	small.ask(&wire.Ping{})
+	half := rawFrame(wire.TypePublish, make([]byte, 800_000)...)[:700_000] // 1 MiB of buffer
+	var streams []*nodeStream
+	for range maxMemoryPerIP>>20 - 1 {
+		s := conn.open()
+		go s.Write(half)
+		streams = append(streams, s)
+	}
+	held := func() int {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return d.memory
+	}
+	eventually(t, func() bool { return held() > maxMemoryPerIP-2<<20 }, "the buffers are full")
+	over := conn.open()
+	go over.Write(half)
+	over.requireReset(maculadht.ResetRefused)
+	require.LessOrEqual(t, held(), maxMemoryPerIP)
+
+	small.ask(&wire.Ping{}) // what has its buffer is still served
+	for _, s := range streams {
+		s.CancelWrite(0)
+	}
+	eventually(t, func() bool { return held() < 1<<20 }, "all is given back")
+	conn.CloseWithError(0, "")
+	eventually(t, func() bool { return held() == 0 }, "to the last byte")
+
+	err := (&source{gateway: d.Gateway}).ReserveMemory(maxMemory+1, 255)
+	require.ErrorIs(t, err, network.ErrResourceLimitExceeded)
+}
+
+func TestIdleConnections(t *testing.T) {
+	d := openDoor(t, gatewayIdle(soon))
+	session := dialDoor(t, d.addr)
+	connected, quiet := session.open(), session.open()
+	connected.connect("a node", "")
+	quiet.ask(&wire.Ping{})
+	quiet.requireReset(maculadht.ResetTimeout)
+	for range 3 { // each time as long as a quiet connection may live
+		idle := dialDoor(t, d.addr)
+		idle.requireClosed(0)
+	}
+	connected.ask(&wire.Ping{})
+	require.Len(t, dialDoor(t, d.addr).open().addressesOf("a node"), 1)
+
+	connected.Close() // without a stream the connection is idle too
+	session.requireClosed(0)
+}
+
+func TestGatewayCloses(t *testing.T) {
+	d := openDoor(t)
+	conn, other := dialDoor(t, d.addr), dialDoor(t, d.addr)
+	s := conn.open()
+	s.connect("a node", "")
+	other.open().ask(&wire.Ping{})
+	requireCloses(t, d.Close)
+	_, err := s.in.Next()
+	var reset *quic.StreamError
+	var closed *quic.ApplicationError
+	switch { // the stream or its connection, whichever comes first
+	case errors.As(err, &reset):
+		require.EqualValues(t, maculadht.ResetShutdown, reset.ErrorCode)
+	default:
+		require.ErrorAs(t, err, &closed)
+		require.EqualValues(t, maculadht.ResetShutdown, closed.ErrorCode)
+	}
+	conn.requireClosed(maculadht.ResetShutdown)
+	other.requireClosed(maculadht.ResetShutdown)
+	require.Empty(t, d.sources)
+
+	requireCloses(t, d.Close)
+	require.ErrorIs(t, d.Listen(nil), maculadht.ErrClosed)
+	_, err = d.ListenOn(d.addr.String(), certificate())
+	require.ErrorIs(t, err, maculadht.ErrClosed)
+	udp, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(d.addr))
+	require.NoError(t, err, "the port is free")
+	require.NoError(t, udp.Close())
+}
+
+func TestListenOnATakenPort(t *testing.T) {
+	d := openDoor(t)
+	_, err := openDoor(t).ListenOn(d.addr.String(), certificate())
+	require.ErrorContains(t, err, d.addr.String())
+	require.ErrorContains(t, err, "in use")
+	_, err = d.ListenOn("nonsense", certificate())
+	require.ErrorContains(t, err, "nonsense")
+}
+
+// stuck is a listener with connections that nobody took before it was closed.
+type stuck struct {
+	conns  chan *quic.Conn
+	closed chan struct{}
+}
+
+func (s stuck) Addr() net.Addr { return &net.UDPAddr{} }
+func (s stuck) Close() error   { close(s.closed); return nil }
+func (s stuck) Accept(context.Context) (*quic.Conn, error) {
+	<-s.closed
+	select {
+	case c := <-s.conns:
+		return c, nil
+	default:
+		return nil, net.ErrClosed
+	}
+}
+
+func TestCloseLeavesNoConnectionBehind(t *testing.T) {
+	ln, err := quic.ListenAddr("127.0.0.1:0", ServerTLS(certificate()), nil)
+	require.NoError(t, err)
+	defer ln.Close()
+	client := dialDoor(t, ln.Addr().(*net.UDPAddr).AddrPort())
+	conn, err := ln.Accept(testContext(t))
+	require.NoError(t, err)
+	s := stuck{make(chan *quic.Conn, 1), make(chan struct{})}
+	s.conns <- conn
+	g := NewGateway(nil)
+	require.NoError(t, g.Listen(s))
+	requireCloses(t, g.Close)
+	client.requireClosed(maculadht.ResetShutdown)
+}
+
+func TestOtherALPNsAreRefused(t *testing.T) {
+	d := openDoor(t)
+	_, err := quic.DialAddr(testContext(t), d.addr.String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h3"}}, nil)
+	var refused *quic.TransportError
+	require.ErrorAs(t, err, &refused)
+	require.True(t, refused.Remote)
+}
+
+// What crashed the reference, or hung it, harms neither this gateway nor the
+// other streams and connections.
+func TestRecordedExchanges(t *testing.T) {
+	recorded, err := os.ReadFile("wire/testdata/macula-0.20.3.json")
+	require.NoError(t, err)
+	var vectors struct {
+		Exchanges []struct {
+			Name  string   `json:"name"`
+			Sent  []string `json:"sent_frames_hex"`
+			Reply string   `json:"recv_hex"`
+		}
+	}
+	require.NoError(t, json.Unmarshal(recorded, &vectors))
+	require.Greater(t, len(vectors.Exchanges), 100)
+
+	d := openDoor(t, VerifyThrough(newDialer(t)))
+	watch := dialDoor(t, d.addr).open()
+	watch.connect("somebody else", "")
+	for _, x := range vectors.Exchanges {
+		t.Run(x.Name, func(t *testing.T) {
+			conn := dialDoor(t, d.addr)
+			neighbour, s := conn.open(), conn.open()
+			neighbour.ask(&wire.Ping{})
+			for _, text := range x.Sent {
+				text, _, _ = strings.Cut(text, ".") // the long ones are recorded in part
+				b, err := hex.DecodeString(text)
+				require.NoError(t, err)
+				s.Write(b) // which may be turned away
+			}
+			s.Stream.Close()
+			answered := 0
+			for err = nil; err == nil; answered++ {
+				_, err = s.in.Next()
+			}
+			require.NotErrorIs(t, err, os.ErrDeadlineExceeded, "it ends")
+			whole := !strings.Contains(strings.Join(x.Sent, ""), ".") && !strings.Contains(x.Name, "junk")
+			if x.Reply != "" && whole {
+				require.Positive(t, answered-1, "what the reference answers is answered")
+			}
+			neighbour.ask(&wire.Ping{})
+			watch.ask(&wire.Ping{})
+			conn.CloseWithError(0, "")
+		})
+	}
+}
+
+// Replies that nobody reads hold up nobody else.
+func TestSlowReader(t *testing.T) {
+	d := openDoor(t)
+	d.store(t, "k", provider("n", wire.Pair{Key: "d", Value: wire.RawBytes(make([]byte, 60_000))}))
+	var questions []byte
+	for range 200 {
+		questions = append(questions, frames(t, &wire.FindValue{Key: []byte("k")})...)
+	}
+	for range 8 {
+		s := dialDoor(t, d.addr).open()
+		s.connect("a node", "")
+		s.write(questions) // 12 MB of replies
+	}
+	dialDoor(t, d.addr).open().ask(&wire.Ping{})
+	requireCloses(t, d.Close)
+}

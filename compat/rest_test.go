@@ -1,0 +1,347 @@
+package compat
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
+	ma "github.com/multiformats/go-multiaddr"
+	"github.com/quic-go/quic-go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+const (
+	soon  = 100 * time.Millisecond // a time-out that a test waits for
+	never = time.Hour              // one that it does not
+)
+
+func abandonAfterTime(d time.Duration) DialerOption { return func(c *dialerConfig) { c.abandon = d } }
+func idleFor(d time.Duration) DialerOption          { return func(c *dialerConfig) { c.idle = d } }
+
+func TestNoReplyInTime(t *testing.T) {
+	e := startErlang(t, "127.0.0.1:0")
+	letGo := e.hold(wire.TypeFindValue)
+	d := newDialer(t, DialTimeouts(patience, soon), RestAfterTimeout(never))
+	_, err := maculadht.FindValue(testContext(t), d, at(e.endpoint), []byte("k"))
+	require.ErrorIs(t, err, routing.ErrUnreachable)
+	require.NotErrorIs(t, err, ErrResting)
+	require.ErrorContains(t, err, "no reply within")
+	require.ErrorContains(t, err, e.endpoint)
+
+	for name, ask := range map[string]func() error{
+		"PING": func() error { _, err := maculadht.Ping(testContext(t), d, at(e.endpoint)); return err },
+		"STORE": func() error {
+			return d.Send(testContext(t), at(e.endpoint), &wire.Store{Key: []byte("k"), Value: provider("n")})
+		},
+	} {
+		err := ask()
+		require.ErrorIs(t, err, ErrResting, name)
+		require.ErrorIs(t, err, routing.ErrUnreachable, name)
+	}
+	require.Equal(t, 1, e.count(), "it is left alone")
+	require.Equal(t, 1, e.live(), "its connection is not closed on the reply")
+
+	letGo()
+	e.requireSpared()
+	eventually(t, func() bool { return e.live() == 0 }, "the connection goes with its last stream")
+}
+
+// Other endpoints are asked meanwhile, and this one after its rest.
+func TestRestEnds(t *testing.T) {
+	e, other := startErlang(t, "127.0.0.1:0"), startErlang(t, "127.0.0.1:0")
+	letGo := e.hold(wire.TypePing)
+	d := newDialer(t, DialTimeouts(patience, soon), RestAfterTimeout(2*soon))
+	_, err := maculadht.Ping(testContext(t), d, at(e.endpoint))
+	require.ErrorIs(t, err, routing.ErrUnreachable)
+	letGo()
+	_, err = maculadht.Ping(testContext(t), d, at(other.endpoint))
+	require.NoError(t, err)
+	eventually(t, func() bool {
+		_, err := maculadht.Ping(testContext(t), d, at(e.endpoint))
+		return err == nil
+	}, "asked again")
+	e.look(func() { require.Len(t, e.conns, 2, "a fresh connection") })
+	e.requireSpared()
+}
+
+// Those who wait for their turn are told at once, and do not ask an endpoint
+// that rests when their turn comes.
+func TestRestEndsTheQueue(t *testing.T) {
+	e := startErlang(t, "127.0.0.1:0")
+	e.hold(wire.TypeFindValue)
+	d := newDialer(t, DialTimeouts(patience, soon), RestAfterTimeout(never))
+	const lookups = 10
+	results := make(chan error, lookups)
+	for range lookups {
+		go func() {
+			_, err := maculadht.FindValue(context.Background(), d, at(e.endpoint), []byte("k"))
+			results <- err
+		}()
+	}
+	resting := 0
+	for range lookups {
+		err := wait(t, results)
+		require.ErrorIs(t, err, routing.ErrUnreachable)
+		if errors.Is(err, ErrResting) {
+			resting++
+		}
+	}
+	require.Equal(t, lookups-1, resting)
+	require.Equal(t, 1, e.count(wire.TypeFindValue))
+}
+
+// A reply that never comes does not keep its connection for ever.
+func TestAbandoned(t *testing.T) {
+	e := startErlang(t, "127.0.0.1:0")
+	e.hold(wire.TypePing)
+	d := newDialer(t, DialTimeouts(patience, soon), RestAfterTimeout(0), abandonAfterTime(soon))
+	_, err := maculadht.Ping(testContext(t), d, at(e.endpoint))
+	require.ErrorIs(t, err, routing.ErrUnreachable)
+	eventually(t, func() bool { return e.live() == 0 }, "closed")
+	e.look(func() { require.Empty(t, e.faults, "with nothing cancelled before") })
+}
+
+// A connection on which one request failed is kept for the replies under way.
+func TestRetiredConnectionWaitsForReplies(t *testing.T) {
+	e := startErlang(t, "127.0.0.1:0")
+	letGo := e.hold(wire.TypeFindValue)
+	d := newDialer(t)
+	lookup := inBackground(func() error {
+		_, err := maculadht.FindValue(testContext(t), d, at(e.endpoint), []byte("k"))
+		return err
+	})
+	eventually(t, func() bool { return e.count(wire.TypeFindValue) == 1 }, "asked")
+	e.replies(func(wire.Frame) []byte { return []byte{2} }) // framing is lost
+	_, err := maculadht.Ping(testContext(t), d, at(e.endpoint))
+	require.ErrorIs(t, err, routing.ErrUnreachable)
+	e.replies(nil)
+	_, err = maculadht.Ping(testContext(t), d, at(e.endpoint))
+	require.NoError(t, err)
+	require.Equal(t, 2, e.live(), "the old one, and one of which use is made")
+	letGo()
+	require.NoError(t, wait(t, lookup))
+	eventually(t, func() bool { return e.live() == 1 }, "the old one is closed")
+	e.look(func() { require.Empty(t, e.faults) })
+}
+
+func TestRedialsAfterALoss(t *testing.T) {
+	e := startErlang(t, "127.0.0.1:0")
+	d := newDialer(t)
+	_, err := maculadht.Ping(testContext(t), d, at(e.endpoint))
+	require.NoError(t, err)
+	letGo := e.hold(wire.TypePing)
+	pending := inBackground(func() error {
+		_, err := maculadht.Ping(testContext(t), d, at(e.endpoint))
+		return err
+	})
+	eventually(t, func() bool { return e.count() == 2 }, "asked")
+	e.look(func() { e.conns[0].CloseWithError(0, "crashed") })
+	require.ErrorIs(t, wait(t, pending), routing.ErrUnreachable)
+	letGo()
+	_, err = maculadht.Ping(testContext(t), d, at(e.endpoint))
+	require.NoError(t, err)
+	e.look(func() { require.Len(t, e.conns, 2) })
+}
+
+func TestIdleConnectionIsClosed(t *testing.T) {
+	e := startErlang(t, "127.0.0.1:0")
+	d := newDialer(t, idleFor(soon))
+	for round := 1; round <= 2; round++ {
+		_, err := maculadht.Ping(testContext(t), d, at(e.endpoint))
+		require.NoError(t, err)
+		eventually(t, func() bool { return e.live() == 0 }, "closed")
+		eventually(t, func() bool { return links(d) == 0 }, "and forgotten")
+		e.look(func() { require.Len(t, e.conns, round) })
+	}
+	e.requireSpared()
+}
+
+// A connection of which use is made is not idle, however long it takes.
+func TestUsedConnectionIsNotIdle(t *testing.T) {
+	e := startErlang(t, "127.0.0.1:0")
+	letGo := e.hold(wire.TypeFindValue)
+	d := newDialer(t, idleFor(soon))
+	result := inBackground(func() error {
+		_, err := maculadht.FindValue(testContext(t), d, at(e.endpoint), []byte("k"))
+		return err
+	})
+	idle := startErlang(t, "127.0.0.1:0")
+	for range 2 { // what idles goes meanwhile
+		_, err := maculadht.Ping(testContext(t), d, at(idle.endpoint))
+		require.NoError(t, err)
+		eventually(t, func() bool { return idle.live() == 0 }, "closed")
+	}
+	letGo()
+	require.NoError(t, wait(t, result))
+	e.look(func() { require.Len(t, e.conns, 1) })
+	eventually(t, func() bool { return e.live() == 0 }, "closed when it idles at last")
+}
+
+// The rest is remembered though nobody asks.
+func TestRestOutlivesIdleness(t *testing.T) {
+	e, other := startErlang(t, "127.0.0.1:0"), startErlang(t, "127.0.0.1:0")
+	letGo := e.hold(wire.TypePing)
+	d := newDialer(t, DialTimeouts(patience, soon), RestAfterTimeout(never), idleFor(soon))
+	_, err := maculadht.Ping(testContext(t), d, at(e.endpoint))
+	require.ErrorIs(t, err, routing.ErrUnreachable)
+	letGo()
+	_, err = maculadht.Ping(testContext(t), d, at(other.endpoint))
+	require.NoError(t, err)
+	eventually(t, func() bool { return links(d) == 1 }, "the other is forgotten")
+	_, err = maculadht.Ping(testContext(t), d, at(e.endpoint))
+	require.ErrorIs(t, err, ErrResting)
+}
+
+func TestDialerCloses(t *testing.T) {
+	t.Run("at once, when nothing is under way", func(t *testing.T) {
+		e := startErlang(t, "127.0.0.1:0")
+		d := newDialer(t)
+		_, err := maculadht.Ping(testContext(t), d, at(e.endpoint))
+		require.NoError(t, err)
+		start := time.Now()
+		requireCloses(t, d.Close)
+		require.Less(t, time.Since(start), closeGrace)
+		_, err = maculadht.Ping(testContext(t), d, at(e.endpoint))
+		require.ErrorIs(t, err, maculadht.ErrClosed)
+		eventually(t, func() bool { return e.live() == 0 }, "the connection is closed")
+		requireCloses(t, d.Close)
+	})
+	t.Run("after replies under way", func(t *testing.T) {
+		e := startErlang(t, "127.0.0.1:0")
+		letGo := e.hold(wire.TypePing)
+		d := newDialer(t)
+		result := inBackground(func() error {
+			_, err := maculadht.Ping(testContext(t), d, at(e.endpoint))
+			return err
+		})
+		eventually(t, func() bool { return e.count() == 1 }, "asked")
+		closed := inBackground(d.Close)
+		eventually(t, func() bool {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			return d.closed
+		}, "closing")
+		letGo()
+		require.NoError(t, wait(t, result))
+		require.NoError(t, wait(t, closed))
+		e.requireSpared()
+	})
+	t.Run("though a reply does not come", func(t *testing.T) {
+		e := startErlang(t, "127.0.0.1:0")
+		e.hold(wire.TypeFindValue)
+		d := newDialer(t)
+		const lookups = 3 // one asked, and others that wait for their turn
+		results := make(chan error, lookups)
+		for range lookups {
+			go func() {
+				_, err := maculadht.FindValue(testContext(t), d, at(e.endpoint), []byte("k"))
+				results <- err
+			}()
+		}
+		eventually(t, func() bool { return e.count() == 1 }, "asked")
+		requireCloses(t, d.Close)
+		for range lookups {
+			require.ErrorIs(t, wait(t, results), maculadht.ErrClosed)
+		}
+	})
+	t.Run("while a handshake does not end", func(t *testing.T) {
+		silent, err := net.ListenPacket("udp4", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer silent.Close()
+		d := newDialer(t)
+		result := inBackground(func() error {
+			_, err := maculadht.Ping(testContext(t), d, at("https://"+silent.LocalAddr().String()))
+			return err
+		})
+		eventually(t, func() bool { return links(d) == 1 }, "dialling")
+		requireCloses(t, d.Close)
+		require.ErrorIs(t, wait(t, result), maculadht.ErrClosed)
+	})
+}
+
+func TestDialTimeout(t *testing.T) {
+	silent, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer silent.Close()
+	d := newDialer(t, DialTimeouts(soon, patience))
+	_, err = maculadht.Ping(testContext(t), d, at("https://"+silent.LocalAddr().String()))
+	require.ErrorIs(t, err, routing.ErrUnreachable)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+}
+
+// lostAtOnce dials connections that are gone when they are first used.
+type lostAtOnce struct {
+	QUIC
+	dials atomic.Int32
+}
+
+func (q *lostAtOnce) DialQUIC(ctx context.Context, to ma.Multiaddr, tlsConf *tls.Config, allow func(*quic.Conn, uint64) bool) (*quic.Conn, error) {
+	q.dials.Add(1)
+	conn, err := q.QUIC.DialQUIC(ctx, to, tlsConf, allow)
+	if err == nil {
+		conn.CloseWithError(0, "")
+	}
+	return conn, err
+}
+
+// A node that accepts connections to close them is not dialled on and on.
+func TestAcceptsToClose(t *testing.T) {
+	e := startErlang(t, "127.0.0.1:0")
+	cm, err := quicreuse.NewConnManager(quic.StatelessResetKey{}, quic.TokenGeneratorKey{})
+	require.NoError(t, err)
+	defer cm.Close()
+	q := &lostAtOnce{QUIC: cm}
+	d, err := NewDialer(DialThrough(q))
+	require.NoError(t, err)
+	_, err = maculadht.Ping(testContext(t), d, at(e.endpoint))
+	require.ErrorIs(t, err, routing.ErrUnreachable)
+	require.NotErrorIs(t, err, context.DeadlineExceeded)
+	require.EqualValues(t, 1, q.dials.Load())
+	requireCloses(t, d.Close)
+}
+
+func TestDialThroughTheListeningPort(t *testing.T) {
+	cm, err := quicreuse.NewConnManager(quic.StatelessResetKey{}, quic.TokenGeneratorKey{})
+	require.NoError(t, err)
+	ln, err := cm.ListenQUIC(ma.StringCast("/ip4/127.0.0.1/udp/0/quic-v1"), ServerTLS(certificate()), func(*quic.Conn, uint64) bool { return true })
+	require.NoError(t, err)
+	e := startErlang(t, "127.0.0.1:0")
+	d, err := NewDialer(DialThrough(cm))
+	require.NoError(t, err)
+	_, err = maculadht.Ping(testContext(t), d, at(e.endpoint))
+	require.NoError(t, err)
+	e.look(func() { require.Equal(t, ln.Addr().String(), e.conns[0].RemoteAddr().String()) })
+	requireCloses(t, d.Close)
+
+	d, err = NewDialer(DialThrough(cm)) // which the first has not closed
+	require.NoError(t, err)
+	_, err = maculadht.Ping(testContext(t), d, at(e.endpoint))
+	require.NoError(t, err)
+	requireCloses(t, d.Close)
+	require.NoError(t, ln.Close())
+	require.NoError(t, cm.Close())
+}
+
+func TestNewDialerRefuses(t *testing.T) {
+	for _, timeouts := range [][2]time.Duration{{0, 1}, {1, 0}, {-1, 1}} {
+		_, err := NewDialer(DialTimeouts(timeouts[0], timeouts[1]))
+		require.ErrorContains(t, err, timeouts[0].String())
+		require.ErrorContains(t, err, timeouts[1].String())
+	}
+}
+
+// links returns how many endpoints the dialer keeps something of.
+func links(d *Dialer) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.links)
+}

@@ -1,0 +1,236 @@
+package compat
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+func text(s string) wire.Raw { return wire.RawText(s) }
+
+// strText is text as most MessagePack libraries write it.
+func strText(s string) wire.Raw { return append(wire.Raw{0xa0 | byte(len(s))}, s...) }
+
+func storeCall(args wire.Raw) *wire.Call {
+	return &wire.Call{Procedure: wire.ProcedureStore, Args: args, CallID: []byte("0123456789abcdef")}
+}
+
+func storeArgs(key string, value wire.Raw) wire.Raw {
+	return wire.RawMap(wire.Pair{Key: "key", Value: text(key)}, wire.Pair{Key: "value", Value: value})
+}
+
+// stranger is a message that another package could have made up.
+type stranger struct{ wire.Ping }
+
+func (stranger) Type() wire.Type { return wire.TypeStore }
+
+func TestHarmfulMessagesDoNotLeave(t *testing.T) {
+	value := provider("n")
+	long := bytes.Repeat([]byte("k"), wire.MaxField+1)
+	sixteenBytes := []byte("0123456789abcdef")
+	tests := map[string]struct {
+		m  wire.Message
+		is error
+	}{
+		"STORE of a gateway":                    {&wire.Store{Key: []byte("peer.gateway.abc"), Value: value}, ErrHarmful},
+		"STORE of the bare prefix":              {&wire.Store{Key: []byte("peer.gateway."), Value: value}, ErrHarmful},
+		"STORE of a text":                       {&wire.Store{Key: []byte("k"), Value: text("v")}, ErrHarmful},
+		"STORE of a list":                       {&wire.Store{Key: []byte("k"), Value: wire.RawArray()}, ErrHarmful},
+		"STORE of nil":                          {&wire.Store{Key: []byte("k"), Value: wire.Raw{0xc0}}, ErrHarmful},
+		"STORE of half a map":                   {&wire.Store{Key: []byte("k"), Value: wire.Raw{0x81, 0xc4}}, ErrHarmful},
+		"STORE of a map and more":               {&wire.Store{Key: []byte("k"), Value: append(provider("n"), 1)}, ErrHarmful},
+		"STORE of bad UTF-8":                    {&wire.Store{Key: []byte("k"), Value: wire.RawMap(wire.Pair{Key: "a", Value: wire.Raw{0xa1, 0xff}})}, ErrHarmful},
+		"STORE of an ext type":                  {&wire.Store{Key: []byte("k"), Value: wire.RawMap(wire.Pair{Key: "a", Value: wire.Raw{0xd4, 1, 1}})}, ErrHarmful},
+		"STORE without value":                   {&wire.Store{Key: []byte("k")}, ErrHarmful},
+		"STORE without key":                     {&wire.Store{Value: value}, maculadht.ErrInvalidRequest},
+		"STORE with a long key":                 {&wire.Store{Key: long, Value: value}, maculadht.ErrInvalidRequest},
+		"_dht.store of a gateway":               {storeCall(storeArgs("peer.gateway.abc", value)), ErrHarmful},
+		"_dht.store of a gateway, str keys":     {storeCall(append(append(append(wire.Raw{0x82}, strText("key")...), text("peer.gateway.abc")...), append(strText("value"), value...)...)), ErrHarmful},
+		"_dht.store of a text":                  {storeCall(storeArgs("k", text("v"))), ErrHarmful},
+		"_dht.store with args of text":          {storeCall(text("{}")), ErrHarmful},
+		"_dht.store with args of a list":        {storeCall(wire.RawArray()), ErrHarmful},
+		"_dht.store with nil args":              {storeCall(wire.Raw{0xc0}), ErrHarmful},
+		"_dht.store without args":               {storeCall(nil), ErrHarmful},
+		"_dht.store without value":              {storeCall(wire.RawMap(wire.Pair{Key: "key", Value: text("k")})), ErrHarmful},
+		"CALL with args of a list":              {&wire.Call{Procedure: "any", Args: wire.RawArray(), CallID: sixteenBytes}, ErrHarmful},
+		"CALL with args of text":                {&wire.Call{Procedure: "any", Args: text("{}"), CallID: sixteenBytes}, ErrHarmful},
+		"CALL with broken args":                 {&wire.Call{Procedure: "any", Args: wire.Raw{0x81}, CallID: sixteenBytes}, maculadht.ErrInvalidRequest},
+		"CALL without procedure":                {&wire.Call{Args: wire.RawMap(), CallID: sixteenBytes}, maculadht.ErrInvalidRequest},
+		"CONNECT":                               {&wire.Connect{Version: "1.0", NodeID: sixteenBytes, RealmID: "r", Endpoint: "https://a:1"}, ErrHarmful},
+		"FIND_NODE":                             {&wire.FindNode{Target: sixteenBytes}, ErrFindNode},
+		"FIND_NODE is harmful":                  {&wire.FindNode{Target: sixteenBytes}, ErrHarmful},
+		"FIND_VALUE without key":                {&wire.FindValue{}, maculadht.ErrInvalidRequest},
+		"FIND_VALUE with a long key":            {&wire.FindValue{Key: long}, maculadht.ErrInvalidRequest},
+		"an unknown type":                       {&wire.Opaque{MessageType: 0xee}, ErrHarmful},
+		"a type that is known by its name only": {&wire.Opaque{MessageType: wire.TypeSWIMPing}, ErrHarmful},
+		"a PING of one's own making":            {&wire.Opaque{MessageType: wire.TypePing, Fields: wire.Raw{5}}, ErrHarmful},
+		"a STORE of one's own making":           {&stranger{}, ErrHarmful},
+		"PONG":                                  {&wire.Pong{}, ErrHarmful},
+		"STORE of 10 kB":                        {&wire.Store{Key: []byte("k"), Value: provider("n", wire.Pair{Key: "d", Value: wire.RawBytes(make([]byte, MaxFrame))})}, ErrTooLargeForPeer},
+		"STORE of 70 kB":                        {&wire.Store{Key: []byte("k"), Value: provider("n", wire.Pair{Key: "d", Value: wire.RawBytes(make([]byte, 70_000))})}, ErrTooLargeForPeer},
+		"PUBLISH of 2 MB":                       {&wire.Publish{Topic: "t", Payload: make([]byte, 2<<20)}, ErrTooLargeForPeer},
+	}
+	e := startErlang(t, "127.0.0.1:0")
+	d := newDialer(t)
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			var err error
+			if maculadht.HasReply(test.m.Type()) {
+				_, err = d.Query(testContext(t), at(e.endpoint), test.m)
+			} else {
+				err = d.Send(testContext(t), at(e.endpoint), test.m)
+			}
+			require.ErrorIs(t, err, test.is)
+			require.NotErrorIs(t, err, routing.ErrUnreachable)
+		})
+	}
+	_, err := maculadht.Ping(testContext(t), d, at(e.endpoint)) // comes behind all else
+	require.NoError(t, err)
+	require.Equal(t, 1, e.count(), "nothing else has left")
+	e.requireSpared()
+}
+
+func TestHarmlessMessagesLeave(t *testing.T) {
+	sixteenBytes := []byte("0123456789abcdef")
+	nameless := wire.RawMap(wire.Pair{Key: "a", Value: wire.Raw{0xc0}})
+	for name, m := range map[string]wire.Message{
+		"PING":                              &wire.Ping{},
+		"DISCONNECT":                        &wire.Disconnect{Reason: "normal"},
+		"SUBSCRIBE":                         &wire.Subscribe{Topics: []string{"a"}},
+		"UNSUBSCRIBE":                       &wire.Unsubscribe{Topics: []string{"a"}},
+		"PUBLISH":                           &wire.Publish{Topic: "a", Payload: []byte("p"), MessageID: sixteenBytes},
+		"NAT_PROBE":                         &wire.NATProbe{NodeID: sixteenBytes, RequestID: sixteenBytes},
+		"RPC_REQUEST":                       &wire.RPCRequest{RequestID: sixteenBytes, Procedure: "p", Args: wire.RawMap(), FromNode: sixteenBytes},
+		"FIND_NODE, forced":                 &wire.FindNode{Target: sixteenBytes},
+		"FIND_VALUE":                        &wire.FindValue{Key: sixteenBytes},
+		"STORE":                             &wire.Store{Key: []byte("peer.gatewa"), Value: provider("n")},
+		"STORE without node_id":             &wire.Store{Key: sixteenBytes, Value: nameless},
+		"_dht.store":                        storeCall(storeArgs("k", provider("n"))),
+		"_dht.list_gateways":                &wire.Call{Procedure: wire.ProcedureListGateways, Args: wire.RawMap(), CallID: sixteenBytes},
+		"_dht.list_gateways, args of text":  &wire.Call{Procedure: wire.ProcedureListGateways, Args: text("{}"), CallID: sixteenBytes},
+		"a procedure that is not the DHT's": &wire.Call{Procedure: "my.app", Args: wire.RawMap(), CallID: sixteenBytes},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := startErlang(t, "127.0.0.1:0")
+			d := newDialer(t, ForceFindNode())
+			if maculadht.HasReply(m.Type()) {
+				d.Query(testContext(t), at(e.endpoint), m) // whatever it answers
+			} else {
+				require.NoError(t, d.Send(testContext(t), at(e.endpoint), m))
+			}
+			eventually(t, func() bool { return e.count(m.Type()) == 1 }, "it came")
+			e.requireSpared()
+		})
+	}
+}
+
+func TestForcedFindNodeNeedsATarget(t *testing.T) {
+	_, err := encodeFor(&wire.FindNode{}, true)
+	require.ErrorIs(t, err, ErrHarmful)
+}
+
+// A frame of just the limit still leaves, in one Write.
+func TestLongestFrame(t *testing.T) {
+	pad := MaxFrame - len(frames(t, &wire.Publish{Topic: "t", Payload: make([]byte, 5000)})) + 5000
+	longest, err := encodeFor(&wire.Publish{Topic: "t", Payload: make([]byte, pad)}, false)
+	require.NoError(t, err)
+	require.Len(t, longest, MaxFrame)
+	_, err = encodeFor(&wire.Publish{Topic: "t", Payload: make([]byte, pad+1)}, false)
+	require.ErrorIs(t, err, ErrTooLargeForPeer)
+	require.ErrorContains(t, err, "10001 bytes, limit 10000")
+}
+
+// Where a key is there twice, as bin and as str, an Erlang node reads only the
+// first. It must not see what was not looked at.
+func TestStoreArgsAreRewritten(t *testing.T) {
+	var args wire.Raw = []byte{0x85}
+	for _, pair := range [][2]wire.Raw{
+		{text("key"), text("peer.gateway.hidden")},
+		{text("value"), provider("n")},
+		{text("expires_in"), wire.RawInt(5)},
+		{strText("key"), text("plain")},
+		{text("other"), wire.RawArray()},
+	} {
+		args = append(append(args, pair[0]...), pair[1]...)
+	}
+	call := storeCall(args)
+	frame, err := encodeFor(call, false)
+	require.NoError(t, err)
+	require.NotContains(t, string(frame), "peer.gateway.")
+	f, _, err := wire.DecodeFrame(frame)
+	require.NoError(t, err)
+	m, err := f.Decode()
+	require.NoError(t, err)
+	require.Equal(t, storeArgs("plain", provider("n")), m.(*wire.Call).Args)
+	require.Equal(t, wire.Raw(args), call.Args, "the caller's message is left alone")
+}
+
+// What is asked, and what is sent.
+func TestQueryOrSend(t *testing.T) {
+	d := newDialer(t)
+	_, err := d.Query(testContext(t), at("https://127.0.0.1:1"), &wire.Store{Key: []byte("k"), Value: provider("n")})
+	require.ErrorIs(t, err, maculadht.ErrInvalidRequest)
+	require.ErrorContains(t, err, "store has no reply, use Send")
+	err = d.Send(testContext(t), at("https://127.0.0.1:1"), &wire.Ping{})
+	require.ErrorIs(t, err, maculadht.ErrInvalidRequest)
+	require.ErrorContains(t, err, "ping has a reply, use Query")
+	_, err = d.Query(testContext(t), at("127.0.0.1:1"), &wire.Ping{})
+	require.ErrorIs(t, err, ErrBadEndpoint)
+	require.ErrorIs(t, err, routing.ErrUnreachable)
+	require.Zero(t, links(d))
+}
+
+func TestParseEndpoint(t *testing.T) {
+	for text, want := range map[string]Endpoint{
+		"https://127.0.0.1:9443":          {"127.0.0.1", 9443},
+		"https://127.0.0.1":               {"127.0.0.1", 9443},
+		"https://127.0.0.1:1/":            {"127.0.0.1", 1},
+		"https://[::1]:65535":             {"::1", 65535},
+		"https://[::1]":                   {"::1", 9443},
+		"https://[0:0::1]:1":              {"::1", 1},
+		"https://[::ffff:127.0.0.1]:1":    {"127.0.0.1", 1},
+		"https://node.example.org:4001":   {"node.example.org", 4001},
+		"https://Node.Example.ORG.:4001":  {"node.example.org", 4001},
+		"HTTPS://node-1_a":                {"node-1_a", 9443},
+		"https://[2001:DB8::A]:9443":      {"2001:db8::a", 9443},
+		"https://xn--nde-sna.example:443": {"xn--nde-sna.example", 443},
+	} {
+		e, err := ParseEndpoint(text)
+		require.NoError(t, err, text)
+		require.Equal(t, want, e, text)
+		again, err := ParseEndpoint(e.String())
+		require.NoError(t, err, text)
+		require.Equal(t, e, again, "%s as it travels", text)
+	}
+	for text, why := range map[string]string{
+		"":                            "https://",
+		"127.0.0.1:9443":              "can not be read",
+		"node.example.org":            "does not begin with https://",
+		"http://127.0.0.1:9443":       "does not begin with https://",
+		"https://":                    "has no host",
+		"https://.":                   "has no host",
+		"https://:9443":               "has no host",
+		"https://a:0":                 "has no port",
+		"https://a:65536":             "has no port",
+		"https://a:x":                 "can not be read",
+		"https://a:-1":                "can not be read",
+		"https://a:1/path":            "more than a host",
+		"https://a:1?q":               "more than a host",
+		"https://a:1#f":               "more than a host",
+		"https://user@a:1":            "more than a host",
+		"https://[::1":                "can not be read",
+		"https://[fe80::1%25eth0]":    "has a zone",
+		"https://a b:1":               "can not be read",
+		strings.Repeat("a", 10) + ":": "https://",
+	} {
+		_, err := ParseEndpoint(text)
+		require.ErrorIs(t, err, ErrBadEndpoint, text)
+		require.ErrorContains(t, err, why, text)
+	}
+}

@@ -1,0 +1,145 @@
+package interop
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+const (
+	patience = 10 * time.Second // for anything on loopback, however busy the machine
+	tick     = 10 * time.Millisecond
+
+	testRealm = "be.cortexiq.test" // the realm of the recordings
+)
+
+// program is the path of the built macula-node.
+var program string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "macula-interop")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	program = filepath.Join(dir, "macula-node")
+	build := exec.Command("go", "build", "-o", program, "../cmd/macula-node")
+	build.Stderr = os.Stderr
+	if err := build.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "build macula-node:", err)
+		os.RemoveAll(dir)
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		os.RemoveAll(dir)
+		os.Exit(code)
+	}))
+}
+
+// process is a running macula-node.
+type process struct {
+	PeerID    string   `json:"peer_id"`
+	NodeID    string   `json:"node_id"`
+	Realm     string   `json:"realm"`
+	Addrs     []string `json:"addrs"`
+	Endpoints []string `json:"endpoints"`
+}
+
+// udp returns where the process listens.
+func (p *process) udp(tb testing.TB) *net.UDPAddr {
+	tb.Helper()
+	addr, err := net.ResolveUDPAddr("udp", strings.TrimPrefix(p.Endpoints[0], "https://"))
+	require.NoError(tb, err)
+	return addr
+}
+
+// startProcess runs the program until the test ends, when it must stop in
+// order.
+func startProcess(tb testing.TB) *process {
+	tb.Helper()
+	cmd := exec.Command(program, "run", "--json", "--listen", "/ip4/127.0.0.1/udp/0/quic-v1",
+		"--data-dir", tb.TempDir(), "--realm", testRealm)
+	cmd.Env = append(os.Environ(), "MACULA_HOSTNAME=")
+	var logged lockedBuffer
+	cmd.Stderr = &logged
+	out, err := cmd.StdoutPipe()
+	require.NoError(tb, err)
+	require.NoError(tb, cmd.Start())
+	ended := make(chan error, 1)
+	lines := make(chan string, 1)
+	go func() {
+		scanner := bufio.NewScanner(out)
+		if scanner.Scan() {
+			lines <- scanner.Text()
+		}
+		for scanner.Scan() { // nothing else is expected, but the pipe must not fill
+		}
+		ended <- cmd.Wait()
+	}()
+	tb.Cleanup(func() {
+		cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case err := <-ended:
+			require.NoError(tb, err, "exit of the program; it logged:\n%s", logged.String())
+		case <-time.After(patience):
+			cmd.Process.Kill()
+			require.NoError(tb, errors.Join(errors.New("did not stop on SIGTERM"), <-ended))
+		}
+	})
+	p := &process{}
+	select {
+	case line := <-lines:
+		require.NoError(tb, json.Unmarshal([]byte(line), p), "the line of --json: %s", line)
+	case <-time.After(patience):
+		require.FailNow(tb, "the program does not serve", "it logged:\n%s", logged.String())
+	}
+	require.Len(tb, p.Endpoints, 1)
+	require.Len(tb, p.Addrs, 1)
+	return p
+}
+
+// lockedBuffer gathers what a process writes.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+// cli runs a command of the program and returns what it printed and its exit
+// code.
+func cli(tb testing.TB, args ...string) (stdout string, code int) {
+	tb.Helper()
+	cmd := exec.CommandContext(tb.Context(), program, args...)
+	var logged lockedBuffer
+	cmd.Stderr = &logged
+	out, err := cmd.Output()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return string(out), exit.ExitCode()
+	}
+	require.NoError(tb, err, "%s\n%s", strings.Join(args, " "), logged.String())
+	return string(out), 0
+}

@@ -1,0 +1,156 @@
+package interop
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// session is what Erlang nodes once did as clients of a recorder.
+type session struct {
+	Name   string `json:"session"`
+	Events []struct {
+		Conn  int    `json:"conn"`
+		Event string `json:"event"`
+		Hex   string `json:"hex"`
+	} `json:"events"`
+}
+
+// conversation is one connection of a session; there is one stream on each.
+type conversation struct {
+	sent    []byte    // by the Erlang node
+	frames  []message // the same, decoded
+	replies []byte    // the types of what the recorder answered
+}
+
+func loadSessions(tb testing.TB) []session {
+	tb.Helper()
+	var recorded struct {
+		Sessions []session `json:"sessions"`
+	}
+	readJSON(tb, "testdata/erlang-client-sessions.json", &recorded)
+	return recorded.Sessions
+}
+
+func (s session) conversations(tb testing.TB) []*conversation {
+	tb.Helper()
+	var list []*conversation
+	for _, e := range s.Events {
+		if e.Event == "connection opened" {
+			list = append(list, &conversation{})
+			require.Len(tb, list, e.Conn)
+		}
+		c := list[e.Conn-1]
+		switch e.Event {
+		case "from Erlang":
+			c.sent = append(c.sent, unhex(tb, e.Hex)...)
+		case "from recorder":
+			for _, m := range decodeFrames(tb, unhex(tb, e.Hex)) {
+				c.replies = append(c.replies, m.Type)
+			}
+		}
+	}
+	for _, c := range list {
+		c.frames = decodeFrames(tb, c.sent)
+	}
+	return list
+}
+
+// cuts returns b in pieces of arbitrary size: one time all in one, one time
+// byte by byte, else at random.
+func cuts(b []byte, seed uint64) (pieces [][]byte) {
+	random := rand.New(rand.NewPCG(seed, 20))
+	for len(b) > 0 {
+		n := 1 + random.IntN(min(len(b), 1+random.IntN(200)))
+		switch seed {
+		case 0:
+			n = len(b)
+		case 1:
+			n = 1
+		}
+		pieces, b = append(pieces, b[:n]), b[n:]
+	}
+	return pieces
+}
+
+// TestSessions replays what Erlang nodes did as clients, however their bytes
+// are cut: the replies come in order, and what they STOREd is found.
+func TestSessions(t *testing.T) {
+	for seed := range uint64(6) {
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			t.Parallel() // mostly waiting: an Erlang node names endpoints that nobody answers on
+			node := startProcess(t)
+			for _, s := range loadSessions(t) {
+				t.Run(s.Name, func(t *testing.T) {
+					for _, c := range s.conversations(t) {
+						c.replay(t, node, seed)
+					}
+				})
+			}
+		})
+	}
+}
+
+func (c *conversation) replay(t *testing.T, node *process, seed uint64) {
+	conn := dialRaw(t, node.udp(t))
+	k, other := talkRaw(t, conn), talkRaw(t, conn)
+	for _, piece := range cuts(c.sent, seed) {
+		k.send(piece)
+		other.requireAlive() // what was sent before has come by then, apart from what is sent next
+	}
+	replies, end := k.rest()
+	require.Equal(t, "open", end)
+	var types []byte
+	var timestamps []any
+	for _, m := range replies {
+		types = append(types, m.Type)
+		if m.Type == tPong && m.Fields["node_id"] == nil {
+			timestamps = append(timestamps, m.Fields["timestamp"])
+		}
+	}
+	require.Equal(t, c.replies, types, "the types of the replies, in order")
+
+	var pinged []any
+	for _, m := range c.frames {
+		switch m.Type {
+		case tPing:
+			pinged = append(pinged, m.Fields["timestamp"])
+		case tStore:
+			requireFound(t, node, m.Fields["key"], m.Fields["value"])
+		}
+	}
+	require.Equal(t, pinged, timestamps, "each PONG is its PING's")
+}
+
+// requireFound requires that a value is stored under the key, as it was sent.
+func requireFound(t *testing.T, node *process, key, value any) {
+	t.Helper()
+	k := talkRaw(t, dialRaw(t, node.udp(t)))
+	reply := k.ask(tFindValue, doc{"key": key})
+	require.Equal(t, bin("value"), reply.Fields["result"], "result under %x", key)
+	require.Equal(t, []any{value}, reply.Fields["value"], "value under %x", key)
+}
+
+// TestErlangIDsAreEchoed: an Erlang node names itself by 64 hexadecimal digits
+// in the values that it stores; others compare them, so they come back as they
+// are, over either transport.
+func TestErlangIDsAreEchoed(t *testing.T) {
+	node := startProcess(t)
+	id := bin("a7b113782e093e08e59938df87e508d737fff625f007dce556b429b143ef7975")
+	for _, id := range []bin{id, id[:20], bin("node-1@host"), bin(unhex(t, string(id))), ""} {
+		key := bin("service of " + id)
+		value := doc{"node_id": id, "endpoint": bin("https://127.0.0.1:9444"), "ttl": 300}
+		k := talkRaw(t, dialRaw(t, node.udp(t)))
+		k.send(frame(tStore, doc{"type": bin("store"), "key": key, "value": value}))
+		k.requireAlive()
+
+		want := obj{"node_id": id, "endpoint": bin("https://127.0.0.1:9444"), "ttl": int64(300)}
+		requireFound(t, node, key, want)
+
+		h := newPeer(t)
+		reply := talkPeer(t, h, connect(t, h, node.Addrs[0])).ask(tFindValue, doc{"key": key})
+		require.Equal(t, []any{want}, reply.Fields["value"])
+	}
+}

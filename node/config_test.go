@@ -1,0 +1,72 @@
+package node
+
+import (
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// All that is wrong is said at once, each with the value that is.
+func TestBadConfig(t *testing.T) {
+	_, err := New(Config{
+		Listen:    []string{"/ip4/0.0.0.0/tcp/9443", onLoopback4, "nonsense"},
+		Bootstrap: []string{"/ip4/192.0.2.7/udp/9443/quic-v1", "boot.example.org"},
+		Realm:     strings.Repeat("r", 256),
+		Hostname:  "0.0.0.0",
+	})
+	for _, want := range []string{
+		"configuration:",
+		"no identity key",
+		"/ip4/0.0.0.0/tcp/9443 is not a QUIC address: write /ip4/0.0.0.0/udp/9443/quic-v1",
+		`"nonsense" is not a multiaddress`,
+		`bootstrap address "/ip4/192.0.2.7/udp/9443/quic-v1" is not a multiaddr with /p2p`,
+		`bootstrap address "boot.example.org"`,
+		"has 256 bytes: write at most 255",
+		`hostname "0.0.0.0" is a wildcard`,
+	} {
+		require.ErrorContains(t, err, want)
+	}
+	require.NotContains(t, err.Error(), onLoopback4, "what is right is not complained of")
+}
+
+func TestConfigDefaults(t *testing.T) {
+	s, err := Config{Key: newKey(t)}.check()
+	require.NoError(t, err)
+	require.Equal(t, "macula.default", s.Realm)
+	require.Equal(t, "devel", s.Version)
+	require.NotNil(t, s.Log)
+	require.Empty(t, s.listen)
+}
+
+// One list of bootstrap peers serves all nodes, also those that are on it.
+func TestOwnAddressAmongBootstrapPeers(t *testing.T) {
+	own, other := newKey(t), newKey(t)
+	cfg := Config{Key: own, Bootstrap: []string{
+		"/ip4/192.0.2.1/udp/9443/quic-v1/p2p/" + peerOf(t, own).String(),
+		"/ip4/192.0.2.2/udp/9443/quic-v1/p2p/" + peerOf(t, other).String(),
+	}}
+	s, err := cfg.check()
+	require.NoError(t, err)
+	require.Len(t, s.bootstrap, 1)
+	require.Equal(t, peerOf(t, other), s.bootstrap[0].ID)
+}
+
+func TestTakenPort(t *testing.T) {
+	taken, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer taken.Close()
+	conflict := "/ip4/127.0.0.1/udp/" + portIn(t, taken) + "/quic-v1"
+	for name, listen := range map[string][]string{
+		"the only address":   {conflict},
+		"one of two":         {onLoopback4, conflict},
+		"one of two, before": {conflict, onLoopback4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := New(Config{Key: newKey(t), Listen: listen})
+			require.ErrorContains(t, err, conflict)
+			require.ErrorContains(t, err, "another program")
+		})
+	}
+}

@@ -1,0 +1,68 @@
+package maculadht_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+
+	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/host"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+// A program that has a libp2p host of its own serves the DHT on it with New.
+// Another one, which only asks, needs no more than NewClient.
+func Example() {
+	ctx := context.Background()
+
+	server := yourHost()
+	defer server.Close()
+	service, err := maculadht.New(server, maculadht.WithRealm("org.example"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer service.Close()
+
+	asker := yourHost()
+	defer asker.Close()
+	client, err := maculadht.NewClient(asker)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+
+	to := routing.Contact{Peer: server.ID(), Addrs: server.Addrs()}
+	err = maculadht.Put(ctx, client, to, wire.StoreArgs{
+		Key: []byte("org.example.weather"),
+		Value: wire.RawMap(
+			wire.Pair{Key: "node_id", Value: wire.RawText("station-7")},
+			wire.Pair{Key: "endpoint", Value: wire.RawText("https://192.0.2.7:9443")},
+			wire.Pair{Key: "ttl", Value: wire.RawInt(300)},
+		),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	reply, err := maculadht.FindValue(ctx, client, to, []byte("org.example.weather"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, value := range reply.Values {
+		endpoint, _ := value.Field("endpoint")
+		text, _ := endpoint.Bytes()
+		fmt.Printf("%s\n", text)
+	}
+	// Output: https://192.0.2.7:9443
+}
+
+// yourHost stands for the host that your program has already.
+func yourHost() host.Host {
+	h, err := libp2p.New(libp2p.ListenAddrStrings("/ip4/127.0.0.1/udp/0/quic-v1"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	return h
+}

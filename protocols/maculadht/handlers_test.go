@@ -1,0 +1,300 @@
+package maculadht
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/test"
+	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+// newHandlers returns handlers on a routing server of their own.
+func newHandlers(t *testing.T, opts ...HandlersOption) *Handlers {
+	t.Helper()
+	server, err := routing.NewServer(routing.ID{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, server.Close()) })
+	h, err := NewHandlers(server, opts...)
+	require.NoError(t, err)
+	return h
+}
+
+func newPeer(t *testing.T) peer.ID {
+	t.Helper()
+	p, err := test.RandPeerID()
+	require.NoError(t, err)
+	return p
+}
+
+func TestHandleQuery(t *testing.T) {
+	h := newHandlers(t)
+	p := newPeer(t)
+	id := routing.IDFromPeer(p)
+	require.NoError(t, h.Routing().Admit(routing.Contact{ID: id, NodeID: id[:], Peer: p, Verified: true}))
+	node := wire.Node{ID: id[:], Addrs: encodeAddrs(p, nil)}
+	store := &wire.Store{Key: []byte("k"), Value: valueOf("p")}
+
+	tests := []struct {
+		name string
+		ask  wire.Message
+		want wire.Message
+	}{
+		{"find_node", &wire.FindNode{Target: []byte("x")}, &wire.FindNodeReply{Nodes: []wire.Node{node}}},
+		{"find_value miss", &wire.FindValue{Key: []byte("k")}, &wire.FindValueReply{Nodes: []wire.Node{node}}},
+		{"store", store, storeReply},
+		{"find_value hit", &wire.FindValue{Key: []byte("k")},
+			&wire.FindValueReply{Values: []wire.Raw{valueOf("p")}, ExpiresIn: []int64{86_399}}},
+		{"ping", &wire.Ping{}, &wire.Reply{Error: &wire.CallError{Message: "Unknown DHT message type"}}},
+		{"call", &wire.Call{Procedure: "p"}, &wire.Reply{Error: &wire.CallError{Message: "Unknown DHT message type"}}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			out, err := h.HandleQuery(t.Context(), frames(t, test.ask))
+			require.NoError(t, err)
+			f, rest, err := wire.DecodeFrame(out)
+			require.NoError(t, err)
+			require.Empty(t, rest)
+			if test.want == storeReply {
+				require.Equal(t, wire.TypeStore, f.Type)
+				require.Equal(t, storeReply.Fields, wire.Raw(f.Payload))
+				return
+			}
+			got, err := f.Decode()
+			require.NoError(t, err)
+			require.Equal(t, test.want, got)
+		})
+	}
+}
+
+func TestHandleQueryErrors(t *testing.T) {
+	h := newHandlers(t)
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	tests := []struct {
+		name  string
+		ctx   context.Context
+		frame []byte
+		want  error
+	}{
+		{"no frame", t.Context(), nil, wire.ErrShortHeader},
+		{"bad version", t.Context(), []byte{2, 3, 0, 0, 0, 0, 0, 0}, wire.ErrVersion},
+		{"cut short", t.Context(), frame(wire.TypePing, 0x80)[:8], wire.ErrTruncated},
+		{"two frames", t.Context(), append(frame(wire.TypePing, 0x80), 1), wire.ErrMsgpack},
+		{"unknown type", t.Context(), frame(0xee, 0x80), wire.ErrUnknownType},
+		{"no map", t.Context(), frame(wire.TypePing, 0x90), wire.ErrNotMap},
+		{"no key", t.Context(), frame(wire.TypeFindValue, 0x80), wire.ErrMissingField},
+		{"no target", t.Context(), frame(wire.TypeFindNode, 0x80), wire.ErrMissingField},
+		{"a value that can not be stored", t.Context(), frames(t, &wire.Store{Key: []byte("k"), Value: wire.RawInt(1)}), wire.ErrBadValue},
+		{"ctx has ended", cancelled, frames(t, &wire.Ping{}), context.Canceled},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			out, err := h.HandleQuery(test.ctx, test.frame)
+			require.ErrorIs(t, err, test.want)
+			require.Nil(t, out)
+		})
+	}
+}
+
+func TestLookupValueIsNeverEmpty(t *testing.T) {
+	h := newHandlers(t)
+	values, err := h.LookupValue([]byte("k"))
+	require.ErrorIs(t, err, ErrNotFound)
+	require.Nil(t, values)
+
+	h.HandleStore(&wire.Store{Key: []byte("k"), Value: valueOf("a")}, Origin{}, LibP2P())
+	h.HandleStore(&wire.Store{Key: []byte("k"), Value: valueOf("b")}, Origin{}, LibP2P())
+	h.HandleStore(&wire.Store{Key: []byte("k"), Value: wire.RawInt(1)}, Origin{}, LibP2P())
+	values, err = h.LookupValue([]byte("k"))
+	require.NoError(t, err)
+	require.Equal(t, []wire.Raw{valueOf("b"), valueOf("a")}, values)
+	require.Equal(t, Stats{Stored: 2, DroppedStores: 1}, h.Stats())
+}
+
+// What is stored does not share the memory of the message, which is the
+// stream's.
+func TestHandleStoreCopies(t *testing.T) {
+	h := newHandlers(t)
+	m := &wire.Store{Key: []byte("key"), Value: valueOf("provider")}
+	h.HandleStore(m, Origin{}, Dialect{})
+	clear(m.Key)
+	clear(m.Value)
+	values, err := h.LookupValue([]byte("key"))
+	require.NoError(t, err)
+	require.Equal(t, []wire.Raw{valueOf("provider")}, values)
+}
+
+func TestHandleFindValueDialects(t *testing.T) {
+	h := newHandlers(t)
+	p := newPeer(t)
+	id := routing.IDFromPeer(p)
+	require.NoError(t, h.Routing().Admit(routing.Contact{ID: id, NodeID: id[:], Peer: p, Verified: true, LastSeen: time.UnixMilli(5)}))
+	h.HandleStore(&wire.Store{Key: []byte("k"), Value: valueOf("a")}, Origin{}, Dialect{})
+
+	require.Equal(t, &wire.FindValueReply{Values: []wire.Raw{valueOf("a")}},
+		h.HandleFindValue(&wire.FindValue{Key: []byte("k")}, Dialect{}, MaxFindValueReply))
+	require.Empty(t, h.HandleFindValue(&wire.FindValue{Key: []byte("x")}, Dialect{}, MaxFindValueReply).Nodes)
+	require.Equal(t, []wire.Node{{ID: id[:], LastSeen: 5, Addrs: encodeAddrs(p, nil)}},
+		h.HandleFindValue(&wire.FindValue{Key: []byte("x")}, LibP2P(), MaxFindValueReply).Nodes)
+	require.Equal(t, []wire.Node{{ID: id[:], LastSeen: 5}},
+		h.HandleFindNode(&wire.FindNode{Target: []byte("x")}, Dialect{}).Nodes)
+}
+
+type publisher func(*wire.Publish) error
+
+func (p publisher) Publish(_ context.Context, m *wire.Publish) error { return p(m) }
+
+func TestForwardPublishToBootstrap(t *testing.T) {
+	m := &wire.Publish{Topic: "t"}
+	require.ErrorIs(t, newHandlers(t).ForwardPublishToBootstrap(t.Context(), m), ErrNoConnection)
+
+	var published *wire.Publish
+	h := newHandlers(t, HandleBootstrap(publisher(func(m *wire.Publish) error {
+		published = m
+		return nil
+	})))
+	require.NoError(t, h.ForwardPublishToBootstrap(t.Context(), m))
+	require.Same(t, m, published)
+
+	away := newHandlers(t, HandleBootstrap(publisher(func(*wire.Publish) error { return ErrNoConnection })))
+	require.ErrorIs(t, away.ForwardPublishToBootstrap(t.Context(), m), ErrNoConnection)
+}
+
+// fakeNetwork notes whom it is asked to reach.
+type fakeNetwork struct {
+	to    routing.Contact
+	sent  wire.Message
+	reply wire.Message
+	err   error
+}
+
+func (n *fakeNetwork) Send(_ context.Context, to routing.Contact, m wire.Message) error {
+	n.to, n.sent = to, m
+	return n.err
+}
+
+func (n *fakeNetwork) Query(_ context.Context, to routing.Contact, m wire.Message) (wire.Message, error) {
+	n.to, n.sent = to, m
+	return n.reply, n.err
+}
+
+func TestSendToPeerAndQueryPeer(t *testing.T) {
+	p := newPeer(t)
+	byNode := routing.IDFromBytes([]byte("node"))
+	tests := []struct {
+		name string
+		to   NodeInfo
+		want routing.Contact
+		err  error
+	}{
+		{"nothing", NodeInfo{NodeID: []byte("node")}, routing.Contact{}, ErrNoEndpoint},
+		{"endpoint", NodeInfo{NodeID: []byte("node"), Endpoint: "https://a:1"},
+			routing.Contact{ID: byNode, NodeID: []byte("node"), Endpoint: "https://a:1"}, nil},
+		{"endpoint before address", NodeInfo{NodeID: []byte("node"), Endpoint: "https://a:1", Address: "https://b:2"},
+			routing.Contact{ID: byNode, NodeID: []byte("node"), Endpoint: "https://a:1"}, nil},
+		{"address", NodeInfo{NodeID: []byte("node"), Address: "https://b:2"},
+			routing.Contact{ID: byNode, NodeID: []byte("node"), Endpoint: "https://b:2"}, nil},
+		{"address without scheme", NodeInfo{NodeID: []byte("node"), Address: "b:2"},
+			routing.Contact{ID: byNode, NodeID: []byte("node"), Endpoint: "https://b:2"}, nil},
+		{"peer id", NodeInfo{Peer: p}, routing.Contact{ID: routing.IDFromPeer(p), Peer: p}, nil},
+		{"peer id before endpoint", NodeInfo{Peer: p, Endpoint: "https://a:1"},
+			routing.Contact{ID: routing.IDFromPeer(p), Peer: p, Endpoint: "https://a:1"}, nil},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			n := &fakeNetwork{reply: &wire.Pong{}}
+			h := newHandlers(t, HandleNetwork(n))
+			ping := &wire.Ping{}
+
+			err := h.SendToPeer(t.Context(), test.to, ping)
+			require.ErrorIs(t, err, test.err)
+			if test.err == nil {
+				require.Equal(t, test.want, n.to)
+				require.Same(t, ping, n.sent)
+			}
+
+			*n = fakeNetwork{reply: &wire.Pong{}}
+			reply, err := h.QueryPeer(t.Context(), test.to, ping)
+			require.ErrorIs(t, err, test.err)
+			if test.err == nil {
+				require.Equal(t, test.want, n.to)
+				require.Same(t, n.reply, reply)
+			}
+		})
+	}
+
+	to := NodeInfo{Peer: p}
+	require.ErrorIs(t, newHandlers(t).SendToPeer(t.Context(), to, &wire.Ping{}), ErrNoNetwork)
+	broken := errors.New("broken")
+	h := newHandlers(t, HandleNetwork(&fakeNetwork{err: broken}))
+	require.ErrorIs(t, h.SendToPeer(t.Context(), to, &wire.Ping{}), broken)
+	_, err := h.QueryPeer(t.Context(), to, &wire.Ping{})
+	require.ErrorIs(t, err, broken)
+}
+
+// fitting tries every subset: of those that there is room for the best is the
+// one whose records live longest, compared from the longest-lived down.
+func fitting(records []routing.Record, d Dialect, limit int) []routing.Record {
+	byLife := make([]int, len(records))
+	for i := range byLife {
+		byLife[i] = i
+	}
+	slices.SortStableFunc(byLife, func(a, b int) int { return records[b].Expires.Compare(records[a].Expires) })
+	best := 0
+	for subset := range 1 << len(records) {
+		size := replyOverhead
+		for bit, i := range byLife {
+			if subset>>(len(records)-1-bit)&1 == 1 {
+				size += recordSize(&records[i], d)
+			}
+		}
+		if size <= limit {
+			best = max(best, subset)
+		}
+	}
+	if best == 0 {
+		best = 1 << (len(records) - 1) // at least one
+	}
+	var kept []routing.Record
+	for i := range records {
+		bit := slices.Index(byLife, i)
+		if best>>(len(records)-1-bit)&1 == 1 {
+			kept = append(kept, records[i])
+		}
+	}
+	return kept
+}
+
+func TestFit(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	for range 2000 {
+		records := make([]routing.Record, 1+rng.IntN(9))
+		for i := range records {
+			value := wire.RawMap(wire.Pair{Key: "x", Value: wire.RawText(string(make([]byte, rng.IntN(400))))})
+			records[i] = routing.Record{Value: value, Expires: time.Unix(int64(rng.IntN(5)), 0), Source: string(rune('a' + i))}
+		}
+		d, limit := Dialect{Extended: rng.IntN(2) == 0}, rng.IntN(2500)
+		got, left := fit(records, d, limit)
+		require.Equal(t, fitting(records, d, limit), got)
+		require.Equal(t, len(records)-len(got), left)
+
+		reply := &wire.FindValueReply{}
+		for _, r := range got {
+			reply.Values = append(reply.Values, r.Value)
+			if d.Extended {
+				reply.ExpiresIn = append(reply.ExpiresIn, 86_400)
+			}
+		}
+		if n := len(frames(t, reply)); n > limit {
+			require.Len(t, got, 1, "%d bytes, limit %d", n, limit)
+		}
+	}
+}

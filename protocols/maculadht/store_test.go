@@ -1,0 +1,271 @@
+package maculadht
+
+import (
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/stretchr/testify/require"
+	"github.com/tinylib/msgp/msgp"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+// deepValue nests so many maps, itself included.
+func deepValue(levels int) wire.Raw {
+	v := wire.RawMap()
+	for range levels - 1 {
+		v = wire.RawMap(wire.Pair{Key: "x", Value: v})
+	}
+	return v
+}
+
+// What is wrong with a value is told to a caller of _dht.store, and counted
+// where it came by STORE.
+func TestStoreRefusesValues(t *testing.T) {
+	big := wire.RawMap(wire.Pair{Key: "x", Value: wire.RawText(strings.Repeat("x", wire.MaxValue))})
+	grows := wire.Raw{0x81, 0xc4, 1, 'x', 0xdd, 0, 0, 0xc0, 0} // 48 k empty str, each one byte longer as bin
+	grows = append(grows, make([]byte, 0xc000)...)
+	for i := range grows[9:] {
+		grows[9+i] = 0xa0
+	}
+	ttl := func(v wire.Raw) wire.Raw { return valueOf("p", wire.Pair{Key: "ttl", Value: v}) }
+	field := func(name string, v wire.Raw) wire.Raw { return wire.RawMap(wire.Pair{Key: name, Value: v}) }
+	long := wire.RawText(strings.Repeat("x", wire.MaxField+1))
+
+	tests := []struct {
+		name  string
+		value wire.Raw
+		fault string // what the message names
+	}{
+		{"a list", wire.RawArray(), "instead of a map"},
+		{"a text", wire.RawText("v"), "instead of a map"},
+		{"nil", wire.Raw{0xc0}, "instead of a map"},
+		{"too long", big, "limit 65536"},
+		{"too long once its str are bin", grows, "limit 65536"},
+		{"an ext type", field("x", wire.Raw{0xd4, 1, 1}), "ext"},
+		{"a str that is not UTF-8", field("x", wire.Raw{0xa1, 0xff}), "UTF-8"},
+		{"node_id is an integer", field("node_id", wire.RawInt(1)), "node_id"},
+		{"node_id is nil", field("node_id", wire.Raw{0xc0}), "node_id"},
+		{"node_id is too long", field("node_id", long), "node_id"},
+		{"endpoint is a list", field("endpoint", wire.RawArray()), "endpoint"},
+		{"endpoint is too long", field("endpoint", long), "endpoint"},
+		{"ttl 0", ttl(wire.RawInt(0)), "ttl"},
+		{"ttl -1", ttl(wire.RawInt(-1)), "ttl"},
+		{"ttl is a text", ttl(wire.RawText("60")), "ttl"},
+		{"ttl is a float", ttl(msgp.AppendFloat64(nil, 60)), "ttl"},
+	}
+	server := newHost(t)
+	s := newService(t, server)
+	stream := openRaw(t, newHost(t), server)
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			before := s.Stats().DroppedStores
+			args := wire.StoreArgs{Key: []byte("k"), Value: test.value}
+			reply := stream.ask(&wire.Call{Procedure: wire.ProcedureStore, Args: args.Raw()}).(*wire.Reply)
+			require.NotNil(t, reply.Error)
+			require.Equal(t, wire.CodeInvalidArgs, reply.Error.Code)
+			require.Contains(t, reply.Error.Message, "value")
+			require.Contains(t, reply.Error.Message, test.fault)
+
+			stream.send(&wire.Store{Key: []byte("k"), Value: test.value}, &wire.FindValue{Key: []byte("k")})
+			require.Equal(t, &wire.FindValueReply{}, stream.next())
+			require.Equal(t, before+2, s.Stats().DroppedStores)
+		})
+	}
+	require.Zero(t, s.Stats().Stored)
+}
+
+// The reply that carries a value nests two levels more than a value, so one that
+// a STORE can carry may be too deep to be kept. In a CALL it breaks the frame.
+func TestStoreRefusesDeepValues(t *testing.T) {
+	server, asker := newHost(t), newHost(t)
+	s := newService(t, server)
+	stream := openRaw(t, asker, server)
+	key := []byte("k")
+	stream.send(&wire.Store{Key: key, Value: deepValue(wire.MaxValueDepth + 1)}, &wire.FindValue{Key: key})
+	require.Equal(t, &wire.FindValueReply{}, stream.next())
+	require.Equal(t, uint64(1), s.Stats().DroppedStores)
+
+	deepest := wire.StoreArgs{Key: key, Value: deepValue(wire.MaxValueDepth)}
+	require.Nil(t, stream.ask(&wire.Call{Procedure: wire.ProcedureStore, Args: deepest.Raw()}).(*wire.Reply).Error)
+	require.Equal(t, []wire.Raw{deepest.Value}, stream.ask(&wire.FindValue{Key: key}).(*wire.FindValueReply).Values)
+
+	deeper := wire.StoreArgs{Key: key, Value: deepValue(wire.MaxValueDepth + 1)}
+	stream.send(&wire.Call{Procedure: wire.ProcedureStore, Args: deeper.Raw()})
+	stream.requireReset(ResetBadMsgpack)
+}
+
+func TestStoreArgsAreNamed(t *testing.T) {
+	good := wire.StoreArgs{Key: []byte("k"), Value: valueOf("p")}
+	expires := func(v wire.Raw) wire.Raw {
+		return wire.RawMap(
+			wire.Pair{Key: "key", Value: wire.RawText("k")},
+			wire.Pair{Key: "value", Value: valueOf("p")},
+			wire.Pair{Key: "expires_in", Value: v})
+	}
+	tests := []struct {
+		name string
+		args wire.Raw
+		want string // "" for taken
+	}{
+		{"all", good.Raw(), ""},
+		{"no args", nil, "args"},
+		{"args a list", wire.RawArray(), "args"},
+		{"args a text", wire.RawText("{}"), "args"},
+		{"no key", wire.RawMap(wire.Pair{Key: "value", Value: valueOf("p")}), "key"},
+		{"key an integer", wire.RawMap(wire.Pair{Key: "key", Value: wire.RawInt(1)}, wire.Pair{Key: "value", Value: valueOf("p")}), "key"},
+		{"key too long", (&wire.StoreArgs{Key: make([]byte, 256), Value: valueOf("p")}).Raw(), "key"},
+		{"no value", wire.RawMap(wire.Pair{Key: "key", Value: wire.RawText("k")}), "value"},
+		{"expires_in", expires(wire.RawInt(1)), ""},
+		{"expires_in for ever", expires(wire.RawInt(math.MaxInt64)), ""},
+		{"expires_in 0", expires(wire.RawInt(0)), "expires_in"},
+		{"expires_in negative", expires(wire.RawInt(-5)), "expires_in"},
+		{"expires_in a text", expires(wire.RawText("5")), "expires_in"},
+	}
+	server := newHost(t)
+	newService(t, server)
+	stream := openRaw(t, newHost(t), server)
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			reply := stream.ask(&wire.Call{Procedure: wire.ProcedureStore, Args: test.args}).(*wire.Reply)
+			if test.want == "" {
+				require.Nil(t, reply.Error)
+				require.Equal(t, storeOK, reply.Result)
+				return
+			}
+			require.NotNil(t, reply.Error)
+			require.Equal(t, wire.CodeInvalidArgs, reply.Error.Code)
+			require.Contains(t, reply.Error.Message, "parameter: "+test.want)
+		})
+	}
+}
+
+// A value that comes over libp2p is kept with every str as bin, which is what
+// an Erlang node can read.
+func TestStoreRewritesTexts(t *testing.T) {
+	server := newHost(t)
+	newService(t, server)
+	stream := openRaw(t, newHost(t), server)
+	sent := wire.Raw{0x83}
+	sent = append(append(sent, text("node_id")...), text("me")...)
+	sent = append(append(sent, text("empty")...), 0xa0)
+	sent = append(append(sent, wire.RawText("list")...), append(wire.Raw{0x91}, text("ä")...)...)
+	want := wire.RawMap(
+		wire.Pair{Key: "node_id", Value: wire.RawText("me")},
+		wire.Pair{Key: "empty", Value: wire.Raw{0xc4, 0}},
+		wire.Pair{Key: "list", Value: wire.RawArray(wire.RawText("ä"))})
+
+	stream.send(&wire.Store{Key: []byte("k"), Value: sent}, &wire.FindValue{Key: []byte("k")})
+	require.Equal(t, []wire.Raw{want}, stream.next().(*wire.FindValueReply).Values)
+
+	// It is the same provider as one that sends bin.
+	stream.send(&wire.Store{Key: []byte("k"), Value: valueOf("me")}, &wire.FindValue{Key: []byte("k")})
+	require.Equal(t, []wire.Raw{valueOf("me")}, stream.next().(*wire.FindValueReply).Values)
+}
+
+func TestStoreLife(t *testing.T) {
+	const day = 86_400
+	ttl := func(seconds int64) wire.Raw { return valueOf("p", wire.Pair{Key: "ttl", Value: wire.RawInt(seconds)}) }
+	tests := []struct {
+		name      string
+		value     wire.Raw
+		expiresIn int64 // 0 for an original
+		want      int64
+	}{
+		{"no ttl", valueOf("p"), 0, day},
+		{"ttl", ttl(60), 0, 60},
+		{"ttl above a day", ttl(day + 1), 0, day},
+		{"the longest ttl there is", ttl(math.MaxInt64), 0, day},
+		{"a copy with less left", ttl(60), 10, 10},
+		{"a copy with more left than its ttl", ttl(60), 100, 60},
+		{"a copy without ttl", valueOf("p"), 10, 10},
+		{"a copy for ever", valueOf("p"), math.MaxInt64, day},
+	}
+	server := newHost(t)
+	newService(t, server)
+	client, to := newClient(t, newHost(t)), contactTo(server)
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			args := wire.StoreArgs{Key: []byte(t.Name()), Value: test.value}
+			if test.expiresIn != 0 {
+				args.ExpiresIn = wire.Some(test.expiresIn)
+			}
+			require.NoError(t, Put(testContext(t), client, to, args))
+			reply, err := FindValue(testContext(t), client, to, args.Key)
+			require.NoError(t, err)
+			require.Len(t, reply.ExpiresIn, 1)
+			require.LessOrEqual(t, reply.ExpiresIn[0], test.want)
+			require.Greater(t, reply.ExpiresIn[0], test.want-5)
+		})
+	}
+}
+
+// Of two copies the one with more left is the fresher, and handing a record
+// over never lengthens its life.
+func TestStoreCopies(t *testing.T) {
+	server := newHost(t)
+	newService(t, server)
+	client, to := newClient(t, newHost(t)), contactTo(server)
+	copyOf := func(i, left int64) wire.StoreArgs {
+		return wire.StoreArgs{Key: []byte("k"), ExpiresIn: wire.Some(left), Value: valueOf("p", wire.Pair{Key: "i", Value: wire.RawInt(i)})}
+	}
+	steps := []struct {
+		name string
+		put  wire.StoreArgs
+		want int64 // i of the value that is there then
+	}{
+		{"the first", copyOf(1, 1000), 1},
+		{"a staler one", copyOf(2, 500), 1},
+		{"a fresher one", copyOf(3, 2000), 3},
+		{"an original, whatever its life", wire.StoreArgs{Key: []byte("k"), Value: valueOf("p", wire.Pair{Key: "i", Value: wire.RawInt(4)}, wire.Pair{Key: "ttl", Value: wire.RawInt(100)})}, 4},
+	}
+	for _, step := range steps {
+		require.NoError(t, Put(testContext(t), client, to, step.put), step.name)
+		reply, err := FindValue(testContext(t), client, to, []byte("k"))
+		require.NoError(t, err)
+		require.Len(t, reply.Values, 1)
+		i, _ := reply.Values[0].Field("i")
+		require.Equal(t, wire.RawInt(step.want), i, step.name)
+	}
+}
+
+func TestOwnership(t *testing.T) {
+	server, owner, other := newHost(t), newHost(t), newHost(t)
+	s := newService(t, server)
+	to := contactTo(server)
+	ownerClient, otherClient := newClient(t, owner), newClient(t, other)
+	key := []byte("k")
+	version := func(h host.Host, i int64) wire.Raw {
+		return valueOf(string(nodeIDOf(h)), wire.Pair{Key: "i", Value: wire.RawInt(i)})
+	}
+	stored := func() []wire.Raw {
+		values, err := s.LookupValue(key)
+		require.NoError(t, err)
+		return values
+	}
+	put := func(c *Client, i int64) error {
+		return Put(testContext(t), c, to, wire.StoreArgs{Key: key, Value: version(owner, i)})
+	}
+
+	require.NoError(t, put(otherClient, 1), "nobody owns it yet: a copy handed over")
+	require.NoError(t, ownerClient.Send(testContext(t), to, &wire.Store{Key: key, Value: version(owner, 2)}))
+	require.Eventually(t, func() bool { return string(stored()[0]) == string(version(owner, 2)) }, patience, time.Millisecond)
+
+	var remote *routing.RemoteError
+	require.ErrorAs(t, put(otherClient, 3), &remote)
+	require.Equal(t, wire.CodeNotOwner, remote.Code)
+	dropped := s.Stats().DroppedStores
+	require.NoError(t, otherClient.Send(testContext(t), to, &wire.Store{Key: key, Value: version(owner, 4)}))
+	require.Eventually(t, func() bool { return s.Stats().DroppedStores == dropped+1 }, patience, time.Millisecond)
+	require.Equal(t, []wire.Raw{version(owner, 2)}, stored())
+
+	require.NoError(t, put(otherClient, 2), "the very same value changes nothing")
+	require.ErrorIs(t, put(otherClient, 5), routing.ErrRemote, "nor does it change who owns it")
+	require.NoError(t, put(ownerClient, 6))
+	require.NoError(t, Put(testContext(t), otherClient, to, wire.StoreArgs{Key: key, Value: version(other, 7)}))
+	require.Equal(t, []wire.Raw{version(other, 7), version(owner, 6)}, stored(), "each beside the other")
+}
