@@ -35,7 +35,7 @@ func TestReplay(t *testing.T) {
 		if !t.Run(fmt.Sprintf("%03d %s", i, e.Name), func(t *testing.T) { r.exchange(t, e) }) {
 			failed++
 		}
-		require.Less(t, failed, 10, "exchanges that fail: each may wait for its time-out, so this is enough")
+		require.Less(t, failed, 4, "exchanges that fail: each may wait for its time-out, so this is enough")
 		delete(left, e.Name)
 	}
 	require.Empty(t, left, "exceptions for no exchange")

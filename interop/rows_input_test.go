@@ -90,7 +90,7 @@ var badInput = []row{
 	// CALL and RPC_REQUEST.
 	{name: "_dht.store", send: callStore(doc{"value": aValue}), want: exactly(storeOK), keeps: []any{readValueOf}},
 	{name: "_dht.store without args", send: whole(tCall, doc{"call_id": bin("0123456789abcdef"), "procedure": bin("_dht.store")}),
-		want: callFailed("invalid_args", "Invalid parameter: args: invalid instead of a map")},
+		want: callFailed("invalid_args", "Missing required parameter: args")},
 	{name: "_dht.store with JSON text for args", send: whole(tCall, doc{"call_id": bin("0123456789abcdef"), "procedure": bin("_dht.store"), "args": bin("{}")}),
 		want: callFailed("invalid_args", "Invalid parameter: args: bin instead of a map")},
 	{name: "_dht.store without key", send: whole(tCall, doc{"call_id": bin("0123456789abcdef"), "procedure": bin("_dht.store"), "args": doc{"value": aValue}}),

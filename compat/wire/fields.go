@@ -194,21 +194,29 @@ func (f *fields) bool() bool {
 // list, and hands each element to elem until that returns false. It reports
 // whether the field is there: nil counts as absent.
 func (f *fields) list(elem func(Raw) bool) bool {
-	v := f.take(readable)
-	if f.err != nil {
-		return false
-	}
-	kind := v.Kind()
-	if kind == Array {
-		for e := range v.Elems() {
-			if !elem(e) {
-				break
-			}
+	head, err := scan(f.rest)
+	if err != nil || head.kind != Array {
+		v := f.take(readable)
+		if f.err != nil {
+			return false
 		}
-	} else if b, ok := v.Bytes(); !ok || len(b) > 0 {
-		f.not(v, "a list")
+		if b, ok := v.Bytes(); !ok || len(b) > 0 {
+			f.not(v, "a list")
+		}
+		return v.Kind() != Nil
 	}
-	return kind != Nil
+	f.rest = f.rest[head.head:]
+	f.depth-- // the array's own level
+	wanted := true
+	for range head.size {
+		e := f.take(readable)
+		if f.err != nil {
+			return false
+		}
+		wanted = wanted && elem(e)
+	}
+	f.depth++
+	return true
 }
 
 // texts takes a list of bin or str, each of at most MaxField bytes.

@@ -80,7 +80,7 @@ func ParseValue(raw Raw) (Value, error) {
 }
 
 func badField(name string, found Raw, want string) error {
-	return fmt.Errorf("%w: %s is not %s but a %s", ErrBadValue, name, want, found.Kind())
+	return fmt.Errorf("%w: %s is not %s but of the type %s", ErrBadValue, name, want, found.Kind())
 }
 
 // TextsAsBin returns v with every str, keys included, rewritten as bin: most
@@ -139,9 +139,12 @@ func (a *StoreArgs) Raw() Raw {
 }
 
 // Decode reads the arguments. A *FieldError names the one that is missing or
-// mistyped; "args" itself is mistyped where it is no map.
+// mistyped, be it "args" itself.
 func (a *StoreArgs) Decode(args Raw) error {
 	*a = StoreArgs{}
+	if len(args) == 0 {
+		return &FieldError{Type: TypeCall, Field: "args", Err: ErrMissingField}
+	}
 	if kind := args.Kind(); kind != Map {
 		return &FieldError{Type: TypeCall, Field: "args", Detail: kind.String() + " instead of a map", Err: ErrMistypedField}
 	}

@@ -202,7 +202,7 @@ func TestStoreArgs(t *testing.T) {
 		"expires_in text":       {fields("key", bin("k"), "value", value, "expires_in", bin("1")), wire.StoreArgs{Key: []byte("k"), Value: value}, wire.ErrMistypedField, "expires_in"},
 		"args are JSON text":    {bin(`{"key":"k"}`), wire.StoreArgs{}, wire.ErrMistypedField, "args"},
 		"args are a list":       {list(), wire.StoreArgs{}, wire.ErrMistypedField, "args"},
-		"no args":               {nil, wire.StoreArgs{}, wire.ErrMistypedField, "args"},
+		"no args":               {nil, wire.StoreArgs{}, wire.ErrMissingField, "args"},
 		"a value that is a nil": {fields("key", bin("k"), "value", nilValue), wire.StoreArgs{Key: []byte("k"), Value: nilValue}, nil, ""},
 	}
 	for name, test := range tests {

@@ -15,6 +15,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/peerstore"
 	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	"github.com/multiformats/go-multistream"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
@@ -252,9 +253,12 @@ func (c *Client) openStream(ctx context.Context, p peer.ID) (network.Stream, err
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.timeout)
 	defer cancel()
 	s, err := c.host.NewStream(ctx, p, ProtocolID)
+	if connectionLost(err) && ctx.Err() == nil {
+		s, err = c.host.NewStream(ctx, p, ProtocolID) // over a new one
+	}
 	switch {
 	case err == nil:
-	case errors.As(err, new(multistream.ErrNotSupported[protocol.ID])):
+	case notSupported(err):
 		return nil, &routing.RefusedError{Reason: fmt.Sprintf("peer does not speak %s", ProtocolID)}
 	default:
 		return nil, fmt.Errorf("%w: %w", routing.ErrUnreachable, err)
@@ -264,6 +268,17 @@ func (c *Client) openStream(ctx context.Context, p peer.ID) (network.Stream, err
 		return nil, fmt.Errorf("%w: %w", routing.ErrUnreachable, err)
 	}
 	return s, nil
+}
+
+func notSupported(err error) bool {
+	return errors.As(err, new(multistream.ErrNotSupported[protocol.ID]))
+}
+
+// connectionLost reports whether a stream could not be opened though there was
+// a connection: most often the peer was restarted and does not know it any more.
+func connectionLost(err error) bool {
+	_, notMade := errors.AsType[*swarm.DialError](err)
+	return err != nil && !notMade && !notSupported(err)
 }
 
 // queryOnce asks on a stream of its own, which is closed after the reply.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/stretchr/testify/require"
@@ -205,7 +206,7 @@ func TestPipeWriteBlocks(t *testing.T) {
 // All who want a stream wait for the one that is being opened, and share what
 // comes of it; none of them ends it for the others.
 func TestLaneOpensOneStreamAtATime(t *testing.T) {
-	refused := errors.New("connection refused")
+	refused := &swarm.DialError{Cause: errors.New("connection refused")}
 	var results chan error // made within the bubble
 	bubble(t, func(ctx context.Context, n int) (*fakeStream, error) {
 		select {
@@ -312,4 +313,43 @@ func TestLaneDoesNotStorm(t *testing.T) {
 		}
 		require.LessOrEqual(t, h.streams(), 2*DefaultStreams)
 	})
+}
+
+// A connection that the peer does not know any more is made anew, once; one that
+// can not be made is not tried twice.
+func TestOpenStreamAfterALostConnection(t *testing.T) {
+	lost, unmade := errors.New("received a stateless reset"), &swarm.DialError{Cause: errors.New("connection refused")}
+	for name, test := range map[string]struct {
+		fails []error
+		dials int
+		err   error
+	}{
+		"lost once":        {[]error{lost}, 2, nil},
+		"lost twice":       {[]error{lost, lost}, 2, lost},
+		"could not dial":   {[]error{unmade}, 1, unmade},
+		"lost, then gone":  {[]error{lost, unmade}, 2, unmade},
+		"there throughout": {nil, 1, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dials := 0
+			bubble(t, func(context.Context, int) (*fakeStream, error) {
+				dials++
+				if dials <= len(test.fails) {
+					return nil, test.fails[dials-1]
+				}
+				s := newFakeStream()
+				go s.pong()
+				return s, nil
+			}, func(t *testing.T, _ *fakeHost, c *Client) {
+				err := pingOnly(t.Context(), c, somebody)
+				require.Equal(t, test.dials, dials)
+				if test.err == nil {
+					require.NoError(t, err)
+				} else {
+					require.ErrorIs(t, err, test.err)
+					require.ErrorIs(t, err, routing.ErrUnreachable)
+				}
+			})
+		})
+	}
 }
