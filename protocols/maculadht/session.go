@@ -43,7 +43,7 @@ func (s *Session) origin() Origin {
 // less than would keep others waiting.
 const (
 	DefaultPeerRate  rate.Limit = 50_000 // frames a second
-	DefaultPeerBurst            = 100_000
+	DefaultPeerBurst int        = 100_000
 )
 
 // Budgets hands out one rate limiter to all connections of a source, and
