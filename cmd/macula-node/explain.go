@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/sec"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
+	"github.com/quic-go/quic-go"
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
@@ -64,4 +66,17 @@ func round(d time.Duration) time.Duration {
 		return d.Round(time.Millisecond)
 	}
 	return d.Round(100 * time.Millisecond)
+}
+
+// isLost reports whether there was a connection and it broke. Most often the
+// node did not know it any more: it was restarted, or the last packets of the
+// handshake, which is complete for us by then, took so long that the node had
+// given it up. An Erlang node may also have crashed on the question; it is taken
+// for lost only where it says that it does not know the connection.
+func isLost(err error, erlang bool) bool {
+	if _, unknown := errors.AsType[*quic.StatelessResetError](err); unknown || erlang {
+		return unknown
+	}
+	_, notMade := errors.AsType[*swarm.DialError](err)
+	return errors.Is(err, routing.ErrUnreachable) && !notMade && !timedOut(err)
 }

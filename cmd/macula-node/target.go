@@ -96,7 +96,8 @@ func parsePeer(addr string) (*peer.AddrInfo, error) {
 }
 
 // ask runs f against the node at the command's first argument, within the
-// command's time.
+// command's time. f may be run twice: what it asks does the same once more, and
+// it prints only what came of it.
 func ask(ctx context.Context, cmd *cli.Command, f func(context.Context, *target) error) error {
 	t, err := reach(cmd, cmd.Args().First())
 	if err != nil {
@@ -107,6 +108,9 @@ func ask(ctx context.Context, cmd *cli.Command, f func(context.Context, *target)
 	defer cancel()
 	start := time.Now()
 	err = f(limited, t)
+	if isLost(err, isErlang(cmd.Args().First())) && limited.Err() == nil {
+		err = f(limited, t) // over a new connection
+	}
 	return explain(ctx, err, attempt{cmd.Args().First(), time.Since(start), cmd.Duration("timeout")})
 }
 
