@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
+	"time"
 
 	"github.com/libp2p/go-libp2p"
 	dht "github.com/libp2p/go-libp2p-kad-dht"
@@ -16,9 +18,12 @@ import (
 	routedhost "github.com/libp2p/go-libp2p/p2p/host/routed"
 	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
+	lprate "github.com/libp2p/go-libp2p/x/rate"
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/quic-go/quic-go"
 	"go.uber.org/fx"
+
+	"github.com/macula-mesh/macula-node/compat"
 )
 
 // kadPrefix makes our kad-dht /macula/kad/1.0.0, a network apart from IPFS's.
@@ -46,18 +51,44 @@ type peerHost struct {
 	kad  *dht.IpfsDHT
 }
 
-// maxConnsPerIP is how many connections one IPv4 address or IPv6 /56 may hold, whatever their ALPN. libp2p's default
-// of 8 is too few for Erlang nodes behind one NAT, each of which opens connections by the lookup.
-const maxConnsPerIP = 128
+// How many connections one IPv4 address or IPv6 /56 may hold, and make a second, whatever their ALPN. libp2p's defaults,
+// 8 and one in five seconds, are too few for Erlang nodes: each of their lookups is a connection.
+const (
+	maxConnsPerIP = compat.DefaultMaxConnsPerIP
+	connsPerIPRPS = 50
+	connsPerIPMax = 2 * maxConnsPerIP // made at once
+)
 
-// newResourceManager returns libp2p's default resource manager but for maxConnsPerIP.
+// newResourceManager returns libp2p's default resource manager with room for the gateway's connections beside the
+// host's own.
 func newResourceManager() (network.ResourceManager, error) {
 	limits := rcmgr.DefaultLimits
 	libp2p.SetDefaultServiceLimits(&limits)
-	return rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(limits.AutoScale()), rcmgr.WithLimitPerSubnet(
-		[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: maxConnsPerIP}},
-		[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 56, ConnCount: maxConnsPerIP}, {PrefixLength: 48, ConnCount: 4 * maxConnsPerIP}},
-	))
+	scaled := limits.AutoScale()
+	roomier := scaled.ToPartialLimitConfig()
+	roomier.System.Conns += compat.DefaultMaxConns
+	roomier.System.ConnsInbound += compat.DefaultMaxConns
+	roomier.Transient.Conns += maxConnsPerIP // of one source that comes all at once
+	roomier.Transient.ConnsInbound += maxConnsPerIP
+
+	rate := lprate.Limit{RPS: connsPerIPRPS, Burst: connsPerIPMax}
+	return rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(roomier.Build(scaled)),
+		rcmgr.WithLimitPerSubnet(
+			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: maxConnsPerIP}},
+			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 56, ConnCount: maxConnsPerIP}, {PrefixLength: 48, ConnCount: 4 * maxConnsPerIP}},
+		),
+		rcmgr.WithConnRateLimiters(&lprate.Limiter{
+			NetworkPrefixLimits: []lprate.PrefixLimit{ // no limit on loopback, as with libp2p's default
+				{Prefix: netip.MustParsePrefix("127.0.0.0/8")},
+				{Prefix: netip.MustParsePrefix("::1/128")},
+			},
+			SubnetRateLimiter: lprate.SubnetLimiter{
+				IPv4SubnetLimits: []lprate.SubnetLimit{{PrefixLength: 32, Limit: rate}},
+				IPv6SubnetLimits: []lprate.SubnetLimit{{PrefixLength: 56, Limit: rate}},
+				GracePeriod:      time.Minute,
+			},
+		}),
+	)
 }
 
 // newHost starts a libp2p host that speaks QUIC alone, and kad-dht on it.

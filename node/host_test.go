@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -209,4 +210,28 @@ func port(t *testing.T, h host.Host) int {
 	ap, ok := quicAddrPort(addrs[0])
 	require.True(t, ok)
 	return int(ap.Port())
+}
+
+// An Erlang node makes a connection for each of its lookups; so may several behind one address.
+func TestConnectionsOfOneAddress(t *testing.T) {
+	resources, err := newResourceManager()
+	require.NoError(t, err)
+	defer resources.Close()
+	from := ma.StringCast("/ip4/198.51.100.7/udp/4001/quic-v1")
+	open := func() (network.ConnManagementScope, error) {
+		return resources.OpenConnection(network.DirInbound, false, from)
+	}
+	for i := range maxConnsPerIP { // one after the other
+		scope, err := open()
+		require.NoError(t, err, "connection %d", i)
+		scope.Done()
+	}
+	for i := range maxConnsPerIP { // and all at once
+		scope, err := open()
+		require.NoError(t, err, "connection %d at once", i)
+		require.NoError(t, scope.SetPeer(peer.ID(fmt.Sprint(i))))
+		defer scope.Done()
+	}
+	_, err = open()
+	require.Error(t, err, "there is a limit")
 }

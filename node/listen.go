@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
@@ -87,6 +88,7 @@ func quicAddrPort(addr ma.Multiaddr) (netip.AddrPort, bool) {
 // included, when a connection that was shaking hands for a listener finds it gone.
 func listenMacula(cm *quicreuse.ConnManager, h host.Host, tlsConf *tls.Config) ([]quicreuse.Listener, error) {
 	var listeners []quicreuse.Listener
+	accepted := new(atomic.Uint64)
 	for _, addr := range h.Network().ListenAddresses() {
 		if _, ok := quicAddrPort(addr); !ok {
 			continue
@@ -98,13 +100,16 @@ func listenMacula(cm *quicreuse.ConnManager, h host.Host, tlsConf *tls.Config) (
 			}
 			return nil, fmt.Errorf("listen for ALPN %q on %s (one gateway a host: is another one running?): %w", compat.ALPN, addr, err)
 		}
-		listeners = append(listeners, maculaListener{listener})
+		listeners = append(listeners, maculaListener{listener, accepted})
 	}
 	return listeners, nil
 }
 
 // maculaListener accepts connections for ALPN "macula" and settles each in the resource manager.
-type maculaListener struct{ quicreuse.Listener }
+type maculaListener struct {
+	quicreuse.Listener
+	accepted *atomic.Uint64 // by all listeners of the host
+}
 
 // Accept returns the next connection that the resource manager has room for.
 func (l maculaListener) Accept(ctx context.Context) (*quic.Conn, error) {
@@ -113,7 +118,7 @@ func (l maculaListener) Accept(ctx context.Context) (*quic.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := settle(conn); err != nil {
+		if err := settle(conn, l.accepted.Add(1)); err != nil {
 			_ = conn.CloseWithError(quic.ApplicationErrorCode(network.ConnResourceLimitExceeded), "")
 			continue
 		}
@@ -123,13 +128,14 @@ func (l maculaListener) Accept(ctx context.Context) (*quic.Conn, error) {
 
 // settle takes a connection out of the resource manager's transient scope, which has room for a few dozen handshakes
 // and would else fill up with Erlang nodes until no libp2p peer gets in.
-// The way out is to name the peer; an Erlang node has proved no identity, so each connection counts as one of its own.
-func settle(conn *quic.Conn) error {
+// The way out is to name the peer; an Erlang node has proved no identity, so each connection counts as a peer of its
+// own: serial tells apart those from one UDP port.
+func settle(conn *quic.Conn, serial uint64) error {
 	scope, err := network.UnwrapConnManagementScope(conn.Context())
 	if err != nil {
 		return nil // not counted
 	}
-	return scope.SetPeer(peer.ID(compat.ALPN + "/" + conn.RemoteAddr().String()))
+	return scope.SetPeer(peer.ID(fmt.Sprintf("%s/%d", compat.ALPN, serial)))
 }
 
 // allowWindowIncrease lets quic-go buffer delta more bytes for a connection if the resource manager has the memory.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -132,7 +133,7 @@ func TestMaculaConnectionWithoutRoom(t *testing.T) {
 	client := dialMacula(t, gateway.endpoint)
 	settled := gateway.conn(t) // to settle a second time is refused, as where there is no room
 
-	_, err := maculaListener{&queue{conns: []*quic.Conn{settled}}}.Accept(t.Context())
+	_, err := maculaListener{&queue{conns: []*quic.Conn{settled}}, new(atomic.Uint64)}.Accept(t.Context())
 	require.ErrorIs(t, err, transport.ErrListenerClosed)
 
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -488,4 +489,24 @@ func requireIPv6(t *testing.T) {
 		t.Skip("this machine has no IPv6: ", err)
 	}
 	require.NoError(t, probe.Close())
+}
+
+// Connections that share a UDP port, as those of one Erlang node may, do not share a budget.
+func TestManyMaculaConnectionsFromOnePort(t *testing.T) {
+	gateway := startGateway(t, startHost(t))
+	socket, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	require.NoError(t, err)
+	defer socket.Close()
+	from := &quic.Transport{Conn: socket}
+	defer from.Close()
+	to, err := net.ResolveUDPAddr("udp4", gateway.endpoint)
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for range 20 {
+		conn, err := from.Dial(ctx, to, clientTLS(compat.ALPN), nil)
+		require.NoError(t, err)
+		defer conn.CloseWithError(0, "")
+		require.NoError(t, gateway.conn(t).Context().Err(), "it is taken")
+	}
 }
