@@ -180,8 +180,13 @@ func (s *session) verify(contact routing.Contact) {
 	}
 	// From here on by its address: the name may lead elsewhere the next time
 	// that it is resolved.
-	contact.Endpoint = Endpoint{Host: addrs[i].Addr().String(), Port: e.Port}.String()
-	if _, err := maculadht.Ping(ctx, s.gateway.cfg.dialer, contact); err != nil {
+	at := Endpoint{Host: addrs[i].Addr().String(), Port: e.Port}
+	contact.Endpoint = at.String()
+	_, err = maculadht.Ping(ctx, s.gateway.cfg.dialer, contact)
+	if err == nil && !isClaimed(contact.NodeID, s.gateway.cfg.dialer.clientIDAt(at)) {
+		err = errAnotherNode
+	}
+	if err != nil {
 		log.Debug("endpoint not verified", "err", err)
 		return
 	}

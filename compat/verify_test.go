@@ -1,6 +1,7 @@
 package compat
 
 import (
+	"crypto/x509"
 	"net"
 	"net/netip"
 	"strconv"
@@ -58,6 +59,29 @@ func TestVerification(t *testing.T) {
 			e.requireSpared()
 		})
 	}
+}
+
+// A node id that is the digest of a certificate is believed only with that
+// certificate at the endpoint: else it is a neighbour's.
+func TestVerificationByCertificate(t *testing.T) {
+	leaf, err := x509.ParseCertificate(certificate().Certificate[0])
+	require.NoError(t, err)
+	id, err := ClientID(leaf)
+	require.NoError(t, err)
+	require.Len(t, id, 64)
+
+	e := startErlang(t, "127.0.0.1:0")
+	d := openDoor(t, VerifyThrough(newDialer(t)))
+	s := dialDoor(t, d.addr).open()
+	forged := strings.Repeat("0f", 32)
+	s.connect(forged, e.endpoint)
+	eventually(t, func() bool { return e.count(wire.TypePing) == 1 }, "the endpoint is asked")
+	s.connect(strings.ToUpper(id), e.endpoint) // comes after it
+	c := d.contactOf(t, strings.ToUpper(id))
+	require.Equal(t, e.endpoint, c.Endpoint)
+	_, ok := d.server.Contact(routing.IDFromBytes([]byte(forged)))
+	require.False(t, ok, "the forged one is no contact")
+	e.requireSpared()
 }
 
 // An endpoint that is not where its node connects from gets not one packet.
