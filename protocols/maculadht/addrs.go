@@ -1,6 +1,8 @@
 package maculadht
 
 import (
+	"net/netip"
+
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
@@ -78,4 +80,21 @@ func encodeBare(addrs []ma.Multiaddr) [][]byte {
 		}
 	}
 	return encoded
+}
+
+// addrPortOf returns the IP address and the port of a multiaddr, whatever is on
+// top of them; it is invalid where there are none, or a relay's.
+func addrPortOf(a ma.Multiaddr) netip.AddrPort {
+	if _, err := a.ValueForProtocol(ma.P_CIRCUIT); err == nil {
+		return netip.AddrPort{}
+	}
+	_, addr, err := manet.DialArgs(a)
+	if err != nil {
+		return netip.AddrPort{}
+	}
+	ap, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return netip.AddrPort{}
+	}
+	return ap
 }

@@ -2,8 +2,10 @@ package maculadht
 
 import (
 	"net"
+	"net/netip"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -19,35 +21,29 @@ const (
 // verified contacts with an endpoint.
 //
 // Whoever bootstraps from us dials every one of them anew each time that it
-// asks (WIRE.md). So on a stream that has CONNECTed each is named once, and
-// this node never.
+// asks (docs/WIRE.md). So on a stream that has CONNECTed each is named once, and
+// this node never. Two entries are one gateway if they share a node id or an
+// address.
 //
 // Anybody may store such keys and ask for the list as often: what one answer
 // looks at, and what a stream remembers, is limited.
 func (c *serving) listGateways() wire.GatewayList {
 	once := c.connected && c.Dialect.GatewaysOnce
-	if once && c.named == nil {
-		c.named = make(map[string]bool)
-	}
 	list := make(wire.GatewayList, 0, MaxGateways)
-	if len(c.named) >= maxNamed {
+	if len(c.named) >= 2*maxNamed {
 		return list
 	}
-	seen := make(map[string]bool)
+	seen := c.ownNames()
 	add := func(g wire.Gateway) bool {
-		address := net.JoinHostPort(g.Host, strconv.FormatInt(g.Port, 10))
-		if !seen[address] && !c.named[address] {
-			seen[address] = true
+		id, address := gatewayNames(g)
+		if !seen[id] && !seen[address] && !c.named[id] && !c.named[address] {
+			seen[id], seen[address] = true, true
 			list = append(list, g)
 		}
 		return len(list) < MaxGateways
 	}
-	own, hasOwn := c.gateway(c.nodeID, c.cfg.endpoint())
-	switch {
-	case hasOwn && once:
-		seen[net.JoinHostPort(own.Host, strconv.FormatInt(own.Port, 10))] = true
-	case hasOwn:
-		add(own)
+	if own, ok := c.gateway(c.nodeID, c.cfg.endpoint()); ok && !once {
+		list = append(list, own)
 	}
 	looked := 0
 	c.server.RecordsWithPrefix([]byte(wire.GatewayPrefix), func(_ []byte, records []routing.Record) bool {
@@ -67,11 +63,42 @@ func (c *serving) listGateways() wire.GatewayList {
 		}
 	}
 	if once {
-		for address := range seen {
-			c.named[address] = true
+		if c.named == nil {
+			c.named = make(map[string]bool)
+		}
+		for _, g := range list {
+			id, address := gatewayNames(g)
+			c.named[id], c.named[address] = true, true
 		}
 	}
 	return list
+}
+
+// ownNames returns what an entry of this node itself could go by.
+func (c *serving) ownNames() map[string]bool {
+	names := make(map[string]bool)
+	if own, ok := c.gateway(c.nodeID, c.cfg.endpoint()); ok {
+		_, address := gatewayNames(own)
+		names[address] = true
+	}
+	id, _ := gatewayNames(wire.Gateway{NodeID: c.nodeID})
+	names[id] = true
+	for _, a := range c.cfg.addrs() {
+		if addr := addrPortOf(a); addr.IsValid() {
+			names["at "+addr.String()] = true
+		}
+	}
+	return names
+}
+
+// gatewayNames returns what tells a gateway from others: its node id, and its
+// address in one spelling.
+func gatewayNames(g wire.Gateway) (id, address string) {
+	host := strings.ToLower(strings.TrimSuffix(g.Host, "."))
+	if ip, err := netip.ParseAddr(host); err == nil {
+		host = ip.Unmap().String()
+	}
+	return "id " + string(g.NodeID), "at " + net.JoinHostPort(host, strconv.FormatInt(g.Port, 10))
 }
 
 // gateway returns the entry of a node with an endpoint.

@@ -267,33 +267,46 @@ func (h *Handlers) HandleQuery(ctx context.Context, frame []byte) ([]byte, error
 		return nil, err
 	}
 	f, rest, err := wire.DecodeFrame(frame)
+	if errors.Is(err, wire.ErrUnknownType) {
+		return wire.AppendFrame(nil, unknownQuery)
+	}
 	if err != nil {
 		return nil, err
 	}
 	if len(rest) > 0 {
 		return nil, fmt.Errorf("%w: %d bytes after the frame", wire.ErrMsgpack, len(rest))
 	}
-	m, err := f.Decode()
-	if err != nil {
-		return nil, err
-	}
 	d := LibP2P()
 	var reply wire.Message
-	switch m := m.(type) {
-	case *wire.FindNode:
-		reply = h.HandleFindNode(m, d)
-	case *wire.FindValue:
-		reply = h.HandleFindValue(m, d, MaxFindValueReply)
-	case *wire.Store:
-		if err := h.store(m.Key, m.Value, 0, Origin{}, d); err != nil {
-			return nil, err
+	switch f.Type {
+	case wire.TypeFindNode:
+		var m wire.FindNode
+		if err = m.Decode(f.Payload); err == nil {
+			reply = h.HandleFindNode(&m, d)
+		}
+	case wire.TypeFindValue:
+		var m wire.FindValue
+		if err = m.Decode(f.Payload); err == nil {
+			reply = h.HandleFindValue(&m, d, MaxFindValueReply)
+		}
+	case wire.TypeStore:
+		var m wire.Store
+		if err = m.Decode(f.Payload); err == nil {
+			err = h.store(m.Key, m.Value, 0, Origin{}, d)
 		}
 		reply = storeReply
 	default:
-		reply = &wire.Reply{Error: &wire.CallError{Message: "Unknown DHT message type"}}
+		err = f.Check()
+		reply = unknownQuery
+	}
+	if err != nil {
+		return nil, err
 	}
 	return wire.AppendFrame(nil, reply)
 }
+
+// unknownQuery answers what is no question to the DHT.
+var unknownQuery = &wire.Reply{Error: &wire.CallError{Message: "Unknown DHT message type"}}
 
 // storeReply acknowledges a STORE inside the process; on a wire there is no
 // such message.

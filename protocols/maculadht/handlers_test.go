@@ -88,7 +88,6 @@ func TestHandleQueryErrors(t *testing.T) {
 		{"bad version", t.Context(), []byte{2, 3, 0, 0, 0, 0, 0, 0}, wire.ErrVersion},
 		{"cut short", t.Context(), frame(wire.TypePing, 0x80)[:8], wire.ErrTruncated},
 		{"two frames", t.Context(), append(frame(wire.TypePing, 0x80), 1), wire.ErrMsgpack},
-		{"unknown type", t.Context(), frame(0xee, 0x80), wire.ErrUnknownType},
 		{"no map", t.Context(), frame(wire.TypePing, 0x90), wire.ErrNotMap},
 		{"no key", t.Context(), frame(wire.TypeFindValue, 0x80), wire.ErrMissingField},
 		{"no target", t.Context(), frame(wire.TypeFindNode, 0x80), wire.ErrMissingField},
@@ -296,5 +295,23 @@ func TestFit(t *testing.T) {
 		if n := len(frames(t, reply)); n > limit {
 			require.Len(t, got, 1, "%d bytes, limit %d", n, limit)
 		}
+	}
+}
+
+func TestHandleQueryOfNoQuestion(t *testing.T) {
+	h := newHandlers(t)
+	for name, ask := range map[string][]byte{
+		"a type that nobody knows": frame(0xee, 0x80),
+		"a CALL without procedure": frame(wire.TypeCall, 0x80),
+	} {
+		t.Run(name, func(t *testing.T) {
+			out, err := h.HandleQuery(t.Context(), ask)
+			require.NoError(t, err)
+			f, _, err := wire.DecodeFrame(out)
+			require.NoError(t, err)
+			reply, err := f.Decode()
+			require.NoError(t, err)
+			require.Equal(t, &wire.Reply{Error: &wire.CallError{Message: "Unknown DHT message type"}}, reply)
+		})
 	}
 }

@@ -16,7 +16,7 @@ const (
 	DefaultRealm = "macula.default"
 )
 
-// Waits and limits of the protocol (PROTOCOL.md, names and limits).
+// Waits and limits of the protocol (docs/PROTOCOL.md, names and limits).
 const (
 	// ClientIdle is after how long the client closes a stream that it does not
 	// use.

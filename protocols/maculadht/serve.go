@@ -96,7 +96,7 @@ type serving struct {
 	out       *wire.Writer
 	from      Origin
 	connected bool            // a CONNECT was answered
-	named     map[string]bool // the gateways that were listed since
+	named     map[string]bool // the gateways that were listed since, by gatewayNames
 	midFrame  bool            // the deadline of the current frame is set
 
 	findValue wire.FindValue // reused, as they are nearly all of the traffic
@@ -359,13 +359,15 @@ func (c *serving) handleCall(payload []byte, allowed bool) error {
 	reply := &wire.Reply{CallID: orUndefined(m.CallID)}
 	switch {
 	case !allowed:
-		reply.Error = &wire.CallError{Code: wire.CodeBusy, Message: "Over this peer's budget, ask more slowly"}
+		reply.Error = overBudget
 	case field != nil && field.Field == "procedure":
 		reply.Error = invalidArgs(field)
 	case m.Procedure == wire.ProcedureStore:
 		if reply.Error = c.callStore(m.Args); reply.Error == nil {
 			reply.Result = storeOK
 		}
+	case m.Procedure == wire.ProcedureListGateways && !c.afford(listGatewaysCost):
+		reply.Error = overBudget
 	case m.Procedure == wire.ProcedureListGateways:
 		reply.Result = c.listGateways().Raw()
 	default:
@@ -375,6 +377,21 @@ func (c *serving) handleCall(payload []byte, allowed bool) error {
 		}
 	}
 	return c.out.Append(reply)
+}
+
+var overBudget = &wire.CallError{Code: wire.CodeBusy, Message: "Over this peer's budget, ask more slowly"}
+
+// listGatewaysCost is how many frames the list of gateways counts as, beside
+// its own, in the peer's budget: it looks at up to a thousand records.
+const listGatewaysCost = 100
+
+// afford takes more of the peer's budget than the frame itself did.
+func (c *serving) afford(frames int) bool {
+	if c.Budget == nil || c.Budget.AllowN(time.Now(), frames) {
+		return true
+	}
+	c.count.busy.Add(1)
+	return false
 }
 
 var storeOK = wire.RawMap(wire.Pair{Key: "status", Value: wire.RawText("ok")})

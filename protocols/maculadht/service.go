@@ -5,15 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
-	ma "github.com/multiformats/go-multiaddr"
-	manet "github.com/multiformats/go-multiaddr/net"
 	"golang.org/x/time/rate"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
@@ -239,7 +236,7 @@ func (s *Service) serve(stream network.Stream) {
 	session := &Session{
 		Dialect: LibP2P(),
 		Peer:    p,
-		Remote:  remoteAddr(conn),
+		Remote:  addrPortOf(conn.RemoteMultiaddr()),
 		Source:  p.String(),
 		Budget:  budget,
 		Admit: func(_ context.Context, m *wire.Connect) *wire.Disconnect {
@@ -250,24 +247,6 @@ func (s *Service) serve(stream network.Stream) {
 		s.log.Debug("stream ended", "err", err)
 	}
 	s.forgetIfGone(p) // the disconnect may have been seen before the session was made
-}
-
-// remoteAddr returns the address that a connection comes from, invalid where a
-// relay hides it.
-func remoteAddr(conn network.Conn) netip.AddrPort {
-	remote := conn.RemoteMultiaddr()
-	if _, err := remote.ValueForProtocol(ma.P_CIRCUIT); err == nil {
-		return netip.AddrPort{}
-	}
-	_, addr, err := manet.DialArgs(remote) // of the IP address and the port, whatever is on top
-	if err != nil {
-		return netip.AddrPort{}
-	}
-	ap, err := netip.ParseAddrPort(addr)
-	if err != nil {
-		return netip.AddrPort{}
-	}
-	return ap
 }
 
 // hostStream is a libp2p stream as the serving loop wants it.

@@ -240,6 +240,24 @@ func TestListGateways(t *testing.T) {
 	register(late)
 	require.Equal(t, wire.GatewayList{late}, c.listGateways())
 
+	// Neither by another name, nor ourselves under another address.
+	for _, g := range []wire.Gateway{
+		{NodeID: []byte("late 2"), Host: "192.0.2.5", Port: 9443},
+		{NodeID: []byte("late"), Host: "192.0.2.77", Port: 9443},
+		{NodeID: nodeIDOf(h), Host: "192.0.2.78", Port: 9443},
+		{NodeID: []byte("us 1"), Host: "192.0.2.1", Port: 9443},
+		{NodeID: []byte("us 2"), Host: "::ffff:192.0.2.1", Port: 9443},
+		{NodeID: []byte("us 3"), Host: addrPortOf(h.Addrs()[0]).Addr().String(), Port: int64(addrPortOf(h.Addrs()[0]).Port())},
+	} {
+		g.Realm = DefaultRealm
+		register(g)
+	}
+	require.Empty(t, c.listGateways())
+	for i, host := range []string{"node.example", "Node.Example", "node.example."} {
+		register(wire.Gateway{NodeID: []byte{'n', byte(i)}, Host: host, Port: 9443, Realm: DefaultRealm})
+	}
+	require.Len(t, c.listGateways(), 1, "three spellings of one")
+
 	for i := range 2 * maxNamed {
 		g := wire.Gateway{NodeID: []byte{'g', byte(i >> 8), byte(i)}, Host: "192.0.2.6", Port: int64(i + 1), Realm: DefaultRealm}
 		register(g)
@@ -251,5 +269,5 @@ func TestListGateways(t *testing.T) {
 		c.listGateways()
 	}
 	require.Empty(t, c.listGateways())
-	require.LessOrEqual(t, len(c.named), maxNamed+MaxGateways, "what a stream remembers is limited")
+	require.LessOrEqual(t, len(c.named), 2*(maxNamed+MaxGateways), "what a stream remembers is limited")
 }
