@@ -287,3 +287,13 @@ func TestAnotherPeerThere(t *testing.T) {
 	assert.Equal(t, "macula-node: at "+addr+" is another node, with the peer id "+s.PeerID+
 		": check the address, or write that id behind /p2p/\n", got.stderr)
 }
+
+// A peer's words do not steer the terminal.
+func TestNothingSteersTheTerminal(t *testing.T) {
+	_, s := started(t)
+	guest(t, s.Endpoints[0], "guest \x1b[31m")
+	got := macula(t, "find-node", s.Addrs[0], "k")
+	require.Equal(t, exitOK, got.code, got.stderr)
+	require.NotContains(t, got.stdout, "\x1b")
+	require.Equal(t, "a\nb\ufffd[31mc", legible("a\nb\x1b[31mc"))
+}

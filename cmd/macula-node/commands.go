@@ -259,7 +259,7 @@ func printNodes(cmd *cli.Command, nodes []wire.Node) error {
 			for _, a := range maculadht.PeerOf(n).Addrs {
 				address += " " + a.String()
 			}
-			fmt.Fprintf(w, "%s\t%v ago\t%s\n", idText(n.ID), max(seen, 0), address)
+			fmt.Fprintf(w, "%s\t%v ago\t%s\n", idText(n.ID), max(seen, 0), legible(address))
 		}
 	})
 }
@@ -297,7 +297,7 @@ func printGateways(cmd *cli.Command, list wire.GatewayList) error {
 		fmt.Fprintln(w, "NODE ID\tENDPOINT\tREALM")
 		for _, g := range list {
 			e := compat.Endpoint{Host: g.Host, Port: uint16(g.Port)}
-			fmt.Fprintf(w, "%s\t%s\t%s\n", idText(g.NodeID), e, g.Realm)
+			fmt.Fprintf(w, "%s\t%s\t%s\n", idText(g.NodeID), legible(e.String()), legible(g.Realm))
 		}
 	})
 }

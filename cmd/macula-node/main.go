@@ -15,6 +15,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+	"unicode"
 
 	"github.com/urfave/cli/v3"
 
@@ -45,9 +46,20 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		err = usagef("%w; see macula-node --help", helpless)
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "macula-node: %v\n", err)
+		fmt.Fprintf(stderr, "macula-node: %s\n", legible(err.Error()))
 	}
 	return exitCode(err)
+}
+
+// legible replaces what is no text of a line or two: a peer's words must not
+// steer the terminal.
+func legible(text string) string {
+	return strings.Map(func(c rune) rune {
+		if unicode.IsPrint(c) || c == '\n' {
+			return c
+		}
+		return unicode.ReplacementChar
+	}, text)
 }
 
 // errNotFound ends a command that found nothing.

@@ -125,10 +125,20 @@ func announce(cmd *cli.Command, n *node.Node) error {
 	}
 	if len(s.Endpoints) > 0 {
 		fmt.Fprintf(out, "\nTry, in another terminal:\n\n  %s put %s --service greeter '{\"node_id\": \"me\", \"endpoint\": \"https://127.0.0.1:8080\"}'\n",
-			programName(), s.Endpoints[len(s.Endpoints)-1])
+			programName(), nearest(s.Endpoints))
 	}
 	_, err = fmt.Fprintln(out, "\nCtrl-C stops it.")
 	return err
+}
+
+// nearest returns the endpoint that a second terminal reaches most surely.
+func nearest(endpoints []string) string {
+	for _, e := range endpoints {
+		if strings.HasPrefix(e, "https://127.") {
+			return e
+		}
+	}
+	return endpoints[len(endpoints)-1]
 }
 
 // programName is how the user started this program.
