@@ -21,7 +21,7 @@ import (
 // connection.
 const streamCredit = 100
 
-// erlang is a gateway as WIRE.md describes it, as far as a dialer can tell: it
+// erlang is a gateway as docs/WIRE.md describes it, as far as a dialer can tell: it
 // decodes each receive event alone, never closes its side of a stream, grants
 // 100 streams a connection, and has room for one handshake. What would crash a
 // real one it writes down as a fault.

@@ -46,7 +46,7 @@ func encodeFor(m wire.Message, force bool) ([]byte, error) {
 }
 
 // harmless lets those messages through that no recorded node was hurt by
-// (WIRE.md, what keeps it alive). What is not listed has not been tried.
+// (docs/WIRE.md, what keeps it alive). What is not listed has not been tried.
 func harmless(m wire.Message, force bool) error {
 	switch m := m.(type) {
 	case *wire.Ping, *wire.Disconnect, *wire.Publish, *wire.Subscribe, *wire.Unsubscribe, *wire.NATProbe, *wire.RPCRequest:

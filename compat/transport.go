@@ -17,7 +17,7 @@ import (
 // ALPN is the application protocol that Erlang nodes speak on QUIC.
 const ALPN = "macula"
 
-// Waits and limits of the transport (PROTOCOL.md, names and limits).
+// Waits and limits of the transport (docs/PROTOCOL.md, names and limits).
 const (
 	// StreamIdle is after how long a stream on which nothing comes is reset,
 	// and a connection without streams closed.

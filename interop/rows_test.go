@@ -15,7 +15,7 @@ import (
 	"github.com/macula-mesh/macula-node/node"
 )
 
-// The rows of PROTOCOL.md, each on both transports of one node. What takes long
+// The rows of docs/PROTOCOL.md, each on both transports of one node. What takes long
 // to see (a stream idle for 120 s or 180 s, half a frame for 10 s) is tested
 // with the time of testing/synctest in protocols/maculadht and compat.
 

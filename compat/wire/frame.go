@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// The frame's layout and limits (PROTOCOL.md, names and limits).
+// The frame's layout and limits (docs/PROTOCOL.md, names and limits).
 const (
 	// Version is the only frame version there is.
 	Version = 0x01

@@ -29,6 +29,8 @@ func TestGatewayList(t *testing.T) {
 		"c400":                  {peers(bin("")), nil, nil},
 		"str keys and texts":    {asMap(str("peers"), list(asMap(str("node_id"), str("m"), str("host"), str("h"), str("port"), num(65535)))), wire.GatewayList{bare}, nil},
 		"bad ones are left out": {peers(list(num(1), fields(), wire.GatewayList{bare}.Raw(), entry("zz", anExt), entry("host", num(1)))), wire.GatewayList{{NodeID: []byte("n"), Host: "h", Port: 1}}, nil},
+		"no host":               {peers(list(entry("host", bin("")), entry("host", bin("a b")), entry("host", bin("\x1b[31m")), entry("host", bin("a/b")))), nil, nil},
+		"an IPv6 host":          {peers(list(entry("host", bin("fe80::1")))), wire.GatewayList{{NodeID: []byte("n"), Host: "fe80::1", Port: 1}}, nil},
 		"port 0":                {peers(list(entry("port", num(0)))), nil, nil},
 		"port 65536":            {peers(list(entry("port", num(65536)))), nil, nil},
 		"port negative":         {peers(list(entry("port", num(-1)))), nil, nil},

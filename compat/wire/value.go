@@ -2,13 +2,14 @@ package wire
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 	"unicode/utf8"
 
 	"github.com/tinylib/msgp/msgp"
 )
 
-// Limits of a stored value (PROTOCOL.md, names and limits).
+// Limits of a stored value (docs/PROTOCOL.md, names and limits).
 const (
 	// MaxValue is the longest value, in bytes of MessagePack.
 	MaxValue = 64 << 10
@@ -26,7 +27,7 @@ type Value struct {
 	TTL    time.Duration // 1 s to MaxTTL
 }
 
-// ParseValue checks a value against PROTOCOL.md: a map of at most MaxValue bytes
+// ParseValue checks a value against docs/PROTOCOL.md: a map of at most MaxValue bytes
 // and MaxValueDepth levels, without ext types and invalid UTF-8; node_id and
 // endpoint, where they are there, bin or str of at most MaxField bytes; ttl,
 // where it is there, a positive integer. The result shares raw's memory. What
@@ -222,8 +223,8 @@ func (l *GatewayList) Decode(result Raw) error {
 const maxGateways = 1000
 
 // ParseGateway reads a gateway's entry, as it is listed and as it is stored
-// under a key that begins with GatewayPrefix. It reports whether node_id, host
-// and a port are there.
+// under a key that begins with GatewayPrefix. It reports whether node_id, a
+// host and a port are there.
 func ParseGateway(entry Raw) (Gateway, bool) {
 	var g Gateway
 	f := readFields(TypeReply, entry)
@@ -243,8 +244,22 @@ func ParseGateway(entry Raw) (Gateway, bool) {
 			f.raw()
 		}
 	}
-	ok := f.done() == nil && g.NodeID != nil && g.Host != "" && g.Port > 0 && g.Port <= 65535
+	ok := f.done() == nil && g.NodeID != nil && isHost(g.Host) && g.Port > 0 && g.Port <= 65535
 	return g, ok
+}
+
+// isHost reports whether a text can be a host: an IP address or a DNS name.
+func isHost(host string) bool {
+	if _, err := netip.ParseAddr(host); err == nil {
+		return true
+	}
+	for _, c := range []byte(host) {
+		letter, digit := c|0x20 >= 'a' && c|0x20 <= 'z', c >= '0' && c <= '9'
+		if !letter && !digit && c != '-' && c != '.' && c != '_' {
+			return false
+		}
+	}
+	return host != "" && len(host) <= 253
 }
 
 // GatewayPrefix begins the keys under which gateways register themselves. Such

@@ -40,7 +40,7 @@ func TestRecordedFrames(t *testing.T) {
 			encoded := mustRender(t, f2.Payload).(map[string]any)
 			for field, value := range original {
 				if f.Type == wire.TypeFindValue && field == "type" {
-					continue // optional there (WIRE.md), and not sent by us
+					continue // optional there (docs/WIRE.md), and not sent by us
 				}
 				assert.Contains(t, encoded, field)
 				assert.True(t, sameMeaning(value, encoded[field]), "%s: %v became %v", field, value, encoded[field])
