@@ -8,6 +8,7 @@ import (
 	manet "github.com/multiformats/go-multiaddr/net"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
 // encodeAddrs returns a peer's multiaddrs as they travel: in binary, each with
@@ -30,37 +31,9 @@ func encodeAddrs(p peer.ID, addrs []ma.Multiaddr) [][]byte {
 	return encoded
 }
 
-// decodeAddrs reads multiaddrs, in binary or as text, and leaves out what is
-// none, and what names another peer than the rest.
-func decodeAddrs(encoded [][]byte) peer.AddrInfo {
-	var info peer.AddrInfo
-	for _, b := range encoded {
-		a, err := decodeAddr(b)
-		if err != nil {
-			continue
-		}
-		transport, id := peer.SplitAddr(a)
-		if id == "" || info.ID != "" && id != info.ID {
-			continue
-		}
-		info.ID = id
-		if len(transport) > 0 {
-			info.Addrs = append(info.Addrs, transport)
-		}
-	}
-	return info
-}
-
-func decodeAddr(b []byte) (ma.Multiaddr, error) {
-	if len(b) > 0 && b[0] == '/' {
-		return ma.NewMultiaddr(string(b))
-	}
-	return ma.NewMultiaddrBytes(b)
-}
-
 // PeerOf returns the libp2p peer that a node of a reply names by its addrs; its
 // ID is empty where the node is an Erlang one.
-func PeerOf(n wire.Node) peer.AddrInfo { return decodeAddrs(n.Addrs) }
+func PeerOf(n wire.Node) peer.AddrInfo { return routing.PeerOf(n) }
 
 // learnt returns the addresses that a peer tells of itself, without those that
 // can not lead to it: a peer seen at a public address is not in our own network.

@@ -24,6 +24,7 @@ type Service struct {
 
 	host    host.Host
 	client  *Client
+	lookups *routing.Lookups
 	budgets *Budgets
 	log     *slog.Logger
 	owned   *routing.Server // made here, so closed here
@@ -48,6 +49,7 @@ type peerSession struct {
 type serviceConfig struct {
 	handlers  []HandlersOption
 	client    []ClientOption
+	lookups   []routing.LookupOption
 	endpoints routing.Network
 	server    *routing.Server
 	peerRate  rate.Limit
@@ -73,6 +75,14 @@ func WithRealm(realm string) Option { return WithHandlers(HandleRealm(realm)) }
 func WithClient(opts ...ClientOption) Option {
 	return func(c *serviceConfig) error {
 		c.client = append(c.client, opts...)
+		return nil
+	}
+}
+
+// WithLookups passes options on to the lookups.
+func WithLookups(opts ...routing.LookupOption) Option {
+	return func(c *serviceConfig) error {
+		c.lookups = append(c.lookups, opts...)
 		return nil
 	}
 }
@@ -153,23 +163,31 @@ func (s *Service) start(server *routing.Server, self routing.ID, cfg serviceConf
 	if server.Self() != self {
 		return fmt.Errorf("routing server has the id %s, the host's is %s", server.Self(), self)
 	}
-	client, err := NewClient(s.host, cfg.client...)
-	if err != nil {
+	var err error
+	if s.client, err = NewClient(s.host, cfg.client...); err != nil {
 		return err
 	}
-	defaults := []HandlersOption{HandleAddrs(s.host.Addrs), HandleNetwork(router{peers: client, endpoints: cfg.endpoints})}
+	started := false
+	defer func() {
+		if !started {
+			s.client.Close()
+		}
+	}()
+	network := router{peers: s.client, endpoints: cfg.endpoints}
+	defaults := []HandlersOption{HandleAddrs(s.host.Addrs), HandleNetwork(network)}
 	if s.Handlers, err = NewHandlers(server, append(defaults, cfg.handlers...)...); err != nil {
-		client.Close()
 		return err
 	}
-	s.client = client
+	if s.lookups, err = routing.NewLookups(server, s.cfg.network, cfg.lookups...); err != nil {
+		return err
+	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if err := s.watchPeers(); err != nil {
 		s.cancel()
-		client.Close()
 		return err
 	}
 	s.host.SetStreamHandler(ProtocolID, s.serve)
+	started = true
 	return nil
 }
 
@@ -266,7 +284,7 @@ func contactOf(conn network.Conn, nodeID []byte, endpoint string, addrs [][]byte
 		LastSeen: time.Now(),
 	}
 	for _, b := range addrs {
-		if a, err := decodeAddr(b); err == nil {
+		if a, err := routing.DecodeAddr(b); err == nil {
 			if transport, _ := peer.SplitAddr(a); len(transport) > 0 {
 				c.Addrs = append(c.Addrs, transport)
 			}

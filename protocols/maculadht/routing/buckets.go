@@ -39,6 +39,12 @@ func (b *buckets) put(c *Contact) {
 	b.count++
 }
 
+// replace puts c in the place of the contact with its id, which is there.
+func (b *buckets) replace(c *Contact) {
+	bucket := *b.in(c.ID)
+	bucket[indexID(bucket, c.ID)] = c
+}
+
 // remove takes the contact with this id out and reports whether there was one.
 func (b *buckets) remove(id ID) bool {
 	if id == b.self {

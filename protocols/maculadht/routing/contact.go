@@ -21,6 +21,8 @@ type Contact struct {
 	Endpoint string         // "https://host:port"; may be empty for a libp2p peer
 	Verified bool           // it has proved that it is where it says
 	LastSeen time.Time      // when it last spoke to us
+
+	failures int // questions in a row that it left unanswered
 }
 
 // IsErlang reports whether the contact is an Erlang node: it has no peer id and

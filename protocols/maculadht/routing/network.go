@@ -14,7 +14,9 @@ import (
 type Network interface {
 	// Send hands m to the contact and waits for no answer.
 	Send(ctx context.Context, to Contact, m wire.Message) error
-	// Query sends m to the contact and returns its answer.
+	// Query sends m to the contact and returns its answer. It only reads m,
+	// which several queries may share, and it must return soon after ctx has
+	// ended: who cancels waits for that.
 	Query(ctx context.Context, to Contact, m wire.Message) (wire.Message, error)
 }
 

@@ -3,6 +3,7 @@ package routing
 import (
 	"errors"
 	"sync"
+	"time"
 )
 
 // BucketSize is k: how many contacts a bucket holds, and how many nodes a
@@ -58,6 +59,7 @@ func (t *Table) Add(c Contact) error {
 		return ErrSelf
 	}
 	added := c.clone()
+	added.failures = 0
 
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -141,12 +143,17 @@ func (t *Table) Get(id ID) (Contact, bool) {
 // Nearest returns the n contacts nearest to target of all in the table, nearest
 // first; fewer when it holds fewer.
 func (t *Table) Nearest(target ID, n int) []Contact {
+	return t.nearest(target, n, nil)
+}
+
+// nearest is Nearest without the contacts to skip, if that is not nil.
+func (t *Table) nearest(target ID, n int, skip func(*Contact) bool) []Contact {
 	if n < 1 {
 		return nil
 	}
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	near := nearest{target: target, limit: n, found: make([]candidate, 0, min(n, t.buckets.count))}
+	near := nearest{target: target, limit: n, skip: skip, found: make([]candidate, 0, min(n, t.buckets.count))}
 	t.buckets.collect(&near)
 	return near.contacts()
 }
@@ -170,4 +177,37 @@ func (t *Table) All() []Contact {
 // endpoint. The caller holds mu.
 func (t *Table) holds(c *Contact) bool {
 	return t.rival(c) != nil || t.buckets.get(c.ID) != nil
+}
+
+// MaxFailures is how many questions in a row a contact may leave unanswered
+// before it is taken out.
+const MaxFailures = 3
+
+// Alive notes that a contact answered: it moves to its bucket's tail.
+func (t *Table) Alive(id ID, now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if old := t.buckets.get(id); old != nil {
+		c := *old
+		c.LastSeen, c.failures = now, 0
+		t.buckets.put(&c)
+	}
+}
+
+// Failed notes that a contact did not answer, or not as it should, and takes it
+// out at the MaxFailures-th time in a row. It reports whether it did.
+func (t *Table) Failed(id ID) (removed bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	old := t.buckets.get(id)
+	if old == nil {
+		return false
+	}
+	c := *old
+	if c.failures++; c.failures >= MaxFailures {
+		t.remove(old)
+		return true
+	}
+	t.buckets.replace(&c)
+	return false
 }

@@ -1,0 +1,240 @@
+package routing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+)
+
+// search is one lookup under way. The caller's goroutine does all of its
+// thinking; each query has one that waits.
+type search struct {
+	*Lookups
+
+	id       ID           // what is searched for
+	question wire.Message // shared by all queries, so read only
+	nodes    wire.Message // for those that have answered with a value
+	values   bool         // it asks for values
+	frontier *frontier
+	merged   merger
+	found    Found
+
+	slots   []*peerCandidate // who holds one of the alpha slots, asked longest ago first
+	pending int              // queries whose answer was not taken
+	answers chan answer
+	queries sync.WaitGroup
+
+	heard  bool // somebody answered, be it rubbish
+	faults []ID // who did not answer as they should
+}
+
+// answer is what came back from one contact.
+type answer struct {
+	from  *peerCandidate
+	reply wire.Message
+	took  time.Duration
+	err   error
+	ended bool // the lookup had ended by then, so err says nothing of the contact
+}
+
+func (l *Lookups) run(ctx context.Context, target []byte, values bool) (*Found, error) {
+	if len(target) > wire.MaxField {
+		return &Found{}, fmt.Errorf("look up %d bytes: limit %d", len(target), wire.MaxField)
+	}
+	ctx, cancel := context.WithTimeout(ctx, l.cfg.lookup)
+	s := &search{
+		Lookups:  l,
+		id:       IDFromBytes(target),
+		question: &wire.FindNode{Target: target},
+		nodes:    &wire.FindNode{Target: target},
+		values:   values,
+		answers:  make(chan answer),
+	}
+	if values {
+		s.question = &wire.FindValue{Key: target}
+	}
+	s.frontier = newFrontier(s.id, l.server.Self(), BucketSize)
+	defer s.judge()
+	defer s.drain()
+	defer cancel()
+
+	s.begin(target)
+	err := s.askAll(ctx)
+	if err == nil && values && s.found.Holders == 0 {
+		err = s.askLeaves(ctx)
+	}
+	s.found.Closest = s.frontier.closest()
+	s.found.Values = s.merged.values(time.Now())
+	return &s.found, err
+}
+
+// begin takes what is known here: contacts to ask, and values.
+func (s *search) begin(key []byte) {
+	for _, c := range s.server.table.nearest(s.id, maxUnasked/2, (*Contact).IsErlang) {
+		s.frontier.add(c, 1)
+	}
+	if !s.values {
+		return
+	}
+	// A store that can not be read is no reason not to ask others.
+	records, _ := s.server.Values(key)
+	for i := range records {
+		if v, err := wire.ParseValue(records[i].Value); err == nil {
+			s.merged.add(FoundValue{v, records[i].Expires})
+		}
+	}
+	if len(records) > 0 {
+		s.found.Holders++
+	}
+}
+
+// enough reports whether so many had a value that others need not be asked.
+func (s *search) enough() bool {
+	return s.values && s.cfg.quorum > 0 && s.found.Holders >= s.cfg.quorum
+}
+
+// askAll asks libp2p contacts, alpha at a time, until there is nothing left to
+// learn from them.
+func (s *search) askAll(ctx context.Context) error {
+	timer := time.NewTimer(s.cfg.slow)
+	defer timer.Stop()
+	for !s.enough() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		for len(s.slots) < s.cfg.alpha {
+			p := s.frontier.next()
+			if p == nil {
+				break
+			}
+			s.slots = append(s.slots, p)
+			s.ask(ctx, p)
+		}
+		if s.frontier.settled() {
+			p := s.frontier.holder()
+			if !s.values || p == nil {
+				return nil
+			}
+			s.slots = append(s.slots, p)
+			s.ask(ctx, p)
+		}
+		var overdue <-chan time.Time
+		if len(s.slots) > 0 {
+			timer.Reset(time.Until(s.slots[0].since.Add(s.cfg.slow)))
+			overdue = timer.C
+		}
+		select {
+		case a := <-s.answers:
+			s.take(a)
+		case <-overdue:
+			s.slots[0].state = slow
+			s.slots = slices.Delete(s.slots, 0, 1)
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+// ask sends the question to a contact. Its answer comes, always.
+func (s *search) ask(ctx context.Context, p *peerCandidate) {
+	p.since = time.Now()
+	s.pending++
+	to, since, question := p.Contact, p.since, s.question
+	if p.again {
+		question = s.nodes
+	}
+	s.queries.Go(func() {
+		own, cancel := context.WithTimeout(ctx, s.cfg.query)
+		defer cancel()
+		reply, err := s.network.Query(own, to, question)
+		s.answers <- answer{from: p, reply: reply, took: time.Since(since), err: err, ended: ctx.Err() != nil}
+	})
+}
+
+// drain waits for what is under way, whose context has ended.
+func (s *search) drain() {
+	for ; s.pending > 0; s.pending-- {
+		<-s.answers
+	}
+	s.queries.Wait()
+}
+
+// take learns from an answer.
+func (s *search) take(a answer) {
+	s.pending--
+	p := a.from
+	s.slots = slices.DeleteFunc(s.slots, func(o *peerCandidate) bool { return o == p })
+	if a.err != nil && a.ended {
+		p.state = dropped
+		return
+	}
+	hop := Hop{Contact: p.Contact, Round: p.round, Took: a.took, Err: a.err}
+	if a.err == nil {
+		hop.Nodes, hop.Values, hop.Err = s.learn(p, a.reply)
+	}
+	s.heard = s.heard || a.err == nil || errors.Is(a.err, ErrRemote)
+	switch {
+	case hop.Err != nil:
+		p.state = dropped
+		p.retry = errors.Is(hop.Err, ErrUnreachable) && !p.retried
+		p.retried = true
+		if !p.IsErlang() && atFault(hop.Err) {
+			s.faults = append(s.faults, p.ID)
+		}
+	default:
+		p.state = answered
+		if p.helpful || p.IsErlang() {
+			s.server.table.Alive(p.ID, time.Now())
+		}
+	}
+	s.found.Hops = append(s.found.Hops, hop)
+	if s.cfg.observe != nil {
+		s.cfg.observe(hop)
+	}
+}
+
+// atFault reports whether an error speaks against the contact: it was not
+// reached in time, would not talk, or answered wrongly. That it is busy does
+// not, nor does an error on our side.
+func atFault(err error) bool {
+	var remote *RemoteError
+	if errors.As(err, &remote) && remote.Code == wire.ReasonBusy {
+		return false
+	}
+	for _, fault := range []error{errWrong, ErrUnreachable, ErrRefused, ErrRemote, context.DeadlineExceeded} {
+		if errors.Is(err, fault) {
+			return true
+		}
+	}
+	return false
+}
+
+// judge tells the table at the end of a lookup whom it can not count on. Who
+// named nobody nearer than itself, although there are k nearer ones, is of no
+// use to anybody. Where nobody was heard it is more likely this node that is cut
+// off than all the others.
+func (s *search) judge() {
+	if !s.heard {
+		return
+	}
+	live := 0
+	for _, p := range s.frontier.list {
+		if p.state != answered {
+			continue
+		}
+		if !p.helpful && live >= s.frontier.k {
+			s.faults = append(s.faults, p.ID)
+		} else if !p.helpful {
+			s.server.table.Alive(p.ID, time.Now())
+		}
+		live++
+	}
+	for _, id := range s.faults {
+		s.server.table.Failed(id)
+	}
+}

@@ -1,0 +1,266 @@
+package routing
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+var (
+	simNodes = flag.Int("sim.nodes", simDefault, "how many nodes TestSimulation has")
+	simSeed  = flag.Uint64("sim.seed", 1, "what decides all that is random in TestSimulation")
+)
+
+const (
+	simKeys      = 1000
+	simRefresh   = 20 * time.Minute // how often a node looks up a random id
+	simFar       = 3                // how many far buckets a new node fills
+	simChurnTime = time.Hour
+)
+
+// TestSimulation runs lookups in a simulated network and prints how they fare.
+// Of the real thing it has Server, Table and Lookups; simulated are the network
+// (round trips of 20 to 150 ms in virtual time; the dead never answer) and, in
+// the churn, the upkeep of the tables. Values lie at the BucketSize nearest
+// nodes of the beginning and are not handed over.
+//
+//	go test ./protocols/maculadht/routing -run TestSimulation -sim.nodes 10000 -v
+func TestSimulation(t *testing.T) {
+	// One thread is twice as fast: all that goroutines do here is wake others.
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	n := *simNodes
+	lookups := min(n, 10_000)
+	scenarios := []struct {
+		name    string
+		atLeast float64 // share of lookups that find
+		run     func(t *testing.T, s *sim, keys [][]byte, rng *rand.Rand) *tally
+	}{
+		{"calm, FIND_NODE: exactly the 20 nearest", 1, func(t *testing.T, s *sim, _ [][]byte, rng *rand.Rand) *tally {
+			return lookNodes(s, lookups, rng)
+		}},
+		{"calm", 1, func(t *testing.T, s *sim, keys [][]byte, rng *rand.Rand) *tally {
+			return lookValues(s, keys, lookups, rng)
+		}},
+		{"30 % of all nodes die at once", 0.999, func(t *testing.T, s *sim, keys [][]byte, rng *rand.Rand) *tally {
+			for range n * 3 / 10 {
+				s.kill(s.random(rng))
+			}
+			return lookValues(s, keys, lookups, rng)
+		}},
+		{"an hour of churn, half of the nodes replaced", 0.999, func(t *testing.T, s *sim, keys [][]byte, rng *rand.Rand) *tally {
+			return churn(t, s, keys, lookups, rng)
+		}},
+		{"20 % malicious, half of them silent", 0.99, func(t *testing.T, s *sim, keys [][]byte, rng *rand.Rand) *tally {
+			for i := range n / 5 {
+				s.random(rng).kind = []behaviour{silent, rubbish}[i%2]
+			}
+			return lookValues(s, keys, lookups, rng)
+		}},
+	}
+	lines := fmt.Sprintf("%d nodes, seed %d\n\n", n, *simSeed) +
+		"| scenario | lookups | success | rounds mean / p99 | messages mean / p99 | time p50 / p99 | load max / mean |\n" +
+		"|---|---|---|---|---|---|---|\n"
+	for _, sc := range scenarios {
+		t.Run(sc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				rng := newRand(*simSeed)
+				s := newSim(t, n, rng)
+				defer s.close()
+				keys := make([][]byte, simKeys)
+				for i := range keys {
+					id := randomID(rng)
+					keys[i] = id[:]
+					s.store(keys[i])
+				}
+				sum := sc.run(t, s, keys, rng)
+				lines += sum.row(sc.name, s)
+				if sum.success() < sc.atLeast {
+					t.Errorf("success %.4f, want %v", sum.success(), sc.atLeast)
+				}
+				if sc.name == "calm" && sum.meanRounds() > 4 {
+					t.Errorf("%.2f rounds, want 4 at most", sum.meanRounds())
+				}
+			})
+		})
+	}
+	t.Log("\n" + lines)
+}
+
+// tally is what came of many lookups.
+type tally struct {
+	mu       sync.Mutex
+	good     int
+	rounds   []int
+	messages []int
+	took     []time.Duration
+}
+
+func (m *tally) add(good bool, found *Found, messages int64, took time.Duration) {
+	rounds := 0
+	for _, h := range found.Hops {
+		if h.Err == nil {
+			rounds = max(rounds, h.Round)
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if good {
+		m.good++
+	}
+	m.rounds = append(m.rounds, rounds)
+	m.messages = append(m.messages, int(messages))
+	m.took = append(m.took, took)
+}
+
+func (m *tally) success() float64    { return float64(m.good) / float64(len(m.rounds)) }
+func (m *tally) meanRounds() float64 { return mean(m.rounds) }
+
+func mean(numbers []int) float64 {
+	sum := 0
+	for _, n := range numbers {
+		sum += n
+	}
+	return float64(sum) / float64(len(numbers))
+}
+
+func (m *tally) row(name string, s *sim) string {
+	var loads []int
+	for _, node := range s.live {
+		loads = append(loads, int(node.load.Load()))
+	}
+	return fmt.Sprintf("| %s | %d | %.2f %% | %.2f / %d | %.1f / %d | %d / %d ms | %.1f |\n", name, len(m.rounds), 100*m.success(),
+		m.meanRounds(), quantile(m.rounds, 0.99), mean(m.messages), quantile(m.messages, 0.99),
+		quantile(m.took, 0.5).Milliseconds(), quantile(m.took, 0.99).Milliseconds(), float64(slices.Max(loads))/mean(loads))
+}
+
+// measure is one lookup, of values if key is not nil.
+func (m *tally) measure(s *sim, from *simNode, key []byte, target ID) {
+	network := s.network(from)
+	l, err := NewLookups(from.server, network)
+	require.NoError(s.t, err)
+	start := time.Now()
+	if key == nil {
+		found, err := l.Nodes(context.Background(), target[:])
+		same := slices.Equal(ids(found.Closest), ids(s.nearest(target, BucketSize, from)))
+		m.add(err == nil && same, found, network.sent.Load(), time.Since(start))
+		return
+	}
+	found, err := l.Values(context.Background(), key)
+	good := (err == nil || errors.Is(err, ErrNotFound)) &&
+		slices.ContainsFunc(found.Values, func(v FoundValue) bool { return string(v.NodeID) == string(key) })
+	m.add(good, found, network.sent.Load(), time.Since(start))
+}
+
+// lookNodes looks up random targets, ten a second.
+func lookNodes(s *sim, lookups int, rng *rand.Rand) *tally {
+	var m tally
+	var wg sync.WaitGroup
+	for range lookups {
+		from, target := s.random(rng), randomID(rng)
+		wg.Go(func() { m.measure(s, from, nil, target) })
+		time.Sleep(100 * time.Millisecond)
+	}
+	wg.Wait()
+	return &m
+}
+
+// lookValues looks up random keys, ten a second.
+func lookValues(s *sim, keys [][]byte, lookups int, rng *rand.Rand) *tally {
+	var m tally
+	var wg sync.WaitGroup
+	for range lookups {
+		from, key := s.random(rng), keys[rng.IntN(len(keys))]
+		wg.Go(func() { m.measure(s, from, key, ID{}) })
+		time.Sleep(100 * time.Millisecond)
+	}
+	wg.Wait()
+	return &m
+}
+
+// churn replaces half of the nodes within an hour, one after the other, while
+// keys are looked up.
+func churn(t *testing.T, s *sim, keys [][]byte, lookups int, rng *rand.Rand) *tally {
+	s.upkeep = true
+	var m tally
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for _, node := range slices.Clone(s.live) {
+		own := newRand(rng.Uint64())
+		wg.Go(func() { refresh(ctx, s, node, own) })
+	}
+	replaced := len(s.live) / 2
+	replacer := newRand(rng.Uint64())
+	wg.Go(func() {
+		for i := range replaced {
+			time.Sleep(simChurnTime / time.Duration(replaced))
+			s.kill(s.random(replacer))
+			bootstrap := s.random(replacer)
+			node := newSimNode(t, fmt.Sprint("new-", replacer.Uint32(), "-", i))
+			s.add(node)
+			joiner := newRand(replacer.Uint64())
+			wg.Go(func() {
+				join(ctx, s, node, bootstrap, joiner)
+				refresh(ctx, s, node, joiner)
+			})
+		}
+	})
+	own := newRand(rng.Uint64())
+	for range lookups {
+		time.Sleep(simChurnTime / time.Duration(lookups))
+		from, key := s.random(own), keys[own.IntN(len(keys))]
+		wg.Go(func() { m.measure(s, from, key, ID{}) })
+	}
+	time.Sleep(time.Minute)
+	cancel()
+	wg.Wait()
+	return &m
+}
+
+// join makes a node known: a lookup of its own id, and one in each of the
+// farthest buckets.
+func join(ctx context.Context, s *sim, node, bootstrap *simNode, rng *rand.Rand) {
+	s.meet(node, bootstrap)
+	l, err := NewLookups(node.server, s.network(node))
+	require.NoError(s.t, err)
+	self := node.contact.ID
+	found, err := l.Nodes(ctx, self[:])
+	if err != nil || len(found.Closest) == 0 {
+		return
+	}
+	for bit := range simFar {
+		target := idAt(rng, self, bit)
+		if _, err := l.Nodes(ctx, target[:]); err != nil {
+			return
+		}
+	}
+}
+
+// refresh looks up a random id in one of a node's buckets now and then.
+func refresh(ctx context.Context, s *sim, node *simNode, rng *rand.Rand) {
+	l, err := NewLookups(node.server, s.network(node))
+	require.NoError(s.t, err)
+	pause := time.Duration(rng.Int64N(int64(simRefresh)))
+	for {
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return
+		}
+		if node.dead.Load() {
+			return
+		}
+		pause = simRefresh
+		target := idAt(rng, node.contact.ID, rng.IntN(12))
+		l.Nodes(ctx, target[:])
+	}
+}

@@ -1,0 +1,313 @@
+package routing
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+)
+
+// behaviour is what a simulated node does when it is asked.
+type behaviour uint8
+
+const (
+	honest behaviour = iota
+	silent
+	rubbish
+)
+
+// simNode is a node of a simulated network: a real server behind it.
+type simNode struct {
+	contact Contact
+	node    wire.Node // as others list it
+	server  *Server
+	kind    behaviour
+	dead    atomic.Bool
+	load    atomic.Int64 // how often it was asked
+	place   int          // in sim.live
+}
+
+// newSimNode returns a node with the name, which decides its id.
+func newSimNode(t testing.TB, name string) *simNode {
+	p := peer.ID("\x00" + string(rune(len(name))) + name) // an identity multihash
+	id := IDFromPeer(p)
+	server, err := NewServer(id, WithSweepInterval(1000*time.Hour))
+	require.NoError(t, err)
+	addr, err := ma.NewComponent("p2p", p.String())
+	require.NoError(t, err)
+	return &simNode{
+		contact: Contact{ID: id, NodeID: id[:], Peer: p, Verified: true},
+		node:    wire.Node{ID: id[:], Addrs: [][]byte{addr.Multiaddr().Bytes()}},
+		server:  server,
+	}
+}
+
+// sim is a network in memory: latencies in virtual time, the rest is real.
+type sim struct {
+	t      testing.TB
+	upkeep bool // who speak to each other become contacts
+
+	mu    sync.RWMutex
+	nodes map[ID]*simNode
+	live  []*simNode
+}
+
+// newSim returns n nodes whose tables hold what an ideal upkeep would give:
+// BucketSize random nodes of each bucket.
+func newSim(t testing.TB, n int, rng *rand.Rand) *sim {
+	s := &sim{t: t, nodes: make(map[ID]*simNode, n)}
+	for i := range n {
+		s.add(newSimNode(t, fmt.Sprint("sim-", rng.Uint32(), "-", i)))
+	}
+	sorted := slices.Clone(s.live)
+	slices.SortFunc(sorted, func(a, b *simNode) int { return slices.Compare(a.contact.ID[:], b.contact.ID[:]) })
+	for _, node := range s.live {
+		fillTable(node, sorted, rng)
+	}
+	return s
+}
+
+// fillTable gives a node its contacts, of nodes that are sorted by id.
+func fillTable(node *simNode, sorted []*simNode, rng *rand.Rand) {
+	self := node.contact.ID
+	for bit := 0; bit < IDBits && len(sorted) > 1; bit++ {
+		half, _ := slices.BinarySearchFunc(sorted, true, func(o *simNode, _ bool) int {
+			if o.contact.ID.bit(bit) {
+				return 0
+			}
+			return -1
+		})
+		mine, others := sorted[half:], sorted[:half]
+		if !self.bit(bit) {
+			mine, others = others, mine
+		}
+		for _, i := range sample(rng, len(others), BucketSize) {
+			node.server.table.Add(others[i].contact)
+		}
+		sorted = mine
+	}
+}
+
+// sample returns up to k different numbers below n.
+func sample(rng *rand.Rand, n, k int) []int {
+	if n <= 4*k {
+		return rng.Perm(n)[:min(n, k)]
+	}
+	var picked []int
+	for len(picked) < k {
+		if i := rng.IntN(n); !slices.Contains(picked, i) {
+			picked = append(picked, i)
+		}
+	}
+	return picked
+}
+
+func (s *sim) close() {
+	for _, node := range s.nodes {
+		node.server.Close()
+	}
+}
+
+func (s *sim) add(node *simNode) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	node.place = len(s.live)
+	s.live = append(s.live, node)
+	s.nodes[node.contact.ID] = node
+}
+
+// kill takes a node out of the network. Others are not told.
+func (s *sim) kill(node *simNode) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	node.dead.Store(true)
+	last := s.live[len(s.live)-1]
+	s.live[node.place], last.place = last, node.place
+	s.live = s.live[:len(s.live)-1]
+}
+
+func (s *sim) get(id ID) *simNode {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.nodes[id]
+}
+
+// random returns a node that lives and is honest.
+func (s *sim) random(rng *rand.Rand) *simNode {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for {
+		if node := s.live[rng.IntN(len(s.live))]; node.kind == honest {
+			return node
+		}
+	}
+}
+
+// nearest returns the n live nodes nearest to the target but one.
+func (s *sim) nearest(target ID, n int, but *simNode) []Contact {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	near := nearest{target: target, limit: n}
+	for _, node := range s.live {
+		if node != but {
+			near.offer(&node.contact)
+		}
+	}
+	return near.contacts()
+}
+
+// store keeps a value where an ideal replication would, and returns its key.
+func (s *sim) store(key []byte) {
+	value := simValue(string(key), time.Hour*24)
+	for _, c := range s.nearest(IDFromBytes(key), BucketSize, nil) {
+		v, err := wire.ParseValue(value)
+		require.NoError(s.t, err)
+		require.NoError(s.t, s.get(c.ID).server.Store(Put{Key: key, Value: v.Raw, NodeID: v.NodeID, TTL: v.TTL}))
+	}
+}
+
+func simValue(provider string, ttl time.Duration) wire.Raw {
+	return wire.RawMap(
+		wire.Pair{Key: "node_id", Value: wire.RawBytes([]byte(provider))},
+		wire.Pair{Key: "ttl", Value: wire.RawInt(int64(ttl / time.Second))},
+	)
+}
+
+// simNetwork is the network as one node sees it.
+type simNetwork struct {
+	*sim
+	from *simNode
+	sent atomic.Int64
+}
+
+func (s *sim) network(from *simNode) *simNetwork { return &simNetwork{sim: s, from: from} }
+
+func (n *simNetwork) Send(context.Context, Contact, wire.Message) error { return nil }
+
+func (n *simNetwork) Query(ctx context.Context, to Contact, m wire.Message) (wire.Message, error) {
+	n.sent.Add(1)
+	node := n.get(to.ID)
+	if node == nil || node.dead.Load() || node.kind == silent {
+		<-ctx.Done()
+		return nil, ErrUnreachable
+	}
+	node.load.Add(1)
+	timer := time.NewTimer(roundTrip(n.from.contact.ID, to.ID))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if n.upkeep {
+		n.meet(node, n.from)
+		n.meet(n.from, node)
+	}
+	if node.kind == rubbish {
+		return n.rubbish(node, m), nil
+	}
+	return n.answer(node, m), nil
+}
+
+// roundTrip is 20 to 150 ms, always the same between two nodes.
+func roundTrip(a, b ID) time.Duration {
+	d := a.Distance(b)
+	return 20*time.Millisecond + time.Duration(uint32(d[28])<<16|uint32(d[29])<<8|uint32(d[30]))*130*time.Millisecond/(1<<24)
+}
+
+// meet has a node take another in as a contact. A full bucket pings its oldest,
+// and replaces it if it is dead.
+func (s *sim) meet(node, other *simNode) {
+	t := node.server.table
+	if t.Add(other.contact) != ErrBucketFull {
+		return
+	}
+	t.mu.RLock()
+	oldest := (*t.buckets.in(other.contact.ID))[0].ID
+	t.mu.RUnlock()
+	if s.get(oldest).dead.Load() {
+		t.Remove(oldest)
+		t.Add(other.contact)
+	} else {
+		t.Alive(oldest, time.Now())
+	}
+}
+
+func (n *simNetwork) answer(node *simNode, m wire.Message) wire.Message {
+	switch m := m.(type) {
+	case *wire.FindNode:
+		return &wire.FindNodeReply{Nodes: n.listed(node.server.FindNode(m.Target))}
+	case *wire.FindValue:
+		reply := &wire.FindValueReply{}
+		records, err := node.server.Values(m.Key)
+		if err != nil {
+			reply.Nodes = n.listed(node.server.FindNode(m.Key))
+		}
+		for i := range records {
+			reply.Values = append(reply.Values, records[i].Value)
+			reply.ExpiresIn = append(reply.ExpiresIn, int64(time.Until(records[i].Expires)/time.Second))
+		}
+		return reply
+	}
+	return nil
+}
+
+func (n *simNetwork) listed(contacts []Contact) []wire.Node {
+	nodes := make([]wire.Node, len(contacts))
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	for i := range contacts {
+		nodes[i] = n.nodes[contacts[i].ID].node
+	}
+	return nodes
+}
+
+// rubbish is what a malicious node answers, each in its own way.
+func (n *simNetwork) rubbish(node *simNode, m wire.Message) wire.Message {
+	find, ok := m.(*wire.FindValue)
+	if !ok {
+		return &wire.FindNodeReply{Nodes: []wire.Node{node.node}}
+	}
+	target := IDFromBytes(find.Key)
+	switch node.contact.ID[31] % 6 {
+	case 0: // itself
+		return &wire.FindValueReply{Nodes: []wire.Node{node.node}}
+	case 1: // too many
+		return &wire.FindValueReply{Nodes: slices.Repeat(n.listed(node.server.FindNode(find.Key)), 2)}
+	case 2: // a node id nearer than any, which is not its peer's
+		fake := node.node
+		fake.ID = target[:]
+		return &wire.FindValueReply{Nodes: []wire.Node{fake}}
+	case 3: // twenty peers that do not exist
+		reply := &wire.FindValueReply{}
+		for range BucketSize {
+			p := peer.ID(fmt.Sprintf("\x00\x0d%013d", rand.Uint32()))
+			id := IDFromPeer(p)
+			addr, err := ma.NewComponent("p2p", p.String())
+			require.NoError(n.t, err)
+			reply.Nodes = append(reply.Nodes, wire.Node{ID: id[:], Addrs: [][]byte{addr.Multiaddr().Bytes()}})
+		}
+		return reply
+	case 4: // a value that may not be stored
+		return &wire.FindValueReply{Values: []wire.Raw{wire.RawText("rubbish")}}
+	default: // a value of nobody
+		return &wire.FindValueReply{Values: []wire.Raw{simValue("liar "+node.contact.ID.String(), time.Hour)}}
+	}
+}
+
+// quantile returns the q-quantile of numbers, which it sorts.
+func quantile[T cmp.Ordered](numbers []T, q float64) T {
+	slices.Sort(numbers)
+	return numbers[min(len(numbers)-1, int(q*float64(len(numbers))))]
+}
