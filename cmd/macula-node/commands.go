@@ -120,11 +120,19 @@ func putCommand() *cli.Command {
 		Usage:     "have a node store a value under a key",
 		ArgsUsage: "ADDR (KEY | --service NAME | --topic NAME) VALUE",
 		Description: keyHelp + `
+With --replicate there is no ADDR: the value is stored on the nodes nearest to the
+key, anywhere in the network of the --bootstrap peers, by a peer that lives as
+long as the command.
+
 VALUE is a JSON object. A provider is told apart by its "node_id"; a "ttl" says
 how many seconds the value is kept, at most and by default 86400. Texts travel as
 bytes; other bytes are given as {"$bin": "<hex>"}.`,
-		Flags: askFlags(keyFlags()...),
+		Flags: askFlags(append(append(keyFlags(), meshFlags()...),
+			&cli.BoolFlag{Name: "replicate", Usage: "store it on the nodes nearest to the key"})...),
 		Action: func(ctx context.Context, cmd *cli.Command) error {
+			if cmd.Bool("replicate") {
+				return putReplicated(ctx, cmd)
+			}
 			key, rest, err := splitArgs(cmd, "VALUE")
 			if err != nil {
 				return err

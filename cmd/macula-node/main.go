@@ -117,6 +117,7 @@ Exit codes: 0 found or ok, 1 not found, 2 wrong usage, 3 unreachable or refused.
 			pingCommand(),
 			findNodeCommand(),
 			getCommand(),
+			lookupCommand(),
 			putCommand(),
 			gatewaysCommand(),
 		},

@@ -10,6 +10,7 @@ import (
 
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
 	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	ma "github.com/multiformats/go-multiaddr"
@@ -55,23 +56,34 @@ func reach(cmd *cli.Command, addr string) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	h, err := libp2p.New(libp2p.NoListenAddrs, libp2p.Transport(libp2pquic.NewTransport), libp2p.EnableRelay())
+	_, c, closeBoth, err := newClient(cmd.Duration("timeout"))
 	if err != nil {
-		return nil, err
-	}
-	c, err := maculadht.NewClient(h, maculadht.ClientTimeout(cmd.Duration("timeout")))
-	if err != nil {
-		h.Close()
 		return nil, err
 	}
 	return &target{
-		Contact: routing.Contact{ID: routing.IDFromPeer(info.ID), Peer: info.ID, Addrs: info.Addrs},
+		Contact: contactAt(*info),
 		network: c,
-		close: func() error {
-			c.Close()
-			return h.Close()
-		},
+		close:   closeBoth,
 	}, nil
+}
+
+// newClient returns a host that only dials, and a client on it.
+func newClient(timeout time.Duration) (host.Host, *maculadht.Client, func() error, error) {
+	h, err := libp2p.New(libp2p.NoListenAddrs, libp2p.Transport(libp2pquic.NewTransport), libp2p.EnableRelay())
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	c, err := maculadht.NewClient(h, maculadht.ClientTimeout(timeout))
+	if err != nil {
+		return nil, nil, nil, errors.Join(err, h.Close())
+	}
+	return h, c, func() error { return errors.Join(c.Close(), h.Close()) }, nil
+}
+
+// contactAt returns the contact that an address names.
+func contactAt(info peer.AddrInfo) routing.Contact {
+	id := routing.IDFromPeer(info.ID)
+	return routing.Contact{ID: id, NodeID: id[:], Peer: info.ID, Addrs: info.Addrs}
 }
 
 // parsePeer reads the multiaddr of a peer that can be reached by QUIC.
@@ -143,15 +155,21 @@ and --topic NAME stand for one.`
 // of them, and the others, of which there must be as many as names.
 func splitArgs(cmd *cli.Command, names ...string) (key []byte, rest []string, err error) {
 	args := cmd.Args().Slice()
+	if len(args) == 0 {
+		return nil, nil, usagef("ADDR is missing; %s", usageOf(cmd))
+	}
+	return splitKey(cmd, args[1:], names...)
+}
+
+func usageOf(cmd *cli.Command) string { return "usage: " + cmd.FullName() + " " + cmd.ArgsUsage }
+
+// splitKey is splitArgs without an ADDR.
+func splitKey(cmd *cli.Command, rest []string, names ...string) (key []byte, others []string, err error) {
 	service, topic := cmd.String("service"), cmd.String("topic")
-	usage := "usage: " + cmd.FullName() + " " + cmd.ArgsUsage
+	usage := usageOf(cmd)
 	if service != "" && topic != "" {
 		return nil, nil, usagef("--service and --topic are two keys; %s", usage)
 	}
-	if len(args) == 0 {
-		return nil, nil, usagef("ADDR is missing; %s", usage)
-	}
-	rest = args[1:]
 	if name := service + topic; name != "" {
 		sum := sha256.Sum256([]byte(name))
 		key = sum[:]

@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+// meshFlags say where a short-lived peer enters the network.
+func meshFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{Name: "bootstrap", Usage: "`MULTIADDR` with /p2p of a peer to begin at, repeatable"},
+		&cli.StringFlag{Name: "realm", Usage: "`NAME` of the realm", Value: maculadht.DefaultRealm, Sources: cli.EnvVars("MACULA_REALM")},
+	}
+}
+
+// mesh is a peer that lives as long as a command: it asks, and nobody lists it.
+type mesh struct {
+	server  *routing.Server
+	network routing.Network
+	lookups *routing.Lookups
+}
+
+// inMesh runs f in the network that the command's bootstrap peers are in.
+func inMesh(ctx context.Context, cmd *cli.Command, observe func(routing.Hop), f func(context.Context, *mesh) error) error {
+	texts := cmd.StringSlice("bootstrap")
+	if len(texts) == 0 {
+		return usagef("--bootstrap is missing: the multiaddr with /p2p of a peer, as run prints it; %s", usageOf(cmd))
+	}
+	start := time.Now()
+	limited, cancel := context.WithTimeout(ctx, cmd.Duration("timeout"))
+	defer cancel()
+	h, client, closeBoth, err := newClient(cmd.Duration("timeout"))
+	if err != nil {
+		return err
+	}
+	defer closeBoth()
+	server, err := routing.NewServer(routing.IDFromPeer(h.ID()))
+	if err != nil {
+		return err
+	}
+	defer server.Close()
+	var errs []error
+	for _, text := range texts {
+		info, err := parsePeer(text)
+		if err != nil {
+			return err
+		}
+		if err := enter(limited, client, server, contactAt(*info), cmd.String("realm")); err != nil {
+			errs = append(errs, explain(ctx, err, attempt{text, time.Since(start), cmd.Duration("timeout")}))
+		}
+	}
+	if len(errs) == len(texts) {
+		return errors.Join(errs...)
+	}
+	for _, err := range errs {
+		fmt.Fprintf(cmd.Root().ErrWriter, "macula-node: %v\n", err)
+	}
+	lookups, err := routing.NewLookups(server, client, routing.WithObserver(observe))
+	if err != nil {
+		return err
+	}
+	return f(limited, &mesh{server: server, network: client, lookups: lookups})
+}
+
+// enter introduces this peer to a bootstrap peer, which says whether it serves
+// the realm, and takes it for a contact. It is not listed in return: it answers
+// nobody.
+func enter(ctx context.Context, client *maculadht.Client, server *routing.Server, to routing.Contact, realm string) error {
+	self := server.Self()
+	reply, err := client.Query(ctx, to, &wire.Connect{Version: "1.0", NodeID: self[:], RealmID: realm})
+	if err != nil {
+		return err
+	}
+	if pong, ok := reply.(*wire.Pong); !ok || pong.RealmID != realm {
+		return &routing.RefusedError{Reason: fmt.Sprintf("%s does not serve the realm %q", to.Peer, realm)}
+	}
+	to.Verified, to.LastSeen = true, time.Now()
+	return server.Admit(to)
+}
+
+func lookupCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "lookup",
+		Usage:     "find the values of a key anywhere in the network",
+		ArgsUsage: "--bootstrap MULTIADDR (KEY | --service NAME | --topic NAME)",
+		Description: keyHelp + `
+It asks ever nearer nodes, as a peer that lives as long as the command, and shows
+each that answered; the values come last, one line of JSON each.`,
+		Flags: askFlags(append(keyFlags(), meshFlags()...)...),
+		Action: func(ctx context.Context, cmd *cli.Command) error {
+			key, _, err := splitKey(cmd, cmd.Args().Slice())
+			if err != nil {
+				return err
+			}
+			observe := func(routing.Hop) {}
+			if !cmd.Bool("json") {
+				observe = func(h routing.Hop) { printHop(cmd.Root().Writer, h) }
+			}
+			return inMesh(ctx, cmd, observe, func(ctx context.Context, m *mesh) error {
+				found, err := m.lookups.Values(ctx, key)
+				if err != nil && !errors.Is(err, routing.ErrNotFound) {
+					return err
+				}
+				return printLookup(cmd, key, found)
+			})
+		},
+	}
+}
+
+func printHop(out io.Writer, h routing.Hop) {
+	what := fmt.Sprintf("%d nodes", h.Nodes)
+	switch {
+	case h.Err != nil:
+		what = h.Err.Error()
+	case h.Values > 0:
+		what = fmt.Sprintf("%d values", h.Values)
+	}
+	fmt.Fprintf(out, "hop %d  %s  %v  %s\n", h.Round, h.Contact.Peer, round(h.Took), what)
+}
+
+// hopView is a hop as JSON shows it.
+type hopView struct {
+	Round  int     `json:"hop"`
+	PeerID string  `json:"peer_id,omitempty"`
+	NodeID string  `json:"node_id"`
+	TookMS float64 `json:"took_ms"`
+	Nodes  int     `json:"nodes"`
+	Values int     `json:"values"`
+	Error  string  `json:"error,omitempty"`
+}
+
+func viewHops(hops []routing.Hop) []hopView {
+	views := make([]hopView, len(hops))
+	for i, h := range hops {
+		views[i] = hopView{
+			Round:  h.Round,
+			PeerID: h.Contact.Peer.String(),
+			NodeID: h.Contact.ID.String(),
+			TookMS: float64(h.Took.Microseconds()) / 1000,
+			Nodes:  h.Nodes,
+			Values: h.Values,
+		}
+		if h.Err != nil {
+			views[i].Error = h.Err.Error()
+		}
+	}
+	return views
+}
+
+func printLookup(cmd *cli.Command, key []byte, found *routing.Found) error {
+	values, expiresIn := []wire.Raw{}, []int64{}
+	for _, v := range found.Values {
+		values = append(values, v.Raw)
+		expiresIn = append(expiresIn, int64(time.Until(v.Expires)/time.Second))
+	}
+	if cmd.Bool("json") {
+		if err := printJSON(cmd, map[string]any{
+			"key": hex.EncodeToString(key), "values": values, "expires_in": expiresIn,
+			"holders": found.Holders, "trace": viewHops(found.Hops),
+		}); err != nil {
+			return err
+		}
+	} else {
+		for _, v := range values {
+			text, err := v.MarshalJSON()
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.Root().Writer, "%s\n", text)
+		}
+	}
+	if len(values) == 0 {
+		return fmt.Errorf("%w: none of the %d nodes that were asked has a value under %s", errNotFound, len(found.Hops), hex.EncodeToString(key))
+	}
+	return nil
+}
+
+// putReplicated stores a value on the nodes nearest to its key.
+func putReplicated(ctx context.Context, cmd *cli.Command) error {
+	key, rest, err := splitKey(cmd, cmd.Args().Slice(), "VALUE")
+	if err != nil {
+		return err
+	}
+	value, err := parseValue(rest[0])
+	if err != nil {
+		return err
+	}
+	return inMesh(ctx, cmd, func(routing.Hop) {}, func(ctx context.Context, m *mesh) error {
+		r, err := maculadht.Replicate(ctx, m.server, m.lookups, m.network, key, value)
+		if err != nil {
+			return err
+		}
+		if cmd.Bool("json") {
+			return printJSON(cmd, map[string]any{
+				"key": hex.EncodeToString(key), "status": "ok", "ttl": int64(value.TTL / time.Second),
+				"acknowledged": len(r.Acknowledged), "sent": len(r.Sent), "failed": len(r.Failed),
+				"trace": viewHops(r.Found.Hops),
+			})
+		}
+		fmt.Fprintf(cmd.Root().Writer, "stored under %s for %v: %d nodes acknowledged", hex.EncodeToString(key), value.TTL, len(r.Acknowledged))
+		if len(r.Failed) > 0 {
+			fmt.Fprintf(cmd.Root().Writer, ", %d did not take it", len(r.Failed))
+		}
+		_, err = fmt.Fprintln(cmd.Root().Writer)
+		return err
+	})
+}

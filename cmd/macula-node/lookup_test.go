@@ -1,0 +1,105 @@
+package main
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// line starts nodes of which each was told of the one before it alone, and
+// returns their addresses once each is listed by the one before.
+func line(t *testing.T, n int) []string {
+	t.Helper()
+	var addrs []string
+	for i := range n {
+		var args []string
+		if i > 0 {
+			args = []string{"--bootstrap", addrs[i-1]}
+		}
+		_, s := started(t, args...)
+		addrs = append(addrs, s.Addrs[0])
+		if i > 0 {
+			waitFor(t, "the node to be listed", func() bool {
+				return strings.Contains(macula(t, "find-node", addrs[i-1], "k", "--json").stdout, s.PeerID)
+			})
+		}
+	}
+	return addrs
+}
+
+func TestLookup(t *testing.T) {
+	addrs := line(t, 4)
+	first, last := addrs[0], addrs[len(addrs)-1]
+
+	got := macula(t, "put", "--replicate", "--bootstrap", first, "--service", "greeter", `{"node_id": "me", "ttl": 60}`)
+	require.Equal(t, exitOK, got.code, got.stderr)
+	require.Contains(t, got.stdout, "4 nodes acknowledged")
+
+	t.Run("finds it from the other end", func(t *testing.T) {
+		got := macula(t, "lookup", "--bootstrap", last, "--service", "greeter")
+		require.Equal(t, exitOK, got.code, got.stderr)
+		lines := strings.Split(strings.TrimSpace(got.stdout), "\n")
+		require.JSONEq(t, `{"node_id": "me", "ttl": 60}`, lines[len(lines)-1])
+		require.Regexp(t, `^hop 1  12D3KooW\S+  \S+  1 values$`, lines[0])
+	})
+	t.Run("with the trace as JSON", func(t *testing.T) {
+		got := macula(t, "lookup", "--bootstrap", last, "--service", "greeter", "--json")
+		require.Equal(t, exitOK, got.code, got.stderr)
+		var v struct {
+			Key       string
+			Values    []map[string]any
+			ExpiresIn []int64 `json:"expires_in"`
+			Holders   int
+			Trace     []hopView
+		}
+		require.NoError(t, json.Unmarshal([]byte(got.stdout), &v))
+		require.Len(t, v.Key, 64)
+		require.Equal(t, []map[string]any{{"node_id": "me", "ttl": 60.0}}, v.Values)
+		require.Len(t, v.ExpiresIn, 1)
+		require.LessOrEqual(t, v.ExpiresIn[0], int64(60))
+		require.Equal(t, 3, v.Holders, "three answers with it are enough")
+		require.GreaterOrEqual(t, len(v.Trace), v.Holders)
+		require.Equal(t, 1, v.Trace[0].Round)
+		require.NotEmpty(t, v.Trace[0].PeerID)
+	})
+	t.Run("of nothing asks all of them", func(t *testing.T) {
+		got := macula(t, "lookup", "--bootstrap", first, "nothing")
+		require.Equal(t, exitNotFound, got.code, got.stderr)
+		require.Equal(t, 4, strings.Count(got.stdout, "hop "), got.stdout)
+		require.Contains(t, got.stderr, "none of the 4 nodes")
+	})
+	t.Run("goes on where one bootstrap peer is away", func(t *testing.T) {
+		gone := "/ip4/127.0.0.1/udp/" + silence(t) + "/quic-v1/p2p/" + somePeer
+		got := macula(t, "lookup", "--bootstrap", last, "--bootstrap", gone, "--service", "greeter", "--timeout", "5s")
+		require.Contains(t, got.stderr, gone)
+	})
+}
+
+func TestLookupRefused(t *testing.T) {
+	_, s := started(t)
+	gone := "/ip4/127.0.0.1/udp/" + silence(t) + "/quic-v1/p2p/" + somePeer
+	for _, test := range []struct {
+		name string
+		args []string
+		code int
+		says []string
+	}{
+		{"without a bootstrap peer", []string{"lookup", "k"}, exitUsage, []string{"--bootstrap is missing"}},
+		{"without a key", []string{"lookup", "--bootstrap", s.Addrs[0]}, exitUsage, []string{"KEY is missing"}},
+		{"of an endpoint", []string{"lookup", "--bootstrap", s.Endpoints[0], "k"}, exitUsage, []string{s.Endpoints[0]}},
+		{"of another realm", []string{"lookup", "--bootstrap", s.Addrs[0], "--realm", "other", "k"}, exitUnreachable, []string{"realm_mismatch", `"other"`}},
+		{"nobody there", []string{"lookup", "--bootstrap", gone, "--timeout", "300ms", "k"}, exitUnreachable, []string{gone, "no answer"}},
+		{"put without a value", []string{"put", "--replicate", "--bootstrap", s.Addrs[0], "k"}, exitUsage, []string{"VALUE is missing"}},
+		{"put of no object", []string{"put", "--replicate", "--bootstrap", s.Addrs[0], "k", "[]"}, exitUsage, []string{"VALUE"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got := macula(t, test.args...)
+			require.Equal(t, test.code, got.code, got.stderr)
+			for _, text := range test.says {
+				require.Contains(t, got.stderr, text)
+			}
+		})
+	}
+}
