@@ -332,6 +332,7 @@ func (l *link) handshake(d *dial) {
 	ctx, cancel := context.WithTimeout(l.dialer.ctx, l.dialer.cfg.dialTimeout)
 	defer cancel()
 	wait := firstRedial
+	var refusal error
 	for {
 		c, err := l.dialOnce(ctx)
 		if err == nil {
@@ -339,12 +340,16 @@ func (l *link) handshake(d *dial) {
 			return
 		}
 		if refused(err) {
+			refusal = err
 			select {
 			case <-time.After(wait/2 + rand.N(wait)): // others may have been refused with us
 				wait *= 2
 				continue
 			case <-ctx.Done():
 			}
+		}
+		if refusal != nil && ctx.Err() != nil {
+			err = refusal // says more than that the time was up
 		}
 		l.dialled(d, nil, l.failed(err))
 		return

@@ -116,9 +116,9 @@ func ask(ctx context.Context, cmd *cli.Command, f func(context.Context, *target)
 		return err
 	}
 	defer t.close()
+	start := time.Now()
 	limited, cancel := context.WithTimeout(ctx, cmd.Duration("timeout"))
 	defer cancel()
-	start := time.Now()
 	err = f(limited, t)
 	if isLost(err, isErlang(cmd.Args().First())) && limited.Err() == nil {
 		err = f(limited, t) // over a new connection
