@@ -118,14 +118,21 @@ each that answered; the values come last, one line of JSON each.`,
 }
 
 func printHop(out io.Writer, h routing.Hop) {
-	what := fmt.Sprintf("%d nodes", h.Nodes)
+	what := plural(h.Nodes, "node")
 	switch {
 	case h.Err != nil:
 		what = h.Err.Error()
 	case h.Values > 0:
-		what = fmt.Sprintf("%d values", h.Values)
+		what = plural(h.Values, "value")
 	}
-	fmt.Fprintf(out, "hop %d  %s  %v  %s\n", h.Round, h.Contact.Peer, round(h.Took), what)
+	fmt.Fprintf(out, "hop %d  %s  %v  %s\n", h.Round, h.Contact.Peer, h.Took.Round(10*time.Microsecond), legible(what))
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // hopView is a hop as JSON shows it.
@@ -207,7 +214,7 @@ func putReplicated(ctx context.Context, cmd *cli.Command) error {
 				"trace": viewHops(r.Found.Hops),
 			})
 		}
-		fmt.Fprintf(cmd.Root().Writer, "stored under %s for %v: %d nodes acknowledged", hex.EncodeToString(key), value.TTL, len(r.Acknowledged))
+		fmt.Fprintf(cmd.Root().Writer, "stored under %s for %v: %s acknowledged", hex.EncodeToString(key), value.TTL, plural(len(r.Acknowledged), "node"))
 		if len(r.Failed) > 0 {
 			fmt.Fprintf(cmd.Root().Writer, ", %d did not take it", len(r.Failed))
 		}

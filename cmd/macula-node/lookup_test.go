@@ -42,7 +42,7 @@ func TestLookup(t *testing.T) {
 		require.Equal(t, exitOK, got.code, got.stderr)
 		lines := strings.Split(strings.TrimSpace(got.stdout), "\n")
 		require.JSONEq(t, `{"node_id": "me", "ttl": 60}`, lines[len(lines)-1])
-		require.Regexp(t, `^hop 1  12D3KooW\S+  \S+  1 values$`, lines[0])
+		require.Regexp(t, `^hop 1  12D3KooW\S+  \S+  1 value$`, lines[0])
 	})
 	t.Run("with the trace as JSON", func(t *testing.T) {
 		got := macula(t, "lookup", "--bootstrap", last, "--service", "greeter", "--json")
