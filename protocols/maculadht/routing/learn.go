@@ -4,7 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
+
+	ma "github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 )
@@ -65,6 +69,7 @@ func (s *search) readNodes(from *peerCandidate, listed []wire.Node) ([]Contact, 
 		return nil, fmt.Errorf("%w: %d nodes, limit %d", errWrong, len(listed), BucketSize)
 	}
 	contacts := make([]Contact, 0, len(listed))
+	public := slices.ContainsFunc(from.Addrs, manet.IsPublicAddr)
 	for i := range listed {
 		n := &listed[i]
 		id := IDFromBytes(n.ID)
@@ -78,6 +83,9 @@ func (s *search) readNodes(from *peerCandidate, listed []wire.Node) ([]Contact, 
 			c, ok := ContactFromNode(*n)
 			if !ok || c.IsErlang() {
 				return nil, fmt.Errorf("%w: a node id or an address that is none", errWrong)
+			}
+			if public { // what it knows of its own network leads nowhere, or into ours
+				c.Addrs = ma.FilterAddrs(c.Addrs, manet.IsPublicAddr)
 			}
 			contacts = append(contacts, c)
 		}
