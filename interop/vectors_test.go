@@ -31,7 +31,7 @@ func loadExchanges(tb testing.TB) []exchange {
 	var recorded struct {
 		Exchanges []exchange `json:"exchanges"`
 	}
-	readJSON(tb, "testdata/macula-0.20.3.json", &recorded)
+	readJSON(tb, "../compat/wire/testdata/macula-0.20.3.json", &recorded)
 	return recorded.Exchanges
 }
 
