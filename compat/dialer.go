@@ -36,7 +36,7 @@ const (
 
 // ErrResting: the endpoint did not answer in time a short while ago and is left
 // alone. It is a routing.ErrUnreachable too.
-var ErrResting = fmt.Errorf("%w: did not answer in time, left alone for now", routing.ErrUnreachable)
+var ErrResting = routing.ErrResting
 
 // Dialer asks Erlang nodes. It keeps one connection to an endpoint and uses it
 // in the one way that a node survives: one handshake at a time, retried when it

@@ -26,10 +26,7 @@ type Node struct {
 	service *maculadht.Service
 	gateway *compat.Gateway
 	dialer  *compat.Dialer
-
-	stop  context.CancelFunc // ends joining
-	tasks sync.WaitGroup
-	close func() error
+	close   func() error
 }
 
 // New starts a node. It serves when New returns; it connects to its bootstrap
@@ -39,7 +36,7 @@ func New(cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
-	n := &Node{cfg: checked, stop: func() {}}
+	n := &Node{cfg: checked}
 	n.close = sync.OnceValue(n.shutdown)
 	if err := n.start(); err != nil {
 		return nil, errors.Join(err, n.Close())
@@ -83,12 +80,7 @@ func (n *Node) start() error {
 	if err := n.openGateway(); err != nil {
 		return err
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	n.stop = stop
-	for _, p := range n.cfg.bootstrap {
-		n.tasks.Go(func() { n.join(ctx, p) })
-	}
-	return nil
+	return n.service.Join(context.Background(), n.cfg.bootstrap...)
 }
 
 // checkListening returns the port of the first address that is listened on. It
@@ -145,8 +137,6 @@ func (n *Node) openGateway() error {
 func (n *Node) Close() error { return n.close() }
 
 func (n *Node) shutdown() error {
-	n.stop()
-	n.tasks.Wait()
 	var errs []error
 	if n.gateway != nil { // before the service: it answers from what the service closes
 		errs = append(errs, n.gateway.Close())

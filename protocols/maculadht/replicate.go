@@ -110,19 +110,25 @@ func (s *Service) FindValues(ctx context.Context, key []byte) (*routing.Found, e
 // Store keeps a value here and on the nodes nearest to its key; see Replicate.
 // Where nobody else has it, it is kept here all the same and the error says so.
 func (s *Service) Store(ctx context.Context, key []byte, raw wire.Raw) (*Replicas, error) {
-	if err := checkBytes("key", key); err != nil {
-		return nil, err
-	}
-	texts, err := wire.TextsAsBin(raw)
+	value, err := s.keep(key, raw)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrInvalidRequest, err)
-	}
-	value, err := wire.ParseValue(bytes.Clone(texts))
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrInvalidRequest, err)
-	}
-	if err := s.store(key, value.Raw, 0, Origin{Node: s.server.Self()}, LibP2P()); err != nil {
 		return nil, err
 	}
 	return Replicate(ctx, s.server, s.lookups, s.cfg.network, key, value)
+}
+
+// keep stores a value of this node's own here, and returns it as it is stored.
+func (s *Service) keep(key []byte, raw wire.Raw) (wire.Value, error) {
+	if err := checkBytes("key", key); err != nil {
+		return wire.Value{}, err
+	}
+	texts, err := wire.TextsAsBin(raw)
+	if err != nil {
+		return wire.Value{}, fmt.Errorf("%w: %w", ErrInvalidRequest, err)
+	}
+	value, err := wire.ParseValue(bytes.Clone(texts))
+	if err != nil {
+		return wire.Value{}, fmt.Errorf("%w: %w", ErrInvalidRequest, err)
+	}
+	return value, s.store(key, value.Raw, 0, Origin{Node: s.server.Self()}, LibP2P())
 }

@@ -25,6 +25,7 @@ type Service struct {
 	host    host.Host
 	client  *Client
 	lookups *routing.Lookups
+	upkeep  *routing.Upkeep
 	budgets *Budgets
 	log     *slog.Logger
 	owned   *routing.Server // made here, so closed here
@@ -50,6 +51,7 @@ type serviceConfig struct {
 	handlers  []HandlersOption
 	client    []ClientOption
 	lookups   []routing.LookupOption
+	upkeep    []routing.UpkeepOption
 	endpoints routing.Network
 	server    *routing.Server
 	peerRate  rate.Limit
@@ -83,6 +85,14 @@ func WithClient(opts ...ClientOption) Option {
 func WithLookups(opts ...routing.LookupOption) Option {
 	return func(c *serviceConfig) error {
 		c.lookups = append(c.lookups, opts...)
+		return nil
+	}
+}
+
+// WithUpkeep passes options on to the upkeep of the table.
+func WithUpkeep(opts ...routing.UpkeepOption) Option {
+	return func(c *serviceConfig) error {
+		c.upkeep = append(c.upkeep, opts...)
 		return nil
 	}
 }
@@ -181,9 +191,13 @@ func (s *Service) start(server *routing.Server, self routing.ID, cfg serviceConf
 	if s.lookups, err = routing.NewLookups(server, s.cfg.network, cfg.lookups...); err != nil {
 		return err
 	}
+	if s.upkeep, err = routing.NewUpkeep(s.lookups, cfg.upkeep...); err != nil {
+		return err
+	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if err := s.watchPeers(); err != nil {
 		s.cancel()
+		s.upkeep.Close()
 		return err
 	}
 	s.host.SetStreamHandler(ProtocolID, s.serve)
@@ -205,6 +219,7 @@ func (s *Service) Close() error {
 	}
 	s.host.RemoveStreamHandler(ProtocolID)
 	s.cancel()
+	s.upkeep.Close()
 	err := s.client.Close()
 	s.tasks.Wait()
 	if s.owned != nil {

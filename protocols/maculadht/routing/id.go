@@ -78,3 +78,12 @@ func (id ID) Closer(a, b ID) bool {
 func (id *ID) bit(i int) bool {
 	return id[i/8]&(0x80>>(i%8)) != 0
 }
+
+// setBit sets bit i of the id, counted from the left.
+func (id *ID) setBit(i int, set bool) {
+	mask := byte(0x80) >> (i % 8)
+	id[i/8] &^= mask
+	if set {
+		id[i/8] |= mask
+	}
+}

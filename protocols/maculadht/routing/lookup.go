@@ -44,6 +44,7 @@ type Lookups struct {
 	network Network
 	cfg     lookupConfig
 	misses  misses
+	visited visits
 }
 
 type lookupConfig struct {

@@ -3,6 +3,7 @@ package routing
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 )
@@ -25,6 +26,9 @@ var (
 	// ErrUnreachable means that no answer could be had: the contact was not
 	// reached, or the connection broke.
 	ErrUnreachable = errors.New("unreachable")
+	// ErrResting means that the contact was not even asked: it did not answer in
+	// time a short while ago, and is spared for now. It is an ErrUnreachable too.
+	ErrResting = fmt.Errorf("%w: did not answer in time, left alone for now", ErrUnreachable)
 	// ErrRefused means that we or the contact would not talk; the error is a
 	// [*RefusedError] when the reason is known.
 	ErrRefused = errors.New("refused")

@@ -17,6 +17,7 @@ type config struct {
 	total         int64
 	perSource     int64
 	bucketSize    int
+	limit         diversity
 	sweepInterval time.Duration
 }
 
@@ -65,6 +66,19 @@ func WithSweepInterval(interval time.Duration) Option {
 			return fmt.Errorf("sweep interval %v: want more than 0", interval)
 		}
 		c.sweepInterval = interval
+		return nil
+	}
+}
+
+// WithDiversity sets how many contacts whose id proves nothing (Erlang nodes) a
+// bucket and the table take of one network, an IPv4 /24 or an IPv6 /48 of public
+// addresses; by default [DefaultPerBucket] and [DefaultPerTable].
+func WithDiversity(perBucket, perTable int) Option {
+	return func(c *config) error {
+		if perBucket < 1 || perTable < perBucket {
+			return fmt.Errorf("diversity of %d a bucket, %d a table: want 1 <= a bucket <= a table", perBucket, perTable)
+		}
+		c.limit = diversity{perBucket: perBucket, perTable: perTable}
 		return nil
 	}
 }

@@ -58,6 +58,7 @@ func (l *Lookups) run(ctx context.Context, target []byte, values bool) (*Found, 
 	if values {
 		s.question = &wire.FindValue{Key: target}
 	}
+	l.visited.note(l.server.Self().CommonPrefixLen(s.id), time.Now())
 	s.frontier = newFrontier(s.id, l.server.Self(), BucketSize)
 	defer s.judge()
 	defer s.drain()

@@ -36,6 +36,7 @@ func NewServer(self ID, opts ...Option) (*Server, error) {
 		total:         DefaultStoreBudget,
 		perSource:     DefaultStoreBudget / DefaultSourceShare,
 		bucketSize:    BucketSize,
+		limit:         diversity{perBucket: DefaultPerBucket, perTable: DefaultPerTable},
 		sweepInterval: DefaultSweepInterval,
 	}
 	for _, opt := range opts {
@@ -52,6 +53,7 @@ func NewServer(self ID, opts ...Option) (*Server, error) {
 		records: cfg.records,
 		ledger:  newLedger(cfg.total, cfg.perSource),
 	}
+	s.table.limit = cfg.limit
 	s.closeOnce = sync.OnceValue(s.shutdown)
 	if err := s.load(); err != nil {
 		return nil, fmt.Errorf("load records: %w", err)

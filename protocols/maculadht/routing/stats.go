@@ -22,10 +22,13 @@ type Stats struct {
 	Expired       uint64 // records dropped at the end of their life
 	Evicted       uint64 // records dropped, or not taken, over MaxProviders
 	SweepFailures uint64 // times the record store failed under the sweeper
+
+	HandedOver       uint64 // records that a contact took from us, as it is nearer to their key
+	HandOverFailures uint64 // records that one did not take
 }
 
 type counters struct {
-	stored, replaced, notOwner, overBudget, expired, evicted, sweepFailures atomic.Uint64
+	stored, replaced, notOwner, overBudget, expired, evicted, sweepFailures, handedOver, handOverFailures atomic.Uint64
 }
 
 // count enters what one update did.
@@ -64,5 +67,8 @@ func (s *Server) Stats() Stats {
 		Expired:       s.counters.expired.Load(),
 		Evicted:       s.counters.evicted.Load(),
 		SweepFailures: s.counters.sweepFailures.Load(),
+
+		HandedOver:       s.counters.handedOver.Load(),
+		HandOverFailures: s.counters.handOverFailures.Load(),
 	}
 }

@@ -20,28 +20,43 @@ var (
 	// ErrIDTaken means that another node with a better claim holds the id or
 	// the endpoint.
 	ErrIDTaken = errors.New("id or endpoint belongs to another contact")
+	// ErrCrowded means that the contact's id proves nothing and that its network
+	// has as many contacts as one network may have.
+	ErrCrowded = errors.New("too many contacts of one network")
 )
 
 // Table is a Kademlia routing table: contacts in 256 buckets, by the length of
 // the id prefix that they share with self. It is safe for concurrent use.
+//
+// Whoever finds its bucket full is kept in mind, and enters when one of those in
+// it has died. [Upkeep] sees to that, and is told by the table's news.
 type Table struct {
-	size int
+	size  int
+	limit diversity
 
 	mu        sync.RWMutex
 	buckets   buckets
 	endpoints map[string]ID // of the Erlang contacts
+	networks  networks      // of the Erlang contacts, counted
+	waiting   waiting
+	news      news
 }
 
 // NewTable returns an empty table around self with room for bucketSize contacts
-// in each bucket; below 1 it means [BucketSize].
+// in each bucket; below 1 it means [BucketSize]. Of one network it takes as many
+// Erlang contacts as [DefaultPerBucket] and [DefaultPerTable] say.
 func NewTable(self ID, bucketSize int) *Table {
 	if bucketSize < 1 {
 		bucketSize = BucketSize
 	}
 	return &Table{
 		size:      bucketSize,
+		limit:     diversity{perBucket: DefaultPerBucket, perTable: DefaultPerTable},
 		buckets:   buckets{self: self},
 		endpoints: make(map[string]ID),
+		networks:  make(networks),
+		waiting:   make(waiting),
+		news:      news{wake: make(chan struct{}, 1), joined: make(map[ID]struct{}), full: make(map[int]struct{})},
 	}
 }
 
@@ -50,10 +65,11 @@ func NewTable(self ID, bucketSize int) *Table {
 // verified stays so.
 //
 // An Erlang contact also replaces the one that has its endpoint under another
-// id. Add fails with [ErrSelf], [ErrBucketFull], or [ErrIDTaken] when that
-// would push out a contact with a better claim: a verified libp2p contact
-// yields to no other identity, and no verified contact to an unverified one.
-// A failed Add changes nothing.
+// id. Add fails with [ErrSelf], [ErrCrowded], [ErrBucketFull], or [ErrIDTaken]
+// when that would push out a contact with a better claim: a verified libp2p
+// contact yields to no other identity, and no verified contact to an unverified
+// one. A failed Add takes nobody in and nobody out; after ErrBucketFull a
+// verified contact is kept in mind.
 func (t *Table) Add(c Contact) error {
 	if c.ID == t.buckets.self {
 		return ErrSelf
@@ -63,8 +79,11 @@ func (t *Table) Add(c Contact) error {
 
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.add(added)
+}
 
-	known := t.buckets.get(c.ID)
+func (t *Table) add(added *Contact) error {
+	known := t.buckets.get(added.ID)
 	rival := t.rival(added)
 	if known != nil {
 		if known.sameNode(added) {
@@ -76,7 +95,14 @@ func (t *Table) Add(c Contact) error {
 	if rival != nil && !rival.yieldsTo(added) {
 		return ErrIDTaken
 	}
+	if t.crowded(added, known, rival) {
+		return ErrCrowded
+	}
 	if known == nil && !t.hasRoom(added, rival) {
+		if added.Verified {
+			t.waiting.put(t.bucketOf(added.ID), added)
+			t.news.bucketFull(t.bucketOf(added.ID))
+		}
 		return ErrBucketFull
 	}
 
@@ -87,11 +113,19 @@ func (t *Table) Add(c Contact) error {
 		t.remove(known)
 	}
 	t.buckets.put(added)
+	t.networks.count(added, +1)
+	t.waiting.drop(t.bucketOf(added.ID), added.ID)
 	if added.IsErlang() && added.Endpoint != "" {
 		t.endpoints[added.Endpoint] = added.ID
 	}
+	if known == nil && added.Verified {
+		t.news.contactJoined(added.ID)
+	}
 	return nil
 }
+
+// bucketOf returns the number of an id's bucket; id is not self.
+func (t *Table) bucketOf(id ID) int { return t.buckets.self.CommonPrefixLen(id) }
 
 // rival returns the Erlang contact that has c's endpoint under another id, or
 // nil.
@@ -113,8 +147,23 @@ func (t *Table) hasRoom(c, rival *Contact) bool {
 
 func (t *Table) remove(c *Contact) {
 	t.buckets.remove(c.ID)
+	t.networks.count(c, -1)
 	if c.IsErlang() {
 		delete(t.endpoints, c.Endpoint)
+	}
+}
+
+// removeAndFill takes a contact out and lets whoever came last of those that
+// found its bucket full have the place.
+func (t *Table) removeAndFill(c *Contact) {
+	t.remove(c)
+	bucket := t.bucketOf(c.ID)
+	queue := t.waiting.take(bucket)
+	for i, next := range queue {
+		if t.add(next) == nil {
+			t.waiting.restore(bucket, queue[i+1:])
+			return
+		}
 	}
 }
 
@@ -124,9 +173,10 @@ func (t *Table) Remove(id ID) bool {
 	defer t.mu.Unlock()
 	c := t.buckets.get(id)
 	if c == nil {
+		t.waiting.drop(t.bucketOf(id), id)
 		return false
 	}
-	t.remove(c)
+	t.removeAndFill(c)
 	return true
 }
 
@@ -205,9 +255,25 @@ func (t *Table) Failed(id ID) (removed bool) {
 	}
 	c := *old
 	if c.failures++; c.failures >= MaxFailures {
-		t.remove(old)
+		t.removeAndFill(old)
 		return true
 	}
 	t.buckets.replace(&c)
 	return false
+}
+
+// depth returns the number of the bucket that the nearest libp2p contact is in,
+// 0 where there is none: those before it lie farther away. Others' ids prove
+// nothing, and could be as near as they like.
+func (t *Table) depth() int {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for i := len(t.buckets.lists) - 1; i >= 0; i-- {
+		for _, c := range t.buckets.lists[i] {
+			if !c.IsErlang() {
+				return i
+			}
+		}
+	}
+	return 0
 }

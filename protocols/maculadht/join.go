@@ -1,0 +1,124 @@
+package maculadht
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+// How a bootstrap peer is treated.
+const (
+	firstRetry = time.Second      // after it did not answer, doubled each time
+	lastRetry  = time.Minute      // and not more than this
+	lookAgain  = 30 * time.Second // at one that is in the table, whether it still is
+	joinDial   = 15 * time.Second // how long an attempt may take
+)
+
+// Join brings this node into the network of some bootstrap peers, and keeps it
+// there until ctx ends or the service is closed. It returns at once.
+//
+// Each peer is tried, with a growing pause, until it answers, be it much later;
+// and again when it has left the table, as in two halves of a network that have
+// lost each other. Once one is a contact, lookups of this node's own id and of
+// one in each bucket fill the table, and the log says how many peers are known.
+// It fails with ErrClosed after Close.
+func (s *Service) Join(ctx context.Context, peers ...peer.AddrInfo) error {
+	answered := make(chan struct{}, 1)
+	for _, p := range peers {
+		if err := s.spawn(ctx, func(ctx context.Context) { s.keepKnown(ctx, p, answered) }); err != nil {
+			return err
+		}
+	}
+	return s.spawn(ctx, func(ctx context.Context) {
+		for {
+			select {
+			case <-answered:
+			case <-ctx.Done():
+				return
+			}
+			if err := s.upkeep.Join(ctx); err != nil {
+				s.log.Warn("the lookups that fill the table ended early", "err", err)
+			}
+			s.log.Info("joined the network", "realm", s.cfg.realm, "peers", len(s.server.Contacts()))
+		}
+	})
+}
+
+// spawn runs f until it returns, in a goroutine that Close waits for. Its context
+// ends with ctx and with the service. After Close it fails with ErrClosed.
+func (s *Service) spawn(ctx context.Context, f func(context.Context)) error {
+	if !s.begin() {
+		return ErrClosed
+	}
+	go func() {
+		defer s.tasks.Done()
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(s.ctx, cancel)()
+		f(ctx)
+	}()
+	return nil
+}
+
+// keepKnown makes a peer a contact whenever it is none, and tells when it has
+// become one.
+func (s *Service) keepKnown(ctx context.Context, p peer.AddrInfo, answered chan<- struct{}) {
+	for retry := firstRetry; ctx.Err() == nil; {
+		pause := lookAgain
+		if _, known := s.server.Contact(routing.IDFromPeer(p.ID)); !known {
+			err := s.meet(ctx, p)
+			switch {
+			case ctx.Err() != nil:
+				return
+			case err == nil:
+				s.log.Info("connected to bootstrap peer", "peer", p.ID)
+				retry = firstRetry
+				select {
+				case answered <- struct{}{}:
+				default:
+				}
+			default:
+				pause, retry = retry, min(2*retry, lastRetry)
+				s.log.Warn("bootstrap peer not reached", "peer", p.ID, "again_in", pause, "err", err)
+			}
+		}
+		select {
+		case <-time.After(pause/2 + rand.N(pause)): // so that many nodes do not come back at once
+		case <-ctx.Done():
+		}
+	}
+}
+
+// meet connects to a peer, where there is no connection, and introduces us: it is
+// a contact then, or waits for a place in its bucket.
+func (s *Service) meet(ctx context.Context, p peer.AddrInfo) error {
+	if sw, ok := s.host.Network().(*swarm.Swarm); ok {
+		sw.Backoff().Clear(p.ID) // the pace is ours: the swarm's own grows to minutes
+	}
+	ctx, cancel := context.WithTimeout(ctx, joinDial)
+	defer cancel()
+	if err := s.host.Connect(ctx, p); err != nil {
+		return err
+	}
+	for _, conn := range s.host.Network().ConnsToPeer(p.ID) {
+		if conn.Stat().Limited {
+			continue
+		}
+		s.mu.Lock()
+		if conn.Stat().Direction == network.DirOutbound && !s.closed {
+			s.session(p.ID).introduced = conn // now, so not once more by its event
+		}
+		s.mu.Unlock()
+		err := s.introduce(conn)
+		s.forgetIfGone(p.ID)
+		return err
+	}
+	return errors.New("the connection was lost, or leads through a relay")
+}

@@ -1,0 +1,93 @@
+package routing
+
+import (
+	"net/netip"
+	"net/url"
+
+	manet "github.com/multiformats/go-multiaddr/net"
+)
+
+// How many contacts whose id proves nothing, which are Erlang nodes, the table
+// takes of one network: an IPv4 /24 or an IPv6 /48. Whoever has one machine
+// could else be in every place of a bucket. Private addresses are not counted:
+// there all of a mesh may be in one network.
+const (
+	// DefaultPerBucket is how many one bucket takes.
+	DefaultPerBucket = 2
+	// DefaultPerTable is how many the whole table takes.
+	DefaultPerTable = 8
+)
+
+// diversity is how many Erlang contacts of one network are taken.
+type diversity struct {
+	perBucket, perTable int
+}
+
+// networks counts the Erlang contacts of each network that is limited.
+type networks map[netip.Prefix]int
+
+func (n networks) count(c *Contact, by int) {
+	network, ok := c.network()
+	if !ok {
+		return
+	}
+	if n[network] += by; n[network] == 0 {
+		delete(n, network)
+	}
+}
+
+// network returns the network of an Erlang contact, if it is one that is
+// limited. A name is not: it was an operator who wrote it, as a contact that
+// was learnt is kept by its address.
+func (c *Contact) network() (netip.Prefix, bool) {
+	if !c.IsErlang() {
+		return netip.Prefix{}, false
+	}
+	u, err := url.Parse(c.Endpoint)
+	if err != nil {
+		return netip.Prefix{}, false
+	}
+	ip, err := netip.ParseAddr(u.Hostname())
+	if err != nil {
+		return netip.Prefix{}, false
+	}
+	ip = ip.Unmap().WithZone("")
+	a, err := manet.FromIP(ip.AsSlice())
+	if err != nil || !manet.IsPublicAddr(a) {
+		return netip.Prefix{}, false
+	}
+	bits := 24
+	if ip.Is6() {
+		bits = 48
+	}
+	network, err := ip.Prefix(bits)
+	return network, err == nil
+}
+
+// crowded reports whether added would be one too many of its network, once known
+// and rival have made way for it; either may be nil.
+func (t *Table) crowded(added, known, rival *Contact) bool {
+	network, limited := added.network()
+	if !limited {
+		return false
+	}
+	bucket := t.bucketOf(added.ID)
+	inTable, inBucket := t.networks[network], 0
+	for _, c := range t.buckets.lists[bucket] {
+		if n, ok := c.network(); ok && n == network {
+			inBucket++
+		}
+	}
+	for _, leaves := range []*Contact{known, rival} {
+		if leaves == nil {
+			continue
+		}
+		if n, ok := leaves.network(); ok && n == network {
+			inTable--
+			if t.bucketOf(leaves.ID) == bucket {
+				inBucket--
+			}
+		}
+	}
+	return inTable >= t.limit.perTable || inBucket >= t.limit.perBucket
+}

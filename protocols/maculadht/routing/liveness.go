@@ -1,0 +1,120 @@
+package routing
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+)
+
+// life is what asking a contact for a sign of life came to.
+type life uint8
+
+const (
+	unknown life = iota // it was not asked, or the asking was ended
+	alive
+	failed
+)
+
+// ping asks a contact for a sign of life, and notes in the table that it gave one.
+func (u *Upkeep) ping(c Contact) life {
+	select {
+	case u.pings <- struct{}{}:
+		defer func() { <-u.pings }()
+	case <-u.ctx.Done():
+		return unknown
+	}
+	ctx, cancel := context.WithTimeout(u.ctx, u.lookups.cfg.query)
+	defer cancel()
+	_, err := u.network.Query(ctx, c, &wire.Ping{Timestamp: wire.Some(time.Now().UnixMilli())})
+	switch {
+	case err == nil:
+		u.server.table.Alive(c.ID, time.Now())
+		return alive
+	case u.ctx.Err() != nil, errors.Is(err, ErrResting), !atFault(err):
+		return unknown
+	}
+	return failed
+}
+
+// challenge asks the oldest contact of a full bucket for a sign of life, as often
+// as it takes to know. A bucket is challenged once at a time, however many are
+// turned away.
+func (u *Upkeep) challenge(bucket int) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if _, there := u.challenged[bucket]; there {
+		return
+	}
+	u.challenged[bucket] = struct{}{}
+	u.tasks.Go(func() {
+		defer func() {
+			u.mu.Lock()
+			defer u.mu.Unlock()
+			delete(u.challenged, bucket)
+		}()
+		for {
+			oldest, ok := u.server.table.oldest(bucket)
+			if !ok || time.Since(oldest.LastSeen) < u.cfg.retry {
+				return // nobody waits, or all have just spoken
+			}
+			if u.ping(oldest) != failed || u.server.table.Failed(oldest.ID) || !u.sleep(u.cfg.retry) {
+				return
+			}
+		}
+	})
+}
+
+// checkSilent asks those for a sign of life who have been silent for long, or did
+// not answer the last time. Their failures are noted only if anybody is heard.
+func (u *Upkeep) checkSilent() {
+	var silent, others []Contact
+	for _, c := range u.server.table.All() {
+		if c.failures > 0 || time.Since(c.LastSeen) >= u.cfg.idle {
+			silent = append(silent, c)
+		} else {
+			others = append(others, c)
+		}
+	}
+	heard, failures := u.pingAll(silent)
+	if len(failures) > 0 && !heard && !u.hears(others) {
+		return
+	}
+	for _, id := range failures {
+		u.server.table.Failed(id)
+	}
+}
+
+// pingAll asks contacts for a sign of life and reports whether any gave one, and
+// which did not.
+func (u *Upkeep) pingAll(contacts []Contact) (heard bool, failures []ID) {
+	var round sync.WaitGroup
+	var mu sync.Mutex
+	for _, c := range contacts {
+		round.Go(func() {
+			l := u.ping(c)
+			mu.Lock()
+			defer mu.Unlock()
+			heard = heard || l == alive
+			if l == failed {
+				failures = append(failures, c.ID)
+			}
+		})
+	}
+	round.Wait()
+	return heard, failures
+}
+
+// witnesses is how many contacts that spoke lately are asked whether it is this
+// node that is cut off.
+const witnesses = 3
+
+// hears reports whether any of a few contacts, those that spoke last, still does.
+func (u *Upkeep) hears(contacts []Contact) bool {
+	slices.SortFunc(contacts, func(a, b Contact) int { return b.LastSeen.Compare(a.LastSeen) })
+	heard, _ := u.pingAll(contacts[:min(len(contacts), witnesses)])
+	return heard
+}

@@ -1,0 +1,179 @@
+package routing
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// How the upkeep goes about, unless an option says otherwise.
+const (
+	// DefaultCheckInterval is how often the table is looked over: for contacts
+	// that have been silent, and for buckets that have been idle.
+	DefaultCheckInterval = time.Minute
+	// DefaultIdle is for how long a contact may be silent before it is asked for
+	// a sign of life, and a bucket without a lookup before it is refreshed.
+	DefaultIdle = 10 * time.Minute
+	// DefaultRetry is how long the upkeep waits before it asks a contact again
+	// that did not answer while another waits for its place.
+	DefaultRetry = 5 * time.Second
+	// DefaultHandOverDelay is how long newcomers are gathered before the records
+	// that are theirs are looked for: each search goes through the whole store.
+	DefaultHandOverDelay = 10 * time.Second
+	// DefaultHandOverRate is how much is handed over, in bytes of records a
+	// second.
+	DefaultHandOverRate = 1 << 20
+)
+
+// pingsAtOnce is how many contacts are asked for a sign of life at a time.
+const pingsAtOnce = 8
+
+// Upkeep keeps the table of a [Server] true and its records where they belong:
+//
+//   - Of a full bucket that turns somebody away the contact that was silent
+//     longest is asked for a sign of life. If it fails [MaxFailures] times in a
+//     row, who came last has its place; if it answers it keeps it.
+//   - Contacts that were silent for long are asked too, and leave the table in
+//     the same way.
+//   - A bucket in which nothing was looked up for long is refreshed by a lookup.
+//   - Records go to a verified libp2p contact that is new and nearer to their key
+//     than the last of the [BucketSize] nearest that were known, with what is
+//     left of their life. A few of their holders see to it, those nearest to the
+//     key. Erlang contacts get none: they would keep them for ever.
+//
+// Where nobody answers at all nobody is blamed: it is likelier that this node is
+// cut off. Close it.
+type Upkeep struct {
+	server  *Server
+	network Network
+	lookups *Lookups
+	cfg     upkeepConfig
+	bytes   *rate.Limiter // of records that are handed over
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
+	pings  chan struct{} // one token for each ping under way
+
+	mu         sync.Mutex
+	challenged map[int]struct{} // buckets whose oldest is being asked
+	newcomers  map[ID]Contact   // that nothing was handed over to yet
+	arrived    chan struct{}    // has a token while there are newcomers
+}
+
+type upkeepConfig struct {
+	check, idle   time.Duration
+	retry         time.Duration
+	handOverDelay time.Duration
+	handOverRate  int
+}
+
+// UpkeepOption sets a detail of Upkeep.
+type UpkeepOption func(*upkeepConfig) error
+
+// WithChecks sets how often the table is looked over, for how long a contact or
+// a bucket may be idle, and how long it is waited between questions to a contact
+// whose place another one waits for.
+func WithChecks(every, idle, retry time.Duration) UpkeepOption {
+	return func(c *upkeepConfig) error {
+		if every <= 0 || idle <= 0 || retry <= 0 {
+			return fmt.Errorf("checks every %v, of what is idle for %v, again after %v: want more than 0", every, idle, retry)
+		}
+		c.check, c.idle, c.retry = every, idle, retry
+		return nil
+	}
+}
+
+// WithHandOver sets for how long newcomers are gathered before records are handed
+// over to them, and how many bytes of records a second at most.
+func WithHandOver(delay time.Duration, bytesPerSecond int) UpkeepOption {
+	return func(c *upkeepConfig) error {
+		if delay <= 0 || bytesPerSecond < 1 {
+			return fmt.Errorf("hand-over after %v, of %d bytes a second: want more than 0 of both", delay, bytesPerSecond)
+		}
+		c.handOverDelay, c.handOverRate = delay, bytesPerSecond
+		return nil
+	}
+}
+
+// NewUpkeep starts the upkeep of the server whose lookups these are, which asks
+// through their network. Close it before the network.
+func NewUpkeep(lookups *Lookups, opts ...UpkeepOption) (*Upkeep, error) {
+	u := &Upkeep{
+		server:  lookups.server,
+		network: lookups.network,
+		lookups: lookups,
+		cfg: upkeepConfig{
+			check:         DefaultCheckInterval,
+			idle:          DefaultIdle,
+			retry:         DefaultRetry,
+			handOverDelay: DefaultHandOverDelay,
+			handOverRate:  DefaultHandOverRate,
+		},
+		pings:      make(chan struct{}, pingsAtOnce),
+		challenged: make(map[int]struct{}),
+		newcomers:  make(map[ID]Contact),
+		arrived:    make(chan struct{}, 1),
+	}
+	for _, opt := range opts {
+		if err := opt(&u.cfg); err != nil {
+			return nil, fmt.Errorf("upkeep option: %w", err)
+		}
+	}
+	u.bytes = rate.NewLimiter(rate.Limit(u.cfg.handOverRate), max(u.cfg.handOverRate, maxHandOver))
+	u.ctx, u.cancel = context.WithCancel(context.Background())
+	u.tasks.Go(u.watch)
+	u.tasks.Go(u.lookOver)
+	u.tasks.Go(u.handOver)
+	return u, nil
+}
+
+// Close stops the upkeep and waits for it.
+func (u *Upkeep) Close() {
+	u.cancel()
+	u.tasks.Wait()
+}
+
+// watch acts on the table's news.
+func (u *Upkeep) watch() {
+	for {
+		select {
+		case <-u.ctx.Done():
+			return
+		case <-u.server.table.news.wake:
+		}
+		joined, full := u.server.table.takeNews()
+		for _, bucket := range full {
+			u.challenge(bucket)
+		}
+		u.welcome(joined)
+	}
+}
+
+// lookOver checks what has been silent or idle, again and again.
+func (u *Upkeep) lookOver() {
+	ticker := time.NewTicker(u.cfg.check)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-u.ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		u.checkSilent()
+		u.refresh()
+	}
+}
+
+// sleep waits, and reports whether the upkeep goes on.
+func (u *Upkeep) sleep(d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-u.ctx.Done():
+		return false
+	}
+}
