@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/urfave/cli/v3"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
@@ -36,7 +38,13 @@ func inMesh(ctx context.Context, cmd *cli.Command, observe func(routing.Hop), f 
 	if len(texts) == 0 {
 		return usagef("--bootstrap is missing: the multiaddr with /p2p of a peer, as run prints it; %s", usageOf(cmd))
 	}
-	start := time.Now()
+	peers := make([]*peer.AddrInfo, len(texts))
+	for i, text := range texts {
+		var err error
+		if peers[i], err = parsePeer(text); err != nil {
+			return err
+		}
+	}
 	limited, cancel := context.WithTimeout(ctx, cmd.Duration("timeout"))
 	defer cancel()
 	h, client, closeBoth, err := newClient(cmd.Duration("timeout"))
@@ -49,21 +57,16 @@ func inMesh(ctx context.Context, cmd *cli.Command, observe func(routing.Hop), f 
 		return err
 	}
 	defer server.Close()
-	var errs []error
-	for _, text := range texts {
-		info, err := parsePeer(text)
-		if err != nil {
-			return err
-		}
-		if err := enter(limited, client, server, contactAt(*info), cmd.String("realm")); err != nil {
-			errs = append(errs, explain(ctx, err, attempt{text, time.Since(start), cmd.Duration("timeout")}))
-		}
+	entry := entry{ctx: ctx, client: client, server: server, realm: cmd.String("realm"), timeout: cmd.Duration("timeout")}
+	status := newStatus(cmd)
+	status.show("connecting to %s", plural(len(peers), "bootstrap peer"))
+	failed := entry.through(limited, texts, peers)
+	status.clear()
+	if len(failed) == len(texts) {
+		return errors.Join(failed...)
 	}
-	if len(errs) == len(texts) {
-		return errors.Join(errs...)
-	}
-	for _, err := range errs {
-		fmt.Fprintf(cmd.Root().ErrWriter, "macula-node: %v\n", err)
+	for _, err := range failed {
+		fmt.Fprintf(cmd.Root().ErrWriter, "macula-node: %s\n", legible(err.Error()))
 	}
 	lookups, err := routing.NewLookups(server, client, routing.WithObserver(observe))
 	if err != nil {
@@ -71,6 +74,49 @@ func inMesh(ctx context.Context, cmd *cli.Command, observe func(routing.Hop), f 
 	}
 	return f(limited, &mesh{server: server, network: client, lookups: lookups})
 }
+
+// entry is how a short-lived peer gets into the network.
+type entry struct {
+	ctx     context.Context // an interrupt ends it
+	client  *maculadht.Client
+	server  *routing.Server
+	realm   string
+	timeout time.Duration
+}
+
+// through tries all bootstrap peers at once, and returns why some did not let us
+// in. Once one has, the others have a moment more.
+func (e entry) through(ctx context.Context, texts []string, peers []*peer.AddrInfo) []error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	start := time.Now()
+	var (
+		tries  sync.WaitGroup
+		mu     sync.Mutex
+		failed []error
+	)
+	for i, info := range peers {
+		tries.Go(func() {
+			err := enter(ctx, e.client, e.server, contactAt(*info), e.realm)
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err == nil:
+				time.AfterFunc(enterGrace, cancel)
+			case ctx.Err() != nil && e.ctx.Err() == nil && len(e.server.Contacts()) > 0:
+				failed = append(failed, fmt.Errorf("%s has not answered, and is not waited for", texts[i]))
+			default:
+				failed = append(failed, explain(e.ctx, err, attempt{texts[i], time.Since(start), e.timeout}))
+			}
+		})
+	}
+	tries.Wait()
+	return failed
+}
+
+// enterGrace is for how long other bootstrap peers are waited for once one has
+// answered.
+const enterGrace = time.Second
 
 // enter introduces this peer to a bootstrap peer, which says whether it serves
 // the realm, and takes it for a contact. It is not listed in return: it answers
@@ -202,8 +248,14 @@ func putReplicated(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	return inMesh(ctx, cmd, func(routing.Hop) {}, func(ctx context.Context, m *mesh) error {
+	asked, status := 0, newStatus(cmd)
+	observe := func(routing.Hop) {
+		asked++
+		status.show("asked %s for those nearest to the key", plural(asked, "node"))
+	}
+	return inMesh(ctx, cmd, observe, func(ctx context.Context, m *mesh) error {
 		r, err := maculadht.Replicate(ctx, m.server, m.lookups, m.network, key, value)
+		status.clear()
 		if err != nil {
 			return err
 		}

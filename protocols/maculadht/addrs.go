@@ -2,6 +2,7 @@ package maculadht
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
@@ -24,7 +25,8 @@ func encodeAddrs(p peer.ID, addrs []ma.Multiaddr) [][]byte {
 	}
 	encoded := make([][]byte, 0, min(len(addrs), wire.MaxAddrs))
 	for _, a := range addrs {
-		if b := a.AppendComponent(name).Bytes(); len(b) <= wire.MaxField && len(encoded) < wire.MaxAddrs {
+		// Clipped, as a shared address may have room behind it that others write to as well.
+		if b := slices.Clip(a).AppendComponent(name).Bytes(); len(b) <= wire.MaxField && len(encoded) < wire.MaxAddrs {
 			encoded = append(encoded, b)
 		}
 	}

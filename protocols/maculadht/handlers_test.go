@@ -10,6 +10,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/test"
+	ma "github.com/multiformats/go-multiaddr"
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
@@ -314,4 +315,14 @@ func TestHandleQueryOfNoQuestion(t *testing.T) {
 			require.Equal(t, &wire.Reply{Error: &wire.CallError{Message: "Unknown DHT message type"}}, reply)
 		})
 	}
+}
+
+// A contact's addresses are shared by all who answer with them.
+func TestEncodeAddrsWritesToNoAddress(t *testing.T) {
+	p := newHost(t).ID()
+	roomy := append(make(ma.Multiaddr, 0, 8), ma.StringCast("/ip4/127.0.0.1/udp/9443/quic-v1")...)
+	behind := roomy[:cap(roomy)]
+	first := encodeAddrs(p, []ma.Multiaddr{roomy})
+	require.Equal(t, ma.StringCast("/ip4/127.0.0.1/udp/9443/quic-v1/p2p/"+p.String()).Bytes(), first[0])
+	require.Equal(t, ma.Component{}, behind[len(roomy)], "nothing is written behind it")
 }

@@ -3,6 +3,7 @@ package maculadht
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -13,13 +14,37 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
-// How a bootstrap peer is treated.
+// How a bootstrap peer is treated, unless an option says otherwise.
 const (
-	firstRetry = time.Second      // after it did not answer, doubled each time
-	lastRetry  = time.Minute      // and not more than this
-	lookAgain  = 30 * time.Second // at one that is in the table, whether it still is
-	joinDial   = 15 * time.Second // how long an attempt may take
+	// DefaultFirstRetry is how long a bootstrap peer that did not answer is left
+	// alone, doubled each time.
+	DefaultFirstRetry = time.Second
+	// DefaultLastRetry is what that grows to.
+	DefaultLastRetry = time.Minute
+	// DefaultLookAgain is how often it is seen to that a bootstrap peer is still
+	// in the table.
+	DefaultLookAgain = 30 * time.Second
+
+	joinDial = 15 * time.Second // how long an attempt may take
 )
+
+type joinConfig struct {
+	firstRetry, lastRetry, lookAgain time.Duration
+}
+
+// WithRetries sets after how long a bootstrap peer that did not answer is tried
+// again the first time, what the pause grows to, and how often it is seen to that
+// one that did is still in the table. Each pause is half to one and a half of
+// that.
+func WithRetries(first, last, lookAgain time.Duration) Option {
+	return func(c *serviceConfig) error {
+		if first <= 0 || last < first || lookAgain <= 0 {
+			return fmt.Errorf("retries after %v to %v, another look after %v: want more than 0, and the last not before the first", first, last, lookAgain)
+		}
+		c.join = joinConfig{first, last, lookAgain}
+		return nil
+	}
+}
 
 // Join brings this node into the network of some bootstrap peers, and keeps it
 // there until ctx ends or the service is closed. It returns at once.
@@ -70,8 +95,9 @@ func (s *Service) spawn(ctx context.Context, f func(context.Context)) error {
 // keepKnown makes a peer a contact whenever it is none, and tells when it has
 // become one.
 func (s *Service) keepKnown(ctx context.Context, p peer.AddrInfo, answered chan<- struct{}) {
-	for retry := firstRetry; ctx.Err() == nil; {
-		pause := lookAgain
+	cfg := s.joining
+	for retry := cfg.firstRetry; ctx.Err() == nil; {
+		pause := cfg.lookAgain
 		if _, known := s.server.Contact(routing.IDFromPeer(p.ID)); !known {
 			err := s.meet(ctx, p)
 			switch {
@@ -79,13 +105,13 @@ func (s *Service) keepKnown(ctx context.Context, p peer.AddrInfo, answered chan<
 				return
 			case err == nil:
 				s.log.Info("connected to bootstrap peer", "peer", p.ID)
-				retry = firstRetry
+				retry = cfg.firstRetry
 				select {
 				case answered <- struct{}{}:
 				default:
 				}
 			default:
-				pause, retry = retry, min(2*retry, lastRetry)
+				pause, retry = retry, min(2*retry, cfg.lastRetry)
 				s.log.Warn("bootstrap peer not reached", "peer", p.ID, "again_in", pause, "err", err)
 			}
 		}

@@ -26,6 +26,7 @@ type Service struct {
 	client  *Client
 	lookups *routing.Lookups
 	upkeep  *routing.Upkeep
+	joining joinConfig
 	budgets *Budgets
 	log     *slog.Logger
 	owned   *routing.Server // made here, so closed here
@@ -52,6 +53,7 @@ type serviceConfig struct {
 	client    []ClientOption
 	lookups   []routing.LookupOption
 	upkeep    []routing.UpkeepOption
+	join      joinConfig
 	endpoints routing.Network
 	server    *routing.Server
 	peerRate  rate.Limit
@@ -139,7 +141,12 @@ func WithLogger(log *slog.Logger) Option {
 
 // New starts the service on h: any host will do. Close it before the host.
 func New(h host.Host, opts ...Option) (*Service, error) {
-	cfg := serviceConfig{peerRate: DefaultPeerRate, peerBurst: DefaultPeerBurst, log: slog.New(slog.DiscardHandler)}
+	cfg := serviceConfig{
+		join:      joinConfig{DefaultFirstRetry, DefaultLastRetry, DefaultLookAgain},
+		peerRate:  DefaultPeerRate,
+		peerBurst: DefaultPeerBurst,
+		log:       slog.New(slog.DiscardHandler),
+	}
 	for _, opt := range opts {
 		if err := opt(&cfg); err != nil {
 			return nil, fmt.Errorf("maculadht: %w", err)
@@ -147,6 +154,7 @@ func New(h host.Host, opts ...Option) (*Service, error) {
 	}
 	s := &Service{
 		host:     h,
+		joining:  cfg.join,
 		budgets:  NewBudgets(cfg.peerRate, cfg.peerBurst),
 		log:      cfg.log,
 		sessions: make(map[peer.ID]*peerSession),

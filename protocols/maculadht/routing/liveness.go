@@ -58,8 +58,14 @@ func (u *Upkeep) challenge(bucket int) {
 		}()
 		for {
 			oldest, ok := u.server.table.oldest(bucket)
-			if !ok || time.Since(oldest.LastSeen) < u.cfg.retry {
-				return // nobody waits, or all have just spoken
+			if !ok {
+				return // nobody waits any more
+			}
+			if spoke := time.Since(oldest.LastSeen); spoke < u.cfg.retry {
+				if !u.sleep(u.cfg.retry - spoke) {
+					return
+				}
+				continue
 			}
 			if u.ping(oldest) != failed || u.server.table.Failed(oldest.ID) || !u.sleep(u.cfg.retry) {
 				return
@@ -79,6 +85,7 @@ func (u *Upkeep) checkSilent() {
 			others = append(others, c)
 		}
 	}
+	others = append(others, u.server.table.allWaiting()...)
 	heard, failures := u.pingAll(silent)
 	if len(failures) > 0 && !heard && !u.hears(others) {
 		return
@@ -113,6 +120,7 @@ func (u *Upkeep) pingAll(contacts []Contact) (heard bool, failures []ID) {
 const witnesses = 3
 
 // hears reports whether any of a few contacts, those that spoke last, still does.
+// They need not be in the table.
 func (u *Upkeep) hears(contacts []Contact) bool {
 	slices.SortFunc(contacts, func(a, b Contact) int { return b.LastSeen.Compare(a.LastSeen) })
 	heard, _ := u.pingAll(contacts[:min(len(contacts), witnesses)])

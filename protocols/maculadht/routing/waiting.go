@@ -98,3 +98,16 @@ func (t *Table) oldest(bucket int) (Contact, bool) {
 	}
 	return Contact{}, false
 }
+
+// allWaiting returns every contact that waits for a place.
+func (t *Table) allWaiting() []Contact {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	var all []Contact
+	for _, queue := range t.waiting {
+		for _, c := range queue {
+			all = append(all, *c)
+		}
+	}
+	return all
+}

@@ -1,0 +1,195 @@
+package maculadht
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+)
+
+func TestAdvertisedServiceIsFoundByWhoNeverMetItsProvider(t *testing.T) {
+	services := chain(t, 4)
+	provider, caller := services[0], services[3]
+	metadata := wire.RawMap(wire.Pair{Key: "version", Value: wire.RawText("2")})
+	a, err := provider.AdvertiseService(t.Context(), "greeter", "https://127.0.0.1:8080", metadata)
+	require.NoError(t, err)
+	published(t, a)
+
+	found, err := caller.FindProviders(testContext(t), "greeter")
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	require.Equal(t, nodeIDOf(provider.host), found[0].NodeID)
+	require.Equal(t, "https://127.0.0.1:8080", found[0].Endpoint)
+	require.Equal(t, metadata, found[0].Metadata)
+	require.WithinDuration(t, time.Now().Add(DefaultServiceTTL), found[0].Expires, 5*time.Second)
+	ttl, ok := found[0].Value.Field("ttl")
+	require.True(t, ok)
+	require.Equal(t, wire.RawInt(300), ttl)
+
+	replicas, err := a.Last()
+	require.NoError(t, err)
+	require.Len(t, replicas.Acknowledged, 3)
+}
+
+func TestSubscribersAsErlangNodesWriteThem(t *testing.T) {
+	services := chain(t, 2)
+	subscriber := wire.RawMap(
+		wire.Pair{Key: "node_id", Value: wire.RawText("a7b1")},
+		wire.Pair{Key: "endpoint", Value: wire.RawText("unknown")},
+		wire.Pair{Key: "ttl", Value: wire.RawInt(300)},
+	)
+	_, err := services[0].Store(testContext(t), TopicKey("sensor.temp"), subscriber)
+	require.NoError(t, err)
+	found, err := services[1].Subscribers(testContext(t), "sensor.temp")
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	require.Equal(t, "a7b1", string(found[0].NodeID))
+	require.Equal(t, "unknown", found[0].Endpoint)
+	require.Nil(t, found[0].Metadata)
+
+	none, err := services[1].Subscribers(testContext(t), "nothing")
+	require.ErrorIs(t, err, ErrNotFound)
+	require.Empty(t, none)
+}
+
+// A record that is advertised outlives its ttl; one that is withdrawn does not,
+// nor do the copies that were handed over meanwhile.
+func TestAdvertisedUntilWithdrawn(t *testing.T) {
+	const ttl = 3 * time.Second
+	eager := handOverAtOnce()
+	services := make([]*Service, 3)
+	for i := range services {
+		services[i] = newService(t, newHost(t), eager)
+	}
+	for _, s := range services[1:] {
+		connect(t, s.host, services[0].host)
+		eventually(t, knows(services[0], s.host), "admitted")
+	}
+	a, err := services[0].AdvertiseService(t.Context(), "greeter", "https://127.0.0.1:8080", nil, AdvertiseTTL(ttl))
+	require.NoError(t, err)
+	published(t, a)
+
+	expires := func(s *Service) time.Time {
+		records, err := s.Routing().Values(ServiceKey("greeter"))
+		require.NoError(t, err, "never gone meanwhile")
+		return records[0].Expires
+	}
+	twice := time.Now().Add(2 * ttl)
+	for _, s := range services {
+		eventually(t, func() bool { return expires(s).After(twice) }, "published again and again")
+	}
+
+	a.Withdraw()
+	a.Withdraw() // does nothing
+	withdrawn := time.Now()
+	late := newService(t, newHost(t), eager)
+	connect(t, late.host, services[0].host)
+	holds := func(s *Service) bool { _, err := s.LookupValue(ServiceKey("greeter")); return err == nil }
+	eventually(t, func() bool { return holds(late) }, "handed over")
+	for _, s := range append(services, late) {
+		eventually(t, func() bool { return !holds(s) }, "gone")
+	}
+	require.Less(t, time.Since(withdrawn), ttl+time.Second, "no copy outlives the record")
+	_, err = late.FindProviders(testContext(t), "greeter")
+	require.ErrorIs(t, err, ErrNotFound)
+}
+
+func TestAdvertisementEndsWithItsContextAndItsService(t *testing.T) {
+	services := chain(t, 2)
+	ctx, cancel := context.WithCancel(t.Context())
+	a, err := services[0].AdvertiseService(ctx, "greeter", "https://127.0.0.1:8080", nil)
+	require.NoError(t, err)
+	cancel()
+	<-a.done
+
+	a, err = services[0].AdvertiseService(t.Context(), "greeter", "https://127.0.0.1:8080", nil)
+	require.NoError(t, err)
+	require.NoError(t, services[0].Close())
+	<-a.done
+	_, err = services[0].AdvertiseService(t.Context(), "greeter", "https://127.0.0.1:8080", nil)
+	require.ErrorIs(t, err, ErrClosed)
+}
+
+// Who advertises before there is a network is found once there is one.
+func TestAdvertisedBeforeThereIsANetwork(t *testing.T) {
+	first, second := newService(t, newHost(t)), newService(t, newHost(t))
+	a, err := first.AdvertiseService(t.Context(), "greeter", "https://127.0.0.1:8080", nil)
+	require.NoError(t, err)
+	eventually(t, func() bool { _, err := a.Last(); return err != nil }, "the first publication fails")
+	_, err = a.Last()
+	require.ErrorIs(t, err, ErrNoReplicas)
+
+	connect(t, first.host, second.host)
+	published(t, a)
+	_, err = second.LookupValue(ServiceKey("greeter"))
+	require.NoError(t, err)
+}
+
+func TestWhatCanNotBeAdvertised(t *testing.T) {
+	s := newService(t, newHost(t))
+	tests := map[string]func() error{
+		"a service without a name": func() error {
+			_, err := s.AdvertiseService(t.Context(), "", "https://127.0.0.1:8080", nil)
+			return err
+		},
+		"a service without an endpoint": func() error {
+			_, err := s.AdvertiseService(t.Context(), "greeter", "", nil)
+			return err
+		},
+		"an endpoint that is too long": func() error {
+			_, err := s.AdvertiseService(t.Context(), "greeter", "https://"+string(make([]byte, wire.MaxField)), nil)
+			return err
+		},
+		"metadata that are no map": func() error {
+			_, err := s.AdvertiseService(t.Context(), "greeter", "https://127.0.0.1:8080", wire.RawInt(1))
+			return err
+		},
+		"half a second of life": func() error {
+			_, err := s.AdvertiseService(t.Context(), "greeter", "https://127.0.0.1:8080", nil, AdvertiseTTL(time.Second/2))
+			return err
+		},
+		"two days of life": func() error {
+			_, err := s.AdvertiseService(t.Context(), "greeter", "https://127.0.0.1:8080", nil, AdvertiseTTL(48*time.Hour))
+			return err
+		},
+		"a value that is no map": func() error {
+			_, err := s.Advertise(t.Context(), []byte("k"), wire.RawInt(1))
+			return err
+		},
+		"no key": func() error {
+			_, err := s.Advertise(t.Context(), nil, valueOf("me"))
+			return err
+		},
+	}
+	for name, advertise := range tests {
+		t.Run(name, func(t *testing.T) { require.ErrorIs(t, advertise(), ErrInvalidRequest) })
+	}
+	require.Zero(t, s.Routing().Stats().Records)
+}
+
+func TestRepublishedInTime(t *testing.T) {
+	for _, ttl := range []time.Duration{time.Second, 5 * time.Second, DefaultServiceTTL, wire.MaxTTL} {
+		seen := make(map[time.Duration]bool)
+		for range 100 {
+			after := republishAfter(ttl)
+			require.LessOrEqual(t, after, ttl*8/10)
+			require.Greater(t, after, ttl*7/10)
+			seen[after] = true
+		}
+		require.Greater(t, len(seen), 50, "with jitter")
+	}
+}
+
+// published waits until another node has an advertised record.
+func published(t *testing.T, a *Advertisement) {
+	t.Helper()
+	select {
+	case <-a.Published():
+	case <-time.After(patience):
+		_, err := a.Last()
+		require.NoError(t, err, "published")
+	}
+}

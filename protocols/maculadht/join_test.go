@@ -1,0 +1,279 @@
+package maculadht
+
+import (
+	"crypto/rand"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/control"
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+// quick has a service look after its table and its bootstrap peers at the pace of
+// a test.
+func quick() Option {
+	return func(c *serviceConfig) error {
+		for _, opt := range []Option{
+			WithRetries(50*time.Millisecond, 200*time.Millisecond, 100*time.Millisecond),
+			WithUpkeep(routing.WithChecks(100*time.Millisecond, 200*time.Millisecond, 50*time.Millisecond)),
+			WithLookups(routing.WithTimeouts(time.Second, 200*time.Millisecond, 5*time.Second)),
+			handOverAtOnce(),
+		} {
+			if err := opt(c); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// handOverAtOnce hands records over as soon as there is whom to.
+func handOverAtOnce() Option {
+	return WithUpkeep(routing.WithHandOver(10*time.Millisecond, routing.DefaultHandOverRate))
+}
+
+func infoOf(h host.Host) peer.AddrInfo { return peer.AddrInfo{ID: h.ID(), Addrs: h.Addrs()} }
+
+// newIdentity returns an option for a host of its own key, and the key's peer id.
+func newIdentity(tb testing.TB) (libp2p.Option, peer.ID) {
+	tb.Helper()
+	key, _, err := crypto.GenerateEd25519Key(rand.Reader)
+	require.NoError(tb, err)
+	id, err := peer.IDFromPrivateKey(key)
+	require.NoError(tb, err)
+	return libp2p.Identity(key), id
+}
+
+func TestJoinFillsTheTable(t *testing.T) {
+	services := chain(t, 6)
+	newcomer := newService(t, newHost(t))
+	require.NoError(t, newcomer.Join(t.Context(), infoOf(services[5].host)))
+	for i, s := range services {
+		eventually(t, knows(newcomer, s.host), fmt.Sprintf("number %d of the chain is known", i))
+		eventually(t, knows(s, newcomer.host), fmt.Sprintf("number %d of the chain knows the newcomer", i))
+	}
+}
+
+// A bootstrap peer that is not there yet is joined when it comes.
+func TestJoinThroughAPeerThatStartsLate(t *testing.T) {
+	identity, _ := newIdentity(t)
+	early := newHost(t, identity)
+	info := infoOf(early)
+	require.NoError(t, early.Close())
+
+	var log logBook
+	waiting := newService(t, newHost(t), quick(), WithLogger(log.logger()))
+	_, absent := newIdentity(t)
+	never := peer.AddrInfo{ID: absent, Addrs: []ma.Multiaddr{ma.StringCast("/ip4/127.0.0.1/udp/9/quic-v1")}}
+	require.NoError(t, waiting.Join(t.Context(), never, info))
+	eventually(t, log.has("bootstrap peer not reached"), "it is tried")
+
+	late := newService(t, newHost(t, identity, libp2p.ListenAddrs(info.Addrs...)))
+	eventually(t, knows(waiting, late.host), "joined")
+	eventually(t, knows(late, waiting.host), "and known in return")
+	eventually(t, func() bool { return log.has("joined the network")() && log.has("peers=1")() }, "the log says so")
+}
+
+// A bootstrap peer that was lost is joined again, as another service with an empty
+// table.
+func TestJoinAgainAfterARestart(t *testing.T) {
+	identity, _ := newIdentity(t)
+	h := newHost(t, identity)
+	info := infoOf(h)
+	bootstrap, err := New(h)
+	require.NoError(t, err)
+	member := newService(t, newHost(t), quick())
+	require.NoError(t, member.Join(t.Context(), info))
+	eventually(t, knows(member, h), "joined")
+	require.NoError(t, bootstrap.Close())
+	require.NoError(t, h.Close())
+
+	again := newService(t, newHost(t, identity, libp2p.ListenAddrs(info.Addrs...)))
+	eventually(t, knows(again, member.host), "the restarted peer knows us again")
+}
+
+func TestJoinAfterClose(t *testing.T) {
+	s := newService(t, newHost(t))
+	require.NoError(t, s.Close())
+	require.ErrorIs(t, s.Join(t.Context()), ErrClosed)
+}
+
+// hostInBucket returns a host that lies in a bucket of self's table.
+func hostInBucket(t *testing.T, self host.Host, bucket int) host.Host {
+	t.Helper()
+	for {
+		identity, id := newIdentity(t)
+		if routing.IDFromPeer(self.ID()).CommonPrefixLen(routing.IDFromPeer(id)) == bucket {
+			return newHost(t, identity)
+		}
+	}
+}
+
+func TestFullBucket(t *testing.T) {
+	tests := map[string]struct {
+		oldestLives bool
+	}{
+		"the oldest lives and stays":                {true},
+		"the oldest is dead and gives its place up": {false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t)
+			server, err := routing.NewServer(routing.IDFromPeer(h.ID()), routing.WithBucketSize(1))
+			require.NoError(t, err)
+			t.Cleanup(func() { require.NoError(t, server.Close()) })
+			s := newService(t, h, quick(), WithRouting(server))
+
+			oldest := newService(t, hostInBucket(t, h, 0))
+			connect(t, oldest.host, h)
+			eventually(t, knows(s, oldest.host), "the first has the place")
+			if !test.oldestLives {
+				require.NoError(t, oldest.Close())
+				require.NoError(t, oldest.host.Close())
+			}
+			newcomer := newService(t, hostInBucket(t, h, 0))
+			connect(t, newcomer.host, h)
+			if !test.oldestLives {
+				eventually(t, knows(s, newcomer.host), "the newcomer has its place")
+				require.False(t, knows(s, oldest.host)())
+				return
+			}
+			eventually(t, knows(newcomer, h), "the newcomer was answered")
+			pinged := oldest.Stats().Frames
+			eventually(t, func() bool { return oldest.Stats().Frames >= pinged+3 }, "the oldest is asked for signs of life")
+			require.True(t, knows(s, oldest.host)(), "who lives is not pushed out")
+			require.False(t, knows(s, newcomer.host)())
+
+			require.NoError(t, oldest.Close())
+			require.NoError(t, oldest.host.Close())
+			eventually(t, knows(s, newcomer.host), "the newcomer waited for the place")
+		})
+	}
+}
+
+// A closed connection takes nobody out of the table.
+func TestTableIsNotTheListOfConnections(t *testing.T) {
+	services := chain(t, 2)
+	a, b := services[0], services[1]
+	require.NoError(t, a.host.Network().ClosePeer(b.host.ID()))
+	eventually(t, func() bool { return b.host.Network().Connectedness(a.host.ID()) == network.NotConnected }, "closed")
+	require.True(t, knows(a, b.host)())
+	require.True(t, knows(b, a.host)())
+	_, err := Ping(testContext(t), a.cfg.network, contactTo(b.host))
+	require.NoError(t, err)
+}
+
+// cut is a network that can fall into two halves.
+type cut struct {
+	open atomic.Bool // the halves do not reach each other
+	half map[peer.ID]bool
+}
+
+// gater lets a host of one half connect to the others while the cut allows.
+type gater struct {
+	*cut
+	left bool
+}
+
+func (g gater) allows(p peer.ID) bool { return !g.open.Load() || g.half[p] == g.left }
+
+func (g gater) InterceptPeerDial(p peer.ID) bool                                { return g.allows(p) }
+func (g gater) InterceptAddrDial(p peer.ID, _ ma.Multiaddr) bool                { return g.allows(p) }
+func (g gater) InterceptAccept(network.ConnMultiaddrs) bool                     { return true }
+func (g gater) InterceptUpgraded(network.Conn) (bool, control.DisconnectReason) { return true, 0 }
+func (g gater) InterceptSecured(_ network.Direction, p peer.ID, _ network.ConnMultiaddrs) bool {
+	return g.allows(p)
+}
+
+// Two halves of a network that lose each other forget each other, and find
+// together again, with what was stored in each.
+func TestPartitionHeals(t *testing.T) {
+	const half = 3
+	network := &cut{half: make(map[peer.ID]bool)}
+	services := make([]*Service, 2*half)
+	for i := range services {
+		identity, id := newIdentity(t)
+		left := i < half
+		network.half[id] = left
+		h := newHost(t, identity, libp2p.ConnectionGater(gater{network, left}))
+		services[i] = newService(t, h, quick())
+	}
+	left, right := services[:half], services[half:]
+	for _, s := range services[1:] {
+		require.NoError(t, s.Join(t.Context(), infoOf(left[0].host), infoOf(right[0].host)))
+	}
+	all := func(of []*Service, know []*Service, want bool) func() bool {
+		return func() bool {
+			for _, a := range of {
+				for _, b := range know {
+					if a != b && knows(a, b.host)() != want {
+						return false
+					}
+				}
+			}
+			return true
+		}
+	}
+	eventually(t, all(services, services, true), "everyone knows everyone")
+
+	network.open.Store(true)
+	for _, a := range left {
+		for _, b := range right {
+			require.NoError(t, a.host.Network().ClosePeer(b.host.ID()))
+			require.NoError(t, b.host.Network().ClosePeer(a.host.ID()))
+		}
+	}
+	eventually(t, all(left, right, false), "the left half has given the right one up")
+	eventually(t, all(right, left, false), "the right half has given the left one up")
+	require.True(t, all(left, left, true)(), "each half stays together")
+	require.True(t, all(right, right, true)())
+	_, err := left[0].Store(testContext(t), keyOf("left"), valueOf("l"))
+	require.NoError(t, err)
+	_, err = right[0].Store(testContext(t), keyOf("right"), valueOf("r"))
+	require.NoError(t, err)
+	_, err = left[1].FindValues(testContext(t), keyOf("right"))
+	require.ErrorIs(t, err, ErrNotFound)
+
+	network.open.Store(false)
+	eventually(t, all(services, services, true), "everyone knows everyone again")
+	for _, s := range services {
+		for _, key := range []string{"left", "right"} {
+			found, err := s.FindValues(testContext(t), keyOf(key))
+			require.NoError(t, err)
+			require.Len(t, found.Values, 1)
+		}
+	}
+}
+
+// What is stored here goes to a newcomer that is nearer, no longer than it lives.
+func TestHandOverToANewcomer(t *testing.T) {
+	services := chain(t, 2)
+	holder := newService(t, newHost(t), handOverAtOnce())
+	connect(t, holder.host, services[0].host)
+	eventually(t, knows(holder, services[0].host), "admitted")
+	key := keyOf("greeter")
+	value := valueOf("me", wire.Pair{Key: "ttl", Value: wire.RawInt(30)})
+	copied := wire.StoreArgs{Key: key, Value: value, ExpiresIn: wire.Some(int64(20))}
+	require.NoError(t, Put(testContext(t), services[0].cfg.network, contactTo(holder.host), copied))
+
+	newcomer := newService(t, newHost(t))
+	connect(t, newcomer.host, holder.host)
+	eventually(t, func() bool { _, err := newcomer.LookupValue(key); return err == nil }, "handed over")
+	records, err := newcomer.Routing().Values(key)
+	require.NoError(t, err)
+	require.Equal(t, []byte(value), records[0].Value)
+	require.LessOrEqual(t, time.Until(records[0].Expires), 20*time.Second, "what is left of its life, not its ttl")
+	require.False(t, records[0].Owned, "a copy belongs to nobody")
+	eventually(t, func() bool { return holder.Routing().Stats().HandedOver > 0 }, "counted")
+}
