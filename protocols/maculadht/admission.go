@@ -83,13 +83,13 @@ func (s *Service) forgetIfGone(p peer.ID) {
 }
 
 // onSilent drops the contact of a peer that does not speak the protocol any
-// more. If it does again, it is another service, which does not know us.
+// more. If it does again, it may be another service, which does not know us.
 func (s *Service) onSilent(p peer.ID) {
 	s.server.Forget(routing.IDFromPeer(p))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if ps := s.sessions[p]; ps != nil {
-		ps.introduced = nil
+		ps.introduced, ps.lapsed = nil, true
 	}
 }
 
@@ -100,19 +100,21 @@ func (s *Service) speaks(p peer.ID) bool {
 
 // onSpeaks acts on what is known of a peer's protocols: it admits one whose
 // CONNECT was waiting for that, and sends a CONNECT where the connection is of
-// our making.
+// our making, or where the peer speaks again.
 func (s *Service) onSpeaks(p peer.ID) {
 	if !s.speaks(p) {
 		return
 	}
+	conns := s.host.Network().ConnsToPeer(p)
+	s.mu.Lock()
+	ps := s.sessions[p]
+	again := ps != nil && ps.lapsed
 	var ours network.Conn
-	for _, conn := range s.host.Network().ConnsToPeer(p) {
-		if conn.Stat().Direction == network.DirOutbound && !conn.Stat().Limited {
+	for _, conn := range conns {
+		if (again || conn.Stat().Direction == network.DirOutbound) && !conn.Stat().Limited {
 			ours = conn
 		}
 	}
-	s.mu.Lock()
-	ps := s.sessions[p]
 	if ours != nil && ps == nil {
 		ps = s.session(p)
 	}
@@ -122,7 +124,7 @@ func (s *Service) onSpeaks(p peer.ID) {
 		waiting, ps.connect = ps.connect, nil
 		introduce = ours != nil && ps.introduced != ours && !s.closed
 		if introduce {
-			ps.introduced = ours // once: where it fares badly the next connection may fare better
+			ps.introduced, ps.lapsed = ours, false // once: where it fares badly the next connection may fare better
 			s.tasks.Add(1)
 		}
 	}
@@ -200,6 +202,8 @@ func (s *Service) enter(c routing.Contact) {
 		s.log.Debug("bucket full", "peer", c.Peer)
 	case err != nil:
 		s.log.Info("peer not admitted", "peer", c.Peer, "err", err)
+	case !s.speaks(c.Peer): // it became a client meanwhile, and onSilent came too early
+		s.server.Forget(c.ID)
 	default:
 		s.log.Debug("peer admitted", "peer", c.Peer, "endpoint", c.Endpoint)
 	}

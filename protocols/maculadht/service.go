@@ -17,8 +17,9 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
-// Service speaks /macula/dht/1.0 on a host: it answers peers, and introduces
-// itself to those that it connects to and that speak the protocol too.
+// Service speaks /macula/dht/1.0 on a host: it answers peers, unless it is a
+// client, and introduces itself to those that it connects to and that speak the
+// protocol too.
 type Service struct {
 	*Handlers
 
@@ -35,9 +36,14 @@ type Service struct {
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup // streams being served and CONNECTs under way
 
-	mu       sync.Mutex
-	closed   bool
-	sessions map[peer.ID]*peerSession
+	switching sync.Mutex // held while the handler is put on the host or taken off; before mu
+
+	mu          sync.Mutex
+	closed      bool
+	mode        Mode
+	serving     context.Context // ends when the service becomes a client
+	stopServing context.CancelFunc
+	sessions    map[peer.ID]*peerSession
 }
 
 // peerSession is what is kept of a peer while it is connected.
@@ -46,6 +52,7 @@ type peerSession struct {
 	release    func()
 	introduced network.Conn     // the connection of ours over which a CONNECT was sent
 	connect    *routing.Contact // its CONNECT, until it is known to speak the protocol
+	lapsed     bool             // it stopped speaking the protocol, so neither side may know the other
 }
 
 type serviceConfig struct {
@@ -58,6 +65,7 @@ type serviceConfig struct {
 	server    *routing.Server
 	peerRate  rate.Limit
 	peerBurst int
+	mode      Mode
 	log       *slog.Logger
 }
 
@@ -157,6 +165,7 @@ func New(h host.Host, opts ...Option) (*Service, error) {
 		joining:  cfg.join,
 		budgets:  NewBudgets(cfg.peerRate, cfg.peerBurst),
 		log:      cfg.log,
+		mode:     ModeClient, // until start
 		sessions: make(map[peer.ID]*peerSession),
 	}
 	self := routing.IDFromPeer(h.ID())
@@ -208,7 +217,7 @@ func (s *Service) start(server *routing.Server, self routing.ID, cfg serviceConf
 		s.upkeep.Close()
 		return err
 	}
-	s.host.SetStreamHandler(ProtocolID, s.serve)
+	s.SetMode(cfg.mode)
 	started = true
 	return nil
 }
@@ -218,14 +227,16 @@ func (s *Service) Client() *Client { return s.client }
 
 // Close takes the protocol off the host, resets its streams and waits for them.
 func (s *Service) Close() error {
+	s.switching.Lock()
 	s.mu.Lock()
 	already := s.closed
 	s.closed = true
 	s.mu.Unlock()
+	s.switchTo(ModeClient)
+	s.switching.Unlock()
 	if already {
 		return nil
 	}
-	s.host.RemoveStreamHandler(ProtocolID)
 	s.cancel()
 	s.upkeep.Close()
 	err := s.client.Close()
@@ -272,7 +283,7 @@ func (s *Service) serve(stream network.Stream) {
 	conn := stream.Conn()
 	p := conn.RemotePeer()
 	s.mu.Lock()
-	budget := s.session(p).budget
+	budget, ctx := s.session(p).budget, s.serving
 	s.mu.Unlock()
 	session := &Session{
 		Dialect: LibP2P(),
@@ -284,7 +295,7 @@ func (s *Service) serve(stream network.Stream) {
 			return s.admit(conn, m)
 		},
 	}
-	if err := s.Serve(s.ctx, hostStream{stream}, session, wire.WithMemory(stream.Scope())); err != nil {
+	if err := s.Serve(ctx, hostStream{stream}, session, wire.WithMemory(stream.Scope())); err != nil {
 		s.log.Debug("stream ended", "err", err)
 	}
 	s.forgetIfGone(p) // the disconnect may have been seen before the session was made
