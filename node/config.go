@@ -30,6 +30,8 @@ type Config struct {
 	// Bootstrap is whom to connect to at the start: multiaddrs with /p2p. The
 	// node itself may be among them.
 	Bootstrap []string
+	// Mode is whether the node answers libp2p peers; empty means ModeAuto.
+	Mode Mode
 	// AllowEndpoints are address ranges in which an Erlang node's endpoint is
 	// dialled though the node connects from another address.
 	AllowEndpoints []netip.Prefix
@@ -56,6 +58,9 @@ func (c Config) check() (settings, error) {
 	if s.Realm == "" {
 		s.Realm = maculadht.DefaultRealm
 	}
+	if s.Mode == "" {
+		s.Mode = ModeAuto
+	}
 	if s.Version == "" {
 		s.Version = "devel"
 	}
@@ -64,6 +69,9 @@ func (c Config) check() (settings, error) {
 	}
 	if len(s.Realm) > wire.MaxField {
 		errs = append(errs, fmt.Errorf("realm %q has %d bytes: write at most %d", s.Realm, len(s.Realm), wire.MaxField))
+	}
+	if err := s.Mode.check(); err != nil {
+		errs = append(errs, err)
 	}
 	for _, text := range c.Listen {
 		addr, err := parseListenAddr(text)

@@ -26,9 +26,6 @@ import (
 	"github.com/macula-mesh/macula-node/compat"
 )
 
-// kadPrefix makes our kad-dht /macula/kad/1.0.0, a network apart from IPFS's.
-const kadPrefix = "/macula"
-
 // hostConfig says what newHost builds. Every choice is the caller's; the zero value of a switch is off.
 type hostConfig struct {
 	key         crypto.PrivKey
@@ -36,7 +33,7 @@ type hostConfig struct {
 	version     string          // of this program, told to other peers
 	bootstrap   []peer.AddrInfo // where kad-dht begins; none: it waits to be found
 
-	kadServer    bool // answer kad-dht queries, not only ask them
+	kadServer    bool // answer kad-dht queries, not only ask them; kadHost changes it later
 	relay        bool // be reachable through relays, and dial through them
 	holePunching bool // turn a relayed connection into a direct one; needs relay
 	natPortMap   bool // ask the router to forward the listening port
@@ -46,9 +43,10 @@ type hostConfig struct {
 // As a host it is routed: it asks kad for the addresses of a peer that it does not have.
 type peerHost struct {
 	host.Host
-	base host.Host              // the host without routing
-	quic *quicreuse.ConnManager // owns the UDP ports; lives as long as the host
-	kad  *dht.IpfsDHT
+	base    host.Host              // the host without routing
+	quic    *quicreuse.ConnManager // owns the UDP ports; lives as long as the host
+	kad     *dht.IpfsDHT
+	kadHost *kadHost
 }
 
 // How many connections one IPv4 address or IPv6 /56 may hold, and make a second, whatever their ALPN. libp2p's defaults,
@@ -129,11 +127,11 @@ func newHost(cfg hostConfig) (*peerHost, error) {
 	// kad-dht dials its bootstrap peers at once. That must come after listening: before, it would dial from a port
 	// of its own, and what the peers then observe would say nothing about the port that we listen on. This is why
 	// libp2p.Routing, which builds it before, is not used.
-	kad, err := newKad(base, cfg)
+	kad, kadHost, err := newKad(base, cfg)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start kad-dht: %w", err), base.Close())
 	}
-	h.base, h.kad, h.Host = base, kad, routedhost.Wrap(base, kad)
+	h.base, h.kad, h.kadHost, h.Host = base, kad, kadHost, routedhost.Wrap(base, kad)
 	return h, nil
 }
 
@@ -153,21 +151,6 @@ func (h *peerHost) confirmedAddrs() []ma.Multiaddr {
 	}
 	reachable, _, _ := confirmer.ConfirmedAddrs()
 	return reachable
-}
-
-// newKad starts kad-dht as a router of peers: Macula's records live in our own routing server.
-func newKad(h host.Host, cfg hostConfig) (*dht.IpfsDHT, error) {
-	mode := dht.ModeClient
-	if cfg.kadServer {
-		mode = dht.ModeServer
-	}
-	return dht.New(h,
-		dht.ProtocolPrefix(kadPrefix),
-		dht.Mode(mode),
-		dht.DisableProviders(),
-		dht.DisableValues(),
-		dht.BootstrapPeers(cfg.bootstrap...), // none means none: IPFS's are never used
-	)
 }
 
 // shareQUIC has the host build its QUIC connection manager as libp2p does by default, and leaves it in *manager,

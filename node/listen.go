@@ -38,6 +38,12 @@ func defaultListenAddrs() []ma.Multiaddr {
 	}
 }
 
+// anyBeyondLoopback reports whether others than this machine can be on an address that is listened on. Only then is
+// the router asked to forward the port: it is sought by multicast.
+func anyBeyondLoopback(addrs []ma.Multiaddr) bool {
+	return slices.ContainsFunc(addrs, func(addr ma.Multiaddr) bool { return !manet.IsIPLoopback(addr) })
+}
+
 // parseListenAddr takes a multiaddr of the form /ip4/…/udp/…/quic-v1 or /ip6/…/udp/…/quic-v1, and nothing else.
 func parseListenAddr(s string) (ma.Multiaddr, error) {
 	addr, err := ma.NewMultiaddr(s)

@@ -26,7 +26,10 @@ type Node struct {
 	service *maculadht.Service
 	gateway *compat.Gateway
 	dialer  *compat.Dialer
-	close   func() error
+
+	stop  context.CancelFunc // ends the watch over the mode
+	tasks sync.WaitGroup
+	close func() error
 }
 
 // New starts a node. It serves when New returns; it connects to its bootstrap
@@ -36,7 +39,7 @@ func New(cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
-	n := &Node{cfg: checked}
+	n := &Node{cfg: checked, stop: func() {}}
 	n.close = sync.OnceValue(n.shutdown)
 	if err := n.start(); err != nil {
 		return nil, errors.Join(err, n.Close())
@@ -55,9 +58,10 @@ func (n *Node) start() error {
 		listenAddrs:  listen,
 		version:      n.cfg.Version,
 		bootstrap:    n.cfg.bootstrap,
-		kadServer:    true,
+		kadServer:    n.cfg.Mode != ModeClient,
 		relay:        true,
 		holePunching: true,
+		natPortMap:   anyBeyondLoopback(listen),
 	})
 	if err != nil {
 		return err
@@ -69,6 +73,7 @@ func (n *Node) start() error {
 		return err
 	}
 	n.service, err = maculadht.New(n.host,
+		maculadht.WithMode(n.cfg.Mode.atStart()),
 		maculadht.WithRealm(n.cfg.Realm),
 		maculadht.WithHandlers(maculadht.HandleEndpoint(n.Endpoint)),
 		maculadht.WithEndpoints(n.dialer),
@@ -80,7 +85,14 @@ func (n *Node) start() error {
 	if err := n.openGateway(); err != nil {
 		return err
 	}
-	return n.service.Join(context.Background(), n.cfg.bootstrap...)
+	ctx, stop := context.WithCancel(context.Background())
+	n.stop = stop
+	if n.cfg.Mode == ModeAuto {
+		if err := n.watchReachability(ctx); err != nil {
+			return err
+		}
+	}
+	return n.service.Join(ctx, n.cfg.bootstrap...)
 }
 
 // checkListening returns the port of the first address that is listened on. It
@@ -137,6 +149,8 @@ func (n *Node) openGateway() error {
 func (n *Node) Close() error { return n.close() }
 
 func (n *Node) shutdown() error {
+	n.stop()
+	n.tasks.Wait()
 	var errs []error
 	if n.gateway != nil { // before the service: it answers from what the service closes
 		errs = append(errs, n.gateway.Close())
