@@ -41,13 +41,18 @@ func runCommand() *cli.Command {
 		Usage: "run a peer until it is interrupted",
 		Description: `One UDP port serves libp2p peers (/macula/dht/1.0) and Erlang nodes (ALPN macula).
 With --json it prints one line once it serves:
-{"peer_id", "node_id", "realm", "addrs", "endpoints"}.`,
+{"peer_id", "node_id", "realm", "mode", "addrs", "endpoints"}.
+
+A server answers libp2p peers and is listed by them; a client asks and stores, but answers none and
+nobody lists it. Mode auto is a server, unless there are public addresses and none of them can be
+reached. Erlang nodes are served in any mode.`,
 		Flags: []cli.Flag{
 			&cli.StringSliceFlag{Name: "listen", Usage: "`MULTIADDR` to listen on, repeatable (default: UDP port 9443 of all IPv4 and IPv6 addresses)"},
 			dataDirFlag(),
 			&cli.StringFlag{Name: "realm", Usage: "`NAME` of the realm to serve", Value: maculadht.DefaultRealm, Sources: cli.EnvVars("MACULA_REALM")},
 			&cli.StringFlag{Name: "hostname", Usage: "`NAME` that peers are told to reach this node by (default: a reachable public address, else one of an interface)", Sources: cli.EnvVars("MACULA_HOSTNAME")},
 			&cli.StringSliceFlag{Name: "bootstrap", Usage: "`MULTIADDR` with /p2p of a peer to connect to, repeatable"},
+			&cli.StringFlag{Name: "mode", Usage: "`MODE` towards libp2p peers: auto, server or client", Value: string(node.ModeAuto)},
 			&cli.StringFlag{Name: "log-level", Usage: "`LEVEL` of what is logged to standard error: debug, info, warn or error", Value: "info"},
 			jsonFlag(),
 		},
@@ -73,6 +78,7 @@ func runNode(ctx context.Context, cmd *cli.Command) error {
 		Realm:     cmd.String("realm"),
 		Hostname:  cmd.String("hostname"),
 		Bootstrap: cmd.StringSlice("bootstrap"),
+		Mode:      node.Mode(cmd.String("mode")),
 		Version:   version(),
 		Log:       slog.New(slog.NewTextHandler(cmd.Root().ErrWriter, &slog.HandlerOptions{Level: level})),
 	})
@@ -94,6 +100,7 @@ type serving struct {
 	PeerID    string   `json:"peer_id"`
 	NodeID    string   `json:"node_id"`
 	Realm     string   `json:"realm"`
+	Mode      string   `json:"mode"`
 	Addrs     []string `json:"addrs"`
 	Endpoints []string `json:"endpoints"`
 }
@@ -103,6 +110,7 @@ func announce(cmd *cli.Command, n *node.Node) error {
 		PeerID:    n.Host().ID().String(),
 		NodeID:    n.ID().String(),
 		Realm:     n.Realm(),
+		Mode:      string(n.Mode()),
 		Addrs:     []string{},
 		Endpoints: n.Endpoints(),
 	}
@@ -117,6 +125,7 @@ func announce(cmd *cli.Command, n *node.Node) error {
 	err := table(out, func(w io.Writer) {
 		fmt.Fprintf(w, "  peer id\t%s\n", s.PeerID)
 		fmt.Fprintf(w, "  node id\t%s\n", s.NodeID)
+		fmt.Fprintf(w, "  mode\t%s\n", s.Mode)
 		fmt.Fprintf(w, "  libp2p\t%s\n", strings.Join(s.Addrs, "\n\t"))
 		fmt.Fprintf(w, "  Erlang\t%s\n", strings.Join(s.Endpoints, "\n\t"))
 	})

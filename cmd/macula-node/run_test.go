@@ -29,6 +29,7 @@ func TestBanner(t *testing.T) {
 		`^macula-node serves the realm org\.example\n`,
 		`\n  peer id +` + id["peer_id"].(string) + `\n`,
 		`\n  node id +` + id["node_id"].(string) + `\n`,
+		`\n  mode +auto\n`,
 		`\n  libp2p +/ip4/127\.0\.0\.1/udp/[0-9]+/quic-v1/p2p/` + id["peer_id"].(string) + `\n`,
 		`\n  Erlang +https://127\.0\.0\.1:[0-9]+\n`,
 		`\nTry, in another terminal:\n\n  .* put https://127\.0\.0\.1:[0-9]+ --service greeter '\{.*\}'\n`,
@@ -59,7 +60,7 @@ func TestJSONLine(t *testing.T) {
 	r, s := started(t, "--realm", "org.example")
 	got := decodeJSON(t, r.stdout.String())
 	assert.Equal(t, object{
-		"peer_id": s.PeerID, "node_id": s.NodeID, "realm": "org.example",
+		"peer_id": s.PeerID, "node_id": s.NodeID, "realm": "org.example", "mode": "auto",
 		"addrs": []any{s.Addrs[0]}, "endpoints": []any{s.Endpoints[0]},
 	}, got)
 	assert.Regexp(t, "^[0-9a-f]{64}$", s.NodeID)

@@ -72,6 +72,7 @@ func TestWrongUsage(t *testing.T) {
 		{"run on nonsense", []string{"run", "--data-dir", data, "--listen", "9443"}, []string{`"9443"`, "write for example /ip4/"}},
 		{"run with a bad bootstrap", []string{"run", "--data-dir", data, "--bootstrap", "/ip4/127.0.0.1/udp/1/quic-v1"}, []string{"/ip4/127.0.0.1/udp/1/quic-v1", "/p2p"}},
 		{"run with a URL for hostname", []string{"run", "--data-dir", data, "--hostname", "https://x"}, []string{`"https://x"`, "without https://"}},
+		{"run in no mode", []string{"run", "--data-dir", data, "--mode", "leech"}, []string{`mode "leech"`, "auto, server or client"}},
 		{"run with a long realm", []string{"run", "--data-dir", data, "--listen", "/ip4/127.0.0.1/udp/0/quic-v1", "--realm", strings.Repeat("r", 256)}, []string{"realm", "255"}},
 		{"id in a place that can not be", []string{"id", "--data-dir", filepath.Join("/dev/null", "x")}, []string{"/dev/null/x"}},
 	}
@@ -97,7 +98,7 @@ func TestHelp(t *testing.T) {
 		{nil, []string{"run", "id", "ping", "find-node", "get", "put", "gateways", "Exit codes: 0 found or ok, 1 not found, 2 wrong usage, 3 unreachable or refused."}},
 		{[]string{"--help"}, []string{"gateways"}},
 		{[]string{"help", "put"}, []string{"ADDR (KEY | --service NAME | --topic NAME) VALUE", `{"$bin": "<hex>"}`, "--timeout", "--json"}},
-		{[]string{"run", "--help"}, []string{"--listen", "--data-dir", "--realm", "--hostname", "--bootstrap", "--log-level", "MACULA_REALM", "MACULA_HOSTNAME", "MACULA_DATA_DIR"}},
+		{[]string{"run", "--help"}, []string{"--listen", "--data-dir", "--realm", "--hostname", "--bootstrap", "--mode", "--log-level", "MACULA_REALM", "MACULA_HOSTNAME", "MACULA_DATA_DIR"}},
 		{[]string{"--version"}, []string{"macula-node version"}},
 	}
 	for _, test := range tests {
