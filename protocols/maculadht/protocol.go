@@ -46,7 +46,7 @@ const (
 	ResetTimeout    ResetCode = 5 // half a frame, nothing at all, or no reply
 	ResetWrongReply ResetCode = 6 // a reply that does not fit its request
 	ResetRefused    ResetCode = 7 // over budget, wrong realm, or banned
-	ResetShutdown   ResetCode = 8 // the node is stopping
+	ResetShutdown   ResetCode = 8 // the node is stopping, or has become a client
 
 	resetGone    ResetCode = 0 // the peer or its connection ended the stream first
 	maxResetCode           = ResetShutdown
