@@ -1,0 +1,192 @@
+package glass
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+)
+
+// ALPN is the application protocol that Erlang nodes speak on QUIC.
+const ALPN = "macula"
+
+// Gateway is the double of an Erlang node. Close it.
+type Gateway struct {
+	cfg       config
+	cert      tls.Certificate
+	clientID  string
+	endpoint  string
+	host      string
+	port      int
+	udp       *net.UDPConn
+	transport *quic.Transport
+	buffers   sync.Pool // of one receive event
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
+	close  func() error
+
+	turn   sync.Mutex    // it does one thing at a time
+	broken chan struct{} // closed with the first break
+
+	mu       sync.Mutex // guards what follows
+	closed   bool
+	hung     bool
+	breaks   []Break
+	register *time.Timer
+	store
+	ledger
+	hooks
+	outbound
+}
+
+// Start starts a gateway.
+func Start(opts ...Option) (*Gateway, error) {
+	g := &Gateway{
+		cfg: config{
+			address:       "127.0.0.1:0",
+			realm:         DefaultRealm,
+			registerAfter: DefaultRegisterAfter,
+			pingEvery:     DefaultPingEvery,
+			pollEvery:     DefaultPollEvery,
+			discoverEvery: DefaultDiscoverEvery,
+			peerTimeout:   DefaultPeerTimeout,
+			missLimit:     DefaultMissLimit,
+			eventLimit:    DefaultEventLimit,
+			eventGap:      DefaultEventGap,
+		},
+		broken:   make(chan struct{}),
+		ledger:   newLedger(),
+		hooks:    hooks{held: make(map[wire.Type]chan struct{})},
+		outbound: outbound{pool: make(map[string]*pooled)},
+	}
+	for _, opt := range opts {
+		opt(&g.cfg)
+	}
+	if g.cfg.pingEvery <= 0 || g.cfg.pollEvery <= 0 || g.cfg.discoverEvery <= 0 || g.cfg.eventLimit < wire.HeaderSize {
+		return nil, fmt.Errorf("glass: ping every %v, poll every %v, discover every %v, events of %d bytes: want more",
+			g.cfg.pingEvery, g.cfg.pollEvery, g.cfg.discoverEvery, g.cfg.eventLimit)
+	}
+	g.buffers.New = func() any { b := make([]byte, g.cfg.eventLimit); return &b }
+	g.close = sync.OnceValue(g.shutdown)
+	if err := g.identify(); err != nil {
+		return nil, fmt.Errorf("glass: certificate: %w", err)
+	}
+	ln, err := g.listen()
+	if err != nil {
+		return nil, fmt.Errorf("glass: listen on %s: %w", g.cfg.address, err)
+	}
+	g.ctx, g.cancel = context.WithCancel(context.Background())
+	if g.cfg.nodeID == nil {
+		id := sha256.Sum256([]byte(g.endpoint))
+		g.cfg.nodeID = id[:]
+	}
+	g.parents = g.cfg.parents
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.forget()
+	for _, n := range g.cfg.neighbours {
+		g.put(wire.RawText(wire.GatewayPrefix+string(n.NodeID)), entry(n))
+	}
+	g.registerLater()
+	g.tasks.Go(func() { g.accept(ln) })
+	g.tasks.Go(g.discover)
+	return g, nil
+}
+
+// identify makes the certificate and the client id that comes of it.
+func (g *Gateway) identify() error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().AddDate(1, 0, 0)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return err
+	}
+	bits, err := key.PublicKey.Bytes()
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(bits)
+	g.clientID = hex.EncodeToString(sum[:])
+	g.cert = tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	return nil
+}
+
+// Endpoint returns where it listens: "https://host:port".
+func (g *Gateway) Endpoint() string { return g.endpoint }
+
+// Addr returns the UDP address on which it listens.
+func (g *Gateway) Addr() *net.UDPAddr { return g.udp.LocalAddr().(*net.UDPAddr) }
+
+// ClientID returns the id under which the node names itself in its own entry, in
+// CONNECT and in what it stores: the SHA-256 of its certificate's public key
+// bits, 64 hexadecimal digits.
+func (g *Gateway) ClientID() string { return g.clientID }
+
+// NodeID returns the id in its PONG, which is another one.
+func (g *Gateway) NodeID() []byte { return g.cfg.nodeID }
+
+// Certificate returns the certificate that it shows.
+func (g *Gateway) Certificate() tls.Certificate { return g.cert }
+
+// Close stops it as a node is stopped: those who connected are told nothing.
+// The connections that it dialled are closed with code 0. Further calls return
+// what the first did.
+func (g *Gateway) Close() error { return g.close() }
+
+func (g *Gateway) shutdown() error {
+	g.cancel()
+	g.mu.Lock()
+	g.closed = true
+	if g.register != nil {
+		g.register.Stop()
+	}
+	dialled := g.outbound.all()
+	g.mu.Unlock()
+	for _, c := range dialled {
+		c.CloseWithError(0, "")
+	}
+	err := errors.Join(g.transport.Close(), g.udp.Close())
+	g.tasks.Wait()
+	return err
+}
+
+// spawn runs f in a goroutine that Close waits for, unless it is closed.
+func (g *Gateway) spawn(f func()) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.closed {
+		g.tasks.Go(f)
+	}
+	return !g.closed
+}
+
+// pause waits, and reports whether the context still lives then.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,289 @@
+package glass
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+)
+
+var errOneHandshake = errors.New("busy with another handshake")
+
+// listen opens the port.
+func (g *Gateway) listen() (*quic.Listener, error) {
+	addr, err := net.ResolveUDPAddr("udp", g.cfg.address)
+	if err != nil {
+		return nil, err
+	}
+	if g.udp, err = net.ListenUDP("udp", addr); err != nil {
+		return nil, err
+	}
+	g.host, g.port = g.Addr().IP.String(), g.Addr().Port
+	g.endpoint = "https://" + g.Addr().String()
+	g.transport = &quic.Transport{Conn: g.udp, ConnContext: g.oneAtATime}
+	plain := &tls.Config{Certificates: []tls.Certificate{g.cert}, NextProtos: []string{ALPN}, MinVersion: tls.VersionTLS13}
+	gated := &tls.Config{
+		MinVersion: tls.VersionTLS13,
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			g.waitFor(g.handshakeGate())
+			return plain, nil
+		},
+	}
+	ln, err := g.transport.Listen(gated, quicConfig())
+	if err != nil {
+		return nil, errors.Join(err, g.transport.Close(), g.udp.Close())
+	}
+	return ln, nil
+}
+
+func quicConfig() *quic.Config {
+	return &quic.Config{
+		Versions:              []quic.Version{quic.Version1},
+		MaxIncomingStreams:    StreamCredit,
+		MaxIncomingUniStreams: -1,
+		MaxIdleTimeout:        60 * time.Second,
+		KeepAlivePeriod:       20 * time.Second,
+	}
+}
+
+// handshake is the one that is under way. Its context is the connection's.
+type handshake struct{ _ byte }
+
+type handshakeKey struct{}
+
+// oneAtATime refuses a handshake while another is under way.
+func (g *Gateway) oneAtATime(ctx context.Context, _ *quic.ClientInfo) (context.Context, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.shaking != nil {
+		g.stats.Refused++
+		return ctx, errOneHandshake
+	}
+	h := &handshake{}
+	g.shaking = h
+	context.AfterFunc(ctx, func() { g.shaken(h) }) // where it fails
+	return context.WithValue(ctx, handshakeKey{}, h), nil
+}
+
+// shaken ends a handshake.
+func (g *Gateway) shaken(h *handshake) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.shaking == h {
+		g.shaking = nil
+	}
+}
+
+func (g *Gateway) accept(ln *quic.Listener) {
+	for {
+		conn, err := ln.Accept(g.ctx)
+		if err != nil {
+			return
+		}
+		if h, ok := conn.Context().Value(handshakeKey{}).(*handshake); ok {
+			g.shaken(h)
+		}
+		g.spawn(func() { g.serveConn(conn) })
+	}
+}
+
+// serveConn takes the streams of a connection until it ends.
+func (g *Gateway) serveConn(conn *quic.Conn) {
+	g.mu.Lock()
+	g.stats.Accepted++
+	g.conns[conn] = struct{}{}
+	g.mu.Unlock()
+	defer func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		delete(g.conns, conn)
+	}()
+	for {
+		s, err := conn.AcceptStream(g.ctx)
+		if err != nil {
+			return
+		}
+		g.mu.Lock()
+		g.stats.Streams++
+		g.mu.Unlock()
+		if !g.spawn(func() { g.serveStream(&stream{Stream: s, conn: conn}) }) {
+			return
+		}
+	}
+}
+
+// stream is a stream that a client opened.
+type stream struct {
+	*quic.Stream
+	conn *quic.Conn
+
+	frames  int         // guarded by Gateway.mu
+	waiting []wire.Type // the frames not yet replied to; guarded by Gateway.mu
+	blamed  bool        // it has crashed the gateway; guarded by Gateway.mu
+}
+
+// serveStream takes each receive event for a whole frame. It never ends its own
+// side.
+func (g *Gateway) serveStream(s *stream) {
+	context.AfterFunc(s.Context(), func() { g.onStopped(s) })
+	buffer := g.buffers.Get().(*[]byte)
+	defer g.buffers.Put(buffer)
+	for {
+		event, err := g.receive(s, *buffer)
+		if len(event) > 0 {
+			g.onEvent(s, event)
+		}
+		if err != nil {
+			g.onEnd(s, err)
+			return
+		}
+	}
+}
+
+// receive returns one receive event. Where QUIC has cut a frame into packets the
+// rest is waited for, but not for long.
+func (g *Gateway) receive(s *stream, buffer []byte) ([]byte, error) {
+	n, err := s.Read(buffer)
+	if err != nil || n == len(buffer) || isWhole(buffer[:n]) {
+		return buffer[:n], err
+	}
+	for err == nil && n < len(buffer) && !isWhole(buffer[:n]) {
+		s.SetReadDeadline(time.Now().Add(g.cfg.eventGap))
+		var more int
+		more, err = s.Read(buffer[n:])
+		n += more
+	}
+	s.SetReadDeadline(time.Time{})
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = nil
+	}
+	return buffer[:n], err
+}
+
+// isWhole reports whether a frame is all there, or is none.
+func isWhole(event []byte) bool {
+	_, _, err := wire.DecodeFrame(event)
+	return !errors.Is(err, wire.ErrShortHeader) && !errors.Is(err, wire.ErrTruncated) && !errors.Is(err, wire.ErrTooLarge)
+}
+
+// onEvent decodes an event as the reference does: what is behind its first
+// frame is lost.
+func (g *Gateway) onEvent(s *stream, event []byte) {
+	f, rest, err := wire.DecodeFrame(event)
+	if err == nil {
+		f.Payload = bytes.Clone(f.Payload)
+		err = f.Check()
+	}
+	g.mu.Lock()
+	if len(rest) > 0 && err == nil {
+		g.lose(fmt.Sprintf("%d bytes behind a %s frame", len(rest), f.Type))
+	}
+	switch {
+	case errors.Is(err, wire.ErrNotMap):
+		g.crash(CauseNotMap, f.Type.String())
+		g.mu.Unlock()
+		s.conn.CloseWithError(0, "")
+		return
+	case err != nil:
+		g.lose(err.Error())
+		g.mu.Unlock()
+		return
+	}
+	g.heard(s, f)
+	g.mu.Unlock()
+
+	g.turn.Lock()
+	reply := g.handle(s, f.Type, f.Payload)
+	g.turn.Unlock()
+	if reply == nil {
+		g.mu.Lock()
+		g.answered(s, f.Type)
+		g.mu.Unlock()
+		return
+	}
+	g.reply(s, f, reply)
+}
+
+// reply sends a reply, unless it is held back.
+func (g *Gateway) reply(s *stream, f wire.Frame, b []byte) {
+	gate, instead := g.replyHooks(f.Type)
+	if instead != nil {
+		b = instead(f)
+	}
+	if gate == nil {
+		g.write(s, f.Type, b)
+		return
+	}
+	g.spawn(func() {
+		if g.waitFor(gate) {
+			g.write(s, f.Type, b)
+		}
+	})
+}
+
+// write sends a reply. That nobody reads it crashes some of the reference's
+// senders.
+func (g *Gateway) write(s *stream, t wire.Type, b []byte) {
+	g.mu.Lock()
+	g.answered(s, t)
+	g.stats.Replies++
+	g.mu.Unlock()
+	_, err := s.Write(b)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if stopped(err) {
+		g.blame(s, t)
+	} else if t == wire.TypeConnect && err == nil {
+		g.welcome(s)
+	}
+}
+
+// stopped reports whether an error is a STOP_SENDING of the other side.
+func stopped(err error) bool {
+	e, ok := errors.AsType[*quic.StreamError](err)
+	return ok && e.Remote
+}
+
+// blame crashes the gateway for a reply of which it was not let go; g.mu is held.
+func (g *Gateway) blame(s *stream, t wire.Type) {
+	switch t {
+	case wire.TypePing, wire.TypeConnect, wire.TypeNATProbe:
+		if !s.blamed {
+			s.blamed = true
+			g.crash(CauseStopSending, t.String())
+		}
+	}
+}
+
+// onStopped is called when our side of a stream can not be written to any more.
+func (g *Gateway) onStopped(s *stream) {
+	if !stopped(context.Cause(s.Context())) {
+		return // it went with its connection
+	}
+	s.CancelWrite(0) // as the reference's QUIC library does by itself
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, t := range s.waiting {
+		g.lapse(fmt.Sprintf("stream %d: STOP_SENDING before the reply to %s", s.StreamID(), t))
+		g.blame(s, t)
+	}
+}
+
+// onEnd is called when a client's side of a stream has ended.
+func (g *Gateway) onEnd(s *stream, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.stats.Streams--
+	if len(s.waiting) > 0 && errors.Is(err, io.EOF) {
+		g.lapse(fmt.Sprintf("stream %d: FIN before the reply to %s", s.StreamID(), s.waiting[0]))
+	}
+}

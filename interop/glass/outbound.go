@@ -1,0 +1,268 @@
+package glass
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+)
+
+// What a node's own questions end with.
+var (
+	// ErrNotFound: no peer has a value.
+	ErrNotFound = errors.New("glass: not found")
+	// ErrBadReply: the first bytes of a reply were no FIND_VALUE_REPLY that the
+	// reference can read. Where it breaks by one, Broken tells.
+	ErrBadReply = errors.New("glass: bad reply")
+)
+
+// outbound is what a node has dialled; guarded by Gateway.mu.
+type outbound struct {
+	kept []*quic.Conn       // never closed
+	pool map[string]*pooled // per endpoint's text
+}
+
+// pooled is the one connection, with one stream, on which values are passed on
+// to an endpoint.
+type pooled struct {
+	mu     sync.Mutex
+	conn   *quic.Conn // nil where there is none
+	stream *quic.Stream
+}
+
+// all returns the connections that are to be closed with the gateway.
+func (o *outbound) all() []*quic.Conn { return o.kept }
+
+func (o *outbound) open() (n int) {
+	for _, c := range o.kept {
+		if c.Context().Err() == nil {
+			n++
+		}
+	}
+	return n
+}
+
+// dial connects to an endpoint, "https://host:port", and verifies nothing.
+func (g *Gateway) dial(ctx context.Context, endpoint string) (*quic.Conn, error) {
+	text, ok := strings.CutPrefix(endpoint, "https://")
+	if !ok {
+		return nil, fmt.Errorf("glass: endpoint %q: want https://host:port", endpoint)
+	}
+	addr, err := net.ResolveUDPAddr("udp", text)
+	if err != nil {
+		return nil, fmt.Errorf("glass: endpoint %q: %w", endpoint, err)
+	}
+	conf := &tls.Config{NextProtos: []string{ALPN}, MinVersion: tls.VersionTLS13, InsecureSkipVerify: true}
+	conn, err := g.transport.Dial(ctx, addr, conf, quicConfig())
+	if err != nil {
+		return nil, fmt.Errorf("glass: dial %s: %w", endpoint, err)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.stats.Dialled++
+	return conn, nil
+}
+
+// keep dials a connection that is kept open until Close.
+func (g *Gateway) keep(ctx context.Context, endpoint string) (*quic.Conn, error) {
+	conn, err := g.dial(ctx, endpoint)
+	if err != nil {
+		return nil, err
+	}
+	g.mu.Lock()
+	closed := g.closed
+	g.kept = append(g.kept, conn)
+	g.mu.Unlock()
+	if closed {
+		conn.CloseWithError(0, "")
+		return nil, net.ErrClosed
+	}
+	return conn, nil
+}
+
+// peers returns the endpoints that are asked on a miss: those that it
+// bootstrapped from and those that CONNECTed.
+func (g *Gateway) peers() (endpoints []string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, p := range g.parents {
+		endpoints = append(endpoints, p.endpoint)
+	}
+	for _, peer := range g.guests {
+		if text := contentOf(peer.address); strings.HasPrefix(text, "https://") {
+			endpoints = append(endpoints, text)
+		}
+	}
+	return endpoints
+}
+
+// miss asks the peers for a value, within the time after which the gateway
+// crashes. It reports whether it has not; the turn is held.
+func (g *Gateway) miss(key wire.Raw) (values []wire.Raw, ok bool) {
+	ctx, cancel := context.WithTimeout(g.ctx, g.cfg.missLimit)
+	defer cancel()
+	values = g.askPeers(ctx, key)
+	if values == nil && g.cfg.missTakes > 0 {
+		pause(ctx, g.cfg.missTakes)
+	}
+	if g.ctx.Err() != nil {
+		return nil, false
+	}
+	if ctx.Err() != nil {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.crash(CauseSlowMiss, fmt.Sprintf("more than %v", g.cfg.missLimit))
+		return nil, false
+	}
+	return values, true
+}
+
+// askPeers asks one peer after the other until one has the value.
+func (g *Gateway) askPeers(ctx context.Context, key wire.Raw) []wire.Raw {
+	for _, endpoint := range g.peers() {
+		if values, err := g.ask(ctx, endpoint, key); err == nil && len(values) > 0 {
+			return values
+		}
+	}
+	return nil
+}
+
+// Lookup looks for the values of a key: in its own store, then at its peers, one
+// after the other. It answers nobody meanwhile. Without a value it is
+// ErrNotFound.
+func (g *Gateway) Lookup(ctx context.Context, key []byte) ([]wire.Raw, error) {
+	if values := g.Stored(key); values != nil {
+		return values, nil
+	}
+	g.turn.Lock()
+	defer g.turn.Unlock()
+	if values := g.askPeers(ctx, wire.RawBytes(key)); values != nil {
+		return values, nil
+	}
+	return nil, fmt.Errorf("%w: %x", ErrNotFound, key)
+}
+
+// FindValue asks one endpoint for the values of a key, as each step of a lookup
+// does: a new connection, one stream, one frame, no FIN, and the first bytes
+// that come are the reply. A miss has none.
+func (g *Gateway) FindValue(ctx context.Context, endpoint string, key []byte) ([]wire.Raw, error) {
+	g.turn.Lock()
+	defer g.turn.Unlock()
+	return g.ask(ctx, endpoint, wire.RawBytes(key))
+}
+
+func (g *Gateway) ask(ctx context.Context, endpoint string, key wire.Raw) ([]wire.Raw, error) {
+	ctx, cancel := context.WithTimeout(ctx, g.cfg.peerTimeout)
+	defer cancel()
+	conn, err := g.dial(ctx, endpoint)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.CloseWithError(0, "")
+	stop := context.AfterFunc(g.ctx, func() { conn.CloseWithError(0, "") })
+	defer stop()
+	s, err := conn.OpenStreamSync(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("glass: stream to %s: %w", endpoint, err)
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		s.SetDeadline(deadline)
+	}
+	defer context.AfterFunc(ctx, func() { conn.CloseWithError(0, "") })()
+	if _, err := s.Write(frame(wire.TypeFindValue, wire.Pair{Key: "key", Value: key})); err != nil {
+		return nil, fmt.Errorf("glass: ask %s: %w", endpoint, err)
+	}
+	buffer := g.buffers.Get().(*[]byte)
+	defer g.buffers.Put(buffer)
+	n, err := s.Read(*buffer)
+	if n == 0 {
+		return nil, fmt.Errorf("glass: no reply of %s: %w", endpoint, err)
+	}
+	return g.readReply(bytes.Clone((*buffer)[:n]))
+}
+
+// readReply reads a reply as the reference does, and breaks where that does.
+func (g *Gateway) readReply(first []byte) ([]wire.Raw, error) {
+	f, _, err := wire.DecodeFrame(first)
+	if err == nil {
+		err = f.Check()
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case errors.Is(err, wire.ErrTruncated):
+		g.stats.CutReplies++
+		fallthrough
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ErrBadReply, err)
+	case f.Type != wire.TypeFindValueReply:
+		return nil, fmt.Errorf("%w: a %s", ErrBadReply, f.Type)
+	}
+	reply := wire.Raw(f.Payload)
+	if nodes, there := field(reply, "nodes"); there {
+		if elems, _ := listOf(nodes); len(elems) > 0 {
+			g.crash(CauseReplyNodes, "")
+			return nil, fmt.Errorf("%w: %s", ErrBadReply, CauseReplyNodes)
+		}
+		return nil, nil
+	}
+	value, there := field(reply, "value")
+	if !there {
+		return nil, fmt.Errorf("%w: neither value nor nodes", ErrBadReply)
+	}
+	values, isList := listOf(value)
+	if !isList {
+		g.crash(CauseReplyValue, value.Kind().String())
+		return nil, fmt.Errorf("%w: %s", ErrBadReply, CauseReplyValue)
+	}
+	return values, nil
+}
+
+// StoreAt passes a value on to an endpoint: on the one stream of the one
+// connection that it keeps to it, of which it never reads.
+func (g *Gateway) StoreAt(ctx context.Context, endpoint string, key []byte, value wire.Raw) error {
+	b, err := wire.AppendFrame(nil, &wire.Store{Key: key, Value: value})
+	if err != nil {
+		return err
+	}
+	g.mu.Lock()
+	p := g.pool[endpoint]
+	if p == nil {
+		p = &pooled{}
+		g.pool[endpoint] = p
+	}
+	g.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.conn == nil || p.conn.Context().Err() != nil {
+		if p.conn, err = g.keep(ctx, endpoint); err != nil {
+			p.conn = nil
+			return err
+		}
+		if p.stream, err = p.conn.OpenStreamSync(ctx); err != nil {
+			p.conn.CloseWithError(0, "")
+			return fmt.Errorf("glass: stream to %s: %w", endpoint, err)
+		}
+	}
+	if _, err := p.stream.Write(b); err != nil {
+		return fmt.Errorf("glass: store at %s: %w", endpoint, err)
+	}
+	return nil
+}
+
+// Propagate passes a value on to all its peers.
+func (g *Gateway) Propagate(ctx context.Context, key []byte, value wire.Raw) error {
+	var errs error
+	for _, endpoint := range g.peers() {
+		errs = errors.Join(errs, g.StoreAt(ctx, endpoint, key, value))
+	}
+	return errs
+}
