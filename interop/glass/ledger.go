@@ -14,7 +14,7 @@ import (
 type Stats struct {
 	Accepted    int  // connections, in all
 	Open        int  // connections that it accepted, now
-	Refused     int  // handshakes, while another was under way
+	Refused     int  // first packets of handshakes while another was under way; a dial may send two
 	Handshaking bool // one is under way
 	Streams     int  // opened by clients and not ended by them
 
