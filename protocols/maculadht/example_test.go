@@ -7,6 +7,7 @@ import (
 
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
@@ -56,6 +57,48 @@ func Example() {
 		fmt.Printf("%s\n", text)
 	}
 	// Output: https://192.0.2.7:9443
+}
+
+// A service is advertised until it is withdrawn. Whoever joins the same network
+// finds it.
+func ExampleService_AdvertiseService() {
+	ctx := context.Background()
+
+	first := yourHost()
+	defer first.Close()
+	provider, err := maculadht.New(first)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer provider.Close()
+
+	second := yourHost()
+	defer second.Close()
+	caller, err := maculadht.New(second)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer caller.Close()
+	err = provider.Join(ctx, peer.AddrInfo{ID: second.ID(), Addrs: second.Addrs()})
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	offer, err := provider.AdvertiseService(ctx, "greeter", "https://192.0.2.7:8080", nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer offer.Withdraw()
+	<-offer.Published() // another node has it
+
+	providers, err := caller.FindProviders(ctx, "greeter")
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, p := range providers {
+		fmt.Println(p.Endpoint)
+	}
+	// Output: https://192.0.2.7:8080
 }
 
 // yourHost stands for the host that your program has already.
