@@ -55,7 +55,7 @@ type Dialer struct {
 
 	mu     sync.Mutex
 	closed bool
-	links  map[Endpoint]*link
+	links  map[place]*link
 }
 
 type dialerConfig struct {
@@ -66,6 +66,8 @@ type dialerConfig struct {
 	abandon      time.Duration
 	idle         time.Duration
 	force        bool
+	tls          TLS
+	pins         map[Endpoint]Pin
 }
 
 // DialerOption sets a detail of a Dialer.
@@ -98,8 +100,9 @@ func NewDialer(opts ...DialerOption) (*Dialer, error) {
 			rest:         DefaultRest,
 			abandon:      abandonAfter,
 			idle:         linkIdle,
+			pins:         make(map[Endpoint]Pin),
 		},
-		links: make(map[Endpoint]*link),
+		links: make(map[place]*link),
 	}
 	d.close = sync.OnceValue(d.shutdown)
 	for _, opt := range opts {
@@ -150,8 +153,8 @@ func (d *Dialer) shutdown() error {
 var _ routing.Network = (*Dialer)(nil)
 
 // Send sends a message that has no reply and returns once it has left. Errors
-// are ErrHarmful, ErrTooLargeForPeer, routing.ErrUnreachable, and of package
-// maculadht ErrInvalidRequest and ErrClosed.
+// are ErrHarmful, ErrTooLargeForPeer, ErrCertificate, routing.ErrUnreachable, and
+// of package maculadht ErrInvalidRequest and ErrClosed.
 func (d *Dialer) Send(ctx context.Context, to routing.Contact, m wire.Message) error {
 	_, err := d.exchange(ctx, to, m, false)
 	return err
@@ -174,7 +177,7 @@ func (d *Dialer) exchange(ctx context.Context, to routing.Contact, m wire.Messag
 	case asks && !has:
 		return wire.Frame{}, fmt.Errorf("%w: %s has no reply, use Send", maculadht.ErrInvalidRequest, m.Type())
 	}
-	e, err := ParseEndpoint(to.Endpoint)
+	p, err := placeOf(to)
 	if err != nil {
 		return wire.Frame{}, fmt.Errorf("%w: %w", routing.ErrUnreachable, err)
 	}
@@ -182,28 +185,28 @@ func (d *Dialer) exchange(ctx context.Context, to routing.Contact, m wire.Messag
 	if err != nil {
 		return wire.Frame{}, err
 	}
-	l, err := d.link(e)
+	l, err := d.link(p)
 	if err != nil {
 		return wire.Frame{}, err
 	}
 	defer d.leave(l)
 	f, err := l.do(ctx, m.Type(), frame)
 	if err != nil {
-		return wire.Frame{}, fmt.Errorf("%s to %s: %w", m.Type(), e, err)
+		return wire.Frame{}, fmt.Errorf("%s to %s: %w", m.Type(), p, err)
 	}
 	return f, nil
 }
 
-func (d *Dialer) link(e Endpoint) (*link, error) {
+func (d *Dialer) link(p place) (*link, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
 		return nil, maculadht.ErrClosed
 	}
-	l := d.links[e]
+	l := d.links[p]
 	if l == nil {
-		l = newLink(d, e)
-		d.links[e] = l
+		l = newLink(d, p)
+		d.links[p] = l
 	}
 	l.users++
 	return l, nil
@@ -224,8 +227,8 @@ func (d *Dialer) leave(l *link) {
 func (d *Dialer) drop(l *link) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if l.users == 0 && d.links[l.endpoint] == l {
-		delete(d.links, l.endpoint)
+	if l.users == 0 && d.links[l.place] == l {
+		delete(d.links, l.place)
 		l.close()
 	}
 }

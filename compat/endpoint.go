@@ -10,7 +10,10 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
 	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
 // DefaultPort is the UDP port of an endpoint that names none.
@@ -24,10 +27,12 @@ var ErrBadEndpoint = errors.New("not an endpoint")
 type Endpoint struct {
 	Host string // a name in lower case or an IP address, without brackets
 	Port uint16
+	Pin  Pin // of the key that it must have, as an operator wrote it; it does not travel
 }
 
-// ParseEndpoint reads "https://host:port"; without a port it is DefaultPort. An
-// IPv6 address stands in brackets. The error is an ErrBadEndpoint.
+// ParseEndpoint reads "https://host:port" as an operator writes it; without a
+// port it is DefaultPort. An IPv6 address stands in brackets. A Pin may follow:
+// "#sha256=" and 64 hexadecimal digits. The error is an ErrBadEndpoint.
 func ParseEndpoint(text string) (Endpoint, error) {
 	bad := func(why string) (Endpoint, error) {
 		return Endpoint{}, fmt.Errorf("%w: %q %s: write https://host:port", ErrBadEndpoint, text, why)
@@ -38,10 +43,16 @@ func ParseEndpoint(text string) (Endpoint, error) {
 		return bad("can not be read")
 	case u.Scheme != "https":
 		return bad("does not begin with https://")
-	case u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Path != "" && u.Path != "/":
+	case u.User != nil || u.RawQuery != "" || u.Path != "" && u.Path != "/":
 		return bad("has more than a host and a port")
 	}
 	e := Endpoint{Host: strings.ToLower(strings.TrimSuffix(u.Hostname(), ".")), Port: DefaultPort}
+	if u.Fragment != "" {
+		var ok bool
+		if e.Pin, ok = parsePin(u.Fragment); !ok {
+			return bad("has behind # no pin, sha256= and 64 hexadecimal digits")
+		}
+	}
 	switch ip, err := netip.ParseAddr(e.Host); {
 	case e.Host == "":
 		return bad("has no host")
@@ -60,9 +71,56 @@ func ParseEndpoint(text string) (Endpoint, error) {
 	return e, nil
 }
 
-// String returns the endpoint as it travels.
+// errTheirPin: a peer may not say by which key another is known.
+var errTheirPin = errors.New("has a pin, which is for DialPinned and not for a contact")
+
+// parseSent reads the endpoint of a contact, which may be a peer's words.
+func parseSent(text string) (Endpoint, error) {
+	e, err := ParseEndpoint(text)
+	if err == nil && !e.Pin.IsZero() {
+		return Endpoint{}, fmt.Errorf("%w: %q %w", ErrBadEndpoint, text, errTheirPin)
+	}
+	return e, err
+}
+
+// Unpinned returns the endpoint without its Pin: the host and the port alone.
+func (e Endpoint) Unpinned() Endpoint {
+	e.Pin = Pin{}
+	return e
+}
+
+// String returns the endpoint as it travels, without its Pin.
 func (e Endpoint) String() string {
 	return "https://" + net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port)))
+}
+
+// place is where a link leads: to an endpoint, at the address at which it was
+// verified or, where that is zero, at those of its name.
+type place struct {
+	Endpoint
+	verified netip.AddrPort
+}
+
+// placeOf returns where a contact is.
+func placeOf(c routing.Contact) (place, error) {
+	e, err := parseSent(c.Endpoint)
+	if err != nil || !c.IsErlang() || len(c.Addrs) == 0 {
+		return place{Endpoint: e}, err
+	}
+	udp, _, err := quicreuse.FromQuicMultiaddr(c.Addrs[0])
+	if err != nil {
+		return place{}, fmt.Errorf("%w: address of %s: %w", ErrBadEndpoint, e, err)
+	}
+	ap := udp.AddrPort()
+	return place{e, netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())}, nil
+}
+
+// addresses returns where to dial.
+func (p place) addresses(ctx context.Context) ([]netip.AddrPort, error) {
+	if p.verified.IsValid() {
+		return []netip.AddrPort{p.verified}, nil
+	}
+	return p.resolve(ctx)
 }
 
 // resolve returns the addresses of the endpoint's host, the address itself

@@ -60,6 +60,12 @@ type heard struct {
 // startErlang starts a node on an address such as "127.0.0.1:0".
 func startErlang(tb testing.TB, address string) *erlang {
 	tb.Helper()
+	return startErlangWith(tb, address, ServerTLS(certificate()))
+}
+
+// startErlangWith starts a node with a certificate of its own.
+func startErlangWith(tb testing.TB, address string, tlsConf *tls.Config) *erlang {
+	tb.Helper()
 	e := &erlang{
 		tb:         tb,
 		held:       make(map[wire.Type]chan struct{}),
@@ -72,7 +78,6 @@ func startErlang(tb testing.TB, address string) *erlang {
 	udp, err := net.ListenUDP("udp", addr)
 	require.NoError(tb, err)
 	e.port = &port{udp: udp, Transport: &quic.Transport{Conn: udp, ConnContext: e.oneAtATime}}
-	tlsConf := ServerTLS(certificate())
 	gated := &tls.Config{
 		MinVersion: tls.VersionTLS13,
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {

@@ -28,11 +28,11 @@ func ClientID(cert *x509.Certificate) (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
-// clientIDAt returns the ClientID of the node that is connected to at an
-// endpoint; empty where there is no connection.
-func (d *Dialer) clientIDAt(e Endpoint) string {
+// clientIDAt returns the ClientID of the node that is connected to at a place;
+// empty where there is no connection.
+func (d *Dialer) clientIDAt(p place) string {
 	d.mu.Lock()
-	l := d.links[e]
+	l := d.links[p]
 	d.mu.Unlock()
 	if l == nil {
 		return ""

@@ -19,10 +19,10 @@ import (
 // link is what is kept of an endpoint: its one connection, and when it may be
 // asked again.
 type link struct {
-	dialer   *Dialer
-	endpoint Endpoint
-	users    int // guarded by dialer.mu
-	idle     *time.Timer
+	dialer *Dialer
+	place  place
+	users  int // guarded by dialer.mu
+	idle   *time.Timer
 
 	streams chan struct{} // one token for each stream in use
 	lookups chan struct{} // one token: a miss keeps the node busy
@@ -51,13 +51,13 @@ type dial struct {
 	err  error
 }
 
-func newLink(d *Dialer, e Endpoint) *link {
+func newLink(d *Dialer, p place) *link {
 	l := &link{
-		dialer:   d,
-		endpoint: e,
-		streams:  make(chan struct{}, maxStreams),
-		lookups:  make(chan struct{}, 1),
-		rests:    make(chan struct{}),
+		dialer:  d,
+		place:   p,
+		streams: make(chan struct{}, maxStreams),
+		lookups: make(chan struct{}, 1),
+		rests:   make(chan struct{}),
 	}
 	l.idle = time.AfterFunc(d.cfg.idle, func() { d.drop(l) })
 	return l
@@ -265,10 +265,13 @@ func (l *link) run(c *conn, t wire.Type, frame []byte, done chan<- outcome) {
 }
 
 // failed returns the error of what could not be done: that the dialer is
-// closed, or that the endpoint was not reached.
+// closed, or that the endpoint was not reached or is somebody else's.
 func (l *link) failed(err error) error {
 	if l.dialer.ctx.Err() != nil {
 		return maculadht.ErrClosed
+	}
+	if errors.Is(err, ErrCertificate) {
+		return err
 	}
 	return fmt.Errorf("%w: %w", routing.ErrUnreachable, err)
 }
@@ -357,7 +360,7 @@ func (l *link) handshake(d *dial) {
 }
 
 func (l *link) dialOnce(ctx context.Context) (*quic.Conn, error) {
-	addrs, err := l.endpoint.resolve(ctx)
+	addrs, err := l.place.addresses(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -368,9 +371,12 @@ func (l *link) dialOnce(ctx context.Context) (*quic.Conn, error) {
 			return nil, err
 		}
 		always := func(*quic.Conn, uint64) bool { return true } // a reply is at most 1 MiB
-		c, err := l.dialer.cfg.quic.DialQUIC(ctx, to, clientTLS(l.endpoint.Host), always)
+		c, err := l.dialer.cfg.quic.DialQUIC(ctx, to, l.dialer.cfg.clientTLS(l.place.Endpoint), always)
 		if err == nil {
 			return c, nil
+		}
+		if unwanted, ok := errors.AsType[*certificateError](err); ok {
+			err = unwanted // without QUIC's words about it
 		}
 		errs = errors.Join(errs, err)
 	}

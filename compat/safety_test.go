@@ -188,18 +188,18 @@ func TestQueryOrSend(t *testing.T) {
 
 func TestParseEndpoint(t *testing.T) {
 	for text, want := range map[string]Endpoint{
-		"https://127.0.0.1:9443":          {"127.0.0.1", 9443},
-		"https://127.0.0.1":               {"127.0.0.1", 9443},
-		"https://127.0.0.1:1/":            {"127.0.0.1", 1},
-		"https://[::1]:65535":             {"::1", 65535},
-		"https://[::1]":                   {"::1", 9443},
-		"https://[0:0::1]:1":              {"::1", 1},
-		"https://[::ffff:127.0.0.1]:1":    {"127.0.0.1", 1},
-		"https://node.example.org:4001":   {"node.example.org", 4001},
-		"https://Node.Example.ORG.:4001":  {"node.example.org", 4001},
-		"HTTPS://node-1_a":                {"node-1_a", 9443},
-		"https://[2001:DB8::A]:9443":      {"2001:db8::a", 9443},
-		"https://xn--nde-sna.example:443": {"xn--nde-sna.example", 443},
+		"https://127.0.0.1:9443":          {Host: "127.0.0.1", Port: 9443},
+		"https://127.0.0.1":               {Host: "127.0.0.1", Port: 9443},
+		"https://127.0.0.1:1/":            {Host: "127.0.0.1", Port: 1},
+		"https://[::1]:65535":             {Host: "::1", Port: 65535},
+		"https://[::1]":                   {Host: "::1", Port: 9443},
+		"https://[0:0::1]:1":              {Host: "::1", Port: 1},
+		"https://[::ffff:127.0.0.1]:1":    {Host: "127.0.0.1", Port: 1},
+		"https://node.example.org:4001":   {Host: "node.example.org", Port: 4001},
+		"https://Node.Example.ORG.:4001":  {Host: "node.example.org", Port: 4001},
+		"HTTPS://node-1_a":                {Host: "node-1_a", Port: 9443},
+		"https://[2001:DB8::A]:9443":      {Host: "2001:db8::a", Port: 9443},
+		"https://xn--nde-sna.example:443": {Host: "xn--nde-sna.example", Port: 443},
 	} {
 		e, err := ParseEndpoint(text)
 		require.NoError(t, err, text)
@@ -222,7 +222,7 @@ func TestParseEndpoint(t *testing.T) {
 		"https://a:-1":                "can not be read",
 		"https://a:1/path":            "more than a host",
 		"https://a:1?q":               "more than a host",
-		"https://a:1#f":               "more than a host",
+		"https://a:1#f":               "no pin",
 		"https://user@a:1":            "more than a host",
 		"https://[::1":                "can not be read",
 		"https://[fe80::1%25eth0]":    "has a zone",

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	ma "github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
 	"github.com/quic-go/quic-go"
 
@@ -158,7 +159,7 @@ const verifyTimeout = 15 * time.Second
 // answers. It is not dialled where it could be somebody else's.
 func (s *session) verify(contact routing.Contact) {
 	log := s.gateway.cfg.log.With("from", s.ip, "endpoint", contact.Endpoint)
-	e, err := ParseEndpoint(contact.Endpoint)
+	e, err := parseSent(contact.Endpoint)
 	if err != nil {
 		return // a node that can not be reached is no contact
 	}
@@ -178,10 +179,11 @@ func (s *session) verify(contact routing.Contact) {
 		log.Debug("endpoint not verified: it is not where its node connects from", "resolve_err", err)
 		return
 	}
-	// From here on by its address: the name may lead elsewhere the next time
-	// that it is resolved.
-	at := Endpoint{Host: addrs[i].Addr().String(), Port: e.Port}
-	contact.Endpoint = at.String()
+	at, err := s.gateway.cfg.dialer.settle(e, addrs[i], &contact)
+	if err != nil {
+		log.Debug("endpoint not verified", "err", err)
+		return
+	}
 	_, err = maculadht.Ping(ctx, s.gateway.cfg.dialer, contact)
 	if err == nil && !isClaimed(contact.NodeID, s.gateway.cfg.dialer.clientIDAt(at)) {
 		err = errAnotherNode
@@ -196,6 +198,24 @@ func (s *session) verify(contact routing.Contact) {
 		return
 	}
 	log.Debug("endpoint admitted")
+}
+
+// settle has a contact dialled by one of its name's addresses from here on: the
+// name may lead elsewhere the next time that it is resolved. Where a certificate
+// proves the name, it is kept beside the address: TLS asks for it, ours and that
+// of those to whom the contact is named.
+func (d *Dialer) settle(e Endpoint, addr netip.AddrPort, contact *routing.Contact) (place, error) {
+	bare := Endpoint{Host: addr.Addr().String(), Port: e.Port}
+	if e == bare || !d.cfg.proves(e) {
+		contact.Endpoint, contact.Addrs = bare.String(), nil
+		return place{Endpoint: bare}, nil
+	}
+	at, err := quicMultiaddr(addr)
+	if err != nil {
+		return place{}, err
+	}
+	contact.Endpoint, contact.Addrs = e.String(), []ma.Multiaddr{at}
+	return place{e, addr}, nil
 }
 
 // mayVerify reports whether an address that an endpoint stands for is the

@@ -38,26 +38,6 @@ func Dialect() maculadht.Dialect {
 	}
 }
 
-// ServerTLS returns the TLS configuration of a gateway.
-func ServerTLS(cert tls.Certificate) *tls.Config {
-	return &tls.Config{
-		Certificates: []tls.Certificate{cert},
-		NextProtos:   []string{ALPN},
-		MinVersion:   tls.VersionTLS13,
-	}
-}
-
-// clientTLS returns the TLS configuration to dial a host with. Erlang nodes
-// have self-signed certificates, so there is nothing to verify.
-func clientTLS(host string) *tls.Config {
-	return &tls.Config{
-		ServerName:         host,
-		NextProtos:         []string{ALPN},
-		MinVersion:         tls.VersionTLS13,
-		InsecureSkipVerify: true,
-	}
-}
-
 // QUIC dials QUIC connections. libp2p's quicreuse.ConnManager does, from the
 // UDP port that its host listens on.
 type QUIC interface {

@@ -17,7 +17,7 @@ type Contact struct {
 	ID       ID             // in 256 bits, for distance
 	NodeID   []byte         // as sent, echoed verbatim
 	Peer     peer.ID        // libp2p identity; empty for an Erlang node
-	Addrs    []ma.Multiaddr // libp2p addresses, without /p2p
+	Addrs    []ma.Multiaddr // libp2p addresses, without /p2p; of an Erlang node the one that its endpoint was verified at
 	Endpoint string         // "https://host:port"; may be empty for a libp2p peer
 	Verified bool           // it has proved that it is where it says
 	LastSeen time.Time      // when it last spoke to us

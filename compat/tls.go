@@ -1,0 +1,172 @@
+package compat
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"fmt"
+	"strings"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+// ErrCertificate: the node at an endpoint shows a certificate that is not the
+// one wanted, so nothing was asked of it. It is a routing.ErrRefused too.
+var ErrCertificate error = &routing.RefusedError{Reason: "its certificate is not accepted"}
+
+// TLS says which certificates are accepted from the nodes that are dialled. The
+// zero value is Macula's development mode: any is.
+//
+// In production mode (Verify) it is as with an Erlang node: the chain must lead
+// to a root, and the leaf must name the host that was dialled, by a DNS or IP
+// address in its subject alternative names. A Pin (see DialPinned) takes the
+// place of both, in either mode.
+type TLS struct {
+	Verify  bool           // the certificate's chain and host
+	Roots   *x509.CertPool // nil: those of the system
+	AnyHost bool           // with Verify: the chain alone
+	// Certificate is shown to a node that asks for one, nil for none. No Erlang
+	// node of v0.20.x asks: its listener sets no verification in any mode.
+	Certificate *tls.Certificate
+}
+
+// DialTLS sets which certificates are accepted; any are without it.
+func DialTLS(t TLS) DialerOption { return func(c *dialerConfig) { c.tls = t } }
+
+// DialPinned has each endpoint that has a Pin show a certificate with that
+// public key, whoever signed it, also where it is a contact whose endpoint a
+// peer told us. Endpoints without a Pin are passed over; of two for one host
+// and port the last counts.
+func DialPinned(endpoints ...Endpoint) DialerOption {
+	return func(c *dialerConfig) {
+		for _, e := range endpoints {
+			if !e.Pin.IsZero() {
+				c.pins[e.Unpinned()] = e.Pin
+			}
+		}
+	}
+}
+
+// ServerTLS returns the TLS configuration of a gateway, which shows the
+// certificate and, like an Erlang node's listener in either mode, asks for none:
+// a check that anyone can leave out would keep nobody away, and turn away those
+// whose certificate is made for servers alone. Who connects becomes a contact
+// only once the dialer has reached it, and that verifies.
+func ServerTLS(cert tls.Certificate) *tls.Config {
+	return &tls.Config{
+		Certificates: []tls.Certificate{cert},
+		NextProtos:   []string{ALPN},
+		MinVersion:   tls.VersionTLS13,
+	}
+}
+
+// Pin is the SHA-256 of a public key as a certificate holds it: the DER of its
+// SubjectPublicKeyInfo, as in RFC 7469. So it outlives a renewed certificate
+// for the same key. The zero Pin is none.
+type Pin [sha256.Size]byte
+
+// PinOf returns the pin of a certificate's public key.
+func PinOf(cert *x509.Certificate) Pin { return sha256.Sum256(cert.RawSubjectPublicKeyInfo) }
+
+// IsZero reports whether p is none.
+func (p Pin) IsZero() bool { return p == Pin{} }
+
+// String returns "sha256=" and 64 hexadecimal digits.
+func (p Pin) String() string { return pinPrefix + hex.EncodeToString(p[:]) }
+
+const pinPrefix = "sha256="
+
+// parsePin reads what String writes.
+func parsePin(text string) (p Pin, ok bool) {
+	digits, ok := strings.CutPrefix(text, pinPrefix)
+	if !ok || len(digits) != hex.EncodedLen(len(p)) {
+		return Pin{}, false
+	}
+	_, err := hex.Decode(p[:], []byte(digits))
+	return p, err == nil && !p.IsZero()
+}
+
+// certificateError is an ErrCertificate with what to do about it.
+type certificateError struct {
+	text  string
+	cause error // or nil
+}
+
+func (e *certificateError) Error() string { return ErrCertificate.Error() + ": " + e.text }
+
+func (e *certificateError) Unwrap() []error {
+	if e.cause == nil {
+		return []error{ErrCertificate}
+	}
+	return []error{ErrCertificate, e.cause}
+}
+
+// clientTLS returns the TLS configuration to dial an endpoint with.
+func (c *dialerConfig) clientTLS(e Endpoint) *tls.Config {
+	conf := &tls.Config{
+		ServerName: e.Host,
+		NextProtos: []string{ALPN},
+		MinVersion: tls.VersionTLS13,
+		// VerifyConnection does it: crypto/tls alone can verify neither a pin nor
+		// a chain without its host.
+		InsecureSkipVerify: true,
+		VerifyConnection: func(state tls.ConnectionState) error {
+			return c.accept(e, state.PeerCertificates)
+		},
+	}
+	if c.tls.Certificate != nil {
+		conf.Certificates = []tls.Certificate{*c.tls.Certificate}
+	}
+	return conf
+}
+
+// accept says why a node's certificates, the leaf first, are not those of an
+// endpoint. That the node has the leaf's key TLS itself proves.
+func (c *dialerConfig) accept(e Endpoint, certs []*x509.Certificate) error {
+	if len(certs) == 0 {
+		return &certificateError{text: "it has none"} // not with TLS 1.3
+	}
+	leaf, shown := certs[0], PinOf(certs[0])
+	if want, pinned := c.pins[e]; pinned {
+		if shown != want {
+			return &certificateError{text: fmt.Sprintf("its key is %s, pinned is %s: if its key was changed, write %s#%s", shown, want, e, shown)}
+		}
+		return nil
+	}
+	if !c.tls.Verify {
+		return nil
+	}
+	intermediates := x509.NewCertPool()
+	for _, cert := range certs[1:] {
+		intermediates.AddCert(cert)
+	}
+	if _, err := leaf.Verify(x509.VerifyOptions{Roots: c.tls.Roots, Intermediates: intermediates}); err != nil {
+		return &certificateError{fmt.Sprintf("%s: have it signed by a CA that is trusted here, trust its CA, or pin its key with %s#%s",
+			shortened(err), e, shown), err}
+	}
+	if c.tls.AnyHost {
+		return nil
+	}
+	if err := leaf.VerifyHostname(e.Host); err != nil {
+		return &certificateError{fmt.Sprintf("%s: dial a name that it has, have %s added to its subject alternative names, or pin its key with %s#%s",
+			shortened(err), e.Host, e, shown), err}
+	}
+	return nil
+}
+
+// proves reports whether who is reached at an endpoint has shown that its name
+// is its own.
+func (c *dialerConfig) proves(e Endpoint) bool {
+	_, pinned := c.pins[e]
+	return pinned || c.tls.Verify && !c.tls.AnyHost
+}
+
+// shortened returns the beginning of an error that may hold a peer's words.
+func shortened(err error) string {
+	const most = 300
+	if text := err.Error(); len(text) > most {
+		return text[:most] + "…"
+	}
+	return err.Error()
+}
