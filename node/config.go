@@ -1,15 +1,19 @@
 package node
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 
+	"github.com/macula-mesh/macula-node/compat"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 )
@@ -19,19 +23,27 @@ type Config struct {
 	// Key is the node's identity; see LoadOrCreateKey.
 	Key crypto.PrivKey
 	// Listen is where to listen, multiaddrs such as /ip4/0.0.0.0/udp/9443/quic-v1;
-	// none means UDP port 9443 of all IPv4 and, where there are, IPv6 addresses.
+	// none means Port of all IPv4 and, where there are, IPv6 addresses.
 	Listen []string
+	// Port is the UDP port to listen on where Listen is empty; 0 means 9443.
+	Port uint16
 	// Realm is the realm that is served; empty means maculadht.DefaultRealm.
 	Realm string
 	// Hostname is what peers are told to reach this node by: a DNS name or an
 	// IP address, with ":port" where it is not the port listened on. Empty means
 	// a reachable public address, else one of an interface.
 	Hostname string
-	// Bootstrap is whom to connect to at the start: multiaddrs with /p2p. The
-	// node itself may be among them.
+	// Bootstrap is whom to connect to at the start: multiaddrs with /p2p, of
+	// which the node itself may be one, and endpoints of Erlang gateways,
+	// https://host:port, which a pin may follow (compat.ParseEndpoint).
 	Bootstrap []string
 	// Mode is whether the node answers libp2p peers; empty means ModeAuto.
 	Mode Mode
+	// TLS is what Erlang nodes are shown, and what is accepted from them.
+	TLS TLS
+	// DataDir is where a certificate that the node makes for itself is kept;
+	// empty means nowhere: it is another one at each start.
+	DataDir string
 	// AllowEndpoints are address ranges in which an Erlang node's endpoint is
 	// dialled though the node connects from another address.
 	AllowEndpoints []netip.Prefix
@@ -45,7 +57,10 @@ type Config struct {
 type settings struct {
 	Config
 	listen    []ma.Multiaddr
+	port      uint16 // where listen is empty
 	bootstrap []peer.AddrInfo
+	gateways  []compat.Endpoint // each host and port once
+	tls       identity
 }
 
 // check returns what the configuration means, or all that is wrong with it.
@@ -80,16 +95,15 @@ func (c Config) check() (settings, error) {
 		}
 		s.listen = append(s.listen, addr)
 	}
+	if s.port = cmp.Or(c.Port, defaultPort); c.Port != 0 && len(c.Listen) > 0 {
+		errs = append(errs, fmt.Errorf("port %d and the listen address %s: write one of them, a listen address has its port in it", c.Port, c.Listen[0]))
+	}
 	for _, text := range c.Bootstrap {
-		info, err := peer.AddrInfoFromString(text)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("bootstrap address %q is not a multiaddr with /p2p, such as /ip4/192.0.2.7/udp/9443/quic-v1/p2p/12D3…: %w", text, err))
-			continue
-		}
-		if c.Key != nil && info.ID.MatchesPrivateKey(c.Key) {
-			continue // one list for all nodes names each of them
-		}
-		s.bootstrap = append(s.bootstrap, *info)
+		errs = append(errs, s.addBootstrap(text))
+	}
+	var err error
+	if s.tls, err = c.TLS.load(); err != nil {
+		errs = append(errs, fmt.Errorf("TLS: %w", err))
 	}
 	if c.Hostname != "" {
 		if _, err := hostnameEndpoint(c.Hostname, defaultPort); err != nil {
@@ -97,4 +111,37 @@ func (c Config) check() (settings, error) {
 		}
 	}
 	return s, errors.Join(errs...)
+}
+
+// addBootstrap takes an entry of Bootstrap.
+func (s *settings) addBootstrap(text string) error {
+	if !strings.HasPrefix(text, "/") {
+		return s.addGateway(text)
+	}
+	info, err := peer.AddrInfoFromString(text)
+	if err != nil {
+		return fmt.Errorf("bootstrap address %q is not a multiaddr with /p2p, such as /ip4/192.0.2.7/udp/9443/quic-v1/p2p/12D3…: %w", text, err)
+	}
+	if s.Key != nil && info.ID.MatchesPrivateKey(s.Key) {
+		return nil // one list for all nodes names each of them
+	}
+	s.bootstrap = append(s.bootstrap, *info)
+	return nil
+}
+
+func (s *settings) addGateway(text string) error {
+	e, err := compat.ParseEndpoint(text)
+	if err != nil {
+		return fmt.Errorf("bootstrap address %q is neither a multiaddr with /p2p nor an endpoint: %w", text, err)
+	}
+	i := slices.IndexFunc(s.gateways, func(g compat.Endpoint) bool { return g.Unpinned() == e.Unpinned() })
+	switch {
+	case i < 0:
+		s.gateways = append(s.gateways, e)
+	case s.gateways[i].Pin.IsZero():
+		s.gateways[i].Pin = e.Pin
+	case !e.Pin.IsZero() && e.Pin != s.gateways[i].Pin:
+		return fmt.Errorf("bootstrap address %s has two pins, %s and %s: write the one of its key", e, s.gateways[i].Pin, e.Pin)
+	}
+	return nil
 }

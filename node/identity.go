@@ -33,12 +33,9 @@ func LoadOrCreateKey(dir string) (crypto.PrivKey, error) {
 // A key that others than its owner can reach, or that is damaged, is refused.
 func LoadKey(dir string) (crypto.PrivKey, error) {
 	path := filepath.Join(dir, keyFile)
-	if err := checkKeyFile(path); err != nil {
-		return nil, err
-	}
-	data, err := os.ReadFile(path)
+	data, err := readPrivate("identity key", path)
 	if err != nil {
-		return nil, fmt.Errorf("read the identity key: %w", err)
+		return nil, err
 	}
 	if len(data) == 0 {
 		return nil, fmt.Errorf("identity key %s is empty: restore it from a backup, or delete it to start with a new identity", path)
@@ -50,20 +47,24 @@ func LoadKey(dir string) (crypto.PrivKey, error) {
 	return key, nil
 }
 
-// checkKeyFile refuses what can not be a key of this node's own before a byte of it is read.
-func checkKeyFile(path string) error {
+// readPrivate reads a file of the data directory that holds a secret; what names it in errors. What can not be this
+// node's own is refused before a byte of it is read.
+func readPrivate(what, path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:
-		return fmt.Errorf("find the identity key: %w", err)
+		return nil, fmt.Errorf("find the %s: %w", what, err)
 	case !info.Mode().IsRegular():
-		return fmt.Errorf("identity key %s is not a regular file (%s): move it away", path, info.Mode())
+		return nil, fmt.Errorf("%s %s is not a regular file (%s): move it away", what, path, info.Mode())
 	case runtime.GOOS == "windows": // its mode bits say nothing about who may read
-		return nil
 	case info.Mode().Perm()&0o077 != 0:
-		return fmt.Errorf("identity key %s is open to group or others (mode %#o): run chmod 600 %s", path, info.Mode().Perm(), path)
+		return nil, fmt.Errorf("%s %s is open to group or others (mode %#o): run chmod 600 %s", what, path, info.Mode().Perm(), path)
 	}
-	return nil
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the %s: %w", what, err)
+	}
+	return data, nil
 }
 
 // unmarshalKey decodes a key and has it sign, as decoding alone lets a private and a public half pass that do not match.
@@ -93,24 +94,36 @@ func createKey(dir string) error {
 	if err != nil {
 		return err
 	}
+	return createPrivate(filepath.Join(dir, keyFile), data)
+}
+
+// createPrivate makes a file that only its owner can read, and its directory. It appears in one step, or fails with
+// fs.ErrExist if there is one.
+func createPrivate(path string, data []byte) error {
+	// A link fails where a rename would overwrite: that is what lets the first of two processes win.
+	return writePrivate(path, data, os.Link)
+}
+
+// writePrivate writes data beside path, for its owner alone, and has put bring it there.
+func writePrivate(path string, data []byte, put func(temp, path string) error) error {
+	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	temp, err := writeTemp(dir, data)
+	temp, err := writeTemp(path, data)
 	if err != nil {
 		return err
 	}
 	defer os.Remove(temp)
-	// A link fails where a rename would overwrite: that is what lets the first of two processes win.
-	if err := os.Link(temp, filepath.Join(dir, keyFile)); err != nil {
+	if err := put(temp, path); err != nil {
 		return err
 	}
 	return syncDir(dir)
 }
 
-// writeTemp writes data to a new file in dir that only its owner can read, and returns its name once the disk has it.
-func writeTemp(dir string, data []byte) (name string, err error) {
-	file, err := os.CreateTemp(dir, keyFile+".*.tmp") // mode 0600
+// writeTemp writes data to a new file beside path that only its owner can read, and returns its name once the disk has it.
+func writeTemp(path string, data []byte) (name string, err error) {
+	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.tmp") // mode 0600
 	if err != nil {
 		return "", err
 	}

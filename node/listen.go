@@ -29,12 +29,12 @@ import (
 // defaultPort is the UDP port of Macula: one door for libp2p and for Erlang nodes.
 const defaultPort = compat.DefaultPort
 
-// defaultListenAddrs returns every IPv4 and IPv6 address of this machine on port 9443.
+// anyAddrs returns every IPv4 and IPv6 address of this machine on a port.
 // A machine without IPv6 can use them too: libp2p fails only if it can listen on none of its addresses.
-func defaultListenAddrs() []ma.Multiaddr {
+func anyAddrs(port uint16) []ma.Multiaddr {
 	return []ma.Multiaddr{
-		ma.StringCast(fmt.Sprintf("/ip4/0.0.0.0/udp/%d/quic-v1", defaultPort)),
-		ma.StringCast(fmt.Sprintf("/ip6/::/udp/%d/quic-v1", defaultPort)),
+		ma.StringCast(fmt.Sprintf("/ip4/0.0.0.0/udp/%d/quic-v1", port)),
+		ma.StringCast(fmt.Sprintf("/ip6/::/udp/%d/quic-v1", port)),
 	}
 }
 
@@ -48,7 +48,7 @@ func anyBeyondLoopback(addrs []ma.Multiaddr) bool {
 func parseListenAddr(s string) (ma.Multiaddr, error) {
 	addr, err := ma.NewMultiaddr(s)
 	if err != nil {
-		return nil, fmt.Errorf("%q is not a multiaddress: write for example %s: %w", s, defaultListenAddrs()[0], err)
+		return nil, fmt.Errorf("%q is not a multiaddress: write for example %s: %w", s, anyAddrs(defaultPort)[0], err)
 	}
 	if _, ok := quicAddrPort(addr); !ok {
 		return nil, fmt.Errorf("%s is not a QUIC address: write %s", addr, quicInsteadOf(addr))
@@ -60,7 +60,7 @@ func parseListenAddr(s string) (ma.Multiaddr, error) {
 func quicInsteadOf(addr ma.Multiaddr) string {
 	ip, err := manet.ToIP(addr)
 	if err != nil {
-		return defaultListenAddrs()[0].String()
+		return anyAddrs(defaultPort)[0].String()
 	}
 	family := "ip4"
 	if ip.To4() == nil {

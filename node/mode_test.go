@@ -83,7 +83,7 @@ func TestAnyBeyondLoopback(t *testing.T) {
 			require.Equal(t, test.want, anyBeyondLoopback(addrs))
 		})
 	}
-	require.True(t, anyBeyondLoopback(defaultListenAddrs()))
+	require.True(t, anyBeyondLoopback(anyAddrs(defaultPort)))
 }
 
 func inMode(m Mode) func(*Config) { return func(c *Config) { c.Mode = m } }

@@ -50,7 +50,7 @@ func New(cfg Config) (*Node, error) {
 func (n *Node) start() error {
 	listen := n.cfg.listen
 	if len(listen) == 0 {
-		listen = defaultListenAddrs()
+		listen = anyAddrs(n.cfg.port)
 	}
 	var err error
 	n.host, err = newHost(hostConfig{
@@ -69,7 +69,11 @@ func (n *Node) start() error {
 	if n.port, err = n.checkListening(listen); err != nil {
 		return err
 	}
-	if n.dialer, err = compat.NewDialer(compat.DialThrough(n.host.quic)); err != nil {
+	if n.dialer, err = compat.NewDialer(
+		compat.DialThrough(n.host.quic),
+		compat.DialTLS(n.cfg.tls.dialling),
+		compat.DialPinned(n.cfg.gateways...),
+	); err != nil {
 		return err
 	}
 	n.service, err = maculadht.New(n.host,
@@ -91,6 +95,9 @@ func (n *Node) start() error {
 		if err := n.watchReachability(ctx); err != nil {
 			return err
 		}
+	}
+	for _, e := range n.cfg.gateways {
+		n.cfg.Log.Warn("gateway not dialled: sessions with Erlang gateways are not built yet", "endpoint", e)
 	}
 	return n.service.Join(ctx, n.cfg.bootstrap...)
 }
@@ -123,7 +130,7 @@ func (n *Node) checkListening(asked []ma.Multiaddr) (port int, err error) {
 
 // openGateway serves Erlang nodes on the ports of the host.
 func (n *Node) openGateway() error {
-	cert, err := selfSignedCertificate()
+	cert, err := n.cfg.tlsCertificate(n.Endpoint())
 	if err != nil {
 		return err
 	}

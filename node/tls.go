@@ -1,0 +1,203 @@
+package node
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime"
+	"time"
+
+	"github.com/macula-mesh/macula-node/compat"
+)
+
+// TLSMode says how this node and Erlang nodes know each other: Macula's
+// MACULA_TLS_MODE.
+type TLSMode string
+
+const (
+	// TLSDevelopment has the node show a certificate that it signed itself, or
+	// the one it is given, and accept any. It is what an Erlang node does where
+	// nothing else is said.
+	TLSDevelopment TLSMode = "development"
+	// TLSProduction has the node show the certificate it is given, and verify
+	// those of the nodes that it dials.
+	TLSProduction TLSMode = "production"
+)
+
+// ParseTLSMode reads a mode as Macula does: development or dev, production or
+// prod.
+func ParseTLSMode(text string) (TLSMode, error) {
+	switch text {
+	case "development", "dev":
+		return TLSDevelopment, nil
+	case "production", "prod":
+		return TLSProduction, nil
+	}
+	return "", fmt.Errorf("TLS mode %q: write development or production", text)
+}
+
+// TLS says what this node shows to Erlang nodes and what it accepts from them.
+// The zero value is development mode. Files are read when the node starts.
+type TLS struct {
+	// Mode: empty is TLSDevelopment.
+	Mode TLSMode
+	// CertFile and KeyFile are what Erlang nodes are shown, in PEM: the
+	// certificate with its chain, and its key, which others than its owner and
+	// group must not reach. In production mode they are needed; in development
+	// mode without them a certificate is made and kept in Config.DataDir.
+	CertFile, KeyFile string
+	// CAFile holds, in PEM, the roots that production mode trusts; empty means
+	// those of the system.
+	CAFile string
+	// AnyHost has production mode verify the chain and not the host name.
+	AnyHost bool
+}
+
+// Where the settings come from, as an operator knows them.
+const (
+	certSetting = "--tls-cert (MACULA_TLS_CERTFILE)"
+	keySetting  = "--tls-key (MACULA_TLS_KEYFILE)"
+	caSetting   = "--tls-ca (MACULA_TLS_CACERTFILE)"
+)
+
+// Dialling returns which certificates are accepted from the nodes that are
+// dialled. It reads CAFile; the other files are for those who are listened to.
+func (t TLS) Dialling() (compat.TLS, error) {
+	mode, err := t.mode()
+	if err != nil || mode == TLSDevelopment {
+		return compat.TLS{}, err
+	}
+	roots, err := t.roots()
+	if err != nil {
+		return compat.TLS{}, err
+	}
+	return compat.TLS{Verify: true, Roots: roots, AnyHost: t.AnyHost}, nil
+}
+
+func (t TLS) mode() (TLSMode, error) {
+	if t.Mode == "" {
+		return TLSDevelopment, nil
+	}
+	return ParseTLSMode(string(t.Mode))
+}
+
+func (t TLS) roots() (*x509.CertPool, error) {
+	if t.CAFile == "" {
+		return nil, nil // the system's
+	}
+	data, err := readSetting(caSetting, t.CAFile)
+	if err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(data) {
+		return nil, fmt.Errorf("%s %s holds no certificate: want those of the CAs that are trusted, in PEM", caSetting, t.CAFile)
+	}
+	return roots, nil
+}
+
+// certificate returns the certificate that was given, or nil if the node is to
+// make its own.
+func (t TLS) certificate() (*tls.Certificate, error) {
+	mode, err := t.mode()
+	switch {
+	case err != nil:
+		return nil, err
+	case t.CertFile == "" && t.KeyFile == "" && mode == TLSDevelopment:
+		return nil, nil
+	case t.CertFile == "" && t.KeyFile == "":
+		return nil, fmt.Errorf("production mode needs a certificate: set %s and %s", certSetting, keySetting)
+	case t.CertFile == "":
+		return nil, fmt.Errorf("%s %s is without its certificate: set %s too", keySetting, t.KeyFile, certSetting)
+	case t.KeyFile == "":
+		return nil, fmt.Errorf("%s %s is without its key: set %s too", certSetting, t.CertFile, keySetting)
+	}
+	certPEM, certErr := readSetting(certSetting, t.CertFile)
+	keyPEM, keyErr := readKey(t.KeyFile)
+	if err := errors.Join(certErr, keyErr); err != nil {
+		return nil, err
+	}
+	cert, err := tls.X509KeyPair(certPEM, keyPEM)
+	if err != nil {
+		return nil, fmt.Errorf("%s %s with %s %s: want a certificate and its key, both in PEM: %w", certSetting, t.CertFile, keySetting, t.KeyFile, err)
+	}
+	now := time.Now()
+	switch {
+	case mode == TLSDevelopment: // nobody verifies it
+	case now.After(cert.Leaf.NotAfter):
+		return nil, fmt.Errorf("%s %s expired at %s: have it renewed", certSetting, t.CertFile, cert.Leaf.NotAfter.Format(time.RFC3339))
+	case now.Before(cert.Leaf.NotBefore):
+		return nil, fmt.Errorf("%s %s is not valid before %s: is the clock right?", certSetting, t.CertFile, cert.Leaf.NotBefore.Format(time.RFC3339))
+	}
+	return &cert, nil
+}
+
+func readSetting(setting, path string) ([]byte, error) {
+	data, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%s %s: there is no such file: %w", setting, path, fs.ErrNotExist)
+	case err != nil:
+		return nil, fmt.Errorf("%s %s can not be read: %w", setting, path, errors.Unwrap(err))
+	}
+	return data, nil
+}
+
+// readKey reads a private key. Unlike the identity key it may be shared with a
+// group: that is how programs get at keys that a CA's client keeps.
+func readKey(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err == nil && runtime.GOOS != "windows" && info.Mode().Perm()&0o027 != 0 {
+		return nil, fmt.Errorf("%s %s is open to others (mode %#o): run chmod 640 %s", keySetting, path, info.Mode().Perm(), path)
+	}
+	return readSetting(keySetting, path)
+}
+
+// identity is what the node shows and accepts.
+type identity struct {
+	certificate *tls.Certificate // nil: the node makes its own
+	dialling    compat.TLS
+}
+
+// load reads the files, or says all that is wrong with them.
+func (t TLS) load() (identity, error) {
+	if _, err := t.mode(); err != nil {
+		return identity{}, err
+	}
+	cert, certErr := t.certificate()
+	dialling, err := t.Dialling()
+	if dialling.Verify {
+		dialling.Certificate = cert // as an Erlang node does in production mode
+	}
+	return identity{cert, dialling}, errors.Join(certErr, err)
+}
+
+// tlsCertificate returns what Erlang nodes are shown who dial an endpoint.
+func (s settings) tlsCertificate(endpoint string) (cert tls.Certificate, err error) {
+	switch {
+	case s.tls.certificate != nil:
+		cert = *s.tls.certificate
+	case s.DataDir != "":
+		cert, err = loadOrCreateCertificate(s.DataDir, s.Log)
+	default:
+		cert, err = selfSignedCertificate()
+	}
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	verifies := s.tls.dialling.Verify
+	s.Log.Info("certificate for Erlang nodes", "pin", compat.PinOf(cert.Leaf), "expires", cert.Leaf.NotAfter, "verifies_others", verifies)
+	if !verifies {
+		if s.TLS.CAFile != "" {
+			s.Log.Warn("CA file not used: the TLS mode is development, which verifies nothing", "file", s.TLS.CAFile)
+		}
+		return cert, nil
+	}
+	if e, err := compat.ParseEndpoint(endpoint); err == nil && cert.Leaf.VerifyHostname(e.Host) != nil {
+		s.Log.Warn("the certificate does not name the host that others dial: those who verify it will not connect", "endpoint", e)
+	}
+	return cert, nil
+}
