@@ -137,13 +137,10 @@ func (t TLS) certificate() (*tls.Certificate, error) {
 
 func readSetting(setting, path string) ([]byte, error) {
 	data, err := os.ReadFile(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%s %s: there is no such file: %w", setting, path, fs.ErrNotExist)
-	case err != nil:
-		return nil, fmt.Errorf("%s %s can not be read: %w", setting, path, errors.Unwrap(err))
+	if failed, ok := errors.AsType[*fs.PathError](err); ok {
+		return nil, fmt.Errorf("%s %s can not be read: %w", setting, path, failed.Err)
 	}
-	return data, nil
+	return data, err
 }
 
 // readKey reads a private key. Unlike the identity key it may be shared with a

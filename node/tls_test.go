@@ -119,7 +119,7 @@ func TestTLSFiles(t *testing.T) {
 		"a certificate without key": {tls: TLS{CertFile: cert}, want: []string{cert, "set --tls-key (MACULA_TLS_KEYFILE) too"}},
 		"a key without certificate": {tls: TLS{Mode: "production", KeyFile: key}, want: []string{key, "set --tls-cert (MACULA_TLS_CERTFILE) too"}},
 		"no certificate file, no key file": {tls: TLS{CertFile: none, KeyFile: none + ".key"}, want: []string{
-			"MACULA_TLS_CERTFILE) " + none + ": there is no such file", "MACULA_TLS_KEYFILE) " + none + ".key: there is no such file"}},
+			"MACULA_TLS_CERTFILE) " + none + " can not be read: no such file", "MACULA_TLS_KEYFILE) " + none + ".key can not be read: no such file"}},
 		"a directory":               {tls: TLS{CertFile: m.dir, KeyFile: key}, want: []string{"MACULA_TLS_CERTFILE) " + m.dir + " can not be read"}},
 		"no PEM":                    {tls: TLS{CertFile: text, KeyFile: key}, want: []string{text, "want a certificate and its key, both in PEM"}},
 		"a key for a certificate":   {tls: TLS{CertFile: key, KeyFile: key}, want: []string{key, "both in PEM"}},
@@ -127,7 +127,7 @@ func TestTLSFiles(t *testing.T) {
 		"a key open to others":      {tls: TLS{CertFile: cert, KeyFile: open}, unixish: true, want: []string{"chmod 640 " + open, "0644"}},
 		"production, expired":       {tls: TLS{Mode: "production", CertFile: expired, KeyFile: expiredKey}, want: []string{"MACULA_TLS_CERTFILE) " + expired + " expired at ", "renewed"}},
 		"production, not yet valid": {tls: TLS{Mode: "production", CertFile: early, KeyFile: earlyKey}, want: []string{early + " is not valid before "}},
-		"production, no CA file":    {tls: TLS{Mode: "production", CertFile: cert, KeyFile: key, CAFile: none}, want: []string{"--tls-ca (MACULA_TLS_CACERTFILE) " + none + ": there is no such file"}},
+		"production, no CA file":    {tls: TLS{Mode: "production", CertFile: cert, KeyFile: key, CAFile: none}, want: []string{"--tls-ca (MACULA_TLS_CACERTFILE) " + none + " can not be read: no such file"}},
 		"production, a CA file without certificates": {tls: TLS{Mode: "production", CertFile: cert, KeyFile: key, CAFile: key}, want: []string{
 			"MACULA_TLS_CACERTFILE) " + key + " holds no certificate"}},
 		"all that is wrong": {tls: TLS{Mode: "production", CAFile: text}, want: []string{"needs a certificate", text + " holds no certificate"}},

@@ -21,7 +21,7 @@ import (
 func meshFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringSliceFlag{Name: "bootstrap", Usage: "`MULTIADDR` with /p2p of a peer to begin at, repeatable"},
-		&cli.StringFlag{Name: "realm", Usage: "`NAME` of the realm", Value: maculadht.DefaultRealm, Sources: cli.EnvVars("MACULA_REALM")},
+		&cli.StringFlag{Name: "realm", Usage: "`NAME` of the realm", Value: maculadht.DefaultRealm, Sources: variables("MACULA_REALM")},
 	}
 }
 

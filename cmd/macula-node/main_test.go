@@ -27,7 +27,10 @@ func TestMain(m *testing.M) {
 	if os.Getenv(beMain) != "" {
 		main() // does not return
 	}
-	for _, name := range []string{"MACULA_DATA_DIR", "MACULA_REALM", "MACULA_HOSTNAME"} {
+	for _, name := range []string{
+		"MACULA_DATA_DIR", "MACULA_REALM", "MACULA_HOSTNAME", "MACULA_QUIC_PORT", "MACULA_BOOTSTRAP_PEERS", "NODE_NAME",
+		"MACULA_TLS_MODE", "MACULA_TLS_CERTFILE", "MACULA_TLS_KEYFILE", "MACULA_TLS_CACERTFILE", "MACULA_TLS_VERIFY_HOSTNAME",
+	} {
 		os.Unsetenv(name)
 	}
 	goleak.VerifyTestMain(m)

@@ -22,9 +22,9 @@ import (
 func dataDirFlag() cli.Flag {
 	return &cli.StringFlag{
 		Name:    "data-dir",
-		Usage:   "`DIR` of the identity key, made at the first start",
+		Usage:   "`DIR` of the identity key and the TLS certificate, made at the first start",
 		Value:   defaultDataDir(),
-		Sources: cli.EnvVars("MACULA_DATA_DIR"),
+		Sources: variables("MACULA_DATA_DIR"),
 	}
 }
 
@@ -41,21 +41,26 @@ func runCommand() *cli.Command {
 		Usage: "run a peer until it is interrupted",
 		Description: `One UDP port serves libp2p peers (/macula/dht/1.0) and Erlang nodes (ALPN macula).
 With --json it prints one line once it serves:
-{"peer_id", "node_id", "realm", "mode", "addrs", "endpoints"}.
+{"name", "peer_id", "node_id", "realm", "mode", "addrs", "endpoints"}, "name" where there is one.
 
 A server answers libp2p peers and is listed by them; a client asks and stores, but answers none and
 nobody lists it. Mode auto is a server, unless there are public addresses and none of them can be
 reached. Erlang nodes are served in any mode.`,
-		Flags: []cli.Flag{
-			&cli.StringSliceFlag{Name: "listen", Usage: "`MULTIADDR` to listen on, repeatable (default: UDP port 9443 of all IPv4 and IPv6 addresses)"},
+		Flags: append([]cli.Flag{
+			&cli.StringSliceFlag{Name: "listen", Usage: "`MULTIADDR` to listen on, repeatable (default: --port of all IPv4 and IPv6 addresses)"},
+			portFlag(),
 			dataDirFlag(),
-			&cli.StringFlag{Name: "realm", Usage: "`NAME` of the realm to serve", Value: maculadht.DefaultRealm, Sources: cli.EnvVars("MACULA_REALM")},
-			&cli.StringFlag{Name: "hostname", Usage: "`NAME` that peers are told to reach this node by (default: a reachable public address, else one of an interface)", Sources: cli.EnvVars("MACULA_HOSTNAME")},
-			&cli.StringSliceFlag{Name: "bootstrap", Usage: "`MULTIADDR` with /p2p of a peer to connect to, repeatable"},
+			&cli.StringFlag{Name: "realm", Usage: "`NAME` of the realm to serve", Value: maculadht.DefaultRealm, Sources: variables("MACULA_REALM")},
+			&cli.StringFlag{Name: "hostname", Usage: "`NAME` that peers are told to reach this node by (default: a reachable public address, else one of an interface)", Sources: variables("MACULA_HOSTNAME")},
+			&cli.StringSliceFlag{Name: "bootstrap", Usage: "`ADDR` to connect to, a multiaddr with /p2p or https://HOST:PORT of an Erlang gateway; repeatable, or with commas between", Sources: variables("MACULA_BOOTSTRAP_PEERS")},
+			&cli.StringFlag{Name: "name", Usage: "`NAME` of this node in its logs and in what run prints; its id comes from its key", Sources: variables("NODE_NAME")},
 			&cli.StringFlag{Name: "mode", Usage: "`MODE` towards libp2p peers: auto, server or client", Value: string(node.ModeAuto)},
 			&cli.StringFlag{Name: "log-level", Usage: "`LEVEL` of what is logged to standard error: debug, info, warn or error", Value: "info"},
 			jsonFlag(),
-		},
+		}, tlsFlags(
+			&cli.StringFlag{Name: "tls-cert", Usage: "`FILE` of the certificate that Erlang nodes are shown, with its chain, in PEM (default: a self-signed one, kept in the data directory)", Sources: variables("MACULA_TLS_CERTFILE")},
+			&cli.StringFlag{Name: "tls-key", Usage: "`FILE` of the certificate's key, in PEM", Sources: variables("MACULA_TLS_KEYFILE")},
+		)...),
 		Action: runNode,
 	}
 }
@@ -68,19 +73,34 @@ func runNode(ctx context.Context, cmd *cli.Command) error {
 	if err := level.UnmarshalText([]byte(cmd.String("log-level"))); err != nil {
 		return usagef("--log-level %q: want debug, info, warn or error", cmd.String("log-level"))
 	}
+	port, err := listenPort(cmd)
+	if err != nil {
+		return err
+	}
+	policy, err := tlsPolicy(cmd)
+	if err != nil {
+		return err
+	}
 	key, err := node.LoadOrCreateKey(cmd.String("data-dir"))
 	if err != nil {
 		return usageError{err}
 	}
+	log := slog.New(slog.NewTextHandler(cmd.Root().ErrWriter, &slog.HandlerOptions{Level: level}))
+	if name := cmd.String("name"); name != "" {
+		log = log.With("name", name)
+	}
 	n, err := node.New(node.Config{
 		Key:       key,
 		Listen:    cmd.StringSlice("listen"),
+		Port:      port,
 		Realm:     cmd.String("realm"),
 		Hostname:  cmd.String("hostname"),
-		Bootstrap: cmd.StringSlice("bootstrap"),
+		Bootstrap: trimmed(cmd.StringSlice("bootstrap")),
 		Mode:      node.Mode(cmd.String("mode")),
+		TLS:       policy,
+		DataDir:   cmd.String("data-dir"),
 		Version:   version(),
-		Log:       slog.New(slog.NewTextHandler(cmd.Root().ErrWriter, &slog.HandlerOptions{Level: level})),
+		Log:       log,
 	})
 	if err != nil {
 		return usageError{err}
@@ -97,6 +117,7 @@ func runNode(ctx context.Context, cmd *cli.Command) error {
 
 // serving is what run prints with --json once it serves.
 type serving struct {
+	Name      string   `json:"name,omitempty"`
 	PeerID    string   `json:"peer_id"`
 	NodeID    string   `json:"node_id"`
 	Realm     string   `json:"realm"`
@@ -107,6 +128,7 @@ type serving struct {
 
 func announce(cmd *cli.Command, n *node.Node) error {
 	s := serving{
+		Name:      cmd.String("name"),
 		PeerID:    n.Host().ID().String(),
 		NodeID:    n.ID().String(),
 		Realm:     n.Realm(),
@@ -121,7 +143,11 @@ func announce(cmd *cli.Command, n *node.Node) error {
 	if cmd.Bool("json") {
 		return json.NewEncoder(out).Encode(s)
 	}
-	fmt.Fprintf(out, "macula-node serves the realm %s\n\n", s.Realm)
+	if s.Name != "" {
+		fmt.Fprintf(out, "macula-node %s serves the realm %s\n\n", legible(s.Name), s.Realm)
+	} else {
+		fmt.Fprintf(out, "macula-node serves the realm %s\n\n", s.Realm)
+	}
 	err := table(out, func(w io.Writer) {
 		fmt.Fprintf(w, "  peer id\t%s\n", s.PeerID)
 		fmt.Fprintf(w, "  node id\t%s\n", s.NodeID)

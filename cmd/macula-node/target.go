@@ -42,7 +42,19 @@ func reach(cmd *cli.Command, addr string) (*target, error) {
 		if err != nil {
 			return nil, usagef("ADDR: %w, or a multiaddr with /p2p", err)
 		}
-		opts := []compat.DialerOption{compat.DialTimeouts(cmd.Duration("timeout"), cmd.Duration("timeout"))}
+		policy, err := tlsPolicy(cmd)
+		if err != nil {
+			return nil, err
+		}
+		accepted, err := policy.Dialling()
+		if err != nil {
+			return nil, usageError{err}
+		}
+		opts := []compat.DialerOption{
+			compat.DialTimeouts(cmd.Duration("timeout"), cmd.Duration("timeout")),
+			compat.DialTLS(accepted),
+			compat.DialPinned(e),
+		}
 		if cmd.Bool("force") {
 			opts = append(opts, compat.ForceFindNode())
 		}
@@ -128,7 +140,7 @@ func ask(ctx context.Context, cmd *cli.Command, f func(context.Context, *target)
 
 // askFlags are those of every command that asks.
 func askFlags(more ...cli.Flag) []cli.Flag {
-	return append(more,
+	return append(tlsFlags(more...),
 		&cli.DurationFlag{Name: "timeout", Usage: "how long all of it may take", Value: 10 * time.Second,
 			Validator: func(d time.Duration) error {
 				if d <= 0 {
