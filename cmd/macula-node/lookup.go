@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"io"
 	"sync"
+
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -20,7 +23,7 @@ import (
 // meshFlags say where a short-lived peer enters the network.
 func meshFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringSliceFlag{Name: "bootstrap", Usage: "`MULTIADDR` with /p2p of a peer to begin at, repeatable"},
+		&cli.StringSliceFlag{Name: "bootstrap", Usage: "`MULTIADDR` with /p2p of a peer to begin at; repeatable, or with commas between; https:// endpoints are passed over", Sources: variables("MACULA_BOOTSTRAP_PEERS")},
 		&cli.StringFlag{Name: "realm", Usage: "`NAME` of the realm", Value: maculadht.DefaultRealm, Sources: variables("MACULA_REALM")},
 	}
 }
@@ -34,9 +37,13 @@ type mesh struct {
 
 // inMesh runs f in the network that the command's bootstrap peers are in.
 func inMesh(ctx context.Context, cmd *cli.Command, observe func(routing.Hop), f func(context.Context, *mesh) error) error {
-	texts := cmd.StringSlice("bootstrap")
-	if len(texts) == 0 {
+	named := trimmed(cmd.StringSlice("bootstrap"))
+	texts := slices.DeleteFunc(slices.Clone(named), isEndpoint) // one list serves run too
+	switch {
+	case len(named) == 0:
 		return usagef("--bootstrap is missing: the multiaddr with /p2p of a peer, as run prints it; %s", usageOf(cmd))
+	case len(texts) == 0:
+		return usagef("--bootstrap has only endpoints of Erlang gateways, such as %s: add the multiaddr with /p2p of a peer, as run prints it", named[0])
 	}
 	peers := make([]*peer.AddrInfo, len(texts))
 	for i, text := range texts {
@@ -117,6 +124,9 @@ func (e entry) through(ctx context.Context, texts []string, peers []*peer.AddrIn
 // enterGrace is for how long other bootstrap peers are waited for once one has
 // answered.
 const enterGrace = time.Second
+
+// isEndpoint reports whether a text is meant for an Erlang gateway.
+func isEndpoint(text string) bool { return strings.HasPrefix(text, "https://") }
 
 // enter introduces this peer to a bootstrap peer, which says whether it serves
 // the realm, and takes it for a contact. It is not listed in return: it answers

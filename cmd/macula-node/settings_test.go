@@ -6,10 +6,12 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"math/big"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -54,9 +56,8 @@ func newAuthority(t *testing.T, ips []net.IP, names ...string) authority {
 
 var loopback = []net.IP{net.IPv4(127, 0, 0, 1)}
 
-// pinAt returns the pin of the node that serves an endpoint, as its data
-// directory has it.
-func pinAt(t *testing.T, data string) string {
+// pinIn returns the pin of the certificate in a data directory.
+func pinIn(t *testing.T, data string) string {
 	t.Helper()
 	pair, err := os.ReadFile(filepath.Join(data, "tls.pem"))
 	require.NoError(t, err)
@@ -109,24 +110,27 @@ func TestProduction(t *testing.T) {
 	assert.Equal(t, exitOK, macula(t, "ping", "--tls-ca", other.ca, byIP+strings.TrimSpace(pin)).code)
 }
 
-// TestCertificateStays: over a restart of the program its key, and so what
-// others know it by, is the same.
+// TestCertificateStays: over a restart of the program, as a process, its key
+// and so what others know it by is the same.
 func TestCertificateStays(t *testing.T) {
 	data := t.TempDir()
 	var pins []string
 	for range 2 {
-		r, s := started(t, "--data-dir", data)
-		pins = append(pins, pinAt(t, data))
+		cmd := exec.Command(os.Args[0], "run", "--json", "--data-dir", data, "--listen", "/ip4/127.0.0.1/udp/0/quic-v1")
+		cmd.Env = append(os.Environ(), beMain+"=1")
+		var stdout, stderr buffer
+		cmd.Stdout, cmd.Stderr = &stdout, &stderr
+		require.NoError(t, cmd.Start())
+		t.Cleanup(func() { cmd.Process.Kill() })
+		waitFor(t, "the line of --json", func() bool { return strings.HasSuffix(stdout.String(), "\n") })
+		var s serving
+		require.NoError(t, json.Unmarshal([]byte(stdout.String()), &s))
+		pins = append(pins, pinIn(t, data))
 		got := macula(t, "ping", s.Endpoints[0]+"#"+pins[0])
 		assert.Equal(t, exitOK, got.code, got.stderr)
-		assert.Contains(t, r.stderr.String(), pins[0], "the log tells it")
-		r.stop()
-		select {
-		case code := <-r.ended:
-			r.ended <- code
-		case <-time.After(patience):
-			require.Fail(t, "does not stop")
-		}
+		assert.Contains(t, stderr.String(), pins[0], "the log tells it")
+		require.NoError(t, cmd.Process.Kill())
+		require.Error(t, cmd.Wait(), "killed")
 	}
 	assert.Equal(t, pins[0], pins[1])
 }
@@ -164,12 +168,16 @@ func TestBootstrapFromEnvironment(t *testing.T) {
 	}
 	assert.Equal(t, 2, strings.Count(r.stderr.String(), "gateway not dialled"))
 
+	// A lookup begins at the peers among them.
+	got := macula(t, "lookup", "nothing")
+	assert.Equal(t, exitNotFound, got.code, got.stderr)
+
 	r, _ = started(t, "--bootstrap", "https://flag.example.org")
 	assert.Contains(t, r.stderr.String(), "https://flag.example.org:9443")
 	assert.NotContains(t, r.stderr.String(), "gw.example.org")
 
 	t.Setenv("MACULA_BOOTSTRAP_PEERS", "https://gw.example.org,nonsense")
-	got := macula(t, "run", "--data-dir", t.TempDir())
+	got = macula(t, "run", "--data-dir", t.TempDir())
 	assert.Equal(t, exitUsage, got.code)
 	assert.Contains(t, got.stderr, `"nonsense"`)
 }
