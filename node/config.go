@@ -39,6 +39,9 @@ type Config struct {
 	Bootstrap []string
 	// Mode is whether the node answers libp2p peers; empty means ModeAuto.
 	Mode Mode
+	// NoPortMapping keeps the node from asking the router to forward its port,
+	// which it else does unless it listens on loopback alone.
+	NoPortMapping bool
 	// TLS is what Erlang nodes are shown, and what is accepted from them.
 	TLS TLS
 	// DataDir is where a certificate that the node makes for itself is kept;

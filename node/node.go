@@ -61,7 +61,7 @@ func (n *Node) start() error {
 		kadServer:    n.cfg.Mode != ModeClient,
 		relay:        true,
 		holePunching: true,
-		natPortMap:   anyBeyondLoopback(listen),
+		natPortMap:   !n.cfg.NoPortMapping && anyBeyondLoopback(listen),
 	})
 	if err != nil {
 		return err

@@ -54,6 +54,7 @@ reached. Erlang nodes are served in any mode.`,
 			&cli.StringFlag{Name: "hostname", Usage: "`NAME` that peers are told to reach this node by (default: a reachable public address, else one of an interface)", Sources: variables("MACULA_HOSTNAME")},
 			&cli.StringSliceFlag{Name: "bootstrap", Usage: "`ADDR` to connect to, a multiaddr with /p2p or https://HOST:PORT of an Erlang gateway; repeatable, or with commas between", Sources: variables("MACULA_BOOTSTRAP_PEERS")},
 			&cli.StringFlag{Name: "name", Usage: "`NAME` of this node in its logs and in what run prints; its id comes from its key", Sources: variables("NODE_NAME")},
+			&cli.BoolFlag{Name: "port-mapping", Usage: "ask the router (UPnP, NAT-PMP) to forward the port, unless it is listened on loopback alone", Value: true},
 			&cli.StringFlag{Name: "mode", Usage: "`MODE` towards libp2p peers: auto, server or client", Value: string(node.ModeAuto)},
 			&cli.StringFlag{Name: "log-level", Usage: "`LEVEL` of what is logged to standard error: debug, info, warn or error", Value: "info"},
 			jsonFlag(),
@@ -97,10 +98,13 @@ func runNode(ctx context.Context, cmd *cli.Command) error {
 		Hostname:  cmd.String("hostname"),
 		Bootstrap: trimmed(cmd.StringSlice("bootstrap")),
 		Mode:      node.Mode(cmd.String("mode")),
-		TLS:       policy,
-		DataDir:   cmd.String("data-dir"),
-		Version:   version(),
-		Log:       log,
+
+		NoPortMapping: !cmd.Bool("port-mapping"),
+
+		TLS:     policy,
+		DataDir: cmd.String("data-dir"),
+		Version: version(),
+		Log:     log,
 	})
 	if err != nil {
 		return usageError{err}

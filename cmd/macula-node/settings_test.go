@@ -140,7 +140,7 @@ func TestCertificateStays(t *testing.T) {
 func TestPortFromEnvironment(t *testing.T) {
 	port := silence(t)
 	t.Setenv("MACULA_QUIC_PORT", port)
-	got := macula(t, "run", "--data-dir", t.TempDir())
+	got := macula(t, "run", "--data-dir", t.TempDir(), "--port-mapping=false") // else it would ask the network for a router
 	assert.Equal(t, exitUsage, got.code)
 	assert.Contains(t, got.stderr, "/udp/"+port+"/quic-v1")
 	assert.Contains(t, got.stderr, "is another program using the UDP port?")
@@ -149,7 +149,7 @@ func TestPortFromEnvironment(t *testing.T) {
 	assert.NotContains(t, s.Endpoints[0], ":"+port)
 
 	t.Setenv("MACULA_QUIC_PORT", "nonsense")
-	got = macula(t, "run", "--data-dir", t.TempDir(), "--port", port)
+	got = macula(t, "run", "--data-dir", t.TempDir(), "--port-mapping=false", "--port", port)
 	assert.Contains(t, got.stderr, "/udp/"+port+"/quic-v1", "the flag wins")
 	got = macula(t, "run", "--data-dir", t.TempDir())
 	assert.Equal(t, exitUsage, got.code)
