@@ -68,10 +68,10 @@ func (p *process) udp(tb testing.TB) *net.UDPAddr {
 
 // startProcess runs the program until the test ends, when it must stop in
 // order.
-func startProcess(tb testing.TB) *process {
+func startProcess(tb testing.TB, flags ...string) *process {
 	tb.Helper()
-	cmd := exec.Command(program, "run", "--json", "--listen", "/ip4/127.0.0.1/udp/0/quic-v1",
-		"--data-dir", tb.TempDir(), "--realm", testRealm)
+	cmd := exec.Command(program, append([]string{"run", "--json", "--listen", "/ip4/127.0.0.1/udp/0/quic-v1",
+		"--data-dir", tb.TempDir(), "--realm", testRealm}, flags...)...)
 	cmd.Env = append(os.Environ(), "MACULA_HOSTNAME=")
 	var logged lockedBuffer
 	cmd.Stderr = &logged
