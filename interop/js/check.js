@@ -9,10 +9,10 @@ import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { after, before, test } from 'node:test'
 import { setTimeout } from 'node:timers/promises'
-import { PATIENCE, PROTOCOL, dial, newPeer, nodeId, sha256, talk } from './peer.js'
+import { multiaddr } from '@multiformats/multiaddr'
 import { expect, same } from './compare.js'
 import { bin, frame, type } from './frame.js'
-import { multiaddr } from '@multiformats/multiaddr'
+import { PATIENCE, PROTOCOL, dial, newPeer, nodeId, sha256, talk } from './peer.js'
 
 const [addr, realm, neighbour] = process.argv.slice(2)
 if (!addr || !realm) {
