@@ -92,27 +92,30 @@ func (s *Service) spawn(ctx context.Context, f func(context.Context)) error {
 	return nil
 }
 
-// keepKnown makes a peer a contact whenever it is none, and tells when it has
-// become one.
+// keepKnown makes a peer a contact whenever it is none, and tells each time that
+// it has become one, be it by another way.
 func (s *Service) keepKnown(ctx context.Context, p peer.AddrInfo, answered chan<- struct{}) {
 	cfg := s.joining
-	for retry := cfg.firstRetry; ctx.Err() == nil; {
+	retry, wasKnown := cfg.firstRetry, false
+	for ctx.Err() == nil {
+		_, known := s.server.Contact(routing.IDFromPeer(p.ID))
 		pause := cfg.lookAgain
-		if _, known := s.server.Contact(routing.IDFromPeer(p.ID)); !known {
-			err := s.meet(ctx, p)
-			switch {
-			case ctx.Err() != nil:
-				return
-			case err == nil:
-				s.log.Info("connected to bootstrap peer", "peer", p.ID)
-				retry = cfg.firstRetry
-				select {
-				case answered <- struct{}{}:
-				default:
-				}
-			default:
-				pause, retry = retry, min(2*retry, cfg.lastRetry)
+		if !known {
+			wasKnown = false
+			if err := s.meet(ctx, p); err == nil {
+				known = true // or it waits for a place in its bucket
+			} else if ctx.Err() == nil {
+				pause = retry
+				retry = min(2*retry, cfg.lastRetry)
 				s.log.Warn("bootstrap peer not reached", "peer", p.ID, "again_in", pause, "err", err)
+			}
+		}
+		if known && !wasKnown {
+			wasKnown, retry = true, cfg.firstRetry
+			s.log.Info("connected to bootstrap peer", "peer", p.ID)
+			select {
+			case answered <- struct{}{}:
+			default:
 			}
 		}
 		select {
