@@ -161,6 +161,22 @@ func (f *frontier) holder() *peerCandidate {
 	return nearest
 }
 
+// reached reports whether the n nearest that may be alive, and are not slow, have
+// answered.
+func (f *frontier) reached(n int) bool {
+	for _, p := range f.list {
+		switch p.state {
+		case unasked, asked:
+			return false
+		case answered:
+			if n--; n == 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // settled reports whether there is nothing left to wait for: the k nearest that
 // may be alive have answered. A slow contact is not waited for when k others
 // have.

@@ -10,7 +10,7 @@ import (
 
 // How a lookup goes about, unless an option says otherwise.
 const (
-	// DefaultAlpha is how many contacts are asked at a time.
+	// DefaultAlpha is how many contacts are asked at a time; see WithAlpha.
 	DefaultAlpha = 3
 	// DefaultQuorum is how many answers with a value end a lookup for it.
 	DefaultQuorum = 3
@@ -59,7 +59,8 @@ type lookupConfig struct {
 // LookupOption sets a detail of Lookups.
 type LookupOption func(*lookupConfig) error
 
-// WithAlpha sets how many contacts are asked at a time.
+// WithAlpha sets how many contacts are asked at a time. A lookup of nodes that
+// has heard the alpha nearest asks the rest of the BucketSize nearest at once.
 func WithAlpha(alpha int) LookupOption {
 	return func(c *lookupConfig) error {
 		if alpha < 1 {

@@ -33,11 +33,47 @@ func TestLookupHasAlphaInFlight(t *testing.T) {
 	for _, alpha := range []int{1, 3, 7} {
 		play(t, 40, func(t *testing.T, s *script) {
 			s.know(s.peers...)
-			_, err := s.lookups(WithAlpha(alpha)).Nodes(t.Context(), s.target[:])
-			require.NoError(t, err)
+			_, err := s.lookups(WithAlpha(alpha)).Values(t.Context(), s.target[:])
+			require.ErrorIs(t, err, ErrNotFound)
 			require.Equal(t, alpha, s.most)
 		})
 	}
+}
+
+// Those who look for nodes ask the rest of the k nearest at once when they have
+// heard the alpha nearest.
+func TestLookupAsksTheRestAtOnce(t *testing.T) {
+	for alpha, took := range map[int]time.Duration{1: 2 * scriptDelay, 3: 2 * scriptDelay, 7: 2 * scriptDelay, 30: scriptDelay} {
+		play(t, 40, func(t *testing.T, s *script) {
+			s.know(s.peers...)
+			start := time.Now()
+			found, err := s.lookups(WithAlpha(alpha)).Nodes(t.Context(), s.target[:])
+			require.NoError(t, err)
+			require.Equal(t, took, time.Since(start))
+			require.Len(t, found.Hops, BucketSize)
+			require.Equal(t, max(min(alpha, BucketSize), BucketSize-alpha), s.most)
+		})
+	}
+}
+
+// As long as they hear of nearer ones it is alpha at a time.
+func TestLookupDrawsNearerAlphaAtATime(t *testing.T) {
+	play(t, 60, func(t *testing.T, s *script) {
+		s.know(s.peers[40:]...)
+		s.replies[s.peers[40].ID] = after(scriptDelay, names(s.peers[20:40]...))
+		s.replies[s.peers[20].ID] = after(scriptDelay, names(s.peers[:20]...))
+		most := 0
+		found, err := s.lookups(WithObserver(func(h Hop) {
+			if h.Contact.ID == s.peers[20].ID {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				most = s.most
+			}
+		})).Nodes(t.Context(), s.target[:])
+		require.NoError(t, err)
+		require.Equal(t, ids(s.peers[:BucketSize]), ids(found.Closest))
+		require.Equal(t, DefaultAlpha, most)
+	})
 }
 
 func TestLookupEndsWhenTheNearestHaveAnswered(t *testing.T) {

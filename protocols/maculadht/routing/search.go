@@ -24,7 +24,7 @@ type search struct {
 	merged   merger
 	found    Found
 
-	slots   []*peerCandidate // who holds one of the alpha slots, asked longest ago first
+	slots   []*peerCandidate // who holds a slot, asked longest ago first
 	pending int              // queries whose answer was not taken
 	answers chan answer
 	queries sync.WaitGroup
@@ -99,8 +99,19 @@ func (s *search) enough() bool {
 	return s.values && s.cfg.quorum > 0 && s.found.Holders >= s.cfg.quorum
 }
 
-// askAll asks libp2p contacts, alpha at a time, until there is nothing left to
-// learn from them.
+// width is how many slots there are. Once the alpha nearest have answered there
+// is hardly anybody nearer left to hear of, so the rest of the k nearest, which
+// have to answer all the same, are asked at once, as Kademlia ends its lookups.
+// A value may spare them the question, so those who look for one go on as before.
+func (s *search) width() int {
+	if !s.values && s.frontier.reached(s.cfg.alpha) {
+		return max(s.cfg.alpha, s.frontier.k)
+	}
+	return s.cfg.alpha
+}
+
+// askAll asks libp2p contacts, as many at a time as there are slots, until there
+// is nothing left to learn from them.
 func (s *search) askAll(ctx context.Context) error {
 	timer := time.NewTimer(s.cfg.slow)
 	defer timer.Stop()
@@ -108,7 +119,7 @@ func (s *search) askAll(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		for len(s.slots) < s.cfg.alpha {
+		for len(s.slots) < s.width() {
 			p := s.frontier.next()
 			if p == nil {
 				break
