@@ -58,7 +58,7 @@ func (w *simWorld) compare(n int) (ours, kads simTally) {
 		h, key := w.hosts[w.rng.IntN(len(w.hosts))], w.key()
 		target := keyOf(key)
 		nearest := w.nearest(routing.ID(target), h)
-		w.both(i,
+		inTurn(i,
 			func() { ours.add(h.findNodes(w.t, target), nearest) },
 			func() { kads.add(h.closestPeers(w.t, key), nearest) })
 		time.Sleep(100 * time.Millisecond)

@@ -3,6 +3,6 @@
 package maculadht
 
 const (
-	simnetHostsDefault   = 60
-	simnetLookupsDefault = 100
+	simnetHostsDefault   = 50
+	simnetLookupsDefault = 50
 )

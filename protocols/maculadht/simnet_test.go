@@ -2,8 +2,8 @@ package maculadht
 
 import (
 	"context"
+	"crypto/ed25519"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -34,7 +34,8 @@ const (
 	simnetLongest  = 150 * time.Millisecond
 	simnetLost     = time.Hour // when a lost packet arrives: long after anybody waits for it
 	simnetBoots    = 3         // earlier hosts to which a new one connects
-	simnetFills    = 5         // random targets by which it fills its tables
+	simnetFills    = 2         // random targets by which it fills its tables
+	simnetCalm     = 5 * time.Second
 )
 
 // simWorld is hosts on a simulated network, in virtual time. Each speaks
@@ -80,16 +81,19 @@ func newSimWorld(t *testing.T, n, loss int, seed uint64) *simWorld {
 		},
 	}
 	w.net.Start()
-	keys := rand.NewChaCha8([32]byte{byte(seed)})
 	for i := range n {
-		w.hosts = append(w.hosts, w.newHost(i, keys))
+		w.hosts = append(w.hosts, w.newHost(i))
 	}
 	return w
 }
 
-func (w *simWorld) newHost(i int, keys io.Reader) *simHost {
+func (w *simWorld) newHost(i int) *simHost {
 	w.t.Helper()
-	key, _, err := crypto.GenerateEd25519Key(keys)
+	seed := make([]byte, ed25519.SeedSize)
+	for i := range seed {
+		seed[i] = byte(w.rng.Uint32())
+	}
+	key, err := crypto.UnmarshalEd25519PrivateKey(ed25519.NewKeyFromSeed(seed))
 	require.NoError(w.t, err)
 	link := simnet.LinkSettings{BitsPerSecond: 100 * simlibp2p.OneMbps}
 	h, err := libp2p.New(
@@ -97,7 +101,7 @@ func (w *simWorld) newHost(i int, keys io.Reader) *simHost {
 		libp2p.ListenAddrStrings(fmt.Sprintf("/ip4/%s/udp/8000/quic-v1", simnet.IntToPublicIPv4(i))),
 		libp2p.Transport(libp2pquic.NewTransport),
 		simlibp2p.QUICSimnet(w.net, simnet.NodeBiDiLinkSettings{Downlink: link, Uplink: link}),
-		libp2p.DisableIdentifyAddressDiscovery(), // it never rests, and virtual time would not pass
+		libp2p.DisableIdentifyAddressDiscovery(), // it stalls synctest, as simlibp2p knows
 		libp2p.ResourceManager(&network.NullResourceManager{}),
 		libp2p.DisableRelay(),
 		libp2p.DisableMetrics(),
@@ -149,16 +153,23 @@ func (w *simWorld) join() {
 			w.connect(h, w.hosts[j])
 		}
 	}
-	time.Sleep(10 * time.Second) // for CONNECTs and kad-dht's checks
+	time.Sleep(simnetCalm) // for CONNECTs and kad-dht's checks
+	var filling sync.WaitGroup
 	for i, h := range w.hosts {
 		own := routing.IDFromPeer(h.ID())
-		w.both(i, func() { h.findNodes(w.t, own[:]) }, func() { h.closestPeers(w.t, string(h.ID())) })
+		var keys []string
 		for range simnetFills {
-			key := w.key()
-			w.both(i, func() { h.findNodes(w.t, keyOf(key)) }, func() { h.closestPeers(w.t, key) })
+			keys = append(keys, w.key())
 		}
+		filling.Go(func() {
+			inTurn(i, func() { h.findNodes(w.t, own[:]) }, func() { h.closestPeers(w.t, string(h.ID())) })
+			for _, key := range keys {
+				inTurn(i, func() { h.findNodes(w.t, keyOf(key)) }, func() { h.closestPeers(w.t, key) })
+			}
+		})
 	}
-	time.Sleep(10 * time.Second)
+	filling.Wait()
+	time.Sleep(simnetCalm)
 }
 
 // connect dials, again where loss has foiled the handshake.
@@ -176,8 +187,8 @@ func (w *simWorld) connect(from, to *simHost) {
 	require.NoError(w.t, err)
 }
 
-// both does two things, in an order that changes with i.
-func (*simWorld) both(i int, one, other func()) {
+// inTurn does two things, in an order that changes with i.
+func inTurn(i int, one, other func()) {
 	if i%2 == 1 {
 		one, other = other, one
 	}
@@ -202,7 +213,7 @@ func (w *simWorld) nearest(target routing.ID, but *simHost) []peer.ID {
 	return others[:min(len(others), routing.BucketSize)]
 }
 
-// outcome of one lookup.
+// looked is what came of one lookup.
 type looked struct {
 	peers    []peer.ID
 	took     time.Duration
