@@ -26,7 +26,7 @@ var (
 // for the same targets on the same hosts, one after the other, and go first in
 // turn: who does may have to dial.
 //
-//	go test ./protocols/maculadht -run TestSimnet -simnet.lookups 1000 -v
+//	go test ./protocols/maculadht -run TestSimnet -simnet.hosts 60 -simnet.lookups 1000 -v
 func TestSimnet(t *testing.T) {
 	table := fmt.Sprintf("%d hosts, seed %d\n\n", *simnetHosts, *simnetSeed) +
 		"| loss | lookup | lookups | of the 20 nearest | messages p50 / p99 | time p50 / p99 |\n" +
