@@ -94,6 +94,20 @@ func (l *link) leaveConn(c *conn) {
 	}
 }
 
+// hold adds a stream to those that use a connection; leaveConn ends it.
+func (l *link) hold(c *conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c.streams++
+}
+
+// current returns the connection that is in use, or nil.
+func (l *link) current() *conn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.conn
+}
+
 func (l *link) restUntil() time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -152,15 +152,11 @@ func (g *Gateway) spawn(f func()) {
 	}
 }
 
-// verifyTimeout is how long an endpoint has to answer a PING.
-const verifyTimeout = 15 * time.Second
-
-// verify pings the endpoint that a node names and takes it for a contact if it
-// answers. It is not dialled where it could be somebody else's.
+// verify takes a node for a contact if it answers at the endpoint that it names,
+// where that is its own.
 func (s *session) verify(contact routing.Contact) {
 	log := s.gateway.cfg.log.With("from", s.ip, "endpoint", contact.Endpoint)
-	e, err := parseSent(contact.Endpoint)
-	if err != nil {
+	if _, err := parseSent(contact.Endpoint); err != nil {
 		return // a node that can not be reached is no contact
 	}
 	for _, turn := range []chan struct{}{s.source.verify, s.gateway.verify} { // its own first: it holds up nobody else
@@ -171,28 +167,11 @@ func (s *session) verify(contact routing.Contact) {
 			return
 		}
 	}
-	ctx, cancel := context.WithTimeout(s.ctx, verifyTimeout)
-	defer cancel()
-	addrs, err := e.resolve(ctx)
-	i := slices.IndexFunc(addrs, func(a netip.AddrPort) bool { return s.gateway.mayVerify(s.ip, a.Addr()) })
-	if i < 0 {
-		log.Debug("endpoint not verified: it is not where its node connects from", "resolve_err", err)
-		return
-	}
-	at, err := s.gateway.cfg.dialer.settle(e, addrs[i], &contact)
+	contact, err := s.gateway.cfg.dialer.verify(s.ctx, contact, func(ip netip.Addr) bool { return s.gateway.mayVerify(s.ip, ip) })
 	if err != nil {
 		log.Debug("endpoint not verified", "err", err)
 		return
 	}
-	_, err = maculadht.Ping(ctx, s.gateway.cfg.dialer, contact)
-	if err == nil && !isClaimed(contact.NodeID, s.gateway.cfg.dialer.clientIDAt(at)) {
-		err = errAnotherNode
-	}
-	if err != nil {
-		log.Debug("endpoint not verified", "err", err)
-		return
-	}
-	contact.Verified, contact.LastSeen = true, time.Now()
 	if err := s.gateway.handlers.Routing().Admit(contact); err != nil {
 		log.Debug("endpoint not admitted", "err", err)
 		return

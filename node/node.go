@@ -3,6 +3,7 @@ package node
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -26,6 +27,9 @@ type Node struct {
 	service *maculadht.Service
 	gateway *compat.Gateway
 	dialer  *compat.Dialer
+	uplinks *compat.Uplinks
+
+	certificate tls.Certificate // which Erlang nodes see
 
 	stop  context.CancelFunc // ends the watch over the mode
 	tasks sync.WaitGroup
@@ -79,7 +83,7 @@ func (n *Node) start() error {
 	n.service, err = maculadht.New(n.host,
 		maculadht.WithMode(n.cfg.Mode.atStart()),
 		maculadht.WithRealm(n.cfg.Realm),
-		maculadht.WithHandlers(maculadht.HandleEndpoint(n.Endpoint)),
+		maculadht.WithHandlers(maculadht.HandleEndpoint(n.Endpoint), maculadht.HandleBootstrap(bootstrap{n})),
 		maculadht.WithEndpoints(n.dialer),
 		maculadht.WithLogger(n.cfg.Log),
 	)
@@ -96,8 +100,8 @@ func (n *Node) start() error {
 			return err
 		}
 	}
-	for _, e := range n.cfg.gateways {
-		n.cfg.Log.Warn("gateway not dialled: sessions with Erlang gateways are not built yet", "endpoint", e)
+	if err := n.openUplinks(); err != nil {
+		return err
 	}
 	return n.service.Join(ctx, n.cfg.bootstrap...)
 }
@@ -130,8 +134,8 @@ func (n *Node) checkListening(asked []ma.Multiaddr) (port int, err error) {
 
 // openGateway serves Erlang nodes on the ports of the host.
 func (n *Node) openGateway() error {
-	cert, err := n.cfg.tlsCertificate(n.Endpoint())
-	if err != nil {
+	var err error
+	if n.certificate, err = n.cfg.tlsCertificate(n.Endpoint()); err != nil {
 		return err
 	}
 	n.gateway = compat.NewGateway(n.service.Handlers,
@@ -139,7 +143,7 @@ func (n *Node) openGateway() error {
 		compat.AllowEndpoints(n.cfg.AllowEndpoints...),
 		compat.GatewayLogger(n.cfg.Log),
 	)
-	listeners, err := listenMacula(n.host.quic, n.host, compat.ServerTLS(cert))
+	listeners, err := listenMacula(n.host.quic, n.host, compat.ServerTLS(n.certificate))
 	if err != nil {
 		return err
 	}
@@ -159,6 +163,9 @@ func (n *Node) shutdown() error {
 	n.stop()
 	n.tasks.Wait()
 	var errs []error
+	if n.uplinks != nil {
+		n.uplinks.Close()
+	}
 	if n.gateway != nil { // before the service: it answers from what the service closes
 		errs = append(errs, n.gateway.Close())
 	}

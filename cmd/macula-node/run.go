@@ -112,11 +112,15 @@ func runNode(ctx context.Context, cmd *cli.Command) error {
 	if err := announce(cmd, n); err != nil {
 		return errors.Join(err, n.Close())
 	}
-	<-ctx.Done()
-	if !cmd.Bool("json") {
-		fmt.Fprintln(cmd.Root().Writer, "Stopping.")
+	var refused error
+	select {
+	case <-ctx.Done():
+		if !cmd.Bool("json") {
+			fmt.Fprintln(cmd.Root().Writer, "Stopping.")
+		}
+	case refused = <-n.Uplinks().Refusals(): // it is for the operator to say which realm was meant
 	}
-	return n.Close()
+	return errors.Join(refused, n.Close())
 }
 
 // serving is what run prints with --json once it serves.

@@ -21,6 +21,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat"
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/interop/glass"
 )
 
 // authority is a CA and, signed by it, the certificate of a node that is dialled
@@ -160,26 +162,54 @@ func TestPortFromEnvironment(t *testing.T) {
 // brackets; the flag wins.
 func TestBootstrapFromEnvironment(t *testing.T) {
 	_, other := started(t)
-	t.Setenv("MACULA_BOOTSTRAP_PEERS", " https://[2001:db8::7]:4433 , "+other.Addrs[0]+",https://gw.example.org#sha256="+strings.Repeat("0f", 32)+",")
+	gateway, silent := erlangGateway(t), silence(t)
+	t.Setenv("MACULA_BOOTSTRAP_PEERS", " https://[::1]:"+silent+" , "+other.Addrs[0]+","+gateway.Endpoint()+",https://localhost:"+silent+"#sha256="+strings.Repeat("0f", 32)+",")
 	r, _ := started(t)
-	waitFor(t, "the connection", func() bool { return strings.Contains(r.stderr.String(), "connected to bootstrap peer") })
-	for _, gateway := range []string{"https://[2001:db8::7]:4433", "https://gw.example.org:9443"} {
-		assert.Contains(t, r.stderr.String(), gateway)
+	for _, text := range []string{
+		`msg="connected to bootstrap peer" peer=` + other.PeerID,
+		`msg="joined the gateway" gateway=` + gateway.Endpoint(),
+		`msg="gateway not reached" gateway=https://[::1]:` + silent,
+		`msg="gateway not reached" gateway=https://localhost:` + silent,
+	} {
+		waitFor(t, text, func() bool { return strings.Contains(r.stderr.String(), text) })
 	}
-	assert.Equal(t, 2, strings.Count(r.stderr.String(), "gateway not dialled"))
+	assert.Empty(t, gateway.Broken())
 
 	// A lookup begins at the peers among them.
 	got := macula(t, "lookup", "nothing")
 	assert.Equal(t, exitNotFound, got.code, got.stderr)
 
-	r, _ = started(t, "--bootstrap", "https://flag.example.org")
-	assert.Contains(t, r.stderr.String(), "https://flag.example.org:9443")
-	assert.NotContains(t, r.stderr.String(), "gw.example.org")
+	named := erlangGateway(t)
+	r, _ = started(t, "--bootstrap", named.Endpoint())
+	waitFor(t, "the gateway", func() bool { return strings.Contains(r.stderr.String(), "joined the gateway") })
+	assert.NotContains(t, r.stderr.String(), "localhost")
 
-	t.Setenv("MACULA_BOOTSTRAP_PEERS", "https://gw.example.org,nonsense")
+	t.Setenv("MACULA_BOOTSTRAP_PEERS", gateway.Endpoint()+",nonsense")
 	got = macula(t, "run", "--data-dir", t.TempDir())
 	assert.Equal(t, exitUsage, got.code)
 	assert.Contains(t, got.stderr, `"nonsense"`)
+}
+
+// erlangGateway starts a double of an Erlang gateway.
+func erlangGateway(t *testing.T, opts ...glass.Option) *glass.Gateway {
+	t.Helper()
+	g, err := glass.Start(append([]glass.Option{glass.RegisterAfter(0)}, opts...)...)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, g.Close()) })
+	return g
+}
+
+// TestGatewayOfAnotherRealm: it gets no CONNECT, which would hang it, and the
+// operator is told.
+func TestGatewayOfAnotherRealm(t *testing.T) {
+	gateway := erlangGateway(t, glass.Realm("other"))
+	got := macula(t, "run", "--data-dir", t.TempDir(), "--listen", "/ip4/127.0.0.1/udp/0/quic-v1", "--bootstrap", gateway.Endpoint(), "--realm", "ours")
+	assert.Equal(t, exitUnreachable, got.code)
+	for _, text := range []string{gateway.Endpoint(), `serves "other"`, `this node "ours"`, "name a gateway of this realm"} {
+		assert.Contains(t, got.stderr, text)
+	}
+	assert.Empty(t, gateway.Broken())
+	assert.Zero(t, gateway.Stats().Frames[wire.TypeConnect])
 }
 
 // TestName: it names the node in its log and in what it prints, and not to

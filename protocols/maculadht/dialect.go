@@ -19,7 +19,8 @@ type Dialect struct {
 	// FirstPacket is how long a FIND_VALUE_REPLY may be, in bytes of the whole
 	// frame, on a stream that never CONNECTed; 0 for MaxFindValueReply.
 	FirstPacket int
-	// Idle is after how long a stream on which nothing comes is reset.
+	// Idle is after how long a stream on which nothing comes is reset; 0 for
+	// never.
 	Idle time.Duration
 	// KeepConnected lets a stream that has CONNECTed live as long as its
 	// connection.

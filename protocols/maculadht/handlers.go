@@ -109,6 +109,10 @@ func NewHandlers(server *routing.Server, opts ...HandlersOption) (*Handlers, err
 // Realm returns the realm that is served.
 func (h *Handlers) Realm() string { return h.cfg.realm }
 
+// Endpoint returns what peers are told to reach this node by, "https://host:port"
+// or nothing; see HandleEndpoint.
+func (h *Handlers) Endpoint() string { return h.cfg.endpoint() }
+
 // Routing returns the routing server that the handlers forward to.
 func (h *Handlers) Routing() *routing.Server { return h.server }
 

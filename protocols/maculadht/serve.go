@@ -114,7 +114,7 @@ func (c *serving) setReadDeadline(midFrame bool) {
 	switch {
 	case midFrame:
 		deadline = time.Now().Add(FrameTimeout)
-	case c.connected && c.Dialect.KeepConnected:
+	case c.Dialect.Idle == 0, c.connected && c.Dialect.KeepConnected:
 		deadline = forever
 	}
 	c.stream.SetReadDeadline(deadline) // an error shows in the Read that follows
@@ -183,7 +183,13 @@ func (c *serving) handle(ctx context.Context, f wire.Frame) error {
 	if !f.Type.Known() {
 		return nil // its payload is nobody's concern
 	}
-	return f.Check()
+	if err := f.Check(); err != nil {
+		return err
+	}
+	if c.Untouched != nil {
+		c.Untouched(f)
+	}
+	return nil
 }
 
 // broken returns err unless it is about a field, which the caller answers.

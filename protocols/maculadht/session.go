@@ -26,6 +26,10 @@ type Session struct {
 	Source string
 	// Budget limits the peer's requests; nil for no limit.
 	Budget *rate.Limiter
+	// Untouched is shown each frame that is not answered and changes nothing here,
+	// such as a PONG, before the next one is read. Its payload is valid during the
+	// call. It may be nil.
+	Untouched func(wire.Frame)
 	// Admit takes a CONNECT whose realm is ours, before it is answered. It
 	// returns nil, or why the peer is turned away. It may be nil.
 	Admit func(context.Context, *wire.Connect) *wire.Disconnect

@@ -19,8 +19,12 @@ type Contact struct {
 	Peer     peer.ID        // libp2p identity; empty for an Erlang node
 	Addrs    []ma.Multiaddr // libp2p addresses, without /p2p; of an Erlang node the one that its endpoint was verified at
 	Endpoint string         // "https://host:port"; may be empty for a libp2p peer
-	Verified bool           // it has proved that it is where it says
-	LastSeen time.Time      // when it last spoke to us
+	// ClientID is the other name of an Erlang node: the digest of its certificate's
+	// key, in 64 hexadecimal digits, by which it goes as a client. Its connection
+	// proves it, so two contacts with one are one node. Empty where not known.
+	ClientID string
+	Verified bool      // it has proved that it is where it says
+	LastSeen time.Time // when it last spoke to us
 
 	failures int // questions in a row that it left unanswered
 }

@@ -1,0 +1,334 @@
+package compat
+
+import (
+	"context"
+	"net/netip"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/interop/glass"
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+// ourEndpoint is what the gateways of these tests are told of this node.
+const ourEndpoint = "https://127.0.0.1:1"
+
+// uplinked is a node with sessions.
+type uplinked struct {
+	*Uplinks
+	server *routing.Server
+	dialer *Dialer
+}
+
+// newUplinked starts sessions at the pace of a test.
+func newUplinked(tb testing.TB, gateways []*glass.Gateway, opts ...UplinkOption) *uplinked {
+	tb.Helper()
+	return newUplinkedAt(tb, ourEndpoint, gateways, opts...)
+}
+
+func newUplinkedAt(tb testing.TB, endpoint string, gateways []*glass.Gateway, opts ...UplinkOption) *uplinked {
+	tb.Helper()
+	server, err := routing.NewServer(routing.IDFromBytes([]byte("self")))
+	require.NoError(tb, err)
+	tb.Cleanup(func() { require.NoError(tb, server.Close()) })
+	handlers, err := maculadht.NewHandlers(server, maculadht.HandleEndpoint(func() string { return endpoint }))
+	require.NoError(tb, err)
+	u := &uplinked{server: server, dialer: newDialer(tb, DialTimeouts(patience, time.Second), RestAfterTimeout(200*time.Millisecond))}
+	var endpoints []Endpoint
+	for _, g := range gateways {
+		e, err := ParseEndpoint(g.Endpoint())
+		require.NoError(tb, err)
+		endpoints = append(endpoints, e)
+	}
+	u.Uplinks, err = NewUplinks(u.dialer, handlers, endpoints, append([]UplinkOption{
+		UplinkTimes(50*time.Millisecond, 200*time.Millisecond, 20*time.Millisecond),
+		UplinkRetries(20*time.Millisecond, 100*time.Millisecond),
+	}, opts...)...)
+	require.NoError(tb, err)
+	tb.Cleanup(func() { requireCloses(tb, func() error { u.Close(); return nil }) })
+	return u
+}
+
+// newGlass starts a double of an Erlang node that registers itself at once.
+func newGlass(tb testing.TB, opts ...glass.Option) *glass.Gateway {
+	tb.Helper()
+	g, err := glass.Start(append([]glass.Option{glass.RegisterAfter(0)}, opts...)...)
+	require.NoError(tb, err)
+	tb.Cleanup(func() { require.NoError(tb, g.Close()) })
+	return g
+}
+
+// requireUnhurt requires that a gateway was treated as it needs.
+func requireUnhurt(tb testing.TB, gateways ...*glass.Gateway) {
+	tb.Helper()
+	for _, g := range gateways {
+		require.Empty(tb, g.Broken())
+		require.Empty(tb, g.Lapses())
+		require.Empty(tb, g.Lost())
+	}
+}
+
+func frameCount(g *glass.Gateway, t wire.Type) func() int {
+	return func() int { return g.Stats().Frames[t] }
+}
+
+// has reports whether u is registered with so many gateways.
+func (u *uplinked) has(sessions int) func() bool {
+	return func() bool { return len(u.Sessions()) == sessions }
+}
+
+func TestUplinkLooksAndJoins(t *testing.T) {
+	g := newGlass(t)
+	u := newUplinked(t, []*glass.Gateway{g})
+	eventually(t, u.has(1), "a session")
+
+	contact := u.Sessions()[0]
+	require.Equal(t, g.NodeID(), contact.NodeID, "as its PONG says")
+	require.Equal(t, g.ClientID(), contact.ClientID, "as its certificate says")
+	require.Equal(t, g.Endpoint(), contact.Endpoint)
+	eventually(t, func() bool { return len(u.server.Contacts()) == 1 }, "it is a contact")
+	require.Equal(t, routing.IDFromBytes(g.NodeID()), u.server.Contacts()[0].ID)
+
+	pings := frameCount(g, wire.TypePing)
+	before := pings()
+	eventually(t, func() bool { return pings() >= before+3 }, "signs of life")
+	require.Equal(t, 1, frameCount(g, wire.TypeConnect)())
+	require.Equal(t, 1, g.Stats().Accepted, "all over one connection")
+	requireUnhurt(t, g)
+
+	u.Close()
+	require.Empty(t, u.Sessions())
+	eventually(t, func() bool { return g.Stats().Open == 0 }, "it is struck off with the connection")
+	requireUnhurt(t, g)
+}
+
+// A gateway lists itself a while after its start; until then its realm is not
+// known, and a CONNECT of another one would hang it.
+func TestUplinkWaitsUntilTheRealmIsKnown(t *testing.T) {
+	g := newGlass(t, glass.RegisterAfter(300*time.Millisecond))
+	u := newUplinked(t, []*glass.Gateway{g})
+	calls := frameCount(g, wire.TypeCall)
+	eventually(t, func() bool { return calls() >= 2 }, "it is looked at again")
+	require.Zero(t, frameCount(g, wire.TypeConnect)())
+	eventually(t, u.has(1), "a session")
+	requireUnhurt(t, g)
+}
+
+func TestUplinkToAnotherRealm(t *testing.T) {
+	g := newGlass(t, glass.Realm("other"))
+	u := newUplinked(t, []*glass.Gateway{g})
+	err := wait(t, u.Refusals())
+	require.ErrorIs(t, err, ErrOtherRealm)
+	require.ErrorIs(t, err, routing.ErrRefused)
+	for _, text := range []string{g.Endpoint(), `"other"`, maculadht.DefaultRealm} {
+		require.ErrorContains(t, err, text)
+	}
+	calls := frameCount(g, wire.TypeCall)
+	before := calls()
+	eventually(t, func() bool { return calls() > before }, "it is looked at again")
+	require.Zero(t, frameCount(g, wire.TypeConnect)())
+	require.Empty(t, u.Sessions())
+	require.Empty(t, u.server.Contacts(), "nor is it a contact")
+	requireUnhurt(t, g)
+}
+
+func TestUplinkComesBack(t *testing.T) {
+	t.Run("after its connections were lost", func(t *testing.T) {
+		g := newGlass(t)
+		u := newUplinked(t, []*glass.Gateway{g})
+		connects := frameCount(g, wire.TypeConnect)
+		for lost := 1; lost <= 5; lost++ {
+			eventually(t, u.has(1), "a session")
+			g.DropClients()
+			eventually(t, func() bool { return connects() > lost }, "it is joined again")
+		}
+		eventually(t, func() bool { return g.Stats().Open == 1 }, "over one connection")
+		requireUnhurt(t, g)
+	})
+	t.Run("when it starts late", func(t *testing.T) {
+		early := newGlass(t)
+		address := early.Addr().String()
+		require.NoError(t, early.Close())
+		u := newUplinked(t, []*glass.Gateway{early})
+		late := newGlass(t, glass.Listen(address))
+		eventually(t, u.has(1), "a session")
+		requireUnhurt(t, late)
+	})
+	t.Run("when it does not answer", func(t *testing.T) {
+		g := newGlass(t)
+		u := newUplinked(t, []*glass.Gateway{g})
+		eventually(t, u.has(1), "a session")
+		letGo := g.HoldReplies(wire.TypePing)
+		eventually(t, u.has(0), "the session is over")
+		letGo()
+		eventually(t, u.has(1), "and is made anew")
+		requireUnhurt(t, g)
+	})
+	t.Run("when CONNECT is not answered", func(t *testing.T) {
+		g := newGlass(t)
+		letGo := g.HoldReplies(wire.TypeConnect)
+		u := newUplinked(t, []*glass.Gateway{g})
+		connects := frameCount(g, wire.TypeConnect)
+		eventually(t, func() bool { return connects() >= 2 }, "it is tried again")
+		letGo()
+		eventually(t, u.has(1), "a session")
+		require.Empty(t, g.Broken())
+	})
+}
+
+// Whoever stops while a gateway has not answered CONNECT does not crash it.
+func TestUplinkClosedBeforeThePong(t *testing.T) {
+	g := newGlass(t)
+	letGo := g.HoldReplies(wire.TypeConnect)
+	defer letGo()
+	u := newUplinked(t, []*glass.Gateway{g})
+	eventually(t, func() bool { return frameCount(g, wire.TypeConnect)() == 1 }, "CONNECT")
+	closed := inBackground(func() error { u.Close(); return nil })
+	time.AfterFunc(100*time.Millisecond, letGo)
+	require.NoError(t, wait(t, closed))
+	requireUnhurt(t, g)
+}
+
+func TestUplinkServesWhatTheGatewaySends(t *testing.T) {
+	g := newGlass(t)
+	u := newUplinked(t, []*glass.Gateway{g})
+	eventually(t, u.has(1), "a session")
+	for range 3 {
+		n, err := g.Push(&wire.Publish{Topic: "sensor.temp", Payload: wire.RawText("21")})
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+	}
+	pings := frameCount(g, wire.TypePing)
+	before := pings()
+	eventually(t, func() bool { return pings() >= before+2 }, "the session goes on")
+	require.Equal(t, 1, frameCount(g, wire.TypeConnect)())
+}
+
+func TestUplinkMeetsNeighbours(t *testing.T) {
+	neighbour, stranger := newGlass(t), newGlass(t)
+	entry := func(g *glass.Gateway, id, realm string) wire.Gateway {
+		return wire.Gateway{NodeID: []byte(id), Host: "127.0.0.1", Port: int64(g.Addr().Port), Realm: realm}
+	}
+	self := routing.IDFromBytes([]byte("self"))
+	g := newGlass(t, glass.Neighbours(
+		entry(neighbour, neighbour.ClientID(), maculadht.DefaultRealm),
+		entry(stranger, stranger.ClientID(), "other"),
+		wire.Gateway{NodeID: self[:], Host: "127.0.0.1", Port: 1, Realm: maculadht.DefaultRealm},
+		wire.Gateway{NodeID: []byte("gone"), Host: "127.0.0.1", Port: 2, Realm: maculadht.DefaultRealm},
+	))
+	u := newUplinked(t, []*glass.Gateway{g})
+	known := func() bool {
+		for _, c := range u.server.Contacts() {
+			if c.ClientID == neighbour.ClientID() {
+				return true
+			}
+		}
+		return false
+	}
+	eventually(t, known, "the neighbour is a contact")
+	require.Zero(t, frameCount(neighbour, wire.TypeConnect)(), "only who is named is told of us")
+	require.Zero(t, stranger.Stats().Accepted)
+	requireUnhurt(t, g, neighbour)
+}
+
+// A gateway asks those that it lists on each of its misses, and waits for them.
+func TestUplinkTellsOnlyOfANodeThatAnswers(t *testing.T) {
+	t.Run("not of one without endpoint", func(t *testing.T) {
+		g := newGlass(t)
+		u := newUplinkedAt(t, "", []*glass.Gateway{g})
+		eventually(t, func() bool { return len(u.server.Contacts()) == 1 }, "it is a contact all the same")
+		pings := frameCount(g, wire.TypePing)
+		eventually(t, func() bool { return pings() >= 2 }, "signs of life")
+		require.Zero(t, frameCount(g, wire.TypeConnect)())
+		require.ErrorIs(t, u.Publish(testContext(t), &wire.Publish{Topic: "t"}), maculadht.ErrNoConnection)
+		requireUnhurt(t, g)
+	})
+	t.Run("while it is a server", func(t *testing.T) {
+		var listable atomic.Bool
+		g := newGlass(t)
+		u := newUplinked(t, []*glass.Gateway{g}, UplinkListable(listable.Load))
+		eventually(t, func() bool { return len(u.server.Contacts()) == 1 }, "it is a contact")
+		require.Zero(t, frameCount(g, wire.TypeConnect)())
+		listable.Store(true)
+		eventually(t, u.has(1), "a session")
+		listable.Store(false)
+		eventually(t, u.has(0), "it is struck off again")
+		eventually(t, func() bool { return g.Stats().Accepted == 2 && g.Stats().Open == 1 }, "with its connection")
+		requireUnhurt(t, g)
+	})
+}
+
+func TestUplinkToOurself(t *testing.T) {
+	g := newGlass(t)
+	u := newUplinked(t, []*glass.Gateway{g}, UplinkSelf(g.ClientID()))
+	eventually(t, func() bool { return g.Stats().Accepted == 1 }, "dialled once")
+	u.tasks.Wait() // it gives up by itself
+	require.Zero(t, frameCount(g, wire.TypeConnect)())
+}
+
+func TestPublishGoesThroughASession(t *testing.T) {
+	g := newGlass(t)
+	u := newUplinked(t, []*glass.Gateway{g})
+	m := &wire.Publish{Topic: "sensor.temp", Payload: wire.RawText("21")}
+	eventually(t, u.has(1), "a session")
+	require.NoError(t, u.Publish(testContext(t), m))
+	eventually(t, func() bool { return len(g.Notices()) == 1 }, "it came")
+	require.Equal(t, "sensor.temp", g.Notices()[0].(*wire.Publish).Topic)
+	require.Equal(t, 1, g.Stats().Accepted, "over the session's connection")
+	requireUnhurt(t, g)
+
+	require.ErrorIs(t, newUplinked(t, nil).Publish(testContext(t), m), maculadht.ErrNoConnection)
+}
+
+func TestOwnEntry(t *testing.T) {
+	e := Endpoint{Host: "gw.example.org", Port: 9443}
+	remote := netip.MustParseAddrPort("192.0.2.7:9443")
+	const id = "a7b113782e093e08e599398df87e508d737fff6265f007dee556b429b145ef97"
+	entry := func(id, host string, port int64) wire.Gateway {
+		return wire.Gateway{NodeID: []byte(id), Host: host, Port: port, Realm: id + host}
+	}
+	tests := map[string]struct {
+		list wire.GatewayList
+		want int // which of the list; -1 for none
+	}{
+		"nobody":                                {nil, -1},
+		"others":                                {wire.GatewayList{entry("x", "192.0.2.8", 9443)}, -1},
+		"by the digest":                         {wire.GatewayList{entry("x", "gw.example.org", 9443), entry(id, "10.0.0.1", 1)}, 1},
+		"by the digest in capitals":             {wire.GatewayList{entry("A7B113782E093E08E599398DF87E508D737FFF6265F007DEE556B429B145EF97", "10.0.0.1", 1)}, 0},
+		"by the name":                           {wire.GatewayList{entry("named", "GW.example.org.", 9443)}, 0},
+		"by the address":                        {wire.GatewayList{entry("named", "192.0.2.7", 9443)}, 0},
+		"by the address written as IPv6":        {wire.GatewayList{entry("named", "::ffff:192.0.2.7", 9443)}, 0},
+		"not by the address with another port":  {wire.GatewayList{entry("named", "192.0.2.7", 9444)}, -1},
+		"not by a name that is somebody else's": {wire.GatewayList{entry("named", "gw.example.com", 9443)}, -1},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			own, ok := ownEntry(test.list, id, e, remote)
+			require.Equal(t, test.want >= 0, ok)
+			if ok {
+				require.Equal(t, test.list[test.want], own)
+			}
+		})
+	}
+}
+
+// The reconnects of many nodes at once, and the end of each at any time, are no
+// harm to a gateway.
+func TestUplinksComeAndGo(t *testing.T) {
+	g := newGlass(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	for i := 0; ctx.Err() == nil; i++ {
+		u := newUplinked(t, []*glass.Gateway{g})
+		time.Sleep(time.Duration(i%20) * time.Millisecond)
+		u.Close()
+		require.NoError(t, u.dialer.Close())
+	}
+	require.Empty(t, g.Broken())
+	eventually(t, func() bool { return g.Stats().Open == 0 }, "none of the connections is left")
+}
