@@ -53,6 +53,8 @@ type Dialer struct {
 	tasks  sync.WaitGroup
 	close  func() error
 
+	shaking turns // of handshakes
+
 	mu     sync.Mutex
 	closed bool
 	links  map[place]*link

@@ -385,7 +385,12 @@ func (l *link) dialOnce(ctx context.Context) (*quic.Conn, error) {
 			return nil, err
 		}
 		always := func(*quic.Conn, uint64) bool { return true } // a reply is at most 1 MiB
+		release, err := l.dialer.shaking.take(ctx, addr)
+		if err != nil {
+			return nil, errors.Join(errs, err)
+		}
 		c, err := l.dialer.cfg.quic.DialQUIC(ctx, to, l.dialer.cfg.clientTLS(l.place.Endpoint), always)
+		release()
 		if err == nil {
 			return c, nil
 		}

@@ -1,0 +1,61 @@
+package compat
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
+)
+
+// Two spellings of one node's endpoint are two links, and still one handshake at
+// a time.
+func TestOneHandshakeAtATimeHoweverItIsSpelt(t *testing.T) {
+	g := newGlass(t)
+	port := g.Endpoint()[strings.LastIndex(g.Endpoint(), ":"):]
+	letGo := g.HoldHandshakes()
+	d := newDialer(t)
+	var asks sync.WaitGroup
+	for _, host := range []string{"127.0.0.1", "localhost"} {
+		asks.Go(func() {
+			_, err := maculadht.Ping(testContext(t), d, at("https://"+host+port))
+			require.NoError(t, err)
+		})
+	}
+	eventually(t, func() bool { return g.Stats().Handshaking }, "one shakes hands")
+	require.Never(t, func() bool { return g.Stats().Refused > 0 }, 300*time.Millisecond, tick, "the other waits")
+	letGo()
+	asks.Wait()
+	require.Equal(t, 2, g.Stats().Accepted)
+}
+
+func TestTurns(t *testing.T) {
+	var all turns
+	addr := netip.MustParseAddrPort("192.0.2.7:9443")
+	release, err := all.take(t.Context(), addr)
+	require.NoError(t, err)
+	other, err := all.take(t.Context(), netip.MustParseAddrPort("192.0.2.7:9444"))
+	require.NoError(t, err, "another address is no matter")
+	other()
+
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errors.New("gave up"))
+	_, err = all.take(ctx, addr)
+	require.ErrorIs(t, err, context.Canceled)
+
+	next := make(chan func(), 1)
+	go func() {
+		release, err := all.take(t.Context(), addr)
+		require.NoError(t, err)
+		next <- release
+	}()
+	release()
+	wait(t, next)()
+	require.Empty(t, all.taking, "nothing is kept of addresses that nobody dials")
+}
