@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/interop/glass"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
@@ -21,50 +22,40 @@ import (
 // is busy with somebody else's.
 func TestOneHandshakeAtATime(t *testing.T) {
 	e := startErlang(t, "127.0.0.1:0")
-	letGo := e.holdHandshakes()
+	letGo := e.HoldHandshakes()
 	other := newDialer(t) // occupies the one place that there is
 	first := inBackground(func() error {
-		_, err := maculadht.Ping(testContext(t), other, at(e.endpoint))
+		_, err := maculadht.Ping(testContext(t), other, at(e.Endpoint()))
 		return err
 	})
-	eventually(t, func() bool {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		return e.shaking
-	}, "a handshake is under way")
+	eventually(t, func() bool { return e.Stats().Handshaking }, "a handshake is under way")
 
 	d := newDialer(t)
 	const callers = 32
 	results := make(chan error, callers)
 	for range callers {
 		go func() {
-			_, err := maculadht.Ping(testContext(t), d, at(e.endpoint))
+			_, err := maculadht.Ping(testContext(t), d, at(e.Endpoint()))
 			results <- err
 		}()
 	}
-	eventually(t, func() bool {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		return e.refused >= 2
-	}, "it is refused, and tried again")
+	eventually(t, func() bool { return e.Stats().Refused >= 2 }, "it is refused, and tried again")
 	letGo()
 	require.NoError(t, wait(t, first))
 	for range callers {
 		require.NoError(t, wait(t, results))
 	}
 	e.requireSpared()
-	e.look(func() {
-		require.Len(t, e.conns, 2, "one of each dialer")
-		require.Less(t, e.refused, 10, "one dial at a time, with a delay")
-	})
+	require.Equal(t, 2, e.Stats().Accepted, "one of each dialer")
+	require.Less(t, e.Stats().Refused, 10, "one dial at a time, with a delay")
 	require.Equal(t, callers+1, e.count(wire.TypePing))
 }
 
 func TestRefusedForTooLong(t *testing.T) {
 	e := startErlang(t, "127.0.0.1:0")
-	e.look(func() { e.shaking = true }) // for ever
+	e.OccupyHandshake() // for ever
 	d := newDialer(t, DialTimeouts(300*time.Millisecond, patience))
-	_, err := maculadht.Ping(testContext(t), d, at(e.endpoint))
+	_, err := maculadht.Ping(testContext(t), d, at(e.Endpoint()))
 	require.ErrorIs(t, err, routing.ErrUnreachable)
 	require.True(t, refused(err), "%v", err)
 }
@@ -73,7 +64,7 @@ func TestRefusedForTooLong(t *testing.T) {
 func TestStreamCreditIsGivenBack(t *testing.T) {
 	e := startErlang(t, "127.0.0.1:0")
 	d := newDialer(t)
-	const requests = 5 * streamCredit
+	const requests = 5 * glass.StreamCredit
 	key, value := []byte("a key"), provider("node-1")
 	var workers sync.WaitGroup
 	failures := make(chan error, requests)
@@ -83,13 +74,13 @@ func TestStreamCreditIsGivenBack(t *testing.T) {
 				var err error
 				switch i % 4 {
 				case 0:
-					_, err = maculadht.Ping(testContext(t), d, at(e.endpoint))
+					_, err = maculadht.Ping(testContext(t), d, at(e.Endpoint()))
 				case 1:
-					err = d.Send(testContext(t), at(e.endpoint), &wire.Store{Key: key, Value: value})
+					err = d.Send(testContext(t), at(e.Endpoint()), &wire.Store{Key: key, Value: value})
 				case 2:
-					_, err = maculadht.FindValue(testContext(t), d, at(e.endpoint), key)
+					_, err = maculadht.FindValue(testContext(t), d, at(e.Endpoint()), key)
 				case 3:
-					err = maculadht.Put(testContext(t), d, at(e.endpoint), wire.StoreArgs{Key: key, Value: value})
+					err = maculadht.Put(testContext(t), d, at(e.Endpoint()), wire.StoreArgs{Key: key, Value: value})
 				}
 				if err != nil {
 					failures <- err
@@ -104,22 +95,20 @@ func TestStreamCreditIsGivenBack(t *testing.T) {
 	}
 	eventually(t, func() bool { return e.count() == requests }, "all came")
 	e.requireSpared()
-	e.look(func() {
-		require.Len(t, e.conns, 1)
-		require.Equal(t, 1, e.mostAsking[wire.TypeFindValue], "one lookup at a time")
-	})
+	require.Equal(t, 1, e.Stats().Accepted)
+	require.Equal(t, 1, e.Stats().Most[wire.TypeFindValue], "one lookup at a time")
 }
 
 // STOREs alone, which have no reply to wait for.
 func TestStoresGiveCreditBack(t *testing.T) {
 	e := startErlang(t, "127.0.0.1:0")
 	d := newDialer(t)
-	for i := range streamCredit + 50 {
-		require.NoError(t, d.Send(testContext(t), at(e.endpoint), &wire.Store{Key: fmt.Append(nil, i), Value: provider("n")}))
+	for i := range glass.StreamCredit + 50 {
+		require.NoError(t, d.Send(testContext(t), at(e.Endpoint()), &wire.Store{Key: fmt.Append(nil, i), Value: provider("n")}))
 	}
-	eventually(t, func() bool { return e.count(wire.TypeStore) == streamCredit+50 }, "all came")
+	eventually(t, func() bool { return e.count(wire.TypeStore) == glass.StreamCredit+50 }, "all came")
 	e.requireSpared()
-	e.look(func() { require.Len(t, e.conns, 1) })
+	require.Equal(t, 1, e.Stats().Accepted)
 }
 
 // A STORE that was sent has left, whatever happens next.
@@ -128,7 +117,7 @@ func TestCloseDoesNotOvertakeStores(t *testing.T) {
 	const rounds = 10
 	for range rounds {
 		d := newDialer(t)
-		require.NoError(t, d.Send(testContext(t), at(e.endpoint), &wire.Store{Key: []byte("k"), Value: provider("n")}))
+		require.NoError(t, d.Send(testContext(t), at(e.Endpoint()), &wire.Store{Key: []byte("k"), Value: provider("n")}))
 		requireCloses(t, d.Close)
 	}
 	eventually(t, func() bool { return e.count(wire.TypeStore) == rounds }, "all came")
@@ -145,11 +134,11 @@ func TestNothingIsCancelledBeforeTheReply(t *testing.T) {
 	for name, m := range requests {
 		t.Run(name, func(t *testing.T) {
 			e := startErlang(t, "127.0.0.1:0")
-			letGo := e.hold(m.Type())
+			letGo := e.HoldReplies(m.Type())
 			d := newDialer(t)
 			ctx, cancel := context.WithCancelCause(testContext(t))
 			result := inBackground(func() error {
-				_, err := d.Query(ctx, at(e.endpoint), m)
+				_, err := d.Query(ctx, at(e.Endpoint()), m)
 				return err
 			})
 			eventually(t, func() bool { return e.count(m.Type()) == 1 }, "asked")
@@ -162,16 +151,14 @@ func TestNothingIsCancelledBeforeTheReply(t *testing.T) {
 			// Other requests still go over the same connection, so what was sent
 			// for the cancelled one would have arrived.
 			if m.Type() != wire.TypePing {
-				_, err = maculadht.Ping(testContext(t), d, at(e.endpoint))
+				_, err = maculadht.Ping(testContext(t), d, at(e.Endpoint()))
 				require.NoError(t, err)
 			}
-			e.look(func() {
-				require.Empty(t, e.faults)
-				require.Positive(t, e.unfinished)
-			})
+			e.requireUnharmed()
+			require.Positive(t, e.Stats().Streams)
 			letGo()
 			e.requireSpared()
-			e.look(func() { require.Len(t, e.conns, 1) })
+			require.Equal(t, 1, e.Stats().Accepted)
 		})
 	}
 }
@@ -181,7 +168,7 @@ func TestCancelledBeforehand(t *testing.T) {
 	d := newDialer(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := maculadht.Ping(ctx, d, at(e.endpoint))
+	_, err := maculadht.Ping(ctx, d, at(e.Endpoint()))
 	require.ErrorIs(t, err, context.Canceled)
 	require.ErrorIs(t, err, routing.ErrUnreachable)
 	require.Zero(t, e.count())
@@ -191,44 +178,38 @@ func TestCancelledBeforehand(t *testing.T) {
 // one of.
 func TestHandshakeOutlivesItsCaller(t *testing.T) {
 	e := startErlang(t, "127.0.0.1:0")
-	letGo := e.holdHandshakes()
+	letGo := e.HoldHandshakes()
 	d := newDialer(t)
 	ctx, cancel := context.WithCancel(testContext(t))
 	result := inBackground(func() error {
-		_, err := maculadht.Ping(ctx, d, at(e.endpoint))
+		_, err := maculadht.Ping(ctx, d, at(e.Endpoint()))
 		return err
 	})
-	eventually(t, func() bool {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		return e.shaking
-	}, "a handshake is under way")
+	eventually(t, func() bool { return e.Stats().Handshaking }, "a handshake is under way")
 	cancel()
 	require.ErrorIs(t, wait(t, result), context.Canceled)
 	letGo()
-	_, err := maculadht.Ping(testContext(t), d, at(e.endpoint))
+	_, err := maculadht.Ping(testContext(t), d, at(e.Endpoint()))
 	require.NoError(t, err)
-	e.look(func() {
-		require.Len(t, e.conns, 1)
-		require.Zero(t, e.refused)
-	})
+	require.Equal(t, 1, e.Stats().Accepted)
+	require.Zero(t, e.Stats().Refused)
 }
 
 func TestLookupsOneAtATime(t *testing.T) {
 	e := startErlang(t, "127.0.0.1:0")
-	letGo := e.hold(wire.TypeFindValue)
+	letGo := e.HoldReplies(wire.TypeFindValue)
 	d := newDialer(t)
 	const lookups = maxStreams + 8 // more than streams, which they must not take from the PINGs
 	results := make(chan error, lookups)
 	for range lookups {
 		go func() {
-			_, err := maculadht.FindValue(testContext(t), d, at(e.endpoint), []byte("k"))
+			_, err := maculadht.FindValue(testContext(t), d, at(e.Endpoint()), []byte("k"))
 			results <- err
 		}()
 	}
 	eventually(t, func() bool { return e.count(wire.TypeFindValue) == 1 }, "the first is asked")
 	for range 20 {
-		_, err := maculadht.Ping(testContext(t), d, at(e.endpoint))
+		_, err := maculadht.Ping(testContext(t), d, at(e.Endpoint()))
 		require.NoError(t, err)
 	}
 	require.Equal(t, 1, e.count(wire.TypeFindValue), "the others wait")
@@ -237,18 +218,18 @@ func TestLookupsOneAtATime(t *testing.T) {
 		require.NoError(t, wait(t, results))
 	}
 	e.requireSpared()
-	e.look(func() { require.Equal(t, 1, e.mostAsking[wire.TypeFindValue]) })
+	require.Equal(t, 1, e.Stats().Most[wire.TypeFindValue])
 }
 
 func TestPingsInParallel(t *testing.T) {
 	e := startErlang(t, "127.0.0.1:0")
-	letGo := e.hold(wire.TypePing)
+	letGo := e.HoldReplies(wire.TypePing)
 	d := newDialer(t)
 	const pings = maxStreams
 	results := make(chan error, pings)
 	for range pings {
 		go func() {
-			_, err := maculadht.Ping(testContext(t), d, at(e.endpoint))
+			_, err := maculadht.Ping(testContext(t), d, at(e.Endpoint()))
 			results <- err
 		}()
 	}
@@ -263,12 +244,14 @@ func TestPingsInParallel(t *testing.T) {
 // What is asked for comes back whole though it comes in many pieces.
 func TestLongReply(t *testing.T) {
 	e := startErlang(t, "127.0.0.1:0")
-	long := provider("n", wire.Pair{Key: "data", Value: wire.RawBytes(make([]byte, 60_000))})
-	e.look(func() { e.stored["k"] = []wire.Raw{long, long} })
+	pad := wire.Pair{Key: "data", Value: wire.RawBytes(make([]byte, 60_000))}
+	long, another := provider("n", pad), provider("m", pad)
+	e.Store([]byte("k"), another)
+	e.Store([]byte("k"), long)
 	d := newDialer(t)
-	reply, err := maculadht.FindValue(testContext(t), d, at(e.endpoint), []byte("k"))
+	reply, err := maculadht.FindValue(testContext(t), d, at(e.Endpoint()), []byte("k"))
 	require.NoError(t, err)
-	require.Equal(t, []wire.Raw{long, long}, reply.Values)
+	require.Equal(t, []wire.Raw{long, another}, reply.Values)
 	e.requireSpared()
 }
 
@@ -293,15 +276,15 @@ func TestReplies(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			e := startErlang(t, "127.0.0.1:0")
-			e.replies(func(wire.Frame) []byte { return test.reply })
+			e.ReplyWith(func(wire.Frame) []byte { return test.reply })
 			d := newDialer(t)
-			_, err := d.Query(testContext(t), at(e.endpoint), test.ask)
+			_, err := d.Query(testContext(t), at(e.Endpoint()), test.ask)
 			require.ErrorIs(t, err, test.is)
 			require.ErrorContains(t, err, test.says)
-			e.look(func() { require.Empty(t, e.faults) })
+			e.requireUnharmed()
 
-			e.replies(nil)
-			_, err = d.Query(testContext(t), at(e.endpoint), test.ask)
+			e.ReplyWith(nil)
+			_, err = d.Query(testContext(t), at(e.Endpoint()), test.ask)
 			require.NoError(t, err, "the next is not touched by it")
 		})
 	}
@@ -319,7 +302,7 @@ func TestEndpointsThatAreDialled(t *testing.T) {
 				requireIPv6(t)
 			}
 			e := startErlang(t, test.listen)
-			_, number, err := net.SplitHostPort(strings.TrimPrefix(e.endpoint, "https://"))
+			_, number, err := net.SplitHostPort(strings.TrimPrefix(e.Endpoint(), "https://"))
 			require.NoError(t, err)
 			d := newDialer(t)
 			_, err = maculadht.Ping(testContext(t), d, at("https://"+test.host+":"+number))

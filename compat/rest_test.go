@@ -29,18 +29,18 @@ func idleFor(d time.Duration) DialerOption          { return func(c *dialerConfi
 
 func TestNoReplyInTime(t *testing.T) {
 	e := startErlang(t, "127.0.0.1:0")
-	letGo := e.hold(wire.TypeFindValue)
+	letGo := e.HoldReplies(wire.TypeFindValue)
 	d := newDialer(t, DialTimeouts(patience, soon), RestAfterTimeout(never))
-	_, err := maculadht.FindValue(testContext(t), d, at(e.endpoint), []byte("k"))
+	_, err := maculadht.FindValue(testContext(t), d, at(e.Endpoint()), []byte("k"))
 	require.ErrorIs(t, err, routing.ErrUnreachable)
 	require.NotErrorIs(t, err, ErrResting)
 	require.ErrorContains(t, err, "no reply within")
-	require.ErrorContains(t, err, e.endpoint)
+	require.ErrorContains(t, err, e.Endpoint())
 
 	for name, ask := range map[string]func() error{
-		"PING": func() error { _, err := maculadht.Ping(testContext(t), d, at(e.endpoint)); return err },
+		"PING": func() error { _, err := maculadht.Ping(testContext(t), d, at(e.Endpoint())); return err },
 		"STORE": func() error {
-			return d.Send(testContext(t), at(e.endpoint), &wire.Store{Key: []byte("k"), Value: provider("n")})
+			return d.Send(testContext(t), at(e.Endpoint()), &wire.Store{Key: []byte("k"), Value: provider("n")})
 		},
 	} {
 		err := ask()
@@ -48,28 +48,28 @@ func TestNoReplyInTime(t *testing.T) {
 		require.ErrorIs(t, err, routing.ErrUnreachable, name)
 	}
 	require.Equal(t, 1, e.count(), "it is left alone")
-	require.Equal(t, 1, e.live(), "its connection is not closed on the reply")
+	require.Equal(t, 1, e.Stats().Open, "its connection is not closed on the reply")
 
 	letGo()
 	e.requireSpared()
-	eventually(t, func() bool { return e.live() == 0 }, "the connection goes with its last stream")
+	eventually(t, func() bool { return e.Stats().Open == 0 }, "the connection goes with its last stream")
 }
 
 // Other endpoints are asked meanwhile, and this one after its rest.
 func TestRestEnds(t *testing.T) {
 	e, other := startErlang(t, "127.0.0.1:0"), startErlang(t, "127.0.0.1:0")
-	letGo := e.hold(wire.TypePing)
+	letGo := e.HoldReplies(wire.TypePing)
 	d := newDialer(t, DialTimeouts(patience, soon), RestAfterTimeout(2*soon))
-	_, err := maculadht.Ping(testContext(t), d, at(e.endpoint))
+	_, err := maculadht.Ping(testContext(t), d, at(e.Endpoint()))
 	require.ErrorIs(t, err, routing.ErrUnreachable)
 	letGo()
-	_, err = maculadht.Ping(testContext(t), d, at(other.endpoint))
+	_, err = maculadht.Ping(testContext(t), d, at(other.Endpoint()))
 	require.NoError(t, err)
 	eventually(t, func() bool {
-		_, err := maculadht.Ping(testContext(t), d, at(e.endpoint))
+		_, err := maculadht.Ping(testContext(t), d, at(e.Endpoint()))
 		return err == nil
 	}, "asked again")
-	e.look(func() { require.Len(t, e.conns, 2, "a fresh connection") })
+	require.Equal(t, 2, e.Stats().Accepted, "a fresh connection")
 	e.requireSpared()
 }
 
@@ -77,13 +77,13 @@ func TestRestEnds(t *testing.T) {
 // that rests when their turn comes.
 func TestRestEndsTheQueue(t *testing.T) {
 	e := startErlang(t, "127.0.0.1:0")
-	e.hold(wire.TypeFindValue)
+	e.HoldReplies(wire.TypeFindValue)
 	d := newDialer(t, DialTimeouts(patience, soon), RestAfterTimeout(never))
 	const lookups = 10
 	results := make(chan error, lookups)
 	for range lookups {
 		go func() {
-			_, err := maculadht.FindValue(context.Background(), d, at(e.endpoint), []byte("k"))
+			_, err := maculadht.FindValue(context.Background(), d, at(e.Endpoint()), []byte("k"))
 			results <- err
 		}()
 	}
@@ -102,65 +102,65 @@ func TestRestEndsTheQueue(t *testing.T) {
 // A reply that never comes does not keep its connection for ever.
 func TestAbandoned(t *testing.T) {
 	e := startErlang(t, "127.0.0.1:0")
-	e.hold(wire.TypePing)
+	e.HoldReplies(wire.TypePing)
 	d := newDialer(t, DialTimeouts(patience, soon), RestAfterTimeout(0), abandonAfterTime(soon))
-	_, err := maculadht.Ping(testContext(t), d, at(e.endpoint))
+	_, err := maculadht.Ping(testContext(t), d, at(e.Endpoint()))
 	require.ErrorIs(t, err, routing.ErrUnreachable)
-	eventually(t, func() bool { return e.live() == 0 }, "closed")
-	e.look(func() { require.Empty(t, e.faults, "with nothing cancelled before") })
+	eventually(t, func() bool { return e.Stats().Open == 0 }, "closed")
+	e.requireUnharmed("with nothing cancelled before")
 }
 
 // A connection on which one request failed is kept for the replies under way.
 func TestRetiredConnectionWaitsForReplies(t *testing.T) {
 	e := startErlang(t, "127.0.0.1:0")
-	letGo := e.hold(wire.TypeFindValue)
+	letGo := e.HoldReplies(wire.TypeFindValue)
 	d := newDialer(t)
 	lookup := inBackground(func() error {
-		_, err := maculadht.FindValue(testContext(t), d, at(e.endpoint), []byte("k"))
+		_, err := maculadht.FindValue(testContext(t), d, at(e.Endpoint()), []byte("k"))
 		return err
 	})
 	eventually(t, func() bool { return e.count(wire.TypeFindValue) == 1 }, "asked")
-	e.replies(func(wire.Frame) []byte { return []byte{2} }) // framing is lost
-	_, err := maculadht.Ping(testContext(t), d, at(e.endpoint))
+	e.ReplyWith(func(wire.Frame) []byte { return []byte{2} }) // framing is lost
+	_, err := maculadht.Ping(testContext(t), d, at(e.Endpoint()))
 	require.ErrorIs(t, err, routing.ErrUnreachable)
-	e.replies(nil)
-	_, err = maculadht.Ping(testContext(t), d, at(e.endpoint))
+	e.ReplyWith(nil)
+	_, err = maculadht.Ping(testContext(t), d, at(e.Endpoint()))
 	require.NoError(t, err)
-	require.Equal(t, 2, e.live(), "the old one, and one of which use is made")
+	require.Equal(t, 2, e.Stats().Open, "the old one, and one of which use is made")
 	letGo()
 	require.NoError(t, wait(t, lookup))
-	eventually(t, func() bool { return e.live() == 1 }, "the old one is closed")
-	e.look(func() { require.Empty(t, e.faults) })
+	eventually(t, func() bool { return e.Stats().Open == 1 }, "the old one is closed")
+	e.requireUnharmed()
 }
 
 func TestRedialsAfterALoss(t *testing.T) {
 	e := startErlang(t, "127.0.0.1:0")
 	d := newDialer(t)
-	_, err := maculadht.Ping(testContext(t), d, at(e.endpoint))
+	_, err := maculadht.Ping(testContext(t), d, at(e.Endpoint()))
 	require.NoError(t, err)
-	letGo := e.hold(wire.TypePing)
+	letGo := e.HoldReplies(wire.TypePing)
 	pending := inBackground(func() error {
-		_, err := maculadht.Ping(testContext(t), d, at(e.endpoint))
+		_, err := maculadht.Ping(testContext(t), d, at(e.Endpoint()))
 		return err
 	})
 	eventually(t, func() bool { return e.count() == 2 }, "asked")
-	e.look(func() { e.conns[0].CloseWithError(0, "crashed") })
+	e.DropClients()
 	require.ErrorIs(t, wait(t, pending), routing.ErrUnreachable)
 	letGo()
-	_, err = maculadht.Ping(testContext(t), d, at(e.endpoint))
+	_, err = maculadht.Ping(testContext(t), d, at(e.Endpoint()))
 	require.NoError(t, err)
-	e.look(func() { require.Len(t, e.conns, 2) })
+	require.Equal(t, 2, e.Stats().Accepted)
 }
 
 func TestIdleConnectionIsClosed(t *testing.T) {
 	e := startErlang(t, "127.0.0.1:0")
 	d := newDialer(t, idleFor(soon))
 	for round := 1; round <= 2; round++ {
-		_, err := maculadht.Ping(testContext(t), d, at(e.endpoint))
+		_, err := maculadht.Ping(testContext(t), d, at(e.Endpoint()))
 		require.NoError(t, err)
-		eventually(t, func() bool { return e.live() == 0 }, "closed")
+		eventually(t, func() bool { return e.Stats().Open == 0 }, "closed")
 		eventually(t, func() bool { return links(d) == 0 }, "and forgotten")
-		e.look(func() { require.Len(t, e.conns, round) })
+		require.Equal(t, round, e.Stats().Accepted)
 	}
 	e.requireSpared()
 }
@@ -168,36 +168,36 @@ func TestIdleConnectionIsClosed(t *testing.T) {
 // A connection of which use is made is not idle, however long it takes.
 func TestUsedConnectionIsNotIdle(t *testing.T) {
 	e := startErlang(t, "127.0.0.1:0")
-	letGo := e.hold(wire.TypeFindValue)
+	letGo := e.HoldReplies(wire.TypeFindValue)
 	d := newDialer(t, idleFor(soon))
 	result := inBackground(func() error {
-		_, err := maculadht.FindValue(testContext(t), d, at(e.endpoint), []byte("k"))
+		_, err := maculadht.FindValue(testContext(t), d, at(e.Endpoint()), []byte("k"))
 		return err
 	})
 	idle := startErlang(t, "127.0.0.1:0")
 	for range 2 { // what idles goes meanwhile
-		_, err := maculadht.Ping(testContext(t), d, at(idle.endpoint))
+		_, err := maculadht.Ping(testContext(t), d, at(idle.Endpoint()))
 		require.NoError(t, err)
-		eventually(t, func() bool { return idle.live() == 0 }, "closed")
+		eventually(t, func() bool { return idle.Stats().Open == 0 }, "closed")
 	}
 	letGo()
 	require.NoError(t, wait(t, result))
-	e.look(func() { require.Len(t, e.conns, 1) })
-	eventually(t, func() bool { return e.live() == 0 }, "closed when it idles at last")
+	require.Equal(t, 1, e.Stats().Accepted)
+	eventually(t, func() bool { return e.Stats().Open == 0 }, "closed when it idles at last")
 }
 
 // The rest is remembered though nobody asks.
 func TestRestOutlivesIdleness(t *testing.T) {
 	e, other := startErlang(t, "127.0.0.1:0"), startErlang(t, "127.0.0.1:0")
-	letGo := e.hold(wire.TypePing)
+	letGo := e.HoldReplies(wire.TypePing)
 	d := newDialer(t, DialTimeouts(patience, soon), RestAfterTimeout(never), idleFor(soon))
-	_, err := maculadht.Ping(testContext(t), d, at(e.endpoint))
+	_, err := maculadht.Ping(testContext(t), d, at(e.Endpoint()))
 	require.ErrorIs(t, err, routing.ErrUnreachable)
 	letGo()
-	_, err = maculadht.Ping(testContext(t), d, at(other.endpoint))
+	_, err = maculadht.Ping(testContext(t), d, at(other.Endpoint()))
 	require.NoError(t, err)
 	eventually(t, func() bool { return links(d) == 1 }, "the other is forgotten")
-	_, err = maculadht.Ping(testContext(t), d, at(e.endpoint))
+	_, err = maculadht.Ping(testContext(t), d, at(e.Endpoint()))
 	require.ErrorIs(t, err, ErrResting)
 }
 
@@ -205,22 +205,22 @@ func TestDialerCloses(t *testing.T) {
 	t.Run("at once, when nothing is under way", func(t *testing.T) {
 		e := startErlang(t, "127.0.0.1:0")
 		d := newDialer(t)
-		_, err := maculadht.Ping(testContext(t), d, at(e.endpoint))
+		_, err := maculadht.Ping(testContext(t), d, at(e.Endpoint()))
 		require.NoError(t, err)
 		start := time.Now()
 		requireCloses(t, d.Close)
 		require.Less(t, time.Since(start), closeGrace)
-		_, err = maculadht.Ping(testContext(t), d, at(e.endpoint))
+		_, err = maculadht.Ping(testContext(t), d, at(e.Endpoint()))
 		require.ErrorIs(t, err, maculadht.ErrClosed)
-		eventually(t, func() bool { return e.live() == 0 }, "the connection is closed")
+		eventually(t, func() bool { return e.Stats().Open == 0 }, "the connection is closed")
 		requireCloses(t, d.Close)
 	})
 	t.Run("after replies under way", func(t *testing.T) {
 		e := startErlang(t, "127.0.0.1:0")
-		letGo := e.hold(wire.TypePing)
+		letGo := e.HoldReplies(wire.TypePing)
 		d := newDialer(t)
 		result := inBackground(func() error {
-			_, err := maculadht.Ping(testContext(t), d, at(e.endpoint))
+			_, err := maculadht.Ping(testContext(t), d, at(e.Endpoint()))
 			return err
 		})
 		eventually(t, func() bool { return e.count() == 1 }, "asked")
@@ -237,13 +237,13 @@ func TestDialerCloses(t *testing.T) {
 	})
 	t.Run("though a reply does not come", func(t *testing.T) {
 		e := startErlang(t, "127.0.0.1:0")
-		e.hold(wire.TypeFindValue)
+		e.HoldReplies(wire.TypeFindValue)
 		d := newDialer(t)
 		const lookups = 3 // one asked, and others that wait for their turn
 		results := make(chan error, lookups)
 		for range lookups {
 			go func() {
-				_, err := maculadht.FindValue(testContext(t), d, at(e.endpoint), []byte("k"))
+				_, err := maculadht.FindValue(testContext(t), d, at(e.Endpoint()), []byte("k"))
 				results <- err
 			}()
 		}
@@ -302,7 +302,7 @@ func TestAcceptsToClose(t *testing.T) {
 	q := &lostAtOnce{QUIC: cm}
 	d, err := NewDialer(DialThrough(q))
 	require.NoError(t, err)
-	_, err = maculadht.Ping(testContext(t), d, at(e.endpoint))
+	_, err = maculadht.Ping(testContext(t), d, at(e.Endpoint()))
 	require.ErrorIs(t, err, routing.ErrUnreachable)
 	require.NotErrorIs(t, err, context.DeadlineExceeded)
 	require.EqualValues(t, 1, q.dials.Load())
@@ -317,14 +317,15 @@ func TestDialThroughTheListeningPort(t *testing.T) {
 	e := startErlang(t, "127.0.0.1:0")
 	d, err := NewDialer(DialThrough(cm))
 	require.NoError(t, err)
-	_, err = maculadht.Ping(testContext(t), d, at(e.endpoint))
+	_, err = maculadht.Ping(testContext(t), d, at(e.Endpoint()))
 	require.NoError(t, err)
-	e.look(func() { require.Equal(t, ln.Addr().String(), e.conns[0].RemoteAddr().String()) })
+	require.Len(t, e.Clients(), 1)
+	require.Equal(t, ln.Addr().String(), e.Clients()[0].String())
 	requireCloses(t, d.Close)
 
 	d, err = NewDialer(DialThrough(cm)) // which the first has not closed
 	require.NoError(t, err)
-	_, err = maculadht.Ping(testContext(t), d, at(e.endpoint))
+	_, err = maculadht.Ping(testContext(t), d, at(e.Endpoint()))
 	require.NoError(t, err)
 	requireCloses(t, d.Close)
 	require.NoError(t, ln.Close())

@@ -82,15 +82,15 @@ func TestHarmfulMessagesDoNotLeave(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var err error
 			if maculadht.HasReply(test.m.Type()) {
-				_, err = d.Query(testContext(t), at(e.endpoint), test.m)
+				_, err = d.Query(testContext(t), at(e.Endpoint()), test.m)
 			} else {
-				err = d.Send(testContext(t), at(e.endpoint), test.m)
+				err = d.Send(testContext(t), at(e.Endpoint()), test.m)
 			}
 			require.ErrorIs(t, err, test.is)
 			require.NotErrorIs(t, err, routing.ErrUnreachable)
 		})
 	}
-	_, err := maculadht.Ping(testContext(t), d, at(e.endpoint)) // comes behind all else
+	_, err := maculadht.Ping(testContext(t), d, at(e.Endpoint())) // comes behind all else
 	require.NoError(t, err)
 	require.Equal(t, 1, e.count(), "nothing else has left")
 	e.requireSpared()
@@ -120,9 +120,9 @@ func TestHarmlessMessagesLeave(t *testing.T) {
 			e := startErlang(t, "127.0.0.1:0")
 			d := newDialer(t, ForceFindNode())
 			if maculadht.HasReply(m.Type()) {
-				d.Query(testContext(t), at(e.endpoint), m) // whatever it answers
+				d.Query(testContext(t), at(e.Endpoint()), m) // whatever it answers
 			} else {
-				require.NoError(t, d.Send(testContext(t), at(e.endpoint), m))
+				require.NoError(t, d.Send(testContext(t), at(e.Endpoint()), m))
 			}
 			eventually(t, func() bool { return e.count(m.Type()) == 1 }, "it came")
 			e.requireSpared()

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/interop/glass"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
@@ -144,8 +145,8 @@ func TestCertificates(t *testing.T) {
 		"a pin does not mind the name nor the age": {policy: production, cert: expired, host: "127.0.0.1", pin: &expired},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := startErlangWith(t, "127.0.0.1:0", ServerTLS(test.cert))
-			endpoint := "https://" + test.host + ":" + portOf(t, e.endpoint)
+			e := startErlangWith(t, glass.ServeTLS(ServerTLS(test.cert)))
+			endpoint := "https://" + test.host + ":" + portOf(t, e.Endpoint())
 			opts := []DialerOption{DialTLS(test.policy)}
 			if test.pin != nil {
 				opts = append(opts, DialPinned(mustParse(t, endpoint+"#"+PinOf(test.pin.Leaf).String())))
@@ -176,19 +177,19 @@ func TestPinsOfContacts(t *testing.T) {
 	e := startErlang(t, "127.0.0.1:0")
 	leaf, err := x509.ParseCertificate(certificate().Certificate[0])
 	require.NoError(t, err)
-	pinned := mustParse(t, e.endpoint+"#"+PinOf(leaf).String())
-	require.Equal(t, e.endpoint, pinned.String(), "a pin does not travel")
+	pinned := mustParse(t, e.Endpoint()+"#"+PinOf(leaf).String())
+	require.Equal(t, e.Endpoint(), pinned.String(), "a pin does not travel")
 	require.Equal(t, PinOf(leaf), pinned.Pin)
 
 	d := newDialer(t, DialTLS(TLS{Verify: true, Roots: x509.NewCertPool()}), DialPinned(pinned))
-	for _, endpoint := range []string{e.endpoint, pinned.String(), e.endpoint + "/"} {
+	for _, endpoint := range []string{e.Endpoint(), pinned.String(), e.Endpoint() + "/"} {
 		_, err = maculadht.Ping(testContext(t), d, at(endpoint))
 		require.NoError(t, err)
 	}
-	e.look(func() { require.Len(t, e.conns, 1) })
+	require.Equal(t, 1, e.Stats().Accepted)
 
 	other := newDialer(t, DialTLS(TLS{Verify: true, Roots: x509.NewCertPool()}))
-	_, err = maculadht.Ping(testContext(t), other, at(e.endpoint+"#"+pinned.Pin.String()))
+	_, err = maculadht.Ping(testContext(t), other, at(e.Endpoint()+"#"+pinned.Pin.String()))
 	require.ErrorIs(t, err, ErrBadEndpoint)
 	require.ErrorContains(t, err, "DialPinned")
 	require.Zero(t, links(other))
@@ -212,21 +213,21 @@ func TestVerificationOfNames(t *testing.T) {
 		"development with a pin keeps the name": {policy: TLS{}, pin: true, want: "localhost"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := startErlangWith(t, "127.0.0.1:0", ServerTLS(named))
-			endpoint := "https://localhost:" + portOf(t, e.endpoint)
+			e := startErlangWith(t, glass.ServeTLS(ServerTLS(named)))
+			endpoint := "https://localhost:" + portOf(t, e.Endpoint())
 			opts := []DialerOption{DialTLS(test.policy)}
 			if test.pin {
 				opts = append(opts, DialPinned(mustParse(t, endpoint+"#"+PinOf(named.Leaf).String())))
 			}
-			honest := startErlangWith(t, "127.0.0.1:0", ServerTLS(named))
-			sure := mustParse(t, honest.endpoint)
+			honest := startErlangWith(t, glass.ServeTLS(ServerTLS(named)))
+			sure := mustParse(t, honest.Endpoint())
 			sure.Pin = PinOf(named.Leaf)
 			dialer := newDialer(t, append(opts, DialPinned(sure))...)
 			d := openDoor(t, VerifyThrough(dialer))
 			s := dialDoor(t, d.addr).open()
 			s.connect("a node", endpoint)
 			if test.want == "" {
-				s.connect("another", honest.endpoint) // comes after it
+				s.connect("another", honest.Endpoint()) // comes after it
 				d.contactOf(t, "another")
 				require.Zero(t, e.count())
 				_, known := d.server.Contact(routing.IDFromBytes([]byte("a node")))
@@ -234,17 +235,17 @@ func TestVerificationOfNames(t *testing.T) {
 				return
 			}
 			c := d.contactOf(t, "a node")
-			require.Equal(t, "https://"+test.want+":"+portOf(t, e.endpoint), c.Endpoint)
+			require.Equal(t, "https://"+test.want+":"+portOf(t, e.Endpoint()), c.Endpoint)
 			require.Equal(t, 1, links(dialer))
 			_, err := maculadht.Ping(testContext(t), dialer, c)
 			require.NoError(t, err)
 			require.Equal(t, 1, links(dialer), "the link of the verification")
-			e.look(func() { require.Len(t, e.conns, 1) })
+			require.Equal(t, 1, e.Stats().Accepted)
 			p, err := placeOf(c)
 			require.NoError(t, err)
 			addrs, err := p.addresses(testContext(t))
 			require.NoError(t, err)
-			require.Equal(t, strings.TrimPrefix(e.endpoint, "https://"), addrs[0].String())
+			require.Equal(t, strings.TrimPrefix(e.Endpoint(), "https://"), addrs[0].String())
 			require.Len(t, addrs, 1)
 			e.requireSpared()
 		})
@@ -254,12 +255,12 @@ func TestVerificationOfNames(t *testing.T) {
 // A contact's name is not resolved again: it is dialled where it was verified.
 func TestVerifiedAddress(t *testing.T) {
 	ca := newAuthority(t)
-	e := startErlangWith(t, "127.0.0.1:0", ServerTLS(ca.leaf(x509.Certificate{DNSNames: []string{"does-not-resolve.invalid"}})))
+	e := startErlangWith(t, glass.ServeTLS(ServerTLS(ca.leaf(x509.Certificate{DNSNames: []string{"does-not-resolve.invalid"}}))))
 	d := newDialer(t, DialTLS(TLS{Verify: true, Roots: ca.pool()}))
-	c := at("https://does-not-resolve.invalid:" + portOf(t, e.endpoint))
+	c := at("https://does-not-resolve.invalid:" + portOf(t, e.Endpoint()))
 	_, err := maculadht.Ping(testContext(t), d, c)
 	require.ErrorIs(t, err, routing.ErrUnreachable)
-	_, err = d.settle(mustParse(t, c.Endpoint), netip.MustParseAddrPort(strings.TrimPrefix(e.endpoint, "https://")), &c)
+	_, err = d.settle(mustParse(t, c.Endpoint), netip.MustParseAddrPort(strings.TrimPrefix(e.Endpoint(), "https://")), &c)
 	require.NoError(t, err)
 	_, err = maculadht.Ping(testContext(t), d, c)
 	require.NoError(t, err)
@@ -279,13 +280,16 @@ func TestServerAsksForNoCertificate(t *testing.T) {
 	// And a node that asks, as no Erlang one does, is shown ours.
 	asking := ServerTLS(certificate())
 	asking.ClientAuth = tls.RequireAnyClientCert
-	e := startErlangWith(t, "127.0.0.1:0", asking)
-	_, err := maculadht.Ping(testContext(t), newDialer(t, DialTLS(TLS{Certificate: &shown})), at(e.endpoint))
+	seen := make(chan []byte, 1)
+	asking.VerifyPeerCertificate = func(certs [][]byte, _ [][]*x509.Certificate) error {
+		seen <- certs[0]
+		return nil
+	}
+	e := startErlangWith(t, glass.ServeTLS(asking))
+	_, err := maculadht.Ping(testContext(t), newDialer(t, DialTLS(TLS{Certificate: &shown})), at(e.Endpoint()))
 	require.NoError(t, err)
-	e.look(func() {
-		require.Equal(t, PinOf(shown.Leaf), PinOf(e.conns[0].ConnectionState().TLS.PeerCertificates[0]))
-	})
-	_, err = maculadht.Ping(testContext(t), newDialer(t), at(e.endpoint))
+	require.Equal(t, shown.Leaf.Raw, wait(t, seen))
+	_, err = maculadht.Ping(testContext(t), newDialer(t), at(e.Endpoint()))
 	require.ErrorIs(t, err, routing.ErrUnreachable)
 }
 

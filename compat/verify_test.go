@@ -48,10 +48,10 @@ func TestVerification(t *testing.T) {
 			e := startErlang(t, test.listen)
 			d := openDoor(t, VerifyThrough(newDialer(t)), AllowEndpoints(test.allow...))
 			s := dialDoor(t, d.addr).open()
-			s.connect("a node", "https://"+test.host+":"+portOf(t, e.endpoint))
+			s.connect("a node", "https://"+test.host+":"+portOf(t, e.Endpoint()))
 			c := d.contactOf(t, "a node")
 			require.True(t, c.Verified)
-			require.Equal(t, "https://"+test.want+":"+portOf(t, e.endpoint), c.Endpoint)
+			require.Equal(t, "https://"+test.want+":"+portOf(t, e.Endpoint()), c.Endpoint)
 			require.Equal(t, []byte("a node"), c.NodeID)
 			require.WithinDuration(t, time.Now(), c.LastSeen, patience)
 			require.Len(t, s.addressesOf("a node"), 1, "listed once, as guest and contact")
@@ -64,21 +64,22 @@ func TestVerification(t *testing.T) {
 // A node id that is the digest of a certificate is believed only with that
 // certificate at the endpoint: else it is a neighbour's.
 func TestVerificationByCertificate(t *testing.T) {
-	leaf, err := x509.ParseCertificate(certificate().Certificate[0])
+	e := startErlang(t, "127.0.0.1:0")
+	leaf, err := x509.ParseCertificate(e.Certificate().Certificate[0])
 	require.NoError(t, err)
 	id, err := ClientID(leaf)
 	require.NoError(t, err)
 	require.Len(t, id, 64)
+	require.Equal(t, e.ClientID(), id)
 
-	e := startErlang(t, "127.0.0.1:0")
 	d := openDoor(t, VerifyThrough(newDialer(t)))
 	s := dialDoor(t, d.addr).open()
 	forged := strings.Repeat("0f", 32)
-	s.connect(forged, e.endpoint)
+	s.connect(forged, e.Endpoint())
 	eventually(t, func() bool { return e.count(wire.TypePing) == 1 }, "the endpoint is asked")
-	s.connect(strings.ToUpper(id), e.endpoint) // comes after it
+	s.connect(strings.ToUpper(id), e.Endpoint()) // comes after it
 	c := d.contactOf(t, strings.ToUpper(id))
-	require.Equal(t, e.endpoint, c.Endpoint)
+	require.Equal(t, e.Endpoint(), c.Endpoint)
 	_, ok := d.server.Contact(routing.IDFromBytes([]byte(forged)))
 	require.False(t, ok, "the forged one is no contact")
 	e.requireSpared()
@@ -96,7 +97,7 @@ func TestOtherHostsAreNotDialled(t *testing.T) {
 	s := dialDoor(t, d.addr).open()
 	for _, endpoint := range []string{"https://127.0.0.2:" + number, "https://[::ffff:127.0.0.2]:" + number, "127.0.0.1:1", "", "no endpoint", "https://does-not-resolve.invalid:1"} {
 		s.connect("liar", endpoint)
-		s.connect("honest "+endpoint, e.endpoint) // comes after it
+		s.connect("honest "+endpoint, e.Endpoint()) // comes after it
 		d.contactOf(t, "honest "+endpoint)
 	}
 	require.NoError(t, stranger.SetReadDeadline(time.Now()))
@@ -109,13 +110,13 @@ func TestOtherHostsAreNotDialled(t *testing.T) {
 // Who CONNECTs over and over has one endpoint pinged at a time, the newest next.
 func TestVerificationIsNotMultiplied(t *testing.T) {
 	e := startErlang(t, "127.0.0.1:0")
-	letGo := e.hold(wire.TypePing)
+	letGo := e.HoldReplies(wire.TypePing)
 	d := openDoor(t, VerifyThrough(newDialer(t)))
 	conn := dialDoor(t, d.addr)
 	s := conn.open()
 	const connects = 200
 	for i := range connects {
-		s.connect("node "+strconv.Itoa(i), e.endpoint)
+		s.connect("node "+strconv.Itoa(i), e.Endpoint())
 	}
 	eventually(t, func() bool { return e.count() == 1 }, "the first is pinged")
 	letGo()
@@ -123,16 +124,16 @@ func TestVerificationIsNotMultiplied(t *testing.T) {
 	require.LessOrEqual(t, e.count(), 3)
 
 	// Two of one address at a time, however many connections it has.
-	letGo = e.hold(wire.TypePing)
+	letGo = e.HoldReplies(wire.TypePing)
 	before := e.count()
 	for i := range 8 {
-		dialDoor(t, d.addr).open().connect("other "+strconv.Itoa(i), e.endpoint)
+		dialDoor(t, d.addr).open().connect("other "+strconv.Itoa(i), e.Endpoint())
 	}
 	eventually(t, func() bool { return e.count() == before+maxVerifyPerIP }, "pinged")
 	require.Len(t, d.verify, maxVerifyPerIP)
 	letGo()
 	eventually(t, func() bool { return e.count() == before+8 }, "all in the end")
-	e.look(func() { require.LessOrEqual(t, e.mostAsking[wire.TypePing], maxVerifyPerIP) })
+	require.LessOrEqual(t, e.Stats().Most[wire.TypePing], maxVerifyPerIP)
 }
 
 // Without a dialer there are guests and no contacts.
@@ -140,10 +141,10 @@ func TestWithoutVerification(t *testing.T) {
 	e := startErlang(t, "127.0.0.1:0")
 	d := openDoor(t)
 	s := dialDoor(t, d.addr).open()
-	s.connect("a node", e.endpoint)
-	require.Equal(t, []string{"a node " + e.endpoint}, s.addressesOf("a node"))
+	s.connect("a node", e.Endpoint())
+	require.Equal(t, []string{"a node " + e.Endpoint()}, s.addressesOf("a node"))
 	require.Empty(t, d.server.Contacts())
-	require.Zero(t, e.live())
+	require.Zero(t, e.Stats().Open)
 }
 
 func TestMayVerify(t *testing.T) {

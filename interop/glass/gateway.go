@@ -8,6 +8,8 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -109,25 +111,44 @@ func Start(opts ...Option) (*Gateway, error) {
 	return g, nil
 }
 
-// identify makes the certificate and the client id that comes of it.
+// identify makes the certificate, unless it was given one, and the client id that
+// comes of it.
 func (g *Gateway) identify() error {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if g.cfg.tls == nil {
+		cert, err := selfSigned()
+		if err != nil {
+			return err
+		}
+		g.cfg.tls = &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{ALPN}, MinVersion: tls.VersionTLS13}
+	}
+	g.cert = g.cfg.tls.Certificates[0]
+	leaf, err := x509.ParseCertificate(g.cert.Certificate[0])
 	if err != nil {
 		return err
+	}
+	var key struct {
+		Algorithm pkix.AlgorithmIdentifier
+		Bits      asn1.BitString
+	}
+	if _, err := asn1.Unmarshal(leaf.RawSubjectPublicKeyInfo, &key); err != nil {
+		return err
+	}
+	sum := sha256.Sum256(key.Bits.Bytes)
+	g.clientID = hex.EncodeToString(sum[:])
+	return nil
+}
+
+func selfSigned() (tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, err
 	}
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().AddDate(1, 0, 0)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
-		return err
+		return tls.Certificate{}, err
 	}
-	bits, err := key.PublicKey.Bytes()
-	if err != nil {
-		return err
-	}
-	sum := sha256.Sum256(bits)
-	g.clientID = hex.EncodeToString(sum[:])
-	g.cert = tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-	return nil
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
 }
 
 // Endpoint returns where it listens: "https://host:port".

@@ -30,12 +30,11 @@ func (g *Gateway) listen() (*quic.Listener, error) {
 	g.host, g.port = g.Addr().IP.String(), g.Addr().Port
 	g.endpoint = "https://" + g.Addr().String()
 	g.transport = &quic.Transport{Conn: g.udp, ConnContext: g.oneAtATime}
-	plain := &tls.Config{Certificates: []tls.Certificate{g.cert}, NextProtos: []string{ALPN}, MinVersion: tls.VersionTLS13}
 	gated := &tls.Config{
 		MinVersion: tls.VersionTLS13,
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
 			g.waitFor(g.handshakeGate())
-			return plain, nil
+			return g.cfg.tls, nil
 		},
 	}
 	ln, err := g.transport.Listen(gated, quicConfig())

@@ -1,6 +1,7 @@
 package glass
 
 import (
+	"crypto/tls"
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
@@ -38,6 +39,7 @@ type config struct {
 	eventGap      time.Duration
 	parents       []parent
 	neighbours    []wire.Gateway
+	tls           *tls.Config
 }
 
 // parent is a node that this one bootstrapped from.
@@ -52,6 +54,10 @@ type Option func(*config)
 // Listen sets the UDP address, such as "[::1]:0". Without it the gateway takes
 // a free port of 127.0.0.1.
 func Listen(address string) Option { return func(c *config) { c.address = address } }
+
+// ServeTLS sets the TLS configuration that it serves with, whose first certificate
+// is then its own. Without it that is a self-signed one, made at the start.
+func ServeTLS(conf *tls.Config) Option { return func(c *config) { c.tls = conf } }
 
 // Realm sets the realm that it serves.
 func Realm(realm string) Option { return func(c *config) { c.realm = realm } }
