@@ -162,8 +162,11 @@ func (g *Gateway) receive(s *stream, buffer []byte) ([]byte, error) {
 		n += more
 	}
 	s.SetReadDeadline(time.Time{})
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = nil
+	case err != nil && s.conn.Context().Err() != nil:
+		return nil, err // what the connection's end has cut is nobody's fault
 	}
 	return buffer[:n], err
 }
