@@ -96,7 +96,7 @@ func TestStreamCreditIsGivenBack(t *testing.T) {
 	eventually(t, func() bool { return e.count() == requests }, "all came")
 	e.requireSpared()
 	require.Equal(t, 1, e.Stats().Accepted)
-	require.Equal(t, 1, e.Stats().Most[wire.TypeFindValue], "one lookup at a time")
+	require.Equal(t, 1, e.Stats().MostAsking[wire.TypeFindValue], "one lookup at a time")
 }
 
 // STOREs alone, which have no reply to wait for.
@@ -218,7 +218,7 @@ func TestLookupsOneAtATime(t *testing.T) {
 		require.NoError(t, wait(t, results))
 	}
 	e.requireSpared()
-	require.Equal(t, 1, e.Stats().Most[wire.TypeFindValue])
+	require.Equal(t, 1, e.Stats().MostAsking[wire.TypeFindValue])
 }
 
 func TestPingsInParallel(t *testing.T) {

@@ -133,7 +133,7 @@ func TestVerificationIsNotMultiplied(t *testing.T) {
 	require.Len(t, d.verify, maxVerifyPerIP)
 	letGo()
 	eventually(t, func() bool { return e.count() == before+8 }, "all in the end")
-	require.LessOrEqual(t, e.Stats().Most[wire.TypePing], maxVerifyPerIP)
+	require.LessOrEqual(t, e.Stats().MostAsking[wire.TypePing], maxVerifyPerIP)
 }
 
 // Without a dialer there are guests and no contacts.

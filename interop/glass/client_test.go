@@ -345,6 +345,24 @@ func TestLookup(t *testing.T) {
 	require.Equal(t, []wire.Raw{provider("p")}, reply.Values)
 }
 
+// A peer's reply that crashes it on a miss leaves who asked without an answer.
+func TestCrashedOnAMiss(t *testing.T) {
+	nodes := wire.RawArray(mapping("node_id", "n"))
+	r := record(t, func(wire.Frame) []byte { return made(wire.TypeFindValueReply, mapping("nodes", nodes)) })
+	g := start(t, glass.BootstrappedFrom(r.endpoint, id16))
+	c := dial(t, g)
+	k := c.open()
+	k.send(encode(t, &wire.FindValue{Key: []byte("miss")}))
+	first, err := g.WaitBroken(within(t))
+	require.NoError(t, err)
+	require.Equal(t, glass.Break{Kind: glass.Crash, Why: glass.CauseReplyNodes}, first)
+	c.ask(&wire.Ping{}) // comes behind it
+	require.Equal(t, 1, g.Stats().Replies)
+	_, err = g.Lookup(within(t), []byte("miss"))
+	require.ErrorIs(t, err, glass.ErrBadReply)
+	require.Len(t, g.Broken(), 2)
+}
+
 // Values are passed on over one connection an endpoint, one stream, never ended.
 func TestPropagation(t *testing.T) {
 	r := record(t, silent)
@@ -355,6 +373,17 @@ func TestPropagation(t *testing.T) {
 	eventually(t, func() bool { return len(r.conns()) == 1 && len(r.conns()[0]) == 20 }, "all came, on one stream")
 	require.Equal(t, wire.TypeStore, r.conns()[0][0].Type)
 	require.Equal(t, 1, g.Stats().Dialled)
+	require.Equal(t, 1, g.Stats().DialledOpen)
+
+	other := start(t)
+	for n := 1; n <= 2; n++ { // again, when the connection is lost
+		require.NoError(t, g.StoreAt(within(t), other.Endpoint(), []byte("k"), provider("n")))
+		eventually(t, func() bool { return other.Stats().Frames[wire.TypeStore] == n }, "it came")
+		other.DropClients()
+		eventually(t, func() bool { return g.Stats().DialledOpen == 1 }, "lost")
+	}
+	require.Empty(t, other.Broken())
+
 	require.NoError(t, g.Close())
 	require.Zero(t, r.end(t, 0))
 	require.ErrorIs(t, g.StoreAt(within(t), r.endpoint, []byte("k"), provider("n")), quic.ErrTransportClosed)

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -180,7 +181,7 @@ func (g *Gateway) shutdown() error {
 	if g.register != nil {
 		g.register.Stop()
 	}
-	dialled := g.outbound.all()
+	dialled := slices.Clone(g.kept)
 	g.mu.Unlock()
 	for _, c := range dialled {
 		c.CloseWithError(0, "")

@@ -18,13 +18,13 @@ type Stats struct {
 	Handshaking bool // one is under way
 	Streams     int  // opened by clients and not ended by them
 
-	Frames  map[wire.Type]int // that came whole
-	Longest int               // of these, in bytes
-	Reused  int               // of these, those that were not the first of their stream
-	Replies int
-	Asking  map[wire.Type]int // frames not yet replied to
-	Most    map[wire.Type]int // the most of them at a time
-	Lost    int               // receive events, or parts of one, that were no frame
+	Frames     map[wire.Type]int // that came whole
+	Longest    int               // of these, in bytes
+	Reused     int               // of these, those that were not the first of their stream
+	Replies    int
+	Asking     map[wire.Type]int // frames not yet replied to
+	MostAsking map[wire.Type]int // the most of them at a time
+	Lost       int               // receive events, or parts of one, that were no frame
 
 	DiscoveryCrashes int // one at each poll of a store with a gateway's key from outside
 
@@ -55,7 +55,7 @@ const maxNotes = 10_000
 
 func newLedger() ledger {
 	return ledger{
-		stats: Stats{Frames: make(map[wire.Type]int), Asking: make(map[wire.Type]int), Most: make(map[wire.Type]int)},
+		stats: Stats{Frames: make(map[wire.Type]int), Asking: make(map[wire.Type]int), MostAsking: make(map[wire.Type]int)},
 		conns: make(map[*quic.Conn]struct{}),
 	}
 }
@@ -95,7 +95,7 @@ func (g *Gateway) heard(s *stream, f wire.Frame) {
 	if answers(f.Type) && !g.hung {
 		s.waiting = append(s.waiting, f.Type)
 		g.stats.Asking[f.Type]++
-		g.stats.Most[f.Type] = max(g.stats.Most[f.Type], g.stats.Asking[f.Type])
+		g.stats.MostAsking[f.Type] = max(g.stats.MostAsking[f.Type], g.stats.Asking[f.Type])
 	}
 }
 
@@ -113,7 +113,7 @@ func (g *Gateway) Stats() Stats {
 	defer g.mu.Unlock()
 	s := g.stats
 	s.Open, s.Handshaking = len(g.conns), g.shaking != nil
-	s.Frames, s.Asking, s.Most = maps.Clone(s.Frames), maps.Clone(s.Asking), maps.Clone(s.Most)
+	s.Frames, s.Asking, s.MostAsking = maps.Clone(s.Frames), maps.Clone(s.Asking), maps.Clone(s.MostAsking)
 	s.DialledOpen = g.outbound.open()
 	return s
 }

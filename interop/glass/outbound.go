@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 
@@ -22,6 +23,8 @@ var (
 	// ErrBadReply: the first bytes of a reply were no FIND_VALUE_REPLY that the
 	// reference can read. Where it breaks by one, Broken tells.
 	ErrBadReply = errors.New("glass: bad reply")
+
+	errCrashed = errors.New("crashed by it")
 )
 
 // outbound is what a node has dialled; guarded by Gateway.mu.
@@ -37,9 +40,6 @@ type pooled struct {
 	conn   *quic.Conn // nil where there is none
 	stream *quic.Stream
 }
-
-// all returns the connections that are to be closed with the gateway.
-func (o *outbound) all() []*quic.Conn { return o.kept }
 
 func (o *outbound) open() (n int) {
 	for _, c := range o.kept {
@@ -79,6 +79,7 @@ func (g *Gateway) keep(ctx context.Context, endpoint string) (*quic.Conn, error)
 	}
 	g.mu.Lock()
 	closed := g.closed
+	g.kept = slices.DeleteFunc(g.kept, func(c *quic.Conn) bool { return c.Context().Err() != nil })
 	g.kept = append(g.kept, conn)
 	g.mu.Unlock()
 	if closed {
@@ -109,11 +110,11 @@ func (g *Gateway) peers() (endpoints []string) {
 func (g *Gateway) miss(key wire.Raw) (values []wire.Raw, ok bool) {
 	ctx, cancel := context.WithTimeout(g.ctx, g.cfg.missLimit)
 	defer cancel()
-	values = g.askPeers(ctx, key)
-	if values == nil && g.cfg.missTakes > 0 {
+	values, err := g.askPeers(ctx, key)
+	if err == nil && values == nil && g.cfg.missTakes > 0 {
 		pause(ctx, g.cfg.missTakes)
 	}
-	if g.ctx.Err() != nil {
+	if err != nil || g.ctx.Err() != nil {
 		return nil, false
 	}
 	if ctx.Err() != nil {
@@ -125,27 +126,33 @@ func (g *Gateway) miss(key wire.Raw) (values []wire.Raw, ok bool) {
 	return values, true
 }
 
-// askPeers asks one peer after the other until one has the value.
-func (g *Gateway) askPeers(ctx context.Context, key wire.Raw) []wire.Raw {
+// askPeers asks one peer after the other until one has the value, or its reply
+// has crashed the node, which is the only error.
+func (g *Gateway) askPeers(ctx context.Context, key wire.Raw) ([]wire.Raw, error) {
 	for _, endpoint := range g.peers() {
-		if values, err := g.ask(ctx, endpoint, key); err == nil && len(values) > 0 {
-			return values
+		values, err := g.ask(ctx, endpoint, key)
+		if errors.Is(err, errCrashed) {
+			return nil, err
+		}
+		if len(values) > 0 {
+			return values, nil
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // Lookup looks for the values of a key: in its own store, then at its peers, one
 // after the other. It answers nobody meanwhile. Without a value it is
-// ErrNotFound.
+// ErrNotFound, after a reply that crashed it ErrBadReply.
 func (g *Gateway) Lookup(ctx context.Context, key []byte) ([]wire.Raw, error) {
 	if values := g.Stored(key); values != nil {
 		return values, nil
 	}
 	g.turn.Lock()
 	defer g.turn.Unlock()
-	if values := g.askPeers(ctx, wire.RawBytes(key)); values != nil {
-		return values, nil
+	values, err := g.askPeers(ctx, wire.RawBytes(key))
+	if values != nil || err != nil {
+		return values, err
 	}
 	return nil, fmt.Errorf("%w: %x", ErrNotFound, key)
 }
@@ -210,7 +217,7 @@ func (g *Gateway) readReply(first []byte) ([]wire.Raw, error) {
 	if nodes, there := field(reply, "nodes"); there {
 		if elems, _ := listOf(nodes); len(elems) > 0 {
 			g.crash(CauseReplyNodes, "")
-			return nil, fmt.Errorf("%w: %s", ErrBadReply, CauseReplyNodes)
+			return nil, fmt.Errorf("%w: %w: %s", ErrBadReply, errCrashed, CauseReplyNodes)
 		}
 		return nil, nil
 	}
@@ -221,7 +228,7 @@ func (g *Gateway) readReply(first []byte) ([]wire.Raw, error) {
 	values, isList := listOf(value)
 	if !isList {
 		g.crash(CauseReplyValue, value.Kind().String())
-		return nil, fmt.Errorf("%w: %s", ErrBadReply, CauseReplyValue)
+		return nil, fmt.Errorf("%w: %w: %s", ErrBadReply, errCrashed, CauseReplyValue)
 	}
 	return values, nil
 }
@@ -253,6 +260,7 @@ func (g *Gateway) StoreAt(ctx context.Context, endpoint string, key []byte, valu
 		}
 	}
 	if _, err := p.stream.Write(b); err != nil {
+		p.conn.CloseWithError(0, "") // and dialled anew the next time
 		return fmt.Errorf("glass: store at %s: %w", endpoint, err)
 	}
 	return nil

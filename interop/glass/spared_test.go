@@ -134,6 +134,17 @@ func TestReceiveEvents(t *testing.T) {
 			require.Empty(t, g.Broken())
 		})
 	}
+	t.Run("cut by the end of its connection", func(t *testing.T) {
+		g := start(t, glass.Events(glass.DefaultEventLimit, never))
+		for range 10 {
+			c := dial(t, g)
+			c.open().send(long(3_000)[:2_900])
+			eventually(t, func() bool { return g.Stats().Streams == 1 }, "it came")
+			c.CloseWithError(0, "")
+			eventually(t, func() bool { return g.Stats().Streams == 0 }, "it is gone")
+		}
+		require.Zero(t, g.Stats().Lost, "%v", g.Lost())
+	})
 	t.Run("more than an event holds", func(t *testing.T) {
 		g := start(t, glass.Events(10_000, soon))
 		dial(t, g).open().send(long(20_000))
