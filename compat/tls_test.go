@@ -175,7 +175,7 @@ func TestCertificates(t *testing.T) {
 // One host and port is one link, whatever is pinned; a pin is no peer's to give.
 func TestPinsOfContacts(t *testing.T) {
 	e := startErlang(t, "127.0.0.1:0")
-	leaf, err := x509.ParseCertificate(certificate().Certificate[0])
+	leaf, err := x509.ParseCertificate(e.Certificate().Certificate[0])
 	require.NoError(t, err)
 	pinned := mustParse(t, e.Endpoint()+"#"+PinOf(leaf).String())
 	require.Equal(t, e.Endpoint(), pinned.String(), "a pin does not travel")
