@@ -142,7 +142,7 @@ func TestUplinkComesBack(t *testing.T) {
 		g := newGlass(t)
 		u := newUplinked(t, []*glass.Gateway{g})
 		connects := frameCount(g, wire.TypeConnect)
-		for lost := 1; lost <= 5; lost++ {
+		for lost := 1; lost <= 100; lost++ {
 			eventually(t, u.has(1), "a session")
 			g.DropClients()
 			eventually(t, func() bool { return connects() > lost }, "it is joined again")

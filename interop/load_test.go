@@ -1,0 +1,113 @@
+package interop
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/node"
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+const (
+	loadOperations = 10_000
+	loadCallers    = 32
+	loadReconnects = 100
+)
+
+// TestGatewayOutlivesOurLoad: all that a node of ours asks and tells an Erlang
+// gateway, from many callers at once that change their minds at any time, over
+// connections that are lost again and again, does it no harm.
+func TestGatewayOutlivesOurLoad(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	g := startGlass(t)
+	n := startNode(t, g.Endpoint())
+	joined(t, n, g)
+	gateway := n.Uplinks().Sessions()[0]
+
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	defer cancel()
+	var done atomic.Int64
+	var callers sync.WaitGroup
+	for caller := range loadCallers {
+		rng := rand.New(rand.NewPCG(seed, uint64(caller)))
+		callers.Go(func() {
+			for done.Add(1) <= loadOperations && ctx.Err() == nil {
+				operate(ctx, rng, n, gateway)
+			}
+		})
+	}
+	ended := make(chan struct{})
+	go func() { callers.Wait(); close(ended) }()
+	for lost := 1; lost <= loadReconnects; lost++ {
+		share := int64(lost * loadOperations / (loadReconnects + 1))
+		require.Eventually(t, func() bool { return done.Load() >= share }, time.Minute, tick, "%d operations", share)
+		g.DropClients()
+		if lost%10 == 0 { // a newcomer takes records over, and goes again
+			startNode(t, n.Addrs()[0].String())
+		}
+	}
+	<-ended
+	require.NoError(t, ctx.Err())
+
+	require.Empty(t, g.Broken())
+	require.Empty(t, g.Lapses())
+	joined(t, n, g)
+	require.Eventually(t, func() bool { return g.Stats().Open <= 1 }, patience, tick, "one connection is left")
+	require.Eventually(t, func() bool { return g.Stats().Streams <= 1 }, patience, tick, "and one stream, that of the session")
+	_, err := maculadht.Ping(inTime(t), n.Dialer(), gateway)
+	require.NoError(t, err)
+	stats := g.Stats()
+	t.Logf("%d frames over %d connections: %v", stats.Total(), stats.Accepted, stats.Frames)
+	require.Greater(t, stats.Accepted, loadReconnects/2, "connections were lost and made anew")
+}
+
+// operate does one thing that a node does to a gateway, and gives one in three up
+// before it is done. What comes of it does not matter here.
+func operate(ctx context.Context, rng *rand.Rand, n *node.Node, gateway routing.Contact) {
+	limit := 5 * time.Second
+	if rng.IntN(3) == 0 {
+		limit = time.Duration(rng.IntN(5000)) * time.Microsecond
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	key := fmt.Appendf(nil, "service-%d", rng.IntN(200))
+	value := wire.RawMap(
+		wire.Pair{Key: "node_id", Value: wire.RawText(fmt.Sprint("provider-", rng.IntN(5)))},
+		wire.Pair{Key: "endpoint", Value: wire.RawText("https://127.0.0.1:8080")},
+		wire.Pair{Key: "metadata", Value: wire.RawMap(wire.Pair{Key: "filler", Value: wire.RawBytes(make([]byte, rng.IntN(2000)))})},
+		wire.Pair{Key: "ttl", Value: wire.RawInt(300)},
+	)
+	d := n.Dialer()
+	switch rng.IntN(9) {
+	case 0:
+		maculadht.Ping(ctx, d, gateway)
+	case 1:
+		maculadht.FindValue(ctx, d, gateway, key)
+	case 2:
+		maculadht.Put(ctx, d, gateway, wire.StoreArgs{Key: key, Value: value})
+	case 3:
+		d.Send(ctx, gateway, &wire.Store{Key: key, Value: value})
+	case 4:
+		maculadht.ListGateways(ctx, d, gateway)
+	case 5:
+		n.Service().ForwardPublishToBootstrap(ctx, &wire.Publish{Topic: "t", Payload: wire.RawText("p")})
+	case 6:
+		n.Service().FindValues(ctx, key)
+	case 7:
+		n.Service().Store(ctx, key, value)
+	case 8: // what must not leave at all
+		d.Send(ctx, gateway, &wire.Store{Key: []byte(wire.GatewayPrefix + "x"), Value: value})
+		d.Query(ctx, gateway, &wire.FindNode{Target: key})
+		d.Query(ctx, gateway, &wire.Connect{NodeID: key, RealmID: "other"})
+	}
+}
