@@ -100,7 +100,7 @@ func (t *Table) add(added *Contact) error {
 	}
 	if known == nil && !t.hasRoom(added, rival) {
 		if added.Verified {
-			t.waiting.put(t.bucketOf(added.ID), added)
+			t.waiting.put(t.bucketOf(added.ID), added, t.limit.perBucket)
 			t.news.bucketFull(t.bucketOf(added.ID))
 		}
 		return ErrBucketFull
@@ -118,8 +118,11 @@ func (t *Table) add(added *Contact) error {
 	if added.IsErlang() && added.Endpoint != "" {
 		t.endpoints[added.Endpoint] = added.ID
 	}
-	if known == nil && added.Verified {
+	if added.Verified && (known == nil || !known.Verified || !known.sameNode(added)) {
 		t.news.contactJoined(added.ID)
+	}
+	if rival != nil {
+		t.fill(t.bucketOf(rival.ID))
 	}
 	return nil
 }
@@ -153,14 +156,22 @@ func (t *Table) remove(c *Contact) {
 	}
 }
 
-// removeAndFill takes a contact out and lets whoever came last of those that
-// found its bucket full have the place.
+// removeAndFill takes a contact out and lets another have the place.
 func (t *Table) removeAndFill(c *Contact) {
 	t.remove(c)
-	bucket := t.bucketOf(c.ID)
+	t.fill(t.bucketOf(c.ID))
+}
+
+// fill gives the free place of a bucket, if it has one, to whoever came last of
+// those that found it full. One whose endpoint has another id by now waits in
+// vain.
+func (t *Table) fill(bucket int) {
+	if len(t.buckets.lists[bucket]) >= t.size {
+		return
+	}
 	queue := t.waiting.take(bucket)
 	for i, next := range queue {
-		if t.add(next) == nil {
+		if t.rival(next) == nil && t.add(next) == nil {
 			t.waiting.restore(bucket, queue[i+1:])
 			return
 		}

@@ -10,8 +10,19 @@ const maxWaiting = 8
 // to come first.
 type waiting map[int][]*Contact
 
-func (w waiting) put(bucket int, c *Contact) {
+// put takes c in, in the stead of what it was before. Of one network that is
+// limited no more are kept than a bucket takes, so that it has not all places.
+func (w waiting) put(bucket int, c *Contact, perNetwork int) {
 	w.drop(bucket, c.ID)
+	if network, limited := c.network(); limited {
+		w[bucket] = slices.DeleteFunc(w[bucket], func(o *Contact) bool {
+			n, ok := o.network()
+			if ok && n == network {
+				perNetwork--
+			}
+			return ok && n == network && perNetwork < 1
+		})
+	}
 	w[bucket] = slices.Insert(w[bucket], 0, c)
 	if len(w[bucket]) > maxWaiting {
 		w[bucket] = w[bucket][:maxWaiting]
