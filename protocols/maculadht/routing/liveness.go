@@ -3,6 +3,7 @@ package routing
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -42,7 +43,7 @@ func (u *Upkeep) ping(c Contact) life {
 
 // challenge asks the oldest contact of a full bucket for a sign of life, as often
 // as it takes to know. A bucket is challenged once at a time, however many are
-// turned away.
+// turned away. Its failures too are noted only if anybody is heard.
 func (u *Upkeep) challenge(bucket int) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -57,8 +58,8 @@ func (u *Upkeep) challenge(bucket int) {
 			delete(u.challenged, bucket)
 		}()
 		for {
-			oldest, ok := u.server.table.oldest(bucket)
-			if !ok {
+			oldest, waiting := u.server.table.oldest(bucket)
+			if len(waiting) == 0 {
 				return // nobody waits any more
 			}
 			if spoke := time.Since(oldest.LastSeen); spoke < u.cfg.retry {
@@ -67,7 +68,10 @@ func (u *Upkeep) challenge(bucket int) {
 				}
 				continue
 			}
-			if u.ping(oldest) != failed || u.server.table.Failed(oldest.ID) || !u.sleep(u.cfg.retry) {
+			if u.ping(oldest) != failed || !u.hears(waiting, ID{}) && !u.hears(u.server.table.All(), oldest.ID) {
+				return
+			}
+			if u.server.table.Failed(oldest.ID) || !u.sleep(u.cfg.retry) {
 				return
 			}
 		}
@@ -87,7 +91,7 @@ func (u *Upkeep) checkSilent() {
 	}
 	others = append(others, u.server.table.allWaiting()...)
 	heard, failures := u.pingAll(silent)
-	if len(failures) > 0 && !heard && !u.hears(others) {
+	if len(failures) > 0 && !heard && !u.hears(others, ID{}) {
 		return
 	}
 	for _, id := range failures {
@@ -115,14 +119,15 @@ func (u *Upkeep) pingAll(contacts []Contact) (heard bool, failures []ID) {
 	return heard, failures
 }
 
-// witnesses is how many contacts that spoke lately are asked whether it is this
-// node that is cut off.
-const witnesses = 3
+// witnesses is how many contacts are asked whether it is this node that is cut
+// off.
+const witnesses = pingsAtOnce
 
-// hears reports whether any of a few contacts, those that spoke last, still does.
-// They need not be in the table.
-func (u *Upkeep) hears(contacts []Contact) bool {
-	slices.SortFunc(contacts, func(a, b Contact) int { return b.LastSeen.Compare(a.LastSeen) })
+// hears reports whether any of a few contacts but one gives a sign of life. They
+// are picked at random: who spoke last could be those who want nobody blamed.
+func (u *Upkeep) hears(contacts []Contact, but ID) bool {
+	rand.Shuffle(len(contacts), func(i, j int) { contacts[i], contacts[j] = contacts[j], contacts[i] })
+	contacts = slices.DeleteFunc(contacts, func(c Contact) bool { return c.ID == but })
 	heard, _ := u.pingAll(contacts[:min(len(contacts), witnesses)])
 	return heard
 }

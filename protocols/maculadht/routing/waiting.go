@@ -100,14 +100,18 @@ func (t *Table) takeNews() (joined []Contact, full []int) {
 }
 
 // oldest returns the contact of a bucket that has been silent for the longest
-// time, if the bucket is full and somebody waits for a place in it.
-func (t *Table) oldest(bucket int) (Contact, bool) {
+// time, and those that wait for a place in it; nobody where the bucket has one.
+func (t *Table) oldest(bucket int) (oldest Contact, waiting []Contact) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	if list := t.buckets.lists[bucket]; len(list) >= t.size && len(t.waiting[bucket]) > 0 {
-		return *list[0], true
+	list := t.buckets.lists[bucket]
+	if len(list) < t.size {
+		return Contact{}, nil
 	}
-	return Contact{}, false
+	for _, c := range t.waiting[bucket] {
+		waiting = append(waiting, *c)
+	}
+	return *list[0], waiting
 }
 
 // allWaiting returns every contact that waits for a place.
