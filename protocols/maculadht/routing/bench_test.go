@@ -3,6 +3,7 @@ package routing
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -78,4 +79,52 @@ func TestValuesHitDoesNotAllocate(t *testing.T) {
 		_, _ = s.Values(key)
 		_, _ = s.Values(key[1:])
 	}))
+}
+
+// An Erlang contact is counted by its network, in the bucket and in the table.
+func BenchmarkTableAddErlang(b *testing.B) {
+	for name, endpoint := range map[string]string{
+		"private":  "https://10.%d.%d.%d:9443",
+		"public":   "https://8.%d.%d.%d:9443",
+		"crowding": "https://8.8.8.%[3]d:9443",
+	} {
+		b.Run(name, func(b *testing.B) {
+			rng := newRand(9)
+			contacts := make([]Contact, 10_000)
+			for i := range contacts {
+				contacts[i] = erlangContact(randomID(rng), fmt.Sprintf(endpoint, i%250, i/250%250, i%253))
+			}
+			table := NewTable(randomID(rng), BucketSize)
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				_ = table.Add(contacts[i%len(contacts)])
+			}
+		})
+	}
+}
+
+// What it costs to find out which of 100,000 keys a newcomer is nearest to, apart
+// from what is handed over.
+func BenchmarkHandOver(b *testing.B) {
+	const keys = 100_000
+	rng := newRand(10)
+	s := newServer(b)
+	for i := range 5000 {
+		_ = s.Admit(scriptPeer(i))
+	}
+	for range keys {
+		id := randomID(rng)
+		require.NoError(b, s.Store(Put{Key: id[:], Value: []byte("v"), TTL: time.Hour}))
+	}
+	l, err := NewLookups(s, silentNetwork{})
+	require.NoError(b, err)
+	u, err := NewUpkeep(l)
+	require.NoError(b, err)
+	defer u.Close()
+	stranger := map[ID]*heir{randomID(rng): new(heir)} // not in the table, so heir of nothing
+	b.ReportAllocs()
+	for b.Loop() {
+		u.handOverTo(stranger)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/keys, "ns/key")
 }

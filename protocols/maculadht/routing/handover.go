@@ -1,10 +1,13 @@
 package routing
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
+	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
@@ -19,15 +22,35 @@ const (
 	handOversAtOnce = 8
 	// maxHandOver is more than a record costs of what is handed over a second.
 	maxHandOver = wire.MaxValue + wire.MaxField + RecordOverhead
+	// handOverAgain is how long it takes until a contact is a newcomer again:
+	// one that comes and goes does not have us go through the store each time.
+	handOverAgain = 10 * time.Minute
+	// patience is how many records a newcomer may turn away, or take its time
+	// over, before it is left alone, and one more for each so many that it took:
+	// the others wait for it.
+	patience = 16
 )
 
-// welcome notes contacts that records may have to be handed over to.
+// heir is a newcomer in one hand-over.
+type heir struct {
+	taken   atomic.Int64 // records that it took at once
+	trouble atomic.Int64 // records that it turned away, or took its time over
+	gone    atomic.Bool  // it was not reached
+}
+
+// leftAlone reports whether no more records are offered to it.
+func (h *heir) leftAlone() bool {
+	return h.gone.Load() || h.trouble.Load() >= patience+h.taken.Load()/patience
+}
+
+// welcome notes contacts that records may have to be handed over to, and has
+// those that were noted before looked at again.
 func (u *Upkeep) welcome(joined []Contact) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, c := range joined {
-		if c.Verified && !c.IsErlang() {
-			u.newcomers[c.ID] = c
+		if c.Verified && !c.IsErlang() && len(u.newcomers) < maxNews {
+			u.newcomers[c.ID] = struct{}{}
 		}
 	}
 	if len(u.newcomers) > 0 {
@@ -36,6 +59,28 @@ func (u *Upkeep) welcome(joined []Contact) {
 		default:
 		}
 	}
+}
+
+// due takes the newcomers that are still contacts and that nothing was handed
+// over to lately. Others wait, be it because there were too many of late.
+func (u *Upkeep) due(now time.Time) map[ID]*heir {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	maps.DeleteFunc(u.served, func(_ ID, at time.Time) bool { return now.Sub(at) >= handOverAgain })
+	due := make(map[ID]*heir)
+	for id := range u.newcomers {
+		if _, there := u.server.Contact(id); !there {
+			delete(u.newcomers, id)
+			continue
+		}
+		if _, lately := u.served[id]; lately || len(u.served) >= maxNews {
+			continue
+		}
+		delete(u.newcomers, id)
+		u.served[id] = now
+		due[id] = new(heir)
+	}
+	return due
 }
 
 // handOver hands records over to newcomers, those of a while in one go.
@@ -49,30 +94,31 @@ func (u *Upkeep) handOver() {
 		if !u.sleep(u.cfg.handOverDelay) {
 			return
 		}
-		u.mu.Lock()
-		newcomers := u.newcomers
-		u.newcomers = make(map[ID]Contact)
-		u.mu.Unlock()
-		u.handOverTo(newcomers)
+		if due := u.due(time.Now()); len(due) > 0 {
+			u.handOverTo(due)
+		}
 	}
 }
 
 // handOverTo goes through the store once for all of some newcomers.
-func (u *Upkeep) handOverTo(newcomers map[ID]Contact) {
+func (u *Upkeep) handOverTo(newcomers map[ID]*heir) {
 	var sends sync.WaitGroup
 	defer sends.Wait()
-	var unreached sync.Map // ids of newcomers that are gone again
 	slots := make(chan struct{}, handOversAtOnce)
-	now := time.Now()
+	near := nearest{limit: BucketSize, skip: (*Contact).IsErlang, found: make([]candidate, 0, BucketSize)}
 	err := u.server.records.Range(nil, func(key []byte, recs []Record) bool {
-		live, _ := split(recs, now)
+		live, _ := split(recs, time.Now())
 		if len(live) == 0 {
 			return u.ctx.Err() == nil
 		}
-		key = append([]byte(nil), key...) // it is ours during the call only
-		for _, c := range u.heirs(IDFromBytes(key), newcomers) {
+		heirs := u.heirs(IDFromBytes(key), newcomers, &near)
+		if len(heirs) > 0 {
+			key = bytes.Clone(key) // it is ours during the call only
+		}
+		for _, c := range heirs {
+			h := newcomers[c.ID]
 			for i := range live {
-				if _, gone := unreached.Load(c.ID); gone {
+				if h.leftAlone() {
 					break
 				}
 				if u.bytes.WaitN(u.ctx, int(cost(key, &live[i]))) != nil {
@@ -81,9 +127,7 @@ func (u *Upkeep) handOverTo(newcomers map[ID]Contact) {
 				slots <- struct{}{}
 				sends.Go(func() {
 					defer func() { <-slots }()
-					if err := u.putCopy(c, key, live[i]); errors.Is(err, ErrUnreachable) {
-						unreached.Store(c.ID, nil)
-					}
+					u.putCopy(h, c, key, live[i])
 				})
 			}
 		}
@@ -96,16 +140,19 @@ func (u *Upkeep) handOverTo(newcomers map[ID]Contact) {
 
 // heirs returns the newcomers that are among the contacts nearest to a key, if it
 // is for this node to hand its records over to them: it is one of the nearest of
-// the others, or so far away that it may be the only one that has them.
-func (u *Upkeep) heirs(key ID, newcomers map[ID]Contact) []Contact {
+// the others, or so far away that it may be the only one that has them. It works
+// in near, as there are many keys.
+func (u *Upkeep) heirs(key ID, newcomers map[ID]*heir, near *nearest) []Contact {
+	near.target, near.found = key, near.found[:0]
+	u.server.table.collect(near)
 	var heirs []Contact
 	nearer, farther := 0, 0
 	self := u.server.Self()
-	for _, c := range u.server.table.nearest(key, BucketSize, (*Contact).IsErlang) {
-		switch _, isNew := newcomers[c.ID]; {
+	for _, f := range near.found {
+		switch _, isNew := newcomers[f.contact.ID]; {
 		case isNew:
-			heirs = append(heirs, c)
-		case key.Closer(c.ID, self):
+			heirs = append(heirs, *f.contact)
+		case key.Closer(f.contact.ID, self):
 			nearer++
 		default:
 			farther++
@@ -118,10 +165,11 @@ func (u *Upkeep) heirs(key ID, newcomers map[ID]Contact) []Contact {
 }
 
 // putCopy has a contact keep a record for what is left of its life.
-func (u *Upkeep) putCopy(c Contact, key []byte, r Record) error {
-	left := int64(time.Until(r.Expires) / time.Second)
+func (u *Upkeep) putCopy(h *heir, c Contact, key []byte, r Record) {
+	start := time.Now()
+	left := int64(r.Expires.Sub(start) / time.Second)
 	if left < 1 {
-		return nil
+		return
 	}
 	ctx, cancel := context.WithTimeout(u.ctx, u.lookups.cfg.query)
 	defer cancel()
@@ -129,10 +177,21 @@ func (u *Upkeep) putCopy(c Contact, key []byte, r Record) error {
 	rand.Read(id) // never fails
 	args := wire.StoreArgs{Key: key, Value: r.Value, ExpiresIn: wire.Some(left)}
 	_, err := u.network.Query(ctx, c, &wire.Call{Procedure: wire.ProcedureStore, Args: args.Raw(), CallID: id})
-	if err != nil {
+	var remote *RemoteError
+	switch {
+	case err == nil:
+		u.server.counters.handedOver.Add(1)
+	case u.ctx.Err() != nil:
+		return
+	default:
 		u.server.counters.handOverFailures.Add(1)
-		return err
 	}
-	u.server.counters.handedOver.Add(1)
-	return nil
+	switch owned := errors.As(err, &remote) && remote.Code == wire.CodeNotOwner; {
+	case err != nil && remote == nil:
+		h.gone.Store(true)
+	case err != nil && !owned, time.Since(start) >= u.lookups.cfg.slow:
+		h.trouble.Add(1)
+	default:
+		h.taken.Add(1)
+	}
 }

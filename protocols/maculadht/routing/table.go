@@ -212,11 +212,16 @@ func (t *Table) nearest(target ID, n int, skip func(*Contact) bool) []Contact {
 	if n < 1 {
 		return nil
 	}
+	near := nearest{target: target, limit: n, skip: skip, found: make([]candidate, 0, min(n, t.Len()))}
+	t.collect(&near)
+	return near.contacts()
+}
+
+// collect offers near every contact that may be near enough.
+func (t *Table) collect(near *nearest) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	near := nearest{target: target, limit: n, skip: skip, found: make([]candidate, 0, min(n, t.buckets.count))}
-	t.buckets.collect(&near)
-	return near.contacts()
+	t.buckets.collect(near)
 }
 
 // Len returns how many contacts the table holds.

@@ -60,7 +60,8 @@ type Upkeep struct {
 
 	mu         sync.Mutex
 	challenged map[int]struct{} // buckets whose oldest is being asked
-	newcomers  map[ID]Contact   // that nothing was handed over to yet
+	newcomers  map[ID]struct{}  // that nothing was handed over to yet
+	served     map[ID]time.Time // when something was, lately
 	arrived    chan struct{}    // has a token while there are newcomers
 }
 
@@ -115,7 +116,8 @@ func NewUpkeep(lookups *Lookups, opts ...UpkeepOption) (*Upkeep, error) {
 		},
 		pings:      make(chan struct{}, pingsAtOnce),
 		challenged: make(map[int]struct{}),
-		newcomers:  make(map[ID]Contact),
+		newcomers:  make(map[ID]struct{}),
+		served:     make(map[ID]time.Time),
 		arrived:    make(chan struct{}, 1),
 	}
 	for _, opt := range opts {
@@ -165,6 +167,7 @@ func (u *Upkeep) lookOver() {
 		}
 		u.checkSilent()
 		u.refresh()
+		u.welcome(nil)
 	}
 }
 

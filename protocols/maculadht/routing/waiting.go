@@ -59,10 +59,13 @@ type news struct {
 	full   map[int]struct{}
 }
 
-// contactJoined notes that a verified contact is new. More than a table holds are
-// not noted: who reads no news is not interested.
+// maxNews is how many new contacts are noted. Of more nothing is known: who reads
+// no news is not interested.
+const maxNews = IDBits * BucketSize
+
+// contactJoined notes that a verified contact is new.
 func (n *news) contactJoined(id ID) {
-	if len(n.joined) < IDBits*BucketSize {
+	if len(n.joined) < maxNews {
 		n.joined[id] = struct{}{}
 	}
 	n.tell()
