@@ -29,12 +29,15 @@ func (v *visits) idle(bucket int, limit time.Duration, now time.Time) bool {
 
 // Join makes the table known and full from the few contacts that are in it: a
 // lookup of our own id finds the nearest, one in each bucket that is farther than
-// those fills it. The error is that of ctx, or of a lookup of our own id that took
-// too long.
+// those fills it. The error is that of ctx, which Close ends too, or of a lookup of
+// our own id that took too long.
 func (u *Upkeep) Join(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(u.ctx, cancel)()
+	if u.ctx.Err() != nil {
+		return u.ctx.Err() // AfterFunc needs a moment
+	}
 	self := u.server.Self()
 	if _, err := u.lookups.Nodes(ctx, self[:]); err != nil {
 		return fmt.Errorf("look up our own id: %w", err)

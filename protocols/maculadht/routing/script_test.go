@@ -29,9 +29,11 @@ type script struct {
 	peers   []Contact // libp2p contacts, nearest to target first
 	replies map[ID]reply
 	other   reply // of contacts without one of their own
+	start   time.Time
 
 	mu       sync.Mutex
 	asked    []ID
+	when     []time.Duration // since the start
 	messages []wire.Message
 	inFlight int
 	most     int // in flight at one time
@@ -40,14 +42,15 @@ type script struct {
 const scriptDelay = 10 * time.Millisecond
 
 // play runs a test in a bubble, on a script with n peers that are not in the
-// table yet. Each answers, after scriptDelay, that it knows nobody.
-func play(t *testing.T, n int, test func(t *testing.T, s *script)) {
+// table yet. Each answers, after scriptDelay, that it knows nobody. The buckets
+// have room for all, unless an option says otherwise.
+func play(t *testing.T, n int, test func(t *testing.T, s *script), opts ...Option) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		server, err := NewServer(IDFromBytes([]byte("self")), WithBucketSize(1000))
+		server, err := NewServer(IDFromBytes([]byte("self")), append([]Option{WithBucketSize(1000)}, opts...)...)
 		require.NoError(t, err)
 		defer server.Close()
-		s := &script{t: t, server: server, target: IDFromBytes([]byte("target")), replies: map[ID]reply{}, other: after(scriptDelay, names())}
+		s := &script{t: t, server: server, target: IDFromBytes([]byte("target")), replies: map[ID]reply{}, other: after(scriptDelay, names()), start: time.Now()}
 		for i := range n {
 			s.peers = append(s.peers, scriptPeer(i))
 		}
@@ -88,6 +91,7 @@ func (s *script) Send(context.Context, Contact, wire.Message) error { panic("a l
 func (s *script) Query(ctx context.Context, to Contact, m wire.Message) (wire.Message, error) {
 	s.mu.Lock()
 	s.asked = append(s.asked, to.ID)
+	s.when = append(s.when, time.Since(s.start))
 	s.messages = append(s.messages, m)
 	s.inFlight++
 	s.most = max(s.most, s.inFlight)
