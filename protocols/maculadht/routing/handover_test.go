@@ -1,0 +1,325 @@
+package routing
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+)
+
+// settle lets the hand-over to those that are known already go by.
+const settle = 2 * DefaultHandOverDelay
+
+// keyOf returns a key to which so many of some contacts are nearer than this node.
+func (s *script) keyOf(nearer int, of []Contact) []byte {
+	for seed := uint64(0); ; seed++ {
+		key, n := randomID(newRand(seed)), 0
+		if nearer == 0 { // this node is nearest of all
+			key = idAt(newRand(seed), s.server.Self(), 200)
+		}
+		for _, c := range of {
+			if key.Closer(c.ID, s.server.Self()) {
+				n++
+			}
+		}
+		if n == nearer {
+			return key[:]
+		}
+	}
+}
+
+// at returns a contact that shares so many leading bits with the key.
+func at(key []byte, bits, i int) Contact {
+	id := idAt(newRand(uint64(i)), ID(key), bits)
+	c := libp2pContact(id, scriptPeer(1000+i).Peer)
+	c.LastSeen = time.Now()
+	return c
+}
+
+// stores is a record of this node's own, that lives so long.
+func (s *script) stores(key []byte, provider string, life time.Duration) {
+	require.NoError(s.t, s.server.Store(Put{Key: key, Value: value(provider, 3600), NodeID: []byte(provider), TTL: life}))
+}
+
+// handed returns what a contact was asked to keep.
+func (s *script) handed(to Contact) (stores []wire.StoreArgs) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, m := range s.messages {
+		if call, ok := m.(*wire.Call); ok && s.asked[i] == to.ID {
+			require.Equal(s.t, wire.ProcedureStore, call.Procedure)
+			require.Len(s.t, call.CallID, 16)
+			var args wire.StoreArgs
+			require.NoError(s.t, args.Decode(call.Args))
+			stores = append(stores, args)
+		}
+	}
+	return stores
+}
+
+func TestHandOver(t *testing.T) {
+	const others = 60
+	newcomer := func(bits int) func([]byte) Contact { return func(key []byte) Contact { return at(key, bits, 1) } }
+	tests := map[string]struct {
+		nearer   int // how many of the others are nearer to the key than this node
+		others   int
+		newcomer func(key []byte) Contact
+		life     time.Duration
+		handed   int
+	}{
+		"to one of the nearest":          {0, others, newcomer(100), time.Hour, 2},
+		"that is farther than this node": {0, others, newcomer(5), time.Hour, 2},
+		"not to one beyond the k-th":     {0, others, newcomer(0), time.Hour, 0},
+		"not to an Erlang node": {0, others, func(key []byte) Contact {
+			c := at(key, 100, 1)
+			c.Peer, c.Endpoint = "", "https://192.0.2.1:1"
+			return c
+		}, time.Hour, 0},
+		"not what has expired":                 {0, others, newcomer(100), settle, 0},
+		"not in the last second of its life":   {0, others, newcomer(100), settle + DefaultHandOverDelay + time.Second/2, 0},
+		"by the third":                         {handOverHolders - 1, others, newcomer(100), time.Hour, 2},
+		"not by the fourth":                    {handOverHolders, others, newcomer(100), time.Hour, 0},
+		"not by the last of the k":             {BucketSize - 2, others, newcomer(100), time.Hour, 0},
+		"by the one whose place it takes":      {BucketSize - 1, others, newcomer(100), time.Hour, 2},
+		"by one that is astray":                {BucketSize + 5, others, newcomer(100), time.Hour, 2},
+		"in a small network":                   {0, 3, newcomer(100), time.Hour, 2},
+		"wherever the newcomer is":             {1, 3, newcomer(0), time.Hour, 2},
+		"by the farthest, which may be astray": {4, 4, newcomer(100), time.Hour, 2},
+		"not by the fifth of six":              {4, 5, newcomer(100), time.Hour, 0},
+		"to the first that is met":             {0, 0, newcomer(3), time.Hour, 2},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			play(t, tt.others, func(t *testing.T, s *script) {
+				for _, c := range s.peers {
+					c.LastSeen = time.Now()
+					s.know(c)
+				}
+				u := s.upkeep()
+				defer u.Close()
+				key := s.keyOf(tt.nearer, s.peers)
+				s.stores(key, "a", tt.life)
+				s.stores(key, "b", tt.life)
+				s.forgetHandOvers()
+				c := tt.newcomer(key)
+				s.know(c)
+				time.Sleep(DefaultHandOverDelay + time.Minute)
+				handed := s.handed(c)
+				require.Len(t, handed, tt.handed)
+				var got []string
+				for _, args := range handed {
+					require.Equal(t, key, args.Key)
+					v, err := wire.ParseValue(args.Value)
+					require.NoError(t, err)
+					got = append(got, string(v.NodeID))
+					left := tt.life - settle - DefaultHandOverDelay
+					require.InDelta(t, left.Seconds(), args.ExpiresIn.V, 1)
+					require.LessOrEqual(t, float64(args.ExpiresIn.V), left.Seconds(), "it lives no longer there")
+				}
+				require.ElementsMatch(t, []string{"a", "b"}[:tt.handed], got)
+				require.EqualValues(t, tt.handed, s.server.Stats().HandedOver)
+				for _, o := range s.peers {
+					require.Empty(t, s.handed(o), "who was known has what it needs")
+				}
+			})
+		})
+	}
+}
+
+// forgetHandOvers lets the hand-over to those that are known go by, and forgets
+// about it.
+func (s *script) forgetHandOvers() {
+	time.Sleep(settle)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked, s.messages, s.when = nil, nil, nil
+	s.server.counters.handedOver.Store(0)
+}
+
+// The records of a key that is this node's own go to all that are new, at once.
+func TestHandOverToAll(t *testing.T) {
+	play(t, 30, func(t *testing.T, s *script) {
+		defer s.upkeep().Close()
+		key := s.keyOf(0, s.peers)
+		s.stores(key, "a", time.Hour)
+		s.know(s.peers...)
+		time.Sleep(time.Minute)
+		slices.SortFunc(s.peers, func(a, b Contact) int { return ID(key).CompareDistance(a.ID, b.ID) })
+		for i, c := range s.peers {
+			require.Len(t, s.handed(c), min(1, max(0, BucketSize-i)), "the %d-th", i)
+		}
+		require.LessOrEqual(t, s.most, handOversAtOnce+DefaultAlpha)
+	})
+}
+
+// fill stores n records of about 1 kB, of which a newcomer next to us is to have
+// each.
+func (s *script) fill(n int) (newcomer Contact, size int64) {
+	key := s.keyOf(0, s.peers)
+	for i := range n {
+		id := idAt(newRand(uint64(i)), ID(key), 230)
+		v := wire.RawMap(wire.Pair{Key: "node_id", Value: wire.RawBytes(make([]byte, 20))}, wire.Pair{Key: "data", Value: wire.RawBytes(make([]byte, 700))})
+		put := Put{Key: id[:], Value: v, NodeID: make([]byte, 20), TTL: 20 * time.Hour}
+		require.NoError(s.t, s.server.Store(put))
+		size = cost(put.Key, &Record{Value: v})
+	}
+	return at(key, 210, 1), size
+}
+
+func TestHandOverIsSlowEnough(t *testing.T) {
+	play(t, 3, func(t *testing.T, s *script) {
+		s.know(s.peers...)
+		const bytesPerSecond = 10_000
+		newcomer, size := s.fill(500)
+		u := s.upkeep(WithHandOver(time.Second, bytesPerSecond))
+		defer u.Close()
+		time.Sleep(time.Hour) // those that are known were newcomers too
+		s.forgetHandOvers()
+		start := time.Since(s.start)
+		s.know(newcomer)
+		time.Sleep(time.Hour)
+		when := s.questions(newcomer, wire.TypeCall)
+		require.Len(t, when, 500)
+		for i, at := range when {
+			allowed := maxHandOver + bytesPerSecond*(at-start).Seconds()
+			require.LessOrEqual(t, float64(int64(i+1)*size), allowed, "record %d", i)
+		}
+		require.Less(t, (when[499] - start).Seconds(), float64(500*size)/bytesPerSecond+2, "but not slower")
+	})
+}
+
+// One newcomer of many takes no records as it should. The other gets all.
+func TestHandOverBesideABadNewcomer(t *testing.T) {
+	const records = 300
+	good := after(scriptDelay, names())
+	first := func(n int, then reply) reply {
+		var calls atomic.Int64
+		return func(ctx context.Context, m wire.Message) (wire.Message, error) {
+			if m.Type() == wire.TypeCall && int(calls.Add(1)) > n {
+				return then(ctx, m)
+			}
+			return good(ctx, m)
+		}
+	}
+	calls := func(r reply) reply { return first(0, r) }
+	tests := map[string]struct {
+		reply       reply
+		least, most int // how many it is offered
+	}{
+		"dead":               {calls(says(nil, ErrUnreachable)), 1, handOversAtOnce},
+		"silent":             {calls(never), 1, handOversAtOnce},
+		"dies midway":        {first(100, says(nil, ErrUnreachable)), 101, 100 + handOversAtOnce},
+		"refuses":            {calls(says(nil, &RefusedError{Reason: "realm_mismatch"})), 1, handOversAtOnce},
+		"full":               {calls(says(nil, &RemoteError{Code: wire.CodeBusy})), patience, patience + handOversAtOnce},
+		"slow":               {calls(after(4*time.Second, names())), patience, patience + handOversAtOnce},
+		"stalls after some":  {first(160, after(4*time.Second, names())), 160 + patience, 160 + patience + 160/patience + handOversAtOnce},
+		"has all, as owner":  {calls(says(nil, &RemoteError{Code: wire.CodeNotOwner})), records, records},
+		"slow now and again": {everyNth(50, after(2*time.Second, names()), good), records, records},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			play(t, 0, func(t *testing.T, s *script) {
+				newcomer, _ := s.fill(records)
+				bad := newcomer
+				bad.ID[31] ^= 1
+				bad.Peer = scriptPeer(77).Peer
+				s.replies[bad.ID] = tt.reply
+				defer s.upkeep().Close()
+				s.know(bad, newcomer)
+				time.Sleep(DefaultHandOverDelay + time.Minute)
+				require.Len(t, s.handed(newcomer), records)
+				offered := len(s.handed(bad))
+				require.GreaterOrEqual(t, offered, tt.least)
+				require.LessOrEqual(t, offered, tt.most)
+			})
+		})
+	}
+}
+
+func everyNth(n int64, odd, usual reply) reply {
+	var i atomic.Int64
+	return func(ctx context.Context, m wire.Message) (wire.Message, error) {
+		if i.Add(1)%n == 0 {
+			return odd(ctx, m)
+		}
+		return usual(ctx, m)
+	}
+}
+
+// A contact that comes and goes is handed its records once in a while.
+func TestHandOverToOneThatComesAndGoes(t *testing.T) {
+	play(t, 0, func(t *testing.T, s *script) {
+		newcomer, _ := s.fill(10)
+		u := s.upkeep()
+		defer u.Close()
+		for until := time.Now().Add(handOverAgain); time.Now().Before(until); time.Sleep(15 * time.Second) {
+			s.server.Forget(newcomer.ID)
+			s.know(newcomer)
+		}
+		require.Len(t, s.handed(newcomer), 10)
+		time.Sleep(2 * handOverAgain)
+		require.Len(t, s.handed(newcomer), 20, "but what came meanwhile does get there")
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		require.Empty(t, u.newcomers)
+	})
+}
+
+// However many come and go, no more is kept of them than of a whole table, and
+// records are handed over no oftener than that.
+func TestNewcomersAreBounded(t *testing.T) {
+	play(t, 0, func(t *testing.T, s *script) {
+		l := s.lookups()
+		u := &Upkeep{server: s.server, network: s, lookups: l, newcomers: map[ID]struct{}{}, served: map[ID]time.Time{}, arrived: make(chan struct{}, 1)}
+		served := 0
+		for i := range 3 * maxNews {
+			c := scriptPeer(i)
+			_ = s.server.Admit(c)
+			u.welcome([]Contact{c})
+			if i%1000 == 999 {
+				served += len(u.due(time.Now()))
+			}
+			if i%2000 < 1500 {
+				s.server.Forget(c.ID)
+			}
+			require.LessOrEqual(t, len(u.newcomers), maxNews)
+			require.LessOrEqual(t, len(u.served), maxNews)
+		}
+		require.LessOrEqual(t, served, maxNews)
+		for round := 1; len(u.newcomers) > 0; round++ {
+			require.Less(t, round, 10, "all come to their turn")
+			time.Sleep(handOverAgain)
+			u.due(time.Now())
+		}
+	})
+}
+
+// Of a store that can not be read a failure is counted.
+func TestHandOverFromABrokenStore(t *testing.T) {
+	store := &unreadableStore{RecordStore: NewMemoryStore()}
+	play(t, 1, func(t *testing.T, s *script) {
+		store.err = fmt.Errorf("disk on fire")
+		defer s.upkeep().Close()
+		s.know(s.peers...)
+		time.Sleep(settle)
+		require.EqualValues(t, 1, s.server.Stats().HandOverFailures)
+	}, WithRecordStore(store))
+}
+
+type unreadableStore struct {
+	RecordStore
+	err error
+}
+
+func (u *unreadableStore) Range(prefix []byte, visit func([]byte, []Record) bool) error {
+	if u.err != nil {
+		return u.err
+	}
+	return u.RecordStore.Range(prefix, visit)
+}
