@@ -118,13 +118,14 @@ func (u *Upkeep) handOverTo(newcomers map[ID]*heir) {
 		for _, c := range heirs {
 			h := newcomers[c.ID]
 			for i := range live {
+				slots <- struct{}{}
 				if h.leftAlone() {
+					<-slots
 					break
 				}
 				if u.bytes.WaitN(u.ctx, int(cost(key, &live[i]))) != nil {
 					return false
 				}
-				slots <- struct{}{}
 				sends.Go(func() {
 					defer func() { <-slots }()
 					u.putCopy(h, c, key, live[i])

@@ -149,12 +149,14 @@ func TestHandOverToAll(t *testing.T) {
 		key := s.keyOf(0, s.peers)
 		s.stores(key, "a", time.Hour)
 		s.know(s.peers...)
-		time.Sleep(time.Minute)
+		time.Sleep(DefaultCheckInterval - time.Second)
 		slices.SortFunc(s.peers, func(a, b Contact) int { return ID(key).CompareDistance(a.ID, b.ID) })
 		for i, c := range s.peers {
 			require.Len(t, s.handed(c), min(1, max(0, BucketSize-i)), "the %d-th", i)
 		}
-		require.LessOrEqual(t, s.most, handOversAtOnce+DefaultAlpha)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		require.LessOrEqual(t, s.most, handOversAtOnce)
 	})
 }
 
@@ -271,33 +273,34 @@ func TestHandOverToOneThatComesAndGoes(t *testing.T) {
 	})
 }
 
-// However many come and go, no more is kept of them than of a whole table, and
-// records are handed over no oftener than that.
+// However many come and go, no more of them are kept in mind than a table holds,
+// and no more are served within a while.
 func TestNewcomersAreBounded(t *testing.T) {
 	play(t, 0, func(t *testing.T, s *script) {
 		l := s.lookups()
 		u := &Upkeep{server: s.server, network: s, lookups: l, newcomers: map[ID]struct{}{}, served: map[ID]time.Time{}, arrived: make(chan struct{}, 1)}
-		served := 0
-		for i := range 3 * maxNews {
-			c := scriptPeer(i)
-			_ = s.server.Admit(c)
-			u.welcome([]Contact{c})
-			if i%1000 == 999 {
-				served += len(u.due(time.Now()))
+		welcome := func(from, n int) {
+			for i := range n {
+				c := scriptPeer(from + i)
+				s.know(c)
+				u.welcome([]Contact{c})
 			}
-			if i%2000 < 1500 {
-				s.server.Forget(c.ID)
-			}
-			require.LessOrEqual(t, len(u.newcomers), maxNews)
-			require.LessOrEqual(t, len(u.served), maxNews)
 		}
-		require.LessOrEqual(t, served, maxNews)
-		for round := 1; len(u.newcomers) > 0; round++ {
-			require.Less(t, round, 10, "all come to their turn")
-			time.Sleep(handOverAgain)
-			u.due(time.Now())
+		welcome(0, 2*maxNews)
+		require.Len(t, u.newcomers, maxNews)
+		for id := range u.newcomers {
+			s.server.Forget(id)
 		}
-	})
+		require.Empty(t, u.due(time.Now()), "they are gone again")
+		require.Empty(t, u.newcomers)
+
+		welcome(2*maxNews, maxNews-10)
+		require.Len(t, u.due(time.Now()), maxNews-10)
+		welcome(3*maxNews, 30)
+		require.Len(t, u.due(time.Now()), 10, "enough for now")
+		require.Empty(t, u.due(time.Now().Add(handOverAgain-1)))
+		require.Len(t, u.due(time.Now().Add(handOverAgain)), 20, "later it is the others' turn")
+	}, WithBucketSize(4*maxNews))
 }
 
 // Of a store that can not be read a failure is counted.

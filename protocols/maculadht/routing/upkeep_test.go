@@ -214,6 +214,19 @@ func TestSilentContactsAreAsked(t *testing.T) {
 	})
 }
 
+// Who has left a question unanswered is not waited for until it is idle.
+func TestDoubtfulContactsAreAsked(t *testing.T) {
+	play(t, 0, func(t *testing.T, s *script) {
+		defer s.upkeep().Close()
+		erlang := s.erlangIn(0, 1)
+		s.know(erlang)
+		s.server.table.Failed(erlang.ID)
+		time.Sleep(DefaultCheckInterval + time.Second)
+		require.Len(t, s.questions(erlang, wire.TypePing), 1)
+		require.Zero(t, s.failures(erlang))
+	})
+}
+
 func TestTheDeadLeave(t *testing.T) {
 	const checks = MaxFailures + 1 // one may have gone by just before
 	tests := map[string]struct {
