@@ -142,6 +142,27 @@ func (s *script) forgetHandOvers() {
 	s.server.counters.handedOver.Store(0)
 }
 
+// Erlang ids prove nothing: as near to a key as they like, they are taken neither
+// for its holders nor for those that are to be.
+func TestHandOverPastErlangNodes(t *testing.T) {
+	play(t, 60, func(t *testing.T, s *script) {
+		defer s.upkeep().Close()
+		key := s.keyOf(0, s.peers)
+		s.stores(key, "a", time.Hour)
+		for i := range 2 * BucketSize {
+			c := at(key, 240, i)
+			c.Peer, c.Endpoint = "", fmt.Sprintf("https://192.0.2.1:%d", i)
+			s.know(c)
+		}
+		s.know(s.peers...)
+		s.forgetHandOvers()
+		newcomer := at(key, 100, 1)
+		s.know(newcomer)
+		time.Sleep(settle)
+		require.Len(t, s.handed(newcomer), 1)
+	})
+}
+
 // The records of a key that is this node's own go to all that are new, at once.
 func TestHandOverToAll(t *testing.T) {
 	play(t, 30, func(t *testing.T, s *script) {

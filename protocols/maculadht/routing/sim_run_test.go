@@ -61,10 +61,12 @@ func TestSimulation(t *testing.T) {
 			return churn(t, s, keys, lookups, rng)
 		}},
 		{"20 % malicious, half of them silent", 0.99, func(t *testing.T, s *sim, keys [][]byte, rng *rand.Rand) *tally {
-			for i := range n / 5 {
-				s.random(rng).kind = []behaviour{silent, rubbish}[i%2]
-			}
+			s.corrupt(n/5, rng)
 			return lookValues(s, keys, lookups, rng)
+		}},
+		{"20 % malicious, FIND_NODE: all honest of the 20 nearest", 0.99, func(t *testing.T, s *sim, _ [][]byte, rng *rand.Rand) *tally {
+			s.corrupt(n/5, rng)
+			return lookNodes(s, lookups, rng)
 		}},
 	}
 	lines := fmt.Sprintf("%d nodes, seed %d\n\n", n, *simSeed) +
@@ -151,8 +153,7 @@ func (m *tally) measure(s *sim, from *simNode, key []byte, target ID) {
 	start := time.Now()
 	if key == nil {
 		found, err := l.Nodes(context.Background(), target[:])
-		same := slices.Equal(ids(found.Closest), ids(s.nearest(target, BucketSize, from)))
-		m.add(err == nil && same, found, network.sent.Load(), time.Since(start))
+		m.add(err == nil && s.isNearest(found.Closest, target, from), found, network.sent.Load(), time.Since(start))
 		return
 	}
 	found, err := l.Values(context.Background(), key)

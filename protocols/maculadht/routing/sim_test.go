@@ -167,6 +167,29 @@ func (s *sim) nearest(target ID, n int, but *simNode) []Contact {
 	return near.contacts()
 }
 
+// isNearest reports whether what a node found are the nodes nearest to the target;
+// of those, where some are malicious, at least all that are honest.
+func (s *sim) isNearest(found []Contact, target ID, from *simNode) bool {
+	want := s.nearest(target, BucketSize, from)
+	var honests []ID
+	for _, c := range want {
+		if s.get(c.ID).kind == honest {
+			honests = append(honests, c.ID)
+		}
+	}
+	if len(honests) == len(want) {
+		return slices.Equal(ids(found), honests)
+	}
+	return !slices.ContainsFunc(honests, func(id ID) bool { return !slices.Contains(ids(found), id) })
+}
+
+// corrupt makes n nodes malicious, every other one silent.
+func (s *sim) corrupt(n int, rng *rand.Rand) {
+	for i := range n {
+		s.random(rng).kind = []behaviour{silent, rubbish}[i%2]
+	}
+}
+
 // store keeps a value where an ideal replication would, and returns its key.
 func (s *sim) store(key []byte) {
 	value := simValue(string(key), time.Hour*24)
@@ -275,35 +298,42 @@ func (n *simNetwork) listed(contacts []Contact) []wire.Node {
 
 // rubbish is what a malicious node answers, each in its own way.
 func (n *simNetwork) rubbish(node *simNode, m wire.Message) wire.Message {
-	find, ok := m.(*wire.FindValue)
-	if !ok {
-		return &wire.FindNodeReply{Nodes: []wire.Node{node.node}}
+	var target []byte
+	var values []wire.Raw
+	var nodes []wire.Node
+	find, isValue := m.(*wire.FindValue)
+	if isValue {
+		target = find.Key
+	} else {
+		target = m.(*wire.FindNode).Target
 	}
-	target := IDFromBytes(find.Key)
 	switch node.contact.ID[31] % 6 {
 	case 0: // itself
-		return &wire.FindValueReply{Nodes: []wire.Node{node.node}}
+		nodes = []wire.Node{node.node}
 	case 1: // too many
-		return &wire.FindValueReply{Nodes: slices.Repeat(n.listed(node.server.FindNode(find.Key)), 2)}
+		nodes = slices.Repeat(n.listed(node.server.FindNode(target)), 2)
 	case 2: // a node id nearer than any, which is not its peer's
-		fake := node.node
-		fake.ID = target[:]
-		return &wire.FindValueReply{Nodes: []wire.Node{fake}}
+		nodes = []wire.Node{node.node}
+		id := IDFromBytes(target)
+		nodes[0].ID = id[:]
 	case 3: // twenty peers that do not exist
-		reply := &wire.FindValueReply{}
 		for range BucketSize {
 			p := peer.ID(fmt.Sprintf("\x00\x0d%013d", rand.Uint32()))
 			id := IDFromPeer(p)
 			addr, err := ma.NewComponent("p2p", p.String())
 			require.NoError(n.t, err)
-			reply.Nodes = append(reply.Nodes, wire.Node{ID: id[:], Addrs: [][]byte{addr.Multiaddr().Bytes()}})
+			nodes = append(nodes, wire.Node{ID: id[:], Addrs: [][]byte{addr.Multiaddr().Bytes()}})
 		}
-		return reply
-	case 4: // a value that may not be stored
-		return &wire.FindValueReply{Values: []wire.Raw{wire.RawText("rubbish")}}
-	default: // a value of nobody
-		return &wire.FindValueReply{Values: []wire.Raw{simValue("liar "+node.contact.ID.String(), time.Hour)}}
+	case 4: // a value that may not be stored; to FIND_NODE, that it knows nobody
+		values = []wire.Raw{wire.RawText("rubbish")}
+	default: // a value of nobody, even to FIND_NODE
+		values = []wire.Raw{simValue("liar "+node.contact.ID.String(), time.Hour)}
+		isValue = true
 	}
+	if isValue {
+		return &wire.FindValueReply{Values: values, Nodes: nodes}
+	}
+	return &wire.FindNodeReply{Nodes: nodes}
 }
 
 // quantile returns the q-quantile of numbers, which it sorts.
