@@ -57,6 +57,7 @@ func newSimNode(t testing.TB, name string) *simNode {
 type sim struct {
 	t      testing.TB
 	upkeep bool // who speak to each other become contacts
+	greets bool // as with upkeep, but what follows of that is left to them
 
 	mu    sync.RWMutex
 	nodes map[ID]*simNode
@@ -233,6 +234,10 @@ func (n *simNetwork) Query(ctx context.Context, to Contact, m wire.Message) (wir
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+	if n.greets {
+		n.greet(node, n.from)
+		n.greet(n.from, node)
+	}
 	if n.upkeep {
 		n.meet(node, n.from)
 		n.meet(n.from, node)
@@ -267,6 +272,13 @@ func (s *sim) meet(node, other *simNode) {
 	}
 }
 
+// greet has a node admit another, which has just spoken to it.
+func (s *sim) greet(node, other *simNode) {
+	c := other.contact
+	c.LastSeen = time.Now()
+	_ = node.server.Admit(c) // the bucket may be full
+}
+
 func (n *simNetwork) answer(node *simNode, m wire.Message) wire.Message {
 	switch m := m.(type) {
 	case *wire.FindNode:
@@ -282,8 +294,25 @@ func (n *simNetwork) answer(node *simNode, m wire.Message) wire.Message {
 			reply.ExpiresIn = append(reply.ExpiresIn, int64(time.Until(records[i].Expires)/time.Second))
 		}
 		return reply
+	case *wire.Ping:
+		return &wire.Pong{}
+	case *wire.Call:
+		n.keep(node, m)
+		return &wire.Reply{CallID: m.CallID}
 	}
 	return nil
+}
+
+// keep is what a node does with _dht.store.
+func (n *simNetwork) keep(node *simNode, m *wire.Call) {
+	var args wire.StoreArgs
+	require.NoError(n.t, args.Decode(m.Args))
+	v, err := wire.ParseValue(args.Value)
+	require.NoError(n.t, err)
+	require.NoError(n.t, node.server.Store(Put{
+		Key: args.Key, Value: v.Raw, NodeID: v.NodeID, TTL: v.TTL, ExpiresIn: time.Duration(args.ExpiresIn.V) * time.Second,
+		From: n.from.contact.ID, Source: n.from.contact.ID.String(),
+	}))
 }
 
 func (n *simNetwork) listed(contacts []Contact) []wire.Node {
