@@ -34,6 +34,10 @@ const (
 	firstRedial  = 100 * time.Millisecond // after a refused handshake, doubled each time
 )
 
+// ErrNoReply: the endpoint took a question and has not answered in time. It is
+// left alone from then on. It comes with a routing.ErrUnreachable.
+var ErrNoReply = errors.New("no reply")
+
 // ErrResting: the endpoint did not answer in time a short while ago and is left
 // alone. It is a routing.ErrUnreachable too.
 var ErrResting = routing.ErrResting

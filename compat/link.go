@@ -262,7 +262,7 @@ func (l *link) run(c *conn, t wire.Type, frame []byte, done chan<- outcome) {
 	f, err := in.Next()
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		l.abandon(c, l.dialer.cfg.rest)
-		fail(fmt.Errorf("no reply within %v", timeout))
+		fail(fmt.Errorf("%w within %v", ErrNoReply, timeout))
 		s.SetReadDeadline(time.Now().Add(l.dialer.cfg.abandon))
 		if _, err := in.Next(); err == nil {
 			stream{s}.Close()

@@ -1,0 +1,167 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/macula-mesh/macula-node/compat"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+// What an examination does unless an option says otherwise.
+const (
+	// DefaultPings is how many round trips are timed.
+	DefaultPings = 50
+	// DefaultRegistration is for how long a gateway's own entry is waited for:
+	// it registers itself 3 s after its start.
+	DefaultRegistration = 10 * time.Second
+
+	pingTime  = 3 * time.Second        // no further PING after it
+	askAgain  = 2 * time.Second        // between two looks for its own entry
+	slowPing  = 500 * time.Millisecond // a P99 above it is noted
+	clockSkew = 5 * time.Second        // more than it is noted
+)
+
+// Key is something that the gateway is expected to store.
+type Key struct {
+	Name string // for people, such as "service greeter"
+	Key  []byte
+}
+
+type config struct {
+	realm        string
+	keys         []Key
+	write        bool
+	pings        int
+	registration time.Duration
+	observe      func(check string)
+}
+
+// Option sets a detail of an examination.
+type Option func(*config)
+
+// ExpectRealm has the check of the realm fail where it is another one.
+func ExpectRealm(realm string) Option { return func(c *config) { c.realm = realm } }
+
+// Expect has the gateway asked for what it stores under keys. Give only keys
+// that it is likely to have: a miss has it ask all that it knows.
+func Expect(keys ...Key) Option { return func(c *config) { c.keys = append(c.keys, keys...) } }
+
+// Write has two values stored under a key of its own, which is a random one, and
+// read back. An Erlang node keeps them until it is restarted.
+func Write() Option { return func(c *config) { c.write = true } }
+
+// Pings sets how many round trips are timed, at least 1.
+func Pings(n int) Option { return func(c *config) { c.pings = max(n, 1) } }
+
+// Registration sets for how long the gateway's own entry is waited for.
+func Registration(d time.Duration) Option { return func(c *config) { c.registration = d } }
+
+// Observe has f told of each check before it is made.
+func Observe(f func(check string)) Option { return func(c *config) { c.observe = f } }
+
+// Examine looks at the gateway at an endpoint, through d. What it finds wrong is
+// in the report; the error is a compat.ErrBadEndpoint.
+func Examine(ctx context.Context, d *compat.Dialer, endpoint string, opts ...Option) (*Report, error) {
+	at, err := compat.ParseEndpoint(endpoint)
+	if err != nil {
+		return nil, err
+	}
+	cfg := config{pings: DefaultPings, registration: DefaultRegistration, observe: func(string) {}}
+	for _, opt := range opts {
+		opt(&cfg)
+	}
+	x := &examination{
+		config:   cfg,
+		ctx:      ctx,
+		dialer:   d,
+		endpoint: at,
+		contact:  routing.Contact{Endpoint: endpoint},
+		report:   &Report{Endpoint: at.String()},
+	}
+	x.run()
+	return x.report, nil
+}
+
+// examination is one run through all checks, in turn.
+type examination struct {
+	config
+	ctx      context.Context // of Examine, which returns after the last check
+	dialer   *compat.Dialer
+	endpoint compat.Endpoint
+	contact  routing.Contact
+	report   *Report
+	stopped  string // why no more is asked; empty while it goes on
+
+	reached compat.Reached
+	own     *entry // nil where it was not found
+}
+
+func (x *examination) run() {
+	x.check("connection", "a QUIC connection, ALPN "+compat.ALPN, x.connection)
+	x.check("certificate", "valid now; who signed it does not matter", x.certificate)
+	x.check("PING", "PONG with our timestamp", x.ping)
+	x.check("NAT_PROBE", "our address as it sees it", x.natProbe)
+	x.check("_dht.list_gateways", "its own entry", x.gateways)
+	x.check("realm", x.expectedRealm(), x.realmOfEntry)
+	x.check("CALL of no procedure", "gateway_bootstrap_only", x.call)
+	x.check("FIND_VALUE of its own key", "its own entry", x.ownKey)
+	for _, key := range x.keys {
+		x.check("FIND_VALUE "+key.Name, "a value or more", func(c *Check) { x.findValue(c, key) })
+	}
+	x.writing()
+}
+
+// check makes a check, unless no more is asked, and takes its time if it has
+// none of its own.
+func (x *examination) check(name, expected string, f func(*Check)) {
+	c := Check{Name: name, Expected: expected, Result: OK}
+	defer func() { x.report.Checks = append(x.report.Checks, c) }()
+	if x.stopped != "" {
+		c.skip("%s", x.stopped)
+		return
+	}
+	x.observe(name)
+	f(&c)
+}
+
+// timed runs f and has the check say how long that took.
+func (c *Check) timed(f func() error) error {
+	start := time.Now()
+	err := f()
+	c.Took += time.Since(start)
+	return err
+}
+
+func (c *Check) saw(format string, args ...any) { c.Seen = fmt.Sprintf(format, args...) }
+
+func (c *Check) skip(format string, args ...any) {
+	c.Result = Skipped
+	c.saw(format, args...)
+}
+
+// note and fail say what to do about what was seen.
+func (c *Check) note(advice string, args ...any) {
+	c.Result, c.Advice = Note, fmt.Sprintf(advice, args...)
+}
+
+func (c *Check) fail(advice string, args ...any) {
+	c.Result, c.Advice = Fail, fmt.Sprintf(advice, args...)
+}
+
+// failed takes an error of asking, and ends the examination where the gateway
+// has kept silent.
+func (x *examination) failed(c *Check, err error) {
+	c.Seen = words(err, c.Took)
+	switch {
+	case x.ctx.Err() != nil:
+		x.stopped = "the time is up"
+		c.fail("had not answered %s when the time was up", c.Name)
+	case isSilence(err):
+		x.stopped = "left alone: it kept silent"
+		c.fail("does not answer %s: it is busy with its network, or hangs; try again in some minutes, and restart it if nothing changes", c.Name)
+	default:
+		c.fail("answers %s by: %s", c.Name, c.Seen)
+	}
+}
