@@ -77,7 +77,7 @@ func exitCode(err error) int {
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.Is(err, errNotFound):
+	case errors.Is(err, errNotFound), errors.Is(err, errUnwell):
 		return exitNotFound
 	case errors.As(err, &usage),
 		errors.Is(err, compat.ErrHarmful),
@@ -120,6 +120,7 @@ Exit codes: 0 found or ok, 1 not found, 2 wrong usage, 3 unreachable or refused.
 			lookupCommand(),
 			putCommand(),
 			gatewaysCommand(),
+			doctorCommand(),
 		},
 	}
 	onUsage := func(_ context.Context, cmd *cli.Command, err error, _ bool) error {

@@ -140,16 +140,17 @@ func ask(ctx context.Context, cmd *cli.Command, f func(context.Context, *target)
 
 // askFlags are those of every command that asks.
 func askFlags(more ...cli.Flag) []cli.Flag {
-	return append(tlsFlags(more...),
-		&cli.DurationFlag{Name: "timeout", Usage: "how long all of it may take", Value: 10 * time.Second,
-			Validator: func(d time.Duration) error {
-				if d <= 0 {
-					return usagef("want more than 0, got %v", d)
-				}
-				return nil
-			}},
-		jsonFlag(),
-	)
+	return append(tlsFlags(more...), timeoutFlag(10*time.Second), jsonFlag())
+}
+
+func timeoutFlag(usual time.Duration) cli.Flag {
+	return &cli.DurationFlag{Name: "timeout", Usage: "how long all of it may take", Value: usual,
+		Validator: func(d time.Duration) error {
+			if d <= 0 {
+				return usagef("want more than 0, got %v", d)
+			}
+			return nil
+		}}
 }
 
 // keyFlags name a key by what it is the hash of.

@@ -27,7 +27,14 @@ func (x *examination) connection(c *Check) {
 	if err != nil {
 		c.Seen = words(err, c.Took)
 		x.stopped = "not connected"
-		c.fail("can not be connected to (%s): check the address, that the node runs, and that its UDP port can be reached from here", c.Seen)
+		switch c.Seen {
+		case wordsRefused:
+			c.fail("refuses to be connected to: it is busy with another handshake, or full; try again")
+		case wordsNoALPN:
+			c.fail("is no gateway of Macula: it speaks QUIC, but not the ALPN %s; check the port", compat.ALPN)
+		default:
+			c.fail("can not be connected to (%s): check the address, that the node runs, and that its UDP port can be reached from here", c.Seen)
+		}
 		return
 	}
 	x.report.Handshake = c.Took
@@ -320,9 +327,9 @@ func (x *examination) call(c *Check) {
 
 // short is the beginning of an id, enough to tell it from others.
 func short(id string) string {
-	const digits = 12
-	if len(id) <= digits {
+	const whole, digits = 32, 12
+	if len(id) <= whole {
 		return id
 	}
-	return id[:digits] + "…"
+	return strings.ToValidUTF8(id[:digits], "") + "…"
 }

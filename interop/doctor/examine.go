@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -96,6 +97,7 @@ type examination struct {
 
 	reached compat.Reached
 	own     *entry // nil where it was not found
+	busy    string // why no further key is looked for
 }
 
 func (x *examination) run() {
@@ -155,6 +157,9 @@ func (c *Check) fail(advice string, args ...any) {
 func (x *examination) failed(c *Check, err error) {
 	c.Seen = words(err, c.Took)
 	switch {
+	case errors.Is(x.ctx.Err(), context.Canceled):
+		x.stopped = "interrupted"
+		c.fail("had not answered %s when it was interrupted", c.Name)
 	case x.ctx.Err() != nil:
 		x.stopped = "the time is up"
 		c.fail("had not answered %s when the time was up", c.Name)

@@ -128,8 +128,10 @@ func round(d time.Duration) time.Duration {
 	switch {
 	case d < time.Millisecond:
 		return d.Round(time.Microsecond)
-	case d < time.Second:
+	case d < 10*time.Millisecond:
 		return d.Round(10 * time.Microsecond)
+	case d < time.Second:
+		return d.Round(time.Millisecond)
 	}
 	return d.Round(10 * time.Millisecond)
 }

@@ -19,6 +19,12 @@ import (
 // for, as QUIC reports it.
 const noALPN = quic.TransportErrorCode(0x100 + 120)
 
+// What words says of two errors that call for an advice of their own.
+const (
+	wordsRefused = "connection refused"
+	wordsNoALPN  = "QUIC, but not the ALPN " + compat.ALPN
+)
+
 // words says in a few words why asking failed.
 func words(err error, waited time.Duration) string {
 	transport, isTransport := errors.AsType[*quic.TransportError](err)
@@ -33,9 +39,9 @@ func words(err error, waited time.Duration) string {
 	case isCert:
 		return "certificate refused: " + cert.Err.Error()
 	case isTransport && transport.Remote && transport.ErrorCode == quic.ConnectionRefused:
-		return "connection refused"
+		return wordsRefused
 	case isTransport && transport.ErrorCode == noALPN:
-		return "QUIC, but not the ALPN " + compat.ALPN
+		return wordsNoALPN
 	case isDNS:
 		return "no address: " + dns.Err
 	case isSilence(err):

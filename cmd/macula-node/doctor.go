@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/macula-mesh/macula-node/compat"
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/interop/doctor"
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
+)
+
+// errUnwell ends a doctor that found something wrong.
+var errUnwell = errors.New("not well")
+
+func doctorCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "doctor",
+		Usage:     "look at a gateway: reachable, which realm, what it stores, how fast",
+		ArgsUsage: "https://HOST:PORT [KEY…]",
+		Description: `It asks the gateway as Erlang nodes do and prints a line for each thing that it
+looked at: ok, FAIL, note for what is unusual, or skipped and why; and in the end
+what to do.
+
+It is safe in production: one question at a time, none that an Erlang node was
+ever hurt by, and none any more once it has kept silent. It does not CONNECT.
+Name with --service, --topic and KEY, each repeatable, only what the gateway
+should have: it asks all nodes that it knows for what it has not.
+
+--write stores two small values under a random key and reads them back. An Erlang
+node keeps them until it is restarted, and may pass them on; without --write
+nothing is written.
+
+Exit codes: 0 nothing failed, 1 a check failed, 2 wrong usage, 3 unreachable,
+refused, or it does not answer a PING.`,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "realm", Usage: "`NAME` of the realm that it should serve (default: any)"},
+			&cli.StringSliceFlag{Name: "service", Usage: "`NAME` of a service that it should know, repeatable"},
+			&cli.StringSliceFlag{Name: "topic", Usage: "`NAME` of a topic that it should know, repeatable"},
+			&cli.BoolFlag{Name: "write", Usage: "store two values and read them back"},
+			timeoutFlag(time.Minute),
+			jsonFlag(),
+		},
+		DisableSliceFlagSeparator: true, // a comma may be part of a name
+		Action:                    examine,
+	}
+}
+
+func examine(ctx context.Context, cmd *cli.Command) error {
+	if !cmd.Args().Present() {
+		return usagef("the endpoint is missing; %s", usageOf(cmd))
+	}
+	endpoint := cmd.Args().First()
+	if _, err := compat.ParseEndpoint(endpoint); err != nil {
+		return usagef("%w; %s", err, usageOf(cmd))
+	}
+	keys, err := expectedKeys(cmd)
+	if err != nil {
+		return err
+	}
+	timeout := cmd.Duration("timeout")
+	d, err := compat.NewDialer(compat.DialTimeouts(min(timeout, compat.DefaultDialTimeout), min(timeout, compat.DefaultReplyTimeout)))
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	limited, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	status := newStatus(cmd)
+	opts := []doctor.Option{
+		doctor.ExpectRealm(cmd.String("realm")),
+		doctor.Expect(keys...),
+		doctor.Observe(func(check string) { status.show("%s: %s", endpoint, check) }),
+	}
+	if cmd.Bool("write") {
+		opts = append(opts, doctor.Write())
+	}
+	report, err := doctor.Examine(limited, d, endpoint, opts...)
+	status.clear()
+	if err != nil {
+		return err
+	}
+	if err := printReport(cmd, report); err != nil {
+		return err
+	}
+	switch failed := len(report.Failed()); {
+	case ctx.Err() != nil:
+		return fmt.Errorf("interrupted: not all was looked at")
+	case !report.Reachable:
+		return fmt.Errorf("%s does not answer", report.Endpoint)
+	case failed > 0:
+		return fmt.Errorf("%s is %w: %s failed", report.Endpoint, errUnwell, plural(failed, "check"))
+	}
+	return nil
+}
+
+// expectedKeys are those of --service, --topic and KEY.
+func expectedKeys(cmd *cli.Command) (keys []doctor.Key, err error) {
+	for _, of := range []string{"service", "topic"} {
+		for _, name := range cmd.StringSlice(of) {
+			if name == "" {
+				return nil, usagef("--%s has no name", of)
+			}
+			keys = append(keys, doctor.Key{Name: of + " " + name, Key: maculadht.ServiceKey(name)})
+		}
+	}
+	for _, text := range cmd.Args().Tail() {
+		key, err := parseKey(text)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, doctor.Key{Name: "key " + text, Key: key})
+	}
+	return keys, nil
+}
+
+// reportView is a report as JSON shows it; times are in ms.
+type reportView struct {
+	Endpoint   string      `json:"endpoint"`
+	OK         bool        `json:"ok"`
+	Verdict    string      `json:"verdict"`
+	Reachable  bool        `json:"reachable"`
+	Realm      string      `json:"realm,omitempty"`
+	ClientID   string      `json:"client_id,omitempty"`
+	NodeID     string      `json:"node_id,omitempty"`
+	Handshake  float64     `json:"handshake_ms,omitempty"`
+	P50        float64     `json:"rtt_p50_ms,omitempty"`
+	P99        float64     `json:"rtt_p99_ms,omitempty"`
+	Neighbours wire.Raw    `json:"neighbours"`
+	Written    string      `json:"written_key,omitempty"`
+	Checks     []checkView `json:"checks"`
+}
+
+type checkView struct {
+	Check    string        `json:"check"`
+	Result   doctor.Result `json:"result"`
+	Seen     string        `json:"seen"`
+	Expected string        `json:"expected"`
+	Took     float64       `json:"ms,omitempty"`
+	Advice   string        `json:"advice,omitempty"`
+}
+
+func printReport(cmd *cli.Command, r *doctor.Report) error {
+	if !cmd.Bool("json") {
+		_, err := fmt.Fprint(cmd.Root().Writer, r)
+		return err
+	}
+	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+	neighbours, _ := wire.GatewayList(r.Neighbours).Raw().Field("peers")
+	view := reportView{
+		Endpoint:   r.Endpoint,
+		OK:         r.OK(),
+		Verdict:    r.Verdict(),
+		Reachable:  r.Reachable,
+		Realm:      r.Realm,
+		ClientID:   r.ClientID,
+		NodeID:     hex.EncodeToString(r.NodeID),
+		Handshake:  ms(r.Handshake),
+		P50:        ms(r.P50),
+		P99:        ms(r.P99),
+		Neighbours: neighbours,
+		Written:    hex.EncodeToString(r.Written),
+	}
+	for _, c := range r.Checks {
+		view.Checks = append(view.Checks, checkView{c.Name, c.Result, c.Seen, c.Expected, ms(c.Took), c.Advice})
+	}
+	return printJSON(cmd, view)
+}
