@@ -21,7 +21,7 @@ func TestWrongUsage(t *testing.T) {
 		args []string
 		want []string // in the message
 	}{
-		{"no such command", []string{"pign"}, []string{`no command "pign"`, "run, id, ping, find-node, get, lookup, put, gateways", "--help"}},
+		{"no such command", []string{"pign"}, []string{`no command "pign"`, "run, id, ping, find-node, get, lookup, put, gateways, doctor", "--help"}},
 		{"help for no such command", []string{"help", "pign"}, []string{"'pign'", "--help"}},
 		{"no such flag", []string{"ping", "--bogus", erlang}, []string{"-bogus", "macula-node ping --help"}},
 		{"ping without ADDR", []string{"ping"}, []string{"want one ADDR, got 0", "macula-node ping ADDR"}},
@@ -38,6 +38,12 @@ func TestWrongUsage(t *testing.T) {
 		{"find-node of an Erlang node", []string{"find-node", erlang, "k"}, []string{"FIND_NODE crashes", "--force"}},
 		{"put without VALUE", []string{"put", erlang, "k"}, []string{"VALUE is missing", "macula-node put ADDR"}},
 		{"put of a service without VALUE", []string{"put", erlang, "--service", "s"}, []string{"VALUE is missing"}},
+
+		{"doctor without an endpoint", []string{"doctor"}, []string{"the endpoint is missing", "macula-node doctor https://HOST:PORT"}},
+		{"doctor of a multiaddr", []string{"doctor", libp2p}, []string{libp2p, "https://host:port"}},
+		{"doctor of a service without a name", []string{"doctor", erlang, "--service", ""}, []string{"--service has no name"}},
+		{"doctor of a long key", []string{"doctor", erlang, strings.Repeat("k", 256)}, []string{"KEY of 256 bytes"}},
+		{"doctor in no time", []string{"doctor", erlang, "--timeout", "0s"}, []string{"want more than 0, got 0s"}},
 
 		{"ADDR without scheme", []string{"ping", "127.0.0.1:9443"}, []string{"127.0.0.1:9443", "https://host:port", "/p2p"}},
 		{"ADDR of http", []string{"ping", "http://127.0.0.1:9443"}, []string{"http://127.0.0.1:9443", "https://"}},
@@ -113,6 +119,7 @@ func TestHelp(t *testing.T) {
 			"--port", "MACULA_QUIC_PORT", "--name", "NODE_NAME", "MACULA_BOOTSTRAP_PEERS", "--tls-mode", "MACULA_TLS_MODE", "--tls-cert", "MACULA_TLS_CERTFILE",
 			"--tls-key", "MACULA_TLS_KEYFILE", "--tls-ca", "MACULA_TLS_CACERTFILE", "--tls-verify-hostname", "MACULA_TLS_VERIFY_HOSTNAME"}},
 		{[]string{"ping", "--help"}, []string{"MACULA_TLS_MODE", "MACULA_TLS_CACERTFILE", "MACULA_TLS_VERIFY_HOSTNAME"}},
+		{[]string{"doctor", "--help"}, []string{"https://HOST:PORT [KEY…]", "--realm", "--service", "--topic", "--write", "--timeout", "Exit codes: 0 nothing failed"}},
 		{[]string{"--version"}, []string{"macula-node version"}},
 	}
 	for _, test := range tests {

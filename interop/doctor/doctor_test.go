@@ -188,7 +188,7 @@ func TestGateways(t *testing.T) {
 			if test.prepare != nil {
 				test.prepare(g)
 			}
-			r := examine(t, t.Context(), g.Endpoint(), patience, test.examine...)
+			r := examine(t, g.Endpoint(), test.examine...)
 			t.Logf("\n%s", r)
 			assert.Equal(t, test.failed, names(r, doctor.Fail), "failed")
 			assert.Equal(t, test.noted, names(r, doctor.Note), "noted")
@@ -223,7 +223,7 @@ func TestOnlyHarmlessQuestions(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := start(t)
 			require.Eventually(t, func() bool { return g.Stored([]byte(wire.GatewayPrefix+g.ClientID())) != nil }, patience, tick)
-			r := examine(t, t.Context(), g.Endpoint(), patience, append(test.opts, doctor.Pings(3))...)
+			r := examine(t, g.Endpoint(), append(test.opts, doctor.Pings(3))...)
 			require.True(t, r.OK(), r)
 			stats := g.Stats()
 			if name == "writing" {
@@ -264,10 +264,10 @@ func TestLeftAloneOnceSilent(t *testing.T) {
 			letGo := g.HoldReplies(test.silentOn)
 			defer letGo()
 			time.AfterFunc(2*soon, letGo) // late, but then nothing is cut off
-			r := examine(t, t.Context(), g.Endpoint(), soon, doctor.Expect(greeter), doctor.Write())
+			r := examineWithin(t, t.Context(), g.Endpoint(), patience, soon, doctor.Pings(1), doctor.Expect(greeter), doctor.Write())
 			t.Logf("\n%s", r)
 			require.Equal(t, []string{test.failed}, names(r, doctor.Fail))
-			require.Regexp(t, `no answer within \d+ms$`, of(t, r, test.failed).Seen)
+			require.Regexp(t, `no answer within [0-9.]+m?s$`, of(t, r, test.failed).Seen)
 			require.Equal(t, test.reachable, r.Reachable)
 			require.Contains(t, r.Verdict(), test.verdict)
 			after := false
@@ -291,7 +291,7 @@ func TestNotConnected(t *testing.T) {
 		seen     string
 		verdict  string
 	}{
-		"nobody there": {silence, `^no answer within \d+ms$`, "can not be connected to (no answer within"},
+		"nobody there": {silence, `^no answer within [0-9.]+m?s$`, "can not be connected to (no answer within"},
 		"busy with another handshake": {func(t *testing.T) string {
 			g := start(t)
 			t.Cleanup(g.OccupyHandshake())
@@ -302,7 +302,7 @@ func TestNotConnected(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := examine(t, t.Context(), test.endpoint(t), soon)
+			r := examineWithin(t, t.Context(), test.endpoint(t), 2*soon, patience)
 			require.Regexp(t, test.seen, of(t, r, "connection").Seen)
 			require.Equal(t, []string{"connection"}, names(r, doctor.Fail))
 			require.Len(t, names(r, doctor.Skipped), len(r.Checks)-1)
@@ -327,11 +327,11 @@ func TestTimeIsUp(t *testing.T) {
 		says string
 	}{
 		"a deadline": {func(ctx context.Context) (context.Context, context.CancelFunc) {
-			return context.WithTimeout(ctx, soon)
+			return context.WithTimeout(ctx, 2*soon)
 		}, "the time is up"},
 		"an interrupt": {func(ctx context.Context) (context.Context, context.CancelFunc) {
 			ctx, cancel := context.WithCancel(ctx)
-			time.AfterFunc(soon, cancel)
+			time.AfterFunc(2*soon, cancel)
 			return ctx, cancel
 		}, "interrupted"},
 	} {
@@ -340,7 +340,7 @@ func TestTimeIsUp(t *testing.T) {
 			g := start(t, glass.RegisterAfter(-1))
 			ctx, cancel := test.end(t.Context())
 			defer cancel()
-			r := examine(t, ctx, g.Endpoint(), patience) // which waits for the entry
+			r := examineWithin(t, ctx, g.Endpoint(), patience, patience) // which waits for the entry
 			require.Equal(t, []string{"_dht.list_gateways"}, names(r, doctor.Fail))
 			require.Equal(t, test.says, of(t, r, "CALL").Seen)
 			require.True(t, r.Reachable)
@@ -360,7 +360,7 @@ func TestBadReplies(t *testing.T) {
 		}
 		return b
 	})
-	r := examine(t, t.Context(), g.Endpoint(), patience, doctor.Registration(0), doctor.Write())
+	r := examine(t, g.Endpoint(), doctor.Registration(0), doctor.Write())
 	require.Equal(t, []string{"PING", "NAT_PROBE", "_dht.list_gateways", "CALL of no procedure", "_dht.store"}, names(r, doctor.Fail))
 	require.Contains(t, of(t, r, "PING").Seen, "another timestamp")
 	require.Contains(t, of(t, r, "NAT_PROBE").Seen, "answered by pong")
@@ -404,7 +404,7 @@ func TestClock(t *testing.T) {
 				}
 				return b
 			})
-			r := examine(t, t.Context(), g.Endpoint(), patience, doctor.Registration(0))
+			r := examine(t, g.Endpoint(), doctor.Registration(0))
 			probe := of(t, r, "NAT_PROBE")
 			require.Equal(t, test.result, probe.Result, r)
 			require.Contains(t, probe.Seen, test.says)
@@ -417,7 +417,7 @@ func TestClock(t *testing.T) {
 func TestObserved(t *testing.T) {
 	g := start(t)
 	var told, made []string
-	r := examine(t, t.Context(), g.Endpoint(), patience, doctor.Write(), doctor.Observe(func(check string) {
+	r := examine(t, g.Endpoint(), doctor.Write(), doctor.Observe(func(check string) {
 		if !strings.HasPrefix(check, "waiting") {
 			told = append(told, check)
 		}

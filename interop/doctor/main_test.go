@@ -20,7 +20,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const (
 	patience = 20 * time.Second // for what must come
 	tick     = 5 * time.Millisecond
-	soon     = 200 * time.Millisecond // a time that a test waits for
+	soon     = 500 * time.Millisecond // a time that a test waits for
 
 	realm = "be.cortexiq.test" // of the recordings
 )
@@ -36,10 +36,15 @@ func start(tb testing.TB, opts ...glass.Option) *glass.Gateway {
 }
 
 // examine has an endpoint looked at through a dialer that is closed then.
-// Replies may take as long as reply.
-func examine(tb testing.TB, ctx context.Context, endpoint string, reply time.Duration, opts ...doctor.Option) *doctor.Report {
+func examine(tb testing.TB, endpoint string, opts ...doctor.Option) *doctor.Report {
 	tb.Helper()
-	d, err := compat.NewDialer(compat.DialTimeouts(reply, reply))
+	return examineWithin(tb, tb.Context(), endpoint, patience, patience, opts...)
+}
+
+// examineWithin is examine with how long a handshake and a reply may take.
+func examineWithin(tb testing.TB, ctx context.Context, endpoint string, dial, reply time.Duration, opts ...doctor.Option) *doctor.Report {
+	tb.Helper()
+	d, err := compat.NewDialer(compat.DialTimeouts(dial, reply))
 	require.NoError(tb, err)
 	r, err := doctor.Examine(ctx, d, endpoint, opts...)
 	require.NoError(tb, err)

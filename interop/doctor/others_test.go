@@ -62,7 +62,7 @@ func TestMaculaNode(t *testing.T) {
 	n, err := node.New(node.Config{Key: key, Realm: realm, Listen: []string{"/ip4/127.0.0.1/udp/0/quic-v1"}})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, n.Close()) }()
-	r := examine(t, t.Context(), n.Endpoints()[0], patience, doctor.ExpectRealm(realm), doctor.Write())
+	r := examine(t, n.Endpoints()[0], doctor.ExpectRealm(realm), doctor.Write())
 	t.Logf("\n%s", r)
 	require.True(t, r.OK())
 	id := n.ID()
@@ -111,7 +111,7 @@ func TestCertificates(t *testing.T) {
 			at, err := g.ListenOn("127.0.0.1:0", tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key})
 			require.NoError(t, err)
 
-			r := examine(t, t.Context(), "https://"+at.String(), patience, doctor.Registration(0))
+			r := examine(t, "https://"+at.String(), doctor.Registration(0))
 			c := of(t, r, "certificate")
 			require.Equal(t, test.result, c.Result, c)
 			require.Regexp(t, test.seen, c.Seen)
