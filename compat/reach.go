@@ -21,11 +21,11 @@ type Reached struct {
 // returns what that tells. The connection is kept for what is asked next. Errors
 // are routing.ErrUnreachable and maculadht.ErrClosed.
 func (d *Dialer) Reach(ctx context.Context, endpoint string) (Reached, error) {
-	e, err := ParseEndpoint(endpoint)
+	e, err := parseSent(endpoint)
 	if err != nil {
 		return Reached{}, fmt.Errorf("%w: %w", routing.ErrUnreachable, err)
 	}
-	l, err := d.link(e)
+	l, err := d.link(place{Endpoint: e})
 	if err != nil {
 		return Reached{}, err
 	}
@@ -38,13 +38,9 @@ func (d *Dialer) Reach(ctx context.Context, endpoint string) (Reached, error) {
 		return Reached{}, fmt.Errorf("reach %s: %w", e, err)
 	}
 	defer l.leaveConn(c)
-	var r Reached
+	r := Reached{Addr: remoteAddr(c)}
 	if certs := c.ConnectionState().TLS.PeerCertificates; len(certs) > 0 {
 		r.Certificate = certs[0]
-	}
-	if udp, ok := c.RemoteAddr().(*net.UDPAddr); ok {
-		at := udp.AddrPort()
-		r.Addr = netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
 	}
 	if udp, ok := c.LocalAddr().(*net.UDPAddr); ok {
 		r.LocalPort = udp.AddrPort().Port()

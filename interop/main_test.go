@@ -70,8 +70,14 @@ func (p *process) udp(tb testing.TB) *net.UDPAddr {
 // order.
 func startProcess(tb testing.TB, flags ...string) *process {
 	tb.Helper()
+	return startProcessIn(tb, testRealm, flags...)
+}
+
+// startProcessIn is startProcess for any realm.
+func startProcessIn(tb testing.TB, realm string, flags ...string) *process {
+	tb.Helper()
 	cmd := exec.Command(program, append([]string{"run", "--json", "--listen", "/ip4/127.0.0.1/udp/0/quic-v1",
-		"--data-dir", tb.TempDir(), "--realm", testRealm}, flags...)...)
+		"--data-dir", tb.TempDir(), "--realm", realm}, flags...)...)
 	cmd.Env = append(os.Environ(), "MACULA_HOSTNAME=")
 	var logged lockedBuffer
 	cmd.Stderr = &logged

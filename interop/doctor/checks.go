@@ -205,7 +205,7 @@ func (x *examination) gateways(c *Check) {
 		c.fail("lists no entry of its own: it has not registered itself, or does so under a NODE_ID and another host name than was dialled; compare macula-node gateways %s", x.report.Endpoint)
 		return
 	}
-	x.report.Realm = x.own.Realm
+	x.report.Own, x.report.Realm = &x.own.Gateway, x.own.Realm
 	seen := "itself, by its " + x.own.by
 	if x.own.RegisteredAt.Set {
 		seen += fmt.Sprintf(", registered %v ago", max(0, time.Since(time.Unix(x.own.RegisteredAt.V, 0)).Round(time.Second)))

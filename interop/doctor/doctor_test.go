@@ -235,7 +235,7 @@ func TestOnlyHarmlessQuestions(t *testing.T) {
 			}
 			require.Equal(t, test.frames, stats.Frames)
 			require.Equal(t, 1, stats.Accepted, "over one connection")
-			for asked, most := range stats.Most {
+			for asked, most := range stats.MostAsking {
 				require.Equal(t, 1, most, "%s at a time", asked)
 			}
 			requireUnharmed(t, g)

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"strings"
@@ -39,7 +40,8 @@ type Report struct {
 	Reachable  bool           // it answered a PING
 	ClientID   string         // of its certificate, see compat.ClientID
 	NodeID     []byte         // of its NAT_PROBE_REPLY, 32 bytes
-	Realm      string         // of its own entry in _dht.list_gateways
+	Own        *wire.Gateway  // its own entry in _dht.list_gateways
+	Realm      string         // of that entry
 	Neighbours []wire.Gateway // the other entries
 	Handshake  time.Duration  // until it was connected to, its name resolved
 	P50, P99   time.Duration  // of the PINGs
@@ -56,6 +58,10 @@ func (r *Report) Failed() (failed []Check) {
 	}
 	return failed
 }
+
+// IsErlang reports whether its own entry tells an Erlang node, which names itself
+// otherwise there than in its NAT_PROBE_REPLY, from a macula-node.
+func (r *Report) IsErlang() bool { return r.Own != nil && !bytes.Equal(r.Own.NodeID, r.NodeID) }
 
 // OK reports whether no check failed.
 func (r *Report) OK() bool { return len(r.Failed()) == 0 }

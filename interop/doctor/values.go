@@ -22,7 +22,7 @@ func (x *examination) ownKey(c *Check) {
 	case x.own == nil:
 		c.skip("not asked: the entry is not there, and a miss would have it ask its peers")
 		return
-	case x.own.by == byNodeID:
+	case !x.report.IsErlang():
 		c.skip("not asked: a macula-node has no such key")
 		return
 	}
