@@ -97,7 +97,7 @@ func newApp(stdout, stderr io.Writer) *cli.Command {
 		Description: `"macula-node run" starts a peer. The other commands ask one, at an ADDR that is
 a libp2p multiaddr with /p2p, or https://HOST:PORT to speak as Erlang nodes do.
 
-Exit codes: 0 found or ok, 1 not found, 2 wrong usage, 3 unreachable or refused.`,
+Exit codes: 0 found or ok, 1 not found or not well, 2 wrong usage, 3 unreachable or refused.`,
 		Writer:         stdout,
 		ErrWriter:      stderr,
 		ExitErrHandler: func(context.Context, *cli.Command, error) {}, // run prints and returns the code
