@@ -155,8 +155,8 @@ func (x *examination) natProbe(c *Check) {
 	case reply.ServerTime.Set:
 		ahead := time.UnixMilli(reply.ServerTime.V).Sub(asked.Add(c.Took / 2))
 		if ahead.Abs() > clockSkew {
-			c.saw("%s; its clock is off by %v", c.Seen, round(ahead))
-			c.note("its clock and ours differ by %v", round(ahead.Abs()))
+			c.saw("%s; its clock is off by %v", c.Seen, ahead.Round(time.Second))
+			c.note("its clock and ours differ by %v", ahead.Abs().Round(time.Second))
 		}
 	}
 }
