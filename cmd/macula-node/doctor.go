@@ -90,7 +90,7 @@ func examine(ctx context.Context, cmd *cli.Command) error {
 	}
 	switch failed := len(report.Failed()); {
 	case ctx.Err() != nil:
-		return fmt.Errorf("interrupted: not all was looked at")
+		return errors.New("interrupted: not all was looked at")
 	case !report.Reachable:
 		return fmt.Errorf("%s does not answer", report.Endpoint)
 	case failed > 0:

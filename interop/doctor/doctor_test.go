@@ -298,7 +298,6 @@ func TestNotConnected(t *testing.T) {
 			return g.Endpoint()
 		}, "^connection refused$", "refuses to be connected to: it is busy with another handshake"},
 		"speaks something else": {another, "^QUIC, but not the ALPN macula$", "is no gateway of Macula"},
-		"no such name":          {func(*testing.T) string { return "https://gateway.invalid:9443" }, "^no address: |^no answer within", "can not be connected to"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -310,6 +309,26 @@ func TestNotConnected(t *testing.T) {
 			require.Contains(t, r.Verdict(), test.verdict)
 		})
 	}
+}
+
+// TestBrokenOff: nor is a gateway asked more that broke off the connection.
+func TestBrokenOff(t *testing.T) {
+	g := start(t)
+	defer g.HoldReplies(wire.TypePing)()
+	dropped := make(chan struct{})
+	go func() {
+		defer close(dropped)
+		assert.Eventually(t, func() bool { return g.Stats().Asking[wire.TypePing] == 1 }, patience, tick)
+		g.DropClients()
+	}()
+	r := examine(t, g.Endpoint(), doctor.Write())
+	<-dropped
+	require.Equal(t, []string{"PING"}, names(r, doctor.Fail))
+	require.Contains(t, of(t, r, "PING").Seen, "0 PONGs, then: ")
+	require.Equal(t, "left alone: it broke the connection off", of(t, r, "NAT_PROBE").Seen)
+	require.Contains(t, r.Verdict(), "breaks the connection off at PING")
+	require.Equal(t, 1, g.Stats().Total())
+	require.False(t, r.Reachable)
 }
 
 func TestBadEndpoint(t *testing.T) {

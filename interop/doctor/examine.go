@@ -153,7 +153,7 @@ func (c *Check) fail(advice string, args ...any) {
 }
 
 // failed takes an error of asking, and ends the examination where the gateway
-// has kept silent.
+// has kept silent or broken the connection off.
 func (x *examination) failed(c *Check, err error) {
 	c.Seen = words(err, c.Took)
 	switch {
@@ -166,6 +166,9 @@ func (x *examination) failed(c *Check, err error) {
 	case isSilence(err):
 		x.stopped = "left alone: it kept silent"
 		c.fail("does not answer %s: it is busy with its network, or hangs; try again in some minutes, and restart it if nothing changes", c.Name)
+	case errors.Is(err, routing.ErrUnreachable):
+		x.stopped = "left alone: it broke the connection off"
+		c.fail("breaks the connection off at %s (%s): it has crashed or was restarted; look at its log, then try again", c.Name, c.Seen)
 	default:
 		c.fail("answers %s by: %s", c.Name, c.Seen)
 	}
