@@ -85,6 +85,14 @@ func TestGateways(t *testing.T) {
 			realm:   realm,
 			verdict: `^FAIL: https://127\.0\.0\.1:\d+ serves the realm "be\.cortexiq\.test", not "other": .* hangs it; `,
 		},
+		"of another realm, not written to": {
+			examine: []doctor.Option{doctor.ExpectRealm("other"), doctor.Write()},
+			failed:  []string{"realm"},
+			skipped: writes,
+			seen:    map[string]string{"_dht.store": `^not written to: .* realm is not "other"$`, "STORE": `^not written to: `},
+			realm:   realm,
+			verdict: `^FAIL: `,
+		},
 		"registers itself later": {
 			gateway: []glass.Option{glass.RegisterAfter(soon)},
 			examine: []doctor.Option{doctor.ExpectRealm(realm)},

@@ -50,7 +50,8 @@ func ExpectRealm(realm string) Option { return func(c *config) { c.realm = realm
 func Expect(keys ...Key) Option { return func(c *config) { c.keys = append(c.keys, keys...) } }
 
 // Write has two values stored under a key of its own, which is a random one, and
-// read back. An Erlang node keeps them until it is restarted.
+// read back, unless the realm is another than is expected. An Erlang node keeps
+// them until it is restarted.
 func Write() Option { return func(c *config) { c.write = true } }
 
 // Pings sets how many round trips are timed, at least 1.

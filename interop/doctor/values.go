@@ -158,6 +158,8 @@ func (x *examination) writing() {
 			switch {
 			case !x.write:
 				c.skip("writes nothing without --write")
+			case x.realm != "" && x.report.Realm != x.realm:
+				c.skip("not written to: it may be another node than is meant, as its realm is not %q", x.realm)
 			case i > 0 && !acknowledged:
 				c.skip("nothing was stored before it")
 			default:
