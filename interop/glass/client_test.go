@@ -327,7 +327,7 @@ func TestLookup(t *testing.T) {
 	parent := start(t)
 	parent.Store([]byte("there"), provider("p"))
 	silent := record(t, silent)
-	g := start(t, glass.PeerTimeout(4*soon), glass.BootstrappedFrom(silent.endpoint, id16), glass.BootstrappedFrom(parent.Endpoint(), parent.NodeID()))
+	g := start(t, glass.PeerTimeout(10*soon), glass.BootstrappedFrom(silent.endpoint, id16), glass.BootstrappedFrom(parent.Endpoint(), parent.NodeID()))
 	values, err := g.Lookup(within(t), []byte("there"))
 	require.NoError(t, err)
 	require.Equal(t, []wire.Raw{provider("p")}, values)

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"time"
 
 	"github.com/quic-go/quic-go"
 
@@ -14,7 +15,7 @@ import (
 type Stats struct {
 	Accepted    int  // connections, in all
 	Open        int  // connections that it accepted, now
-	Refused     int  // first packets of handshakes while another was under way; a dial may send two
+	Refused     int  // handshakes, while another was under way; again, if the client missed that
 	Handshaking bool // one is under way
 	Streams     int  // opened by clients and not ended by them
 
@@ -43,11 +44,12 @@ func (s Stats) Total() (n int) {
 
 // ledger is what a gateway writes down.
 type ledger struct {
-	stats   Stats // without what is read off elsewhere
-	conns   map[*quic.Conn]struct{}
-	lost    []string
-	lapses  []string
-	notices []wire.Message
+	stats    Stats // without what is read off elsewhere
+	conns    map[*quic.Conn]struct{}
+	refusals map[string]time.Time // when a client address was last refused
+	lost     []string
+	lapses   []string
+	notices  []wire.Message
 }
 
 // maxNotes is how many notes of a kind are kept.
@@ -55,8 +57,9 @@ const maxNotes = 10_000
 
 func newLedger() ledger {
 	return ledger{
-		stats: Stats{Frames: make(map[wire.Type]int), Asking: make(map[wire.Type]int), MostAsking: make(map[wire.Type]int)},
-		conns: make(map[*quic.Conn]struct{}),
+		stats:    Stats{Frames: make(map[wire.Type]int), Asking: make(map[wire.Type]int), MostAsking: make(map[wire.Type]int)},
+		conns:    make(map[*quic.Conn]struct{}),
+		refusals: make(map[string]time.Time),
 	}
 }
 

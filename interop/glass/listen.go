@@ -59,14 +59,24 @@ type handshake struct{ _ byte }
 
 type handshakeKey struct{}
 
+// firstFlight is how far the first packets of a handshake are apart. A client
+// that was refused may have sent more of them, which must not begin another one.
+const firstFlight = 20 * time.Millisecond
+
 // oneAtATime refuses a handshake while another is under way.
-func (g *Gateway) oneAtATime(ctx context.Context, _ *quic.ClientInfo) (context.Context, error) {
+func (g *Gateway) oneAtATime(ctx context.Context, client *quic.ClientInfo) (context.Context, error) {
+	from := client.RemoteAddr.String()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.shaking != nil {
-		g.stats.Refused++
+	if time.Since(g.refusals[from]) < firstFlight {
 		return ctx, errOneHandshake
 	}
+	if g.shaking != nil {
+		g.stats.Refused++
+		g.refusals[from] = time.Now()
+		return ctx, errOneHandshake
+	}
+	delete(g.refusals, from)
 	h := &handshake{}
 	g.shaking = h
 	context.AfterFunc(ctx, func() { g.shaken(h) }) // where it fails
@@ -165,10 +175,17 @@ func (g *Gateway) receive(s *stream, buffer []byte) ([]byte, error) {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = nil
-	case err != nil && s.conn.Context().Err() != nil:
+	case err != nil && !endsStream(err):
 		return nil, err // what the connection's end has cut is nobody's fault
 	}
 	return buffer[:n], err
+}
+
+// endsStream reports whether an error is the end of a stream, and not of its
+// connection.
+func endsStream(err error) bool {
+	_, reset := errors.AsType[*quic.StreamError](err)
+	return reset || errors.Is(err, io.EOF)
 }
 
 // isWhole reports whether a frame is all there, or is none.
