@@ -1,0 +1,99 @@
+package glass_test
+
+import (
+	"context"
+	"crypto/tls"
+	"sync"
+	"testing"
+
+	"github.com/quic-go/quic-go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/interop/glass"
+)
+
+// recorder is a plain QUIC server that answers what a test tells it to, and
+// keeps the frames that came, by connection.
+type recorder struct {
+	endpoint string
+	answer   func(wire.Frame) []byte
+
+	mu      sync.Mutex
+	streams [][]wire.Frame // one stream a connection
+	ended   []error        // how the connections ended
+}
+
+func record(tb testing.TB, answer func(wire.Frame) []byte) *recorder {
+	tb.Helper()
+	conf := &tls.Config{Certificates: []tls.Certificate{start(tb).Certificate()}, NextProtos: []string{glass.ALPN}}
+	ln, err := quic.ListenAddr("127.0.0.1:0", conf, nil)
+	require.NoError(tb, err)
+	r := &recorder{endpoint: "https://" + ln.Addr().String(), answer: answer}
+	var tasks sync.WaitGroup
+	tasks.Go(func() {
+		for {
+			conn, err := ln.Accept(context.Background())
+			if err != nil {
+				return
+			}
+			tasks.Go(func() { r.serve(conn) })
+		}
+	})
+	tb.Cleanup(func() { ln.Close(); tasks.Wait() })
+	return r
+}
+
+func (r *recorder) serve(conn *quic.Conn) {
+	r.mu.Lock()
+	i := len(r.streams)
+	r.streams, r.ended = append(r.streams, nil), append(r.ended, nil)
+	r.mu.Unlock()
+	defer func() {
+		<-conn.Context().Done()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.ended[i] = context.Cause(conn.Context())
+	}()
+	s, err := conn.AcceptStream(context.Background())
+	if err != nil {
+		return
+	}
+	in := wire.NewReader(s)
+	for {
+		f, err := in.Next()
+		if err != nil {
+			return
+		}
+		f.Payload = append([]byte(nil), f.Payload...)
+		r.mu.Lock()
+		r.streams[i] = append(r.streams[i], f)
+		r.mu.Unlock()
+		if b := r.answer(f); b != nil {
+			s.Write(b)
+		}
+	}
+}
+
+func (r *recorder) conns() [][]wire.Frame {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([][]wire.Frame(nil), r.streams...)
+}
+
+// end waits for the end of a connection and returns its code.
+func (r *recorder) end(tb testing.TB, i int) quic.ApplicationErrorCode {
+	tb.Helper()
+	var err error
+	eventually(tb, func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		err = r.ended[i]
+		return err != nil
+	}, "the connection ends")
+	var closed *quic.ApplicationError
+	require.ErrorAs(tb, err, &closed)
+	return closed.ErrorCode
+}
+
+func silent(wire.Frame) []byte { return nil }
