@@ -100,7 +100,7 @@ func operate(ctx context.Context, rng *rand.Rand, n *node.Node, gateway routing.
 	case 4:
 		maculadht.ListGateways(ctx, d, gateway)
 	case 5:
-		n.Service().ForwardPublishToBootstrap(ctx, &wire.Publish{Topic: "t", Payload: wire.RawText("p")})
+		n.Uplinks().Publish(ctx, &wire.Publish{Topic: "t", Payload: wire.RawText("p")})
 	case 6:
 		n.Service().FindValues(ctx, key)
 	case 7:
