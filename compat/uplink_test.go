@@ -332,3 +332,32 @@ func TestUplinksComeAndGo(t *testing.T) {
 	require.Empty(t, g.Broken())
 	eventually(t, func() bool { return g.Stats().Open == 0 }, "none of the connections is left")
 }
+
+// A gateway with which there is a session, and that itself is connected to us, is
+// one contact: its certificate links the id of its PONG with the one of its
+// CONNECT.
+func TestGatewayOnBothSidesIsOneContact(t *testing.T) {
+	g := newGlass(t, glass.Realm(realm), glass.ClientTimes(50*time.Millisecond, 50*time.Millisecond))
+	dialer := newDialer(t)
+	d := openDoor(t, VerifyThrough(dialer))
+	e, err := ParseEndpoint(g.Endpoint())
+	require.NoError(t, err)
+	u, err := NewUplinks(dialer, d.handlers, []Endpoint{e}, UplinkTimes(50*time.Millisecond, time.Minute, 20*time.Millisecond))
+	require.NoError(t, err)
+	t.Cleanup(u.Close)
+	eventually(t, func() bool { return len(u.Sessions()) == 1 }, "a session")
+
+	s, err := g.Bootstrap(testContext(t), "https://"+d.addr.String())
+	require.NoError(t, err)
+	pings := frameCount(g, wire.TypePing)
+	before := pings()
+	eventually(t, func() bool { return pings() >= before+5 }, "it is verified as a client too")
+	contacts := d.server.Contacts()
+	require.Len(t, contacts, 1)
+	require.Equal(t, g.NodeID(), contacts[0].NodeID)
+	require.Equal(t, g.ClientID(), contacts[0].ClientID)
+	require.Len(t, d.server.FindNode([]byte("k")), 1, "it is named once")
+	require.Equal(t, 1, g.Stats().Accepted, "and reached over one connection")
+	require.NoError(t, s.Close())
+	requireUnhurt(t, g)
+}

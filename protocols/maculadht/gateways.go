@@ -22,8 +22,8 @@ const (
 //
 // Whoever bootstraps from us dials every one of them anew each time that it
 // asks (docs/WIRE.md). So on a stream that has CONNECTed each is named once, and
-// this node never. Two entries are one gateway if they share a node id or an
-// address.
+// this node never, nor the one that asks. Two entries are one gateway if they
+// share a node id or an address.
 //
 // Anybody may store such keys and ask for the list as often: what one answer
 // looks at, and what a stream remembers, is limited.
@@ -58,20 +58,40 @@ func (c *serving) listGateways() wire.GatewayList {
 		if len(list) == MaxGateways {
 			break
 		}
-		if g, ok := c.gateway(contact.NodeID, contact.Endpoint); ok && contact.Verified {
+		id := contact.NodeID
+		if contact.ClientID != "" {
+			id = []byte(contact.ClientID) // by which an Erlang node knows itself, and others, in such lists
+		}
+		if g, ok := c.gateway(id, contact.Endpoint); ok && contact.Verified {
 			add(g)
 		}
 	}
 	if once {
-		if c.named == nil {
-			c.named = make(map[string]bool)
-		}
 		for _, g := range list {
-			id, address := gatewayNames(g)
-			c.named[id], c.named[address] = true, true
+			c.name(g)
 		}
 	}
 	return list
+}
+
+// name notes that a gateway has been listed on this stream.
+func (c *serving) name(g wire.Gateway) {
+	if c.named == nil {
+		c.named = make(map[string]bool)
+	}
+	id, address := gatewayNames(g)
+	c.named[id], c.named[address] = true, true
+}
+
+// neverName keeps the node that has CONNECTed on this stream from being listed to
+// itself, which would have it dial itself.
+func (c *serving) neverName(nodeID []byte, endpoint string) {
+	if !c.Dialect.GatewaysOnce || len(c.named) >= 2*maxNamed {
+		return
+	}
+	g, _ := c.gateway(nodeID, endpoint)
+	g.NodeID = nodeID
+	c.name(g)
 }
 
 // ownNames returns what an entry of this node itself could go by.

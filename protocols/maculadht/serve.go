@@ -282,6 +282,7 @@ func (c *serving) handleConnect(ctx context.Context, payload []byte) error {
 		return fmt.Errorf("%w: %s: %s", errTurnedAway, why.Reason, why.Message)
 	}
 	c.connected = true
+	c.neverName(m.NodeID, m.Endpoint)
 	now := time.Now().UnixMilli()
 	pong := &wire.Pong{
 		Timestamp:  wire.Some(now),

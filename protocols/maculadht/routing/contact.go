@@ -42,10 +42,11 @@ func (c Contact) clone() *Contact {
 	return &c
 }
 
-// sameNode reports whether c and o are one node: one peer, or one endpoint.
+// sameNode reports whether c and o are one node: one peer, one endpoint, or one
+// certificate.
 func (c *Contact) sameNode(o *Contact) bool {
 	if c.IsErlang() && o.IsErlang() {
-		return c.Endpoint == o.Endpoint
+		return c.Endpoint == o.Endpoint || c.ClientID != "" && c.ClientID == o.ClientID
 	}
 	return c.Peer == o.Peer
 }

@@ -64,9 +64,9 @@ func (c *Contact) network() (netip.Prefix, bool) {
 	return network, err == nil
 }
 
-// crowded reports whether added would be one too many of its network, once known
-// and rival have made way for it; either may be nil.
-func (t *Table) crowded(added, known, rival *Contact) bool {
+// crowded reports whether added would be one too many of its network, once known,
+// which may be nil, and its rivals have made way for it.
+func (t *Table) crowded(added, known *Contact, rivals []*Contact) bool {
 	network, limited := added.network()
 	if !limited {
 		return false
@@ -78,7 +78,7 @@ func (t *Table) crowded(added, known, rival *Contact) bool {
 			inBucket++
 		}
 	}
-	for _, leaves := range []*Contact{known, rival} {
+	for _, leaves := range append(rivals, known) {
 		if leaves == nil {
 			continue
 		}

@@ -1,7 +1,10 @@
 package routing
 
 import (
+	"cmp"
 	"errors"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -37,6 +40,7 @@ type Table struct {
 	mu        sync.RWMutex
 	buckets   buckets
 	endpoints map[string]ID // of the Erlang contacts
+	clients   map[string]ID // of those whose ClientID is known
 	networks  networks      // of the Erlang contacts, counted
 	waiting   waiting
 	news      news
@@ -54,6 +58,7 @@ func NewTable(self ID, bucketSize int) *Table {
 		limit:     diversity{perBucket: DefaultPerBucket, perTable: DefaultPerTable},
 		buckets:   buckets{self: self},
 		endpoints: make(map[string]ID),
+		clients:   make(map[string]ID),
 		networks:  make(networks),
 		waiting:   make(waiting),
 		news:      news{wake: make(chan struct{}, 1), joined: make(map[ID]struct{}), full: make(map[int]struct{})},
@@ -62,14 +67,15 @@ func NewTable(self ID, bucketSize int) *Table {
 
 // Add inserts c at the tail of its bucket, or refreshes the contact with its
 // id: moves it to the tail and takes everything from c, except that a node once
-// verified stays so.
+// verified stays so, and that a ClientID is not forgotten.
 //
-// An Erlang contact also replaces the one that has its endpoint under another
-// id. Add fails with [ErrSelf], [ErrCrowded], [ErrBucketFull], or [ErrIDTaken]
-// when that would push out a contact with a better claim: a verified libp2p
-// contact yields to no other identity, and no verified contact to an unverified
-// one. A failed Add takes nobody in and nobody out; after ErrBucketFull a
-// verified contact is kept in mind.
+// An Erlang contact also replaces those that have its endpoint, or its ClientID,
+// under another id; where it names itself by that ClientID alone, it goes on as
+// the contact that has it. Add fails with [ErrSelf], [ErrCrowded],
+// [ErrBucketFull], or [ErrIDTaken] when that would push out a contact with a
+// better claim: a verified libp2p contact yields to no other identity, and no
+// verified contact to an unverified one. A failed Add takes nobody in and nobody
+// out; after ErrBucketFull a verified contact is kept in mind.
 func (t *Table) Add(c Contact) error {
 	if c.ID == t.buckets.self {
 		return ErrSelf
@@ -83,22 +89,26 @@ func (t *Table) Add(c Contact) error {
 }
 
 func (t *Table) add(added *Contact) error {
+	t.recognize(added)
 	known := t.buckets.get(added.ID)
-	rival := t.rival(added)
+	rivals := t.rivals(added)
 	if known != nil {
 		if known.sameNode(added) {
 			added.Verified = added.Verified || known.Verified
+			added.ClientID = cmp.Or(added.ClientID, known.ClientID)
 		} else if !known.yieldsTo(added) {
 			return ErrIDTaken
 		}
 	}
-	if rival != nil && !rival.yieldsTo(added) {
-		return ErrIDTaken
+	for _, rival := range rivals {
+		if !rival.yieldsTo(added) {
+			return ErrIDTaken
+		}
 	}
-	if t.crowded(added, known, rival) {
+	if t.crowded(added, known, rivals) {
 		return ErrCrowded
 	}
-	if known == nil && !t.hasRoom(added, rival) {
+	if known == nil && !t.hasRoom(added, rivals) {
 		if added.Verified {
 			t.waiting.put(t.bucketOf(added.ID), added, t.limit.perBucket)
 			t.news.bucketFull(t.bucketOf(added.ID))
@@ -106,7 +116,7 @@ func (t *Table) add(added *Contact) error {
 		return ErrBucketFull
 	}
 
-	if rival != nil {
+	for _, rival := range rivals {
 		t.remove(rival)
 	}
 	if known != nil {
@@ -118,10 +128,13 @@ func (t *Table) add(added *Contact) error {
 	if added.IsErlang() && added.Endpoint != "" {
 		t.endpoints[added.Endpoint] = added.ID
 	}
+	if added.ClientID != "" {
+		t.clients[added.ClientID] = added.ID
+	}
 	if added.Verified && (known == nil || !known.Verified || !known.sameNode(added)) {
 		t.news.contactJoined(added.ID)
 	}
-	if rival != nil {
+	for _, rival := range rivals {
 		t.fill(t.bucketOf(rival.ID))
 	}
 	return nil
@@ -130,22 +143,41 @@ func (t *Table) add(added *Contact) error {
 // bucketOf returns the number of an id's bucket; id is not self.
 func (t *Table) bucketOf(id ID) int { return t.buckets.self.CommonPrefixLen(id) }
 
-// rival returns the Erlang contact that has c's endpoint under another id, or
-// nil.
-func (t *Table) rival(c *Contact) *Contact {
+// recognize has an Erlang node that names itself by its ClientID go on as the
+// contact that is known to have that one: under the id, and at the endpoint if
+// that still answers, by which it is known already.
+func (t *Table) recognize(c *Contact) {
+	id, there := t.clients[c.ClientID]
+	if !there || c.ClientID == "" || !strings.EqualFold(string(c.NodeID), c.ClientID) {
+		return
+	}
+	known := t.buckets.get(id)
+	c.ID, c.NodeID = known.ID, known.NodeID
+	if known.failures == 0 {
+		c.Endpoint, c.Addrs = known.Endpoint, known.Addrs
+	}
+}
+
+// rivals returns the Erlang contacts that are c, by its endpoint or its ClientID,
+// under another id.
+func (t *Table) rivals(c *Contact) []*Contact {
 	if !c.IsErlang() {
 		return nil
 	}
+	var rivals []*Contact
 	if id, ok := t.endpoints[c.Endpoint]; ok && id != c.ID {
-		return t.buckets.get(id)
+		rivals = append(rivals, t.buckets.get(id))
 	}
-	return nil
+	if id, ok := t.clients[c.ClientID]; ok && c.ClientID != "" && id != c.ID && (len(rivals) == 0 || rivals[0].ID != id) {
+		rivals = append(rivals, t.buckets.get(id))
+	}
+	return rivals
 }
 
-// hasRoom reports whether c's bucket has a place, be it the one rival leaves.
-func (t *Table) hasRoom(c, rival *Contact) bool {
+// hasRoom reports whether c's bucket has a place, be it one that a rival leaves.
+func (t *Table) hasRoom(c *Contact, rivals []*Contact) bool {
 	bucket := t.buckets.in(c.ID)
-	return len(*bucket) < t.size || (rival != nil && t.buckets.in(rival.ID) == bucket)
+	return len(*bucket) < t.size || slices.ContainsFunc(rivals, func(r *Contact) bool { return t.buckets.in(r.ID) == bucket })
 }
 
 func (t *Table) remove(c *Contact) {
@@ -153,6 +185,9 @@ func (t *Table) remove(c *Contact) {
 	t.networks.count(c, -1)
 	if c.IsErlang() {
 		delete(t.endpoints, c.Endpoint)
+	}
+	if c.ClientID != "" {
+		delete(t.clients, c.ClientID)
 	}
 }
 
@@ -163,15 +198,15 @@ func (t *Table) removeAndFill(c *Contact) {
 }
 
 // fill gives the free place of a bucket, if it has one, to whoever came last of
-// those that found it full. One whose endpoint has another id by now waits in
-// vain.
+// those that found it full. One that is in the table under another id by now
+// waits in vain.
 func (t *Table) fill(bucket int) {
 	if len(t.buckets.lists[bucket]) >= t.size {
 		return
 	}
 	queue := t.waiting.take(bucket)
 	for i, next := range queue {
-		if t.rival(next) == nil && t.add(next) == nil {
+		if len(t.rivals(next)) == 0 && t.add(next) == nil {
 			t.waiting.restore(bucket, queue[i+1:])
 			return
 		}
@@ -240,9 +275,12 @@ func (t *Table) All() []Contact {
 }
 
 // holds reports whether the table has c's id, or an Erlang contact with its
-// endpoint. The caller holds mu.
+// endpoint or that goes by its id as a client. The caller holds mu.
 func (t *Table) holds(c *Contact) bool {
-	return t.rival(c) != nil || t.buckets.get(c.ID) != nil
+	if _, asClient := t.clients[strings.ToLower(string(c.NodeID))]; asClient {
+		return true
+	}
+	return len(t.rivals(c)) > 0 || t.buckets.get(c.ID) != nil
 }
 
 // MaxFailures is how many questions in a row a contact may leave unanswered
