@@ -12,20 +12,21 @@ import (
 // openUplinks starts a session with each Erlang gateway among the bootstrap
 // addresses, but for this node itself: one list for all nodes names each of them.
 func (n *Node) openUplinks() error {
-	own := n.Endpoints()
-	gateways := slices.DeleteFunc(slices.Clone(n.cfg.gateways), func(e compat.Endpoint) bool {
-		return slices.Contains(own, e.String())
-	})
 	self, err := compat.ClientID(n.certificate.Leaf)
 	if err != nil {
 		return err
 	}
-	n.uplinks, err = compat.NewUplinks(n.dialer, n.service.Handlers, gateways,
+	n.uplinks, err = compat.NewUplinks(n.dialer, n.service.Handlers, otherGateways(n.cfg.gateways, n.Endpoints()),
 		compat.UplinkListable(func() bool { return n.service.Mode() == maculadht.ModeServer }),
 		compat.UplinkSelf(self),
 		compat.UplinkLogger(n.cfg.Log),
 	)
 	return err
+}
+
+// otherGateways returns those that are not at an endpoint of our own.
+func otherGateways(all []compat.Endpoint, own []string) []compat.Endpoint {
+	return slices.DeleteFunc(slices.Clone(all), func(e compat.Endpoint) bool { return slices.Contains(own, e.String()) })
 }
 
 // Uplinks returns the sessions with the Erlang gateways among the bootstrap
