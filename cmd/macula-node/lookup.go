@@ -151,7 +151,7 @@ func lookupCommand() *cli.Command {
 		Description: keyHelp + `
 It asks ever nearer nodes, as a peer that lives as long as the command, and shows
 each that answered; the values come last, one line of JSON each.`,
-		Flags: askFlags(append(keyFlags(), meshFlags()...)...),
+		Flags: append(append(keyFlags(), meshFlags()...), timeoutFlag(10*time.Second), jsonFlag()),
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			key, _, err := splitKey(cmd, cmd.Args().Slice())
 			if err != nil {
