@@ -106,7 +106,7 @@ func (a *Advertisement) run(ctx context.Context, s *Service, key []byte, value w
 		wait := republishAfter(value.TTL)
 		if errors.Is(err, ErrNoReplicas) {
 			wait = min(wait, again)
-			again *= 2
+			again = 2 * wait // not of itself, which would grow out of an int64
 		} else {
 			again = firstRepublish
 		}

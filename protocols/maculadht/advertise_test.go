@@ -3,11 +3,13 @@ package maculadht
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
 func TestAdvertisedServiceIsFoundByWhoNeverMetItsProvider(t *testing.T) {
@@ -126,6 +128,45 @@ func TestAdvertisedBeforeThereIsANetwork(t *testing.T) {
 	published(t, a)
 	_, err = second.LookupValue(ServiceKey("greeter"))
 	require.NoError(t, err)
+}
+
+// countedStore ends a test when it has been written to often enough.
+type countedStore struct {
+	routing.RecordStore
+	left   int
+	enough context.CancelFunc
+}
+
+func (c *countedStore) Update(key []byte, change func([]routing.Record) []routing.Record) error {
+	if c.left--; c.left == 0 {
+		c.enough()
+	}
+	return c.RecordStore.Update(key, change)
+}
+
+// A node that stays alone goes on trying, and never faster than the ttl asks for.
+func TestAdvertisedAloneForLong(t *testing.T) {
+	const ttl, publications = 10 * time.Second, 200
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		store := &countedStore{RecordStore: routing.NewMemoryStore(), left: publications, enough: cancel}
+		server, err := routing.NewServer(routing.IDFromBytes([]byte("alone")), routing.WithRecordStore(store))
+		require.NoError(t, err)
+		defer server.Close()
+		s := &Service{}
+		s.Handlers, err = NewHandlers(server, HandleNetwork(router{}))
+		require.NoError(t, err)
+		s.lookups, err = routing.NewLookups(server, s.cfg.network)
+		require.NoError(t, err)
+		value, err := wire.ParseValue(valueOf("me", wire.Pair{Key: "ttl", Value: wire.RawInt(int64(ttl / time.Second))}))
+		require.NoError(t, err)
+
+		start := time.Now()
+		(&Advertisement{published: make(chan struct{})}).run(ctx, s, []byte("k"), value)
+		require.Greater(t, time.Since(start), publications*ttl*6/10)
+		require.Less(t, time.Since(start), publications*ttl*8/10)
+	})
 }
 
 func TestWhatCanNotBeAdvertised(t *testing.T) {
