@@ -69,7 +69,7 @@ func (s *search) readNodes(from *peerCandidate, listed []wire.Node) ([]Contact, 
 		return nil, fmt.Errorf("%w: %d nodes, limit %d", errWrong, len(listed), BucketSize)
 	}
 	contacts := make([]Contact, 0, len(listed))
-	public := slices.ContainsFunc(from.Addrs, manet.IsPublicAddr)
+	local := len(from.Addrs) > 0 && !slices.ContainsFunc(from.Addrs, manet.IsPublicAddr)
 	for i := range listed {
 		n := &listed[i]
 		id := IDFromBytes(n.ID)
@@ -84,7 +84,7 @@ func (s *search) readNodes(from *peerCandidate, listed []wire.Node) ([]Contact, 
 			if !ok || c.IsErlang() {
 				return nil, fmt.Errorf("%w: a node id or an address that is none", errWrong)
 			}
-			if public { // what it knows of its own network leads nowhere, or into ours
+			if !local { // what it knows of its own network leads nowhere, or into ours
 				c.Addrs = ma.FilterAddrs(c.Addrs, manet.IsPublicAddr)
 			}
 			contacts = append(contacts, c)

@@ -15,13 +15,16 @@ func TestPrivateAddressesOfPublicPeers(t *testing.T) {
 		want   []ma.Multiaddr
 	}{
 		"told by a public peer":           {public, []ma.Multiaddr{public}},
+		"told by one that hides where":    {nil, []ma.Multiaddr{public}},
 		"told by one in our own network":  {private, []ma.Multiaddr{public, private, loopback}},
 		"told by one on our own computer": {loopback, []ma.Multiaddr{public, private, loopback}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			play(t, 2, func(t *testing.T, s *script) {
 				teller, told := s.peers[1], s.peers[0]
-				teller.Addrs = []ma.Multiaddr{tt.teller}
+				if tt.teller != nil {
+					teller.Addrs = []ma.Multiaddr{tt.teller}
+				}
 				told.Addrs = []ma.Multiaddr{public, private, loopback}
 				s.know(teller)
 				s.replies[teller.ID] = names(told)
