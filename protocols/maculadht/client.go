@@ -248,13 +248,22 @@ func (c *Client) leave(l *lane) {
 	}
 }
 
+// lostPause is, as a sum of ever longer pauses, for how long a stream is tried to
+// be opened where the connection to the peer was lost.
+const lostPause = 128 * time.Millisecond
+
 // openStream opens a stream to a peer, dialling it where need be.
 func (c *Client) openStream(ctx context.Context, p peer.ID) (network.Stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.timeout)
 	defer cancel()
 	s, err := c.host.NewStream(ctx, p, ProtocolID)
-	if connectionLost(err) && ctx.Err() == nil {
-		s, err = c.host.NewStream(ctx, p, ProtocolID) // over a new one
+	// Over a new one, which is made once the host has seen that the old one is gone.
+	for pause := time.Millisecond; connectionLost(err) && pause < lostPause && ctx.Err() == nil; pause *= 2 {
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+		s, err = c.host.NewStream(ctx, p, ProtocolID)
 	}
 	switch {
 	case err == nil:

@@ -134,7 +134,7 @@ func TestClientGivesUp(t *testing.T) {
 		serve func(s *scripted) (ResetCode, error) // the code by which the client ended the stream
 		want  error
 		text  string
-		code  ResetCode
+		code  ResetCode // ResetTimeout where there is no reply to wait for
 	}{
 		{"refuses", func(s *scripted) (ResetCode, error) {
 			s.next()
@@ -189,7 +189,12 @@ func TestClientGivesUp(t *testing.T) {
 				code, err := test.serve(s)
 				ends <- end{code, err}
 			})
-			client := newClient(t, newHost(t), ClientTimeout(noReply))
+			h, timeout := newHost(t), patience
+			if test.code == ResetTimeout {
+				timeout = noReply
+			}
+			connect(t, h, server) // which would take of the time for a reply
+			client := newClient(t, h, ClientTimeout(timeout))
 			_, err := Ping(testContext(t), client, contactTo(server))
 			require.ErrorIs(t, err, test.want)
 			require.ErrorContains(t, err, test.text)

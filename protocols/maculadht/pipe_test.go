@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -315,8 +316,8 @@ func TestLaneDoesNotStorm(t *testing.T) {
 	})
 }
 
-// A connection that the peer does not know any more is made anew, once; one that
-// can not be made is not tried twice.
+// A connection that the peer does not know any more is made anew, as soon as the
+// host has seen that; one that can not be made is not tried twice.
 func TestOpenStreamAfterALostConnection(t *testing.T) {
 	lost, unmade := errors.New("received a stateless reset"), &swarm.DialError{Cause: errors.New("connection refused")}
 	for name, test := range map[string]struct {
@@ -325,7 +326,8 @@ func TestOpenStreamAfterALostConnection(t *testing.T) {
 		err   error
 	}{
 		"lost once":        {[]error{lost}, 2, nil},
-		"lost twice":       {[]error{lost, lost}, 2, lost},
+		"lost, seen late":  {[]error{lost, lost, lost}, 4, nil},
+		"lost, not seen":   {slices.Repeat([]error{lost}, 100), 8, lost},
 		"could not dial":   {[]error{unmade}, 1, unmade},
 		"lost, then gone":  {[]error{lost, unmade}, 2, unmade},
 		"there throughout": {nil, 1, nil},
