@@ -59,7 +59,7 @@ func TestNoReplyInTime(t *testing.T) {
 func TestRestEnds(t *testing.T) {
 	e, other := startErlang(t, "127.0.0.1:0"), startErlang(t, "127.0.0.1:0")
 	letGo := e.HoldReplies(wire.TypePing)
-	d := newDialer(t, DialTimeouts(patience, soon), RestAfterTimeout(2*soon))
+	d := newDialer(t, DialTimeouts(patience, 10*soon), RestAfterTimeout(2*soon)) // those who do answer take less than that
 	_, err := maculadht.Ping(testContext(t), d, at(e.Endpoint()))
 	require.ErrorIs(t, err, routing.ErrUnreachable)
 	letGo()
