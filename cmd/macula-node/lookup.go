@@ -11,7 +11,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
 	"github.com/urfave/cli/v3"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
@@ -63,7 +65,7 @@ func inMesh(ctx context.Context, cmd *cli.Command, observe func(routing.Hop), f 
 		return err
 	}
 	defer server.Close()
-	entry := entry{ctx: ctx, client: client, server: server, realm: cmd.String("realm"), timeout: cmd.Duration("timeout")}
+	entry := entry{ctx: ctx, host: h, client: client, server: server, realm: cmd.String("realm"), timeout: cmd.Duration("timeout")}
 	status := newStatus(cmd)
 	status.show("connecting to %s", plural(len(peers), "bootstrap peer"))
 	failed := entry.through(limited, texts, peers)
@@ -84,6 +86,7 @@ func inMesh(ctx context.Context, cmd *cli.Command, observe func(routing.Hop), f 
 // entry is how a short-lived peer gets into the network.
 type entry struct {
 	ctx     context.Context // an interrupt ends it
+	host    host.Host
 	client  *maculadht.Client
 	server  *routing.Server
 	realm   string
@@ -103,7 +106,7 @@ func (e entry) through(ctx context.Context, texts []string, peers []*peer.AddrIn
 	)
 	for i, info := range peers {
 		tries.Go(func() {
-			err := enter(ctx, e.client, e.server, contactAt(*info), e.realm)
+			err := e.enter(ctx, contactAt(*info))
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
@@ -130,17 +133,20 @@ func isEndpoint(text string) bool { return strings.HasPrefix(text, "https://") }
 // enter introduces this peer to a bootstrap peer, which says whether it serves
 // the realm, and takes it for a contact. It is not listed in return: it answers
 // nobody.
-func enter(ctx context.Context, client *maculadht.Client, server *routing.Server, to routing.Contact, realm string) error {
-	self := server.Self()
-	reply, err := client.Query(ctx, to, &wire.Connect{Version: "1.0", NodeID: self[:], RealmID: realm})
+func (e entry) enter(ctx context.Context, to routing.Contact) error {
+	self := e.server.Self()
+	reply, err := e.client.Query(ctx, to, &wire.Connect{Version: "1.0", NodeID: self[:], RealmID: e.realm})
 	if err != nil {
 		return err
 	}
-	if pong, ok := reply.(*wire.Pong); !ok || pong.RealmID != realm {
-		return &routing.RefusedError{Reason: fmt.Sprintf("%s does not serve the realm %q", to.Peer, realm)}
+	if pong, ok := reply.(*wire.Pong); !ok || pong.RealmID != e.realm {
+		return &routing.RefusedError{Reason: fmt.Sprintf("%s does not serve the realm %q", to.Peer, e.realm)}
+	}
+	if conns := e.host.Network().ConnsToPeer(to.Peer); len(conns) > 0 {
+		to.Addrs = []ma.Multiaddr{conns[0].RemoteMultiaddr()} // a name does not tell whether it is in our own network
 	}
 	to.Verified, to.LastSeen = true, time.Now()
-	return server.Admit(to)
+	return e.server.Admit(to)
 }
 
 func lookupCommand() *cli.Command {

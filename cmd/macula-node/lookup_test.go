@@ -5,7 +5,10 @@ import (
 	"strings"
 	"testing"
 
+	ma "github.com/multiformats/go-multiaddr"
 	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
 // line starts nodes of which each was told of the one before it alone, and
@@ -77,6 +80,26 @@ func TestLookup(t *testing.T) {
 		require.Contains(t, got.stdout, `{"node_id":"me","ttl":60}`)
 		require.Contains(t, got.stderr, gone+" has not answered")
 	})
+}
+
+// A bootstrap peer that is given by name is known by the address that it has: by a
+// name it would pass for a public peer, of which no private address is taken.
+func TestBootstrapPeerIsKnownWhereItWasReached(t *testing.T) {
+	_, s := started(t)
+	info, err := parsePeer(s.Addrs[0])
+	require.NoError(t, err)
+	reached := info.Addrs[0]
+	info.Addrs = append(info.Addrs, ma.StringCast("/ip4/127.0.0.1/udp/"+silence(t)+"/quic-v1"))
+
+	h, client, closeBoth, err := newClient(patience)
+	require.NoError(t, err)
+	defer closeBoth()
+	server, err := routing.NewServer(routing.IDFromPeer(h.ID()))
+	require.NoError(t, err)
+	defer server.Close()
+	require.NoError(t, entry{host: h, client: client, server: server, realm: s.Realm}.enter(t.Context(), contactAt(*info)))
+	require.Len(t, server.Contacts(), 1)
+	require.Equal(t, []ma.Multiaddr{reached}, server.Contacts()[0].Addrs)
 }
 
 func TestLookupRefused(t *testing.T) {
