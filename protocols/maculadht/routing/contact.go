@@ -26,7 +26,8 @@ type Contact struct {
 	Verified bool      // it has proved that it is where it says
 	LastSeen time.Time // when it last spoke to us
 
-	failures int // questions in a row that it left unanswered
+	failures int  // questions in a row that it left unanswered
+	doubted  bool // a lookup did not wait for its answer
 }
 
 // IsErlang reports whether the contact is an Erlang node: it has no peer id and

@@ -78,12 +78,12 @@ func (u *Upkeep) challenge(bucket int) {
 	})
 }
 
-// checkSilent asks those for a sign of life who have been silent for long, or did
-// not answer the last time. Their failures are noted only if anybody is heard.
+// checkSilent asks those for a sign of life who have been silent for long, who did
+// not answer the last time, and whom a lookup did not wait for. Their failures are noted only if anybody is heard.
 func (u *Upkeep) checkSilent() {
 	var silent, others []Contact
 	for _, c := range u.server.table.All() {
-		if c.failures > 0 || time.Since(c.LastSeen) >= u.cfg.idle {
+		if c.failures > 0 || c.doubted || time.Since(c.LastSeen) >= u.cfg.idle {
 			silent = append(silent, c)
 		} else {
 			others = append(others, c)

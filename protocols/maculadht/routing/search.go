@@ -236,6 +236,9 @@ func (s *search) judge() {
 	}
 	live := 0
 	for _, p := range s.frontier.list {
+		if p.state == slow {
+			s.server.table.doubt(p.ID)
+		}
 		if p.state != answered {
 			continue
 		}

@@ -81,7 +81,7 @@ func (t *Table) Add(c Contact) error {
 		return ErrSelf
 	}
 	added := c.clone()
-	added.failures = 0
+	added.failures, added.doubted = 0, false
 
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -293,8 +293,20 @@ func (t *Table) Alive(id ID, now time.Time) {
 	defer t.mu.Unlock()
 	if old := t.buckets.get(id); old != nil {
 		c := *old
-		c.LastSeen, c.failures = now, 0
+		c.LastSeen, c.failures, c.doubted = now, 0, false
 		t.buckets.put(&c)
+	}
+}
+
+// doubt notes that a contact let a lookup wait, which ended before it was known
+// whether it answers at all.
+func (t *Table) doubt(id ID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if old := t.buckets.get(id); old != nil {
+		c := *old
+		c.doubted = true
+		t.buckets.replace(&c)
 	}
 }
 

@@ -36,8 +36,8 @@ const pingsAtOnce = 8
 //   - Of a full bucket that turns somebody away the contact that was silent
 //     longest is asked for a sign of life. If it fails [MaxFailures] times in a
 //     row, who came last has its place; if it answers it keeps it.
-//   - Contacts that were silent for long are asked too, and leave the table in
-//     the same way.
+//   - Contacts that were silent for long, or that a lookup did not wait for, are
+//     asked too, and leave the table in the same way.
 //   - A bucket in which nothing was looked up for long is refreshed by a lookup.
 //   - Records go to a verified libp2p contact that is new and nearer to their key
 //     than the last of the [BucketSize] nearest that were known, with what is

@@ -227,6 +227,29 @@ func TestDoubtfulContactsAreAsked(t *testing.T) {
 	})
 }
 
+// Whom a lookup did not wait for, and so did not blame, is asked soon, though it
+// spoke a moment ago.
+func TestWhoKeptALookupWaitingIsAsked(t *testing.T) {
+	play(t, 2*BucketSize, func(t *testing.T, s *script) {
+		defer s.upkeep().Close()
+		dead, late := s.peers[0], s.peers[1]
+		s.replies[dead.ID] = never
+		s.replies[late.ID] = after(2*DefaultSlow, names())
+		for _, c := range s.peers {
+			c.LastSeen = time.Now()
+			s.know(c)
+		}
+		_, err := s.lookups().Nodes(t.Context(), s.target[:])
+		require.NoError(t, err)
+		require.Zero(t, s.failures(dead), "it is not blamed for the lookup")
+
+		time.Sleep(5 * time.Minute)
+		_, there := s.server.Contact(dead.ID)
+		require.False(t, there)
+		require.Len(t, s.server.Contacts(), 2*BucketSize-1, "who is only slow stays")
+	})
+}
+
 func TestTheDeadLeave(t *testing.T) {
 	const checks = MaxFailures + 1 // one may have gone by just before
 	tests := map[string]struct {
