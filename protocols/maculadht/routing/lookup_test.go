@@ -287,9 +287,9 @@ func TestLookupTriesOtherAddresses(t *testing.T) {
 			c.Addrs = []ma.Multiaddr{ma.StringCast(addr)}
 			return c
 		}
-		good := at("/ip4/192.0.2.2/udp/1/quic-v1")
+		good := at("/ip4/8.8.8.2/udp/1/quic-v1")
 		s.know(liar, honest)
-		s.replies[liar.ID] = names(at("/ip4/192.0.2.1/udp/1/quic-v1"))
+		s.replies[liar.ID] = names(at("/ip4/8.8.8.1/udp/1/quic-v1"))
 		s.replies[honest.ID] = after(time.Second/2, names(good))
 		s.replies[near.ID] = says(nil, ErrUnreachable)
 		found, err := s.lookups().Nodes(t.Context(), s.target[:])
