@@ -60,7 +60,7 @@ func TestSubscribersAsErlangNodesWriteThem(t *testing.T) {
 // A record that is advertised outlives its ttl; one that is withdrawn does not,
 // nor do the copies that were handed over meanwhile.
 func TestAdvertisedUntilWithdrawn(t *testing.T) {
-	const ttl = 3 * time.Second
+	const ttl = 5 * time.Second // a fifth of it is time enough to publish again, be the machine busy
 	eager := handOverAtOnce()
 	services := make([]*Service, 3)
 	for i := range services {
@@ -91,10 +91,13 @@ func TestAdvertisedUntilWithdrawn(t *testing.T) {
 	connect(t, late.host, services[0].host)
 	holds := func(s *Service) bool { _, err := s.LookupValue(ServiceKey("greeter")); return err == nil }
 	eventually(t, func() bool { return holds(late) }, "handed over")
-	for _, s := range append(services, late) {
+	all := append(services, late)
+	for _, s := range all {
+		require.WithinRange(t, expires(s), withdrawn, withdrawn.Add(ttl), "no copy outlives the record")
+	}
+	for _, s := range all {
 		eventually(t, func() bool { return !holds(s) }, "gone")
 	}
-	require.Less(t, time.Since(withdrawn), ttl+time.Second, "no copy outlives the record")
 	_, err = late.FindProviders(testContext(t), "greeter")
 	require.ErrorIs(t, err, ErrNotFound)
 }
