@@ -3,6 +3,7 @@ package routing
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -336,6 +337,8 @@ func (n *simNetwork) rubbish(node *simNode, m wire.Message) wire.Message {
 	} else {
 		target = m.(*wire.FindNode).Target
 	}
+	d := node.contact.ID.Distance(IDFromBytes(target))
+	rng := newRand(binary.BigEndian.Uint64(d[:]))
 	switch node.contact.ID[31] % 6 {
 	case 0: // itself
 		nodes = []wire.Node{node.node}
@@ -347,7 +350,7 @@ func (n *simNetwork) rubbish(node *simNode, m wire.Message) wire.Message {
 		nodes[0].ID = id[:]
 	case 3: // twenty peers that do not exist
 		for range BucketSize {
-			p := peer.ID(fmt.Sprintf("\x00\x0d%013d", rand.Uint32()))
+			p := peer.ID(fmt.Sprintf("\x00\x0d%013d", rng.Uint32()))
 			id := IDFromPeer(p)
 			addr, err := ma.NewComponent("p2p", p.String())
 			require.NoError(n.t, err)
