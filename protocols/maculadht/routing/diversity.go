@@ -37,17 +37,13 @@ func (n networks) count(c *Contact, by int) {
 }
 
 // network returns the network of an Erlang contact, if it is one that is
-// limited. A name is not: it was an operator who wrote it, as a contact that
-// was learnt is kept by its address.
+// limited. A name counts as the address that it was verified at; without one it
+// is not limited, as it was an operator who wrote it.
 func (c *Contact) network() (netip.Prefix, bool) {
 	if !c.IsErlang() {
 		return netip.Prefix{}, false
 	}
-	u, err := url.Parse(c.Endpoint)
-	if err != nil {
-		return netip.Prefix{}, false
-	}
-	ip, err := netip.ParseAddr(u.Hostname())
+	ip, err := c.ip()
 	if err != nil {
 		return netip.Prefix{}, false
 	}
@@ -62,6 +58,22 @@ func (c *Contact) network() (netip.Prefix, bool) {
 	}
 	network, err := ip.Prefix(bits)
 	return network, err == nil
+}
+
+// ip returns the address of an Erlang contact.
+func (c *Contact) ip() (netip.Addr, error) {
+	if len(c.Addrs) > 0 {
+		ip, err := manet.ToIP(c.Addrs[0])
+		if err != nil {
+			return netip.Addr{}, err
+		}
+		return netip.ParseAddr(ip.String())
+	}
+	u, err := url.Parse(c.Endpoint)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	return netip.ParseAddr(u.Hostname())
 }
 
 // crowded reports whether added would be one too many of its network, once known,

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	ma "github.com/multiformats/go-multiaddr"
 	"github.com/stretchr/testify/require"
 )
 
@@ -17,6 +18,11 @@ func TestDiversity(t *testing.T) {
 			contacts = append(contacts, erlangContact(id(i), endpoint(i)))
 		}
 		return contacts
+	}
+	named := func(id ID, i int) Contact { // a name that was verified at an address
+		c := erlangContact(id, fmt.Sprintf("https://node-%d.example:1", i))
+		c.Addrs = []ma.Multiaddr{ma.StringCast(fmt.Sprintf("/ip4/8.8.8.%d/udp/1/quic-v1", i))}
+		return c
 	}
 	each := func(i int) ID { return ID{0x80 >> i} } // another bucket each
 	tests := map[string]struct {
@@ -38,6 +44,8 @@ func TestDiversity(t *testing.T) {
 		"private IPv6":                    {fill(15, far, func(i int) string { return fmt.Sprintf("https://[fd00::%x]:1", i+1) }), erlangContact(far(20), "https://[fd00::ff]:1"), nil},
 		"a zone":                          {fill(15, far, func(i int) string { return fmt.Sprintf("https://[fe80::%x%%25eth0]:1", i+1) }), erlangContact(far(20), "https://[fe80::ff%25eth0]:1"), nil},
 		"names":                           {fill(15, far, func(i int) string { return fmt.Sprintf("https://node-%d.example:1", i) }), erlangContact(far(20), "https://node-99.example:1"), nil},
+		"a name at an address":            {fill(2, far, v4), named(far(2), 2), ErrCrowded},
+		"an address that has names":       {[]Contact{named(far(0), 0), named(far(1), 1)}, erlangContact(far(2), v4(2)), ErrCrowded},
 		"what is no URL":                  {fill(15, far, func(i int) string { return fmt.Sprintf("%%zz%d", i) }), erlangContact(far(20), "%zz"), nil},
 		"no endpoint":                     {fill(2, far, v4), erlangContact(far(20), ""), nil},
 		"a libp2p contact":                {fill(2, far, v4), Contact{ID: far(20), Peer: "p", Endpoint: v4(20), Verified: true}, nil},
