@@ -287,7 +287,8 @@ func notSupported(err error) bool {
 // a connection: most often the peer was restarted and does not know it any more.
 func connectionLost(err error) bool {
 	_, notMade := errors.AsType[*swarm.DialError](err)
-	return err != nil && !notMade && !notSupported(err)
+	none := errors.Is(err, network.ErrNoConn) || errors.Is(err, network.ErrLimitedConn)
+	return err != nil && !notMade && !none && !notSupported(err)
 }
 
 // queryOnce asks on a stream of its own, which is closed after the reply.

@@ -329,6 +329,8 @@ func TestOpenStreamAfterALostConnection(t *testing.T) {
 		"lost, seen late":  {[]error{lost, lost, lost}, 4, nil},
 		"lost, not seen":   {slices.Repeat([]error{lost}, 100), 8, lost},
 		"could not dial":   {[]error{unmade}, 1, unmade},
+		"there was none":   {[]error{network.ErrNoConn}, 1, network.ErrNoConn},
+		"through a relay":  {[]error{network.ErrLimitedConn}, 1, network.ErrLimitedConn},
 		"lost, then gone":  {[]error{lost, unmade}, 2, unmade},
 		"there throughout": {nil, 1, nil},
 	} {
