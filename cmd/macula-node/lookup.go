@@ -170,7 +170,11 @@ each that answered; the values come last, one line of JSON each.`,
 			return inMesh(ctx, cmd, observe, func(ctx context.Context, m *mesh) error {
 				found, err := m.lookups.Values(ctx, key)
 				if err != nil && !errors.Is(err, routing.ErrNotFound) {
-					return err
+					early := fmt.Errorf("the lookup ended early, after %s answered: %w; --timeout sets how long it may take", plural(len(found.Hops), "node"), err)
+					if len(found.Values) == 0 {
+						return early
+					}
+					fmt.Fprintf(cmd.Root().ErrWriter, "macula-node: %s\n", legible(early.Error()))
 				}
 				return printLookup(cmd, key, found)
 			})

@@ -5,9 +5,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/libp2p/go-libp2p"
+	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/stretchr/testify/require"
 
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -80,6 +83,35 @@ func TestLookup(t *testing.T) {
 		require.Contains(t, got.stdout, `{"node_id":"me","ttl":60}`)
 		require.Contains(t, got.stderr, gone+" has not answered")
 	})
+}
+
+// What a lookup has found by its --timeout is shown.
+func TestLookupThatEndsEarly(t *testing.T) {
+	_, alive := started(t)
+	crashes, err := libp2p.New(libp2p.ListenAddrStrings("/ip4/127.0.0.1/udp/0/quic-v1"), libp2p.Transport(libp2pquic.NewTransport))
+	require.NoError(t, err)
+	service, err := maculadht.New(crashes)
+	require.NoError(t, err)
+	info, err := parsePeer(alive.Addrs[0])
+	require.NoError(t, err)
+	require.NoError(t, crashes.Connect(t.Context(), *info))
+	waitFor(t, "it to be listed", func() bool {
+		return strings.Contains(macula(t, "find-node", alive.Addrs[0], "k", "--json").stdout, crashes.ID().String())
+	})
+	require.NoError(t, crashes.Close()) // before the service, which would take its leave
+	require.NoError(t, service.Close())
+
+	args := []string{"lookup", "--bootstrap", alive.Addrs[0], "--timeout", "2s", "k"}
+	got := macula(t, args...)
+	require.Equal(t, exitUnreachable, got.code, got.stderr)
+	require.Contains(t, got.stderr, "the lookup ended early, after 1 node answered")
+	require.Contains(t, got.stderr, "--timeout")
+
+	require.Equal(t, exitOK, macula(t, "put", alive.Addrs[0], "k", `{"node_id": "me"}`).code)
+	got = macula(t, args...)
+	require.Equal(t, exitOK, got.code, got.stderr)
+	require.Contains(t, got.stdout, `{"node_id":"me"}`)
+	require.Contains(t, got.stderr, "the lookup ended early")
 }
 
 // A bootstrap peer that is given by name is known by the address that it has: by a
