@@ -101,6 +101,49 @@ func ExampleService_AdvertiseService() {
 	// Output: https://192.0.2.7:8080
 }
 
+// What one peer stores any other of the same network finds, wherever it lies.
+func ExampleService_Join() {
+	ctx := context.Background()
+
+	first := yourHost()
+	defer first.Close()
+	bootstrap, err := maculadht.New(first)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer bootstrap.Close()
+
+	second := yourHost()
+	defer second.Close()
+	service, err := maculadht.New(second)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer service.Close()
+	if err := service.Join(ctx, peer.AddrInfo{ID: first.ID(), Addrs: first.Addrs()}); err != nil {
+		log.Fatal(err)
+	}
+	<-service.Joined() // Join does not wait: a bootstrap peer may start much later
+
+	key := []byte("org.example.weather")
+	replicas, err := service.Store(ctx, key, wire.RawMap(wire.Pair{Key: "node_id", Value: wire.RawText("station-7")}))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("acknowledged by", len(replicas.Acknowledged))
+
+	found, err := bootstrap.FindValues(ctx, key)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, value := range found.Values {
+		fmt.Printf("%s\n", value.NodeID)
+	}
+	// Output:
+	// acknowledged by 1
+	// station-7
+}
+
 // yourHost stands for the host that your program has already.
 func yourHost() host.Host {
 	h, err := libp2p.New(libp2p.ListenAddrStrings("/ip4/127.0.0.1/udp/0/quic-v1"))

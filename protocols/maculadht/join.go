@@ -52,8 +52,8 @@ func WithRetries(first, last, lookAgain time.Duration) Option {
 // Each peer is tried, with a growing pause, until it answers, be it much later;
 // and again when it has left the table, as in two halves of a network that have
 // lost each other. Once one is a contact, lookups of this node's own id and of
-// one in each bucket fill the table, and the log says how many peers are known.
-// It fails with ErrClosed after Close.
+// one in each bucket fill the table, and the log says how many peers are known;
+// see Joined. It fails with ErrClosed after Close.
 func (s *Service) Join(ctx context.Context, peers ...peer.AddrInfo) error {
 	answered := make(chan struct{}, 1)
 	for _, p := range peers {
@@ -68,13 +68,23 @@ func (s *Service) Join(ctx context.Context, peers ...peer.AddrInfo) error {
 			case <-ctx.Done():
 				return
 			}
-			if err := s.upkeep.Join(ctx); err != nil {
+			err := s.upkeep.Join(ctx)
+			if ctx.Err() != nil {
+				return
+			}
+			if err != nil {
 				s.log.Warn("the lookups that fill the table ended early", "err", err)
 			}
+			s.hasJoined()
 			s.log.Info("joined the network", "realm", s.cfg.realm, "peers", len(s.server.Contacts()))
 		}
 	})
 }
+
+// Joined is closed once a bootstrap peer has answered and the table has been
+// filled: what is stored before may reach nobody, and what is looked up before may
+// not be found. It is never closed without Join, nor where nobody answers.
+func (s *Service) Joined() <-chan struct{} { return s.joined }
 
 // spawn runs f until it returns, in a goroutine that Close waits for. Its context
 // ends with ctx and with the service. After Close it fails with ErrClosed.

@@ -59,9 +59,28 @@ func TestJoinFillsTheTable(t *testing.T) {
 	services := chain(t, 6)
 	newcomer := newService(t, newHost(t))
 	require.NoError(t, newcomer.Join(t.Context(), infoOf(services[5].host)))
+	joined(t, newcomer)
 	for i, s := range services {
 		eventually(t, knows(newcomer, s.host), fmt.Sprintf("number %d of the chain is known", i))
 		eventually(t, knows(s, newcomer.host), fmt.Sprintf("number %d of the chain knows the newcomer", i))
+	}
+}
+
+func hasJoined(s *Service) bool {
+	select {
+	case <-s.Joined():
+		return true
+	default:
+		return false
+	}
+}
+
+func joined(t *testing.T, s *Service) {
+	t.Helper()
+	select {
+	case <-s.Joined():
+	case <-time.After(patience):
+		require.Fail(t, "not joined")
 	}
 }
 
@@ -78,9 +97,11 @@ func TestJoinThroughAPeerThatStartsLate(t *testing.T) {
 	never := peer.AddrInfo{ID: absent, Addrs: []ma.Multiaddr{ma.StringCast("/ip4/127.0.0.1/udp/9/quic-v1")}}
 	require.NoError(t, waiting.Join(t.Context(), never, info))
 	eventually(t, log.has("bootstrap peer not reached"), "it is tried")
+	require.False(t, hasJoined(waiting), "nobody has answered yet")
 
 	late := newService(t, newHost(t, identity, libp2p.ListenAddrs(info.Addrs...)))
-	eventually(t, knows(waiting, late.host), "joined")
+	joined(t, waiting)
+	require.True(t, knows(waiting, late.host)())
 	eventually(t, knows(late, waiting.host), "and known in return")
 	eventually(t, func() bool { return log.has("joined the network")() && log.has("peers=1")() }, "the log says so")
 }

@@ -31,10 +31,13 @@ type Service struct {
 	budgets *Budgets
 	log     *slog.Logger
 	owned   *routing.Server // made here, so closed here
+	joined  chan struct{}   // closed by hasJoined
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup // streams being served and CONNECTs under way
+
+	hasJoined func() // once
 
 	switching sync.Mutex // held while the handler is put on the host or taken off; before mu
 
@@ -166,8 +169,10 @@ func New(h host.Host, opts ...Option) (*Service, error) {
 		budgets:  NewBudgets(cfg.peerRate, cfg.peerBurst),
 		log:      cfg.log,
 		mode:     ModeClient, // until start
+		joined:   make(chan struct{}),
 		sessions: make(map[peer.ID]*peerSession),
 	}
+	s.hasJoined = sync.OnceFunc(func() { close(s.joined) })
 	self := routing.IDFromPeer(h.ID())
 	server := cfg.server
 	if server == nil {

@@ -33,7 +33,8 @@ const (
 // A contact that answered is noted in the table as alive. One that failed, or
 // answered what can not be, is dropped from the lookup, what it said is thrown
 // away, and it is noted as failed; not so where the lookup was ended, and where
-// nobody could be reached, which tells more of this node than of others.
+// nobody could be reached, which tells more of this node than of others. Whom a
+// lookup did not wait for is asked for a sign of life by [Upkeep].
 // Erlang contacts are never noted as failed: they may be left alone for a while,
 // and are checked by PING.
 //
