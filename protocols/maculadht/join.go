@@ -102,26 +102,30 @@ func (s *Service) spawn(ctx context.Context, f func(context.Context)) error {
 	return nil
 }
 
-// keepKnown makes a peer a contact whenever it is none, and tells each time that
-// it has become one, be it by another way.
+// keepKnown makes a peer a contact whenever it is none, and tells when it has
+// become one, be it by another way, or waits for a place in its bucket; and again
+// when it was lost meanwhile.
 func (s *Service) keepKnown(ctx context.Context, p peer.AddrInfo, answered chan<- struct{}) {
 	cfg := s.joining
-	retry, wasKnown := cfg.firstRetry, false
+	isContact := func() bool { _, is := s.server.Contact(routing.IDFromPeer(p.ID)); return is }
+	retry, told, wasContact := cfg.firstRetry, false, false
 	for ctx.Err() == nil {
-		_, known := s.server.Contact(routing.IDFromPeer(p.ID))
-		pause := cfg.lookAgain
-		if !known {
-			wasKnown = false
-			if err := s.meet(ctx, p); err == nil {
-				known = true // or it waits for a place in its bucket
-			} else if ctx.Err() == nil {
-				pause = retry
-				retry = min(2*retry, cfg.lastRetry)
-				s.log.Warn("bootstrap peer not reached", "peer", p.ID, "again_in", pause, "err", err)
-			}
+		is, pause := isContact(), cfg.lookAgain
+		told = told && (is || !wasContact)
+		var err error
+		if !is {
+			err = s.meet(ctx, p)
+			is = isContact()
 		}
-		if known && !wasKnown {
-			wasKnown, retry = true, cfg.firstRetry
+		wasContact = is
+		switch {
+		case ctx.Err() != nil:
+		case err != nil:
+			told, pause = false, retry
+			retry = min(2*retry, cfg.lastRetry)
+			s.log.Warn("bootstrap peer not reached", "peer", p.ID, "again_in", pause, "err", err)
+		case !told:
+			told, retry = true, cfg.firstRetry
 			s.log.Info("connected to bootstrap peer", "peer", p.ID)
 			select {
 			case answered <- struct{}{}:

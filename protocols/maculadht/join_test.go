@@ -183,6 +183,28 @@ func TestFullBucket(t *testing.T) {
 	}
 }
 
+// A bootstrap peer that has to wait for a place is no reason to fill the table
+// again and again.
+func TestJoinOnceThroughAPeerThatWaits(t *testing.T) {
+	h := newHost(t)
+	server, err := routing.NewServer(routing.IDFromPeer(h.ID()), routing.WithBucketSize(1))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, server.Close()) })
+	var log logBook
+	s := newService(t, h, quick(), WithRouting(server), WithLogger(log.logger()))
+	member := newService(t, hostInBucket(t, h, 0))
+	connect(t, member.host, h)
+	eventually(t, knows(s, member.host), "the place is taken")
+
+	bootstrap := newService(t, hostInBucket(t, h, 0))
+	require.NoError(t, s.Join(t.Context(), infoOf(bootstrap.host)))
+	joined(t, s)
+	seen := bootstrap.Stats().Frames
+	eventually(t, func() bool { return bootstrap.Stats().Frames > seen+10 }, "it is seen to that it is known")
+	require.False(t, knows(s, bootstrap.host)())
+	require.Equal(t, 1, log.count("joined the network"))
+}
+
 // A closed connection takes nobody out of the table.
 func TestTableIsNotTheListOfConnections(t *testing.T) {
 	services := chain(t, 2)
