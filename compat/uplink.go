@@ -49,7 +49,7 @@ func (u *uplink) setSession(c *routing.Contact) {
 // What an uplink has to do next, beside to try again.
 var (
 	errUnlisted = errors.New("it does not list itself yet, so its realm is not known")
-	errOurself  = errors.New("the gateway is this node itself")
+	errOurself  = errors.New("it is this node itself")
 	errMoved    = errors.New("the connection was made anew meanwhile")
 	errListing  = errors.New("whether this node may be listed has changed")
 )
@@ -259,6 +259,19 @@ func remoteAddr(c *conn) netip.AddrPort {
 	return netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port())
 }
 
+// reachableFrom reports whether an address can mean the same node to somebody at
+// another one as to us: a private address means nothing to the public network,
+// and a loopback address nothing to another machine.
+func reachableFrom(from, ip netip.Addr) bool {
+	switch {
+	case ip.IsUnspecified() || ip.IsMulticast():
+		return false
+	case ip.IsLoopback():
+		return from.IsLoopback()
+	}
+	return isPublic(ip) || !isPublic(from)
+}
+
 // unlistable says why a gateway is not to list this node, nothing if it may.
 func (u *uplink) unlistable(c *conn) string {
 	endpoint := u.handlers.Endpoint()
@@ -272,7 +285,7 @@ func (u *uplink) unlistable(c *conn) string {
 	if err != nil {
 		return err.Error()
 	}
-	if ip, err := netip.ParseAddr(e.Host); err == nil && !isPublic(ip) && isPublic(remoteAddr(c).Addr()) {
+	if ip, err := netip.ParseAddr(e.Host); err == nil && !reachableFrom(remoteAddr(c).Addr(), ip) {
 		return fmt.Sprintf("its endpoint %s can not be reached from there", endpoint)
 	}
 	return ""
@@ -286,11 +299,12 @@ func (u *uplink) admit(contact routing.Contact) {
 }
 
 // meet takes the neighbours that a gateway lists for contacts, once each has
-// answered. A public gateway does not get us to dial into our own network. Of one
-// that was tried a short while ago nothing is asked.
+// answered. A gateway does not get us to dial into our own network, or ourselves,
+// by an address that can not be what it meant. Of one that was tried a short while
+// ago nothing is asked.
 func (u *uplink) meet(ctx context.Context, own wire.Gateway, list wire.GatewayList, c *conn) {
-	public := isPublic(remoteAddr(c).Addr())
-	may := func(ip netip.Addr) bool { return !ip.IsUnspecified() && !ip.IsMulticast() && (!public || isPublic(ip)) }
+	gateway := remoteAddr(c).Addr()
+	may := func(ip netip.Addr) bool { return reachableFrom(gateway, ip) }
 	for endpoint, when := range u.tried {
 		if time.Since(when) >= u.cfg.neighbours {
 			delete(u.tried, endpoint)
@@ -312,6 +326,9 @@ func (u *uplink) meet(ctx context.Context, own wire.Gateway, list wire.GatewayLi
 		}, may)
 		if ctx.Err() != nil {
 			return
+		}
+		if err == nil && neighbour.ClientID != "" && neighbour.ClientID == u.cfg.self {
+			err = errOurself
 		}
 		if err != nil {
 			u.log.Debug("neighbour not verified", "endpoint", endpoint, "err", err)

@@ -263,6 +263,46 @@ func TestUplinkTellsOnlyOfANodeThatAnswers(t *testing.T) {
 	})
 }
 
+// What a gateway may be told to dial, and may tell us to dial.
+func TestReachableFrom(t *testing.T) {
+	for name, test := range map[string]struct {
+		from, ip string
+		want     bool
+	}{
+		"public from public":                {"8.8.8.8", "1.1.1.1", true},
+		"public from private":               {"10.0.0.1", "1.1.1.1", true},
+		"private from public":               {"8.8.8.8", "10.0.0.1", false},
+		"private from private":              {"10.0.0.1", "10.0.0.2", true},
+		"private from loopback":             {"127.0.0.1", "10.0.0.2", true},
+		"loopback from loopback":            {"127.0.0.1", "127.0.0.2", true},
+		"loopback from private":             {"10.0.0.1", "127.0.0.1", false},
+		"IPv6 loopback from private":        {"fd00::1", "::1", false},
+		"loopback from public":              {"8.8.8.8", "127.0.0.1", false},
+		"shared address space from public":  {"8.8.8.8", "100.64.0.1", false},
+		"link-local from public":            {"8.8.8.8", "169.254.169.254", false},
+		"a wildcard, which is this machine": {"127.0.0.1", "0.0.0.0", false},
+		"multicast":                         {"10.0.0.1", "224.0.0.1", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.Equal(t, test.want, reachableFrom(netip.MustParseAddr(test.from), netip.MustParseAddr(test.ip)))
+		})
+	}
+}
+
+// A gateway that lists this node under a name that it has given itself does not
+// have it ask itself.
+func TestUplinkDoesNotMeetItself(t *testing.T) {
+	ourselves, neighbour := newGlass(t), newGlass(t)
+	entry := func(g *glass.Gateway, id string) wire.Gateway {
+		return wire.Gateway{NodeID: []byte(id), Host: "127.0.0.1", Port: int64(g.Addr().Port), Realm: maculadht.DefaultRealm}
+	}
+	g := newGlass(t, glass.Neighbours(entry(ourselves, "my-name"), entry(neighbour, "its-name")))
+	u := newUplinked(t, []*glass.Gateway{g}, UplinkSelf(ourselves.ClientID()))
+	eventually(t, func() bool { return ourselves.Stats().Frames[wire.TypePing] == 1 }, "it is looked at")
+	eventually(t, func() bool { return len(u.server.Contacts()) == 2 }, "the gateway and its neighbour are contacts")
+	require.Never(t, func() bool { return len(u.server.Contacts()) > 2 }, soon, tick, "and nobody else")
+}
+
 func TestUplinkToOurself(t *testing.T) {
 	g := newGlass(t)
 	u := newUplinked(t, []*glass.Gateway{g}, UplinkSelf(g.ClientID()))
