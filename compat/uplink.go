@@ -48,10 +48,11 @@ func (u *uplink) setSession(c *routing.Contact) {
 
 // What an uplink has to do next, beside to try again.
 var (
-	errUnlisted = errors.New("it does not list itself yet, so its realm is not known")
-	errOurself  = errors.New("it is this node itself")
-	errMoved    = errors.New("the connection was made anew meanwhile")
-	errListing  = errors.New("whether this node may be listed has changed")
+	errUnlisted  = errors.New("it does not list itself yet, so its realm is not known")
+	errTwoRealms = errors.New("it lists itself with two realms, so which one it serves is not known")
+	errOurself   = errors.New("it is this node itself")
+	errMoved     = errors.New("the connection was made anew meanwhile")
+	errListing   = errors.New("whether this node may be listed has changed")
 )
 
 // run keeps a session until the uplinks are closed.
@@ -205,9 +206,8 @@ func (u *uplink) look(contact routing.Contact, c *conn) (own wire.Gateway, other
 	if err != nil {
 		return own, nil, err
 	}
-	own, ok := ownEntry(list, contact.ClientID, u.endpoint, remoteAddr(c))
-	if !ok {
-		return own, nil, errUnlisted
+	if own, err = ownEntry(list, contact.ClientID, u.endpoint, remoteAddr(c)); err != nil {
+		return own, nil, err
 	}
 	ours := u.handlers.Realm()
 	first := !u.looked
@@ -224,24 +224,37 @@ func (u *uplink) look(contact routing.Contact, c *conn) (own wire.Gateway, other
 
 // ownEntry returns the entry of the gateway that has sent a list: its node id is
 // the digest of its certificate or, where the operator has given it another one,
-// its host and port are where it was reached.
-func ownEntry(list wire.GatewayList, clientID string, e Endpoint, remote netip.AddrPort) (wire.Gateway, bool) {
+// its host and port are where it was reached. Anybody may have stored an entry
+// there, so those that could be its own have to agree on the realm: a CONNECT
+// of the wrong one hangs it. The error is errUnlisted or errTwoRealms.
+func ownEntry(list wire.GatewayList, clientID string, e Endpoint, remote netip.AddrPort) (wire.Gateway, error) {
+	var byKey, byPlace []wire.Gateway
 	for _, g := range list {
 		if clientID != "" && strings.EqualFold(string(g.NodeID), clientID) {
-			return g, true
-		}
-	}
-	for _, g := range list {
-		at, err := parseSent(endpointOf(g))
-		if err != nil {
+			byKey = append(byKey, g)
 			continue
 		}
-		ip, err := netip.ParseAddr(at.Host)
-		if at == e || err == nil && netip.AddrPortFrom(ip, at.Port) == remote {
-			return g, true
+		at, err := parseSent(endpointOf(g))
+		if err != nil || !isClaimed(g.NodeID, clientID) {
+			continue // nowhere, or another node that was there once
+		}
+		if ip, err := netip.ParseAddr(at.Host); at == e || err == nil && netip.AddrPortFrom(ip, at.Port) == remote {
+			byPlace = append(byPlace, g)
 		}
 	}
-	return wire.Gateway{}, false
+	own := byKey
+	if len(own) == 0 {
+		own = byPlace
+	}
+	if len(own) == 0 {
+		return wire.Gateway{}, errUnlisted
+	}
+	for _, g := range own[1:] {
+		if g.Realm != own[0].Realm {
+			return wire.Gateway{}, fmt.Errorf("%w: %q and %q", errTwoRealms, own[0].Realm, g.Realm)
+		}
+	}
+	return own[0], nil
 }
 
 // endpointOf returns where a list says that a gateway is.

@@ -3,6 +3,7 @@ package compat
 import (
 	"context"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -332,25 +333,34 @@ func TestOwnEntry(t *testing.T) {
 	entry := func(id, host string, port int64) wire.Gateway {
 		return wire.Gateway{NodeID: []byte(id), Host: host, Port: port, Realm: id + host}
 	}
+	in := func(realm string, g wire.Gateway) wire.Gateway {
+		g.Realm = realm
+		return g
+	}
 	tests := map[string]struct {
 		list wire.GatewayList
 		want int // which of the list; -1 for none
+		err  error
 	}{
-		"nobody":                                {nil, -1},
-		"others":                                {wire.GatewayList{entry("x", "192.0.2.8", 9443)}, -1},
-		"by the digest":                         {wire.GatewayList{entry("x", "gw.example.org", 9443), entry(id, "10.0.0.1", 1)}, 1},
-		"by the digest in capitals":             {wire.GatewayList{entry("A7B113782E093E08E599398DF87E508D737FFF6265F007DEE556B429B145EF97", "10.0.0.1", 1)}, 0},
-		"by the name":                           {wire.GatewayList{entry("named", "GW.example.org.", 9443)}, 0},
-		"by the address":                        {wire.GatewayList{entry("named", "192.0.2.7", 9443)}, 0},
-		"by the address written as IPv6":        {wire.GatewayList{entry("named", "::ffff:192.0.2.7", 9443)}, 0},
-		"not by the address with another port":  {wire.GatewayList{entry("named", "192.0.2.7", 9444)}, -1},
-		"not by a name that is somebody else's": {wire.GatewayList{entry("named", "gw.example.com", 9443)}, -1},
+		"nobody":                                {nil, -1, errUnlisted},
+		"others":                                {wire.GatewayList{entry("x", "192.0.2.8", 9443)}, -1, errUnlisted},
+		"by the digest":                         {wire.GatewayList{entry("x", "gw.example.org", 9443), entry(id, "10.0.0.1", 1)}, 1, nil},
+		"by the digest in capitals":             {wire.GatewayList{entry(strings.ToUpper(id), "10.0.0.1", 1)}, 0, nil},
+		"by the name":                           {wire.GatewayList{entry("named", "GW.example.org.", 9443)}, 0, nil},
+		"by the address":                        {wire.GatewayList{entry("named", "192.0.2.7", 9443)}, 0, nil},
+		"by the address written as IPv6":        {wire.GatewayList{entry("named", "::ffff:192.0.2.7", 9443)}, 0, nil},
+		"not by the address with another port":  {wire.GatewayList{entry("named", "192.0.2.7", 9444)}, -1, errUnlisted},
+		"not by a name that is somebody else's": {wire.GatewayList{entry("named", "gw.example.com", 9443)}, -1, errUnlisted},
+		"not by where another key's node was":   {wire.GatewayList{entry(strings.Repeat("0", 64), "192.0.2.7", 9443)}, -1, errUnlisted},
+		"twice in one realm":                    {wire.GatewayList{in("r", entry(id, "10.0.0.1", 1)), in("r", entry(id, "10.0.0.2", 1))}, 0, nil},
+		"by the digest in two realms":           {wire.GatewayList{entry(id, "10.0.0.1", 1), entry(id, "10.0.0.2", 1)}, -1, errTwoRealms},
+		"by the address in two realms":          {wire.GatewayList{entry("named", "192.0.2.7", 9443), entry("other", "192.0.2.7", 9443)}, -1, errTwoRealms},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			own, ok := ownEntry(test.list, id, e, remote)
-			require.Equal(t, test.want >= 0, ok)
-			if ok {
+			own, err := ownEntry(test.list, id, e, remote)
+			require.ErrorIs(t, err, test.err)
+			if test.want >= 0 {
 				require.Equal(t, test.list[test.want], own)
 			}
 		})
