@@ -59,8 +59,8 @@ var (
 func (u *uplink) run() {
 	retry := u.cfg.first
 	for u.ctx.Err() == nil {
-		served, err := u.serve()
-		if served {
+		lasted, err := u.serve()
+		if lasted {
 			retry = u.cfg.first
 		}
 		pause := retry/2 + rand.N(retry) // so that many nodes do not come back at once
@@ -90,8 +90,9 @@ func (u *uplink) run() {
 }
 
 // serve is one connection's life: the look, the CONNECT, and signs of life until
-// one is missing. It reports whether the gateway was joined in between.
-func (u *uplink) serve() (joined bool, err error) {
+// one is missing. It reports whether there was any: a gateway that ends each session
+// right after its PONG is not come back to at once.
+func (u *uplink) serve() (lasted bool, err error) {
 	at := place{Endpoint: u.endpoint}
 	l, err := u.dialer.link(at)
 	if err != nil {
@@ -136,11 +137,11 @@ func (u *uplink) serve() (joined bool, err error) {
 		u.log.Info("joined the gateway", "node_id", contact.ID, "realm", own.Realm)
 	}
 	u.admit(contact)
-	return true, u.stay(contact, own, neighbours, c, ended)
+	return u.stay(contact, own, neighbours, c, ended)
 }
 
 // stay meets the gateway's neighbours and watches over it until the session ends.
-func (u *uplink) stay(contact routing.Contact, own wire.Gateway, neighbours wire.GatewayList, c *conn, ended <-chan error) error {
+func (u *uplink) stay(contact routing.Contact, own wire.Gateway, neighbours wire.GatewayList, c *conn, ended <-chan error) (lasted bool, err error) {
 	ctx, cancel := context.WithCancel(u.ctx)
 	lists := make(chan wire.GatewayList, 1)
 	lists <- neighbours
@@ -162,7 +163,7 @@ func (u *uplink) stay(contact routing.Contact, own wire.Gateway, neighbours wire
 
 // watch asks the gateway for signs of life, and for its neighbours, until the
 // session ends.
-func (u *uplink) watch(contact routing.Contact, c *conn, ended <-chan error, lists chan<- wire.GatewayList) error {
+func (u *uplink) watch(contact routing.Contact, c *conn, ended <-chan error, lists chan<- wire.GatewayList) (lasted bool, err error) {
 	_, wasListed := u.session()
 	met := time.Now()
 	ping := time.NewTicker(u.cfg.ping)
@@ -171,19 +172,20 @@ func (u *uplink) watch(contact routing.Contact, c *conn, ended <-chan error, lis
 		select {
 		case <-ping.C:
 		case err := <-ended:
-			return fmt.Errorf("%w: the session's stream ended: %w", routing.ErrUnreachable, err)
+			return lasted, fmt.Errorf("%w: the session's stream ended: %w", routing.ErrUnreachable, err)
 		case <-c.Context().Done():
-			return fmt.Errorf("%w: %w", routing.ErrUnreachable, context.Cause(c.Context()))
+			return lasted, fmt.Errorf("%w: %w", routing.ErrUnreachable, context.Cause(c.Context()))
 		case <-u.ctx.Done():
-			return u.ctx.Err()
+			return lasted, u.ctx.Err()
 		}
 		if _, err := maculadht.Ping(u.ctx, u.dialer, contact); err != nil {
-			return err
+			return lasted, err
 		}
+		lasted = true
 		contact.LastSeen = time.Now()
 		u.admit(contact)
 		if mayBe := u.unlistable(c) == ""; mayBe != wasListed {
-			return errListing
+			return lasted, errListing
 		}
 		if time.Since(met) < u.cfg.neighbours {
 			continue
@@ -191,7 +193,7 @@ func (u *uplink) watch(contact routing.Contact, c *conn, ended <-chan error, lis
 		met = time.Now()
 		list, err := maculadht.ListGateways(u.ctx, u.dialer, contact)
 		if err != nil {
-			return err
+			return lasted, err
 		}
 		select {
 		case lists <- list:

@@ -141,7 +141,7 @@ func TestUplinkToAnotherRealm(t *testing.T) {
 func TestUplinkComesBack(t *testing.T) {
 	t.Run("after its connections were lost", func(t *testing.T) {
 		g := newGlass(t)
-		u := newUplinked(t, []*glass.Gateway{g})
+		u := newUplinked(t, []*glass.Gateway{g}, UplinkRetries(tick, 2*tick))
 		connects := frameCount(g, wire.TypeConnect)
 		for lost := 1; lost <= 100; lost++ {
 			eventually(t, u.has(1), "a session")
@@ -180,6 +180,24 @@ func TestUplinkComesBack(t *testing.T) {
 		eventually(t, u.has(1), "a session")
 		require.Empty(t, g.Broken())
 	})
+}
+
+// A gateway that takes every CONNECT and ends the session is come back to ever
+// more seldom.
+func TestUplinkBacksOffFromShortSessions(t *testing.T) {
+	g := newGlass(t)
+	u := newUplinked(t, []*glass.Gateway{g}, UplinkTimes(time.Hour, time.Hour, tick), UplinkRetries(20*time.Millisecond, time.Hour))
+	connects := frameCount(g, wire.TypeConnect)
+	var pauses []time.Duration
+	for lost := 1; lost <= 5; lost++ {
+		start := time.Now()
+		eventually(t, func() bool { return connects() == lost && len(u.Sessions()) == 1 }, "a session")
+		pauses = append(pauses, time.Since(start))
+		g.DropClients()
+		eventually(t, u.has(0), "the session is over")
+	}
+	require.Greater(t, pauses[4], 60*time.Millisecond, "it was at least half of 20 ms doubled three times: %v", pauses)
+	requireUnhurt(t, g)
 }
 
 // Whoever stops while a gateway has not answered CONNECT does not crash it.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/macula-mesh/macula-node/compat"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/node"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
@@ -30,9 +31,16 @@ func TestGatewayOutlivesOurLoad(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	g := startGlass(t)
-	n := startNode(t, g.Endpoint())
-	joined(t, n, g)
-	gateway := n.Uplinks().Sessions()[0]
+	n := startNode(t)
+	endpoint, err := compat.ParseEndpoint(g.Endpoint())
+	require.NoError(t, err)
+	uplinks, err := compat.NewUplinks(n.Dialer(), n.Service().Handlers, []compat.Endpoint{endpoint},
+		compat.UplinkRetries(10*time.Millisecond, 100*time.Millisecond)) // a node waits longer after so many losses
+	require.NoError(t, err)
+	t.Cleanup(uplinks.Close)
+	joined := func() bool { return len(uplinks.Sessions()) == 1 }
+	require.Eventually(t, joined, patience, tick, "the node has joined the gateway")
+	gateway := uplinks.Sessions()[0]
 
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
@@ -42,7 +50,7 @@ func TestGatewayOutlivesOurLoad(t *testing.T) {
 		rng := rand.New(rand.NewPCG(seed, uint64(caller)))
 		callers.Go(func() {
 			for done.Add(1) <= loadOperations && ctx.Err() == nil {
-				operate(ctx, rng, n, gateway)
+				operate(ctx, rng, n, uplinks, gateway)
 			}
 		})
 	}
@@ -61,10 +69,10 @@ func TestGatewayOutlivesOurLoad(t *testing.T) {
 
 	require.Empty(t, g.Broken())
 	require.Empty(t, g.Lapses())
-	joined(t, n, g)
+	require.Eventually(t, joined, patience, tick, "and joined it again")
 	require.Eventually(t, func() bool { return g.Stats().Open <= 1 }, patience, tick, "one connection is left")
 	require.Eventually(t, func() bool { return g.Stats().Streams <= 1 }, patience, tick, "and one stream, that of the session")
-	_, err := maculadht.Ping(inTime(t), n.Dialer(), gateway)
+	_, err = maculadht.Ping(inTime(t), n.Dialer(), gateway)
 	require.NoError(t, err)
 	stats := g.Stats()
 	t.Logf("%d frames over %d connections: %v", stats.Total(), stats.Accepted, stats.Frames)
@@ -73,7 +81,7 @@ func TestGatewayOutlivesOurLoad(t *testing.T) {
 
 // operate does one thing that a node does to a gateway, and gives one in three up
 // before it is done. What comes of it does not matter here.
-func operate(ctx context.Context, rng *rand.Rand, n *node.Node, gateway routing.Contact) {
+func operate(ctx context.Context, rng *rand.Rand, n *node.Node, uplinks *compat.Uplinks, gateway routing.Contact) {
 	limit := 5 * time.Second
 	if rng.IntN(3) == 0 {
 		limit = time.Duration(rng.IntN(5000)) * time.Microsecond
@@ -100,7 +108,7 @@ func operate(ctx context.Context, rng *rand.Rand, n *node.Node, gateway routing.
 	case 4:
 		maculadht.ListGateways(ctx, d, gateway)
 	case 5:
-		n.Uplinks().Publish(ctx, &wire.Publish{Topic: "t", Payload: wire.RawText("p")})
+		uplinks.Publish(ctx, &wire.Publish{Topic: "t", Payload: wire.RawText("p")})
 	case 6:
 		n.Service().FindValues(ctx, key)
 	case 7:
