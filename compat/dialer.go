@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -227,6 +228,27 @@ func (d *Dialer) leave(l *link) {
 	if l.users--; l.users == 0 && !d.closed {
 		l.idle.Reset(max(d.cfg.idle, time.Until(l.restUntil())))
 	}
+}
+
+// letRest leaves the node at an address alone, by whatever endpoint it is known.
+func (d *Dialer) letRest(addr netip.AddrPort, until time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, l := range d.links {
+		l.rest(addr, until)
+	}
+}
+
+// restsAt reports whether the node at an address is left alone.
+func (d *Dialer) restsAt(addr netip.AddrPort) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, l := range d.links {
+		if l.restsAt(addr) {
+			return true
+		}
+	}
+	return false
 }
 
 // drop forgets a link that nobody uses.

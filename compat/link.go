@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"sync"
 	"time"
@@ -29,7 +30,8 @@ type link struct {
 
 	mu      sync.Mutex
 	conn    *conn
-	dial    *dial // the handshake under way
+	dial    *dial          // the handshake under way
+	addr    netip.AddrPort // where the last handshake led to
 	resting time.Time
 	rests   chan struct{} // closed when a rest begins, and made anew
 }
@@ -125,16 +127,33 @@ func (l *link) awake() (rests <-chan struct{}, err error) {
 }
 
 // abandon takes a connection out of use that failed or kept silent, and leaves
-// the endpoint alone for a while, also those who wait for their turn.
+// the node at its other end alone for a while.
 func (l *link) abandon(c *conn, rest time.Duration) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.retire(c)
+	l.mu.Unlock()
 	if rest > 0 {
-		l.resting = time.Now().Add(rest)
+		l.dialer.letRest(remoteAddr(c), time.Now().Add(rest))
+	}
+}
+
+// rest leaves the endpoint alone if it is at an address, also those who wait for
+// their turn.
+func (l *link) rest(addr netip.AddrPort, until time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.addr == addr {
+		l.resting = until
 		close(l.rests)
 		l.rests = make(chan struct{})
 	}
+}
+
+// restsAt reports whether the endpoint is at an address and is left alone.
+func (l *link) restsAt(addr netip.AddrPort) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.addr == addr && time.Now().Before(l.resting)
 }
 
 type outcome struct {
@@ -338,7 +357,7 @@ func (l *link) dialled(d *dial, c *quic.Conn, err error) {
 	l.dial = nil
 	if c != nil {
 		d.conn = &conn{Conn: c}
-		l.conn = d.conn
+		l.conn, l.addr = d.conn, remoteAddr(d.conn)
 	}
 	d.err = err
 	close(d.done)
@@ -388,6 +407,10 @@ func (l *link) dialOnce(ctx context.Context) (*quic.Conn, error) {
 		release, err := l.dialer.shaking.take(ctx, addr)
 		if err != nil {
 			return nil, errors.Join(errs, err)
+		}
+		if l.dialer.restsAt(addr) {
+			release()
+			return nil, ErrResting // nor is it dialled at another address of its name
 		}
 		c, err := l.dialer.cfg.quic.DialQUIC(ctx, to, l.dialer.cfg.clientTLS(l.place.Endpoint), always)
 		release()

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -71,6 +72,31 @@ func TestRestEnds(t *testing.T) {
 	}, "asked again")
 	require.Equal(t, 2, e.Stats().Accepted, "a fresh connection")
 	e.requireSpared()
+}
+
+// A node that did not answer is left alone by whatever endpoint it is asked: one
+// that has a connection, and one that would make another.
+func TestRestIsTheNodes(t *testing.T) {
+	e := startErlang(t, "127.0.0.1:0")
+	port := e.Endpoint()[strings.LastIndex(e.Endpoint(), ":"):]
+	d := newDialer(t, DialTimeouts(patience, soon), RestAfterTimeout(never))
+	_, err := maculadht.Ping(testContext(t), d, at("https://localhost"+port))
+	require.NoError(t, err)
+	letGo := e.HoldReplies(wire.TypePing)
+	defer letGo()
+	_, err = maculadht.Ping(testContext(t), d, at(e.Endpoint()))
+	require.ErrorIs(t, err, ErrNoReply)
+
+	before := e.Stats()
+	_, err = maculadht.Ping(testContext(t), d, at("https://localhost"+port))
+	require.ErrorIs(t, err, ErrResting, "over the connection that there is")
+	_, err = maculadht.Ping(testContext(t), d, at("https://[::ffff:127.0.0.1]"+port))
+	require.ErrorIs(t, err, ErrResting)
+	proved := at("https://gateway.invalid" + port)
+	proved.Addrs = []ma.Multiaddr{ma.StringCast("/ip4/127.0.0.1/udp/" + port[1:] + "/quic-v1")}
+	_, err = maculadht.Ping(testContext(t), d, proved)
+	require.ErrorIs(t, err, ErrResting, "nor is it dialled")
+	require.Equal(t, before, e.Stats())
 }
 
 // Those who wait for their turn are told at once, and do not ask an endpoint
