@@ -28,6 +28,7 @@ const (
 	DefaultRest = 5 * time.Minute
 
 	linkIdle     = 30 * time.Second       // an unused connection is closed after it
+	maxLinks     = 1024                   // endpoints that something is kept of
 	maxStreams   = 32                     // of the 100 that a connection is granted
 	abandonAfter = time.Minute            // a reply that has not come by then never will
 	closeGrace   = 2 * time.Second        // for replies under way when the dialer closes
@@ -72,6 +73,7 @@ type dialerConfig struct {
 	rest         time.Duration
 	abandon      time.Duration
 	idle         time.Duration
+	maxLinks     int
 	force        bool
 	tls          TLS
 	pins         map[Endpoint]Pin
@@ -107,6 +109,7 @@ func NewDialer(opts ...DialerOption) (*Dialer, error) {
 			rest:         DefaultRest,
 			abandon:      abandonAfter,
 			idle:         linkIdle,
+			maxLinks:     maxLinks,
 			pins:         make(map[Endpoint]Pin),
 		},
 		links: make(map[place]*link),
@@ -212,11 +215,36 @@ func (d *Dialer) link(p place) (*link, error) {
 	}
 	l := d.links[p]
 	if l == nil {
+		if len(d.links) >= d.cfg.maxLinks && !d.makeRoom() {
+			return nil, fmt.Errorf("%w: %s: %d other endpoints are being asked", routing.ErrUnreachable, p, len(d.links))
+		}
 		l = newLink(d, p)
 		d.links[p] = l
 	}
 	l.users++
 	return l, nil
+}
+
+// makeRoom forgets a link that nobody uses, one that rests only where there is no
+// other; whoever has us verify one endpoint after the other does not have us keep
+// a connection to each. d.mu is held.
+func (d *Dialer) makeRoom() bool {
+	var unused *link
+	for _, l := range d.links {
+		if l.users > 0 {
+			continue
+		}
+		unused = l
+		if _, err := l.awake(); err == nil {
+			break
+		}
+	}
+	if unused == nil {
+		return false
+	}
+	delete(d.links, unused.place)
+	unused.close()
+	return true
 }
 
 // leave gives a link up. The last user leaves it to the idle timer, which

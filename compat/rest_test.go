@@ -27,6 +27,7 @@ const (
 
 func abandonAfterTime(d time.Duration) DialerOption { return func(c *dialerConfig) { c.abandon = d } }
 func idleFor(d time.Duration) DialerOption          { return func(c *dialerConfig) { c.idle = d } }
+func keepLinks(n int) DialerOption                  { return func(c *dialerConfig) { c.maxLinks = n } }
 
 func TestNoReplyInTime(t *testing.T) {
 	e := startErlang(t, "127.0.0.1:0")
@@ -192,6 +193,41 @@ func TestIdleConnectionIsClosed(t *testing.T) {
 }
 
 // A connection of which use is made is not idle, however long it takes.
+// Nobody has us keep a connection to every endpoint that he can think of.
+func TestLinksAreBounded(t *testing.T) {
+	busy, resting, idle, next := startErlang(t, "127.0.0.1:0"), startErlang(t, "127.0.0.1:0"), startErlang(t, "127.0.0.1:0"), startErlang(t, "127.0.0.1:0")
+	d := newDialer(t, DialTimeouts(patience, time.Second), RestAfterTimeout(never), keepLinks(3))
+	ping := func(e *erlang) error { _, err := maculadht.Ping(testContext(t), d, at(e.Endpoint())); return err }
+	letGo := resting.HoldReplies(wire.TypePing)
+	defer letGo()
+	require.ErrorIs(t, ping(resting), ErrNoReply)
+	letGo()
+	require.NoError(t, ping(idle))
+	eventually(t, func() bool { return unusedLinks(d) == 2 }, "nothing is under way")
+
+	l, err := d.link(place{Endpoint: Endpoint{Host: "127.0.0.1", Port: uint16(busy.Addr().Port)}})
+	require.NoError(t, err)
+	defer d.leave(l)
+	require.NoError(t, ping(next))
+	require.Equal(t, 3, links(d))
+	eventually(t, func() bool { return idle.Stats().Open == 0 }, "the idle connection made room")
+	require.ErrorIs(t, ping(resting), ErrResting, "the rest was kept")
+	require.NoError(t, ping(busy))
+}
+
+func TestLinksInUseStay(t *testing.T) {
+	d := newDialer(t, keepLinks(1))
+	l, err := d.link(place{Endpoint: Endpoint{Host: "127.0.0.1", Port: 1}})
+	require.NoError(t, err)
+	_, err = d.link(place{Endpoint: Endpoint{Host: "127.0.0.1", Port: 2}})
+	require.ErrorIs(t, err, routing.ErrUnreachable)
+	require.ErrorContains(t, err, "https://127.0.0.1:2")
+	d.leave(l)
+	other, err := d.link(place{Endpoint: Endpoint{Host: "127.0.0.1", Port: 2}})
+	require.NoError(t, err)
+	d.leave(other)
+}
+
 func TestUsedConnectionIsNotIdle(t *testing.T) {
 	e := startErlang(t, "127.0.0.1:0")
 	letGo := e.HoldReplies(wire.TypeFindValue)
@@ -371,4 +407,16 @@ func links(d *Dialer) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return len(d.links)
+}
+
+// unusedLinks returns how many endpoints a dialer remembers and does not ask.
+func unusedLinks(d *Dialer) (n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, l := range d.links {
+		if l.users == 0 {
+			n++
+		}
+	}
+	return n
 }
