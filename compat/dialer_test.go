@@ -146,6 +146,7 @@ func TestNothingIsCancelledBeforeTheReply(t *testing.T) {
 			cancel(gaveUp)
 			err := wait(t, result)
 			require.ErrorIs(t, err, gaveUp)
+			require.ErrorIs(t, err, routing.ErrUnanswered)
 			require.ErrorIs(t, err, routing.ErrUnreachable)
 
 			// Other requests still go over the same connection, so what was sent
@@ -187,9 +188,11 @@ func TestHandshakeOutlivesItsCaller(t *testing.T) {
 	})
 	eventually(t, func() bool { return e.Stats().Handshaking }, "a handshake is under way")
 	cancel()
-	require.ErrorIs(t, wait(t, result), context.Canceled)
+	err := wait(t, result)
+	require.ErrorIs(t, err, context.Canceled)
+	require.NotErrorIs(t, err, routing.ErrUnanswered, "nothing was asked yet")
 	letGo()
-	_, err := maculadht.Ping(testContext(t), d, at(e.Endpoint()))
+	_, err = maculadht.Ping(testContext(t), d, at(e.Endpoint()))
 	require.NoError(t, err)
 	require.Equal(t, 1, e.Stats().Accepted)
 	require.Zero(t, e.Stats().Refused)
@@ -213,6 +216,11 @@ func TestLookupsOneAtATime(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.Equal(t, 1, e.count(wire.TypeFindValue), "the others wait")
+	ctx, cancel := context.WithTimeout(t.Context(), soon)
+	defer cancel()
+	_, err := maculadht.FindValue(ctx, d, at(e.Endpoint()), []byte("k"))
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.NotErrorIs(t, err, routing.ErrUnanswered, "who waits for its turn has not asked")
 	letGo()
 	for range lookups {
 		require.NoError(t, wait(t, results))

@@ -196,7 +196,7 @@ func (l *link) do(ctx context.Context, t wire.Type, frame []byte) (wire.Frame, e
 	case o := <-done:
 		return o.frame, o.err
 	case <-ctx.Done():
-		return wire.Frame{}, gaveUp(ctx)
+		return wire.Frame{}, fmt.Errorf("%w: %w", routing.ErrUnanswered, context.Cause(ctx))
 	}
 }
 

@@ -8,7 +8,8 @@ import (
 
 const (
 	// MissMemory is for how long an Erlang contact that missed is not asked for
-	// the same key again.
+	// the same key again, nor one that had not answered when it was given up: it
+	// asks others for what it has not, and would only begin anew.
 	MissMemory = 60 * time.Second
 	// maxMisses is how many misses are remembered. Of more, the oldest go.
 	maxMisses = 8192

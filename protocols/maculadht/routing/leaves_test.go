@@ -102,6 +102,17 @@ func TestMissesAreRemembered(t *testing.T) {
 		s.replies[leaf.ID] = has(value("provider", 60))
 		require.True(t, asks("c"))
 		require.True(t, asks("c"), "nor is a hit")
+
+		s.replies[leaf.ID] = func(ctx context.Context, _ wire.Message) (wire.Message, error) {
+			<-ctx.Done()
+			return nil, fmt.Errorf("%w: %w", ErrUnanswered, ctx.Err())
+		}
+		require.True(t, asks("d"))
+		require.False(t, asks("d"), "it has not done with the question, which took too long")
+		ctx, cancel := context.WithTimeout(t.Context(), 2*scriptDelay)
+		defer cancel()
+		l.Values(ctx, []byte("e"))
+		require.False(t, asks("e"), "nor with one whose asker has gone")
 	})
 }
 

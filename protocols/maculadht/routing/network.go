@@ -29,6 +29,9 @@ var (
 	// ErrResting means that the contact was not even asked: it did not answer in
 	// time a short while ago, and is spared for now. It is an ErrUnreachable too.
 	ErrResting = fmt.Errorf("%w: did not answer in time, left alone for now", ErrUnreachable)
+	// ErrUnanswered means that the question had left when ctx ended: the contact
+	// may be at work on it still. It is an ErrUnreachable too.
+	ErrUnanswered = fmt.Errorf("%w: given up before the answer came", ErrUnreachable)
 	// ErrRefused means that we or the contact would not talk; the error is a
 	// [*RefusedError] when the reason is known.
 	ErrRefused = errors.New("refused")

@@ -164,6 +164,9 @@ func (s *search) ask(ctx context.Context, p *peerCandidate) {
 		own, cancel := context.WithTimeout(ctx, s.cfg.query)
 		defer cancel()
 		reply, err := s.network.Query(own, to, question)
+		if to.IsErlang() && errors.Is(err, ErrUnanswered) {
+			s.misses.add(miss{to.ID, s.id}, time.Now()) // what it has it says at once
+		}
 		s.answers <- answer{from: p, reply: reply, took: time.Since(since), err: err, ended: ctx.Err() != nil}
 	})
 }
