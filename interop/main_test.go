@@ -61,7 +61,13 @@ type process struct {
 // udp returns where the process listens.
 func (p *process) udp(tb testing.TB) *net.UDPAddr {
 	tb.Helper()
-	addr, err := net.ResolveUDPAddr("udp", strings.TrimPrefix(p.Endpoints[0], "https://"))
+	return udpOf(tb, p.Endpoints[0])
+}
+
+// udpOf returns the address of an endpoint.
+func udpOf(tb testing.TB, endpoint string) *net.UDPAddr {
+	tb.Helper()
+	addr, err := net.ResolveUDPAddr("udp", strings.TrimPrefix(endpoint, "https://"))
 	require.NoError(tb, err)
 	return addr
 }

@@ -3,6 +3,7 @@ package interop
 import (
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -58,16 +59,21 @@ func (s session) conversations(tb testing.TB) []*conversation {
 	return list
 }
 
-// cuts returns b in pieces of arbitrary size: one time all in one, one time
-// byte by byte, else at random.
+// The seeds that do not cut at random.
+const (
+	inOnePiece = 0
+	byteByByte = 1
+)
+
+// cuts returns b in pieces of arbitrary size.
 func cuts(b []byte, seed uint64) (pieces [][]byte) {
 	random := rand.New(rand.NewPCG(seed, 20))
 	for len(b) > 0 {
 		n := 1 + random.IntN(min(len(b), 1+random.IntN(200)))
 		switch seed {
-		case 0:
+		case inOnePiece:
 			n = len(b)
-		case 1:
+		case byteByByte:
 			n = 1
 		}
 		pieces, b = append(pieces, b[:n]), b[n:]
@@ -76,25 +82,37 @@ func cuts(b []byte, seed uint64) (pieces [][]byte) {
 }
 
 // TestSessions replays what Erlang nodes did as clients, however their bytes
-// are cut: the replies come in order, and what they STOREd is found.
+// are cut: the replies come in order, and what they STOREd is found. It does so
+// to the program, and to a node in this process, which the race detector sees.
 func TestSessions(t *testing.T) {
-	for seed := range uint64(6) {
-		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
-			t.Parallel() // mostly waiting: an Erlang node names endpoints that nobody answers on
-			node := startProcess(t)
-			for _, s := range loadSessions(t) {
-				t.Run(s.Name, func(t *testing.T) {
-					for _, c := range s.conversations(t) {
-						c.replay(t, node, seed)
-					}
-				})
-			}
-		})
+	seeds := []uint64{inOnePiece, byteByByte}
+	for range 4 {
+		seeds = append(seeds, rand.Uint64())
+	}
+	t.Logf("seeds %d", seeds)
+	nodes := map[string]func(t *testing.T) *net.UDPAddr{
+		"the program":     func(t *testing.T) *net.UDPAddr { return startProcess(t).udp(t) },
+		"in this process": func(t *testing.T) *net.UDPAddr { return udpOf(t, startNode(t).Endpoints()[0]) },
+	}
+	for _, seed := range seeds {
+		for name, start := range nodes {
+			t.Run(fmt.Sprintf("seed %d, %s", seed, name), func(t *testing.T) {
+				t.Parallel() // mostly waiting: an Erlang node names endpoints that nobody answers on
+				to := start(t)
+				for _, s := range loadSessions(t) {
+					t.Run(s.Name, func(t *testing.T) {
+						for _, c := range s.conversations(t) {
+							c.replay(t, to, seed)
+						}
+					})
+				}
+			})
+		}
 	}
 }
 
-func (c *conversation) replay(t *testing.T, node *process, seed uint64) {
-	conn := dialRaw(t, node.udp(t))
+func (c *conversation) replay(t *testing.T, to *net.UDPAddr, seed uint64) {
+	conn := dialRaw(t, to)
 	k, other := talkRaw(t, conn), talkRaw(t, conn)
 	for _, piece := range cuts(c.sent, seed) {
 		k.send(piece)
@@ -118,16 +136,16 @@ func (c *conversation) replay(t *testing.T, node *process, seed uint64) {
 		case tPing:
 			pinged = append(pinged, m.Fields["timestamp"])
 		case tStore:
-			requireFound(t, node, m.Fields["key"], m.Fields["value"])
+			requireFound(t, to, m.Fields["key"], m.Fields["value"])
 		}
 	}
 	require.Equal(t, pinged, timestamps, "each PONG is its PING's")
 }
 
 // requireFound requires that a value is stored under the key, as it was sent.
-func requireFound(t *testing.T, node *process, key, value any) {
+func requireFound(t *testing.T, to *net.UDPAddr, key, value any) {
 	t.Helper()
-	k := talkRaw(t, dialRaw(t, node.udp(t)))
+	k := talkRaw(t, dialRaw(t, to))
 	reply := k.ask(tFindValue, doc{"key": key})
 	require.Equal(t, bin("value"), reply.Fields["result"], "result under %x", key)
 	require.Equal(t, []any{value}, reply.Fields["value"], "value under %x", key)
@@ -147,7 +165,7 @@ func TestErlangIDsAreEchoed(t *testing.T) {
 		k.requireAlive()
 
 		want := obj{"node_id": id, "endpoint": bin("https://127.0.0.1:9444"), "ttl": int64(300)}
-		requireFound(t, node, key, want)
+		requireFound(t, node.udp(t), key, want)
 
 		h := newPeer(t)
 		reply := talkPeer(t, h, connect(t, h, node.Addrs[0])).ask(tFindValue, doc{"key": key})
