@@ -1,6 +1,7 @@
 package compat
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -79,6 +80,13 @@ func (u *uplink) register(l *link, c *conn, ended chan error) (*registration, er
 // serveStream answers what a gateway asks on the stream of our CONNECT. It shows
 // the first frame that is no question.
 func (u *uplink) serveStream(l *link, c *conn, s *quic.Stream, ctx context.Context, answers chan<- wire.Frame, ended chan<- error) error {
+	end := func(why error) {
+		select {
+		case ended <- why:
+		default: // the first says it
+		}
+	}
+	answered := false
 	dialect := Dialect()
 	dialect.Idle = 0 // it may have nothing to say for days
 	state := &maculadht.Session{
@@ -87,12 +95,16 @@ func (u *uplink) serveStream(l *link, c *conn, s *quic.Stream, ctx context.Conte
 		Source:  sourceName(remoteAddr(c).Addr()).String(),
 		Budget:  rate.NewLimiter(maculadht.DefaultPeerRate, maculadht.DefaultPeerBurst),
 		Untouched: func(f wire.Frame) {
-			if f.Type == wire.TypePong || f.Type == wire.TypeDisconnect {
-				f.Payload = append([]byte(nil), f.Payload...)
-				select {
-				case answers <- f:
-				default: // one is waited for
-				}
+			if f.Type != wire.TypePong && f.Type != wire.TypeDisconnect {
+				return
+			}
+			switch {
+			case !answered: // by the first
+				answered = true
+				f.Payload = bytes.Clone(f.Payload)
+				answers <- f // has room
+			case f.Type == wire.TypeDisconnect:
+				end(errTurnedAway)
 			}
 		},
 	}
@@ -100,17 +112,42 @@ func (u *uplink) serveStream(l *link, c *conn, s *quic.Stream, ctx context.Conte
 	err := u.dialer.spawn(l, func() {
 		defer l.leaveConn(c)
 		defer context.AfterFunc(u.dialer.ctx, func() { c.CloseWithError(0, "") })()
-		err := u.handlers.Serve(ctx, stream{s}, state)
+		err := u.handlers.Serve(ctx, answering{stream{s}}, state)
 		if err == nil {
 			err = errors.New("the gateway ended it")
 		}
-		ended <- err // has room
+		end(err)
 	})
 	if err != nil {
 		l.leaveConn(c)
 	}
 	return err
 }
+
+// answering is the stream on which a gateway asks us. An answer that is longer
+// than what it can take does not leave.
+type answering struct{ stream }
+
+func (a answering) Write(b []byte) (int, error) {
+	written := 0
+	for written < len(b) {
+		f, _, err := wire.DecodeFrame(b[written:])
+		if err != nil {
+			return written, err // not of what Serve writes
+		}
+		frame := b[written : written+wire.HeaderSize+len(f.Payload)]
+		if len(frame) <= MaxFrame {
+			if _, err := a.stream.Write(frame); err != nil {
+				return written, err
+			}
+		}
+		written += len(frame)
+	}
+	return written, nil
+}
+
+// errTurnedAway: a gateway sent DISCONNECT.
+var errTurnedAway = errors.New("the gateway disconnected")
 
 // errSilent: a gateway did not answer in time.
 var errSilent = errors.New("no answer to CONNECT in time")

@@ -85,7 +85,8 @@ func (g *Gateway) HoldReplies(t wire.Type) (letGo func()) {
 	})
 }
 
-// ReplyWith makes it send any bytes where it would reply; nil ends that.
+// ReplyWith makes it send any bytes where it would reply, and the usual where they
+// are nil. A nil function ends that.
 func (g *Gateway) ReplyWith(reply func(asked wire.Frame) []byte) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -236,7 +236,9 @@ func (g *Gateway) onEvent(s *stream, event []byte) {
 func (g *Gateway) reply(s *stream, f wire.Frame, b []byte) {
 	gate, instead := g.replyHooks(f.Type)
 	if instead != nil {
-		b = instead(f)
+		if other := instead(f); other != nil {
+			b = other
+		}
 	}
 	if gate == nil {
 		g.write(s, f.Type, b)

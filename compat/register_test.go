@@ -1,0 +1,101 @@
+package compat
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/interop/glass"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+// insteadOfPong has a gateway answer CONNECT with any bytes, until the returned
+// function is called. CONNECT is known to it all the same.
+func insteadOfPong(g *glass.Gateway, answer []byte) (usual func()) {
+	g.ReplyWith(func(asked wire.Frame) []byte {
+		if asked.Type != wire.TypeConnect {
+			return nil
+		}
+		return answer
+	})
+	return func() { g.ReplyWith(nil) }
+}
+
+// Whatever a gateway answers to CONNECT, it is left in order, and tried again.
+func TestUplinkOddAnswersToConnect(t *testing.T) {
+	pong := &wire.Pong{NodeID: []byte("a gateway")}
+	tests := map[string]struct {
+		answer []byte
+		joins  bool
+	}{
+		"DISCONNECT":            {frames(t, &wire.Disconnect{Reason: "realm_mismatch"}), false},
+		"PONG without a name":   {frames(t, &wire.Pong{}), false},
+		"another version":       {[]byte{2, 4, 0, 0, 0, 0, 0, 1, 0x80}, false},
+		"no MessagePack":        {rawFrame(wire.TypePong, 0xc1), false},
+		"a list":                {rawFrame(wire.TypePong, 0x90), false},
+		"too large":             {[]byte{wire.Version, byte(wire.TypePong), 0, 0, 0xff, 0xff, 0xff, 0xff}, false},
+		"two PONGs":             {frames(t, pong, pong), true},
+		"PUBLISH before PONG":   {frames(t, &wire.Publish{Topic: "t"}, pong), true},
+		"a question with it":    {frames(t, pong, &wire.FindValue{Key: []byte("k")}), true},
+		"a reply to no request": {frames(t, &wire.FindValueReply{}, pong), true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			g := newGlass(t)
+			usual := insteadOfPong(g, test.answer)
+			u := newUplinked(t, []*glass.Gateway{g})
+			if test.joins {
+				eventually(t, u.has(1), "a session")
+				pings := frameCount(g, wire.TypePing)
+				before := pings()
+				eventually(t, func() bool { return pings() >= before+2 }, "which goes on")
+				require.Equal(t, 1, frameCount(g, wire.TypeConnect)())
+			} else {
+				connects := frameCount(g, wire.TypeConnect)
+				eventually(t, func() bool { return connects() >= 2 }, "it is tried again")
+				require.Empty(t, u.Sessions())
+				usual()
+				eventually(t, u.has(1), "a session")
+			}
+			require.LessOrEqual(t, g.Stats().Open, 2, "one connection, and one that is going")
+			requireUnhurt(t, g)
+		})
+	}
+}
+
+// A gateway that turns this node away later on is joined anew.
+func TestUplinkTurnedAway(t *testing.T) {
+	g := newGlass(t)
+	u := newUplinked(t, []*glass.Gateway{g})
+	eventually(t, u.has(1), "a session")
+	connects := frameCount(g, wire.TypeConnect)
+	n, err := g.Push(&wire.Disconnect{Reason: "shutting_down"})
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	eventually(t, func() bool { return connects() == 2 }, "it is joined again")
+	eventually(t, u.has(1), "a session")
+	requireUnhurt(t, g)
+}
+
+// What is answered to a gateway's own questions is not more than it can take.
+func TestUplinkAnswersAreSmall(t *testing.T) {
+	g := newGlass(t)
+	u := newUplinked(t, []*glass.Gateway{g})
+	eventually(t, u.has(1), "a session")
+	for i := range routing.BucketSize {
+		id := append(bytes.Repeat([]byte{'i'}, wire.MaxField-1), byte(i))
+		_, err := u.server.AttachGuest(routing.Contact{ID: routing.IDFromBytes(id), NodeID: id, Endpoint: string(id)})
+		require.NoError(t, err)
+	}
+	for _, m := range []wire.Message{&wire.FindNode{Target: []byte("k")}, &wire.Ping{}} {
+		n, err := g.Push(m)
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+	}
+	eventually(t, func() bool { return frameCount(g, wire.TypePong)() == 1 }, "the PING is answered")
+	require.Zero(t, frameCount(g, wire.TypeFindNodeReply)())
+	require.LessOrEqual(t, g.Stats().Longest, MaxFrame)
+	requireUnhurt(t, g)
+}
