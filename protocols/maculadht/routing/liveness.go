@@ -79,7 +79,8 @@ func (u *Upkeep) challenge(bucket int) {
 }
 
 // checkSilent asks those for a sign of life who have been silent for long, who did
-// not answer the last time, and whom a lookup did not wait for. Their failures are noted only if anybody is heard.
+// not answer the last time, and whom a lookup did not wait for. Their failures are
+// noted only if anybody is heard.
 func (u *Upkeep) checkSilent() {
 	var silent, others []Contact
 	for _, c := range u.server.table.All() {
