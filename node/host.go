@@ -34,7 +34,7 @@ type hostConfig struct {
 	bootstrap   []peer.AddrInfo // where kad-dht begins; none: it waits to be found
 
 	kadServer    bool // answer kad-dht queries, not only ask them; kadHost changes it later
-	relay        bool // be reachable through relays, and dial through them
+	relay        bool // dial through relays; no slot is reserved on one
 	holePunching bool // turn a relayed connection into a direct one; needs relay
 	natPortMap   bool // ask the router to forward the listening port
 }

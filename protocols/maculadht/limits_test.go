@@ -108,6 +108,7 @@ func TestOptionsAreChecked(t *testing.T) {
 		opt  Option
 	}{
 		{"no rate", WithPeerBudget(0, 1)},
+		{"no logger", WithLogger(nil)},
 		{"no burst", WithPeerBudget(1, 0)},
 		{"no realm", WithRealm("")},
 		{"too long a realm", WithRealm(strings.Repeat("r", 256))},

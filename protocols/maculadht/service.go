@@ -145,6 +145,9 @@ func WithPeerBudget(limit rate.Limit, burst int) Option {
 // WithLogger sets where the service logs; nowhere without it.
 func WithLogger(log *slog.Logger) Option {
 	return func(c *serviceConfig) error {
+		if log == nil {
+			return errors.New("logger is nil")
+		}
 		c.log = log
 		return nil
 	}
