@@ -13,6 +13,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/stretchr/testify/require"
 
@@ -92,11 +93,12 @@ func TestJoinThroughAPeerThatStartsLate(t *testing.T) {
 	require.NoError(t, early.Close())
 
 	var log logBook
-	waiting := newService(t, newHost(t), quick(), WithLogger(log.logger()))
+	impatient := libp2p.SwarmOpts(swarm.WithDialTimeout(100 * time.Millisecond))
+	waiting := newService(t, newHost(t, impatient), quick(), WithLogger(log.logger()))
 	_, absent := newIdentity(t)
 	never := peer.AddrInfo{ID: absent, Addrs: []ma.Multiaddr{ma.StringCast("/ip4/127.0.0.1/udp/9/quic-v1")}}
 	require.NoError(t, waiting.Join(t.Context(), never, info))
-	eventually(t, log.has("bootstrap peer not reached"), "it is tried")
+	eventually(t, func() bool { return log.count(`"bootstrap peer not reached" peer=`+info.ID.String()) >= 4 }, "it is tried again and again")
 	require.False(t, hasJoined(waiting), "nobody has answered yet")
 
 	late := newService(t, newHost(t, identity, libp2p.ListenAddrs(info.Addrs...)))
