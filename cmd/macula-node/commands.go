@@ -14,6 +14,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
 // onlyAddr checks that ADDR is the one argument.
@@ -200,7 +201,7 @@ type nodeView struct {
 func viewNodes(nodes []wire.Node) []nodeView {
 	views := make([]nodeView, len(nodes))
 	for i, n := range nodes {
-		p := maculadht.PeerOf(n)
+		p := routing.PeerOf(n)
 		views[i] = nodeView{
 			NodeID:   wire.RawBytes(n.ID),
 			PeerID:   p.ID.String(),
@@ -264,7 +265,7 @@ func printNodes(cmd *cli.Command, nodes []wire.Node) error {
 		for _, n := range nodes {
 			seen := time.Since(time.UnixMilli(n.LastSeen)).Round(time.Second)
 			address := n.Address
-			for _, a := range maculadht.PeerOf(n).Addrs {
+			for _, a := range routing.PeerOf(n).Addrs {
 				address += " " + a.String()
 			}
 			fmt.Fprintf(w, "%s\t%v ago\t%s\n", idText(n.ID), max(seen, 0), legible(address))

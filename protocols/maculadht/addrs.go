@@ -2,6 +2,7 @@ package maculadht
 
 import (
 	"net/netip"
+	"net/url"
 	"slices"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -9,7 +10,6 @@ import (
 	manet "github.com/multiformats/go-multiaddr/net"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
 // encodeAddrs returns a peer's multiaddrs as they travel: in binary, each with
@@ -33,9 +33,15 @@ func encodeAddrs(p peer.ID, addrs []ma.Multiaddr) [][]byte {
 	return encoded
 }
 
-// PeerOf returns the libp2p peer that a node of a reply names by its addrs; its
-// ID is empty where the node is an Erlang one.
-func PeerOf(n wire.Node) peer.AddrInfo { return routing.PeerOf(n) }
+// isAt reports whether an endpoint has the IP address of a multiaddr.
+func isAt(endpoint string, seenAt ma.Multiaddr) bool {
+	u, err := url.Parse(endpoint)
+	if err != nil || seenAt == nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(u.Hostname())
+	return err == nil && ip.Unmap() == addrPortOf(seenAt).Addr().Unmap()
+}
 
 // learnt returns the addresses that a peer tells of itself, without those that
 // can not lead to it: a peer seen at a public address is not in our own network.

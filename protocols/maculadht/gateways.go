@@ -18,7 +18,7 @@ const (
 
 // listGateways returns the gateways of our realm that are known: this node
 // itself, those that registered themselves under a key of their own, and the
-// verified contacts with an endpoint.
+// verified contacts with an endpoint at which they were seen.
 //
 // Whoever bootstraps from us dials every one of them anew each time that it
 // asks (docs/WIRE.md). So on a stream that has CONNECTed each is named once, and
@@ -62,7 +62,8 @@ func (c *serving) listGateways() wire.GatewayList {
 		if contact.ClientID != "" {
 			id = []byte(contact.ClientID) // by which an Erlang node knows itself, and others, in such lists
 		}
-		if g, ok := c.gateway(id, contact.Endpoint); ok && contact.Verified {
+		known := contact.Verified && (contact.IsErlang() || contact.EndpointSeen)
+		if g, ok := c.gateway(id, contact.Endpoint); ok && known {
 			add(g)
 		}
 	}

@@ -333,5 +333,6 @@ func contactOf(conn network.Conn, nodeID []byte, endpoint string, addrs [][]byte
 		}
 	}
 	c.Addrs = learnt(c.Addrs, conn.RemoteMultiaddr())
+	c.EndpointSeen = isAt(endpoint, conn.RemoteMultiaddr())
 	return c
 }

@@ -83,7 +83,7 @@ func TestAdmissionIsMutual(t *testing.T) {
 	require.Len(t, nodes, 1)
 	require.Equal(t, nodeIDOf(a), nodes[0].ID)
 	require.Equal(t, "https://192.0.2.1:1", nodes[0].Address)
-	info := PeerOf(nodes[0])
+	info := routing.PeerOf(nodes[0])
 	require.Equal(t, a.ID(), info.ID)
 	require.Equal(t, a.Addrs(), info.Addrs)
 }

@@ -23,8 +23,12 @@ type Contact struct {
 	// key, in 64 hexadecimal digits, by which it goes as a client. Its connection
 	// proves it, so two contacts with one are one node. Empty where not known.
 	ClientID string
-	Verified bool      // it has proved that it is where it says
-	LastSeen time.Time // when it last spoke to us
+	// EndpointSeen says that a libp2p peer was seen at the address of its endpoint.
+	// Another endpoint may be anybody's: Erlang nodes, which dial all they are told
+	// of, are not told of it.
+	EndpointSeen bool
+	Verified     bool      // it has proved that it is where it says
+	LastSeen     time.Time // when it last spoke to us
 
 	failures int  // questions in a row that it left unanswered
 	doubted  bool // a lookup did not wait for its answer

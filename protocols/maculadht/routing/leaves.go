@@ -2,6 +2,7 @@ package routing
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 )
@@ -15,8 +16,10 @@ const (
 	maxMisses = 8192
 )
 
-// askLeaves asks the Erlang contacts nearest to the key, one at a time: for a
-// node that is asked, a miss is a burden.
+// askLeaves asks the Erlang contacts nearest to the key, one at a time. For a node
+// that is asked, a miss is a burden: it asks all its own peers, each of which may
+// do the same. One that takes its time is doing so, and what it does not find
+// there others hardly will: they are spared then.
 func (s *search) askLeaves(ctx context.Context) error {
 	libp2p := func(c *Contact) bool { return !c.IsErlang() }
 	for _, c := range s.server.table.nearest(s.id, BucketSize, libp2p) {
@@ -34,8 +37,15 @@ func (s *search) askLeaves(ctx context.Context) error {
 		if err := s.await(ctx, leaf); err != nil {
 			return err
 		}
-		if leaf.state == answered && !leaf.helpful {
+		if leaf.helpful {
+			continue
+		}
+		last := s.found.Hops[len(s.found.Hops)-1] // the leaf's
+		if leaf.state == answered {
 			s.misses.add(miss{c.ID, s.id}, time.Now())
+		}
+		if errors.Is(last.Err, ErrUnanswered) || leaf.state == answered && last.Took >= s.cfg.slow {
+			return nil
 		}
 	}
 	return nil

@@ -3,6 +3,7 @@ package routing
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -142,13 +143,43 @@ func TestLeavesBesideASlowPeer(t *testing.T) {
 		s.replies[s.peers[0].ID] = after(1500*time.Millisecond, names())
 		leaves := s.erlangs(2)
 		for _, c := range leaves {
-			s.replies[c.ID] = after(2*time.Second, has())
+			s.replies[c.ID] = after(900*time.Millisecond, has())
 		}
 		start := time.Now()
 		_, err := s.lookups().Values(t.Context(), s.target[:])
 		require.ErrorIs(t, err, ErrNotFound)
-		require.GreaterOrEqual(t, time.Since(start), 5*time.Second)
+		require.GreaterOrEqual(t, time.Since(start), DefaultSlow+1800*time.Millisecond)
 	})
+}
+
+// A leaf that takes its time asks its own network, so the next one is not asked
+// to do the same.
+func TestLeafThatTakesItsTimeIsTheLast(t *testing.T) {
+	tests := map[string]struct {
+		first reply
+		asked int
+	}{
+		"it misses at once": {after(scriptDelay, has()), 2},
+		"it misses late":    {after(DefaultSlow, has()), 1},
+		"it has not answered in time": {func(ctx context.Context, _ wire.Message) (wire.Message, error) {
+			<-ctx.Done()
+			return nil, ErrUnanswered
+		}, 1},
+		"it was not reached":   {says(nil, ErrUnreachable), 2},
+		"it has a value, late": {after(DefaultSlow, has(value("a", 60))), 2},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			play(t, 0, func(t *testing.T, s *script) {
+				leaves := s.erlangs(2)
+				slices.SortFunc(leaves, func(a, b Contact) int { return s.target.CompareDistance(a.ID, b.ID) })
+				s.replies[leaves[0].ID] = test.first
+				s.replies[leaves[1].ID] = after(scriptDelay, has())
+				s.lookups().Values(t.Context(), s.target[:])
+				require.Len(t, s.asked, test.asked)
+			})
+		})
+	}
 }
 
 func TestValueWithoutLifeIsNoHit(t *testing.T) {

@@ -75,7 +75,8 @@ func NewTable(self ID, bucketSize int) *Table {
 // [ErrBucketFull], or [ErrIDTaken] when that would push out a contact with a
 // better claim: a verified libp2p contact yields to no other identity, and no
 // verified contact to an unverified one. A failed Add takes nobody in and nobody
-// out; after ErrBucketFull a verified contact is kept in mind.
+// out; after ErrBucketFull a verified contact is kept in mind. For a verified
+// libp2p contact a bucket is not full while there is an Erlang one in it.
 func (t *Table) Add(c Contact) error {
 	if c.ID == t.buckets.self {
 		return ErrSelf
@@ -108,7 +109,11 @@ func (t *Table) add(added *Contact) error {
 	if t.crowded(added, known, rivals) {
 		return ErrCrowded
 	}
+	var displaced *Contact
 	if known == nil && !t.hasRoom(added, rivals) {
+		displaced = t.displaceable(added)
+	}
+	if known == nil && displaced == nil && !t.hasRoom(added, rivals) {
 		if added.Verified {
 			t.waiting.put(t.bucketOf(added.ID), added, t.limit.perBucket)
 			t.news.bucketFull(t.bucketOf(added.ID))
@@ -118,6 +123,9 @@ func (t *Table) add(added *Contact) error {
 
 	for _, rival := range rivals {
 		t.remove(rival)
+	}
+	if displaced != nil {
+		t.remove(displaced)
 	}
 	if known != nil {
 		t.remove(known)
@@ -189,6 +197,21 @@ func (t *Table) remove(c *Contact) {
 	if c.ClientID != "" {
 		delete(t.clients, c.ClientID)
 	}
+}
+
+// displaceable returns the contact that gives its place up to a verified libp2p
+// contact whose bucket is full: the Erlang one that was silent longest, or nil.
+// Lookups go from one libp2p contact to the next, and would end where Erlang
+// nodes, of which a network may have many more, have all places.
+func (t *Table) displaceable(c *Contact) *Contact {
+	if c.IsErlang() || !c.Verified {
+		return nil
+	}
+	bucket := *t.buckets.in(c.ID)
+	if i := slices.IndexFunc(bucket, func(o *Contact) bool { return o.IsErlang() }); i >= 0 {
+		return bucket[i]
+	}
+	return nil
 }
 
 // removeAndFill takes a contact out and lets another have the place.

@@ -220,3 +220,33 @@ func TestTableConcurrently(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// Lookups go from one libp2p contact to the next: Erlang ones do not keep them out.
+func TestLibp2pContactsComeBeforeErlangOnes(t *testing.T) {
+	table := NewTable(IDFromBytes([]byte("self")), 2)
+	var all []Contact
+	for i := 0; len(all) < 4; i++ { // of bucket 0
+		c := scriptPeer(i)
+		if table.bucketOf(c.ID) == 0 {
+			all = append(all, c)
+		}
+	}
+	erlang := func(c Contact, host string) Contact {
+		c.Peer, c.Endpoint = "", "https://"+host+":9443"
+		return c
+	}
+	older, newer := erlang(all[0], "10.0.0.1"), erlang(all[1], "10.0.0.2")
+	require.NoError(t, table.Add(older))
+	require.NoError(t, table.Add(newer))
+
+	unverified := all[2]
+	unverified.Verified = false
+	require.ErrorIs(t, table.Add(unverified), ErrBucketFull)
+	require.NoError(t, table.Add(all[2]))
+	_, there := table.Get(older.ID)
+	require.False(t, there, "the one that was silent longest makes way")
+	require.NoError(t, table.Add(all[3]))
+	require.ElementsMatch(t, []ID{all[2].ID, all[3].ID}, []ID{table.All()[0].ID, table.All()[1].ID})
+	require.ErrorIs(t, table.Add(newer), ErrBucketFull, "and nobody makes way for it")
+	require.Len(t, table.endpoints, 0)
+}

@@ -95,8 +95,8 @@ func TestFullBucket(t *testing.T) {
 				u := s.upkeep(unhurried)
 				defer u.Close()
 				oldest, second, third, newcomer := s.in(0, 1), s.in(0, 2), s.in(0, 3), s.in(0, 4)
-				if tt.erlang {
-					oldest = s.erlangIn(0, 1)
+				if tt.erlang { // to another such, as a libp2p peer would have its place at once
+					oldest, newcomer = s.erlangIn(0, 1), s.erlangIn(0, 4)
 				}
 				for c, r := range map[*Contact]reply{&oldest: tt.oldest, &second: tt.others, &third: tt.others, &newcomer: tt.newcomer} {
 					if r != nil {
