@@ -62,7 +62,7 @@ func (u *uplink) register(l *link, c *conn, ended chan error) (*registration, er
 	}
 	end := sync.OnceFunc(func() {
 		stop()
-		l.abandon(c, 0) // the gateway strikes us off with the connection
+		l.abandon(c, 0) // the gateway has no other way to notice; as read in its source it asks us on its misses even then
 	})
 	nodeID, err := u.awaitPong(answers, ended)
 	switch {

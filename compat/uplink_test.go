@@ -104,7 +104,7 @@ func TestUplinkLooksAndJoins(t *testing.T) {
 
 	u.Close()
 	require.Empty(t, u.Sessions())
-	eventually(t, func() bool { return g.Stats().Open == 0 }, "it is struck off with the connection")
+	eventually(t, func() bool { return g.Stats().Open == 0 }, "it is left with the connection")
 	requireUnhurt(t, g)
 }
 
@@ -276,7 +276,7 @@ func TestUplinkTellsOnlyOfANodeThatAnswers(t *testing.T) {
 		listable.Store(true)
 		eventually(t, u.has(1), "a session")
 		listable.Store(false)
-		eventually(t, u.has(0), "it is struck off again")
+		eventually(t, u.has(0), "it is left again")
 		eventually(t, func() bool { return g.Stats().Accepted == 2 && g.Stats().Open == 1 }, "with its connection")
 		requireUnhurt(t, g)
 	})

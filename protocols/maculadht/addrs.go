@@ -1,6 +1,7 @@
 package maculadht
 
 import (
+	"net"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -50,6 +51,28 @@ func learnt(addrs []ma.Multiaddr, seenAt ma.Multiaddr) []ma.Multiaddr {
 		return addrs
 	}
 	return ma.FilterAddrs(addrs, manet.IsPublicAddr)
+}
+
+// learntEndpoint returns the endpoint that a peer tells of itself, or nothing where
+// that can not lead to it, as behind a NAT: Erlang nodes are told of it, and dial
+// what they are told.
+func learntEndpoint(endpoint string, seenAt ma.Multiaddr) string {
+	u, err := url.Parse(endpoint)
+	if err != nil || seenAt == nil {
+		return endpoint
+	}
+	ip, err := netip.ParseAddr(u.Hostname())
+	if err != nil {
+		return endpoint // a name
+	}
+	at, err := manet.FromIP(net.IP(ip.WithZone("").AsSlice()))
+	switch {
+	case err != nil,
+		manet.IsPublicAddr(seenAt) && !manet.IsPublicAddr(at),
+		ip.Unmap().IsLoopback() && !manet.IsIPLoopback(seenAt):
+		return ""
+	}
+	return endpoint
 }
 
 // encodeBare returns multiaddrs in binary, as they are.

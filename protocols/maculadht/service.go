@@ -321,7 +321,7 @@ func contactOf(conn network.Conn, nodeID []byte, endpoint string, addrs [][]byte
 		ID:       routing.IDFromPeer(p),
 		NodeID:   nodeID,
 		Peer:     p,
-		Endpoint: endpoint,
+		Endpoint: learntEndpoint(endpoint, conn.RemoteMultiaddr()),
 		Verified: true, // its connection proves the peer id, and that the id
 		LastSeen: time.Now(),
 	}
