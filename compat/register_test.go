@@ -79,6 +79,26 @@ func TestUplinkTurnedAway(t *testing.T) {
 	requireUnhurt(t, g)
 }
 
+// A session does not stay on a connection that is used no more: the gateway would
+// have two of ours.
+func TestUplinkFollowsTheConnection(t *testing.T) {
+	g := newGlass(t)
+	u := newUplinked(t, []*glass.Gateway{g})
+	eventually(t, u.has(1), "a session")
+	g.ReplyWith(func(asked wire.Frame) []byte {
+		if asked.Type != wire.TypeNATProbe {
+			return nil
+		}
+		return []byte{2} // framing is lost
+	})
+	_, err := u.dialer.Query(testContext(t), u.Sessions()[0], &wire.NATProbe{NodeID: []byte("me"), RequestID: []byte("r")})
+	require.ErrorIs(t, err, routing.ErrUnreachable)
+	eventually(t, func() bool { return frameCount(g, wire.TypeConnect)() == 2 }, "it is joined again")
+	eventually(t, func() bool { return g.Stats().Open == 1 }, "over the only connection")
+	eventually(t, u.has(1), "a session")
+	requireUnhurt(t, g)
+}
+
 // What is answered to a gateway's own questions is not more than it can take.
 func TestUplinkAnswersAreSmall(t *testing.T) {
 	g := newGlass(t)

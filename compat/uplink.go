@@ -137,11 +137,11 @@ func (u *uplink) serve() (lasted bool, err error) {
 		u.log.Info("joined the gateway", "node_id", contact.ID, "realm", own.Realm)
 	}
 	u.admit(contact)
-	return u.stay(contact, own, neighbours, c, ended)
+	return u.stay(contact, own, neighbours, l, c, ended)
 }
 
 // stay meets the gateway's neighbours and watches over it until the session ends.
-func (u *uplink) stay(contact routing.Contact, own wire.Gateway, neighbours wire.GatewayList, c *conn, ended <-chan error) (lasted bool, err error) {
+func (u *uplink) stay(contact routing.Contact, own wire.Gateway, neighbours wire.GatewayList, l *link, c *conn, ended <-chan error) (lasted bool, err error) {
 	ctx, cancel := context.WithCancel(u.ctx)
 	lists := make(chan wire.GatewayList, 1)
 	lists <- neighbours
@@ -158,12 +158,12 @@ func (u *uplink) stay(contact routing.Contact, own wire.Gateway, neighbours wire
 	})
 	defer meeting.Wait()
 	defer cancel()
-	return u.watch(contact, c, ended, lists)
+	return u.watch(contact, l, c, ended, lists)
 }
 
 // watch asks the gateway for signs of life, and for its neighbours, until the
 // session ends.
-func (u *uplink) watch(contact routing.Contact, c *conn, ended <-chan error, lists chan<- wire.GatewayList) (lasted bool, err error) {
+func (u *uplink) watch(contact routing.Contact, l *link, c *conn, ended <-chan error, lists chan<- wire.GatewayList) (lasted bool, err error) {
 	_, wasListed := u.session()
 	met := time.Now()
 	ping := time.NewTicker(u.cfg.ping)
@@ -182,6 +182,9 @@ func (u *uplink) watch(contact routing.Contact, c *conn, ended <-chan error, lis
 			return lasted, err
 		}
 		lasted = true
+		if l.current() != c {
+			return lasted, errMoved // else the session would keep a second connection
+		}
 		contact.LastSeen = time.Now()
 		u.admit(contact)
 		if mayBe := u.unlistable(c) == ""; mayBe != wasListed {
