@@ -113,15 +113,15 @@ func TestWithDiversity(t *testing.T) {
 // Whatever comes and goes, the limits hold and the counts are exact, nobody waits
 // for a place that is free, and who is crowded out would have been one too many.
 func TestDiversityAgainstBruteForce(t *testing.T) {
-	for seed := range uint64(4) {
+	crowded := 0
+	for seed := range uint64(8) {
 		rng := newRand(seed)
 		table := NewTable(ID{}, 1+rng.IntN(4))
 		table.limit = diversity{perBucket: 1 + rng.IntN(2), perTable: 2 + rng.IntN(3)}
-		crowded := 0
-		for range 6000 {
+		for range 3000 {
 			id := ID{byte(rng.IntN(64))}
 			c := Contact{ID: id, Verified: rng.IntN(4) > 0, Peer: "p"}
-			if rng.IntN(4) > 0 {
+			if rng.IntN(16) > 0 { // else no Erlang one is left soon
 				c.Peer, c.Endpoint = "", fmt.Sprintf("https://8.8.%d.%d:1", rng.IntN(3), rng.IntN(6))
 			}
 			before := table.All()
@@ -144,8 +144,8 @@ func TestDiversityAgainstBruteForce(t *testing.T) {
 				require.Len(t, table.buckets.lists[bucket], table.size, "they wait for a place")
 			}
 		}
-		require.Positive(t, crowded)
 	}
+	require.Greater(t, crowded, 100)
 }
 
 // requireCrowded checks that with c there would have been too many of its network.

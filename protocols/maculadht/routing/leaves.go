@@ -29,26 +29,36 @@ func (s *search) askLeaves(ctx context.Context) error {
 		if s.enough() {
 			return nil
 		}
-		if s.misses.has(miss{c.ID, s.id}, time.Now()) {
-			continue
-		}
-		leaf := &peerCandidate{Contact: c, round: 1}
-		s.ask(ctx, leaf)
-		if err := s.await(ctx, leaf); err != nil {
+		busy, err := s.askLeaf(ctx, c)
+		if err != nil || busy {
 			return err
-		}
-		if leaf.helpful {
-			continue
-		}
-		last := s.found.Hops[len(s.found.Hops)-1] // the leaf's
-		if leaf.state == answered {
-			s.misses.add(miss{c.ID, s.id}, time.Now())
-		}
-		if errors.Is(last.Err, ErrUnanswered) || leaf.state == answered && last.Took >= s.cfg.slow {
-			return nil
 		}
 	}
 	return nil
+}
+
+// askLeaf asks one Erlang contact, unless it missed a short while ago. Of several
+// lookups that want the same of it one asks, and the others wait for what it
+// comes to. It reports whether the contact had nothing at hand, and asked others.
+func (s *search) askLeaf(ctx context.Context, c Contact) (busy bool, err error) {
+	what := miss{c.ID, s.id}
+	done, err := s.misses.begin(ctx, what)
+	if done == nil {
+		return false, err
+	}
+	defer done()
+	leaf := &peerCandidate{Contact: c, round: 1}
+	s.ask(ctx, leaf)
+	if err := s.await(ctx, leaf); err != nil {
+		s.drain() // it may leave a miss
+		return false, err
+	}
+	hop := s.found.Hops[len(s.found.Hops)-1] // the leaf's
+	missed := leaf.state == answered && !leaf.helpful
+	if missed {
+		s.misses.add(what, time.Now())
+	}
+	return missed && hop.Took >= s.cfg.slow || errors.Is(hop.Err, ErrUnanswered), nil
 }
 
 // await takes answers until that of one contact has come. Those of slow ones
@@ -77,12 +87,44 @@ type misses struct {
 	mu    sync.Mutex
 	until map[miss]time.Time
 	order []miss // the oldest, which is the first to be forgotten, first
+
+	asking map[miss]chan struct{} // closed when the question is done with
 }
 
-func (m *misses) has(what miss, now time.Time) bool {
+// begin waits until nobody else asks a contact for a key, and returns what ends the
+// question; nil where none is to be asked, as the contact has missed or ctx ended.
+func (m *misses) begin(ctx context.Context, what miss) (done func(), err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return now.Before(m.until[what])
+	for {
+		if time.Now().Before(m.until[what]) {
+			return nil, nil
+		}
+		other, busy := m.asking[what]
+		if !busy {
+			break
+		}
+		m.mu.Unlock()
+		select {
+		case <-other:
+		case <-ctx.Done():
+		}
+		m.mu.Lock()
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+	}
+	if m.asking == nil {
+		m.asking = make(map[miss]chan struct{})
+	}
+	mine := make(chan struct{})
+	m.asking[what] = mine
+	return func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.asking, what)
+		close(mine)
+	}, nil
 }
 
 func (m *misses) add(what miss, now time.Time) {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -117,6 +119,48 @@ func TestMissesAreRemembered(t *testing.T) {
 	})
 }
 
+// Lookups of one key at the same time do not have an Erlang contact miss it once
+// for each of them.
+func TestMissesAreShared(t *testing.T) {
+	play(t, 0, func(t *testing.T, s *script) {
+		leaf := s.erlangs(1)[0]
+		l := s.lookups()
+		find := func(ctx context.Context, key string) (values int) {
+			found, _ := l.Values(ctx, []byte(key))
+			return len(found.Values)
+		}
+		atOnce := func(key string) (asked, values int) {
+			before := len(s.asked)
+			var lookups sync.WaitGroup
+			var sum atomic.Int64
+			for range 10 {
+				lookups.Go(func() { sum.Add(int64(find(t.Context(), key))) })
+			}
+			lookups.Wait()
+			return len(s.asked) - before, int(sum.Load())
+		}
+		s.replies[leaf.ID] = after(time.Second, has())
+		asked, values := atOnce("missed")
+		require.Equal(t, []int{1, 0}, []int{asked, values})
+
+		s.replies[leaf.ID] = after(scriptDelay, has(value("provider", 60)))
+		asked, values = atOnce("found")
+		require.Equal(t, []int{10, 10}, []int{asked, values}, "each has it")
+
+		// Who gives up the wait has asked nothing, and keeps nobody from it.
+		s.replies[leaf.ID] = after(time.Second, has(value("provider", 60)))
+		first := make(chan int, 1)
+		go func() { first <- find(t.Context(), "slow") }()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), scriptDelay)
+		defer cancel()
+		require.Zero(t, find(ctx, "slow"))
+		require.Equal(t, 1, <-first)
+		require.Equal(t, 1, find(t.Context(), "slow"))
+		require.Empty(t, l.misses.asking)
+	})
+}
+
 func TestMissesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var m misses
@@ -127,8 +171,16 @@ func TestMissesAreBounded(t *testing.T) {
 			require.LessOrEqual(t, len(m.until), maxMisses)
 			require.Len(t, m.order, len(m.until))
 		}
-		require.False(t, m.has(at(0), time.Now()), "the oldest go")
-		require.True(t, m.has(at(3*maxMisses-1), time.Now()))
+		has := func(what miss) bool {
+			done, err := m.begin(t.Context(), what)
+			require.NoError(t, err)
+			if done != nil {
+				done()
+			}
+			return done == nil
+		}
+		require.False(t, has(at(0)), "the oldest go")
+		require.True(t, has(at(3*maxMisses-1)))
 		time.Sleep(MissMemory)
 		m.add(at(1), time.Now())
 		require.Len(t, m.until, 1, "what is over is forgotten")
