@@ -318,3 +318,48 @@ func TestParsePin(t *testing.T) {
 		require.Equal(t, "https://a:1", e.String())
 	}
 }
+
+// In production a session goes by the gateway's name, and so do its neighbours.
+func TestUplinkInProduction(t *testing.T) {
+	ca := newAuthority(t)
+	named := func(name string) glass.Option {
+		return glass.ServeTLS(ServerTLS(ca.leaf(x509.Certificate{DNSNames: []string{name}})))
+	}
+	neighbour, impostor := newGlass(t, named("localhost")), newGlass(t, named("elsewhere.example.org"))
+	entry := func(g *glass.Gateway) wire.Gateway {
+		return wire.Gateway{NodeID: []byte(g.ClientID()), Host: "localhost", Port: int64(g.Addr().Port), Realm: maculadht.DefaultRealm}
+	}
+	g := newGlass(t, named("localhost"), glass.Neighbours(entry(neighbour), entry(impostor)))
+	at := mustParse(t, "https://localhost:"+portOf(t, g.Endpoint()))
+
+	server, err := routing.NewServer(routing.IDFromBytes([]byte("self")))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, server.Close()) })
+	handlers, err := maculadht.NewHandlers(server, maculadht.HandleEndpoint(func() string { return ourEndpoint }))
+	require.NoError(t, err)
+	for name, test := range map[string]struct {
+		roots  *x509.CertPool
+		joined bool
+	}{"of the mesh's CA": {ca.pool(), true}, "of another CA": {newAuthority(t).pool(), false}} {
+		t.Run(name, func(t *testing.T) {
+			dialer := newDialer(t, DialTLS(TLS{Verify: true, Roots: test.roots}))
+			u, err := NewUplinks(dialer, handlers, []Endpoint{at})
+			require.NoError(t, err)
+			t.Cleanup(u.Close)
+			if !test.joined {
+				_, err := dialer.Reach(testContext(t), at.String())
+				require.ErrorIs(t, err, ErrCertificate)
+				require.Empty(t, u.Sessions())
+				return
+			}
+			eventually(t, func() bool { return len(u.Sessions()) == 1 && len(server.Contacts()) == 2 }, "a session, and a neighbour")
+			require.Equal(t, at.String(), u.Sessions()[0].Endpoint)
+			var names []string
+			for _, c := range server.Contacts() {
+				names = append(names, c.Endpoint)
+			}
+			require.ElementsMatch(t, []string{at.String(), "https://localhost:" + portOf(t, neighbour.Endpoint())}, names)
+		})
+	}
+	requireUnhurt(t, g, neighbour, impostor)
+}

@@ -57,11 +57,11 @@ var (
 
 // run keeps a session until the uplinks are closed.
 func (u *uplink) run() {
-	retry := u.cfg.first
+	retry, lookAgain := u.cfg.first, u.cfg.lookAgain
 	for u.ctx.Err() == nil {
 		lasted, err := u.serve()
 		if lasted {
-			retry = u.cfg.first
+			retry, lookAgain = u.cfg.first, u.cfg.lookAgain
 		}
 		pause := retry/2 + rand.N(retry) // so that many nodes do not come back at once
 		switch {
@@ -71,7 +71,8 @@ func (u *uplink) run() {
 			u.log.Info("the bootstrap gateway is this node itself")
 			return
 		case errors.Is(err, errUnlisted):
-			pause = u.cfg.lookAgain
+			pause = lookAgain
+			lookAgain = min(2*lookAgain, max(u.cfg.last, u.cfg.lookAgain)) // one that never does is no reason to ask for ever
 			u.log.Info("gateway not joined yet", "again_in", pause, "err", err)
 		case errors.Is(err, ErrOtherRealm):
 			retry, pause = u.cfg.last, u.cfg.last

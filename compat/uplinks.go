@@ -19,7 +19,8 @@ const (
 	// DefaultUplinkPing is how often a gateway is asked for a sign of life.
 	DefaultUplinkPing = 30 * time.Second
 	// DefaultLookAgain is how long it is waited for a gateway that does not list
-	// itself yet, which it does 3 s after its start (docs/WIRE.md).
+	// itself yet, which it does 3 s after its start (docs/WIRE.md); doubled each
+	// time, up to DefaultLastRetry.
 	DefaultLookAgain = 3 * time.Second
 	// DefaultFirstRetry is how long a gateway that was not reached is left alone,
 	// doubled each time.

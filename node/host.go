@@ -34,7 +34,7 @@ type hostConfig struct {
 	bootstrap   []peer.AddrInfo // where kad-dht begins; none: it waits to be found
 
 	kadServer    bool // answer kad-dht queries, not only ask them; kadHost changes it later
-	relay        bool // dial through relays; no slot is reserved on one
+	relay        bool // dial through relays, and reserve a slot on one where the public can not reach the host
 	holePunching bool // turn a relayed connection into a direct one; needs relay
 	natPortMap   bool // ask the router to forward the listening port
 }
@@ -47,6 +47,7 @@ type peerHost struct {
 	quic    *quicreuse.ConnManager // owns the UDP ports; lives as long as the host
 	kad     *dht.IpfsDHT
 	kadHost *kadHost
+	hasKad  chan struct{} // closed once kad is set
 }
 
 // How many connections one IPv4 address or IPv6 /56 may hold, and make a second, whatever their ALPN. libp2p's defaults,
@@ -91,7 +92,7 @@ func newResourceManager() (network.ResourceManager, error) {
 
 // newHost starts a libp2p host that speaks QUIC alone, and kad-dht on it.
 func newHost(cfg hostConfig) (*peerHost, error) {
-	h := &peerHost{}
+	h := &peerHost{hasKad: make(chan struct{})}
 	resources, err := newResourceManager()
 	if err != nil {
 		return nil, fmt.Errorf("start the resource manager: %w", err)
@@ -106,7 +107,7 @@ func newHost(cfg hostConfig) (*peerHost, error) {
 		libp2p.EnableAutoNATv2(),
 	}
 	if cfg.relay {
-		options = append(options, libp2p.EnableRelay())
+		options = append(options, libp2p.EnableRelay(), libp2p.EnableAutoRelayWithPeerSource(h.relayCandidates))
 	} else {
 		options = append(options, libp2p.DisableRelay()) // it is on by default
 	}
@@ -132,6 +133,7 @@ func newHost(cfg hostConfig) (*peerHost, error) {
 		return nil, errors.Join(fmt.Errorf("start kad-dht: %w", err), base.Close())
 	}
 	h.base, h.kad, h.kadHost, h.Host = base, kad, kadHost, routedhost.Wrap(base, kad)
+	close(h.hasKad)
 	return h, nil
 }
 

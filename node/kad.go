@@ -20,6 +20,7 @@ func newKad(h host.Host, cfg hostConfig) (*dht.IpfsDHT, *kadHost, error) {
 		dht.Mode(dht.ModeServer), // as far as it knows, see kadHost
 		dht.DisableProviders(),
 		dht.DisableValues(),
+		dht.AddressFilter(leavingOut(h.Addrs)),
 		dht.BootstrapPeers(cfg.bootstrap...), // none means none: IPFS's are never used
 	)
 	return kad, seen, err
