@@ -303,10 +303,3 @@ func (d *Dialer) spawn(l *link, f func()) error {
 	})
 	return nil
 }
-
-// refused reports whether a handshake failed because the node takes one at a
-// time.
-func refused(err error) bool {
-	t, ok := errors.AsType[*quic.TransportError](err)
-	return ok && t.Remote && t.ErrorCode == quic.ConnectionRefused
-}

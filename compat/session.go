@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	ma "github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
 	"github.com/quic-go/quic-go"
 
@@ -177,24 +176,6 @@ func (s *session) verify(contact routing.Contact) {
 		return
 	}
 	log.Debug("endpoint admitted")
-}
-
-// settle has a contact dialled by one of its name's addresses from here on: the
-// name may lead elsewhere the next time that it is resolved. Where a certificate
-// proves the name, it is kept beside the address: TLS asks for it, ours and that
-// of those to whom the contact is named.
-func (d *Dialer) settle(e Endpoint, addr netip.AddrPort, contact *routing.Contact) (place, error) {
-	bare := Endpoint{Host: addr.Addr().String(), Port: e.Port}
-	if e == bare || !d.cfg.proves(e) {
-		contact.Endpoint, contact.Addrs = bare.String(), nil
-		return place{Endpoint: bare}, nil
-	}
-	at, err := quicMultiaddr(addr)
-	if err != nil {
-		return place{}, err
-	}
-	contact.Endpoint, contact.Addrs = e.String(), []ma.Multiaddr{at}
-	return place{e, addr}, nil
 }
 
 // mayVerify reports whether an address that an endpoint stands for is the

@@ -9,6 +9,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	ma "github.com/multiformats/go-multiaddr"
 )
 
 // verifyTimeout is how long an endpoint has to answer a PING.
@@ -48,4 +49,22 @@ func (d *Dialer) verify(ctx context.Context, contact routing.Contact, may func(n
 	}
 	contact.Verified, contact.LastSeen = true, time.Now()
 	return contact, nil
+}
+
+// settle has a contact dialled by one of its name's addresses from here on: the
+// name may lead elsewhere the next time that it is resolved. Where a certificate
+// proves the name, it is kept beside the address: TLS asks for it, ours and that
+// of those to whom the contact is named.
+func (d *Dialer) settle(e Endpoint, addr netip.AddrPort, contact *routing.Contact) (place, error) {
+	bare := Endpoint{Host: addr.Addr().String(), Port: e.Port}
+	if e == bare || !d.cfg.proves(e) {
+		contact.Endpoint, contact.Addrs = bare.String(), nil
+		return place{Endpoint: bare}, nil
+	}
+	at, err := quicMultiaddr(addr)
+	if err != nil {
+		return place{}, err
+	}
+	contact.Endpoint, contact.Addrs = e.String(), []ma.Multiaddr{at}
+	return place{e, addr}, nil
 }
