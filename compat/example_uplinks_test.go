@@ -1,0 +1,64 @@
+package compat_test
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/libp2p/go-libp2p"
+
+	"github.com/macula-mesh/macula-node/compat"
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/interop/glass"
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
+)
+
+// A service on a host that someone else built joins the mesh of an Erlang
+// gateway, and finds what is advertised there.
+func ExampleNewUplinks() {
+	erlang, err := glass.Start(glass.RegisterAfter(0)) // stands for https://gw.example.org:9443
+	if err != nil {
+		panic(err)
+	}
+	defer erlang.Close()
+	erlang.Store(maculadht.ServiceKey("greeter"), wire.RawMap(
+		wire.Pair{Key: "node_id", Value: wire.RawText(erlang.ClientID())},
+		wire.Pair{Key: "endpoint", Value: wire.RawText("https://192.0.2.7:8080")},
+	))
+
+	h, err := libp2p.New(libp2p.ListenAddrStrings("/ip4/127.0.0.1/udp/0/quic-v1"), libp2p.DisableRelay())
+	if err != nil {
+		panic(err)
+	}
+	defer h.Close()
+	dialer, err := compat.NewDialer()
+	if err != nil {
+		panic(err)
+	}
+	defer dialer.Close()
+	dht, err := maculadht.New(h, maculadht.WithEndpoints(dialer))
+	if err != nil {
+		panic(err)
+	}
+	defer dht.Close()
+
+	gateway, err := compat.ParseEndpoint(erlang.Endpoint())
+	if err != nil {
+		panic(err)
+	}
+	uplinks, err := compat.NewUplinks(dialer, dht.Handlers, []compat.Endpoint{gateway})
+	if err != nil {
+		panic(err)
+	}
+	defer uplinks.Close()
+
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	for ctx.Err() == nil { // until the gateway is a contact
+		if providers, err := dht.FindProviders(ctx, "greeter"); err == nil {
+			fmt.Println(providers[0].Endpoint)
+			return
+		}
+	}
+	// Output: https://192.0.2.7:8080
+}
