@@ -38,14 +38,14 @@ nothing is written.
 
 Exit codes: 0 nothing failed, 1 a check failed, 2 wrong usage, 3 unreachable,
 refused, or it does not answer a PING.`,
-		Flags: []cli.Flag{
+		Flags: tlsFlags(
 			&cli.StringFlag{Name: "realm", Usage: "`NAME` of the realm that it should serve (default: any)"},
 			&cli.StringSliceFlag{Name: "service", Usage: "`NAME` of a service that it should know, repeatable"},
 			&cli.StringSliceFlag{Name: "topic", Usage: "`NAME` of a topic that it should know, repeatable"},
 			&cli.BoolFlag{Name: "write", Usage: "store two values and read them back"},
 			timeoutFlag(time.Minute),
 			jsonFlag(),
-		},
+		),
 		DisableSliceFlagSeparator: true, // a comma may be part of a name
 		Action:                    examine,
 	}
@@ -56,7 +56,8 @@ func examine(ctx context.Context, cmd *cli.Command) error {
 		return usagef("the endpoint is missing; %s", usageOf(cmd))
 	}
 	endpoint := cmd.Args().First()
-	if _, err := compat.ParseEndpoint(endpoint); err != nil {
+	at, err := compat.ParseEndpoint(endpoint)
+	if err != nil {
 		return usagef("%w; %s", err, usageOf(cmd))
 	}
 	keys, err := expectedKeys(cmd)
@@ -64,7 +65,7 @@ func examine(ctx context.Context, cmd *cli.Command) error {
 		return err
 	}
 	timeout := cmd.Duration("timeout")
-	d, err := compat.NewDialer(compat.DialTimeouts(min(timeout, compat.DefaultDialTimeout), min(timeout, compat.DefaultReplyTimeout)))
+	d, err := newDialer(cmd, at, compat.DialTimeouts(min(timeout, compat.DefaultDialTimeout), min(timeout, compat.DefaultReplyTimeout)))
 	if err != nil {
 		return err
 	}

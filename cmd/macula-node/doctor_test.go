@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/macula-mesh/macula-node/compat"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/interop/glass"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
@@ -164,4 +166,28 @@ func TestDoctorInterrupted(t *testing.T) {
 	require.Equal(t, "macula-node: interrupted: not all was looked at\n", stderr.String())
 	require.Equal(t, "skipped", rows(t, stdout.String())["CALL of no procedure"])
 	require.Contains(t, stdout.String(), "when it was interrupted")
+}
+
+// TestDoctorOfACertificate: the pin in an endpoint and the TLS flags count here too.
+func TestDoctorOfACertificate(t *testing.T) {
+	g := gatewayDouble(t)
+	leaf, err := x509.ParseCertificate(g.Certificate().Certificate[0])
+	require.NoError(t, err)
+	for name, test := range map[string]struct {
+		args []string
+		code int
+		says string
+	}{
+		"its pin":                          {[]string{g.Endpoint() + "#" + compat.PinOf(leaf).String()}, exitOK, "ok: " + g.Endpoint()},
+		"another pin":                      {[]string{g.Endpoint() + "#sha256=" + strings.Repeat("0f", 32)}, exitUnreachable, "is not who it should be: its certificate is not accepted: its key is " + compat.PinOf(leaf).String()},
+		"production, and it is of no CA":   {[]string{"--tls-mode", "production", g.Endpoint()}, exitUnreachable, "is not who it should be"},
+		"production, and its pin is known": {[]string{"--tls-mode", "production", g.Endpoint() + "#" + compat.PinOf(leaf).String()}, exitOK, "ok: " + g.Endpoint()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := macula(t, append([]string{"doctor"}, test.args...)...)
+			require.Equal(t, test.code, got.code, got.stdout)
+			require.Contains(t, got.stdout, test.says)
+		})
+	}
+	require.Empty(t, g.Broken())
 }

@@ -42,23 +42,11 @@ func reach(cmd *cli.Command, addr string) (*target, error) {
 		if err != nil {
 			return nil, usagef("ADDR: %w, or a multiaddr with /p2p", err)
 		}
-		policy, err := tlsPolicy(cmd)
-		if err != nil {
-			return nil, err
-		}
-		accepted, err := policy.Dialling()
-		if err != nil {
-			return nil, usageError{err}
-		}
-		opts := []compat.DialerOption{
-			compat.DialTimeouts(cmd.Duration("timeout"), cmd.Duration("timeout")),
-			compat.DialTLS(accepted),
-			compat.DialPinned(e),
-		}
+		opts := []compat.DialerOption{compat.DialTimeouts(cmd.Duration("timeout"), cmd.Duration("timeout"))}
 		if cmd.Bool("force") {
 			opts = append(opts, compat.ForceFindNode())
 		}
-		d, err := compat.NewDialer(opts...)
+		d, err := newDialer(cmd, e, opts...)
 		if err != nil {
 			return nil, err
 		}
@@ -77,6 +65,20 @@ func reach(cmd *cli.Command, addr string) (*target, error) {
 		network: c,
 		close:   closeBoth,
 	}, nil
+}
+
+// newDialer returns a dialer to an endpoint, which accepts what the command's TLS
+// flags and the endpoint's pin say.
+func newDialer(cmd *cli.Command, e compat.Endpoint, opts ...compat.DialerOption) (*compat.Dialer, error) {
+	policy, err := tlsPolicy(cmd)
+	if err != nil {
+		return nil, err
+	}
+	accepted, err := policy.Dialling()
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return compat.NewDialer(append(opts, compat.DialTLS(accepted), compat.DialPinned(e))...)
 }
 
 // newClient returns a host that only dials, and a client on it.

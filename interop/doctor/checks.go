@@ -27,10 +27,12 @@ func (x *examination) connection(c *Check) {
 	if err != nil {
 		c.Seen = words(err, c.Took)
 		x.stopped = "not connected"
-		switch c.Seen {
-		case wordsRefused:
+		switch {
+		case errors.Is(err, compat.ErrCertificate):
+			c.fail("is not who it should be: %s", c.Seen)
+		case c.Seen == wordsRefused:
 			c.fail("refuses to be connected to: it is busy with another handshake, or full; try again")
-		case wordsNoALPN:
+		case c.Seen == wordsNoALPN:
 			c.fail("is no gateway of Macula: it speaks QUIC, but not the ALPN %s; check the port", compat.ALPN)
 		default:
 			c.fail("can not be connected to (%s): check the address, that the node runs, and that its UDP port can be reached from here", c.Seen)

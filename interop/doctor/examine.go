@@ -63,8 +63,9 @@ func Registration(d time.Duration) Option { return func(c *config) { c.registrat
 // Observe has f told of each check before it is made.
 func Observe(f func(check string)) Option { return func(c *config) { c.observe = f } }
 
-// Examine looks at the gateway at an endpoint, through d. What it finds wrong is
-// in the report; the error is a compat.ErrBadEndpoint.
+// Examine looks at the gateway at an endpoint, through d, which also knows the
+// endpoint's pin if it has one (compat.DialPinned). What it finds wrong is in the
+// report; the error is a compat.ErrBadEndpoint.
 func Examine(ctx context.Context, d *compat.Dialer, endpoint string, opts ...Option) (*Report, error) {
 	at, err := compat.ParseEndpoint(endpoint)
 	if err != nil {
@@ -79,7 +80,7 @@ func Examine(ctx context.Context, d *compat.Dialer, endpoint string, opts ...Opt
 		ctx:      ctx,
 		dialer:   d,
 		endpoint: at,
-		contact:  routing.Contact{Endpoint: endpoint},
+		contact:  routing.Contact{Endpoint: at.String()},
 		report:   &Report{Endpoint: at.String()},
 	}
 	x.run()

@@ -36,6 +36,9 @@ func words(err error, waited time.Duration) string {
 		return "left alone: it kept silent"
 	case isRemote:
 		return strings.TrimPrefix(remote.Error(), routing.ErrRemote.Error()+": ")
+	case errors.Is(err, compat.ErrCertificate):
+		text := err.Error()
+		return text[strings.Index(text, compat.ErrCertificate.Error())+len(routing.ErrRefused.Error()+": "):]
 	case isCert:
 		return "certificate refused: " + cert.Err.Error()
 	case isTransport && transport.Remote && transport.ErrorCode == quic.ConnectionRefused:
