@@ -13,6 +13,7 @@ import (
 	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
 	ma "github.com/multiformats/go-multiaddr"
 
+	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -69,6 +70,12 @@ func ParseEndpoint(text string) (Endpoint, error) {
 		e.Port = uint16(port)
 	}
 	return e, nil
+}
+
+// EndpointOf returns where a list of gateways says that one is. The error is an
+// ErrBadEndpoint.
+func EndpointOf(g wire.Gateway) (Endpoint, error) {
+	return parseSent("https://" + net.JoinHostPort(g.Host, strconv.FormatInt(g.Port, 10)))
 }
 
 // errTheirPin: a peer may not say by which key another is known.

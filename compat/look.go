@@ -45,7 +45,7 @@ func ownEntry(list wire.GatewayList, clientID string, e Endpoint, remote netip.A
 			byKey = append(byKey, g)
 			continue
 		}
-		at, err := parseSent(endpointOf(g))
+		at, err := EndpointOf(g)
 		if err != nil || !isClaimed(g.NodeID, clientID) {
 			continue // nowhere, or another node that was there once
 		}
@@ -66,11 +66,6 @@ func ownEntry(list wire.GatewayList, clientID string, e Endpoint, remote netip.A
 		}
 	}
 	return own[0], nil
-}
-
-// endpointOf returns where a list says that a gateway is.
-func endpointOf(g wire.Gateway) string {
-	return "https://" + net.JoinHostPort(g.Host, fmt.Sprint(g.Port))
 }
 
 // remoteAddr returns the address at the other end of a connection.

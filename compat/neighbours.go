@@ -24,10 +24,11 @@ func (u *uplink) meet(ctx context.Context, own wire.Gateway, list wire.GatewayLi
 		}
 	}
 	for _, g := range list[:min(len(list), maculadht.MaxGateways)] {
-		endpoint := endpointOf(g)
-		if g.Realm != u.handlers.Realm() || string(g.NodeID) == string(own.NodeID) || u.isOurs(g, endpoint) {
+		at, err := EndpointOf(g)
+		if err != nil || g.Realm != u.handlers.Realm() || string(g.NodeID) == string(own.NodeID) || u.isOurs(g, at) {
 			continue
 		}
+		endpoint := at.String()
 		if _, again := u.tried[endpoint]; again {
 			continue
 		}
@@ -52,8 +53,9 @@ func (u *uplink) meet(ctx context.Context, own wire.Gateway, list wire.GatewayLi
 }
 
 // isOurs reports whether an entry is this node's.
-func (u *uplink) isOurs(g wire.Gateway, endpoint string) bool {
+func (u *uplink) isOurs(g wire.Gateway, at Endpoint) bool {
 	self := u.handlers.Routing().Self()
-	return string(g.NodeID) == string(self[:]) || endpoint == u.handlers.Endpoint() ||
+	ours, err := ParseEndpoint(u.handlers.Endpoint())
+	return string(g.NodeID) == string(self[:]) || err == nil && at == ours ||
 		u.cfg.self != "" && strings.EqualFold(string(g.NodeID), u.cfg.self)
 }

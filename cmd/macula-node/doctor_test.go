@@ -191,3 +191,23 @@ func TestDoctorOfACertificate(t *testing.T) {
 	}
 	require.Empty(t, g.Broken())
 }
+
+// TestDoctorOfANamedNode: one that was given a NODE_ID is told by where it is, also
+// where it was dialled with a pin.
+func TestDoctorOfANamedNode(t *testing.T) {
+	g, err := glass.Start(glass.Realm(glassRealm), glass.RegisterAfter(-1))
+	require.NoError(t, err)
+	defer g.Close()
+	g.Store([]byte(wire.GatewayPrefix+"my-node"), wire.RawMap(
+		wire.Pair{Key: "node_id", Value: wire.RawText("my-node")},
+		wire.Pair{Key: "host", Value: wire.RawText("127.0.0.1")},
+		wire.Pair{Key: "port", Value: wire.RawInt(int64(g.Addr().Port))},
+		wire.Pair{Key: "realm", Value: wire.RawText(glassRealm)}))
+	leaf, err := x509.ParseCertificate(g.Certificate().Certificate[0])
+	require.NoError(t, err)
+	for _, addr := range []string{g.Endpoint(), g.Endpoint() + "#" + compat.PinOf(leaf).String()} {
+		got := macula(t, "doctor", addr)
+		require.Equal(t, "ok", rows(t, got.stdout)["_dht.list_gateways"], got.stdout)
+		require.Contains(t, got.stdout, "itself, by its address")
+	}
+}

@@ -167,6 +167,7 @@ func TestBootstrapFromEnvironment(t *testing.T) {
 	r, _ := started(t)
 	for _, text := range []string{
 		`msg="connected to bootstrap peer" peer=` + other.PeerID,
+		`msg="joined the network" realm=macula.default peers=`,
 		`msg="joined the gateway" gateway=` + gateway.Endpoint(),
 		`msg="gateway not reached" gateway=https://[::1]:` + silent,
 		`msg="gateway not reached" gateway=https://localhost:` + silent,

@@ -228,16 +228,17 @@ func (x *examination) ownOf(list wire.GatewayList) *entry {
 		case len(x.report.NodeID) > 0 && bytes.Equal(g.NodeID, x.report.NodeID):
 			own = &entry{g, byNodeID}
 		case own != nil && own.by == byNodeID:
-		case endpointOf(g) == x.endpoint && (own == nil || g.RegisteredAt.V > own.RegisteredAt.V):
+		case x.isHere(g) && (own == nil || g.RegisteredAt.V > own.RegisteredAt.V):
 			own = &entry{g, byAddress}
 		}
 	}
 	return own
 }
 
-func endpointOf(g wire.Gateway) compat.Endpoint {
-	e, _ := compat.ParseEndpoint(compat.Endpoint{Host: g.Host, Port: uint16(g.Port)}.String())
-	return e
+// isHere reports whether an entry is at the endpoint that was dialled.
+func (x *examination) isHere(g wire.Gateway) bool {
+	at, err := compat.EndpointOf(g)
+	return err == nil && at == x.endpoint
 }
 
 // others returns the entries that are not the gateway's own.
@@ -256,7 +257,7 @@ const mostNamed = 3
 func (x *examination) neighbours(seen string) string {
 	var names []string
 	for _, g := range x.report.Neighbours {
-		names = append(names, endpointOf(g).String())
+		names = append(names, compat.Endpoint{Host: g.Host, Port: uint16(g.Port)}.String())
 	}
 	return seen + "; " + listed(names, "other")
 }

@@ -79,7 +79,7 @@ func Examine(ctx context.Context, d *compat.Dialer, endpoint string, opts ...Opt
 		config:   cfg,
 		ctx:      ctx,
 		dialer:   d,
-		endpoint: at,
+		endpoint: at.Unpinned(),
 		contact:  routing.Contact{Endpoint: at.String()},
 		report:   &Report{Endpoint: at.String()},
 	}
