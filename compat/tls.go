@@ -48,6 +48,13 @@ func DialPinned(endpoints ...Endpoint) DialerOption {
 	}
 }
 
+// Holds reports whether the dialer holds the node at an endpoint to the Pin that is
+// in it: one that DialPinned was not given would be passed over in silence. It
+// does so with an endpoint that has none.
+func (d *Dialer) Holds(e Endpoint) bool {
+	return e.Pin.IsZero() || d.cfg.pins[e.Unpinned()] == e.Pin
+}
+
 // ServerTLS returns the TLS configuration of a gateway, which shows the
 // certificate and, like an Erlang node's listener in either mode, asks for none:
 // a check that anyone can leave out would keep nobody away, and turn away those

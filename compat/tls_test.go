@@ -363,3 +363,23 @@ func TestUplinkInProduction(t *testing.T) {
 	}
 	requireUnhurt(t, g, neighbour, impostor)
 }
+
+// A pin that nobody checks is no pin.
+func TestPinsThatTheDialerDoesNotKnow(t *testing.T) {
+	g := newGlass(t)
+	pinned := mustParse(t, g.Endpoint()+"#sha256="+strings.Repeat("0f", 32))
+	require.True(t, newDialer(t).Holds(pinned.Unpinned()))
+	require.True(t, newDialer(t, DialPinned(pinned)).Holds(pinned))
+	d := newDialer(t)
+	require.False(t, d.Holds(pinned))
+
+	server, err := routing.NewServer(routing.IDFromBytes([]byte("self")))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, server.Close()) })
+	handlers, err := maculadht.NewHandlers(server)
+	require.NoError(t, err)
+	_, err = NewUplinks(d, handlers, []Endpoint{pinned})
+	require.ErrorContains(t, err, pinned.Pin.String())
+	require.ErrorContains(t, err, "DialPinned")
+	require.Zero(t, g.Stats().Accepted)
+}

@@ -120,7 +120,8 @@ func UplinkLogger(log *slog.Logger) UplinkOption {
 }
 
 // NewUplinks starts a session with each of the gateways, through dialer and with
-// what handlers answer. Close it before both.
+// what handlers answer. Close it before both. A gateway with a Pin that the dialer
+// was not given (DialPinned) is an error.
 func NewUplinks(dialer *Dialer, handlers *maculadht.Handlers, gateways []Endpoint, opts ...UplinkOption) (*Uplinks, error) {
 	u := &Uplinks{
 		dialer:   dialer,
@@ -139,6 +140,11 @@ func NewUplinks(dialer *Dialer, handlers *maculadht.Handlers, gateways []Endpoin
 	for _, opt := range opts {
 		if err := opt(&u.cfg); err != nil {
 			return nil, fmt.Errorf("compat: %w", err)
+		}
+	}
+	for _, e := range gateways {
+		if !dialer.Holds(e) {
+			return nil, fmt.Errorf("compat: gateway %s has the pin %s, which the dialer does not know: give it to DialPinned", e, e.Pin)
 		}
 	}
 	u.ctx, u.cancel = context.WithCancel(context.Background())

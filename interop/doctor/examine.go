@@ -65,11 +65,14 @@ func Observe(f func(check string)) Option { return func(c *config) { c.observe =
 
 // Examine looks at the gateway at an endpoint, through d, which also knows the
 // endpoint's pin if it has one (compat.DialPinned). What it finds wrong is in the
-// report; the error is a compat.ErrBadEndpoint.
+// report; the error is a compat.ErrBadEndpoint, or that d does not know the pin.
 func Examine(ctx context.Context, d *compat.Dialer, endpoint string, opts ...Option) (*Report, error) {
 	at, err := compat.ParseEndpoint(endpoint)
 	if err != nil {
 		return nil, err
+	}
+	if !d.Holds(at) {
+		return nil, fmt.Errorf("%s has the pin %s, which the dialer does not know: give it to compat.DialPinned", at, at.Pin)
 	}
 	cfg := config{pings: DefaultPings, registration: DefaultRegistration, observe: func(string) {}}
 	for _, opt := range opts {
