@@ -61,7 +61,13 @@ type live struct {
 // of which a check fails is asked nothing more.
 func tryLive(tb testing.TB, realm string, endpoints ...string) (reports []*doctor.Report) {
 	tb.Helper()
-	d, err := compat.NewDialer()
+	var parsed []compat.Endpoint // with their pins
+	for _, endpoint := range endpoints {
+		e, err := compat.ParseEndpoint(strings.TrimSpace(endpoint))
+		require.NoError(tb, err)
+		parsed = append(parsed, e)
+	}
+	d, err := compat.NewDialer(compat.DialPinned(parsed...))
 	require.NoError(tb, err)
 	defer func() { assert.NoError(tb, d.Close()) }()
 	l := &live{tb, d, realm}
