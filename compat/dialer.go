@@ -181,7 +181,7 @@ func (d *Dialer) Query(ctx context.Context, to routing.Contact, m wire.Message) 
 }
 
 func (d *Dialer) exchange(ctx context.Context, to routing.Contact, m wire.Message, asks bool) (wire.Frame, error) {
-	switch has := maculadht.HasReply(m.Type()); {
+	switch _, has := m.Type().Reply(); {
 	case has && !asks:
 		return wire.Frame{}, fmt.Errorf("%w: %s has a reply, use Query", maculadht.ErrInvalidRequest, m.Type())
 	case asks && !has:

@@ -181,7 +181,7 @@ func (l *link) do(ctx context.Context, t wire.Type, frame []byte) (wire.Frame, e
 		defer release()
 		defer l.leaveConn(c)
 		l.run(c, t, frame, done)
-		if !maculadht.HasReply(t) {
+		if _, asks := t.Reply(); !asks {
 			release()
 			l.linger()
 		}
@@ -270,7 +270,7 @@ func (l *link) run(c *conn, t wire.Type, frame []byte, done chan<- outcome) {
 		fail(err)
 		return
 	}
-	if !maculadht.HasReply(t) {
+	if _, asks := t.Reply(); !asks {
 		stream{s}.Close()
 		done <- outcome{}
 		return

@@ -81,7 +81,7 @@ func TestHarmfulMessagesDoNotLeave(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			var err error
-			if maculadht.HasReply(test.m.Type()) {
+			if _, asks := test.m.Type().Reply(); asks {
 				_, err = d.Query(testContext(t), at(e.Endpoint()), test.m)
 			} else {
 				err = d.Send(testContext(t), at(e.Endpoint()), test.m)
@@ -119,7 +119,7 @@ func TestHarmlessMessagesLeave(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e := startErlang(t, "127.0.0.1:0")
 			d := newDialer(t, ForceFindNode())
-			if maculadht.HasReply(m.Type()) {
+			if _, asks := m.Type().Reply(); asks {
 				d.Query(testContext(t), at(e.Endpoint()), m) // whatever it answers
 			} else {
 				require.NoError(t, d.Send(testContext(t), at(e.Endpoint()), m))

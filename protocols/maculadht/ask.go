@@ -81,10 +81,3 @@ func ask[M wire.Message](ctx context.Context, n routing.Network, to routing.Cont
 	}
 	return typed, nil
 }
-
-// HasReply reports whether a message of the type is answered. Nothing else is
-// ever answered.
-func HasReply(t wire.Type) bool {
-	_, has := replyTo(t)
-	return has
-}

@@ -131,7 +131,7 @@ var _ routing.Network = (*Client)(nil)
 // Send sends a message that has no reply, such as STORE, and returns once it
 // has been handed to the stream.
 func (c *Client) Send(ctx context.Context, to routing.Contact, m wire.Message) error {
-	if _, asks := replyTo(m.Type()); asks {
+	if _, asks := m.Type().Reply(); asks {
 		return fmt.Errorf("%w: %s has a reply, use Query", ErrInvalidRequest, m.Type())
 	}
 	_, err := c.exchange(ctx, to, m)
@@ -141,7 +141,7 @@ func (c *Client) Send(ctx context.Context, to routing.Contact, m wire.Message) e
 // Query sends a request and returns its reply, which owns its memory. A reply
 // that is an error is returned as a *routing.RemoteError.
 func (c *Client) Query(ctx context.Context, to routing.Contact, m wire.Message) (wire.Message, error) {
-	if _, asks := replyTo(m.Type()); !asks {
+	if _, asks := m.Type().Reply(); !asks {
 		return nil, fmt.Errorf("%w: %s has no reply, use Send", ErrInvalidRequest, m.Type())
 	}
 	if m.Type() == wire.TypeConnect {
@@ -336,37 +336,11 @@ func once(ctx context.Context, s network.Stream, frame []byte) (wire.Frame, erro
 	return f, nil
 }
 
-// replyTo returns the type of a request's reply, and whether it has one.
-func replyTo(t wire.Type) (wire.Type, bool) {
-	switch t {
-	case wire.TypeConnect, wire.TypePing:
-		return wire.TypePong, true
-	case wire.TypeFindNode:
-		return wire.TypeFindNodeReply, true
-	case wire.TypeFindValue:
-		return wire.TypeFindValueReply, true
-	case wire.TypeCall:
-		return wire.TypeReply, true
-	case wire.TypeNATProbe:
-		return wire.TypeNATProbeReply, true
-	case wire.TypeRPCRequest:
-		return wire.TypeRPCReply, true
-	default:
-		return 0, false
-	}
-}
-
-// fits reports whether a frame can be the reply to a request.
-func fits(request, reply wire.Type) bool {
-	want, _ := replyTo(request)
-	return reply == want || request == wire.TypeConnect && reply == wire.TypeDisconnect
-}
-
 // ReadReply decodes the reply to a request. A reply that does not fit, is broken
 // or says an error becomes a *routing.RemoteError, a DISCONNECT a
 // *routing.RefusedError.
 func ReadReply(f wire.Frame, request wire.Message) (wire.Message, error) {
-	if !fits(request.Type(), f.Type) {
+	if !f.Type.Answers(request.Type()) {
 		return nil, &routing.RemoteError{Code: "wrong_reply", Message: fmt.Sprintf("%s answered by %s", request.Type(), f.Type)}
 	}
 	m, err := f.Decode()

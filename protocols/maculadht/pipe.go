@@ -91,7 +91,7 @@ func (p *pipe) enqueue(r *request) bool {
 	r.since = time.Now()
 	p.used = r.since
 	p.out = append(p.out, r.frame...)
-	if _, asks := replyTo(r.typ); asks {
+	if _, asks := r.typ.Reply(); asks {
 		p.waiting = append(p.waiting, r)
 	} else {
 		p.written = append(p.written, r)
@@ -201,7 +201,7 @@ func (p *pipe) read() {
 		if len(p.waiting) > 0 {
 			r = p.waiting[0]
 		}
-		if r == nil || !fits(r.typ, f.Type) {
+		if r == nil || !f.Type.Answers(r.typ) {
 			p.mu.Unlock()
 			p.end(fmt.Errorf("%w: %w", errBroken, &routing.RemoteError{
 				Code: "wrong_reply", Message: fmt.Sprintf("%s came out of turn", f.Type)}), ResetWrongReply)

@@ -142,7 +142,7 @@ func TestServeTakesWhatHasNoReply(t *testing.T) {
 	unknown := uint64(0)
 	for id := range 256 {
 		typ := wire.Type(id)
-		if HasReply(typ) {
+		if _, asks := typ.Reply(); asks {
 			continue
 		}
 		payload := []byte{0x80}
