@@ -4,35 +4,11 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"slices"
 
-	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	ma "github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
-
-	"github.com/macula-mesh/macula-node/compat/wire"
 )
-
-// encodeAddrs returns a peer's multiaddrs as they travel: in binary, each with
-// the /p2p component that names the peer. A peer without addresses still has
-// its name.
-func encodeAddrs(p peer.ID, addrs []ma.Multiaddr) [][]byte {
-	name, err := ma.NewComponent("p2p", p.String())
-	if err != nil {
-		return nil
-	}
-	if len(addrs) == 0 {
-		return [][]byte{name.Multiaddr().Bytes()}
-	}
-	encoded := make([][]byte, 0, min(len(addrs), wire.MaxAddrs))
-	for _, a := range addrs {
-		// Clipped, as a shared address may have room behind it that others write to as well.
-		if b := slices.Clip(a).AppendComponent(name).Bytes(); len(b) <= wire.MaxField && len(encoded) < wire.MaxAddrs {
-			encoded = append(encoded, b)
-		}
-	}
-	return encoded
-}
 
 // isAt reports whether an endpoint has the IP address of a multiaddr.
 func isAt(endpoint string, seenAt ma.Multiaddr) bool {
@@ -41,7 +17,7 @@ func isAt(endpoint string, seenAt ma.Multiaddr) bool {
 		return false
 	}
 	ip, err := netip.ParseAddr(u.Hostname())
-	return err == nil && ip.Unmap() == addrPortOf(seenAt).Addr().Unmap()
+	return err == nil && ip.Unmap() == routing.AddrPortOf(seenAt).Addr().Unmap()
 }
 
 // learnt returns the addresses that a peer tells of itself, without those that
@@ -73,32 +49,4 @@ func learntEndpoint(endpoint string, seenAt ma.Multiaddr) string {
 		return ""
 	}
 	return endpoint
-}
-
-// encodeBare returns multiaddrs in binary, as they are.
-func encodeBare(addrs []ma.Multiaddr) [][]byte {
-	encoded := make([][]byte, 0, min(len(addrs), wire.MaxAddrs))
-	for _, a := range addrs {
-		if b := a.Bytes(); len(b) <= wire.MaxField && len(encoded) < wire.MaxAddrs {
-			encoded = append(encoded, b)
-		}
-	}
-	return encoded
-}
-
-// addrPortOf returns the IP address and the port of a multiaddr, whatever is on
-// top of them; it is invalid where there are none, or a relay's.
-func addrPortOf(a ma.Multiaddr) netip.AddrPort {
-	if _, err := a.ValueForProtocol(ma.P_CIRCUIT); err == nil {
-		return netip.AddrPort{}
-	}
-	_, addr, err := manet.DialArgs(a)
-	if err != nil {
-		return netip.AddrPort{}
-	}
-	ap, err := netip.ParseAddrPort(addr)
-	if err != nil {
-		return netip.AddrPort{}
-	}
-	return ap
 }

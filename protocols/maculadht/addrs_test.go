@@ -6,7 +6,10 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/stretchr/testify/require"
 
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 func TestLearntEndpoint(t *testing.T) {
@@ -76,15 +79,15 @@ func TestGatewaysOfPeersAreWhereTheyWereSeen(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			s := newService(t, newHost(t))
-			h := newHost(t)
-			newService(t, h, WithHandlers(HandleEndpoint(func() string { return test.endpoint })))
-			connect(t, h, s.host)
+			s := newService(t, dhttest.Host(t))
+			h := dhttest.Host(t)
+			newService(t, h, WithHandlers(server.WithEndpoint(func() string { return test.endpoint })))
+			dhttest.Connect(t, h, s.host)
 			eventually(t, knows(s, h), "admitted")
 			c, _ := s.Routing().Contact(routing.IDFromPeer(h.ID()))
 			require.Equal(t, test.endpoint, c.Endpoint, "it is kept, and told to libp2p peers")
 
-			list, err := ListGateways(testContext(t), newClient(t, newHost(t)), contactTo(s.host))
+			list, err := client.ListGateways(dhttest.Context(t), newClient(t, dhttest.Host(t)), dhttest.Contact(s.host))
 			require.NoError(t, err)
 			require.Equal(t, test.listed, len(list) == 1, list)
 		})

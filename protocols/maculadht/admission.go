@@ -14,7 +14,9 @@ import (
 	"github.com/libp2p/go-libp2p/core/protocol"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // connectTimeout is how long a CONNECT may take from its stream to the PONG.
@@ -59,7 +61,7 @@ func (s *Service) onEvent(e any) {
 		}
 		s.onSpeaks(e.Peer)
 	case event.EvtPeerProtocolsUpdated:
-		if slices.Contains(e.Removed, ProtocolID) {
+		if slices.Contains(e.Removed, proto.ProtocolID) {
 			s.onSilent(e.Peer)
 		}
 		s.onSpeaks(e.Peer)
@@ -85,7 +87,7 @@ func (s *Service) forgetIfGone(p peer.ID) {
 // onSilent drops the contact of a peer that does not speak the protocol any
 // more. If it does again, it may be another service, which does not know us.
 func (s *Service) onSilent(p peer.ID) {
-	s.server.Forget(routing.IDFromPeer(p))
+	s.routing.Forget(routing.IDFromPeer(p))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if ps := s.sessions[p]; ps != nil {
@@ -94,8 +96,8 @@ func (s *Service) onSilent(p peer.ID) {
 }
 
 func (s *Service) speaks(p peer.ID) bool {
-	supported, err := s.host.Peerstore().SupportsProtocols(p, ProtocolID)
-	return err == nil && slices.Equal(supported, []protocol.ID{ProtocolID})
+	supported, err := s.host.Peerstore().SupportsProtocols(p, proto.ProtocolID)
+	return err == nil && slices.Equal(supported, []protocol.ID{proto.ProtocolID})
 }
 
 // onSpeaks acts on what is known of a peer's protocols: it admits one whose
@@ -151,13 +153,13 @@ func (s *Service) introduce(conn network.Conn) error {
 	ctx = network.WithNoDial(ctx, "a connection that is gone is not made again to say hello")
 	m := &wire.Connect{
 		Version:      "1.0",
-		NodeID:       s.nodeID,
-		RealmID:      s.cfg.realm,
-		Endpoint:     s.cfg.endpoint(),
+		NodeID:       s.nodeID(),
+		RealmID:      s.handlers.Realm(),
+		Endpoint:     s.handlers.Endpoint(),
 		Capabilities: []string{"dht"},
-		Addrs:        encodeBare(s.cfg.addrs()),
+		Addrs:        routing.EncodeAddrs(s.handlers.Addrs()),
 	}
-	reply, err := s.client.queryOnce(ctx, routing.Contact{Peer: conn.RemotePeer()}, m)
+	reply, err := s.client.Query(ctx, routing.Contact{Peer: conn.RemotePeer()}, m)
 	if err != nil {
 		return err
 	}
@@ -165,10 +167,10 @@ func (s *Service) introduce(conn network.Conn) error {
 	switch {
 	case !ok:
 		return fmt.Errorf("CONNECT answered by %s", reply.Type())
-	case pong.RealmID != s.cfg.realm:
-		return &routing.RefusedError{Reason: fmt.Sprintf("it serves the realm %q, we serve %q", pong.RealmID, s.cfg.realm)}
+	case pong.RealmID != s.handlers.Realm():
+		return &proto.RefusedError{Reason: fmt.Sprintf("it serves the realm %q, we serve %q", pong.RealmID, s.handlers.Realm())}
 	case !isNodeIDOf(conn.RemotePeer(), pong.NodeID):
-		return &routing.RefusedError{Reason: fmt.Sprintf("node id %x is not its peer id's", pong.NodeID)}
+		return &proto.RefusedError{Reason: fmt.Sprintf("node id %x is not its peer id's", pong.NodeID)}
 	}
 	s.enter(*contactOf(conn, pong.NodeID, pong.Endpoint, pong.Addrs))
 	return nil
@@ -184,7 +186,7 @@ func isNodeIDOf(p peer.ID, nodeID []byte) bool {
 func (s *Service) admit(conn network.Conn, m *wire.Connect) *wire.Disconnect {
 	p := conn.RemotePeer()
 	if !isNodeIDOf(p, m.NodeID) {
-		return &wire.Disconnect{Reason: reasonNodeID,
+		return &wire.Disconnect{Reason: server.ReasonNodeID,
 			Message: fmt.Sprintf("The node id of peer %s is %s: the SHA-256 of its peer id", p, routing.IDFromPeer(p))}
 	}
 	contact := contactOf(conn, bytes.Clone(m.NodeID), m.Endpoint, m.Addrs)
@@ -197,13 +199,13 @@ func (s *Service) admit(conn network.Conn, m *wire.Connect) *wire.Disconnect {
 
 // enter puts a verified contact into the table.
 func (s *Service) enter(c routing.Contact) {
-	switch err := s.server.Admit(c); {
+	switch err := s.routing.Admit(c); {
 	case errors.Is(err, routing.ErrBucketFull):
 		s.log.Debug("bucket full", "peer", c.Peer)
 	case err != nil:
 		s.log.Info("peer not admitted", "peer", c.Peer, "err", err)
 	case !s.speaks(c.Peer): // it became a client meanwhile, and onSilent came too early
-		s.server.Forget(c.ID)
+		s.routing.Forget(c.ID)
 	default:
 		s.log.Debug("peer admitted", "peer", c.Peer, "endpoint", c.Endpoint)
 	}

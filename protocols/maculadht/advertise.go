@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -156,7 +157,7 @@ type advertiseConfig struct {
 func AdvertiseTTL(ttl time.Duration) AdvertiseOption {
 	return func(c *advertiseConfig) error {
 		if ttl < time.Second || ttl > wire.MaxTTL || ttl%time.Second != 0 {
-			return fmt.Errorf("%w: ttl %v, want whole seconds from 1s to %v", ErrInvalidRequest, ttl, wire.MaxTTL)
+			return fmt.Errorf("%w: ttl %v, want whole seconds from 1s to %v", proto.ErrInvalidRequest, ttl, wire.MaxTTL)
 		}
 		c.ttl = ttl
 		return nil
@@ -180,14 +181,14 @@ func (s *Service) AdvertiseService(ctx context.Context, name, endpoint string, m
 	}
 	switch {
 	case name == "":
-		return nil, fmt.Errorf("%w: a service without a name", ErrInvalidRequest)
+		return nil, fmt.Errorf("%w: a service without a name", proto.ErrInvalidRequest)
 	case endpoint == "":
-		return nil, fmt.Errorf("%w: service %q without an endpoint: nobody could call it", ErrInvalidRequest, name)
+		return nil, fmt.Errorf("%w: service %q without an endpoint: nobody could call it", proto.ErrInvalidRequest, name)
 	case metadata.Kind() != wire.Map:
-		return nil, fmt.Errorf("%w: metadata of service %q is a %s, want a map", ErrInvalidRequest, name, metadata.Kind())
+		return nil, fmt.Errorf("%w: metadata of service %q is a %s, want a map", proto.ErrInvalidRequest, name, metadata.Kind())
 	}
 	return s.Advertise(ctx, ServiceKey(name), wire.RawMap(
-		wire.Pair{Key: "node_id", Value: wire.RawBytes(s.nodeID)},
+		wire.Pair{Key: "node_id", Value: wire.RawBytes(s.nodeID())},
 		wire.Pair{Key: "endpoint", Value: wire.RawText(endpoint)},
 		wire.Pair{Key: "metadata", Value: metadata},
 		wire.Pair{Key: "ttl", Value: wire.RawInt(int64(cfg.ttl / time.Second))},
@@ -195,7 +196,7 @@ func (s *Service) AdvertiseService(ctx context.Context, name, endpoint string, m
 }
 
 // FindProviders finds who offers a service, those first whose records live
-// longest. The error is ErrNotFound where nobody does, else as of FindValues.
+// longest. The error is routing.ErrNotFound where nobody does, else as of FindValues.
 func (s *Service) FindProviders(ctx context.Context, name string) ([]Provider, error) {
 	return s.findProviders(ctx, ServiceKey(name))
 }

@@ -9,6 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -20,10 +22,10 @@ func TestAdvertisedServiceIsFoundByWhoNeverMetItsProvider(t *testing.T) {
 	require.NoError(t, err)
 	published(t, a)
 
-	found, err := caller.FindProviders(testContext(t), "greeter")
+	found, err := caller.FindProviders(dhttest.Context(t), "greeter")
 	require.NoError(t, err)
 	require.Len(t, found, 1)
-	require.Equal(t, nodeIDOf(provider.host), found[0].NodeID)
+	require.Equal(t, dhttest.NodeID(provider.host), found[0].NodeID)
 	require.Equal(t, "https://127.0.0.1:8080", found[0].Endpoint)
 	require.Equal(t, metadata, found[0].Metadata)
 	require.WithinDuration(t, time.Now().Add(DefaultServiceTTL), found[0].Expires, 5*time.Second)
@@ -43,17 +45,17 @@ func TestSubscribersAsErlangNodesWriteThem(t *testing.T) {
 		wire.Pair{Key: "endpoint", Value: wire.RawText("unknown")},
 		wire.Pair{Key: "ttl", Value: wire.RawInt(300)},
 	)
-	_, err := services[0].Store(testContext(t), TopicKey("sensor.temp"), subscriber)
+	_, err := services[0].Store(dhttest.Context(t), TopicKey("sensor.temp"), subscriber)
 	require.NoError(t, err)
-	found, err := services[1].Subscribers(testContext(t), "sensor.temp")
+	found, err := services[1].Subscribers(dhttest.Context(t), "sensor.temp")
 	require.NoError(t, err)
 	require.Len(t, found, 1)
 	require.Equal(t, "a7b1", string(found[0].NodeID))
 	require.Equal(t, "unknown", found[0].Endpoint)
 	require.Nil(t, found[0].Metadata)
 
-	none, err := services[1].Subscribers(testContext(t), "nothing")
-	require.ErrorIs(t, err, ErrNotFound)
+	none, err := services[1].Subscribers(dhttest.Context(t), "nothing")
+	require.ErrorIs(t, err, routing.ErrNotFound)
 	require.Empty(t, none)
 }
 
@@ -64,10 +66,10 @@ func TestAdvertisedUntilWithdrawn(t *testing.T) {
 	eager := handOverAtOnce()
 	services := make([]*Service, 3)
 	for i := range services {
-		services[i] = newService(t, newHost(t), eager)
+		services[i] = newService(t, dhttest.Host(t), eager)
 	}
 	for _, s := range services[1:] {
-		connect(t, s.host, services[0].host)
+		dhttest.Connect(t, s.host, services[0].host)
 		eventually(t, knows(services[0], s.host), "admitted")
 	}
 	a, err := services[0].AdvertiseService(t.Context(), "greeter", "https://127.0.0.1:8080", nil, AdvertiseTTL(ttl))
@@ -87,9 +89,9 @@ func TestAdvertisedUntilWithdrawn(t *testing.T) {
 	a.Withdraw()
 	a.Withdraw() // does nothing
 	withdrawn := time.Now()
-	late := newService(t, newHost(t), eager)
-	connect(t, late.host, services[0].host)
-	holds := func(s *Service) bool { _, err := s.LookupValue(ServiceKey("greeter")); return err == nil }
+	late := newService(t, dhttest.Host(t), eager)
+	dhttest.Connect(t, late.host, services[0].host)
+	holds := func(s *Service) bool { _, err := s.Handlers().LookupValue(ServiceKey("greeter")); return err == nil }
 	eventually(t, func() bool { return holds(late) }, "handed over")
 	all := append(services, late)
 	for _, s := range all {
@@ -98,8 +100,8 @@ func TestAdvertisedUntilWithdrawn(t *testing.T) {
 	for _, s := range all {
 		eventually(t, func() bool { return !holds(s) }, "gone")
 	}
-	_, err = late.FindProviders(testContext(t), "greeter")
-	require.ErrorIs(t, err, ErrNotFound)
+	_, err = late.FindProviders(dhttest.Context(t), "greeter")
+	require.ErrorIs(t, err, routing.ErrNotFound)
 }
 
 func TestAdvertisementEndsWithItsContextAndItsService(t *testing.T) {
@@ -115,21 +117,21 @@ func TestAdvertisementEndsWithItsContextAndItsService(t *testing.T) {
 	require.NoError(t, services[0].Close())
 	<-a.done
 	_, err = services[0].AdvertiseService(t.Context(), "greeter", "https://127.0.0.1:8080", nil)
-	require.ErrorIs(t, err, ErrClosed)
+	require.ErrorIs(t, err, proto.ErrClosed)
 }
 
 // Who advertises before there is a network is found once there is one.
 func TestAdvertisedBeforeThereIsANetwork(t *testing.T) {
-	first, second := newService(t, newHost(t)), newService(t, newHost(t))
+	first, second := newService(t, dhttest.Host(t)), newService(t, dhttest.Host(t))
 	a, err := first.AdvertiseService(t.Context(), "greeter", "https://127.0.0.1:8080", nil)
 	require.NoError(t, err)
 	eventually(t, func() bool { _, err := a.Last(); return err != nil }, "the first publication fails")
 	_, err = a.Last()
 	require.ErrorIs(t, err, ErrNoReplicas)
 
-	connect(t, first.host, second.host)
+	dhttest.Connect(t, first.host, second.host)
 	published(t, a)
-	_, err = second.LookupValue(ServiceKey("greeter"))
+	_, err = second.Handlers().LookupValue(ServiceKey("greeter"))
 	require.NoError(t, err)
 }
 
@@ -154,15 +156,13 @@ func TestAdvertisedAloneForLong(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		store := &countedStore{RecordStore: routing.NewMemoryStore(), left: publications, enough: cancel}
-		server, err := routing.NewServer(routing.IDFromBytes([]byte("alone")), routing.WithRecordStore(store))
+		srv, err := routing.NewServer(routing.IDFromBytes([]byte("alone")), routing.WithRecordStore(store))
 		require.NoError(t, err)
-		defer server.Close()
-		s := &Service{}
-		s.Handlers, err = NewHandlers(server, HandleNetwork(router{}))
+		defer srv.Close()
+		s := &Service{routing: srv, network: router{}}
+		s.lookups, err = routing.NewLookups(srv, s.network)
 		require.NoError(t, err)
-		s.lookups, err = routing.NewLookups(server, s.cfg.network)
-		require.NoError(t, err)
-		value, err := wire.ParseValue(valueOf("me", wire.Pair{Key: "ttl", Value: wire.RawInt(int64(ttl / time.Second))}))
+		value, err := wire.ParseValue(dhttest.Value("me", wire.Pair{Key: "ttl", Value: wire.RawInt(int64(ttl / time.Second))}))
 		require.NoError(t, err)
 
 		start := time.Now()
@@ -173,7 +173,7 @@ func TestAdvertisedAloneForLong(t *testing.T) {
 }
 
 func TestWhatCanNotBeAdvertised(t *testing.T) {
-	s := newService(t, newHost(t))
+	s := newService(t, dhttest.Host(t))
 	tests := map[string]func() error{
 		"a service without a name": func() error {
 			_, err := s.AdvertiseService(t.Context(), "", "https://127.0.0.1:8080", nil)
@@ -204,12 +204,12 @@ func TestWhatCanNotBeAdvertised(t *testing.T) {
 			return err
 		},
 		"no key": func() error {
-			_, err := s.Advertise(t.Context(), nil, valueOf("me"))
+			_, err := s.Advertise(t.Context(), nil, dhttest.Value("me"))
 			return err
 		},
 	}
 	for name, advertise := range tests {
-		t.Run(name, func(t *testing.T) { require.ErrorIs(t, advertise(), ErrInvalidRequest) })
+		t.Run(name, func(t *testing.T) { require.ErrorIs(t, advertise(), proto.ErrInvalidRequest) })
 	}
 	require.Zero(t, s.Routing().Stats().Records)
 }
@@ -232,7 +232,7 @@ func published(t *testing.T, a *Advertisement) {
 	t.Helper()
 	select {
 	case <-a.Published():
-	case <-time.After(patience):
+	case <-time.After(dhttest.Patience):
 		_, err := a.Last()
 		require.NoError(t, err, "published")
 	}

@@ -18,6 +18,9 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // The sizes of a FIND_VALUE and of its answer, one provider, as they travel.
@@ -41,33 +44,33 @@ func BenchmarkFindValue(b *testing.B) {
 }
 
 func benchmarkMacula(b *testing.B, inFlight int) {
-	server, asker := newHost(b), newHost(b)
-	s := newService(b, server, WithPeerBudget(rate.Inf, 1))
-	client := newClient(b, asker)
-	to := contactTo(server)
+	srv, asker := dhttest.Host(b), dhttest.Host(b)
+	s := newService(b, srv, WithPeerBudget(rate.Inf, 1))
+	cl := newClient(b, asker)
+	to := dhttest.Contact(srv)
 	key := make([]byte, 44)
-	value := valueOf(string(make([]byte, 32)), wire.Pair{Key: "endpoint", Value: wire.RawText(string(make([]byte, 70)))})
-	require.NoError(b, s.store(key, value, 0, Origin{}, LibP2P()))
+	value := dhttest.Value(string(make([]byte, 32)), wire.Pair{Key: "endpoint", Value: wire.RawText(string(make([]byte, 70)))})
+	s.Handlers().HandleStore(&wire.Store{Key: key, Value: value}, server.Origin{}, server.LibP2P())
 
 	ctx := b.Context()
-	reply, err := FindValue(ctx, client, to, key)
+	reply, err := client.FindValue(ctx, cl, to, key)
 	require.NoError(b, err)
-	require.Len(b, frames(b, &wire.FindValue{Key: key}), questionSize)
-	require.Len(b, frames(b, reply), answerSize)
+	require.Len(b, dhttest.Frames(b, &wire.FindValue{Key: key}), questionSize)
+	require.Len(b, dhttest.Frames(b, reply), answerSize)
 	benchmark(b, inFlight, func() error {
-		_, err := FindValue(ctx, client, to, key)
+		_, err := client.FindValue(ctx, cl, to, key)
 		return err
 	})
 }
 
 func benchmarkKad(b *testing.B, inFlight int) {
-	server, asker := newHost(b), newHost(b)
-	newKad(b, server)
-	client := newKad(b, asker)
-	connect(b, asker, server)
+	srv, asker := dhttest.Host(b), dhttest.Host(b)
+	newKad(b, srv)
+	cl := newKad(b, asker)
+	dhttest.Connect(b, asker, srv)
 	ctx := b.Context()
-	require.NoError(b, client.Ping(ctx, server.ID()))
-	benchmark(b, inFlight, func() error { return client.Ping(ctx, server.ID()) })
+	require.NoError(b, cl.Ping(ctx, srv.ID()))
+	benchmark(b, inFlight, func() error { return cl.Ping(ctx, srv.ID()) })
 }
 
 func newKad(b *testing.B, h host.Host) *dht.IpfsDHT {
@@ -104,15 +107,15 @@ func benchmark(b *testing.B, inFlight int, ask func() error) {
 // that reads.
 func benchmarkEcho(b *testing.B, inFlight int) {
 	const echo protocol.ID = "/macula/bench/echo"
-	server, asker := newHost(b), newHost(b)
-	server.SetStreamHandler(echo, serveEcho)
-	connect(b, asker, server)
+	srv, asker := dhttest.Host(b), dhttest.Host(b)
+	srv.SetStreamHandler(echo, serveEcho)
+	dhttest.Connect(b, asker, srv)
 
-	streams := (inFlight + DefaultPipeline - 1) / DefaultPipeline
+	streams := (inFlight + client.DefaultPipeline - 1) / client.DefaultPipeline
 	var tasks sync.WaitGroup
 	b.ResetTimer()
 	for i := range streams {
-		s, err := asker.NewStream(b.Context(), server.ID(), echo)
+		s, err := asker.NewStream(b.Context(), srv.ID(), echo)
 		require.NoError(b, err)
 		n := b.N / streams
 		if i == 0 {
@@ -131,7 +134,7 @@ func benchmarkEcho(b *testing.B, inFlight int) {
 
 func serveEcho(s network.Stream) {
 	defer s.Close()
-	in, out := bufio.NewReader(s), bufio.NewWriterSize(s, flushAt)
+	in, out := bufio.NewReader(s), bufio.NewWriterSize(s, 32<<10)
 	question, answer := make([]byte, questionSize), make([]byte, answerSize)
 	for {
 		if _, err := io.ReadFull(in, question); err != nil {
@@ -149,7 +152,7 @@ func askEcho(ctx context.Context, s network.Stream, n, inFlight int) error {
 	slots := make(chan struct{}, inFlight)
 	written := make(chan error, 1)
 	go func() {
-		out := bufio.NewWriterSize(s, flushAt)
+		out := bufio.NewWriterSize(s, 32<<10)
 		question := make([]byte, questionSize)
 		for range n {
 			select {
@@ -170,7 +173,7 @@ func askEcho(ctx context.Context, s network.Stream, n, inFlight int) error {
 		}
 		written <- out.Flush()
 	}()
-	in := bufio.NewReaderSize(s, flushAt)
+	in := bufio.NewReaderSize(s, 32<<10)
 	answer := make([]byte, answerSize)
 	for range n {
 		if _, err := io.ReadFull(in, answer); err != nil {
@@ -222,7 +225,7 @@ func (p *echoPipe) write() {
 }
 
 func (p *echoPipe) read() {
-	in := bufio.NewReaderSize(p.stream, flushAt)
+	in := bufio.NewReaderSize(p.stream, 32<<10)
 	answer := make([]byte, answerSize)
 	for {
 		if _, err := io.ReadFull(in, answer); err != nil {
@@ -238,14 +241,14 @@ func (p *echoPipe) read() {
 
 func benchmarkEchoCallers(b *testing.B, inFlight int) {
 	const echo protocol.ID = "/macula/bench/echo"
-	server, asker := newHost(b), newHost(b)
-	server.SetStreamHandler(echo, serveEcho)
-	connect(b, asker, server)
+	srv, asker := dhttest.Host(b), dhttest.Host(b)
+	srv.SetStreamHandler(echo, serveEcho)
+	dhttest.Connect(b, asker, srv)
 
-	pipes := make([]*echoPipe, (inFlight+DefaultPipeline-1)/DefaultPipeline)
+	pipes := make([]*echoPipe, (inFlight+client.DefaultPipeline-1)/client.DefaultPipeline)
 	var tasks sync.WaitGroup
 	for i := range pipes {
-		s, err := asker.NewStream(b.Context(), server.ID(), echo)
+		s, err := asker.NewStream(b.Context(), srv.ID(), echo)
 		require.NoError(b, err)
 		pipes[i] = &echoPipe{stream: s, wake: make(chan struct{}, 1)}
 		tasks.Go(pipes[i].read)

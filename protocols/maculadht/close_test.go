@@ -7,16 +7,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/stretchr/testify/require"
 )
 
 // Closed at any moment, with whatever under way, a service ends soon, and so does
 // what was under way.
 func TestCloseAtAnyMoment(t *testing.T) {
-	other := newService(t, newHost(t), handOverAtOnce())
+	other := newService(t, dhttest.Host(t), handOverAtOnce())
 	for seed := range uint64(20) {
 		rng := rand.New(rand.NewPCG(seed, 1))
-		s, err := New(newHost(t), quick())
+		s, err := New(dhttest.Host(t), quick())
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
 		var users sync.WaitGroup
@@ -34,7 +35,7 @@ func TestCloseAtAnyMoment(t *testing.T) {
 				}
 			})
 			use(func(ctx context.Context) { _, _ = s.FindProviders(ctx, name) })
-			use(func(ctx context.Context) { _, _ = s.Store(ctx, keyOf(name), valueOf("me")) })
+			use(func(ctx context.Context) { _, _ = s.Store(ctx, keyOf(name), dhttest.Value("me")) })
 		}
 		use(func(context.Context) { s.SetMode(ModeClient) })
 		if rng.IntN(2) == 0 {
@@ -51,7 +52,7 @@ func TestCloseAtAnyMoment(t *testing.T) {
 		select {
 		case err := <-ended:
 			require.NoError(t, err)
-		case <-time.After(patience):
+		case <-time.After(dhttest.Patience):
 			require.Fail(t, "does not end")
 		}
 		cancel()

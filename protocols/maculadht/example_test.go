@@ -11,6 +11,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -19,9 +20,9 @@ import (
 func Example() {
 	ctx := context.Background()
 
-	server := yourHost()
-	defer server.Close()
-	service, err := maculadht.New(server, maculadht.WithRealm("org.example"))
+	srv := yourHost()
+	defer srv.Close()
+	service, err := maculadht.New(srv, maculadht.WithRealm("org.example"))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -29,14 +30,14 @@ func Example() {
 
 	asker := yourHost()
 	defer asker.Close()
-	client, err := maculadht.NewClient(asker)
+	cl, err := client.New(asker)
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer client.Close()
+	defer cl.Close()
 
-	to := routing.Contact{Peer: server.ID(), Addrs: server.Addrs()}
-	err = maculadht.Put(ctx, client, to, wire.StoreArgs{
+	to := routing.Contact{Peer: srv.ID(), Addrs: srv.Addrs()}
+	err = client.Put(ctx, cl, to, wire.StoreArgs{
 		Key: []byte("org.example.weather"),
 		Value: wire.RawMap(
 			wire.Pair{Key: "node_id", Value: wire.RawText("station-7")},
@@ -47,7 +48,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	reply, err := maculadht.FindValue(ctx, client, to, []byte("org.example.weather"))
+	reply, err := client.FindValue(ctx, cl, to, []byte("org.example.weather"))
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -76,7 +77,7 @@ func (s *Service) Join(ctx context.Context, peers ...peer.AddrInfo) error {
 				s.log.Warn("the lookups that fill the table ended early", "err", err)
 			}
 			s.hasJoined()
-			s.log.Info("joined the network", "realm", s.cfg.realm, "peers", len(s.server.Contacts()))
+			s.log.Info("joined the network", "realm", s.handlers.Realm(), "peers", len(s.routing.Contacts()))
 		}
 	})
 }
@@ -90,7 +91,7 @@ func (s *Service) Joined() <-chan struct{} { return s.joined }
 // ends with ctx and with the service. After Close it fails with ErrClosed.
 func (s *Service) spawn(ctx context.Context, f func(context.Context)) error {
 	if !s.begin() {
-		return ErrClosed
+		return proto.ErrClosed
 	}
 	go func() {
 		defer s.tasks.Done()
@@ -107,7 +108,7 @@ func (s *Service) spawn(ctx context.Context, f func(context.Context)) error {
 // when it was lost meanwhile.
 func (s *Service) keepKnown(ctx context.Context, p peer.AddrInfo, answered chan<- struct{}) {
 	cfg := s.joining
-	isContact := func() bool { _, is := s.server.Contact(routing.IDFromPeer(p.ID)); return is }
+	isContact := func() bool { _, is := s.routing.Contact(routing.IDFromPeer(p.ID)); return is }
 	retry, told, wasContact := cfg.firstRetry, false, false
 	for ctx.Err() == nil {
 		is, pause := isContact(), cfg.lookAgain

@@ -18,6 +18,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -58,7 +61,7 @@ func newIdentity(tb testing.TB) (libp2p.Option, peer.ID) {
 
 func TestJoinFillsTheTable(t *testing.T) {
 	services := chain(t, 6)
-	newcomer := newService(t, newHost(t))
+	newcomer := newService(t, dhttest.Host(t))
 	require.NoError(t, newcomer.Join(t.Context(), infoOf(services[5].host)))
 	joined(t, newcomer)
 	for i, s := range services {
@@ -80,7 +83,7 @@ func joined(t *testing.T, s *Service) {
 	t.Helper()
 	select {
 	case <-s.Joined():
-	case <-time.After(patience):
+	case <-time.After(dhttest.Patience):
 		require.Fail(t, "not joined")
 	}
 }
@@ -88,20 +91,20 @@ func joined(t *testing.T, s *Service) {
 // A bootstrap peer that is not there yet is joined when it comes.
 func TestJoinThroughAPeerThatStartsLate(t *testing.T) {
 	identity, _ := newIdentity(t)
-	early := newHost(t, identity)
+	early := dhttest.Host(t, identity)
 	info := infoOf(early)
 	require.NoError(t, early.Close())
 
 	var log logBook
 	impatient := libp2p.SwarmOpts(swarm.WithDialTimeout(100 * time.Millisecond))
-	waiting := newService(t, newHost(t, impatient), quick(), WithLogger(log.logger()))
+	waiting := newService(t, dhttest.Host(t, impatient), quick(), WithLogger(log.logger()))
 	_, absent := newIdentity(t)
 	never := peer.AddrInfo{ID: absent, Addrs: []ma.Multiaddr{ma.StringCast("/ip4/127.0.0.1/udp/9/quic-v1")}}
 	require.NoError(t, waiting.Join(t.Context(), never, info))
 	eventually(t, func() bool { return log.count(`"bootstrap peer not reached" peer=`+info.ID.String()) >= 4 }, "it is tried again and again")
 	require.False(t, hasJoined(waiting), "nobody has answered yet")
 
-	late := newService(t, newHost(t, identity, libp2p.ListenAddrs(info.Addrs...)))
+	late := newService(t, dhttest.Host(t, identity, libp2p.ListenAddrs(info.Addrs...)))
 	joined(t, waiting)
 	require.True(t, knows(waiting, late.host)())
 	eventually(t, knows(late, waiting.host), "and known in return")
@@ -112,24 +115,24 @@ func TestJoinThroughAPeerThatStartsLate(t *testing.T) {
 // table.
 func TestJoinAgainAfterARestart(t *testing.T) {
 	identity, _ := newIdentity(t)
-	h := newHost(t, identity)
+	h := dhttest.Host(t, identity)
 	info := infoOf(h)
 	bootstrap, err := New(h)
 	require.NoError(t, err)
-	member := newService(t, newHost(t), quick())
+	member := newService(t, dhttest.Host(t), quick())
 	require.NoError(t, member.Join(t.Context(), info))
 	eventually(t, knows(member, h), "joined")
 	require.NoError(t, bootstrap.Close())
 	require.NoError(t, h.Close())
 
-	again := newService(t, newHost(t, identity, libp2p.ListenAddrs(info.Addrs...)))
+	again := newService(t, dhttest.Host(t, identity, libp2p.ListenAddrs(info.Addrs...)))
 	eventually(t, knows(again, member.host), "the restarted peer knows us again")
 }
 
 func TestJoinAfterClose(t *testing.T) {
-	s := newService(t, newHost(t))
+	s := newService(t, dhttest.Host(t))
 	require.NoError(t, s.Close())
-	require.ErrorIs(t, s.Join(t.Context()), ErrClosed)
+	require.ErrorIs(t, s.Join(t.Context()), proto.ErrClosed)
 }
 
 // hostInBucket returns a host that lies in a bucket of self's table.
@@ -138,7 +141,7 @@ func hostInBucket(t *testing.T, self host.Host, bucket int) host.Host {
 	for {
 		identity, id := newIdentity(t)
 		if routing.IDFromPeer(self.ID()).CommonPrefixLen(routing.IDFromPeer(id)) == bucket {
-			return newHost(t, identity)
+			return dhttest.Host(t, identity)
 		}
 	}
 }
@@ -152,29 +155,29 @@ func TestFullBucket(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			h := newHost(t)
-			server, err := routing.NewServer(routing.IDFromPeer(h.ID()), routing.WithBucketSize(1))
+			h := dhttest.Host(t)
+			srv, err := routing.NewServer(routing.IDFromPeer(h.ID()), routing.WithBucketSize(1))
 			require.NoError(t, err)
-			t.Cleanup(func() { require.NoError(t, server.Close()) })
-			s := newService(t, h, quick(), WithRouting(server))
+			t.Cleanup(func() { require.NoError(t, srv.Close()) })
+			s := newService(t, h, quick(), WithRouting(srv))
 
 			oldest := newService(t, hostInBucket(t, h, 0))
-			connect(t, oldest.host, h)
+			dhttest.Connect(t, oldest.host, h)
 			eventually(t, knows(s, oldest.host), "the first has the place")
 			if !test.oldestLives {
 				require.NoError(t, oldest.Close())
 				require.NoError(t, oldest.host.Close())
 			}
 			newcomer := newService(t, hostInBucket(t, h, 0))
-			connect(t, newcomer.host, h)
+			dhttest.Connect(t, newcomer.host, h)
 			if !test.oldestLives {
 				eventually(t, knows(s, newcomer.host), "the newcomer has its place")
 				require.False(t, knows(s, oldest.host)())
 				return
 			}
 			eventually(t, knows(newcomer, h), "the newcomer was answered")
-			pinged := oldest.Stats().Frames
-			eventually(t, func() bool { return oldest.Stats().Frames >= pinged+3 }, "the oldest is asked for signs of life")
+			pinged := oldest.Handlers().Stats().Frames
+			eventually(t, func() bool { return oldest.Handlers().Stats().Frames >= pinged+3 }, "the oldest is asked for signs of life")
 			require.True(t, knows(s, oldest.host)(), "who lives is not pushed out")
 			require.False(t, knows(s, newcomer.host)())
 
@@ -188,21 +191,21 @@ func TestFullBucket(t *testing.T) {
 // A bootstrap peer that has to wait for a place is no reason to fill the table
 // again and again.
 func TestJoinOnceThroughAPeerThatWaits(t *testing.T) {
-	h := newHost(t)
-	server, err := routing.NewServer(routing.IDFromPeer(h.ID()), routing.WithBucketSize(1))
+	h := dhttest.Host(t)
+	srv, err := routing.NewServer(routing.IDFromPeer(h.ID()), routing.WithBucketSize(1))
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, server.Close()) })
+	t.Cleanup(func() { require.NoError(t, srv.Close()) })
 	var log logBook
-	s := newService(t, h, quick(), WithRouting(server), WithLogger(log.logger()))
+	s := newService(t, h, quick(), WithRouting(srv), WithLogger(log.logger()))
 	member := newService(t, hostInBucket(t, h, 0))
-	connect(t, member.host, h)
+	dhttest.Connect(t, member.host, h)
 	eventually(t, knows(s, member.host), "the place is taken")
 
 	bootstrap := newService(t, hostInBucket(t, h, 0))
 	require.NoError(t, s.Join(t.Context(), infoOf(bootstrap.host)))
 	joined(t, s)
-	seen := bootstrap.Stats().Frames
-	eventually(t, func() bool { return bootstrap.Stats().Frames > seen+10 }, "it is seen to that it is known")
+	seen := bootstrap.Handlers().Stats().Frames
+	eventually(t, func() bool { return bootstrap.Handlers().Stats().Frames > seen+10 }, "it is seen to that it is known")
 	require.False(t, knows(s, bootstrap.host)())
 	require.Equal(t, 1, log.count("joined the network"))
 }
@@ -215,7 +218,7 @@ func TestTableIsNotTheListOfConnections(t *testing.T) {
 	eventually(t, func() bool { return b.host.Network().Connectedness(a.host.ID()) == network.NotConnected }, "closed")
 	require.True(t, knows(a, b.host)())
 	require.True(t, knows(b, a.host)())
-	_, err := Ping(testContext(t), a.cfg.network, contactTo(b.host))
+	_, err := client.Ping(dhttest.Context(t), a.network, dhttest.Contact(b.host))
 	require.NoError(t, err)
 }
 
@@ -251,7 +254,7 @@ func TestPartitionHeals(t *testing.T) {
 		identity, id := newIdentity(t)
 		left := i < half
 		network.half[id] = left
-		h := newHost(t, identity, libp2p.ConnectionGater(gater{network, left}))
+		h := dhttest.Host(t, identity, libp2p.ConnectionGater(gater{network, left}))
 		services[i] = newService(t, h, quick())
 	}
 	left, right := services[:half], services[half:]
@@ -283,18 +286,18 @@ func TestPartitionHeals(t *testing.T) {
 	eventually(t, all(right, left, false), "the right half has given the left one up")
 	require.True(t, all(left, left, true)(), "each half stays together")
 	require.True(t, all(right, right, true)())
-	_, err := left[0].Store(testContext(t), keyOf("left"), valueOf("l"))
+	_, err := left[0].Store(dhttest.Context(t), keyOf("left"), dhttest.Value("l"))
 	require.NoError(t, err)
-	_, err = right[0].Store(testContext(t), keyOf("right"), valueOf("r"))
+	_, err = right[0].Store(dhttest.Context(t), keyOf("right"), dhttest.Value("r"))
 	require.NoError(t, err)
-	_, err = left[1].FindValues(testContext(t), keyOf("right"))
-	require.ErrorIs(t, err, ErrNotFound)
+	_, err = left[1].FindValues(dhttest.Context(t), keyOf("right"))
+	require.ErrorIs(t, err, routing.ErrNotFound)
 
 	network.open.Store(false)
 	eventually(t, all(services, services, true), "everyone knows everyone again")
 	for _, s := range services {
 		for _, key := range []string{"left", "right"} {
-			found, err := s.FindValues(testContext(t), keyOf(key))
+			found, err := s.FindValues(dhttest.Context(t), keyOf(key))
 			require.NoError(t, err)
 			require.Len(t, found.Values, 1)
 		}
@@ -304,17 +307,17 @@ func TestPartitionHeals(t *testing.T) {
 // What is stored here goes to a newcomer that is nearer, no longer than it lives.
 func TestHandOverToANewcomer(t *testing.T) {
 	services := chain(t, 2)
-	holder := newService(t, newHost(t), handOverAtOnce())
-	connect(t, holder.host, services[0].host)
+	holder := newService(t, dhttest.Host(t), handOverAtOnce())
+	dhttest.Connect(t, holder.host, services[0].host)
 	eventually(t, knows(holder, services[0].host), "admitted")
 	key := keyOf("greeter")
-	value := valueOf("me", wire.Pair{Key: "ttl", Value: wire.RawInt(30)})
+	value := dhttest.Value("me", wire.Pair{Key: "ttl", Value: wire.RawInt(30)})
 	copied := wire.StoreArgs{Key: key, Value: value, ExpiresIn: wire.Some(int64(20))}
-	require.NoError(t, Put(testContext(t), services[0].cfg.network, contactTo(holder.host), copied))
+	require.NoError(t, client.Put(dhttest.Context(t), services[0].network, dhttest.Contact(holder.host), copied))
 
-	newcomer := newService(t, newHost(t))
-	connect(t, newcomer.host, holder.host)
-	eventually(t, func() bool { _, err := newcomer.LookupValue(key); return err == nil }, "handed over")
+	newcomer := newService(t, dhttest.Host(t))
+	dhttest.Connect(t, newcomer.host, holder.host)
+	eventually(t, func() bool { _, err := newcomer.Handlers().LookupValue(key); return err == nil }, "handed over")
 	records, err := newcomer.Routing().Values(key)
 	require.NoError(t, err)
 	require.Equal(t, []byte(value), records[0].Value)

@@ -10,6 +10,10 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
 // Over its budget a peer is told so where there is a way, and reset where there
@@ -28,81 +32,54 @@ func TestPeerBudget(t *testing.T) {
 		{"connect", &wire.Connect{NodeID: []byte("x")}, nil},
 		{"nat_probe", &wire.NATProbe{}, nil},
 		{"rpc_request", &wire.RPCRequest{Procedure: "p"}, nil},
-		{"store", &wire.Store{Key: []byte("k"), Value: valueOf("p")}, nil},
+		{"store", &wire.Store{Key: []byte("k"), Value: dhttest.Value("p")}, nil},
 		{"publish", &wire.Publish{Topic: "t"}, nil},
-		{"an unknown type", fieldsOf(0xee), nil},
+		{"an unknown type", dhttest.Fields(0xee), nil},
 	}
-	server := newHost(t)
-	s := newService(t, server, WithPeerBudget(rate.Every(time.Hour), 1))
+	srv := dhttest.Host(t)
+	s := newService(t, srv, WithPeerBudget(rate.Every(time.Hour), 1))
 	for i, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			stream := openRaw(t, newHost(t), server)
-			require.IsType(t, &wire.Pong{}, stream.ask(&wire.Ping{}), "each peer has a budget of its own")
+			stream := dhttest.Open(t, dhttest.Host(t), srv)
+			require.IsType(t, &wire.Pong{}, stream.Ask(&wire.Ping{}), "each peer has a budget of its own")
 			if test.want == nil {
-				stream.send(test.ask)
-				stream.requireReset(ResetRefused)
+				stream.Send(test.ask)
+				stream.RequireReset(proto.ResetRefused)
 			} else {
-				got := stream.ask(test.ask)
+				got := stream.Ask(test.ask)
 				if r, ok := got.(*wire.Reply); ok {
 					require.NotEmpty(t, r.Error.Message)
 					r.Error.Message = ""
 				}
 				require.Equal(t, test.want, got)
 			}
-			require.Equal(t, uint64(i+1), s.Stats().Busy)
+			require.Equal(t, uint64(i+1), s.Handlers().Stats().Busy)
 		})
 	}
-	_, err := s.LookupValue([]byte("k"))
-	require.ErrorIs(t, err, ErrNotFound)
+	_, err := s.Handlers().LookupValue([]byte("k"))
+	require.ErrorIs(t, err, routing.ErrNotFound)
 }
 
 // The streams of a peer share its budget, which is forgotten with the peer.
 func TestPeerBudgetIsThePeers(t *testing.T) {
-	server, asker := newHost(t), newHost(t)
-	s := newService(t, server, WithPeerBudget(rate.Every(time.Hour), 1))
-	require.IsType(t, &wire.Pong{}, openRaw(t, asker, server).ask(&wire.Ping{}))
-	second := openRaw(t, asker, server)
-	second.send(&wire.Ping{})
-	second.requireReset(ResetRefused)
+	srv, asker := dhttest.Host(t), dhttest.Host(t)
+	s := newService(t, srv, WithPeerBudget(rate.Every(time.Hour), 1))
+	require.IsType(t, &wire.Pong{}, dhttest.Open(t, asker, srv).Ask(&wire.Ping{}))
+	second := dhttest.Open(t, asker, srv)
+	second.Send(&wire.Ping{})
+	second.RequireReset(proto.ResetRefused)
 
-	require.NoError(t, asker.Network().ClosePeer(server.ID()))
-	kept := func() (sessions, sources int) {
+	require.NoError(t, asker.Network().ClosePeer(srv.ID()))
+	require.Eventually(t, func() bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.budgets.mu.Lock()
-		defer s.budgets.mu.Unlock()
-		return len(s.sessions), len(s.budgets.bySource)
-	}
-	require.Eventually(t, func() bool {
-		sessions, sources := kept()
-		return sessions == 0 && sources == 0
-	}, patience, time.Millisecond)
-	require.IsType(t, &wire.Pong{}, openRaw(t, asker, server).ask(&wire.Ping{}))
-}
-
-func TestBudgetsAreSharedAndForgotten(t *testing.T) {
-	b := NewBudgets(rate.Every(time.Hour), 1)
-	one, releaseOne := b.Acquire("a")
-	two, releaseTwo := b.Acquire("a")
-	other, releaseOther := b.Acquire("b")
-	require.Same(t, one, two)
-	require.NotSame(t, one, other)
-	releaseOne()
-	releaseOne() // counts once
-	again, releaseAgain := b.Acquire("a")
-	require.Same(t, one, again)
-	releaseTwo()
-	releaseAgain()
-	releaseOther()
-	require.Empty(t, b.bySource)
-
-	none, release := NewBudgets(rate.Inf, 1).Acquire("a")
-	require.Nil(t, none)
-	release()
+		return len(s.sessions) == 0
+	}, dhttest.Patience, time.Millisecond)
+	require.IsType(t, &wire.Pong{}, dhttest.Open(t, asker, srv).Ask(&wire.Ping{}))
 }
 
 func TestOptionsAreChecked(t *testing.T) {
-	h := newHost(t)
+	h := dhttest.Host(t)
 	tests := []struct {
 		name string
 		opt  Option
@@ -112,9 +89,9 @@ func TestOptionsAreChecked(t *testing.T) {
 		{"no burst", WithPeerBudget(1, 0)},
 		{"no realm", WithRealm("")},
 		{"too long a realm", WithRealm(strings.Repeat("r", 256))},
-		{"no streams", WithClient(ClientStreams(0, 1))},
-		{"no pipeline", WithClient(ClientStreams(1, 0))},
-		{"no time", WithClient(ClientTimeout(0))},
+		{"no streams", WithClient(client.WithStreams(0, 1))},
+		{"no pipeline", WithClient(client.WithStreams(1, 0))},
+		{"no time", WithClient(client.WithTimeout(0))},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -127,18 +104,18 @@ func TestOptionsAreChecked(t *testing.T) {
 // A reply that would be too long keeps the providers with the longest life, in
 // their order, and tells how long each has left.
 func TestFindValueReplyLimit(t *testing.T) {
-	server := newHost(t)
-	s := newService(t, server)
-	stream := openRaw(t, newHost(t), server)
+	srv := dhttest.Host(t)
+	s := newService(t, srv)
+	stream := dhttest.Open(t, dhttest.Host(t), srv)
 	key := []byte("k")
 	lives := []int64{500, 100, 900, 300, 700, 200, 800, 400, 600, 1000}
 	filler := wire.Pair{Key: "filler", Value: wire.RawText(strings.Repeat("x", 60_000))}
 	for i, life := range lives {
-		stream.send(&wire.Store{Key: key, Value: valueOf(fmt.Sprint(i), filler, wire.Pair{Key: "ttl", Value: wire.RawInt(life)})})
+		stream.Send(&wire.Store{Key: key, Value: dhttest.Value(fmt.Sprint(i), filler, wire.Pair{Key: "ttl", Value: wire.RawInt(life)})})
 	}
-	reply := stream.ask(&wire.FindValue{Key: key}).(*wire.FindValueReply)
-	require.LessOrEqual(t, len(frames(t, reply)), MaxFindValueReply)
-	require.Equal(t, uint64(6), s.Stats().LeftOut)
+	reply := stream.Ask(&wire.FindValue{Key: key}).(*wire.FindValueReply)
+	require.LessOrEqual(t, len(dhttest.Frames(t, reply)), proto.MaxFindValueReply)
+	require.Equal(t, uint64(6), s.Handlers().Stats().LeftOut)
 
 	kept := []int64{1000, 800, 700, 900} // the newest is in front
 	require.Len(t, reply.Values, len(kept))
@@ -153,27 +130,27 @@ func TestFindValueReplyLimit(t *testing.T) {
 // A frame may be as long as the limit, and no longer; what it costs is
 // accounted for and given back.
 func TestServeLongestPayload(t *testing.T) {
-	server, asker := newHost(t), newHost(t)
-	newService(t, server)
-	stream := openRaw(t, asker, server)
+	srv, asker := dhttest.Host(t), dhttest.Host(t)
+	newService(t, srv)
+	stream := dhttest.Open(t, asker, srv)
 	payload := []byte{0x81, 0xc4, 1, 'x', 0xc6, 0, 0, 0, 0}
 	n := wire.MaxPayload - len(payload)
 	payload[6], payload[7], payload[8] = byte(n>>16), byte(n>>8), byte(n)
 	payload = append(payload, make([]byte, n)...)
 	require.Len(t, payload, wire.MaxPayload)
 
-	stream.write(frame(wire.TypePing, payload...))
-	require.IsType(t, &wire.Pong{}, stream.next())
-	require.IsType(t, &wire.Pong{}, stream.ask(&wire.Ping{}))
+	stream.WriteAll(dhttest.Frame(wire.TypePing, payload...))
+	require.IsType(t, &wire.Pong{}, stream.Next())
+	require.IsType(t, &wire.Pong{}, stream.Ask(&wire.Ping{}))
 }
 
 func TestServeShutdown(t *testing.T) {
-	server, asker := newHost(t), newHost(t)
-	s := newService(t, server)
-	stream := openRaw(t, asker, server)
-	require.IsType(t, &wire.Pong{}, stream.ask(&wire.Ping{}))
+	srv, asker := dhttest.Host(t), dhttest.Host(t)
+	s := newService(t, srv)
+	stream := dhttest.Open(t, asker, srv)
+	require.IsType(t, &wire.Pong{}, stream.Ask(&wire.Ping{}))
 	require.NoError(t, s.Close())
-	stream.requireReset(ResetShutdown)
+	stream.RequireReset(proto.ResetShutdown)
 	require.NoError(t, s.Close(), "closing twice does nothing")
-	require.Equal(t, uint64(1), s.Stats().Resets[ResetShutdown])
+	require.Equal(t, uint64(1), s.Handlers().Stats().Resets[proto.ResetShutdown])
 }

@@ -9,6 +9,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -19,10 +22,10 @@ func chain(t *testing.T, n int) []*Service {
 	services := make([]*Service, n)
 	var before host.Host
 	for i := range services {
-		h := newHost(t)
+		h := dhttest.Host(t)
 		services[i] = newService(t, h)
 		if before != nil {
-			connect(t, h, before)
+			dhttest.Connect(t, h, before)
 			eventually(t, knows(services[i], before), "the dialled is admitted")
 			eventually(t, knows(services[i-1], h), "the dialler is admitted")
 		}
@@ -41,13 +44,13 @@ func TestStoreAndFindAcrossTheMesh(t *testing.T) {
 	first, last := services[0], services[len(services)-1]
 	require.False(t, knows(last, first.host)(), "the last has never met the first")
 
-	key, value := keyOf("greeter"), valueOf("me")
-	replicas, err := first.Store(testContext(t), key, value)
+	key, value := keyOf("greeter"), dhttest.Value("me")
+	replicas, err := first.Store(dhttest.Context(t), key, value)
 	require.NoError(t, err)
 	require.Len(t, replicas.Acknowledged, len(services)-1, "fewer than k nodes: all of them hold it")
 	require.Empty(t, replicas.Failed)
 
-	found, err := last.FindValues(testContext(t), key)
+	found, err := last.FindValues(dhttest.Context(t), key)
 	require.NoError(t, err)
 	require.Len(t, found.Values, 1)
 	require.Equal(t, value, found.Values[0].Raw)
@@ -57,10 +60,10 @@ func TestStoreAndFindAcrossTheMesh(t *testing.T) {
 		require.NoError(t, s.Close())
 		require.NoError(t, s.host.Close())
 	}
-	asker := newService(t, newHost(t))
-	connect(t, asker.host, last.host)
+	asker := newService(t, dhttest.Host(t))
+	dhttest.Connect(t, asker.host, last.host)
 	eventually(t, knows(asker, last.host), "admitted")
-	found, err = asker.FindValues(testContext(t), key)
+	found, err = asker.FindValues(dhttest.Context(t), key)
 	require.NoError(t, err)
 	require.Equal(t, value, found.Values[0].Raw)
 	require.GreaterOrEqual(t, found.Holders, 1)
@@ -69,7 +72,7 @@ func TestStoreAndFindAcrossTheMesh(t *testing.T) {
 func TestFindNodesAcrossTheMesh(t *testing.T) {
 	services := chain(t, 5)
 	target := routing.IDFromPeer(services[0].host.ID())
-	found, err := services[4].FindNodes(testContext(t), target[:])
+	found, err := services[4].FindNodes(dhttest.Context(t), target[:])
 	require.NoError(t, err)
 	require.Equal(t, services[0].host.ID(), found.Closest[0].Peer)
 	require.Len(t, found.Closest, 4)
@@ -78,55 +81,55 @@ func TestFindNodesAcrossTheMesh(t *testing.T) {
 
 func TestFindValuesOfNothing(t *testing.T) {
 	services := chain(t, 3)
-	found, err := services[2].FindValues(testContext(t), keyOf("nothing"))
-	require.ErrorIs(t, err, ErrNotFound)
+	found, err := services[2].FindValues(dhttest.Context(t), keyOf("nothing"))
+	require.ErrorIs(t, err, routing.ErrNotFound)
 	require.Len(t, found.Closest, 2, "all were asked")
 }
 
 func TestStoreByOurselvesIsOwned(t *testing.T) {
 	services := chain(t, 2)
 	owner, holder := services[0], services[1]
-	key, value := keyOf("mine"), valueOf(string(nodeIDOf(owner.host)))
-	_, err := owner.Store(testContext(t), key, value)
+	key, value := keyOf("mine"), dhttest.Value(string(dhttest.NodeID(owner.host)))
+	_, err := owner.Store(dhttest.Context(t), key, value)
 	require.NoError(t, err)
 
-	forged := valueOf(string(nodeIDOf(owner.host)), wire.Pair{Key: "endpoint", Value: wire.RawText("https://192.0.2.1:1")})
+	forged := dhttest.Value(string(dhttest.NodeID(owner.host)), wire.Pair{Key: "endpoint", Value: wire.RawText("https://192.0.2.1:1")})
 	for _, s := range services {
-		thief := newClient(t, newHost(t))
-		err := Put(testContext(t), thief, contactTo(s.host), wire.StoreArgs{Key: key, Value: forged})
+		thief := newClient(t, dhttest.Host(t))
+		err := client.Put(dhttest.Context(t), thief, dhttest.Contact(s.host), wire.StoreArgs{Key: key, Value: forged})
 		require.ErrorContains(t, err, wire.CodeNotOwner)
 	}
-	values, err := holder.LookupValue(key)
+	values, err := holder.Handlers().LookupValue(key)
 	require.NoError(t, err)
 	require.Equal(t, []wire.Raw{value}, values)
 }
 
 func TestStoreAlone(t *testing.T) {
-	s := newService(t, newHost(t))
-	key, value := keyOf("alone"), valueOf("me")
-	_, err := s.Store(testContext(t), key, value)
+	s := newService(t, dhttest.Host(t))
+	key, value := keyOf("alone"), dhttest.Value("me")
+	_, err := s.Store(dhttest.Context(t), key, value)
 	require.ErrorIs(t, err, ErrNoReplicas)
-	values, err := s.LookupValue(key)
+	values, err := s.Handlers().LookupValue(key)
 	require.NoError(t, err, "it is kept here all the same")
 	require.Equal(t, []wire.Raw{value}, values)
 }
 
 func TestStoreRefusesWhatNobodyWouldTake(t *testing.T) {
-	s := newService(t, newHost(t))
+	s := newService(t, dhttest.Host(t))
 	for name, test := range map[string]struct {
 		key   []byte
 		value wire.Raw
 	}{
-		"no key":         {nil, valueOf("me")},
-		"a long key":     {make([]byte, 256), valueOf("me")},
+		"no key":         {nil, dhttest.Value("me")},
+		"a long key":     {make([]byte, 256), dhttest.Value("me")},
 		"not a map":      {[]byte("k"), wire.RawInt(1)},
-		"no time left":   {[]byte("k"), valueOf("me", wire.Pair{Key: "ttl", Value: wire.RawInt(0)})},
+		"no time left":   {[]byte("k"), dhttest.Value("me", wire.Pair{Key: "ttl", Value: wire.RawInt(0)})},
 		"not a value":    {[]byte("k"), wire.Raw{0xc1}},
 		"nothing at all": {[]byte("k"), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := s.Store(testContext(t), test.key, test.value)
-			require.ErrorIs(t, err, ErrInvalidRequest)
+			_, err := s.Store(dhttest.Context(t), test.key, test.value)
+			require.ErrorIs(t, err, proto.ErrInvalidRequest)
 		})
 	}
 }
@@ -140,7 +143,7 @@ func (n *erlangNetwork) Send(_ context.Context, _ routing.Contact, m wire.Messag
 }
 
 func (n *erlangNetwork) Query(context.Context, routing.Contact, wire.Message) (wire.Message, error) {
-	return nil, routing.ErrUnreachable
+	return nil, proto.ErrUnreachable
 }
 
 func TestReplicateToErlangContacts(t *testing.T) {
@@ -153,11 +156,11 @@ func TestReplicateToErlangContacts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			erlang := &erlangNetwork{}
-			s := newService(t, newHost(t), WithEndpoints(erlang))
+			s := newService(t, dhttest.Host(t), WithEndpoints(erlang))
 			require.NoError(t, s.Routing().Admit(routing.Contact{
 				ID: routing.IDFromBytes([]byte("e")), NodeID: []byte("e"), Endpoint: "https://127.0.0.1:1", Verified: true,
 			}))
-			replicas, err := s.Store(testContext(t), test.key, valueOf("me"))
+			replicas, err := s.Store(dhttest.Context(t), test.key, dhttest.Value("me"))
 			require.Len(t, erlang.sent, test.sent)
 			require.Len(t, replicas.Sent, test.sent)
 			if test.sent == 0 {
@@ -165,7 +168,7 @@ func TestReplicateToErlangContacts(t *testing.T) {
 				return
 			}
 			require.NoError(t, err)
-			require.Equal(t, &wire.Store{Key: test.key, Value: valueOf("me")}, erlang.sent[0])
+			require.Equal(t, &wire.Store{Key: test.key, Value: dhttest.Value("me")}, erlang.sent[0])
 		})
 	}
 }

@@ -1,6 +1,10 @@
 package maculadht
 
-import "context"
+import (
+	"context"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+)
 
 // Mode is whether a Service answers its peers.
 type Mode int
@@ -67,9 +71,9 @@ func (s *Service) switchTo(m Mode) {
 	}
 	s.mu.Unlock()
 	if m == ModeServer {
-		s.host.SetStreamHandler(ProtocolID, s.serve)
+		s.host.SetStreamHandler(proto.ProtocolID, s.serve)
 		return
 	}
-	s.host.RemoveStreamHandler(ProtocolID)
+	s.host.RemoveStreamHandler(proto.ProtocolID)
 	stop()
 }

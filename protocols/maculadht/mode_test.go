@@ -12,7 +12,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // waitsFor reports whether s has taken the CONNECT of a peer that it does not list.
@@ -27,42 +30,42 @@ func waitsFor(s *Service, h host.Host) func() bool {
 
 // A client learns contacts, finds and stores, and is nobody's contact.
 func TestClientAsksAndIsNotListed(t *testing.T) {
-	server, client := newHost(t), newHost(t)
-	ss := newService(t, server)
-	sc := newService(t, client, WithMode(ModeClient))
+	srv, cl := dhttest.Host(t), dhttest.Host(t)
+	ss := newService(t, srv)
+	sc := newService(t, cl, WithMode(ModeClient))
 	require.Equal(t, ModeServer, ss.Mode())
 	require.Equal(t, ModeClient, sc.Mode())
-	require.NotContains(t, client.Mux().Protocols(), ProtocolID)
+	require.NotContains(t, cl.Mux().Protocols(), proto.ProtocolID)
 
-	connect(t, client, server)
-	eventually(t, knows(sc, server), "its CONNECT is answered")
-	eventually(t, waitsFor(ss, client), "and remembered")
+	dhttest.Connect(t, cl, srv)
+	eventually(t, knows(sc, srv), "its CONNECT is answered")
+	eventually(t, waitsFor(ss, cl), "and remembered")
 
-	replicas, err := sc.Store(testContext(t), []byte("k"), valueOf("client"))
+	replicas, err := sc.Store(dhttest.Context(t), []byte("k"), dhttest.Value("client"))
 	require.NoError(t, err)
 	require.Len(t, replicas.Acknowledged, 1)
-	require.NoError(t, ss.store([]byte("other"), valueOf("server"), 0, Origin{}, Dialect{}))
-	found, err := sc.FindValues(testContext(t), []byte("other"))
+	ss.Handlers().HandleStore(&wire.Store{Key: []byte("other"), Value: dhttest.Value("server")}, server.Origin{}, server.Dialect{})
+	found, err := sc.FindValues(dhttest.Context(t), []byte("other"))
 	require.NoError(t, err)
 	require.Len(t, found.Values, 1)
 
 	require.Empty(t, ss.Routing().Contacts())
-	_, err = Ping(testContext(t), newClient(t, server), contactTo(client))
-	require.ErrorIs(t, err, routing.ErrRefused, "it answers nobody")
+	_, err = client.Ping(dhttest.Context(t), newClient(t, srv), dhttest.Contact(cl))
+	require.ErrorIs(t, err, proto.ErrRefused, "it answers nobody")
 
-	require.NoError(t, client.Network().ClosePeer(server.ID()))
-	eventually(t, func() bool { return !waitsFor(ss, client)() }, "what is kept of it goes with the connection")
+	require.NoError(t, cl.Network().ClosePeer(srv.ID()))
+	eventually(t, func() bool { return !waitsFor(ss, cl)() }, "what is kept of it goes with the connection")
 }
 
 // Whoever made the connection, those that know a server hear that it is a
 // client, and list it again when it is a server.
 func TestServerBecomesClientAndServerAgain(t *testing.T) {
 	for name, dial := range map[string]func(t *testing.T, changing, other host.Host){
-		"dialled by the other": func(t *testing.T, changing, other host.Host) { connect(t, other, changing) },
-		"of its own dialling":  func(t *testing.T, changing, other host.Host) { connect(t, changing, other) },
+		"dialled by the other": func(t *testing.T, changing, other host.Host) { dhttest.Connect(t, other, changing) },
+		"of its own dialling":  func(t *testing.T, changing, other host.Host) { dhttest.Connect(t, changing, other) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			a, b := newHost(t), newHost(t)
+			a, b := dhttest.Host(t), dhttest.Host(t)
 			sa, sb := newService(t, a), newService(t, b)
 			dial(t, a, b)
 			eventually(t, knows(sb, a), "connected")
@@ -105,52 +108,52 @@ func settle(t *testing.T, h, other host.Host) {
 
 // A client that has introduced itself is listed once it serves.
 func TestClientBecomesServer(t *testing.T) {
-	a, b := newHost(t), newHost(t)
+	a, b := dhttest.Host(t), dhttest.Host(t)
 	sa := newService(t, a, WithMode(ModeClient))
 	sb := newService(t, b)
-	connect(t, a, b)
+	dhttest.Connect(t, a, b)
 	eventually(t, waitsFor(sb, a), "introduced")
 	require.False(t, knows(sb, a)())
 	sa.SetMode(ModeServer)
 	require.Equal(t, ModeServer, sa.Mode())
 	eventually(t, knows(sb, a), "told by identify")
-	_, err := Ping(testContext(t), sb.Client(), contactTo(a))
+	_, err := client.Ping(dhttest.Context(t), sb.Client(), dhttest.Contact(a))
 	require.NoError(t, err)
 }
 
 // Streams that are being served end with it: their peers ask others.
 func TestClientResetsItsStreams(t *testing.T) {
-	server := newHost(t)
-	s := newService(t, server)
-	raw := openRaw(t, newHost(t), server)
-	raw.ask(&wire.Ping{})
+	srv := dhttest.Host(t)
+	s := newService(t, srv)
+	raw := dhttest.Open(t, dhttest.Host(t), srv)
+	raw.Ask(&wire.Ping{})
 	s.SetMode(ModeClient)
-	raw.requireReset(ResetShutdown)
+	raw.RequireReset(proto.ResetShutdown)
 }
 
 // The kept streams of an asker do not hide that the protocol is gone.
 func TestClientRefusesThoseThatAsked(t *testing.T) {
-	server, asker := newHost(t), newHost(t)
-	s := newService(t, server)
-	client := newClient(t, asker)
-	_, err := Ping(testContext(t), client, contactTo(server))
+	srv, asker := dhttest.Host(t), dhttest.Host(t)
+	s := newService(t, srv)
+	cl := newClient(t, asker)
+	_, err := client.Ping(dhttest.Context(t), cl, dhttest.Contact(srv))
 	require.NoError(t, err)
 	s.SetMode(ModeClient)
 	eventually(t, func() bool {
-		_, err = Ping(testContext(t), client, contactTo(server))
-		return errors.Is(err, routing.ErrRefused)
+		_, err = client.Ping(dhttest.Context(t), cl, dhttest.Contact(srv))
+		return errors.Is(err, proto.ErrRefused)
 	}, "refused, not waited for")
 	s.SetMode(ModeServer)
 	eventually(t, func() bool {
-		_, err = Ping(testContext(t), client, contactTo(server))
+		_, err = client.Ping(dhttest.Context(t), cl, dhttest.Contact(srv))
 		return err == nil
 	}, "served again")
 }
 
 func TestSetModeWhileClosing(t *testing.T) {
-	h, other := newHost(t), newHost(t)
+	h, other := dhttest.Host(t), dhttest.Host(t)
 	newService(t, other)
-	connect(t, h, other)
+	dhttest.Connect(t, h, other)
 	s, err := New(h)
 	require.NoError(t, err)
 	var switching sync.WaitGroup
@@ -169,7 +172,7 @@ func TestSetModeWhileClosing(t *testing.T) {
 	require.NoError(t, s.Close())
 	switching.Wait()
 	require.Equal(t, ModeClient, s.Mode())
-	require.NotContains(t, h.Mux().Protocols(), ProtocolID)
+	require.NotContains(t, h.Mux().Protocols(), proto.ProtocolID)
 	s.SetMode(ModeServer)
-	require.NotContains(t, h.Mux().Protocols(), ProtocolID, "a closed service stays off the host")
+	require.NotContains(t, h.Mux().Protocols(), proto.ProtocolID, "a closed service stays off the host")
 }

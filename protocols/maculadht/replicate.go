@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -76,7 +78,7 @@ func putAt(ctx context.Context, n routing.Network, c routing.Contact, key []byte
 	if c.IsErlang() {
 		return n.Send(ctx, c, &wire.Store{Key: key, Value: value.Raw})
 	}
-	return Put(ctx, n, c, wire.StoreArgs{Key: key, Value: value.Raw})
+	return client.Put(ctx, n, c, wire.StoreArgs{Key: key, Value: value.Raw})
 }
 
 // erlangAmong returns our Erlang contacts that are among the nearest to a key,
@@ -114,21 +116,27 @@ func (s *Service) Store(ctx context.Context, key []byte, raw wire.Raw) (*Replica
 	if err != nil {
 		return nil, err
 	}
-	return Replicate(ctx, s.server, s.lookups, s.cfg.network, key, value)
+	return Replicate(ctx, s.routing, s.lookups, s.network, key, value)
 }
 
 // keep stores a value of this node's own here, and returns it as it is stored.
 func (s *Service) keep(key []byte, raw wire.Raw) (wire.Value, error) {
-	if err := checkBytes("key", key); err != nil {
-		return wire.Value{}, err
+	if key == nil || len(key) > wire.MaxField {
+		return wire.Value{}, fmt.Errorf("%w: key of %d bytes, want one of at most %d", proto.ErrInvalidRequest, len(key), wire.MaxField)
 	}
 	texts, err := wire.TextsAsBin(raw)
 	if err != nil {
-		return wire.Value{}, fmt.Errorf("%w: %w", ErrInvalidRequest, err)
+		return wire.Value{}, fmt.Errorf("%w: %w", proto.ErrInvalidRequest, err)
 	}
 	value, err := wire.ParseValue(bytes.Clone(texts))
 	if err != nil {
-		return wire.Value{}, fmt.Errorf("%w: %w", ErrInvalidRequest, err)
+		return wire.Value{}, fmt.Errorf("%w: %w", proto.ErrInvalidRequest, err)
 	}
-	return value, s.store(key, value.Raw, 0, Origin{Node: s.server.Self()}, LibP2P())
+	return value, s.routing.Store(routing.Put{
+		Key:    bytes.Clone(key),
+		Value:  value.Raw,
+		NodeID: value.NodeID,
+		TTL:    value.TTL,
+		From:   s.routing.Self(),
+	})
 }

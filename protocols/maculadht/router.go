@@ -5,13 +5,15 @@ import (
 	"fmt"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
 // router reaches a contact the way that it is given: by its peer id over
 // /macula/dht/1.0, else by its endpoint through whoever dials those.
 type router struct {
-	peers     *Client
+	peers     *client.Client
 	endpoints routing.Network // nil where endpoints are not dialled
 }
 
@@ -42,6 +44,6 @@ func (r router) via(to routing.Contact) (routing.Network, error) {
 	case r.endpoints != nil:
 		return r.endpoints, nil
 	default:
-		return nil, fmt.Errorf("%w: nothing here dials %q", routing.ErrUnreachable, to.Endpoint)
+		return nil, fmt.Errorf("%w: nothing here dials %q", proto.ErrUnreachable, to.Endpoint)
 	}
 }

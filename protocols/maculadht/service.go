@@ -14,24 +14,28 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // Service speaks /macula/dht/1.0 on a host: it answers peers, unless it is a
 // client, and introduces itself to those that it connects to and that speak the
 // protocol too.
 type Service struct {
-	*Handlers
-
-	host    host.Host
-	client  *Client
-	lookups *routing.Lookups
-	upkeep  *routing.Upkeep
-	joining joinConfig
-	budgets *Budgets
-	log     *slog.Logger
-	owned   *routing.Server // made here, so closed here
-	joined  chan struct{}   // closed by hasJoined
+	host     host.Host
+	routing  *routing.Server
+	handlers *server.Handlers
+	client   *client.Client
+	network  routing.Network
+	lookups  *routing.Lookups
+	upkeep   *routing.Upkeep
+	joining  joinConfig
+	budgets  *server.Budgets
+	log      *slog.Logger
+	owned    *routing.Server // made here, so closed here
+	joined   chan struct{}   // closed by hasJoined
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -59,8 +63,8 @@ type peerSession struct {
 }
 
 type serviceConfig struct {
-	handlers  []HandlersOption
-	client    []ClientOption
+	handlers  []server.Option
+	client    []client.Option
 	lookups   []routing.LookupOption
 	upkeep    []routing.UpkeepOption
 	join      joinConfig
@@ -76,7 +80,7 @@ type serviceConfig struct {
 type Option func(*serviceConfig) error
 
 // WithHandlers passes options on to the handlers, such as HandleRealm.
-func WithHandlers(opts ...HandlersOption) Option {
+func WithHandlers(opts ...server.Option) Option {
 	return func(c *serviceConfig) error {
 		c.handlers = append(c.handlers, opts...)
 		return nil
@@ -84,10 +88,10 @@ func WithHandlers(opts ...HandlersOption) Option {
 }
 
 // WithRealm sets the realm that is served; DefaultRealm without it.
-func WithRealm(realm string) Option { return WithHandlers(HandleRealm(realm)) }
+func WithRealm(realm string) Option { return WithHandlers(server.WithRealm(realm)) }
 
 // WithClient passes options on to the client.
-func WithClient(opts ...ClientOption) Option {
+func WithClient(opts ...client.Option) Option {
 	return func(c *serviceConfig) error {
 		c.client = append(c.client, opts...)
 		return nil
@@ -119,18 +123,18 @@ func WithEndpoints(n routing.Network) Option {
 	}
 }
 
-// WithRouting makes the service forward to server, which stays its caller's to
+// WithRouting makes the service forward to s, which stays its caller's to
 // close. Its id must be routing.IDFromPeer of the host's. Without it the service
 // makes one of its own.
-func WithRouting(server *routing.Server) Option {
+func WithRouting(s *routing.Server) Option {
 	return func(c *serviceConfig) error {
-		c.server = server
+		c.server = s
 		return nil
 	}
 }
 
 // WithPeerBudget sets how many frames a second, and at once, one peer is
-// served; DefaultPeerRate and DefaultPeerBurst without it, rate.Inf for no
+// served; server.DefaultPeerRate and server.DefaultPeerBurst without it, rate.Inf for no
 // limit. What is over it is answered busy, or reset with ResetRefused.
 func WithPeerBudget(limit rate.Limit, burst int) Option {
 	return func(c *serviceConfig) error {
@@ -157,8 +161,8 @@ func WithLogger(log *slog.Logger) Option {
 func New(h host.Host, opts ...Option) (*Service, error) {
 	cfg := serviceConfig{
 		join:      joinConfig{DefaultFirstRetry, DefaultLastRetry, DefaultLookAgain},
-		peerRate:  DefaultPeerRate,
-		peerBurst: DefaultPeerBurst,
+		peerRate:  server.DefaultPeerRate,
+		peerBurst: server.DefaultPeerBurst,
 		log:       slog.New(slog.DiscardHandler),
 	}
 	for _, opt := range opts {
@@ -169,7 +173,7 @@ func New(h host.Host, opts ...Option) (*Service, error) {
 	s := &Service{
 		host:     h,
 		joining:  cfg.join,
-		budgets:  NewBudgets(cfg.peerRate, cfg.peerBurst),
+		budgets:  server.NewBudgets(cfg.peerRate, cfg.peerBurst),
 		log:      cfg.log,
 		mode:     ModeClient, // until start
 		joined:   make(chan struct{}),
@@ -177,15 +181,15 @@ func New(h host.Host, opts ...Option) (*Service, error) {
 	}
 	s.hasJoined = sync.OnceFunc(func() { close(s.joined) })
 	self := routing.IDFromPeer(h.ID())
-	server := cfg.server
-	if server == nil {
+	srv := cfg.server
+	if srv == nil {
 		var err error
-		if server, err = routing.NewServer(self); err != nil {
+		if srv, err = routing.NewServer(self); err != nil {
 			return nil, fmt.Errorf("maculadht: %w", err)
 		}
-		s.owned = server
+		s.owned = srv
 	}
-	if err := s.start(server, self, cfg); err != nil {
+	if err := s.start(srv, self, cfg); err != nil {
 		if s.owned != nil {
 			s.owned.Close()
 		}
@@ -194,12 +198,12 @@ func New(h host.Host, opts ...Option) (*Service, error) {
 	return s, nil
 }
 
-func (s *Service) start(server *routing.Server, self routing.ID, cfg serviceConfig) error {
-	if server.Self() != self {
-		return fmt.Errorf("routing server has the id %s, the host's is %s", server.Self(), self)
+func (s *Service) start(srv *routing.Server, self routing.ID, cfg serviceConfig) error {
+	if srv.Self() != self {
+		return fmt.Errorf("routing server has the id %s, the host's is %s", srv.Self(), self)
 	}
 	var err error
-	if s.client, err = NewClient(s.host, cfg.client...); err != nil {
+	if s.client, err = client.New(s.host, cfg.client...); err != nil {
 		return err
 	}
 	started := false
@@ -208,12 +212,12 @@ func (s *Service) start(server *routing.Server, self routing.ID, cfg serviceConf
 			s.client.Close()
 		}
 	}()
-	network := router{peers: s.client, endpoints: cfg.endpoints}
-	defaults := []HandlersOption{HandleAddrs(s.host.Addrs), HandleNetwork(network)}
-	if s.Handlers, err = NewHandlers(server, append(defaults, cfg.handlers...)...); err != nil {
+	s.routing, s.network = srv, router{peers: s.client, endpoints: cfg.endpoints}
+	defaults := []server.Option{server.WithAddrs(s.host.Addrs), server.WithNetwork(s.network)}
+	if s.handlers, err = server.NewHandlers(srv, append(defaults, cfg.handlers...)...); err != nil {
 		return err
 	}
-	if s.lookups, err = routing.NewLookups(server, s.cfg.network, cfg.lookups...); err != nil {
+	if s.lookups, err = routing.NewLookups(srv, s.network, cfg.lookups...); err != nil {
 		return err
 	}
 	if s.upkeep, err = routing.NewUpkeep(s.lookups, cfg.upkeep...); err != nil {
@@ -230,8 +234,20 @@ func (s *Service) start(server *routing.Server, self routing.ID, cfg serviceConf
 	return nil
 }
 
+// Handlers returns what answers the protocol's messages.
+func (s *Service) Handlers() *server.Handlers { return s.handlers }
+
+// Routing returns the routing server that the service forwards to.
+func (s *Service) Routing() *routing.Server { return s.routing }
+
+// nodeID returns this node's id as it travels.
+func (s *Service) nodeID() []byte {
+	id := s.routing.Self()
+	return id[:]
+}
+
 // Client returns the client through which the service asks.
-func (s *Service) Client() *Client { return s.client }
+func (s *Service) Client() *client.Client { return s.client }
 
 // Close takes the protocol off the host, resets its streams and waits for them.
 func (s *Service) Close() error {
@@ -279,13 +295,13 @@ func (s *Service) session(p peer.ID) *peerSession {
 // serve is the host's handler of the protocol.
 func (s *Service) serve(stream network.Stream) {
 	if !s.begin() {
-		stream.ResetWithError(network.StreamErrorCode(ResetShutdown))
+		stream.ResetWithError(network.StreamErrorCode(proto.ResetShutdown))
 		return
 	}
 	defer s.tasks.Done()
-	if err := stream.Scope().SetService(ServiceName); err != nil {
+	if err := stream.Scope().SetService(proto.ServiceName); err != nil {
 		s.log.Debug("stream refused by the resource manager", "peer", stream.Conn().RemotePeer(), "err", err)
-		stream.ResetWithError(network.StreamErrorCode(ResetRefused))
+		stream.ResetWithError(network.StreamErrorCode(proto.ResetRefused))
 		return
 	}
 	conn := stream.Conn()
@@ -293,26 +309,21 @@ func (s *Service) serve(stream network.Stream) {
 	s.mu.Lock()
 	budget, ctx := s.session(p).budget, s.serving
 	s.mu.Unlock()
-	session := &Session{
-		Dialect: LibP2P(),
+	session := &server.Session{
+		Dialect: server.LibP2P(),
 		Peer:    p,
-		Remote:  addrPortOf(conn.RemoteMultiaddr()),
+		Remote:  routing.AddrPortOf(conn.RemoteMultiaddr()),
 		Source:  p.String(),
 		Budget:  budget,
 		Admit: func(_ context.Context, m *wire.Connect) *wire.Disconnect {
 			return s.admit(conn, m)
 		},
 	}
-	if err := s.Serve(ctx, hostStream{stream}, session, wire.WithMemory(stream.Scope())); err != nil {
+	if err := s.handlers.Serve(ctx, server.HostStream{Stream: stream}, session, wire.WithMemory(stream.Scope())); err != nil {
 		s.log.Debug("stream ended", "err", err)
 	}
 	s.forgetIfGone(p) // the disconnect may have been seen before the session was made
 }
-
-// hostStream is a libp2p stream as the serving loop wants it.
-type hostStream struct{ network.Stream }
-
-func (s hostStream) Reset(code ResetCode) { s.ResetWithError(network.StreamErrorCode(code)) }
 
 // contactOf returns the contact that a peer makes of itself by CONNECT or PONG.
 func contactOf(conn network.Conn, nodeID []byte, endpoint string, addrs [][]byte) *routing.Contact {

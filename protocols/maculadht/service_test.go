@@ -13,7 +13,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 func knows(s *Service, h host.Host) func() bool {
@@ -25,7 +29,7 @@ func knows(s *Service, h host.Host) func() bool {
 
 func eventually(t *testing.T, condition func() bool, what string) {
 	t.Helper()
-	require.Eventually(t, condition, patience, time.Millisecond, what)
+	require.Eventually(t, condition, dhttest.Patience, time.Millisecond, what)
 }
 
 // logBook is a log that a test can read while it is written.
@@ -59,16 +63,16 @@ func (b *logBook) logger() *slog.Logger {
 }
 
 func TestAdmissionIsMutual(t *testing.T) {
-	a, b := newHost(t), newHost(t)
-	sa := newService(t, a, WithHandlers(HandleEndpoint(func() string { return "https://192.0.2.1:1" })))
+	a, b := dhttest.Host(t), dhttest.Host(t)
+	sa := newService(t, a, WithHandlers(server.WithEndpoint(func() string { return "https://192.0.2.1:1" })))
 	sb := newService(t, b)
-	connect(t, a, b)
+	dhttest.Connect(t, a, b)
 	eventually(t, knows(sa, b), "by its PONG")
 	eventually(t, knows(sb, a), "by its CONNECT")
 
 	contact, _ := sb.Routing().Contact(routing.IDFromPeer(a.ID()))
 	require.Equal(t, a.ID(), contact.Peer)
-	require.Equal(t, nodeIDOf(a), contact.NodeID)
+	require.Equal(t, dhttest.NodeID(a), contact.NodeID)
 	require.Equal(t, "https://192.0.2.1:1", contact.Endpoint)
 	require.Equal(t, a.Addrs(), contact.Addrs)
 	require.True(t, contact.Verified)
@@ -77,11 +81,11 @@ func TestAdmissionIsMutual(t *testing.T) {
 	require.Equal(t, b.Addrs(), contact.Addrs)
 
 	// Others are told of it with its addresses.
-	asker := newClient(t, newHost(t))
-	nodes, err := FindNode(testContext(t), asker, contactTo(b), nodeIDOf(a))
+	asker := newClient(t, dhttest.Host(t))
+	nodes, err := client.FindNode(dhttest.Context(t), asker, dhttest.Contact(b), dhttest.NodeID(a))
 	require.NoError(t, err)
 	require.Len(t, nodes, 1)
-	require.Equal(t, nodeIDOf(a), nodes[0].ID)
+	require.Equal(t, dhttest.NodeID(a), nodes[0].ID)
 	require.Equal(t, "https://192.0.2.1:1", nodes[0].Address)
 	info := routing.PeerOf(nodes[0])
 	require.Equal(t, a.ID(), info.ID)
@@ -90,9 +94,9 @@ func TestAdmissionIsMutual(t *testing.T) {
 
 // The table is not the list of connections.
 func TestAdmissionOutlivesTheConnection(t *testing.T) {
-	a, b := newHost(t), newHost(t)
+	a, b := dhttest.Host(t), dhttest.Host(t)
 	sa, sb := newService(t, a), newService(t, b)
-	connect(t, a, b)
+	dhttest.Connect(t, a, b)
 	eventually(t, knows(sb, a), "connected")
 	eventually(t, knows(sa, b), "connected")
 	require.NoError(t, a.Network().ClosePeer(b.ID()))
@@ -106,18 +110,18 @@ func TestAdmissionOutlivesTheConnection(t *testing.T) {
 
 	// Whoever has forgotten the other is told anew by the next connection.
 	sb.Routing().Forget(routing.IDFromPeer(a.ID()))
-	connect(t, a, b)
+	dhttest.Connect(t, a, b)
 	eventually(t, knows(sb, a), "connected again")
 }
 
 // A peer that only asks is no contact, whatever it says of itself.
 func TestAdmissionNeedsTheProtocol(t *testing.T) {
-	server, asker := newHost(t), newHost(t)
-	s := newService(t, server)
-	client := newClient(t, asker)
-	_, err := client.Query(testContext(t), contactTo(server), &wire.Connect{NodeID: nodeIDOf(asker), RealmID: DefaultRealm})
+	srv, asker := dhttest.Host(t), dhttest.Host(t)
+	s := newService(t, srv)
+	cl := newClient(t, asker)
+	_, err := cl.Query(dhttest.Context(t), dhttest.Contact(srv), &wire.Connect{NodeID: dhttest.NodeID(asker), RealmID: proto.DefaultRealm})
 	require.NoError(t, err)
-	_, err = Ping(testContext(t), client, contactTo(server))
+	_, err = client.Ping(dhttest.Context(t), cl, dhttest.Contact(srv))
 	require.NoError(t, err)
 	require.Empty(t, s.Routing().Contacts())
 
@@ -127,42 +131,42 @@ func TestAdmissionNeedsTheProtocol(t *testing.T) {
 }
 
 func TestAdmissionOfAnotherRealm(t *testing.T) {
-	a, b := newHost(t), newHost(t)
+	a, b := dhttest.Host(t), dhttest.Host(t)
 	var log logBook
 	sa := newService(t, a, WithRealm("one"), WithLogger(log.logger()))
 	var logB logBook
 	sb := newService(t, b, WithRealm("two"), WithLogger(logB.logger()))
-	connect(t, a, b)
+	dhttest.Connect(t, a, b)
 	eventually(t, log.has("realm_mismatch"), "the initiator says so")
 	eventually(t, logB.has("realm_mismatch"), "and so does the other")
 	require.Empty(t, sa.Routing().Contacts())
 	require.Empty(t, sb.Routing().Contacts())
-	require.Equal(t, "one", sa.Realm())
+	require.Equal(t, "one", sa.Handlers().Realm())
 }
 
 // A peer that answers CONNECT with what is not its own is not admitted.
 func TestAdmissionChecksThePong(t *testing.T) {
 	tests := []struct {
 		name string
-		pong func(server host.Host) wire.Message
+		pong func(srv host.Host) wire.Message
 		want string
 	}{
-		{"another realm", func(h host.Host) wire.Message { return &wire.Pong{NodeID: nodeIDOf(h), RealmID: "x"} }, "serves the realm"},
-		{"no realm", func(h host.Host) wire.Message { return &wire.Pong{NodeID: nodeIDOf(h)} }, "serves the realm"},
-		{"another's node id", func(host.Host) wire.Message { return &wire.Pong{NodeID: []byte("x"), RealmID: DefaultRealm} }, "node id"},
+		{"another realm", func(h host.Host) wire.Message { return &wire.Pong{NodeID: dhttest.NodeID(h), RealmID: "x"} }, "serves the realm"},
+		{"no realm", func(h host.Host) wire.Message { return &wire.Pong{NodeID: dhttest.NodeID(h)} }, "serves the realm"},
+		{"another's node id", func(host.Host) wire.Message { return &wire.Pong{NodeID: []byte("x"), RealmID: proto.DefaultRealm} }, "node id"},
 		{"no pong", func(host.Host) wire.Message { return &wire.FindNodeReply{} }, "answered by"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			a, b := newHost(t), newHost(t)
-			script(t, b, func(_ int, s *scripted) {
-				s.next()
-				s.reply(test.pong(b))
-				s.next()
+			a, b := dhttest.Host(t), dhttest.Host(t)
+			dhttest.Script(t, b, func(_ int, s *dhttest.Scripted) {
+				s.Next()
+				s.Reply(test.pong(b))
+				s.Next()
 			})
 			var log logBook
 			s := newService(t, a, WithLogger(log.logger()))
-			connect(t, a, b)
+			dhttest.Connect(t, a, b)
 			eventually(t, log.has(test.want), "the log says why")
 			require.Empty(t, s.Routing().Contacts())
 		})
@@ -172,11 +176,11 @@ func TestAdmissionChecksThePong(t *testing.T) {
 // A peer that stops speaking the protocol is forgotten; when it does again it
 // knows nobody, so it is told anew over the same connection.
 func TestAdmissionFollowsTheProtocol(t *testing.T) {
-	a, b := newHost(t), newHost(t)
+	a, b := dhttest.Host(t), dhttest.Host(t)
 	sa := newService(t, a)
 	sb, err := New(b)
 	require.NoError(t, err)
-	connect(t, a, b)
+	dhttest.Connect(t, a, b)
 	eventually(t, knows(sa, b), "speaks")
 	require.NoError(t, sb.Close())
 	eventually(t, func() bool { return !knows(sa, b)() }, "speaks no more")
@@ -189,8 +193,8 @@ func TestAdmissionFollowsTheProtocol(t *testing.T) {
 
 // Connections from before the service are introduced too.
 func TestAdmissionOfEarlierConnections(t *testing.T) {
-	a, b := newHost(t), newHost(t)
-	connect(t, a, b)
+	a, b := dhttest.Host(t), dhttest.Host(t)
+	dhttest.Connect(t, a, b)
 	sb := newService(t, b)
 	sa := newService(t, a)
 	eventually(t, knows(sa, b), "by the initiator")
@@ -198,13 +202,13 @@ func TestAdmissionOfEarlierConnections(t *testing.T) {
 }
 
 func TestNewChecksTheRoutingServer(t *testing.T) {
-	server, err := routing.NewServer(routing.ID{1})
+	srv, err := routing.NewServer(routing.ID{1})
 	require.NoError(t, err)
-	defer server.Close()
-	_, err = New(newHost(t), WithRouting(server))
+	defer srv.Close()
+	_, err = New(dhttest.Host(t), WithRouting(srv))
 	require.ErrorContains(t, err, "routing server has the id")
 
-	h := newHost(t)
+	h := dhttest.Host(t)
 	own, err := routing.NewServer(routing.IDFromPeer(h.ID()))
 	require.NoError(t, err)
 	s, err := New(h, WithRouting(own))
@@ -212,68 +216,4 @@ func TestNewChecksTheRoutingServer(t *testing.T) {
 	require.Same(t, own, s.Routing())
 	require.NoError(t, s.Close())
 	require.NoError(t, own.Close(), "stays its caller's to close")
-}
-
-func TestListGateways(t *testing.T) {
-	h := newHost(t)
-	s := newService(t, h, WithHandlers(HandleEndpoint(func() string { return "https://192.0.2.1:9443" })))
-	own := wire.Gateway{NodeID: nodeIDOf(h), Host: "192.0.2.1", Port: 9443, Realm: DefaultRealm}
-	other := wire.Gateway{NodeID: []byte("other"), Host: "192.0.2.2", Port: 9443, Realm: DefaultRealm, RegisteredAt: wire.Some[int64](5)}
-	elsewhere := wire.Gateway{NodeID: []byte("far"), Host: "192.0.2.3", Port: 9443, Realm: "elsewhere"}
-	register := func(g wire.Gateway) {
-		peers, _ := wire.GatewayList{g}.Raw().Field("peers")
-		for entry := range peers.Elems() {
-			require.NoError(t, s.store(append([]byte(wire.GatewayPrefix), g.NodeID...), entry, 0, Origin{}, Dialect{}))
-		}
-	}
-	register(other)
-	register(elsewhere)
-	require.NoError(t, s.Routing().Admit(routing.Contact{ID: routing.ID{7}, NodeID: []byte("contact"), Endpoint: "https://192.0.2.4:1", Verified: true}))
-	contact := wire.Gateway{NodeID: []byte("contact"), Host: "192.0.2.4", Port: 1, Realm: DefaultRealm}
-
-	list, err := ListGateways(testContext(t), newClient(t, newHost(t)), contactTo(h))
-	require.NoError(t, err)
-	require.Equal(t, own, list[0])
-	require.ElementsMatch(t, wire.GatewayList{own, other, contact}, list)
-
-	// On a stream that has CONNECTed, where that counts, each once and never us.
-	c := &serving{Handlers: s.Handlers, Session: &Session{Dialect: Dialect{GatewaysOnce: true}}}
-	require.ElementsMatch(t, wire.GatewayList{own, other, contact}, c.listGateways())
-	c.connected = true
-	require.ElementsMatch(t, wire.GatewayList{other, contact}, c.listGateways())
-	require.Empty(t, c.listGateways())
-	late := wire.Gateway{NodeID: []byte("late"), Host: "192.0.2.5", Port: 9443, Realm: DefaultRealm}
-	register(late)
-	require.Equal(t, wire.GatewayList{late}, c.listGateways())
-
-	// Neither by another name, nor ourselves under another address.
-	for _, g := range []wire.Gateway{
-		{NodeID: []byte("late 2"), Host: "192.0.2.5", Port: 9443},
-		{NodeID: []byte("late"), Host: "192.0.2.77", Port: 9443},
-		{NodeID: nodeIDOf(h), Host: "192.0.2.78", Port: 9443},
-		{NodeID: []byte("us 1"), Host: "192.0.2.1", Port: 9443},
-		{NodeID: []byte("us 2"), Host: "::ffff:192.0.2.1", Port: 9443},
-		{NodeID: []byte("us 3"), Host: addrPortOf(h.Addrs()[0]).Addr().String(), Port: int64(addrPortOf(h.Addrs()[0]).Port())},
-	} {
-		g.Realm = DefaultRealm
-		register(g)
-	}
-	require.Empty(t, c.listGateways())
-	for i, host := range []string{"node.example", "Node.Example", "node.example."} {
-		register(wire.Gateway{NodeID: []byte{'n', byte(i)}, Host: host, Port: 9443, Realm: DefaultRealm})
-	}
-	require.Len(t, c.listGateways(), 1, "three spellings of one")
-
-	for i := range 2 * maxNamed {
-		g := wire.Gateway{NodeID: []byte{'g', byte(i >> 8), byte(i)}, Host: "192.0.2.6", Port: int64(i + 1), Realm: DefaultRealm}
-		register(g)
-		if i%MaxGateways == 0 {
-			require.LessOrEqual(t, len(c.listGateways()), MaxGateways)
-		}
-	}
-	for range 3 * maxNamed / MaxGateways {
-		c.listGateways()
-	}
-	require.Empty(t, c.listGateways())
-	require.LessOrEqual(t, len(c.named), 2*(maxNamed+MaxGateways), "what a stream remembers is limited")
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -109,7 +110,7 @@ func (w *simWorld) newHost(i int) *simHost {
 	require.NoError(w.t, err)
 	s, err := New(h)
 	require.NoError(w.t, err)
-	sh := &simHost{Host: h, service: s, asked: &questions{Network: s.cfg.network}}
+	sh := &simHost{Host: h, service: s, asked: &questions{Network: s.network}}
 	s.lookups, err = routing.NewLookups(s.Routing(), sh.asked)
 	require.NoError(w.t, err)
 	sh.kad, err = dht.New(h,
@@ -177,7 +178,7 @@ func (w *simWorld) connect(from, to *simHost) {
 	w.t.Helper()
 	var err error
 	for range 3 {
-		ctx, cancel := context.WithTimeout(w.t.Context(), patience)
+		ctx, cancel := context.WithTimeout(w.t.Context(), dhttest.Patience)
 		err = from.Connect(ctx, peer.AddrInfo{ID: to.ID(), Addrs: to.Addrs()})
 		cancel()
 		if err == nil {

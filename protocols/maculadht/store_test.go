@@ -11,17 +11,10 @@ import (
 	"github.com/tinylib/msgp/msgp"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
-
-// deepValue nests so many maps, itself included.
-func deepValue(levels int) wire.Raw {
-	v := wire.RawMap()
-	for range levels - 1 {
-		v = wire.RawMap(wire.Pair{Key: "x", Value: v})
-	}
-	return v
-}
 
 // What is wrong with a value is told to a caller of _dht.store, and counted
 // where it came by STORE.
@@ -32,7 +25,7 @@ func TestStoreRefusesValues(t *testing.T) {
 	for i := range grows[9:] {
 		grows[9+i] = 0xa0
 	}
-	ttl := func(v wire.Raw) wire.Raw { return valueOf("p", wire.Pair{Key: "ttl", Value: v}) }
+	ttl := func(v wire.Raw) wire.Raw { return dhttest.Value("p", wire.Pair{Key: "ttl", Value: v}) }
 	field := func(name string, v wire.Raw) wire.Raw { return wire.RawMap(wire.Pair{Key: name, Value: v}) }
 	long := wire.RawText(strings.Repeat("x", wire.MaxField+1))
 
@@ -58,53 +51,53 @@ func TestStoreRefusesValues(t *testing.T) {
 		{"ttl is a text", ttl(wire.RawText("60")), "ttl"},
 		{"ttl is a float", ttl(msgp.AppendFloat64(nil, 60)), "ttl"},
 	}
-	server := newHost(t)
-	s := newService(t, server)
-	stream := openRaw(t, newHost(t), server)
+	srv := dhttest.Host(t)
+	s := newService(t, srv)
+	stream := dhttest.Open(t, dhttest.Host(t), srv)
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			before := s.Stats().DroppedStores
+			before := s.Handlers().Stats().DroppedStores
 			args := wire.StoreArgs{Key: []byte("k"), Value: test.value}
-			reply := stream.ask(&wire.Call{Procedure: wire.ProcedureStore, Args: args.Raw()}).(*wire.Reply)
+			reply := stream.Ask(&wire.Call{Procedure: wire.ProcedureStore, Args: args.Raw()}).(*wire.Reply)
 			require.NotNil(t, reply.Error)
 			require.Equal(t, wire.CodeInvalidArgs, reply.Error.Code)
 			require.Contains(t, reply.Error.Message, "value")
 			require.Contains(t, reply.Error.Message, test.fault)
 
-			stream.send(&wire.Store{Key: []byte("k"), Value: test.value}, &wire.FindValue{Key: []byte("k")})
-			require.Equal(t, &wire.FindValueReply{}, stream.next())
-			require.Equal(t, before+2, s.Stats().DroppedStores)
+			stream.Send(&wire.Store{Key: []byte("k"), Value: test.value}, &wire.FindValue{Key: []byte("k")})
+			require.Equal(t, &wire.FindValueReply{}, stream.Next())
+			require.Equal(t, before+2, s.Handlers().Stats().DroppedStores)
 		})
 	}
-	require.Zero(t, s.Stats().Stored)
+	require.Zero(t, s.Handlers().Stats().Stored)
 }
 
 // The reply that carries a value nests two levels more than a value, so one that
 // a STORE can carry may be too deep to be kept. In a CALL it breaks the frame.
 func TestStoreRefusesDeepValues(t *testing.T) {
-	server, asker := newHost(t), newHost(t)
-	s := newService(t, server)
-	stream := openRaw(t, asker, server)
+	srv, asker := dhttest.Host(t), dhttest.Host(t)
+	s := newService(t, srv)
+	stream := dhttest.Open(t, asker, srv)
 	key := []byte("k")
-	stream.send(&wire.Store{Key: key, Value: deepValue(wire.MaxValueDepth + 1)}, &wire.FindValue{Key: key})
-	require.Equal(t, &wire.FindValueReply{}, stream.next())
-	require.Equal(t, uint64(1), s.Stats().DroppedStores)
+	stream.Send(&wire.Store{Key: key, Value: dhttest.DeepValue(wire.MaxValueDepth + 1)}, &wire.FindValue{Key: key})
+	require.Equal(t, &wire.FindValueReply{}, stream.Next())
+	require.Equal(t, uint64(1), s.Handlers().Stats().DroppedStores)
 
-	deepest := wire.StoreArgs{Key: key, Value: deepValue(wire.MaxValueDepth)}
-	require.Nil(t, stream.ask(&wire.Call{Procedure: wire.ProcedureStore, Args: deepest.Raw()}).(*wire.Reply).Error)
-	require.Equal(t, []wire.Raw{deepest.Value}, stream.ask(&wire.FindValue{Key: key}).(*wire.FindValueReply).Values)
+	deepest := wire.StoreArgs{Key: key, Value: dhttest.DeepValue(wire.MaxValueDepth)}
+	require.Nil(t, stream.Ask(&wire.Call{Procedure: wire.ProcedureStore, Args: deepest.Raw()}).(*wire.Reply).Error)
+	require.Equal(t, []wire.Raw{deepest.Value}, stream.Ask(&wire.FindValue{Key: key}).(*wire.FindValueReply).Values)
 
-	deeper := wire.StoreArgs{Key: key, Value: deepValue(wire.MaxValueDepth + 1)}
-	stream.send(&wire.Call{Procedure: wire.ProcedureStore, Args: deeper.Raw()})
-	stream.requireReset(ResetBadMsgpack)
+	deeper := wire.StoreArgs{Key: key, Value: dhttest.DeepValue(wire.MaxValueDepth + 1)}
+	stream.Send(&wire.Call{Procedure: wire.ProcedureStore, Args: deeper.Raw()})
+	stream.RequireReset(proto.ResetBadMsgpack)
 }
 
 func TestStoreArgsAreNamed(t *testing.T) {
-	good := wire.StoreArgs{Key: []byte("k"), Value: valueOf("p")}
+	good := wire.StoreArgs{Key: []byte("k"), Value: dhttest.Value("p")}
 	expires := func(v wire.Raw) wire.Raw {
 		return wire.RawMap(
 			wire.Pair{Key: "key", Value: wire.RawText("k")},
-			wire.Pair{Key: "value", Value: valueOf("p")},
+			wire.Pair{Key: "value", Value: dhttest.Value("p")},
 			wire.Pair{Key: "expires_in", Value: v})
 	}
 	tests := []struct {
@@ -116,9 +109,9 @@ func TestStoreArgsAreNamed(t *testing.T) {
 		{"no args", nil, "args"},
 		{"args a list", wire.RawArray(), "args"},
 		{"args a text", wire.RawText("{}"), "args"},
-		{"no key", wire.RawMap(wire.Pair{Key: "value", Value: valueOf("p")}), "key"},
-		{"key an integer", wire.RawMap(wire.Pair{Key: "key", Value: wire.RawInt(1)}, wire.Pair{Key: "value", Value: valueOf("p")}), "key"},
-		{"key too long", (&wire.StoreArgs{Key: make([]byte, 256), Value: valueOf("p")}).Raw(), "key"},
+		{"no key", wire.RawMap(wire.Pair{Key: "value", Value: dhttest.Value("p")}), "key"},
+		{"key an integer", wire.RawMap(wire.Pair{Key: "key", Value: wire.RawInt(1)}, wire.Pair{Key: "value", Value: dhttest.Value("p")}), "key"},
+		{"key too long", (&wire.StoreArgs{Key: make([]byte, 256), Value: dhttest.Value("p")}).Raw(), "key"},
 		{"no value", wire.RawMap(wire.Pair{Key: "key", Value: wire.RawText("k")}), "value"},
 		{"expires_in", expires(wire.RawInt(1)), ""},
 		{"expires_in for ever", expires(wire.RawInt(math.MaxInt64)), ""},
@@ -126,15 +119,15 @@ func TestStoreArgsAreNamed(t *testing.T) {
 		{"expires_in negative", expires(wire.RawInt(-5)), "expires_in"},
 		{"expires_in a text", expires(wire.RawText("5")), "expires_in"},
 	}
-	server := newHost(t)
-	newService(t, server)
-	stream := openRaw(t, newHost(t), server)
+	srv := dhttest.Host(t)
+	newService(t, srv)
+	stream := dhttest.Open(t, dhttest.Host(t), srv)
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			reply := stream.ask(&wire.Call{Procedure: wire.ProcedureStore, Args: test.args}).(*wire.Reply)
+			reply := stream.Ask(&wire.Call{Procedure: wire.ProcedureStore, Args: test.args}).(*wire.Reply)
 			if test.want == "" {
 				require.Nil(t, reply.Error)
-				require.Equal(t, storeOK, reply.Result)
+				require.Equal(t, dhttest.StoreOK, reply.Result)
 				return
 			}
 			require.NotNil(t, reply.Error)
@@ -147,9 +140,9 @@ func TestStoreArgsAreNamed(t *testing.T) {
 // A value that comes over libp2p is kept with every str as bin, which is what
 // an Erlang node can read.
 func TestStoreRewritesTexts(t *testing.T) {
-	server := newHost(t)
-	newService(t, server)
-	stream := openRaw(t, newHost(t), server)
+	srv := dhttest.Host(t)
+	newService(t, srv)
+	stream := dhttest.Open(t, dhttest.Host(t), srv)
 	sent := wire.Raw{0x83}
 	sent = append(append(sent, text("node_id")...), text("me")...)
 	sent = append(append(sent, text("empty")...), 0xa0)
@@ -159,43 +152,45 @@ func TestStoreRewritesTexts(t *testing.T) {
 		wire.Pair{Key: "empty", Value: wire.Raw{0xc4, 0}},
 		wire.Pair{Key: "list", Value: wire.RawArray(wire.RawText("ä"))})
 
-	stream.send(&wire.Store{Key: []byte("k"), Value: sent}, &wire.FindValue{Key: []byte("k")})
-	require.Equal(t, []wire.Raw{want}, stream.next().(*wire.FindValueReply).Values)
+	stream.Send(&wire.Store{Key: []byte("k"), Value: sent}, &wire.FindValue{Key: []byte("k")})
+	require.Equal(t, []wire.Raw{want}, stream.Next().(*wire.FindValueReply).Values)
 
 	// It is the same provider as one that sends bin.
-	stream.send(&wire.Store{Key: []byte("k"), Value: valueOf("me")}, &wire.FindValue{Key: []byte("k")})
-	require.Equal(t, []wire.Raw{valueOf("me")}, stream.next().(*wire.FindValueReply).Values)
+	stream.Send(&wire.Store{Key: []byte("k"), Value: dhttest.Value("me")}, &wire.FindValue{Key: []byte("k")})
+	require.Equal(t, []wire.Raw{dhttest.Value("me")}, stream.Next().(*wire.FindValueReply).Values)
 }
 
 func TestStoreLife(t *testing.T) {
 	const day = 86_400
-	ttl := func(seconds int64) wire.Raw { return valueOf("p", wire.Pair{Key: "ttl", Value: wire.RawInt(seconds)}) }
+	ttl := func(seconds int64) wire.Raw {
+		return dhttest.Value("p", wire.Pair{Key: "ttl", Value: wire.RawInt(seconds)})
+	}
 	tests := []struct {
 		name      string
 		value     wire.Raw
 		expiresIn int64 // 0 for an original
 		want      int64
 	}{
-		{"no ttl", valueOf("p"), 0, day},
+		{"no ttl", dhttest.Value("p"), 0, day},
 		{"ttl", ttl(60), 0, 60},
 		{"ttl above a day", ttl(day + 1), 0, day},
 		{"the longest ttl there is", ttl(math.MaxInt64), 0, day},
 		{"a copy with less left", ttl(60), 10, 10},
 		{"a copy with more left than its ttl", ttl(60), 100, 60},
-		{"a copy without ttl", valueOf("p"), 10, 10},
-		{"a copy for ever", valueOf("p"), math.MaxInt64, day},
+		{"a copy without ttl", dhttest.Value("p"), 10, 10},
+		{"a copy for ever", dhttest.Value("p"), math.MaxInt64, day},
 	}
-	server := newHost(t)
-	newService(t, server)
-	client, to := newClient(t, newHost(t)), contactTo(server)
+	srv := dhttest.Host(t)
+	newService(t, srv)
+	cl, to := newClient(t, dhttest.Host(t)), dhttest.Contact(srv)
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			args := wire.StoreArgs{Key: []byte(t.Name()), Value: test.value}
 			if test.expiresIn != 0 {
 				args.ExpiresIn = wire.Some(test.expiresIn)
 			}
-			require.NoError(t, Put(testContext(t), client, to, args))
-			reply, err := FindValue(testContext(t), client, to, args.Key)
+			require.NoError(t, client.Put(dhttest.Context(t), cl, to, args))
+			reply, err := client.FindValue(dhttest.Context(t), cl, to, args.Key)
 			require.NoError(t, err)
 			require.Len(t, reply.ExpiresIn, 1)
 			require.LessOrEqual(t, reply.ExpiresIn[0], test.want)
@@ -207,11 +202,11 @@ func TestStoreLife(t *testing.T) {
 // Of two copies the one with more left is the fresher, and handing a record
 // over never lengthens its life.
 func TestStoreCopies(t *testing.T) {
-	server := newHost(t)
-	newService(t, server)
-	client, to := newClient(t, newHost(t)), contactTo(server)
+	srv := dhttest.Host(t)
+	newService(t, srv)
+	cl, to := newClient(t, dhttest.Host(t)), dhttest.Contact(srv)
 	copyOf := func(i, left int64) wire.StoreArgs {
-		return wire.StoreArgs{Key: []byte("k"), ExpiresIn: wire.Some(left), Value: valueOf("p", wire.Pair{Key: "i", Value: wire.RawInt(i)})}
+		return wire.StoreArgs{Key: []byte("k"), ExpiresIn: wire.Some(left), Value: dhttest.Value("p", wire.Pair{Key: "i", Value: wire.RawInt(i)})}
 	}
 	steps := []struct {
 		name string
@@ -221,11 +216,11 @@ func TestStoreCopies(t *testing.T) {
 		{"the first", copyOf(1, 1000), 1},
 		{"a staler one", copyOf(2, 500), 1},
 		{"a fresher one", copyOf(3, 2000), 3},
-		{"an original, whatever its life", wire.StoreArgs{Key: []byte("k"), Value: valueOf("p", wire.Pair{Key: "i", Value: wire.RawInt(4)}, wire.Pair{Key: "ttl", Value: wire.RawInt(100)})}, 4},
+		{"an original, whatever its life", wire.StoreArgs{Key: []byte("k"), Value: dhttest.Value("p", wire.Pair{Key: "i", Value: wire.RawInt(4)}, wire.Pair{Key: "ttl", Value: wire.RawInt(100)})}, 4},
 	}
 	for _, step := range steps {
-		require.NoError(t, Put(testContext(t), client, to, step.put), step.name)
-		reply, err := FindValue(testContext(t), client, to, []byte("k"))
+		require.NoError(t, client.Put(dhttest.Context(t), cl, to, step.put), step.name)
+		reply, err := client.FindValue(dhttest.Context(t), cl, to, []byte("k"))
 		require.NoError(t, err)
 		require.Len(t, reply.Values, 1)
 		i, _ := reply.Values[0].Field("i")
@@ -234,38 +229,38 @@ func TestStoreCopies(t *testing.T) {
 }
 
 func TestOwnership(t *testing.T) {
-	server, owner, other := newHost(t), newHost(t), newHost(t)
-	s := newService(t, server)
-	to := contactTo(server)
+	srv, owner, other := dhttest.Host(t), dhttest.Host(t), dhttest.Host(t)
+	s := newService(t, srv)
+	to := dhttest.Contact(srv)
 	ownerClient, otherClient := newClient(t, owner), newClient(t, other)
 	key := []byte("k")
 	version := func(h host.Host, i int64) wire.Raw {
-		return valueOf(string(nodeIDOf(h)), wire.Pair{Key: "i", Value: wire.RawInt(i)})
+		return dhttest.Value(string(dhttest.NodeID(h)), wire.Pair{Key: "i", Value: wire.RawInt(i)})
 	}
 	stored := func() []wire.Raw {
-		values, err := s.LookupValue(key)
+		values, err := s.Handlers().LookupValue(key)
 		require.NoError(t, err)
 		return values
 	}
-	put := func(c *Client, i int64) error {
-		return Put(testContext(t), c, to, wire.StoreArgs{Key: key, Value: version(owner, i)})
+	put := func(c *client.Client, i int64) error {
+		return client.Put(dhttest.Context(t), c, to, wire.StoreArgs{Key: key, Value: version(owner, i)})
 	}
 
 	require.NoError(t, put(otherClient, 1), "nobody owns it yet: a copy handed over")
-	require.NoError(t, ownerClient.Send(testContext(t), to, &wire.Store{Key: key, Value: version(owner, 2)}))
-	require.Eventually(t, func() bool { return string(stored()[0]) == string(version(owner, 2)) }, patience, time.Millisecond)
+	require.NoError(t, ownerClient.Send(dhttest.Context(t), to, &wire.Store{Key: key, Value: version(owner, 2)}))
+	require.Eventually(t, func() bool { return string(stored()[0]) == string(version(owner, 2)) }, dhttest.Patience, time.Millisecond)
 
-	var remote *routing.RemoteError
+	var remote *proto.RemoteError
 	require.ErrorAs(t, put(otherClient, 3), &remote)
 	require.Equal(t, wire.CodeNotOwner, remote.Code)
-	dropped := s.Stats().DroppedStores
-	require.NoError(t, otherClient.Send(testContext(t), to, &wire.Store{Key: key, Value: version(owner, 4)}))
-	require.Eventually(t, func() bool { return s.Stats().DroppedStores == dropped+1 }, patience, time.Millisecond)
+	dropped := s.Handlers().Stats().DroppedStores
+	require.NoError(t, otherClient.Send(dhttest.Context(t), to, &wire.Store{Key: key, Value: version(owner, 4)}))
+	require.Eventually(t, func() bool { return s.Handlers().Stats().DroppedStores == dropped+1 }, dhttest.Patience, time.Millisecond)
 	require.Equal(t, []wire.Raw{version(owner, 2)}, stored())
 
 	require.NoError(t, put(otherClient, 2), "the very same value changes nothing")
-	require.ErrorIs(t, put(otherClient, 5), routing.ErrRemote, "nor does it change who owns it")
+	require.ErrorIs(t, put(otherClient, 5), proto.ErrRemote, "nor does it change who owns it")
 	require.NoError(t, put(ownerClient, 6))
-	require.NoError(t, Put(testContext(t), otherClient, to, wire.StoreArgs{Key: key, Value: version(other, 7)}))
+	require.NoError(t, client.Put(dhttest.Context(t), otherClient, to, wire.StoreArgs{Key: key, Value: version(other, 7)}))
 	require.Equal(t, []wire.Raw{version(other, 7), version(owner, 6)}, stored(), "each beside the other")
 }

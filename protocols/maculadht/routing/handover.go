@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
 const (
@@ -178,7 +179,7 @@ func (u *Upkeep) putCopy(h *heir, c Contact, key []byte, r Record) {
 	rand.Read(id) // never fails
 	args := wire.StoreArgs{Key: key, Value: r.Value, ExpiresIn: wire.Some(left)}
 	_, err := u.network.Query(ctx, c, &wire.Call{Procedure: wire.ProcedureStore, Args: args.Raw(), CallID: id})
-	var remote *RemoteError
+	var remote *proto.RemoteError
 	switch {
 	case err == nil:
 		u.server.counters.handedOver.Add(1)

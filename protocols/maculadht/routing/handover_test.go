@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
 // settle lets the hand-over to those that are known already go by.
@@ -235,14 +236,14 @@ func TestHandOverBesideABadNewcomer(t *testing.T) {
 		reply       reply
 		least, most int // how many it is offered
 	}{
-		"dead":               {calls(says(nil, ErrUnreachable)), 1, handOversAtOnce},
+		"dead":               {calls(says(nil, proto.ErrUnreachable)), 1, handOversAtOnce},
 		"silent":             {calls(never), 1, handOversAtOnce},
-		"dies midway":        {first(100, says(nil, ErrUnreachable)), 101, 100 + handOversAtOnce},
-		"refuses":            {calls(says(nil, &RefusedError{Reason: "realm_mismatch"})), 1, handOversAtOnce},
-		"full":               {calls(says(nil, &RemoteError{Code: wire.CodeBusy})), patience, patience + handOversAtOnce},
+		"dies midway":        {first(100, says(nil, proto.ErrUnreachable)), 101, 100 + handOversAtOnce},
+		"refuses":            {calls(says(nil, &proto.RefusedError{Reason: "realm_mismatch"})), 1, handOversAtOnce},
+		"full":               {calls(says(nil, &proto.RemoteError{Code: wire.CodeBusy})), patience, patience + handOversAtOnce},
 		"slow":               {calls(after(4*time.Second, names())), patience, patience + handOversAtOnce},
 		"stalls after some":  {first(160, after(4*time.Second, names())), 160 + patience, 160 + patience + 160/patience + handOversAtOnce},
-		"has all, as owner":  {calls(says(nil, &RemoteError{Code: wire.CodeNotOwner})), records, records},
+		"has all, as owner":  {calls(says(nil, &proto.RemoteError{Code: wire.CodeNotOwner})), records, records},
 		"slow now and again": {everyNth(50, after(2*time.Second, names()), good), records, records},
 	}
 	for name, tt := range tests {

@@ -11,6 +11,7 @@ import (
 	manet "github.com/multiformats/go-multiaddr/net"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
 // errWrong is the fault of a contact whose answer can not be right.
@@ -40,7 +41,7 @@ func (s *search) learn(from *peerCandidate, reply wire.Message) (nodes, values i
 		return 0, 0, fmt.Errorf("%w: %T", errWrong, reply)
 	}
 	if reason != "" {
-		return 0, 0, &RemoteError{Code: reason}
+		return 0, 0, &proto.RemoteError{Code: reason}
 	}
 	var contacts []Contact
 	if !from.IsErlang() {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
 const (
@@ -58,7 +60,7 @@ func (s *search) askLeaf(ctx context.Context, c Contact) (busy bool, err error) 
 	if missed {
 		s.misses.add(what, time.Now())
 	}
-	return missed && hop.Took >= s.cfg.slow || errors.Is(hop.Err, ErrUnanswered), nil
+	return missed && hop.Took >= s.cfg.slow || errors.Is(hop.Err, proto.ErrUnanswered), nil
 }
 
 // await takes answers until that of one contact has come. Those of slow ones

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
 // erlangs returns n Erlang contacts of the table.
@@ -38,7 +39,7 @@ func TestErlangContactsAreLeaves(t *testing.T) {
 		"not asked when a peer has the value": {false, true, []reply{has(v), has(v)}, 0, true},
 		"asked after all others":              {false, false, []reply{has(), has()}, 2, false},
 		"until enough have answered":          {false, false, []reply{has(v), has(v), has(v), has(v)}, 3, true},
-		"a dead one is passed over":           {false, false, []reply{never, says(nil, ErrUnreachable), has(v)}, 3, true},
+		"a dead one is passed over":           {false, false, []reply{never, says(nil, proto.ErrUnreachable), has(v)}, 3, true},
 		"odd values are passed over":          {false, false, []reply{has(wire.RawText("odd"), v), has(wire.RawText("odd"))}, 2, true},
 		"their nodes are not asked":           {false, false, []reply{names(scriptPeer(99)), has(v)}, 2, true},
 	}
@@ -99,7 +100,7 @@ func TestMissesAreRemembered(t *testing.T) {
 		time.Sleep(time.Second)
 		require.True(t, asks("a"), "after a minute it is asked again")
 
-		s.replies[leaf.ID] = says(nil, ErrUnreachable)
+		s.replies[leaf.ID] = says(nil, proto.ErrUnreachable)
 		require.True(t, asks("c"))
 		require.True(t, asks("c"), "a failure is no miss")
 		s.replies[leaf.ID] = has(value("provider", 60))
@@ -108,7 +109,7 @@ func TestMissesAreRemembered(t *testing.T) {
 
 		s.replies[leaf.ID] = func(ctx context.Context, _ wire.Message) (wire.Message, error) {
 			<-ctx.Done()
-			return nil, fmt.Errorf("%w: %w", ErrUnanswered, ctx.Err())
+			return nil, fmt.Errorf("%w: %w", proto.ErrUnanswered, ctx.Err())
 		}
 		require.True(t, asks("d"))
 		require.False(t, asks("d"), "it has not done with the question, which took too long")
@@ -215,9 +216,9 @@ func TestLeafThatTakesItsTimeIsTheLast(t *testing.T) {
 		"it misses late":    {after(DefaultSlow, has()), 1},
 		"it has not answered in time": {func(ctx context.Context, _ wire.Message) (wire.Message, error) {
 			<-ctx.Done()
-			return nil, ErrUnanswered
+			return nil, proto.ErrUnanswered
 		}, 1},
-		"it was not reached":   {says(nil, ErrUnreachable), 2},
+		"it was not reached":   {says(nil, proto.ErrUnreachable), 2},
 		"it has a value, late": {after(DefaultSlow, has(value("a", 60))), 2},
 	}
 	for name, test := range tests {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
 // life is what asking a contact for a sign of life came to.
@@ -35,7 +36,7 @@ func (u *Upkeep) ping(c Contact) life {
 	case err == nil:
 		u.server.table.Alive(c.ID, time.Now())
 		return alive
-	case u.ctx.Err() != nil, errors.Is(err, ErrResting), !atFault(err):
+	case u.ctx.Err() != nil, errors.Is(err, proto.ErrResting), !atFault(err):
 		return unknown
 	}
 	return failed

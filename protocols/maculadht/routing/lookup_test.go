@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
 func TestLookupOptions(t *testing.T) {
@@ -93,7 +94,7 @@ func TestLookupEndsWhenTheNearestHaveAnswered(t *testing.T) {
 			play(t, 60, func(t *testing.T, s *script) {
 				s.know(s.peers[:tt.known]...)
 				for _, c := range s.peers[:tt.dead] {
-					s.replies[c.ID] = says(nil, ErrUnreachable)
+					s.replies[c.ID] = says(nil, proto.ErrUnreachable)
 				}
 				found, err := s.lookups().Nodes(t.Context(), s.target[:])
 				require.NoError(t, err)
@@ -205,12 +206,12 @@ func TestFailuresAreNoted(t *testing.T) {
 		failures int
 	}{
 		"good":              {names(), 0},
-		"unreachable":       {says(nil, ErrUnreachable), 1},
+		"unreachable":       {says(nil, proto.ErrUnreachable), 1},
 		"silent":            {never, 1},
-		"refuses":           {says(nil, &RefusedError{Reason: "realm_mismatch"}), 1},
-		"an error":          {says(nil, &RemoteError{Code: "missing_target"}), 1},
+		"refuses":           {says(nil, &proto.RefusedError{Reason: "realm_mismatch"}), 1},
+		"an error":          {says(nil, &proto.RemoteError{Code: "missing_target"}), 1},
 		"an error in reply": {says(&wire.FindNodeReply{Reason: "missing_target"}, nil), 1},
-		"busy":              {says(nil, &RemoteError{Code: wire.ReasonBusy}), 0},
+		"busy":              {says(nil, &proto.RemoteError{Code: wire.ReasonBusy}), 0},
 		"busy in reply":     {says(&wire.FindNodeReply{Reason: wire.ReasonBusy}, nil), 0},
 		"our own error":     {says(nil, ended), 0},
 	}
@@ -230,7 +231,7 @@ func TestFailuresAreNoted(t *testing.T) {
 	t.Run("the third in a row takes it out", func(t *testing.T) {
 		play(t, 2, func(t *testing.T, s *script) {
 			s.know(s.peers...)
-			s.replies[s.peers[0].ID] = says(nil, ErrUnreachable)
+			s.replies[s.peers[0].ID] = says(nil, proto.ErrUnreachable)
 			for range MaxFailures {
 				require.Len(t, s.server.Contacts(), 2)
 				_, err := s.lookups().Nodes(t.Context(), s.target[:])
@@ -242,7 +243,7 @@ func TestFailuresAreNoted(t *testing.T) {
 	t.Run("an answer makes good", func(t *testing.T) {
 		play(t, 2, func(t *testing.T, s *script) {
 			s.know(s.peers...)
-			for _, r := range []reply{says(nil, ErrUnreachable), says(nil, ErrUnreachable), names(), says(nil, ErrUnreachable)} {
+			for _, r := range []reply{says(nil, proto.ErrUnreachable), says(nil, proto.ErrUnreachable), names(), says(nil, proto.ErrUnreachable)} {
 				s.replies[s.peers[0].ID] = r
 				_, err := s.lookups().Nodes(t.Context(), s.target[:])
 				require.NoError(t, err)
@@ -253,7 +254,7 @@ func TestFailuresAreNoted(t *testing.T) {
 	t.Run("who is cut off blames nobody", func(t *testing.T) {
 		play(t, 10, func(t *testing.T, s *script) {
 			s.know(s.peers...)
-			s.other = says(nil, ErrUnreachable)
+			s.other = says(nil, proto.ErrUnreachable)
 			_, err := s.lookups().Nodes(t.Context(), s.target[:])
 			require.NoError(t, err)
 			for _, c := range s.peers {
@@ -291,7 +292,7 @@ func TestLookupTriesOtherAddresses(t *testing.T) {
 		s.know(liar, honest)
 		s.replies[liar.ID] = names(at("/ip4/8.8.8.1/udp/1/quic-v1"))
 		s.replies[honest.ID] = after(time.Second/2, names(good))
-		s.replies[near.ID] = says(nil, ErrUnreachable)
+		s.replies[near.ID] = says(nil, proto.ErrUnreachable)
 		found, err := s.lookups().Nodes(t.Context(), s.target[:])
 		require.NoError(t, err)
 		require.Len(t, s.asked, 4)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/stretchr/testify/require"
 )
 
@@ -14,14 +15,14 @@ func TestNetworkErrors(t *testing.T) {
 		is   error
 		text string
 	}{
-		{&RefusedError{Reason: "realm_mismatch"}, ErrRefused, "refused: realm_mismatch"},
-		{&RemoteError{Code: "busy"}, ErrRemote, "the peer answered with an error: busy"},
-		{&RemoteError{Code: "invalid_args", Message: "value"}, ErrRemote, "the peer answered with an error: invalid_args: value"},
+		{&proto.RefusedError{Reason: "realm_mismatch"}, proto.ErrRefused, "refused: realm_mismatch"},
+		{&proto.RemoteError{Code: "busy"}, proto.ErrRemote, "the peer answered with an error: busy"},
+		{&proto.RemoteError{Code: "invalid_args", Message: "value"}, proto.ErrRemote, "the peer answered with an error: invalid_args: value"},
 	}
 	for _, tt := range tests {
 		wrapped := fmt.Errorf("query: %w", tt.err)
 		require.EqualError(t, tt.err, tt.text)
-		for _, sentinel := range []error{ErrUnreachable, ErrRefused, ErrRemote} {
+		for _, sentinel := range []error{proto.ErrUnreachable, proto.ErrRefused, proto.ErrRemote} {
 			require.Equal(t, sentinel == tt.is, errors.Is(wrapped, sentinel), "%v is %v", tt.err, sentinel)
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
-	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 )
@@ -50,12 +49,4 @@ func PeerOf(n wire.Node) peer.AddrInfo {
 		}
 	}
 	return info
-}
-
-// DecodeAddr reads a multiaddr as it travels, in binary; text is understood too.
-func DecodeAddr(b []byte) (ma.Multiaddr, error) {
-	if len(b) > 0 && b[0] == '/' {
-		return ma.NewMultiaddr(string(b))
-	}
-	return ma.NewMultiaddrBytes(b)
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
 // search is one lookup under way. The caller's goroutine does all of its
@@ -164,7 +165,7 @@ func (s *search) ask(ctx context.Context, p *peerCandidate) {
 		own, cancel := context.WithTimeout(ctx, s.cfg.query)
 		defer cancel()
 		reply, err := s.network.Query(own, to, question)
-		if to.IsErlang() && errors.Is(err, ErrUnanswered) {
+		if to.IsErlang() && errors.Is(err, proto.ErrUnanswered) {
 			s.misses.add(miss{to.ID, s.id}, time.Now()) // what it has it says at once
 		}
 		s.answers <- answer{from: p, reply: reply, took: time.Since(since), err: err, ended: ctx.Err() != nil}
@@ -192,11 +193,11 @@ func (s *search) take(a answer) {
 	if a.err == nil {
 		hop.Nodes, hop.Values, hop.Err = s.learn(p, a.reply)
 	}
-	s.heard = s.heard || a.err == nil || errors.Is(a.err, ErrRemote)
+	s.heard = s.heard || a.err == nil || errors.Is(a.err, proto.ErrRemote)
 	switch {
 	case hop.Err != nil:
 		p.state = dropped
-		p.retry = errors.Is(hop.Err, ErrUnreachable) && !p.retried
+		p.retry = errors.Is(hop.Err, proto.ErrUnreachable) && !p.retried
 		p.retried = true
 		if !p.IsErlang() && atFault(hop.Err) {
 			s.faults = append(s.faults, p.ID)
@@ -217,11 +218,11 @@ func (s *search) take(a answer) {
 // reached in time, would not talk, or answered wrongly. That it is busy does
 // not, nor does an error on our side.
 func atFault(err error) bool {
-	var remote *RemoteError
+	var remote *proto.RemoteError
 	if errors.As(err, &remote) && remote.Code == wire.ReasonBusy {
 		return false
 	}
-	for _, fault := range []error{errWrong, ErrUnreachable, ErrRefused, ErrRemote, context.DeadlineExceeded} {
+	for _, fault := range []error{errWrong, proto.ErrUnreachable, proto.ErrRefused, proto.ErrRemote, context.DeadlineExceeded} {
 		if errors.Is(err, fault) {
 			return true
 		}

@@ -3,12 +3,13 @@ package routing
 import (
 	"errors"
 	"fmt"
-	"github.com/macula-mesh/macula-node/compat/wire"
 	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
 
 	"github.com/stretchr/testify/require"
 )

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
 // behaviour is what a simulated node does when it is asked.
@@ -225,7 +226,7 @@ func (n *simNetwork) Query(ctx context.Context, to Contact, m wire.Message) (wir
 	node := n.get(to.ID)
 	if node == nil || node.dead.Load() || node.kind == silent {
 		<-ctx.Done()
-		return nil, ErrUnreachable
+		return nil, proto.ErrUnreachable
 	}
 	node.load.Add(1)
 	timer := time.NewTimer(roundTrip(n.from.contact.ID, to.ID))

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
 func (s *script) upkeep(opts ...UpkeepOption) *Upkeep {
@@ -70,7 +71,7 @@ func TestUpkeepOptions(t *testing.T) {
 // A bucket of three is full when a fourth comes. The oldest has been silent for a
 // minute then.
 func TestFullBucket(t *testing.T) {
-	gone := says(nil, ErrUnreachable)
+	gone := says(nil, proto.ErrUnreachable)
 	tests := map[string]struct {
 		oldest, others, newcomer reply
 		erlang                   bool // the oldest
@@ -82,9 +83,9 @@ func TestFullBucket(t *testing.T) {
 		"it does not answer":              {oldest: never, pings: MaxFailures},
 		"all are, but who came":           {oldest: gone, others: gone, pings: MaxFailures},
 		"it answers":                      {pings: 1, stays: true},
-		"it is busy":                      {oldest: says(nil, &RemoteError{Code: wire.ReasonBusy}), pings: 1, stays: true},
+		"it is busy":                      {oldest: says(nil, &proto.RemoteError{Code: wire.ReasonBusy}), pings: 1, stays: true},
 		"an Erlang one is dead":           {erlang: true, oldest: gone, pings: MaxFailures},
-		"an Erlang one is left alone":     {erlang: true, oldest: says(nil, ErrResting), pings: 1, stays: true},
+		"an Erlang one is left alone":     {erlang: true, oldest: says(nil, proto.ErrResting), pings: 1, stays: true},
 		"nobody answers, so we are alone": {oldest: gone, others: gone, newcomer: gone, pings: 1, stays: true},
 		"nor in time":                     {oldest: never, others: never, newcomer: never, pings: 1, stays: true},
 		"who came is gone again":          {oldest: gone, newcomer: gone, pings: MaxFailures},
@@ -257,12 +258,12 @@ func TestTheDeadLeave(t *testing.T) {
 		reply  reply
 		leaves bool
 	}{
-		"a libp2p contact is dead":   {false, says(nil, ErrUnreachable), true},
+		"a libp2p contact is dead":   {false, says(nil, proto.ErrUnreachable), true},
 		"it is silent":               {false, never, true},
-		"it talks nonsense":          {false, says(nil, &RemoteError{Code: "nonsense"}), true},
-		"it is busy":                 {false, says(nil, &RemoteError{Code: wire.ReasonBusy}), false},
-		"an Erlang contact is dead":  {true, says(nil, ErrUnreachable), true},
-		"it has been left alone":     {true, says(nil, ErrResting), false},
+		"it talks nonsense":          {false, says(nil, &proto.RemoteError{Code: "nonsense"}), true},
+		"it is busy":                 {false, says(nil, &proto.RemoteError{Code: wire.ReasonBusy}), false},
+		"an Erlang contact is dead":  {true, says(nil, proto.ErrUnreachable), true},
+		"it has been left alone":     {true, says(nil, proto.ErrResting), false},
 		"it lives":                   {true, nil, false},
 		"a libp2p contact lives too": {false, nil, false},
 	}
@@ -296,7 +297,7 @@ func TestTheDeadLeave(t *testing.T) {
 // A node that is cut off keeps its contacts, and knows whom it has lost once it
 // is back.
 func TestCutOff(t *testing.T) {
-	for name, silence := range map[string]reply{"unreachable": says(nil, ErrUnreachable), "silent": never} {
+	for name, silence := range map[string]reply{"unreachable": says(nil, proto.ErrUnreachable), "silent": never} {
 		t.Run(name, func(t *testing.T) {
 			play(t, 30, func(t *testing.T, s *script) {
 				s.know(s.peers...)
@@ -333,10 +334,10 @@ func (s *script) setOther(r reply) {
 func TestTalkersDoNotShieldTheDead(t *testing.T) {
 	play(t, 0, func(t *testing.T, s *script) {
 		dead := s.erlangIn(0, 1) // in no lookup
-		s.replies[dead.ID] = says(nil, ErrUnreachable)
+		s.replies[dead.ID] = says(nil, proto.ErrUnreachable)
 		s.know(dead)
 		for i := range 3 {
-			s.replies[s.in(10+i, i).ID] = says(nil, ErrUnreachable)
+			s.replies[s.in(10+i, i).ID] = says(nil, proto.ErrUnreachable)
 		}
 		defer s.upkeep().Close()
 		for range 30 {
@@ -358,7 +359,7 @@ func TestCloseAtAnyPoint(t *testing.T) {
 	for seed := range uint64(60) {
 		play(t, 60, func(t *testing.T, s *script) {
 			rng := newRand(seed)
-			replies := []reply{names(s.peers[:10]...), never, says(nil, ErrUnreachable), after(3*time.Second, names())}
+			replies := []reply{names(s.peers[:10]...), never, says(nil, proto.ErrUnreachable), after(3*time.Second, names())}
 			for _, c := range s.peers {
 				s.replies[c.ID] = after(time.Duration(rng.IntN(400))*time.Millisecond, replies[rng.IntN(len(replies))])
 			}

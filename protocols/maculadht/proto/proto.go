@@ -1,4 +1,7 @@
-package maculadht
+// Package proto is what both ends of /macula/dht/1.0 share: the protocol's name,
+// its limits, the codes of its resets, and how asking somebody can fail. It
+// opens no streams; package server answers, package client asks.
+package proto
 
 import (
 	"fmt"
@@ -48,8 +51,11 @@ const (
 	ResetRefused    ResetCode = 7 // over budget, wrong realm, or banned
 	ResetShutdown   ResetCode = 8 // the node is stopping, or has become a client
 
-	resetGone    ResetCode = 0 // the peer or its connection ended the stream first
-	maxResetCode           = ResetShutdown
+	// ResetGone is no code that is sent: the peer or its connection ended the
+	// stream first.
+	ResetGone ResetCode = 0
+	// MaxResetCode is the highest code.
+	MaxResetCode = ResetShutdown
 )
 
 func (c ResetCode) String() string {

@@ -1,4 +1,4 @@
-package maculadht
+package server
 
 import (
 	"bytes"
@@ -14,6 +14,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -21,7 +22,7 @@ import (
 // forwards to the routing server. They are safe for concurrent use.
 type Handlers struct {
 	server *routing.Server
-	cfg    handlersConfig
+	cfg    config
 	nodeID []byte // the server's id
 	count  counters
 }
@@ -32,7 +33,7 @@ type Publisher interface {
 	Publish(ctx context.Context, m *wire.Publish) error
 }
 
-type handlersConfig struct {
+type config struct {
 	realm     string
 	endpoint  func() string
 	addrs     func() []ma.Multiaddr
@@ -40,13 +41,13 @@ type handlersConfig struct {
 	bootstrap Publisher
 }
 
-// HandlersOption sets a detail of Handlers.
-type HandlersOption func(*handlersConfig) error
+// Option sets a detail of Handlers.
+type Option func(*config) error
 
-// HandleRealm sets the realm that is served, DefaultRealm without it. A CONNECT
+// WithRealm sets the realm that is served, DefaultRealm without it. A CONNECT
 // of another is refused.
-func HandleRealm(realm string) HandlersOption {
-	return func(c *handlersConfig) error {
+func WithRealm(realm string) Option {
+	return func(c *config) error {
 		if realm == "" || len(realm) > wire.MaxField {
 			return fmt.Errorf("realm %q: want 1 to %d bytes", realm, wire.MaxField)
 		}
@@ -55,44 +56,44 @@ func HandleRealm(realm string) HandlersOption {
 	}
 }
 
-// HandleEndpoint sets where this node's endpoint ("https://host:port", empty
+// WithEndpoint sets where this node's endpoint ("https://host:port", empty
 // for none) is read from each time that it is told to a peer.
-func HandleEndpoint(endpoint func() string) HandlersOption {
-	return func(c *handlersConfig) error {
+func WithEndpoint(endpoint func() string) Option {
+	return func(c *config) error {
 		c.endpoint = endpoint
 		return nil
 	}
 }
 
-// HandleAddrs sets where this node's multiaddrs are read from each time that
+// WithAddrs sets where this node's multiaddrs are read from each time that
 // they are told to a peer.
-func HandleAddrs(addrs func() []ma.Multiaddr) HandlersOption {
-	return func(c *handlersConfig) error {
+func WithAddrs(addrs func() []ma.Multiaddr) Option {
+	return func(c *config) error {
 		c.addrs = addrs
 		return nil
 	}
 }
 
-// HandleNetwork sets through what SendToPeer and QueryPeer reach others.
-func HandleNetwork(n routing.Network) HandlersOption {
-	return func(c *handlersConfig) error {
+// WithNetwork sets through what SendToPeer and QueryPeer reach others.
+func WithNetwork(n routing.Network) Option {
+	return func(c *config) error {
 		c.network = n
 		return nil
 	}
 }
 
-// HandleBootstrap sets what ForwardPublishToBootstrap hands publications to.
-func HandleBootstrap(p Publisher) HandlersOption {
-	return func(c *handlersConfig) error {
+// WithBootstrap sets what ForwardPublishToBootstrap hands publications to.
+func WithBootstrap(p Publisher) Option {
+	return func(c *config) error {
 		c.bootstrap = p
 		return nil
 	}
 }
 
 // NewHandlers returns handlers that forward to server.
-func NewHandlers(server *routing.Server, opts ...HandlersOption) (*Handlers, error) {
-	h := &Handlers{server: server, cfg: handlersConfig{
-		realm:    DefaultRealm,
+func NewHandlers(server *routing.Server, opts ...Option) (*Handlers, error) {
+	h := &Handlers{server: server, cfg: config{
+		realm:    proto.DefaultRealm,
 		endpoint: func() string { return "" },
 		addrs:    func() []ma.Multiaddr { return nil },
 	}}
@@ -110,8 +111,12 @@ func NewHandlers(server *routing.Server, opts ...HandlersOption) (*Handlers, err
 func (h *Handlers) Realm() string { return h.cfg.realm }
 
 // Endpoint returns what peers are told to reach this node by, "https://host:port"
-// or nothing; see HandleEndpoint.
+// or nothing; see WithEndpoint.
 func (h *Handlers) Endpoint() string { return h.cfg.endpoint() }
+
+// Addrs returns the multiaddrs that peers are told to reach this node by; see
+// WithAddrs.
+func (h *Handlers) Addrs() []ma.Multiaddr { return h.cfg.addrs() }
 
 // Routing returns the routing server that the handlers forward to.
 func (h *Handlers) Routing() *routing.Server { return h.server }
@@ -256,7 +261,7 @@ func (h *Handlers) nodes(target []byte, d Dialect) []wire.Node {
 	for i, c := range contacts {
 		nodes[i] = wire.Node{ID: c.NodeID, Address: c.Endpoint, LastSeen: max(c.LastSeen.UnixMilli(), 0)}
 		if d.Extended && !c.IsErlang() {
-			nodes[i].Addrs = encodeAddrs(c.Peer, c.Addrs)
+			nodes[i].Addrs = routing.EncodePeerAddrs(c.Peer, c.Addrs)
 		}
 	}
 	return nodes
@@ -291,7 +296,7 @@ func (h *Handlers) HandleQuery(ctx context.Context, frame []byte) ([]byte, error
 	case wire.TypeFindValue:
 		var m wire.FindValue
 		if err = m.Decode(f.Payload); err == nil {
-			reply = h.HandleFindValue(&m, d, MaxFindValueReply)
+			reply = h.HandleFindValue(&m, d, proto.MaxFindValueReply)
 		}
 	case wire.TypeStore:
 		var m wire.Store
@@ -340,7 +345,7 @@ func (h *Handlers) LookupValue(key []byte) ([]wire.Raw, error) {
 // topic and send to them.
 func (h *Handlers) ForwardPublishToBootstrap(ctx context.Context, m *wire.Publish) error {
 	if h.cfg.bootstrap == nil {
-		return ErrNoConnection
+		return proto.ErrNoConnection
 	}
 	return h.cfg.bootstrap.Publish(ctx, m)
 }
@@ -362,7 +367,7 @@ func (n NodeInfo) contact() (routing.Contact, error) {
 	case n.Peer != "":
 		c.ID = routing.IDFromPeer(n.Peer)
 	case c.Endpoint == "":
-		return c, ErrNoEndpoint
+		return c, proto.ErrNoEndpoint
 	default:
 		c.ID = routing.IDFromBytes(n.NodeID)
 		if !strings.Contains(c.Endpoint, "://") {
@@ -393,7 +398,7 @@ func (h *Handlers) QueryPeer(ctx context.Context, to NodeInfo, m wire.Message) (
 
 func (h *Handlers) reach(to NodeInfo) (routing.Contact, error) {
 	if h.cfg.network == nil {
-		return routing.Contact{}, ErrNoNetwork
+		return routing.Contact{}, proto.ErrNoNetwork
 	}
 	return to.contact()
 }

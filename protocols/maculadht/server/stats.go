@@ -1,9 +1,10 @@
-package maculadht
+package server
 
 import (
 	"sync/atomic"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
 // Stats counts what the handlers did since they were made.
@@ -18,13 +19,13 @@ type Stats struct {
 	LeftOut       uint64 // providers left out of replies that would have been too long
 	// Resets counts the streams that did not end in order, by ResetCode; at 0
 	// those that the peer reset or that went with their connection.
-	Resets [maxResetCode + 1]uint64
+	Resets [proto.MaxResetCode + 1]uint64
 }
 
 type counters struct {
 	frames, unknown, hits, misses, stored, dropped, busy, leftOut atomic.Uint64
 
-	resets [maxResetCode + 1]atomic.Uint64
+	resets [proto.MaxResetCode + 1]atomic.Uint64
 }
 
 // Stats returns the counters.

@@ -1,4 +1,4 @@
-package maculadht
+package server
 
 import (
 	"context"
@@ -8,17 +8,17 @@ import (
 	"testing"
 	"time"
 
-	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/core/test"
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
 // newHandlers returns handlers on a routing server of their own.
-func newHandlers(t *testing.T, opts ...HandlersOption) *Handlers {
+func newHandlers(t *testing.T, opts ...Option) *Handlers {
 	t.Helper()
 	server, err := routing.NewServer(routing.ID{})
 	require.NoError(t, err)
@@ -28,20 +28,13 @@ func newHandlers(t *testing.T, opts ...HandlersOption) *Handlers {
 	return h
 }
 
-func newPeer(t *testing.T) peer.ID {
-	t.Helper()
-	p, err := test.RandPeerID()
-	require.NoError(t, err)
-	return p
-}
-
 func TestHandleQuery(t *testing.T) {
 	h := newHandlers(t)
-	p := newPeer(t)
+	p := dhttest.PeerID(t)
 	id := routing.IDFromPeer(p)
 	require.NoError(t, h.Routing().Admit(routing.Contact{ID: id, NodeID: id[:], Peer: p, Verified: true}))
-	node := wire.Node{ID: id[:], Addrs: encodeAddrs(p, nil)}
-	store := &wire.Store{Key: []byte("k"), Value: valueOf("p")}
+	node := wire.Node{ID: id[:], Addrs: routing.EncodePeerAddrs(p, nil)}
+	store := &wire.Store{Key: []byte("k"), Value: dhttest.Value("p")}
 
 	tests := []struct {
 		name string
@@ -52,13 +45,13 @@ func TestHandleQuery(t *testing.T) {
 		{"find_value miss", &wire.FindValue{Key: []byte("k")}, &wire.FindValueReply{Nodes: []wire.Node{node}}},
 		{"store", store, storeReply},
 		{"find_value hit", &wire.FindValue{Key: []byte("k")},
-			&wire.FindValueReply{Values: []wire.Raw{valueOf("p")}, ExpiresIn: []int64{86_399}}},
+			&wire.FindValueReply{Values: []wire.Raw{dhttest.Value("p")}, ExpiresIn: []int64{86_399}}},
 		{"ping", &wire.Ping{}, &wire.Reply{Error: &wire.CallError{Message: "Unknown DHT message type"}}},
 		{"call", &wire.Call{Procedure: "p"}, &wire.Reply{Error: &wire.CallError{Message: "Unknown DHT message type"}}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			out, err := h.HandleQuery(t.Context(), frames(t, test.ask))
+			out, err := h.HandleQuery(t.Context(), dhttest.Frames(t, test.ask))
 			require.NoError(t, err)
 			f, rest, err := wire.DecodeFrame(out)
 			require.NoError(t, err)
@@ -87,13 +80,13 @@ func TestHandleQueryErrors(t *testing.T) {
 	}{
 		{"no frame", t.Context(), nil, wire.ErrShortHeader},
 		{"bad version", t.Context(), []byte{2, 3, 0, 0, 0, 0, 0, 0}, wire.ErrVersion},
-		{"cut short", t.Context(), frame(wire.TypePing, 0x80)[:8], wire.ErrTruncated},
-		{"two frames", t.Context(), append(frame(wire.TypePing, 0x80), 1), wire.ErrMsgpack},
-		{"no map", t.Context(), frame(wire.TypePing, 0x90), wire.ErrNotMap},
-		{"no key", t.Context(), frame(wire.TypeFindValue, 0x80), wire.ErrMissingField},
-		{"no target", t.Context(), frame(wire.TypeFindNode, 0x80), wire.ErrMissingField},
-		{"a value that can not be stored", t.Context(), frames(t, &wire.Store{Key: []byte("k"), Value: wire.RawInt(1)}), wire.ErrBadValue},
-		{"ctx has ended", cancelled, frames(t, &wire.Ping{}), context.Canceled},
+		{"cut short", t.Context(), dhttest.Frame(wire.TypePing, 0x80)[:8], wire.ErrTruncated},
+		{"two frames", t.Context(), append(dhttest.Frame(wire.TypePing, 0x80), 1), wire.ErrMsgpack},
+		{"no map", t.Context(), dhttest.Frame(wire.TypePing, 0x90), wire.ErrNotMap},
+		{"no key", t.Context(), dhttest.Frame(wire.TypeFindValue, 0x80), wire.ErrMissingField},
+		{"no target", t.Context(), dhttest.Frame(wire.TypeFindNode, 0x80), wire.ErrMissingField},
+		{"a value that can not be stored", t.Context(), dhttest.Frames(t, &wire.Store{Key: []byte("k"), Value: wire.RawInt(1)}), wire.ErrBadValue},
+		{"ctx has ended", cancelled, dhttest.Frames(t, &wire.Ping{}), context.Canceled},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -107,15 +100,15 @@ func TestHandleQueryErrors(t *testing.T) {
 func TestLookupValueIsNeverEmpty(t *testing.T) {
 	h := newHandlers(t)
 	values, err := h.LookupValue([]byte("k"))
-	require.ErrorIs(t, err, ErrNotFound)
+	require.ErrorIs(t, err, routing.ErrNotFound)
 	require.Nil(t, values)
 
-	h.HandleStore(&wire.Store{Key: []byte("k"), Value: valueOf("a")}, Origin{}, LibP2P())
-	h.HandleStore(&wire.Store{Key: []byte("k"), Value: valueOf("b")}, Origin{}, LibP2P())
+	h.HandleStore(&wire.Store{Key: []byte("k"), Value: dhttest.Value("a")}, Origin{}, LibP2P())
+	h.HandleStore(&wire.Store{Key: []byte("k"), Value: dhttest.Value("b")}, Origin{}, LibP2P())
 	h.HandleStore(&wire.Store{Key: []byte("k"), Value: wire.RawInt(1)}, Origin{}, LibP2P())
 	values, err = h.LookupValue([]byte("k"))
 	require.NoError(t, err)
-	require.Equal(t, []wire.Raw{valueOf("b"), valueOf("a")}, values)
+	require.Equal(t, []wire.Raw{dhttest.Value("b"), dhttest.Value("a")}, values)
 	require.Equal(t, Stats{Stored: 2, DroppedStores: 1}, h.Stats())
 }
 
@@ -123,27 +116,27 @@ func TestLookupValueIsNeverEmpty(t *testing.T) {
 // stream's.
 func TestHandleStoreCopies(t *testing.T) {
 	h := newHandlers(t)
-	m := &wire.Store{Key: []byte("key"), Value: valueOf("provider")}
+	m := &wire.Store{Key: []byte("key"), Value: dhttest.Value("provider")}
 	h.HandleStore(m, Origin{}, Dialect{})
 	clear(m.Key)
 	clear(m.Value)
 	values, err := h.LookupValue([]byte("key"))
 	require.NoError(t, err)
-	require.Equal(t, []wire.Raw{valueOf("provider")}, values)
+	require.Equal(t, []wire.Raw{dhttest.Value("provider")}, values)
 }
 
 func TestHandleFindValueDialects(t *testing.T) {
 	h := newHandlers(t)
-	p := newPeer(t)
+	p := dhttest.PeerID(t)
 	id := routing.IDFromPeer(p)
 	require.NoError(t, h.Routing().Admit(routing.Contact{ID: id, NodeID: id[:], Peer: p, Verified: true, LastSeen: time.UnixMilli(5)}))
-	h.HandleStore(&wire.Store{Key: []byte("k"), Value: valueOf("a")}, Origin{}, Dialect{})
+	h.HandleStore(&wire.Store{Key: []byte("k"), Value: dhttest.Value("a")}, Origin{}, Dialect{})
 
-	require.Equal(t, &wire.FindValueReply{Values: []wire.Raw{valueOf("a")}},
-		h.HandleFindValue(&wire.FindValue{Key: []byte("k")}, Dialect{}, MaxFindValueReply))
-	require.Empty(t, h.HandleFindValue(&wire.FindValue{Key: []byte("x")}, Dialect{}, MaxFindValueReply).Nodes)
-	require.Equal(t, []wire.Node{{ID: id[:], LastSeen: 5, Addrs: encodeAddrs(p, nil)}},
-		h.HandleFindValue(&wire.FindValue{Key: []byte("x")}, LibP2P(), MaxFindValueReply).Nodes)
+	require.Equal(t, &wire.FindValueReply{Values: []wire.Raw{dhttest.Value("a")}},
+		h.HandleFindValue(&wire.FindValue{Key: []byte("k")}, Dialect{}, proto.MaxFindValueReply))
+	require.Empty(t, h.HandleFindValue(&wire.FindValue{Key: []byte("x")}, Dialect{}, proto.MaxFindValueReply).Nodes)
+	require.Equal(t, []wire.Node{{ID: id[:], LastSeen: 5, Addrs: routing.EncodePeerAddrs(p, nil)}},
+		h.HandleFindValue(&wire.FindValue{Key: []byte("x")}, LibP2P(), proto.MaxFindValueReply).Nodes)
 	require.Equal(t, []wire.Node{{ID: id[:], LastSeen: 5}},
 		h.HandleFindNode(&wire.FindNode{Target: []byte("x")}, Dialect{}).Nodes)
 }
@@ -154,18 +147,18 @@ func (p publisher) Publish(_ context.Context, m *wire.Publish) error { return p(
 
 func TestForwardPublishToBootstrap(t *testing.T) {
 	m := &wire.Publish{Topic: "t"}
-	require.ErrorIs(t, newHandlers(t).ForwardPublishToBootstrap(t.Context(), m), ErrNoConnection)
+	require.ErrorIs(t, newHandlers(t).ForwardPublishToBootstrap(t.Context(), m), proto.ErrNoConnection)
 
 	var published *wire.Publish
-	h := newHandlers(t, HandleBootstrap(publisher(func(m *wire.Publish) error {
+	h := newHandlers(t, WithBootstrap(publisher(func(m *wire.Publish) error {
 		published = m
 		return nil
 	})))
 	require.NoError(t, h.ForwardPublishToBootstrap(t.Context(), m))
 	require.Same(t, m, published)
 
-	away := newHandlers(t, HandleBootstrap(publisher(func(*wire.Publish) error { return ErrNoConnection })))
-	require.ErrorIs(t, away.ForwardPublishToBootstrap(t.Context(), m), ErrNoConnection)
+	away := newHandlers(t, WithBootstrap(publisher(func(*wire.Publish) error { return proto.ErrNoConnection })))
+	require.ErrorIs(t, away.ForwardPublishToBootstrap(t.Context(), m), proto.ErrNoConnection)
 }
 
 // fakeNetwork notes whom it is asked to reach.
@@ -187,7 +180,7 @@ func (n *fakeNetwork) Query(_ context.Context, to routing.Contact, m wire.Messag
 }
 
 func TestSendToPeerAndQueryPeer(t *testing.T) {
-	p := newPeer(t)
+	p := dhttest.PeerID(t)
 	byNode := routing.IDFromBytes([]byte("node"))
 	tests := []struct {
 		name string
@@ -195,7 +188,7 @@ func TestSendToPeerAndQueryPeer(t *testing.T) {
 		want routing.Contact
 		err  error
 	}{
-		{"nothing", NodeInfo{NodeID: []byte("node")}, routing.Contact{}, ErrNoEndpoint},
+		{"nothing", NodeInfo{NodeID: []byte("node")}, routing.Contact{}, proto.ErrNoEndpoint},
 		{"endpoint", NodeInfo{NodeID: []byte("node"), Endpoint: "https://a:1"},
 			routing.Contact{ID: byNode, NodeID: []byte("node"), Endpoint: "https://a:1"}, nil},
 		{"endpoint before address", NodeInfo{NodeID: []byte("node"), Endpoint: "https://a:1", Address: "https://b:2"},
@@ -211,7 +204,7 @@ func TestSendToPeerAndQueryPeer(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			n := &fakeNetwork{reply: &wire.Pong{}}
-			h := newHandlers(t, HandleNetwork(n))
+			h := newHandlers(t, WithNetwork(n))
 			ping := &wire.Ping{}
 
 			err := h.SendToPeer(t.Context(), test.to, ping)
@@ -232,9 +225,9 @@ func TestSendToPeerAndQueryPeer(t *testing.T) {
 	}
 
 	to := NodeInfo{Peer: p}
-	require.ErrorIs(t, newHandlers(t).SendToPeer(t.Context(), to, &wire.Ping{}), ErrNoNetwork)
+	require.ErrorIs(t, newHandlers(t).SendToPeer(t.Context(), to, &wire.Ping{}), proto.ErrNoNetwork)
 	broken := errors.New("broken")
-	h := newHandlers(t, HandleNetwork(&fakeNetwork{err: broken}))
+	h := newHandlers(t, WithNetwork(&fakeNetwork{err: broken}))
 	require.ErrorIs(t, h.SendToPeer(t.Context(), to, &wire.Ping{}), broken)
 	_, err := h.QueryPeer(t.Context(), to, &wire.Ping{})
 	require.ErrorIs(t, err, broken)
@@ -293,7 +286,7 @@ func TestFit(t *testing.T) {
 				reply.ExpiresIn = append(reply.ExpiresIn, 86_400)
 			}
 		}
-		if n := len(frames(t, reply)); n > limit {
+		if n := len(dhttest.Frames(t, reply)); n > limit {
 			require.Len(t, got, 1, "%d bytes, limit %d", n, limit)
 		}
 	}
@@ -302,8 +295,8 @@ func TestFit(t *testing.T) {
 func TestHandleQueryOfNoQuestion(t *testing.T) {
 	h := newHandlers(t)
 	for name, ask := range map[string][]byte{
-		"a type that nobody knows": frame(0xee, 0x80),
-		"a CALL without procedure": frame(wire.TypeCall, 0x80),
+		"a type that nobody knows": dhttest.Frame(0xee, 0x80),
+		"a CALL without procedure": dhttest.Frame(wire.TypeCall, 0x80),
 	} {
 		t.Run(name, func(t *testing.T) {
 			out, err := h.HandleQuery(t.Context(), ask)
@@ -319,10 +312,10 @@ func TestHandleQueryOfNoQuestion(t *testing.T) {
 
 // A contact's addresses are shared by all who answer with them.
 func TestEncodeAddrsWritesToNoAddress(t *testing.T) {
-	p := newHost(t).ID()
+	p := dhttest.Host(t).ID()
 	roomy := append(make(ma.Multiaddr, 0, 8), ma.StringCast("/ip4/127.0.0.1/udp/9443/quic-v1")...)
 	behind := roomy[:cap(roomy)]
-	first := encodeAddrs(p, []ma.Multiaddr{roomy})
+	first := routing.EncodePeerAddrs(p, []ma.Multiaddr{roomy})
 	require.Equal(t, ma.StringCast("/ip4/127.0.0.1/udp/9443/quic-v1/p2p/"+p.String()).Bytes(), first[0])
 	require.Equal(t, ma.Component{}, behind[len(roomy)], "nothing is written behind it")
 }

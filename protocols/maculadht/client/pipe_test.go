@@ -1,4 +1,4 @@
-package maculadht
+package client
 
 import (
 	"context"
@@ -18,6 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -62,7 +64,7 @@ type fakeStream struct {
 // end is how the client ended a stream, and when.
 type end struct {
 	closed bool
-	code   ResetCode
+	code   proto.ResetCode
 	at     time.Time
 }
 
@@ -86,7 +88,7 @@ func (s *fakeStream) Close() error {
 func (s *fakeStream) Reset() error { return s.ResetWithError(0) }
 
 func (s *fakeStream) ResetWithError(code network.StreamErrorCode) error {
-	s.note(end{code: ResetCode(code)})
+	s.note(end{code: proto.ResetCode(code)})
 	return s.ours.Close()
 }
 
@@ -128,7 +130,7 @@ func (s *fakeStream) pong() {
 func bubble(t *testing.T, dial func(ctx context.Context, n int) (*fakeStream, error), run func(t *testing.T, h *fakeHost, c *Client)) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &fakeHost{dial: dial}
-		c, err := NewClient(h)
+		c, err := New(h)
 		require.NoError(t, err)
 		run(t, h, c)
 		require.NoError(t, c.Close())
@@ -148,13 +150,13 @@ func TestPipeIdle(t *testing.T) {
 	}, func(t *testing.T, h *fakeHost, c *Client) {
 		for range 100 { // in use
 			require.NoError(t, pingOnly(t.Context(), c, somebody))
-			time.Sleep(ClientIdle - time.Second)
+			time.Sleep(proto.ClientIdle - time.Second)
 		}
-		require.NoError(t, c.Send(t.Context(), somebody, &wire.Store{Key: []byte("k"), Value: valueOf("p")}))
+		require.NoError(t, c.Send(t.Context(), somebody, &wire.Store{Key: []byte("k"), Value: dhttest.Value("p")}))
 		used := time.Now()
 		require.Equal(t, 1, h.streams())
-		time.Sleep(ClientIdle + time.Second)
-		require.Equal(t, end{closed: true, at: used.Add(ClientIdle)}, s.first(), "closed in order")
+		time.Sleep(proto.ClientIdle + time.Second)
+		require.Equal(t, end{closed: true, at: used.Add(proto.ClientIdle)}, s.first(), "closed in order")
 		require.Zero(t, lanesOf(c))
 
 		require.NoError(t, pingOnly(t.Context(), c, somebody))
@@ -177,7 +179,7 @@ func TestPipeReplyOverdue(t *testing.T) {
 	}, func(t *testing.T, h *fakeHost, c *Client) {
 		start := time.Now()
 		require.NoError(t, pingOnly(t.Context(), c, somebody), "asked once more")
-		require.Equal(t, end{code: ResetTimeout, at: start.Add(DefaultQueryTimeout)}, first.first())
+		require.Equal(t, end{code: proto.ResetTimeout, at: start.Add(DefaultQueryTimeout)}, first.first())
 		require.Equal(t, DefaultQueryTimeout, time.Since(start))
 	})
 }
@@ -190,16 +192,16 @@ func TestPipeWriteBlocks(t *testing.T) {
 		failed := make(chan error, 1)
 		start := time.Now()
 		go func() {
-			failed <- c.Send(t.Context(), somebody, &wire.Store{Key: []byte("k"), Value: valueOf("p")})
+			failed <- c.Send(t.Context(), somebody, &wire.Store{Key: []byte("k"), Value: dhttest.Value("p")})
 		}()
-		require.ErrorIs(t, <-failed, routing.ErrUnreachable)
+		require.ErrorIs(t, <-failed, proto.ErrUnreachable)
 		require.Equal(t, 2*DefaultQueryTimeout, time.Since(start), "tried twice")
 
 		go func() { failed <- pingOnly(t.Context(), c, somebody) }()
 		synctest.Wait()
 		start = time.Now()
 		require.NoError(t, c.Close())
-		require.ErrorIs(t, <-failed, ErrClosed)
+		require.ErrorIs(t, <-failed, proto.ErrClosed)
 		require.Zero(t, time.Since(start))
 	})
 }
@@ -243,7 +245,7 @@ func TestLaneOpensOneStreamAtATime(t *testing.T) {
 		results <- refused
 		for range callers {
 			err := <-errs
-			require.ErrorIs(t, err, routing.ErrUnreachable)
+			require.ErrorIs(t, err, proto.ErrUnreachable)
 			require.ErrorIs(t, err, refused)
 		}
 		require.Equal(t, 1, h.streams())
@@ -266,14 +268,14 @@ func TestLaneOpeningEnds(t *testing.T) {
 		return nil, ctx.Err()
 	}, func(t *testing.T, h *fakeHost, c *Client) {
 		start := time.Now()
-		require.ErrorIs(t, pingOnly(t.Context(), c, somebody), routing.ErrUnreachable)
+		require.ErrorIs(t, pingOnly(t.Context(), c, somebody), proto.ErrUnreachable)
 		require.Equal(t, DefaultQueryTimeout, time.Since(start))
 
 		failed := make(chan error, 1)
 		go func() { failed <- pingOnly(t.Context(), c, somebody) }()
 		synctest.Wait()
 		require.NoError(t, c.Close())
-		require.ErrorIs(t, <-failed, ErrClosed)
+		require.ErrorIs(t, <-failed, proto.ErrClosed)
 	})
 }
 
@@ -351,7 +353,7 @@ func TestOpenStreamAfterALostConnection(t *testing.T) {
 					require.NoError(t, err)
 				} else {
 					require.ErrorIs(t, err, test.err)
-					require.ErrorIs(t, err, routing.ErrUnreachable)
+					require.ErrorIs(t, err, proto.ErrUnreachable)
 				}
 			})
 		})

@@ -1,4 +1,4 @@
-package maculadht
+package server
 
 import (
 	"net"
@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -29,7 +30,7 @@ const (
 // looks at, and what a stream remembers, is limited.
 func (c *serving) listGateways() wire.GatewayList {
 	once := c.connected && c.Dialect.GatewaysOnce
-	list := make(wire.GatewayList, 0, MaxGateways)
+	list := make(wire.GatewayList, 0, proto.MaxGateways)
 	if len(c.named) >= 2*maxNamed {
 		return list
 	}
@@ -40,7 +41,7 @@ func (c *serving) listGateways() wire.GatewayList {
 			seen[id], seen[address] = true, true
 			list = append(list, g)
 		}
-		return len(list) < MaxGateways
+		return len(list) < proto.MaxGateways
 	}
 	if own, ok := c.gateway(c.nodeID, c.cfg.endpoint()); ok && !once {
 		list = append(list, own)
@@ -55,7 +56,7 @@ func (c *serving) listGateways() wire.GatewayList {
 		return looked < maxLooked
 	})
 	for _, contact := range c.server.Contacts() {
-		if len(list) == MaxGateways {
+		if len(list) == proto.MaxGateways {
 			break
 		}
 		id := contact.NodeID
@@ -105,7 +106,7 @@ func (c *serving) ownNames() map[string]bool {
 	id, _ := gatewayNames(wire.Gateway{NodeID: c.nodeID})
 	names[id] = true
 	for _, a := range c.cfg.addrs() {
-		if addr := addrPortOf(a); addr.IsValid() {
+		if addr := routing.AddrPortOf(a); addr.IsValid() {
 			names["at "+addr.String()] = true
 		}
 	}

@@ -1,4 +1,4 @@
-package maculadht
+package server
 
 import (
 	"context"

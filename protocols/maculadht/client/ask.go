@@ -1,4 +1,4 @@
-package maculadht
+package client
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -19,7 +20,7 @@ func Ping(ctx context.Context, n routing.Network, to routing.Contact) (time.Dura
 		return 0, err
 	}
 	if pong.Timestamp != wire.Some(sent) {
-		return 0, &routing.RemoteError{Code: "wrong_reply", Message: "PONG with another timestamp than the PING's"}
+		return 0, &proto.RemoteError{Code: "wrong_reply", Message: "PONG with another timestamp than the PING's"}
 	}
 	return time.Since(start), nil
 }
@@ -53,7 +54,7 @@ func ListGateways(ctx context.Context, n routing.Network, to routing.Contact) (w
 	}
 	var list wire.GatewayList
 	if err := list.Decode(result); err != nil {
-		return nil, &routing.RemoteError{Code: "bad_reply", Message: err.Error()}
+		return nil, &proto.RemoteError{Code: "bad_reply", Message: err.Error()}
 	}
 	return list, nil
 }
@@ -77,7 +78,7 @@ func ask[M wire.Message](ctx context.Context, n routing.Network, to routing.Cont
 	}
 	typed, ok := reply.(M)
 	if !ok {
-		return none, &routing.RemoteError{Code: "wrong_reply", Message: fmt.Sprintf("%s answered by %s", m.Type(), reply.Type())}
+		return none, &proto.RemoteError{Code: "wrong_reply", Message: fmt.Sprintf("%s answered by %s", m.Type(), reply.Type())}
 	}
 	return typed, nil
 }

@@ -1,4 +1,4 @@
-package maculadht
+package server
 
 import (
 	"context"
@@ -11,6 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -24,11 +26,11 @@ type memStream struct {
 }
 
 type resetAt struct {
-	code ResetCode
+	code proto.ResetCode
 	at   time.Time
 }
 
-func (s *memStream) Reset(code ResetCode) {
+func (s *memStream) Reset(code proto.ResetCode) {
 	s.once.Do(func() { s.reset <- resetAt{code, time.Now()} })
 	s.Conn.Close()
 }
@@ -82,7 +84,7 @@ func (s *served) write(b []byte) {
 
 func (s *served) ask(m wire.Message) wire.Message {
 	s.t.Helper()
-	s.write(frames(s.t, m))
+	s.write(dhttest.Frames(s.t, m))
 	f, err := s.in.Next()
 	require.NoError(s.t, err)
 	reply, err := f.Decode()
@@ -91,7 +93,7 @@ func (s *served) ask(m wire.Message) wire.Message {
 }
 
 // requireReset waits for the reset, and requires when it came.
-func (s *served) requireReset(code ResetCode, after time.Duration) {
+func (s *served) requireReset(code proto.ResetCode, after time.Duration) {
 	s.t.Helper()
 	reset := <-s.stream.reset
 	require.Equal(s.t, code, reset.code)
@@ -112,7 +114,7 @@ func (s *served) requireClosed() {
 
 func TestServeTimes(t *testing.T) {
 	ping := &wire.Ping{}
-	connect := &wire.Connect{NodeID: []byte("n"), RealmID: DefaultRealm}
+	connect := &wire.Connect{NodeID: []byte("n"), RealmID: proto.DefaultRealm}
 	keep := LibP2P()
 	keep.Idle, keep.KeepConnected = 180*time.Second, true
 	tests := []struct {
@@ -121,24 +123,24 @@ func TestServeTimes(t *testing.T) {
 		run     func(s *served)
 	}{
 		{"idle from the start", LibP2P(), func(s *served) {
-			s.requireReset(ResetTimeout, ServerIdle)
+			s.requireReset(proto.ResetTimeout, proto.ServerIdle)
 		}},
 		{"idle in another dialect", keep, func(s *served) {
-			s.requireReset(ResetTimeout, 180*time.Second)
+			s.requireReset(proto.ResetTimeout, 180*time.Second)
 		}},
 		{"never idle for long", LibP2P(), func(s *served) {
 			for range 60 {
-				time.Sleep(ServerIdle - time.Second)
+				time.Sleep(proto.ServerIdle - time.Second)
 				s.ask(ping)
 			}
 			s.requireClosed()
 		}},
 		{"what has no reply is a sign of life too", LibP2P(), func(s *served) {
 			for range 3 {
-				time.Sleep(ServerIdle - time.Second)
-				s.write(frame(0xee))
+				time.Sleep(proto.ServerIdle - time.Second)
+				s.write(dhttest.Frame(0xee))
 			}
-			s.requireReset(ResetTimeout, 4*ServerIdle-3*time.Second)
+			s.requireReset(proto.ResetTimeout, 4*proto.ServerIdle-3*time.Second)
 		}},
 		{"connected, where that keeps it", keep, func(s *served) {
 			s.ask(connect)
@@ -148,37 +150,37 @@ func TestServeTimes(t *testing.T) {
 		}},
 		{"connected, where it does not", LibP2P(), func(s *served) {
 			s.ask(connect)
-			s.requireReset(ResetTimeout, ServerIdle)
+			s.requireReset(proto.ResetTimeout, proto.ServerIdle)
 		}},
 		{"half a frame", LibP2P(), func(s *served) {
 			time.Sleep(time.Minute)
-			s.write(frames(s.t, ping)[:5])
-			s.requireReset(ResetTimeout, time.Minute+FrameTimeout)
+			s.write(dhttest.Frames(s.t, ping)[:5])
+			s.requireReset(proto.ResetTimeout, time.Minute+proto.FrameTimeout)
 		}},
 		{"half a frame, connected", keep, func(s *served) {
 			s.ask(connect)
 			time.Sleep(time.Hour)
 			s.write([]byte{wire.Version})
-			s.requireReset(ResetTimeout, time.Hour+FrameTimeout)
+			s.requireReset(proto.ResetTimeout, time.Hour+proto.FrameTimeout)
 		}},
 		{"a frame in drops", LibP2P(), func(s *served) {
-			for _, b := range frame(wire.TypePing, 0x80)[:4] {
+			for _, b := range dhttest.Frame(wire.TypePing, 0x80)[:4] {
 				s.write([]byte{b})
 				time.Sleep(3 * time.Second) // the last time past the end
 			}
-			s.requireReset(ResetTimeout, FrameTimeout)
+			s.requireReset(proto.ResetTimeout, proto.FrameTimeout)
 		}},
 		{"a frame just in time", LibP2P(), func(s *served) {
-			b := frames(s.t, ping)
+			b := dhttest.Frames(s.t, ping)
 			s.write(b[:1])
-			time.Sleep(FrameTimeout - time.Second)
+			time.Sleep(proto.FrameTimeout - time.Second)
 			s.write(b[1:])
 			_, err := s.in.Next()
 			require.NoError(s.t, err)
 			s.requireClosed()
 		}},
 		{"reads that always end within a frame", LibP2P(), func(s *served) {
-			b := frames(s.t, ping)
+			b := dhttest.Frames(s.t, ping)
 			s.write(b[:1])
 			for range 100 { // each takes a second, all of them far more than a frame may
 				time.Sleep(time.Second)
@@ -186,23 +188,23 @@ func TestServeTimes(t *testing.T) {
 				_, err := s.in.Next()
 				require.NoError(s.t, err)
 			}
-			s.requireReset(ResetTimeout, 100*time.Second+FrameTimeout)
+			s.requireReset(proto.ResetTimeout, 100*time.Second+proto.FrameTimeout)
 		}},
 		{"a reply that nobody takes", LibP2P(), func(s *served) {
-			s.write(frames(s.t, ping))
-			s.requireReset(ResetTimeout, FrameTimeout)
+			s.write(dhttest.Frames(s.t, ping))
+			s.requireReset(proto.ResetTimeout, proto.FrameTimeout)
 		}},
 		{"shutting down", LibP2P(), func(s *served) {
 			s.ask(ping)
 			time.Sleep(time.Second)
 			s.shutdown()
-			s.requireReset(ResetShutdown, time.Second)
+			s.requireReset(proto.ResetShutdown, time.Second)
 		}},
 		{"shutting down while a reply waits", LibP2P(), func(s *served) {
-			s.write(frames(s.t, ping))
+			s.write(dhttest.Frames(s.t, ping))
 			time.Sleep(time.Second)
 			s.shutdown()
-			s.requireReset(ResetShutdown, time.Second)
+			s.requireReset(proto.ResetShutdown, time.Second)
 		}},
 	}
 	for _, test := range tests {
@@ -216,8 +218,8 @@ func TestServeTimes(t *testing.T) {
 func TestServeSplitAnywhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := serveMem(t, LibP2P())
-		all := frames(t,
-			&wire.Store{Key: []byte("k"), Value: valueOf("p")},
+		all := dhttest.Frames(t,
+			&wire.Store{Key: []byte("k"), Value: dhttest.Value("p")},
 			&wire.FindValue{Key: []byte("k")},
 			&wire.Ping{Timestamp: wire.Some[int64](1)})
 		pieces := make(chan []byte)
@@ -230,7 +232,7 @@ func TestServeSplitAnywhere(t *testing.T) {
 			pieces <- all[:at]
 			pieces <- all[at:]
 			for _, want := range []wire.Message{
-				&wire.FindValueReply{Values: []wire.Raw{valueOf("p")}, ExpiresIn: []int64{86_400}},
+				&wire.FindValueReply{Values: []wire.Raw{dhttest.Value("p")}, ExpiresIn: []int64{86_400}},
 				&wire.Pong{Timestamp: wire.Some[int64](1), ServerTime: wire.Some(time.Now().UnixMilli())},
 			} {
 				f, err := s.in.Next()
@@ -258,7 +260,7 @@ func TestServeSplitAnywhere(t *testing.T) {
 func TestServeWrites(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := serveMem(t, LibP2P())
-		ping := frames(t, &wire.Ping{})
+		ping := dhttest.Frames(t, &wire.Ping{})
 		pong := make([]byte, 4096)
 		s.write(ping)
 		one, err := s.Read(pong)

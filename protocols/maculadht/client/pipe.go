@@ -1,8 +1,7 @@
-package maculadht
+package client
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"runtime"
 	"sync"
@@ -12,7 +11,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
 // request is one frame on its way and what comes of it.
@@ -33,6 +32,10 @@ func (c *Client) release(r *request) {
 		c.requests.Put(r)
 	}
 }
+
+// keepBuffer is the longest buffer of frames to be written that is kept for the
+// next ones, in bytes.
+const keepBuffer = 32 << 10
 
 // maxKept is the longest request whose memory is kept, in bytes.
 const maxKept = 4 << 10
@@ -140,12 +143,12 @@ func (p *pipe) write() {
 				p.finish(r, o)
 			}
 			if err != nil {
-				p.end(streamError(err), ResetTimeout)
+				p.end(streamError(err), proto.ResetTimeout)
 				return
 			}
 		}
 		spare = nil
-		if cap(out) <= flushAt {
+		if cap(out) <= keepBuffer {
 			spare = out
 		}
 		next, ok := p.checkTime()
@@ -166,12 +169,12 @@ func (p *pipe) checkTime() (next time.Duration, ok bool) {
 		left := timeout - now.Sub(p.waiting[0].since)
 		p.mu.Unlock()
 		if left <= 0 {
-			p.end(fmt.Errorf("%w: %w: no reply within %v", errBroken, routing.ErrUnreachable, timeout), ResetTimeout)
+			p.end(fmt.Errorf("%w: %w: no reply within %v", errBroken, proto.ErrUnreachable, timeout), proto.ResetTimeout)
 			return 0, false
 		}
 		return left, true
 	}
-	left := ClientIdle - now.Sub(p.used)
+	left := proto.ClientIdle - now.Sub(p.used)
 	if left > 0 || len(p.out) > 0 {
 		p.mu.Unlock()
 		return max(left, time.Millisecond), true
@@ -179,7 +182,7 @@ func (p *pipe) checkTime() (next time.Duration, ok bool) {
 	p.err = errIdle // no request can get in between
 	p.over.Store(true)
 	p.mu.Unlock()
-	p.end(errIdle, resetGone)
+	p.end(errIdle, proto.ResetGone)
 	return 0, false
 }
 
@@ -193,7 +196,7 @@ func (p *pipe) read() {
 	for {
 		f, err := in.Next()
 		if err != nil {
-			p.end(streamError(err), resetCode(context.Background(), err))
+			p.end(streamError(err), proto.ResetCodeOf(err))
 			return
 		}
 		p.mu.Lock()
@@ -203,8 +206,8 @@ func (p *pipe) read() {
 		}
 		if r == nil || !f.Type.Answers(r.typ) {
 			p.mu.Unlock()
-			p.end(fmt.Errorf("%w: %w", errBroken, &routing.RemoteError{
-				Code: "wrong_reply", Message: fmt.Sprintf("%s came out of turn", f.Type)}), ResetWrongReply)
+			p.end(fmt.Errorf("%w: %w", errBroken, &proto.RemoteError{
+				Code: "wrong_reply", Message: fmt.Sprintf("%s came out of turn", f.Type)}), proto.ResetWrongReply)
 			return
 		}
 		p.waiting[0] = nil
@@ -221,7 +224,7 @@ func (p *pipe) read() {
 
 // end takes the pipe out of use, once, and fails the requests on it. An idle
 // stream is closed in order, any other one reset.
-func (p *pipe) end(err error, code ResetCode) {
+func (p *pipe) end(err error, code proto.ResetCode) {
 	p.mu.Lock()
 	select {
 	case <-p.ended:

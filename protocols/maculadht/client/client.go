@@ -1,4 +1,9 @@
-package maculadht
+// Package client asks libp2p peers over /macula/dht/1.0.
+//
+// A [Client] keeps a few streams to each peer and pipelines requests on them.
+// [Ping], [FindNode], [FindValue], [Put] and [ListGateways] ask any contact
+// through any routing.Network, so Erlang nodes as well.
+package client
 
 import (
 	"bytes"
@@ -19,6 +24,7 @@ import (
 	"github.com/multiformats/go-multistream"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -40,7 +46,7 @@ const (
 // contacts with a peer id, and is safe for concurrent use.
 type Client struct {
 	host host.Host
-	cfg  clientConfig
+	cfg  config
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -53,7 +59,7 @@ type Client struct {
 	lanes  map[laneKey]*lane
 }
 
-type clientConfig struct {
+type config struct {
 	streams  int
 	pipeline int
 	timeout  time.Duration
@@ -66,13 +72,13 @@ type laneKey struct {
 	slow bool
 }
 
-// ClientOption sets a detail of a Client.
-type ClientOption func(*clientConfig) error
+// Option sets a detail of a Client.
+type Option func(*config) error
 
-// ClientStreams sets how many streams to a peer are kept at most, and how many
+// WithStreams sets how many streams to a peer are kept at most, and how many
 // requests each carries at a time; more requests wait for their turn.
-func ClientStreams(streams, pipeline int) ClientOption {
-	return func(c *clientConfig) error {
+func WithStreams(streams, pipeline int) Option {
+	return func(c *config) error {
 		if streams < 1 || pipeline < 1 {
 			return fmt.Errorf("%d streams of %d requests: want at least one of each", streams, pipeline)
 		}
@@ -81,10 +87,10 @@ func ClientStreams(streams, pipeline int) ClientOption {
 	}
 }
 
-// ClientTimeout sets how long a peer may take for a reply. When it takes longer
+// WithTimeout sets how long a peer may take for a reply. When it takes longer
 // its stream is reset: replies come in order, so nothing behind it would come.
-func ClientTimeout(d time.Duration) ClientOption {
-	return func(c *clientConfig) error {
+func WithTimeout(d time.Duration) Option {
+	return func(c *config) error {
 		if d <= 0 {
 			return fmt.Errorf("query timeout %v: want more than 0", d)
 		}
@@ -93,18 +99,18 @@ func ClientTimeout(d time.Duration) ClientOption {
 	}
 }
 
-// NewClient returns a client that asks from h. It needs no Service. Close it
+// New returns a client that asks from h, which need not serve the protocol. Close it
 // before the host.
-func NewClient(h host.Host, opts ...ClientOption) (*Client, error) {
+func New(h host.Host, opts ...Option) (*Client, error) {
 	c := &Client{
 		host:  h,
-		cfg:   clientConfig{streams: DefaultStreams, pipeline: DefaultPipeline, timeout: DefaultQueryTimeout},
+		cfg:   config{streams: DefaultStreams, pipeline: DefaultPipeline, timeout: DefaultQueryTimeout},
 		lanes: make(map[laneKey]*lane),
 	}
 	c.requests.New = newRequest
 	for _, opt := range opts {
 		if err := opt(&c.cfg); err != nil {
-			return nil, fmt.Errorf("maculadht client: %w", err)
+			return nil, fmt.Errorf("client: %w", err)
 		}
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
@@ -132,7 +138,7 @@ var _ routing.Network = (*Client)(nil)
 // has been handed to the stream.
 func (c *Client) Send(ctx context.Context, to routing.Contact, m wire.Message) error {
 	if _, asks := m.Type().Reply(); asks {
-		return fmt.Errorf("%w: %s has a reply, use Query", ErrInvalidRequest, m.Type())
+		return fmt.Errorf("%w: %s has a reply, use Query", proto.ErrInvalidRequest, m.Type())
 	}
 	_, err := c.exchange(ctx, to, m)
 	return err
@@ -142,7 +148,7 @@ func (c *Client) Send(ctx context.Context, to routing.Contact, m wire.Message) e
 // that is an error is returned as a *routing.RemoteError.
 func (c *Client) Query(ctx context.Context, to routing.Contact, m wire.Message) (wire.Message, error) {
 	if _, asks := m.Type().Reply(); !asks {
-		return nil, fmt.Errorf("%w: %s has no reply, use Send", ErrInvalidRequest, m.Type())
+		return nil, fmt.Errorf("%w: %s has no reply, use Send", proto.ErrInvalidRequest, m.Type())
 	}
 	if m.Type() == wire.TypeConnect {
 		// Where it is turned away its stream ends, and what is behind it.
@@ -152,7 +158,7 @@ func (c *Client) Query(ctx context.Context, to routing.Contact, m wire.Message) 
 	if err != nil {
 		return nil, err
 	}
-	return ReadReply(f, m)
+	return proto.ReadReply(f, m)
 }
 
 // exchange sends a message over the streams kept for its peer and returns the
@@ -191,14 +197,14 @@ func (c *Client) exchange(ctx context.Context, to routing.Contact, m wire.Messag
 // the host where the peer is.
 func (c *Client) prepare(b []byte, to routing.Contact, m wire.Message) ([]byte, error) {
 	if to.Peer == "" {
-		return nil, fmt.Errorf("%w: contact %s has no peer id", routing.ErrUnreachable, to.ID)
+		return nil, fmt.Errorf("%w: contact %s has no peer id", proto.ErrUnreachable, to.ID)
 	}
 	if err := validate(m); err != nil {
 		return nil, err
 	}
 	frame, err := wire.AppendFrame(b, m)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrInvalidRequest, err)
+		return nil, fmt.Errorf("%w: %w", proto.ErrInvalidRequest, err)
 	}
 	c.learnAddrs(to)
 	return frame, nil
@@ -225,7 +231,7 @@ func (c *Client) lane(p peer.ID, m wire.Message) (*lane, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
-		return nil, ErrClosed
+		return nil, proto.ErrClosed
 	}
 	l := c.lanes[key]
 	if l == nil {
@@ -256,25 +262,25 @@ const lostPause = 128 * time.Millisecond
 func (c *Client) openStream(ctx context.Context, p peer.ID) (network.Stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.timeout)
 	defer cancel()
-	s, err := c.host.NewStream(ctx, p, ProtocolID)
+	s, err := c.host.NewStream(ctx, p, proto.ProtocolID)
 	// Over a new one, which is made once the host has seen that the old one is gone.
 	for pause := time.Millisecond; connectionLost(err) && pause < lostPause && ctx.Err() == nil; pause *= 2 {
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
 		}
-		s, err = c.host.NewStream(ctx, p, ProtocolID)
+		s, err = c.host.NewStream(ctx, p, proto.ProtocolID)
 	}
 	switch {
 	case err == nil:
 	case notSupported(err):
-		return nil, &routing.RefusedError{Reason: fmt.Sprintf("peer does not speak %s", ProtocolID)}
+		return nil, &proto.RefusedError{Reason: fmt.Sprintf("peer does not speak %s", proto.ProtocolID)}
 	default:
-		return nil, fmt.Errorf("%w: %w", routing.ErrUnreachable, err)
+		return nil, fmt.Errorf("%w: %w", proto.ErrUnreachable, err)
 	}
-	if err := s.Scope().SetService(ServiceName); err != nil {
-		s.ResetWithError(network.StreamErrorCode(ResetRefused))
-		return nil, fmt.Errorf("%w: %w", routing.ErrUnreachable, err)
+	if err := s.Scope().SetService(proto.ServiceName); err != nil {
+		s.ResetWithError(network.StreamErrorCode(proto.ResetRefused))
+		return nil, fmt.Errorf("%w: %w", proto.ErrUnreachable, err)
 	}
 	return s, nil
 }
@@ -304,12 +310,12 @@ func (c *Client) queryOnce(ctx context.Context, to routing.Contact, m wire.Messa
 	if err == nil {
 		var f wire.Frame
 		if f, err = once(ctx, s, frame); err == nil {
-			return ReadReply(f, m)
+			return proto.ReadReply(f, m)
 		}
 	}
 	switch {
 	case c.ctx.Err() != nil:
-		err = ErrClosed
+		err = proto.ErrClosed
 	case ctx.Err() != nil:
 		err = gaveUp(ctx)
 	}
@@ -318,7 +324,7 @@ func (c *Client) queryOnce(ctx context.Context, to routing.Contact, m wire.Messa
 
 // once writes a frame, reads the next one, and closes the stream.
 func once(ctx context.Context, s network.Stream, frame []byte) (wire.Frame, error) {
-	stop := context.AfterFunc(ctx, func() { s.ResetWithError(network.StreamErrorCode(ResetTimeout)) })
+	stop := context.AfterFunc(ctx, func() { s.ResetWithError(network.StreamErrorCode(proto.ResetTimeout)) })
 	defer stop()
 	if _, err := s.Write(frame); err != nil {
 		s.Reset()
@@ -328,45 +334,12 @@ func once(ctx context.Context, s network.Stream, frame []byte) (wire.Frame, erro
 	defer in.Close()
 	f, err := in.Next()
 	if err != nil {
-		s.ResetWithError(network.StreamErrorCode(resetCode(context.Background(), err)))
+		s.ResetWithError(network.StreamErrorCode(proto.ResetCodeOf(err)))
 		return wire.Frame{}, streamError(err)
 	}
 	f.Payload = bytes.Clone(f.Payload)
 	s.Close()
 	return f, nil
-}
-
-// ReadReply decodes the reply to a request. A reply that does not fit, is broken
-// or says an error becomes a *routing.RemoteError, a DISCONNECT a
-// *routing.RefusedError.
-func ReadReply(f wire.Frame, request wire.Message) (wire.Message, error) {
-	if !f.Type.Answers(request.Type()) {
-		return nil, &routing.RemoteError{Code: "wrong_reply", Message: fmt.Sprintf("%s answered by %s", request.Type(), f.Type)}
-	}
-	m, err := f.Decode()
-	if err != nil {
-		return nil, &routing.RemoteError{Code: "bad_reply", Message: err.Error()}
-	}
-	switch m := m.(type) {
-	case *wire.FindNodeReply:
-		if m.Reason != "" {
-			return nil, &routing.RemoteError{Code: m.Reason}
-		}
-	case *wire.FindValueReply:
-		if m.Reason != "" {
-			return nil, &routing.RemoteError{Code: m.Reason}
-		}
-	case *wire.Disconnect:
-		return nil, &routing.RefusedError{Reason: m.Reason + ": " + m.Message}
-	case *wire.Reply:
-		if call, ok := request.(*wire.Call); ok && !bytes.Equal(call.CallID, m.CallID) {
-			return nil, &routing.RemoteError{Code: "wrong_call_id", Message: fmt.Sprintf("asked %x, answered %x", call.CallID, m.CallID)}
-		}
-		if m.Error != nil {
-			return nil, &routing.RemoteError{Code: m.Error.Code, Message: m.Error.Message}
-		}
-	}
-	return m, nil
 }
 
 // validate refuses what the peer could only refuse, before it is queued behind
@@ -379,13 +352,13 @@ func validate(m wire.Message) error {
 		return checkBytes("target", m.Target)
 	case *wire.Store:
 		if _, err := wire.ParseValue(m.Value); err != nil {
-			return fmt.Errorf("%w: %w", ErrInvalidRequest, err)
+			return fmt.Errorf("%w: %w", proto.ErrInvalidRequest, err)
 		}
 		return checkBytes("key", m.Key)
 	}
 	f := wire.Frame{Type: m.Type(), Payload: m.AppendPayload(nil)}
 	if _, err := f.Decode(); err != nil {
-		return fmt.Errorf("%w: %w", ErrInvalidRequest, err)
+		return fmt.Errorf("%w: %w", proto.ErrInvalidRequest, err)
 	}
 	return nil
 }
@@ -393,9 +366,9 @@ func validate(m wire.Message) error {
 func checkBytes(name string, b []byte) error {
 	switch {
 	case b == nil:
-		return fmt.Errorf("%w: no %s", ErrInvalidRequest, name)
+		return fmt.Errorf("%w: no %s", proto.ErrInvalidRequest, name)
 	case len(b) > wire.MaxField:
-		return fmt.Errorf("%w: %s of %d bytes, limit %d", ErrInvalidRequest, name, len(b), wire.MaxField)
+		return fmt.Errorf("%w: %s of %d bytes, limit %d", proto.ErrInvalidRequest, name, len(b), wire.MaxField)
 	}
 	return nil
 }

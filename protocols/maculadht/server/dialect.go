@@ -1,6 +1,10 @@
-package maculadht
+package server
 
-import "time"
+import (
+	"time"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+)
 
 // Dialect is what differs between the transports that one serving loop speaks
 // on. It is a value: there is no second path.
@@ -29,5 +33,5 @@ type Dialect struct {
 
 // LibP2P returns the dialect of /macula/dht/1.0.
 func LibP2P() Dialect {
-	return Dialect{Extended: true, NodesOnMiss: true, TextsAsBin: true, Idle: ServerIdle}
+	return Dialect{Extended: true, NodesOnMiss: true, TextsAsBin: true, Idle: proto.ServerIdle}
 }

@@ -1,4 +1,4 @@
-package maculadht
+package client
 
 import (
 	"context"
@@ -11,8 +11,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
-
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
 // errBroken marks a request whose stream broke before the reply came.
@@ -92,7 +91,7 @@ func (l *lane) takeSlot(ctx context.Context) error {
 	case <-ctx.Done():
 		return gaveUp(ctx)
 	case <-l.client.ctx.Done():
-		return ErrClosed
+		return proto.ErrClosed
 	}
 }
 
@@ -101,7 +100,7 @@ func (l *lane) takeSlot(ctx context.Context) error {
 // nothing of the peer.
 func gaveUp(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return fmt.Errorf("%w: %w", routing.ErrUnreachable, context.Cause(ctx))
+		return fmt.Errorf("%w: %w", proto.ErrUnreachable, context.Cause(ctx))
 	}
 	return context.Cause(ctx)
 }
@@ -142,7 +141,7 @@ func (l *lane) pick(ctx context.Context, fresh time.Time) (*pipe, *opening, erro
 	best, enough = l.leastBusy(fresh) // somebody else may just have added one
 	switch {
 	case l.closed:
-		return nil, nil, ErrClosed
+		return nil, nil, proto.ErrClosed
 	case enough:
 	case l.opening == nil && (best == nil || time.Since(l.failed) > openPause):
 		l.opening = &opening{done: make(chan struct{})}
@@ -197,7 +196,7 @@ func (l *lane) open(ctx context.Context, o *opening) {
 	l.mu.Lock()
 	switch {
 	case l.closed:
-		o.err = ErrClosed
+		o.err = proto.ErrClosed
 	case err != nil:
 		o.err = err
 		l.failed = time.Now()
@@ -214,7 +213,7 @@ func (l *lane) open(ctx context.Context, o *opening) {
 	l.mu.Unlock()
 	close(o.done)
 	if s != nil && o.err != nil {
-		s.ResetWithError(network.StreamErrorCode(ResetShutdown))
+		s.ResetWithError(network.StreamErrorCode(proto.ResetShutdown))
 	}
 }
 
@@ -233,18 +232,18 @@ func (l *lane) close() {
 	l.closed = true
 	l.mu.Unlock()
 	for _, p := range *l.pipes.Load() {
-		p.end(ErrClosed, ResetShutdown)
+		p.end(proto.ErrClosed, proto.ResetShutdown)
 	}
 }
 
 // streamError tells what the end of a stream means for a request on it.
 func streamError(err error) error {
 	if reset, ok := errors.AsType[*network.StreamError](err); ok && reset.Remote {
-		code := ResetCode(reset.ErrorCode)
-		if code == ResetRefused {
-			return fmt.Errorf("%w: %w", errBroken, &routing.RefusedError{Reason: "peer reset the stream: " + code.String()})
+		code := proto.ResetCode(reset.ErrorCode)
+		if code == proto.ResetRefused {
+			return fmt.Errorf("%w: %w", errBroken, &proto.RefusedError{Reason: "peer reset the stream: " + code.String()})
 		}
-		return fmt.Errorf("%w: %w: peer reset the stream: %s", errBroken, routing.ErrUnreachable, code)
+		return fmt.Errorf("%w: %w: peer reset the stream: %s", errBroken, proto.ErrUnreachable, code)
 	}
-	return fmt.Errorf("%w: %w: %w", errBroken, routing.ErrUnreachable, err)
+	return fmt.Errorf("%w: %w: %w", errBroken, proto.ErrUnreachable, err)
 }

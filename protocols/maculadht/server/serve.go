@@ -1,4 +1,4 @@
-package maculadht
+package server
 
 import (
 	"context"
@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
-
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
 // Stream is one bidirectional stream, of libp2p or of raw QUIC.
@@ -21,10 +21,16 @@ type Stream interface {
 	// Close ends both directions in order: what was written still arrives.
 	Close() error
 	// Reset ends both directions at once and tells the other end why.
-	Reset(ResetCode)
+	Reset(proto.ResetCode)
 	SetReadDeadline(time.Time) error
 	SetWriteDeadline(time.Time) error
 }
+
+// HostStream is a libp2p stream as Serve takes it.
+type HostStream struct{ network.Stream }
+
+// Reset ends both directions at once.
+func (s HostStream) Reset(code proto.ResetCode) { s.ResetWithError(network.StreamErrorCode(code)) }
 
 // flushAt is how much of replies is gathered while more requests are at hand.
 const flushAt = 32 << 10
@@ -37,7 +43,7 @@ var forever time.Time
 // stream is closed or reset then. The returned error says why it was reset, nil
 // where the peer closed it between two frames.
 func (h *Handlers) Serve(ctx context.Context, stream Stream, s *Session, opts ...wire.ReaderOption) error {
-	stop := context.AfterFunc(ctx, func() { stream.Reset(ResetShutdown) })
+	stop := context.AfterFunc(ctx, func() { stream.Reset(proto.ResetShutdown) })
 	defer stop()
 
 	c := &serving{Handlers: h, Session: s, stream: stream, from: s.origin(), out: wire.NewWriter(stream)}
@@ -48,7 +54,10 @@ func (h *Handlers) Serve(ctx context.Context, stream Stream, s *Session, opts ..
 	if err == nil || errors.Is(err, errTurnedAway) {
 		stream.Close()
 	} else {
-		code := resetCode(ctx, err)
+		code := proto.ResetCodeOf(err)
+		if ctx.Err() != nil {
+			code = proto.ResetShutdown
+		}
 		h.count.resets[code].Add(1)
 		stream.Reset(code)
 	}
@@ -60,31 +69,6 @@ func (h *Handlers) Serve(ctx context.Context, stream Stream, s *Session, opts ..
 
 // errTurnedAway ends a stream after its DISCONNECT.
 var errTurnedAway = errors.New("turned away")
-
-// errOverBudget ends a stream whose peer asked for more than its share.
-var errOverBudget = errors.New("over the peer's budget")
-
-// resetCode maps what ended a stream to what its peer is told.
-func resetCode(ctx context.Context, err error) ResetCode {
-	switch {
-	case ctx.Err() != nil:
-		return ResetShutdown
-	case errors.Is(err, wire.ErrVersion):
-		return ResetBadVersion
-	case errors.Is(err, wire.ErrTooLarge):
-		return ResetTooLarge
-	case errors.Is(err, wire.ErrNotMap):
-		return ResetNotMap
-	case errors.Is(err, wire.ErrMsgpack), errors.Is(err, wire.ErrTruncated):
-		return ResetBadMsgpack
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return ResetTimeout
-	case errors.Is(err, errOverBudget), errors.Is(err, network.ErrResourceLimitExceeded):
-		return ResetRefused
-	default:
-		return resetGone
-	}
-}
 
 // serving is the state of one stream.
 type serving struct {
@@ -113,7 +97,7 @@ func (c *serving) setReadDeadline(midFrame bool) {
 	deadline := time.Now().Add(c.Dialect.Idle)
 	switch {
 	case midFrame:
-		deadline = time.Now().Add(FrameTimeout)
+		deadline = time.Now().Add(proto.FrameTimeout)
 	case c.Dialect.Idle == 0, c.connected && c.Dialect.KeepConnected:
 		deadline = forever
 	}
@@ -147,7 +131,7 @@ func (c *serving) flush() error {
 	if c.out.Buffered() == 0 {
 		return nil
 	}
-	c.stream.SetWriteDeadline(time.Now().Add(FrameTimeout))
+	c.stream.SetWriteDeadline(time.Now().Add(proto.FrameTimeout))
 	return c.out.Flush()
 }
 
@@ -166,7 +150,7 @@ func (c *serving) handle(ctx context.Context, f wire.Frame) error {
 		return c.handleCall(f.Payload, allowed)
 	}
 	if !allowed {
-		return errOverBudget
+		return proto.ErrOverBudget
 	}
 	switch f.Type {
 	case wire.TypeStore:
@@ -208,7 +192,7 @@ func (c *serving) handleFindValue(payload []byte, allowed bool) error {
 	case !allowed:
 		return c.out.Append(&wire.FindValueReply{Reason: wire.ReasonBusy})
 	case field == nil:
-		limit := MaxFindValueReply
+		limit := proto.MaxFindValueReply
 		if c.Dialect.FirstPacket > 0 && !c.connected {
 			limit = c.Dialect.FirstPacket
 		}
@@ -292,26 +276,26 @@ func (c *serving) handleConnect(ctx context.Context, payload []byte) error {
 	}
 	if c.Dialect.Extended {
 		pong.RealmID = c.cfg.realm
-		pong.Addrs = encodeBare(c.cfg.addrs())
+		pong.Addrs = routing.EncodeAddrs(c.cfg.addrs())
 	}
 	return c.out.Append(pong)
 }
 
 // Reasons of a DISCONNECT.
 const (
-	reasonRealm     = "realm_mismatch"
-	reasonNodeID    = "node_id_mismatch"
-	reasonMalformed = "invalid_connect"
+	ReasonRealm     = "realm_mismatch"
+	ReasonNodeID    = "node_id_mismatch"
+	ReasonMalformed = "invalid_connect"
 )
 
 // admit returns nil, or why the peer is turned away.
 func (c *serving) admit(ctx context.Context, m *wire.Connect, field *wire.FieldError) *wire.Disconnect {
 	switch {
 	case m.RealmID != c.cfg.realm:
-		return &wire.Disconnect{Reason: reasonRealm,
+		return &wire.Disconnect{Reason: ReasonRealm,
 			Message: fmt.Sprintf("This node serves the realm %q, not %q", c.cfg.realm, m.RealmID)}
 	case field != nil && m.NodeID == nil:
-		return &wire.Disconnect{Reason: reasonMalformed, Message: field.Error()}
+		return &wire.Disconnect{Reason: ReasonMalformed, Message: field.Error()}
 	case c.Admit == nil:
 		return nil
 	}

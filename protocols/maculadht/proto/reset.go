@@ -1,0 +1,34 @@
+package proto
+
+import (
+	"errors"
+	"os"
+
+	"github.com/libp2p/go-libp2p/core/network"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+)
+
+// ErrOverBudget ends a stream whose peer asked for more than its share.
+var ErrOverBudget = errors.New("over the peer's budget")
+
+// ResetCodeOf returns what the other end is told about the error that ended a
+// stream: ResetGone where the stream or its connection had ended already.
+func ResetCodeOf(err error) ResetCode {
+	switch {
+	case errors.Is(err, wire.ErrVersion):
+		return ResetBadVersion
+	case errors.Is(err, wire.ErrTooLarge):
+		return ResetTooLarge
+	case errors.Is(err, wire.ErrNotMap):
+		return ResetNotMap
+	case errors.Is(err, wire.ErrMsgpack), errors.Is(err, wire.ErrTruncated):
+		return ResetBadMsgpack
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return ResetTimeout
+	case errors.Is(err, ErrOverBudget), errors.Is(err, network.ErrResourceLimitExceeded):
+		return ResetRefused
+	default:
+		return ResetGone
+	}
+}
