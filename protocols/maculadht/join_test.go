@@ -176,8 +176,8 @@ func TestFullBucket(t *testing.T) {
 				return
 			}
 			eventually(t, knows(newcomer, h), "the newcomer was answered")
-			pinged := oldest.Handlers().Stats().Frames
-			eventually(t, func() bool { return oldest.Handlers().Stats().Frames >= pinged+3 }, "the oldest is asked for signs of life")
+			pinged := oldest.Handlers().Mux().Stats().Frames
+			eventually(t, func() bool { return oldest.Handlers().Mux().Stats().Frames >= pinged+3 }, "the oldest is asked for signs of life")
 			require.True(t, knows(s, oldest.host)(), "who lives is not pushed out")
 			require.False(t, knows(s, newcomer.host)())
 
@@ -204,8 +204,8 @@ func TestJoinOnceThroughAPeerThatWaits(t *testing.T) {
 	bootstrap := newService(t, hostInBucket(t, h, 0))
 	require.NoError(t, s.Join(t.Context(), infoOf(bootstrap.host)))
 	joined(t, s)
-	seen := bootstrap.Handlers().Stats().Frames
-	eventually(t, func() bool { return bootstrap.Handlers().Stats().Frames > seen+10 }, "it is seen to that it is known")
+	seen := bootstrap.Handlers().Mux().Stats().Frames
+	eventually(t, func() bool { return bootstrap.Handlers().Mux().Stats().Frames > seen+10 }, "it is seen to that it is known")
 	require.False(t, knows(s, bootstrap.host)())
 	require.Equal(t, 1, log.count("joined the network"))
 }

@@ -53,7 +53,7 @@ func TestPeerBudget(t *testing.T) {
 				}
 				require.Equal(t, test.want, got)
 			}
-			require.Equal(t, uint64(i+1), s.Handlers().Stats().Busy)
+			require.Equal(t, uint64(i+1), s.Handlers().Mux().Stats().Busy)
 		})
 	}
 	_, err := s.Handlers().LookupValue([]byte("k"))
@@ -152,5 +152,5 @@ func TestServeShutdown(t *testing.T) {
 	require.NoError(t, s.Close())
 	stream.RequireReset(proto.ResetShutdown)
 	require.NoError(t, s.Close(), "closing twice does nothing")
-	require.Equal(t, uint64(1), s.Handlers().Stats().Resets[proto.ResetShutdown])
+	require.Equal(t, uint64(1), s.Handlers().Mux().Stats().Resets[proto.ResetShutdown])
 }

@@ -85,7 +85,7 @@ func TestServeAnswers(t *testing.T) {
 			require.Equal(t, test.want, got)
 		})
 	}
-	require.Zero(t, s.Handlers().Stats().Resets)
+	require.Zero(t, s.Handlers().Mux().Stats().Resets)
 }
 
 func TestServeConnectIsAnswered(t *testing.T) {
@@ -129,7 +129,7 @@ func TestServeTurnsAway(t *testing.T) {
 			require.EqualError(t, err, "EOF", "closed in order")
 		})
 	}
-	require.Zero(t, s.Handlers().Stats().Resets)
+	require.Zero(t, s.Handlers().Mux().Stats().Resets)
 	require.Empty(t, s.Routing().Contacts())
 }
 
@@ -208,7 +208,7 @@ func TestServeResets(t *testing.T) {
 			require.IsType(t, &wire.Pong{}, sibling.Ask(&wire.Ping{}))
 			require.IsType(t, &wire.Pong{}, other.Ask(&wire.Ping{}))
 			want[test.want]++
-			require.Equal(t, want, s.Handlers().Stats().Resets)
+			require.Equal(t, want, s.Handlers().Mux().Stats().Resets)
 		})
 	}
 }

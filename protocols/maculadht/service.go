@@ -214,7 +214,7 @@ func (s *Service) start(srv *routing.Server, self routing.ID, cfg serviceConfig)
 	}()
 	s.routing, s.network = srv, router{peers: s.client, endpoints: cfg.endpoints}
 	defaults := []server.Option{server.WithAddrs(s.host.Addrs), server.WithNetwork(s.network)}
-	if s.handlers, err = server.NewHandlers(srv, append(defaults, cfg.handlers...)...); err != nil {
+	if s.handlers, err = server.New(srv, append(defaults, cfg.handlers...)...); err != nil {
 		return err
 	}
 	if s.lookups, err = routing.NewLookups(srv, s.network, cfg.lookups...); err != nil {
@@ -315,11 +315,9 @@ func (s *Service) serve(stream network.Stream) {
 		Remote:  routing.AddrPortOf(conn.RemoteMultiaddr()),
 		Source:  p.String(),
 		Budget:  budget,
-		Admit: func(_ context.Context, m *wire.Connect) *wire.Disconnect {
-			return s.admit(conn, m)
-		},
+		Admit:   func(_ *server.Peer, m *wire.Connect) *wire.Disconnect { return s.admit(conn, m) },
 	}
-	if err := s.handlers.Serve(ctx, server.HostStream{Stream: stream}, session, wire.WithMemory(stream.Scope())); err != nil {
+	if err := s.handlers.Mux().Serve(ctx, server.HostStream{Stream: stream}, session, wire.WithMemory(stream.Scope())); err != nil {
 		s.log.Debug("stream ended", "err", err)
 	}
 	s.forgetIfGone(p) // the disconnect may have been seen before the session was made

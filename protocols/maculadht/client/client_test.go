@@ -50,7 +50,7 @@ func TestClientSharesFewStreams(t *testing.T) {
 	}
 	all.Wait()
 	require.LessOrEqual(t, opened.Load(), int32(DefaultStreams))
-	require.Equal(t, uint64(callers*rounds*2), h.Stats().Frames)
+	require.Equal(t, uint64(callers*rounds*2), h.Mux().Stats().Frames)
 }
 
 // What may wait for a disk goes on streams of its own.
@@ -186,10 +186,10 @@ func TestClientRefusesInvalidRequests(t *testing.T) {
 			require.ErrorIs(t, test.ask(test.m), proto.ErrInvalidRequest)
 			_, err := Ping(ctx, client, to)
 			require.NoError(t, err)
-			require.Equal(t, uint64(i+2), s.Stats().Frames, "nothing but the PINGs was sent")
+			require.Equal(t, uint64(i+2), s.Mux().Stats().Frames, "nothing but the PINGs was sent")
 		})
 	}
-	require.Zero(t, s.Stats().Resets)
+	require.Zero(t, s.Mux().Stats().Resets)
 }
 
 func TestClientErrors(t *testing.T) {

@@ -46,7 +46,7 @@ func newHandlers(tb testing.TB, h host.Host) *server.Handlers {
 	srv, err := routing.NewServer(routing.IDFromPeer(h.ID()))
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, srv.Close()) })
-	handlers, err := server.NewHandlers(srv)
+	handlers, err := server.New(srv)
 	require.NoError(tb, err)
 	return handlers
 }
@@ -54,7 +54,7 @@ func newHandlers(tb testing.TB, h host.Host) *server.Handlers {
 func serveStream(tb testing.TB, h *server.Handlers, s network.Stream) {
 	p := s.Conn().RemotePeer()
 	session := &server.Session{Dialect: server.LibP2P(), Peer: p, Source: p.String()}
-	_ = h.Serve(tb.Context(), server.HostStream{Stream: s}, session) // how it ends is for the client's side to say
+	_ = h.Mux().Serve(tb.Context(), server.HostStream{Stream: s}, session) // how it ends is for the client's side to say
 }
 
 // store has handlers keep a value.

@@ -9,6 +9,8 @@ import (
 // Dialect is what differs between the transports that one serving loop speaks
 // on. It is a value: there is no second path.
 type Dialect struct {
+	// Name tells the transport apart in metrics: "libp2p" or "macula".
+	Name string
 	// Extended adds what Macula's own frames do not have: the multiaddrs of a
 	// node, the rest of a value's life, the realm in the answer to CONNECT.
 	Extended bool
@@ -33,5 +35,5 @@ type Dialect struct {
 
 // LibP2P returns the dialect of /macula/dht/1.0.
 func LibP2P() Dialect {
-	return Dialect{Extended: true, NodesOnMiss: true, TextsAsBin: true, Idle: proto.ServerIdle}
+	return Dialect{Name: "libp2p", Extended: true, NodesOnMiss: true, TextsAsBin: true, Idle: proto.ServerIdle}
 }

@@ -28,34 +28,34 @@ const (
 //
 // Anybody may store such keys and ask for the list as often: what one answer
 // looks at, and what a stream remembers, is limited.
-func (c *serving) listGateways() wire.GatewayList {
-	once := c.connected && c.Dialect.GatewaysOnce
+func (h *Handlers) listGateways(p *Peer) wire.GatewayList {
+	once := p.Connected() && p.session.Dialect.GatewaysOnce
 	list := make(wire.GatewayList, 0, proto.MaxGateways)
-	if len(c.named) >= 2*maxNamed {
+	if len(p.named) >= 2*maxNamed {
 		return list
 	}
-	seen := c.ownNames()
+	seen := h.ownNames()
 	add := func(g wire.Gateway) bool {
 		id, address := gatewayNames(g)
-		if !seen[id] && !seen[address] && !c.named[id] && !c.named[address] {
+		if !seen[id] && !seen[address] && !p.named[id] && !p.named[address] {
 			seen[id], seen[address] = true, true
 			list = append(list, g)
 		}
 		return len(list) < proto.MaxGateways
 	}
-	if own, ok := c.gateway(c.nodeID, c.cfg.endpoint()); ok && !once {
+	if own, ok := h.gateway(h.nodeID, h.cfg.endpoint()); ok && !once {
 		list = append(list, own)
 	}
 	looked := 0
-	c.server.RecordsWithPrefix([]byte(wire.GatewayPrefix), func(_ []byte, records []routing.Record) bool {
+	h.server.RecordsWithPrefix([]byte(wire.GatewayPrefix), func(_ []byte, records []routing.Record) bool {
 		looked++
 		g, ok := wire.ParseGateway(records[0].Value)
-		if ok && g.Realm == c.cfg.realm && !add(g) {
+		if ok && g.Realm == h.cfg.realm && !add(g) {
 			return false
 		}
 		return looked < maxLooked
 	})
-	for _, contact := range c.server.Contacts() {
+	for _, contact := range h.server.Contacts() {
 		if len(list) == proto.MaxGateways {
 			break
 		}
@@ -64,48 +64,48 @@ func (c *serving) listGateways() wire.GatewayList {
 			id = []byte(contact.ClientID) // by which an Erlang node knows itself, and others, in such lists
 		}
 		known := contact.Verified && (contact.IsErlang() || contact.EndpointSeen)
-		if g, ok := c.gateway(id, contact.Endpoint); ok && known {
+		if g, ok := h.gateway(id, contact.Endpoint); ok && known {
 			add(g)
 		}
 	}
 	if once {
 		for _, g := range list {
-			c.name(g)
+			p.name(g)
 		}
 	}
 	return list
 }
 
 // name notes that a gateway has been listed on this stream.
-func (c *serving) name(g wire.Gateway) {
-	if c.named == nil {
-		c.named = make(map[string]bool)
+func (p *Peer) name(g wire.Gateway) {
+	if p.named == nil {
+		p.named = make(map[string]bool)
 	}
 	id, address := gatewayNames(g)
-	c.named[id], c.named[address] = true, true
+	p.named[id], p.named[address] = true, true
 }
 
 // neverName keeps the node that has CONNECTed on this stream from being listed to
 // itself, which would have it dial itself.
-func (c *serving) neverName(nodeID []byte, endpoint string) {
-	if !c.Dialect.GatewaysOnce || len(c.named) >= 2*maxNamed {
+func (h *Handlers) neverName(p *Peer, nodeID []byte, endpoint string) {
+	if !p.session.Dialect.GatewaysOnce || len(p.named) >= 2*maxNamed {
 		return
 	}
-	g, _ := c.gateway(nodeID, endpoint)
+	g, _ := h.gateway(nodeID, endpoint)
 	g.NodeID = nodeID
-	c.name(g)
+	p.name(g)
 }
 
 // ownNames returns what an entry of this node itself could go by.
-func (c *serving) ownNames() map[string]bool {
+func (h *Handlers) ownNames() map[string]bool {
 	names := make(map[string]bool)
-	if own, ok := c.gateway(c.nodeID, c.cfg.endpoint()); ok {
+	if own, ok := h.gateway(h.nodeID, h.cfg.endpoint()); ok {
 		_, address := gatewayNames(own)
 		names[address] = true
 	}
-	id, _ := gatewayNames(wire.Gateway{NodeID: c.nodeID})
+	id, _ := gatewayNames(wire.Gateway{NodeID: h.nodeID})
 	names[id] = true
-	for _, a := range c.cfg.addrs() {
+	for _, a := range h.cfg.addrs() {
 		if addr := routing.AddrPortOf(a); addr.IsValid() {
 			names["at "+addr.String()] = true
 		}
@@ -124,7 +124,7 @@ func gatewayNames(g wire.Gateway) (id, address string) {
 }
 
 // gateway returns the entry of a node with an endpoint.
-func (c *serving) gateway(nodeID []byte, endpoint string) (wire.Gateway, bool) {
+func (h *Handlers) gateway(nodeID []byte, endpoint string) (wire.Gateway, bool) {
 	u, err := url.Parse(endpoint)
 	if err != nil || u.Hostname() == "" {
 		return wire.Gateway{}, false
@@ -133,5 +133,5 @@ func (c *serving) gateway(nodeID []byte, endpoint string) (wire.Gateway, bool) {
 	if err != nil || port == 0 {
 		return wire.Gateway{}, false
 	}
-	return wire.Gateway{NodeID: nodeID, Host: u.Hostname(), Port: int64(port), Realm: c.cfg.realm}, true
+	return wire.Gateway{NodeID: nodeID, Host: u.Hostname(), Port: int64(port), Realm: h.cfg.realm}, true
 }

@@ -27,19 +27,19 @@ func TestListGateways(t *testing.T) {
 	require.NoError(t, s.Routing().Admit(routing.Contact{ID: routing.ID{7}, NodeID: []byte("contact"), Endpoint: "https://192.0.2.4:1", Verified: true}))
 	contact := wire.Gateway{NodeID: []byte("contact"), Host: "192.0.2.4", Port: 1, Realm: proto.DefaultRealm}
 
-	list := (&serving{Handlers: s, Session: &Session{Dialect: LibP2P()}}).listGateways()
+	list := s.listGateways(&Peer{session: &Session{Dialect: LibP2P()}})
 	require.Equal(t, own, list[0])
 	require.ElementsMatch(t, wire.GatewayList{own, other, contact}, list)
 
 	// On a stream that has CONNECTed, where that counts, each once and never us.
-	c := &serving{Handlers: s, Session: &Session{Dialect: Dialect{GatewaysOnce: true}}}
-	require.ElementsMatch(t, wire.GatewayList{own, other, contact}, c.listGateways())
-	c.connected = true
-	require.ElementsMatch(t, wire.GatewayList{other, contact}, c.listGateways())
-	require.Empty(t, c.listGateways())
+	c := &Peer{session: &Session{Dialect: Dialect{GatewaysOnce: true}}}
+	require.ElementsMatch(t, wire.GatewayList{own, other, contact}, s.listGateways(c))
+	c.connected.Store(true)
+	require.ElementsMatch(t, wire.GatewayList{other, contact}, s.listGateways(c))
+	require.Empty(t, s.listGateways(c))
 	late := wire.Gateway{NodeID: []byte("late"), Host: "192.0.2.5", Port: 9443, Realm: proto.DefaultRealm}
 	register(late)
-	require.Equal(t, wire.GatewayList{late}, c.listGateways())
+	require.Equal(t, wire.GatewayList{late}, s.listGateways(c))
 
 	// Neither by another name, nor ourselves under another address.
 	for _, g := range []wire.Gateway{
@@ -53,22 +53,22 @@ func TestListGateways(t *testing.T) {
 		g.Realm = proto.DefaultRealm
 		register(g)
 	}
-	require.Empty(t, c.listGateways())
+	require.Empty(t, s.listGateways(c))
 	for i, host := range []string{"node.example", "Node.Example", "node.example."} {
 		register(wire.Gateway{NodeID: []byte{'n', byte(i)}, Host: host, Port: 9443, Realm: proto.DefaultRealm})
 	}
-	require.Len(t, c.listGateways(), 1, "three spellings of one")
+	require.Len(t, s.listGateways(c), 1, "three spellings of one")
 
 	for i := range 2 * maxNamed {
 		g := wire.Gateway{NodeID: []byte{'g', byte(i >> 8), byte(i)}, Host: "192.0.2.6", Port: int64(i + 1), Realm: proto.DefaultRealm}
 		register(g)
 		if i%proto.MaxGateways == 0 {
-			require.LessOrEqual(t, len(c.listGateways()), proto.MaxGateways)
+			require.LessOrEqual(t, len(s.listGateways(c)), proto.MaxGateways)
 		}
 	}
 	for range 3 * maxNamed / proto.MaxGateways {
-		c.listGateways()
+		s.listGateways(c)
 	}
-	require.Empty(t, c.listGateways())
+	require.Empty(t, s.listGateways(c))
 	require.LessOrEqual(t, len(c.named), 2*(maxNamed+proto.MaxGateways), "what a stream remembers is limited")
 }

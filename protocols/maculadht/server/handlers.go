@@ -21,10 +21,12 @@ import (
 // Handlers answer the DHT's messages. They hold no state of their own: each
 // forwards to the routing server. They are safe for concurrent use.
 type Handlers struct {
-	server *routing.Server
-	cfg    config
-	nodeID []byte // the server's id
-	count  counters
+	server  *routing.Server
+	cfg     config
+	nodeID  []byte // the server's id
+	mux     *Mux
+	clients *Clients
+	count   counters
 }
 
 // Publisher takes a publication to a bootstrap gateway. It returns
@@ -39,6 +41,8 @@ type config struct {
 	addrs     func() []ma.Multiaddr
 	network   routing.Network
 	bootstrap Publisher
+	limits    Limits
+	tracer    MetricsTracer
 }
 
 // Option sets a detail of Handlers.
@@ -60,6 +64,9 @@ func WithRealm(realm string) Option {
 // for none) is read from each time that it is told to a peer.
 func WithEndpoint(endpoint func() string) Option {
 	return func(c *config) error {
+		if endpoint == nil {
+			return errors.New("what tells this node's endpoint is nil")
+		}
 		c.endpoint = endpoint
 		return nil
 	}
@@ -69,6 +76,9 @@ func WithEndpoint(endpoint func() string) Option {
 // they are told to a peer.
 func WithAddrs(addrs func() []ma.Multiaddr) Option {
 	return func(c *config) error {
+		if addrs == nil {
+			return errors.New("what tells this node's addrs is nil")
+		}
 		c.addrs = addrs
 		return nil
 	}
@@ -77,6 +87,9 @@ func WithAddrs(addrs func() []ma.Multiaddr) Option {
 // WithNetwork sets through what SendToPeer and QueryPeer reach others.
 func WithNetwork(n routing.Network) Option {
 	return func(c *config) error {
+		if n == nil {
+			return errors.New("network is nil")
+		}
 		c.network = n
 		return nil
 	}
@@ -85,18 +98,43 @@ func WithNetwork(n routing.Network) Option {
 // WithBootstrap sets what ForwardPublishToBootstrap hands publications to.
 func WithBootstrap(p Publisher) Option {
 	return func(c *config) error {
+		if p == nil {
+			return errors.New("bootstrap is nil")
+		}
 		c.bootstrap = p
 		return nil
 	}
 }
 
-// NewHandlers returns handlers that forward to server.
-func NewHandlers(server *routing.Server, opts ...Option) (*Handlers, error) {
+// WithLimits sets the limits of each stream, DefaultLimits without it.
+func WithLimits(l Limits) Option {
+	return func(c *config) error {
+		c.limits = l
+		return l.check()
+	}
+}
+
+// WithMetricsTracer sets who is told what happens on the streams.
+func WithMetricsTracer(t MetricsTracer) Option {
+	return func(c *config) error {
+		if t == nil {
+			return errors.New("metrics tracer is nil")
+		}
+		c.tracer = t
+		return nil
+	}
+}
+
+// New returns handlers that forward to server, and are registered with a [Mux] of
+// their own.
+func New(server *routing.Server, opts ...Option) (*Handlers, error) {
 	h := &Handlers{server: server, cfg: config{
 		realm:    proto.DefaultRealm,
 		endpoint: func() string { return "" },
 		addrs:    func() []ma.Multiaddr { return nil },
-	}}
+		limits:   DefaultLimits(),
+		tracer:   noMetrics{},
+	}, clients: newClients()}
 	for _, opt := range opts {
 		if err := opt(&h.cfg); err != nil {
 			return nil, err
@@ -104,8 +142,16 @@ func NewHandlers(server *routing.Server, opts ...Option) (*Handlers, error) {
 	}
 	self := server.Self()
 	h.nodeID = self[:]
-	return h, nil
+	h.mux = newMux(h.cfg.limits, h.cfg.tracer)
+	return h, h.register(h.mux)
 }
+
+// Mux returns what serves streams with these handlers, and takes those of other
+// messages.
+func (h *Handlers) Mux() *Mux { return h.mux }
+
+// Clients returns the peers that have CONNECTed and can be sent to.
+func (h *Handlers) Clients() *Clients { return h.clients }
 
 // Realm returns the realm that is served.
 func (h *Handlers) Realm() string { return h.cfg.realm }

@@ -23,7 +23,7 @@ func newHandlers(t *testing.T, opts ...Option) *Handlers {
 	server, err := routing.NewServer(routing.ID{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, server.Close()) })
-	h, err := NewHandlers(server, opts...)
+	h, err := New(server, opts...)
 	require.NoError(t, err)
 	return h
 }

@@ -53,7 +53,7 @@ func serveMem(t *testing.T, d Dialect) *served {
 	t.Helper()
 	server, err := routing.NewServer(routing.ID{})
 	require.NoError(t, err)
-	h, err := NewHandlers(server)
+	h, err := New(server)
 	require.NoError(t, err)
 	ours, theirs := net.Pipe()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -68,7 +68,7 @@ func serveMem(t *testing.T, d Dialect) *served {
 		ended:    make(chan error, 1),
 	}
 	go func() {
-		err := h.Serve(ctx, s.stream, &Session{Dialect: d, Source: "test"})
+		err := h.Mux().Serve(ctx, s.stream, &Session{Dialect: d, Source: "test"})
 		cancel()
 		server.Close()
 		s.ended <- err
@@ -99,7 +99,7 @@ func (s *served) requireReset(code proto.ResetCode, after time.Duration) {
 	require.Equal(s.t, code, reset.code)
 	require.Equal(s.t, after, reset.at.Sub(s.started))
 	require.Error(s.t, <-s.ended)
-	require.Equal(s.t, uint64(1), s.handlers.Stats().Resets[code])
+	require.Equal(s.t, uint64(1), s.handlers.Mux().Stats().Resets[code])
 }
 
 // requireClosed closes the peer's end and requires that this ended the stream
@@ -109,7 +109,7 @@ func (s *served) requireClosed() {
 	require.NoError(s.t, s.Close())
 	require.NoError(s.t, <-s.ended)
 	require.Empty(s.t, s.stream.reset)
-	require.Zero(s.t, s.handlers.Stats().Resets)
+	require.Zero(s.t, s.handlers.Mux().Stats().Resets)
 }
 
 func TestServeTimes(t *testing.T) {

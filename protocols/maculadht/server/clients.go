@@ -1,0 +1,67 @@
+package server
+
+import (
+	"slices"
+	"sync"
+)
+
+// Clients are the peers that have CONNECTed on a stream that stays: whom a node
+// can be sent something through. A node that CONNECTs on another connection is
+// reached by that one, and by the earlier again when it ends. It is safe for
+// concurrent use.
+type Clients struct {
+	mu     sync.RWMutex
+	byNode map[string][]*Peer // by the node id as sent; the newest last
+}
+
+func newClients() *Clients { return &Clients{byNode: make(map[string][]*Peer)} }
+
+// Get returns the peer through which a node is reached; the node id is as it was
+// sent.
+func (c *Clients) Get(nodeID []byte) (*Peer, bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	peers := c.byNode[string(nodeID)]
+	if len(peers) == 0 {
+		return nil, false
+	}
+	return peers[len(peers)-1], true
+}
+
+// Len returns how many nodes have CONNECTed.
+func (c *Clients) Len() int {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return len(c.byNode)
+}
+
+// add lists a peer under a node id until its stream ends, in the stead of an id
+// that it gave before.
+func (c *Clients) add(nodeID []byte, p *Peer) {
+	c.mu.Lock()
+	again := p.client != nil
+	if again {
+		c.remove(p)
+	}
+	id := string(nodeID)
+	p.client = &id
+	c.byNode[id] = append(c.byNode[id], p)
+	c.mu.Unlock()
+	if !again {
+		p.OnEnd(func() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.remove(p)
+		})
+	}
+}
+
+func (c *Clients) remove(p *Peer) {
+	id := *p.client
+	left := slices.DeleteFunc(c.byNode[id], func(o *Peer) bool { return o == p })
+	if len(left) == 0 {
+		delete(c.byNode, id)
+		return
+	}
+	c.byNode[id] = left
+}

@@ -1,0 +1,265 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+// register has the DHT's messages handled.
+func (h *Handlers) register(m *Mux) error {
+	var errs error
+	for t, handler := range map[wire.Type]Handler{
+		wire.TypeFindValue:  h.serveFindValue,
+		wire.TypeFindNode:   h.serveFindNode,
+		wire.TypeCall:       h.serveCall,
+		wire.TypeStore:      h.serveStore,
+		wire.TypePing:       h.servePing,
+		wire.TypeConnect:    h.serveConnect,
+		wire.TypeNATProbe:   h.serveNATProbe,
+		wire.TypeRPCRequest: h.serveRPCRequest,
+	} {
+		errs = errors.Join(errs, m.Handle(t, handler))
+	}
+	return errs
+}
+
+// broken returns err unless it is about a field, which the caller answers.
+func broken(err error) (field *wire.FieldError, fatal error) {
+	if field, ok := errors.AsType[*wire.FieldError](err); ok {
+		return field, nil
+	}
+	return nil, err
+}
+
+// findScratch is what a stream decodes FIND_VALUE into, and its answer.
+type findScratch struct {
+	question wire.FindValue
+	answer   wire.FindValueReply
+}
+
+func (h *Handlers) serveFindValue(p *Peer, f wire.Frame) error {
+	question, answer := &p.find.question, &p.find.answer
+	field, err := broken(question.Decode(f.Payload))
+	switch {
+	case err != nil:
+		return err
+	case field == nil:
+		d := p.session.Dialect
+		limit := proto.MaxFindValueReply
+		if d.FirstPacket > 0 && !p.Connected() {
+			limit = d.FirstPacket
+		}
+		h.findValue(answer, question.Key, d, limit)
+		err := p.Reply(answer)
+		clear(answer.Values) // a quiet stream keeps no records alive
+		return err
+	case errors.Is(field, wire.ErrMissingField):
+		return p.Reply(&wire.FindValueReply{Reason: wire.ReasonMissingKey})
+	default:
+		return p.Reply(&wire.FindValueReply{Reason: wire.ReasonInvalidKey})
+	}
+}
+
+func (h *Handlers) serveFindNode(p *Peer, f wire.Frame) error {
+	var m wire.FindNode
+	field, err := broken(m.Decode(f.Payload))
+	switch {
+	case err != nil:
+		return err
+	case field == nil:
+		return p.Reply(h.HandleFindNode(&m, p.session.Dialect))
+	case errors.Is(field, wire.ErrMissingField):
+		return p.Reply(&wire.FindNodeReply{Reason: wire.ReasonMissingTarget})
+	default:
+		return p.Reply(&wire.FindNodeReply{Reason: wire.ReasonInvalidTarget})
+	}
+}
+
+func (h *Handlers) serveStore(p *Peer, f wire.Frame) error {
+	var m wire.Store
+	field, err := broken(m.Decode(f.Payload))
+	switch {
+	case err != nil:
+		return err
+	case field != nil:
+		h.count.dropped.Add(1)
+	default:
+		h.HandleStore(&m, p.from, p.session.Dialect)
+	}
+	return nil
+}
+
+func (h *Handlers) servePing(p *Peer, f wire.Frame) error {
+	var m wire.Ping
+	if _, err := broken(m.Decode(f.Payload)); err != nil {
+		return err
+	}
+	now := time.Now().UnixMilli()
+	return p.Reply(&wire.Pong{
+		Timestamp:  wire.Some(m.Timestamp.Or(now)),
+		ServerTime: wire.Some(now),
+	})
+}
+
+func (h *Handlers) serveConnect(p *Peer, f wire.Frame) error {
+	var m wire.Connect
+	field, err := broken(m.Decode(f.Payload))
+	if err != nil {
+		return err
+	}
+	if why := h.admit(p, &m, field); why != nil {
+		if err := p.Reply(why); err != nil {
+			return err
+		}
+		return fmt.Errorf("%w: %s: %s", errTurnedAway, why.Reason, why.Message)
+	}
+	p.connected.Store(true)
+	if p.session.Dialect.KeepConnected {
+		h.clients.add(m.NodeID, p)
+	}
+	h.neverName(p, m.NodeID, m.Endpoint)
+	now := time.Now().UnixMilli()
+	pong := &wire.Pong{
+		Timestamp:  wire.Some(now),
+		ServerTime: wire.Some(now),
+		NodeID:     h.nodeID,
+		Endpoint:   h.cfg.endpoint(),
+	}
+	if p.session.Dialect.Extended {
+		pong.RealmID = h.cfg.realm
+		pong.Addrs = routing.EncodeAddrs(h.cfg.addrs())
+	}
+	return p.Reply(pong)
+}
+
+// Reasons of a DISCONNECT.
+const (
+	ReasonRealm     = "realm_mismatch"
+	ReasonNodeID    = "node_id_mismatch"
+	ReasonMalformed = "invalid_connect"
+)
+
+// admit returns nil, or why the peer is turned away.
+func (h *Handlers) admit(p *Peer, m *wire.Connect, field *wire.FieldError) *wire.Disconnect {
+	switch {
+	case m.RealmID != h.cfg.realm:
+		return &wire.Disconnect{Reason: ReasonRealm,
+			Message: fmt.Sprintf("This node serves the realm %q, not %q", h.cfg.realm, m.RealmID)}
+	case field != nil && m.NodeID == nil:
+		return &wire.Disconnect{Reason: ReasonMalformed, Message: field.Error()}
+	case p.session.Admit == nil:
+		return nil
+	}
+	return p.session.Admit(p, m)
+}
+
+func (h *Handlers) serveNATProbe(p *Peer, f wire.Frame) error {
+	var m wire.NATProbe
+	if _, err := broken(m.Decode(f.Payload)); err != nil {
+		return err
+	}
+	reply := &wire.NATProbeReply{
+		NodeID:     h.nodeID,
+		RequestID:  orUndefined(m.RequestID),
+		ServerTime: wire.Some(time.Now().UnixMilli()),
+	}
+	if remote := p.session.Remote; remote.IsValid() {
+		reply.ReflexiveIP = remote.Addr().Unmap().WithZone("").String()
+		reply.ReflexivePort = int64(remote.Port())
+	}
+	return p.Reply(reply)
+}
+
+func (h *Handlers) serveRPCRequest(p *Peer, f wire.Frame) error {
+	var m wire.RPCRequest
+	if _, err := broken(m.Decode(f.Payload)); err != nil {
+		return err
+	}
+	return p.Reply(&wire.RPCReply{
+		RequestID: orUndefined(m.RequestID),
+		FromNode:  h.nodeID,
+		Error:     "rpc_handler_not_available",
+		Timestamp: wire.Some(time.Now().UnixMilli()),
+	})
+}
+
+// orUndefined gives the id back, or what the reference says where there is
+// none.
+func orUndefined(id []byte) []byte {
+	if id == nil {
+		return []byte("undefined")
+	}
+	return id
+}
+
+func (h *Handlers) serveCall(p *Peer, f wire.Frame) error {
+	var m wire.Call
+	field, err := broken(m.Decode(f.Payload))
+	if err != nil {
+		return err
+	}
+	reply := &wire.Reply{CallID: orUndefined(m.CallID)}
+	switch {
+	case field != nil && field.Field == "procedure":
+		reply.Error = invalidArgs(field)
+	case m.Procedure == wire.ProcedureStore:
+		if reply.Error = h.callStore(p, m.Args); reply.Error == nil {
+			reply.Result = storeOK
+		}
+	case m.Procedure == wire.ProcedureListGateways && !p.Charge(listGatewaysCost):
+		reply.Error = overBudget
+	case m.Procedure == wire.ProcedureListGateways:
+		reply.Result = h.listGateways(p).Raw()
+	default:
+		reply.Error = &wire.CallError{
+			Code:    wire.CodeBootstrapOnly,
+			Message: "Gateway is bootstrap-only. Discover service via DHT and call peer directly",
+		}
+	}
+	return p.Reply(reply)
+}
+
+// listGatewaysCost is how many frames the list of gateways counts as, beside
+// its own, in the peer's budget: it looks at up to a thousand records.
+const listGatewaysCost = 100
+
+var storeOK = wire.RawMap(wire.Pair{Key: "status", Value: wire.RawText("ok")})
+
+func (h *Handlers) callStore(p *Peer, raw wire.Raw) *wire.CallError {
+	var args wire.StoreArgs
+	err := args.Decode(raw)
+	if field, fatal := broken(err); fatal != nil {
+		return &wire.CallError{Code: wire.CodeInvalidArgs, Message: "Invalid parameter: args: " + fatal.Error()}
+	} else if field != nil {
+		return invalidArgs(field)
+	}
+	expiresIn := time.Duration(0)
+	if left := args.ExpiresIn; left.Set {
+		if left.V <= 0 {
+			return &wire.CallError{Code: wire.CodeInvalidArgs,
+				Message: fmt.Sprintf("Invalid parameter: expires_in: %d is not a positive number of seconds", left.V)}
+		}
+		expiresIn = time.Duration(min(left.V, math.MaxInt64/int64(time.Second))) * time.Second
+	}
+	if err := h.store(args.Key, args.Value, expiresIn, p.from, p.session.Dialect); err != nil {
+		h.count.dropped.Add(1)
+		return storeError(err)
+	}
+	return nil
+}
+
+func invalidArgs(field *wire.FieldError) *wire.CallError {
+	e := &wire.CallError{Code: wire.CodeInvalidArgs}
+	if errors.Is(field, wire.ErrMissingField) {
+		e.Message = "Missing required parameter: " + field.Field
+	} else {
+		e.Message = "Invalid parameter: " + field.Field + ": " + field.Detail
+	}
+	return e
+}

@@ -1,0 +1,34 @@
+package server
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+)
+
+// Limits are those of one stream; what all streams of a peer may use together is
+// for its [Account] to say.
+type Limits struct {
+	// Queue is how many bytes may wait to be written, proto.MaxFindValueReply
+	// at least. Above it nothing more is read from the peer, and what is pushed
+	// to it makes room for what is newer.
+	Queue int
+	// Slots is how many answers may be outstanding; see [Peer.Defer].
+	Slots int
+	// SlotTime is the longest that an answer may be outstanding.
+	SlotTime time.Duration
+}
+
+// DefaultLimits returns 256 KiB that wait, 256 answers outstanding, and 30 s for
+// each.
+func DefaultLimits() Limits {
+	return Limits{Queue: 256 << 10, Slots: 256, SlotTime: 30 * time.Second}
+}
+
+func (l Limits) check() error {
+	if l.Queue < proto.MaxFindValueReply || l.Slots < 1 || l.SlotTime <= 0 {
+		return fmt.Errorf("a queue of %d bytes, %d slots of %v: want at least %d bytes, one slot and more than no time", l.Queue, l.Slots, l.SlotTime, proto.MaxFindValueReply)
+	}
+	return nil
+}

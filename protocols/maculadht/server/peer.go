@@ -1,0 +1,153 @@
+package server
+
+import (
+	"context"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+)
+
+// Stream is one bidirectional stream, of libp2p or of raw QUIC.
+type Stream interface {
+	io.Reader
+	io.Writer
+	// Close ends both directions in order: what was written still arrives.
+	Close() error
+	// Reset ends both directions at once and tells the other end why.
+	Reset(proto.ResetCode)
+	SetReadDeadline(time.Time) error
+	SetWriteDeadline(time.Time) error
+}
+
+// HostStream is a libp2p stream as Serve takes it.
+type HostStream struct{ network.Stream }
+
+// Reset ends both directions at once.
+func (s HostStream) Reset(code proto.ResetCode) { s.ResetWithError(network.StreamErrorCode(code)) }
+
+// Peer is one stream that is served, and whoever is at its other end. Reply,
+// Defer and Charge are for handlers, in the goroutine that reads; Push and the
+// rest are for anybody.
+type Peer struct {
+	mux     *Mux
+	session *Session
+	stream  Stream
+	ctx     context.Context // ends with the stream
+	cancel  context.CancelFunc
+	from    Origin
+	out     *outbox
+
+	connected atomic.Bool // a CONNECT was answered
+	client    *string     // the node id that it is listed under; guarded by Clients.mu
+
+	// The reader's own.
+	in       *wire.Reader
+	midFrame bool            // the deadline of the current frame is set
+	named    map[string]bool // the gateways that were listed since the CONNECT, by gatewayNames
+	find     findScratch     // reused, as FIND_VALUE is nearly all of the traffic
+
+	mu    sync.Mutex
+	ended bool
+	onEnd []func()
+}
+
+func newPeer(ctx context.Context, m *Mux, stream Stream, s *Session) *Peer {
+	p := &Peer{mux: m, session: s, stream: stream, from: s.origin()}
+	p.ctx, p.cancel = context.WithCancel(ctx)
+	p.out = newOutbox(m.limits, s.memory(), m.dropped)
+	opts := []wire.ReaderOption{wire.BeforeRead(p.setReadDeadline)}
+	if memory := s.memory(); memory != nil {
+		opts = append(opts, wire.WithMemory(memory))
+	}
+	p.in = wire.NewReader(stream, opts...)
+	return p
+}
+
+// end gives up what the peer holds.
+func (p *Peer) end() {
+	p.cancel()
+	p.in.Close()
+	p.out.close()
+	p.mu.Lock()
+	p.ended = true
+	ended := p.onEnd
+	p.onEnd = nil
+	p.mu.Unlock()
+	for _, f := range ended {
+		f()
+	}
+}
+
+// OnEnd has f called once when the stream has ended, at once where it has.
+func (p *Peer) OnEnd(f func()) {
+	p.mu.Lock()
+	if !p.ended {
+		p.onEnd = append(p.onEnd, f)
+		p.mu.Unlock()
+		return
+	}
+	p.mu.Unlock()
+	f()
+}
+
+// Session returns what is known of the connection that the stream is on.
+func (p *Peer) Session() *Session { return p.session }
+
+// Context ends with the stream.
+func (p *Peer) Context() context.Context { return p.ctx }
+
+// Connected reports whether a CONNECT was answered on this stream.
+func (p *Peer) Connected() bool { return p.connected.Load() }
+
+// Charge takes more frames of the peer's budget than the one that a frame counts
+// as, for what costs more than others. It reports false, and takes nothing, where
+// they are over it.
+func (p *Peer) Charge(frames int) bool {
+	if p.session.Account == nil || p.session.Account.AllowFrames(frames) {
+		return true
+	}
+	p.mux.count.busy.Add(1)
+	return false
+}
+
+// Reply answers the frame that is being handled. The answer leaves after those
+// of all frames before it. An error is for the handler to return.
+func (p *Peer) Reply(m wire.Message) error { return p.out.reply(m) }
+
+// Defer keeps the place of an answer that comes later, from another goroutine.
+// Unless the slot is filled within the timeout, late is the answer. Until then
+// the answers to what this stream asks next wait behind it; other streams do not.
+// An error is for the handler to return.
+func (p *Peer) Defer(timeout time.Duration, late wire.Message) (*Slot, error) {
+	return p.out.deferReply(timeout, late)
+}
+
+// Push sends a frame that answers nothing, as [wire.AppendFrame] makes it; it must
+// not be modified from then on. Where the peer takes what is pushed too slowly the
+// oldest that wait make room. It fails with [ErrNoRoom] where the frame itself was
+// dropped, and with [proto.ErrClosed] after the stream has ended.
+func (p *Peer) Push(frame []byte) error { return p.out.push(frame) }
+
+// setReadDeadline gives a frame FrameTimeout from its first byte, and a quiet
+// stream the dialect's idle time.
+func (p *Peer) setReadDeadline(midFrame bool) {
+	if midFrame && p.midFrame {
+		return
+	}
+	p.midFrame = midFrame
+	d := &p.session.Dialect
+	deadline := time.Now().Add(d.Idle)
+	switch {
+	case midFrame:
+		deadline = time.Now().Add(proto.FrameTimeout)
+	case d.Idle == 0, d.KeepConnected && p.connected.Load():
+		deadline = time.Time{} // never
+	}
+	p.stream.SetReadDeadline(deadline) // an error shows in the Read that follows
+}
