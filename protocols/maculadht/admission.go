@@ -79,7 +79,6 @@ func (s *Service) forgetIfGone(p peer.ID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if ps := s.sessions[p]; ps != nil {
-		ps.release()
 		delete(s.sessions, p)
 	}
 }

@@ -45,7 +45,7 @@ func BenchmarkFindValue(b *testing.B) {
 
 func benchmarkMacula(b *testing.B, inFlight int) {
 	srv, asker := dhttest.Host(b), dhttest.Host(b)
-	s := newService(b, srv, WithPeerBudget(rate.Inf, 1))
+	s := newService(b, srv, frames(rate.Inf, 1))
 	cl := newClient(b, asker)
 	to := dhttest.Contact(srv)
 	key := make([]byte, 44)

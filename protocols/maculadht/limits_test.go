@@ -37,7 +37,7 @@ func TestPeerBudget(t *testing.T) {
 		{"an unknown type", dhttest.Fields(0xee), nil},
 	}
 	srv := dhttest.Host(t)
-	s := newService(t, srv, WithPeerBudget(rate.Every(time.Hour), 1))
+	s := newService(t, srv, frames(rate.Every(time.Hour), 1))
 	for i, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			stream := dhttest.Open(t, dhttest.Host(t), srv)
@@ -60,10 +60,10 @@ func TestPeerBudget(t *testing.T) {
 	require.ErrorIs(t, err, routing.ErrNotFound)
 }
 
-// The streams of a peer share its budget, which is forgotten with the peer.
+// The streams of a peer share its budget, and a new connection does not fill it.
 func TestPeerBudgetIsThePeers(t *testing.T) {
 	srv, asker := dhttest.Host(t), dhttest.Host(t)
-	s := newService(t, srv, WithPeerBudget(rate.Every(time.Hour), 1))
+	s := newService(t, srv, frames(rate.Every(time.Hour), 1))
 	require.IsType(t, &wire.Pong{}, dhttest.Open(t, asker, srv).Ask(&wire.Ping{}))
 	second := dhttest.Open(t, asker, srv)
 	second.Send(&wire.Ping{})
@@ -75,7 +75,9 @@ func TestPeerBudgetIsThePeers(t *testing.T) {
 		defer s.mu.Unlock()
 		return len(s.sessions) == 0
 	}, dhttest.Patience, time.Millisecond)
-	require.IsType(t, &wire.Pong{}, dhttest.Open(t, asker, srv).Ask(&wire.Ping{}))
+	again := dhttest.Open(t, asker, srv)
+	again.Send(&wire.Ping{})
+	again.RequireReset(proto.ResetRefused)
 }
 
 func TestOptionsAreChecked(t *testing.T) {
@@ -84,9 +86,9 @@ func TestOptionsAreChecked(t *testing.T) {
 		name string
 		opt  Option
 	}{
-		{"no rate", WithPeerBudget(0, 1)},
+		{"no rate", frames(0, 1)},
 		{"no logger", WithLogger(nil)},
-		{"no burst", WithPeerBudget(1, 0)},
+		{"no burst", frames(1, 0)},
 		{"no realm", WithRealm("")},
 		{"too long a realm", WithRealm(strings.Repeat("r", 256))},
 		{"no streams", WithClient(client.WithStreams(0, 1))},

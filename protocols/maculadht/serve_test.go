@@ -153,10 +153,10 @@ func TestServeTakesWhatHasNoReply(t *testing.T) {
 		pong := stream.Ask(&wire.Ping{Timestamp: wire.Some(int64(id))}).(*wire.Pong)
 		require.Equal(t, wire.Some(int64(id)), pong.Timestamp, "after %s", typ)
 	}
-	stats := s.Handlers().Stats()
+	stats := s.Handlers().Mux().Stats()
 	require.Equal(t, unknown, stats.Unknown)
 	require.Equal(t, uint64(256-7+256-7), stats.Frames)
-	require.Equal(t, uint64(1), stats.DroppedStores, "the STORE without key")
+	require.Equal(t, uint64(1), s.Handlers().Stats().DroppedStores, "the STORE without key")
 }
 
 func TestServeResets(t *testing.T) {
@@ -196,7 +196,7 @@ func TestServeResets(t *testing.T) {
 	s := newService(t, srv)
 	sibling := dhttest.Open(t, bad, srv)           // of the same peer
 	other := dhttest.Open(t, dhttest.Host(t), srv) // of another peer
-	want := server.Stats{}.Resets
+	want := server.MuxStats{}.Resets
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			stream := dhttest.Open(t, bad, srv)

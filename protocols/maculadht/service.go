@@ -11,9 +11,9 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"golang.org/x/time/rate"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/internal/budget"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -32,7 +32,6 @@ type Service struct {
 	lookups  *routing.Lookups
 	upkeep   *routing.Upkeep
 	joining  joinConfig
-	budgets  *server.Budgets
 	log      *slog.Logger
 	owned    *routing.Server // made here, so closed here
 	joined   chan struct{}   // closed by hasJoined
@@ -55,8 +54,6 @@ type Service struct {
 
 // peerSession is what is kept of a peer while it is connected.
 type peerSession struct {
-	budget     *rate.Limiter
-	release    func()
 	introduced network.Conn     // the connection of ours over which a CONNECT was sent
 	connect    *routing.Contact // its CONNECT, until it is known to speak the protocol
 	lapsed     bool             // it stopped speaking the protocol, so neither side may know the other
@@ -70,8 +67,6 @@ type serviceConfig struct {
 	join      joinConfig
 	endpoints routing.Network
 	server    *routing.Server
-	peerRate  rate.Limit
-	peerBurst int
 	mode      Mode
 	log       *slog.Logger
 }
@@ -133,18 +128,15 @@ func WithRouting(s *routing.Server) Option {
 	}
 }
 
-// WithPeerBudget sets how many frames a second, and at once, one peer is
-// served; server.DefaultPeerRate and server.DefaultPeerBurst without it, rate.Inf for no
-// limit. What is over it is answered busy, or reset with ResetRefused.
-func WithPeerBudget(limit rate.Limit, burst int) Option {
-	return func(c *serviceConfig) error {
-		if limit <= 0 || burst < 1 {
-			return fmt.Errorf("peer budget of %v frames a second, %d at once: want at least one", limit, burst)
-		}
-		c.peerRate, c.peerBurst = limit, burst
-		return nil
-	}
-}
+// Limits are what peers may use; see server.Limits.
+type Limits = server.Limits
+
+// DefaultLimits returns the limits of a service that is given no others.
+func DefaultLimits() Limits { return server.DefaultLimits() }
+
+// WithLimits sets what peers may use. What is over it is answered busy, or reset
+// with proto.ResetRefused.
+func WithLimits(l Limits) Option { return WithHandlers(server.WithLimits(l)) }
 
 // WithLogger sets where the service logs; nowhere without it.
 func WithLogger(log *slog.Logger) Option {
@@ -160,10 +152,8 @@ func WithLogger(log *slog.Logger) Option {
 // New starts the service on h: any host will do. Close it before the host.
 func New(h host.Host, opts ...Option) (*Service, error) {
 	cfg := serviceConfig{
-		join:      joinConfig{DefaultFirstRetry, DefaultLastRetry, DefaultLookAgain},
-		peerRate:  server.DefaultPeerRate,
-		peerBurst: server.DefaultPeerBurst,
-		log:       slog.New(slog.DiscardHandler),
+		join: joinConfig{DefaultFirstRetry, DefaultLastRetry, DefaultLookAgain},
+		log:  slog.New(slog.DiscardHandler),
 	}
 	for _, opt := range opts {
 		if err := opt(&cfg); err != nil {
@@ -173,7 +163,6 @@ func New(h host.Host, opts ...Option) (*Service, error) {
 	s := &Service{
 		host:     h,
 		joining:  cfg.join,
-		budgets:  server.NewBudgets(cfg.peerRate, cfg.peerBurst),
 		log:      cfg.log,
 		mode:     ModeClient, // until start
 		joined:   make(chan struct{}),
@@ -286,7 +275,6 @@ func (s *Service) session(p peer.ID) *peerSession {
 	ps := s.sessions[p]
 	if ps == nil {
 		ps = &peerSession{}
-		ps.budget, ps.release = s.budgets.Acquire(p.String())
 		s.sessions[p] = ps
 	}
 	return ps
@@ -307,17 +295,19 @@ func (s *Service) serve(stream network.Stream) {
 	conn := stream.Conn()
 	p := conn.RemotePeer()
 	s.mu.Lock()
-	budget, ctx := s.session(p).budget, s.serving
+	ctx := s.serving
 	s.mu.Unlock()
+	remote := routing.AddrPortOf(conn.RemoteMultiaddr())
+	account := s.handlers.Budget().Open(budget.SourceOfPeer(p, remote.Addr()))
+	defer account.Close()
 	session := &server.Session{
 		Dialect: server.LibP2P(),
 		Peer:    p,
-		Remote:  routing.AddrPortOf(conn.RemoteMultiaddr()),
-		Source:  p.String(),
-		Budget:  budget,
+		Remote:  remote,
+		Account: account,
 		Admit:   func(_ *server.Peer, m *wire.Connect) *wire.Disconnect { return s.admit(conn, m) },
 	}
-	if err := s.handlers.Mux().Serve(ctx, server.HostStream{Stream: stream}, session, wire.WithMemory(stream.Scope())); err != nil {
+	if err := s.handlers.Mux().Serve(ctx, server.HostStream{Stream: stream}, session); err != nil {
 		s.log.Debug("stream ended", "err", err)
 	}
 	s.forgetIfGone(p) // the disconnect may have been seen before the session was made

@@ -53,7 +53,7 @@ func newHandlers(tb testing.TB, h host.Host) *server.Handlers {
 
 func serveStream(tb testing.TB, h *server.Handlers, s network.Stream) {
 	p := s.Conn().RemotePeer()
-	session := &server.Session{Dialect: server.LibP2P(), Peer: p, Source: p.String()}
+	session := &server.Session{Dialect: server.LibP2P(), Peer: p}
 	_ = h.Mux().Serve(tb.Context(), server.HostStream{Stream: s}, session) // how it ends is for the client's side to say
 }
 

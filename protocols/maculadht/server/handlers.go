@@ -14,6 +14,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/internal/budget"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
@@ -26,6 +27,7 @@ type Handlers struct {
 	nodeID  []byte // the server's id
 	mux     *Mux
 	clients *Clients
+	budget  *budget.Budget
 	count   counters
 }
 
@@ -142,6 +144,10 @@ func New(server *routing.Server, opts ...Option) (*Handlers, error) {
 	}
 	self := server.Self()
 	h.nodeID = self[:]
+	var err error
+	if h.budget, err = budget.New(h.cfg.limits.Accounts); err != nil {
+		return nil, err
+	}
 	h.mux = newMux(h.cfg.limits, h.cfg.tracer)
 	return h, h.register(h.mux)
 }
@@ -149,6 +155,9 @@ func New(server *routing.Server, opts ...Option) (*Handlers, error) {
 // Mux returns what serves streams with these handlers, and takes those of other
 // messages.
 func (h *Handlers) Mux() *Mux { return h.mux }
+
+// Budget returns the accounts of the peers, which all transports share.
+func (h *Handlers) Budget() *budget.Budget { return h.budget }
 
 // Clients returns the peers that have CONNECTed and can be sent to.
 func (h *Handlers) Clients() *Clients { return h.clients }

@@ -4,12 +4,15 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/macula-mesh/macula-node/internal/budget"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
-// Limits are those of one stream; what all streams of a peer may use together is
-// for its [Account] to say.
+// Limits are those of each stream, and of all streams of a peer, of an IP group
+// and of everybody together.
 type Limits struct {
+	// Accounts is what peers may ask and have buffered, see budget.Limits.
+	Accounts budget.Limits
 	// Queue is how many bytes may wait to be written, proto.MaxFindValueReply
 	// at least. Above it nothing more is read from the peer, and what is pushed
 	// to it makes room for what is newer.
@@ -21,9 +24,9 @@ type Limits struct {
 }
 
 // DefaultLimits returns 256 KiB that wait, 256 answers outstanding, and 30 s for
-// each.
+// each, and budget.DefaultLimits.
 func DefaultLimits() Limits {
-	return Limits{Queue: 256 << 10, Slots: 256, SlotTime: 30 * time.Second}
+	return Limits{Accounts: budget.DefaultLimits(), Queue: 256 << 10, Slots: 256, SlotTime: 30 * time.Second}
 }
 
 func (l Limits) check() error {

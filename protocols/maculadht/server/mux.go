@@ -104,7 +104,7 @@ func (m *Mux) Serve(ctx context.Context, stream Stream, s *Session) error {
 	}
 	m.tracer.StreamEnded(s.Dialect.Name, code, err == nil, time.Since(started))
 	if err != nil {
-		return fmt.Errorf("macula stream of %s: %w", s.Source, err)
+		return fmt.Errorf("macula stream of %s: %w", s, err)
 	}
 	return nil
 }

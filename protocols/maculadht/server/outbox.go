@@ -31,7 +31,7 @@ var errNoMemory = fmt.Errorf("%w: its account is full", ErrNoRoom)
 // what is pushed. What it holds is reserved from the peer's account.
 type outbox struct {
 	limits  Limits
-	memory  wire.Memory // nil for no account
+	memory  wire.Memory
 	dropped func(DropReason)
 
 	wake chan struct{} // has a token when the writer may have something to do
@@ -86,7 +86,7 @@ func signal(c chan struct{}) {
 
 // reserve takes n bytes of the account; mu is held.
 func (o *outbox) reserve(n int) bool {
-	if o.memory != nil && n > 0 {
+	if n > 0 {
 		const always = 255 // the priority up to which the whole limit may be used
 		if o.memory.ReserveMemory(n, always) != nil {
 			return false
@@ -98,7 +98,7 @@ func (o *outbox) reserve(n int) bool {
 
 func (o *outbox) release(n int) {
 	o.reserved -= n
-	if o.memory != nil && n > 0 {
+	if n > 0 {
 		o.memory.ReleaseMemory(n)
 	}
 }

@@ -28,6 +28,14 @@ type Stream interface {
 // HostStream is a libp2p stream as Serve takes it.
 type HostStream struct{ network.Stream }
 
+// ReserveMemory takes from the stream's scope in libp2p's resource manager.
+func (s HostStream) ReserveMemory(size int, prio uint8) error {
+	return s.Scope().ReserveMemory(size, prio)
+}
+
+// ReleaseMemory gives back to it.
+func (s HostStream) ReleaseMemory(size int) { s.Scope().ReleaseMemory(size) }
+
 // Reset ends both directions at once.
 func (s HostStream) Reset(code proto.ResetCode) { s.ResetWithError(network.StreamErrorCode(code)) }
 
@@ -60,12 +68,9 @@ type Peer struct {
 func newPeer(ctx context.Context, m *Mux, stream Stream, s *Session) *Peer {
 	p := &Peer{mux: m, session: s, stream: stream, from: s.origin()}
 	p.ctx, p.cancel = context.WithCancel(ctx)
-	p.out = newOutbox(m.limits, s.memory(), m.dropped)
-	opts := []wire.ReaderOption{wire.BeforeRead(p.setReadDeadline)}
-	if memory := s.memory(); memory != nil {
-		opts = append(opts, wire.WithMemory(memory))
-	}
-	p.in = wire.NewReader(stream, opts...)
+	memory := memoryOf(stream, s)
+	p.out = newOutbox(m.limits, memory, m.dropped)
+	p.in = wire.NewReader(stream, wire.BeforeRead(p.setReadDeadline), wire.WithMemory(memory))
 	return p
 }
 

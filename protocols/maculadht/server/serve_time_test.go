@@ -68,7 +68,7 @@ func serveMem(t *testing.T, d Dialect) *served {
 		ended:    make(chan error, 1),
 	}
 	go func() {
-		err := h.Mux().Serve(ctx, s.stream, &Session{Dialect: d, Source: "test"})
+		err := h.Mux().Serve(ctx, s.stream, &Session{Dialect: d})
 		cancel()
 		server.Close()
 		s.ended <- err

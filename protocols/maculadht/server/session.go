@@ -6,6 +6,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/internal/budget"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -19,37 +20,33 @@ type Session struct {
 	// Remote is the address of the other end; invalid where it is hidden by a
 	// relay.
 	Remote netip.AddrPort
-	// Source names the peer to the budgets: the peer id, or the IP address.
-	Source string
-	// Account limits what the peer may ask and what waits for it; nil for no
+	// Account is what the peer may ask, and what is buffered for it; nil for no
 	// limit.
-	Account Account
+	Account *budget.Account
 	// Admit takes a CONNECT whose realm is ours, before it is answered. It
 	// returns nil, or why the peer is turned away. It may be nil.
 	Admit func(*Peer, *wire.Connect) *wire.Disconnect
 }
 
-// Account is what one peer, or one address, may use. It is safe for concurrent
-// use.
-type Account interface {
-	// AllowFrames takes a number of frames of the budget, or reports false and
-	// takes none.
-	AllowFrames(n int) bool
-	// Memory is what the buffers of the peer's streams are reserved from.
-	wire.Memory
-}
-
-func (s *Session) memory() wire.Memory {
-	if s.Account == nil {
-		return nil
-	}
-	return s.Account
-}
-
 func (s *Session) origin() Origin {
-	o := Origin{Source: s.Source}
+	var o Origin
+	if s.Account != nil {
+		o.Source = s.Account.Source().Name
+	}
 	if s.Peer != "" {
 		o.Node = routing.IDFromPeer(s.Peer)
 	}
 	return o
+}
+
+// String names the peer for logs.
+func (s *Session) String() string {
+	switch {
+	case s.Account != nil:
+		return s.Account.Source().Name
+	case s.Peer != "":
+		return s.Peer.String()
+	default:
+		return s.Remote.String()
+	}
 }
