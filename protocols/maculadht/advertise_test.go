@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -75,9 +76,9 @@ func TestAdvertisedUntilWithdrawn(t *testing.T) {
 	published(t, a)
 
 	expires := func(s *Service) time.Time {
-		records, err := s.Routing().Values(ServiceKey("greeter"))
+		found, err := s.Routing().Records().Values(t.Context(), ServiceKey("greeter"))
 		require.NoError(t, err, "never gone meanwhile")
-		return records[0].Expires
+		return found[0].Expires
 	}
 	twice := time.Now().Add(2 * ttl)
 	for _, s := range services {
@@ -135,16 +136,16 @@ func TestAdvertisedBeforeThereIsANetwork(t *testing.T) {
 
 // countedStore ends a test when it has been written to often enough.
 type countedStore struct {
-	routing.RecordStore
+	records.Store
 	left   int
 	enough context.CancelFunc
 }
 
-func (c *countedStore) Update(key []byte, change func([]routing.Record) []routing.Record) error {
+func (c *countedStore) Update(ctx context.Context, key []byte, change func([]records.Record) []records.Record) error {
 	if c.left--; c.left == 0 {
 		c.enough()
 	}
-	return c.RecordStore.Update(key, change)
+	return c.Store.Update(ctx, key, change)
 }
 
 // A node that stays alone goes on trying, and never faster than the ttl asks for.
@@ -153,8 +154,11 @@ func TestAdvertisedAloneForLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		store := &countedStore{RecordStore: routing.NewMemoryStore(), left: publications, enough: cancel}
-		server, err := routing.NewServer(routing.IDFromBytes([]byte("alone")), routing.WithRecordStore(store))
+		store := &countedStore{Store: records.NewMemoryStore(), left: publications, enough: cancel}
+		kept, err := records.New(records.WithStore(store))
+		require.NoError(t, err)
+		defer kept.Close()
+		server, err := routing.NewServer(routing.IDFromBytes([]byte("alone")), routing.WithRecords(kept))
 		require.NoError(t, err)
 		defer server.Close()
 		s := &Service{}
@@ -211,7 +215,7 @@ func TestWhatCanNotBeAdvertised(t *testing.T) {
 	for name, advertise := range tests {
 		t.Run(name, func(t *testing.T) { require.ErrorIs(t, advertise(), ErrInvalidRequest) })
 	}
-	require.Zero(t, s.Routing().Stats().Records)
+	require.Zero(t, s.Routing().Records().Stats().Records)
 }
 
 func TestRepublishedInTime(t *testing.T) {

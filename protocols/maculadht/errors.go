@@ -3,14 +3,14 @@ package maculadht
 import (
 	"errors"
 
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 )
 
 // Errors of this package. Those of a peer are routing.ErrUnreachable,
 // routing.ErrRefused and routing.ErrRemote.
 var (
 	// ErrNotFound: nothing is stored under the key.
-	ErrNotFound = routing.ErrNotFound
+	ErrNotFound = records.ErrNotFound
 	// ErrNoEndpoint: a node is given by nothing that could be dialled.
 	ErrNoEndpoint = errors.New("node has neither endpoint, address nor peer id")
 	// ErrNoConnection: there is no session with a bootstrap gateway.

@@ -1,6 +1,7 @@
 package maculadht
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"net/url"
@@ -8,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 )
 
 const (
@@ -46,9 +47,9 @@ func (c *serving) listGateways() wire.GatewayList {
 		list = append(list, own)
 	}
 	looked := 0
-	c.server.RecordsWithPrefix([]byte(wire.GatewayPrefix), func(_ []byte, records []routing.Record) bool {
+	_ = c.server.Records().Range(context.Background(), []byte(wire.GatewayPrefix), func(_ []byte, recs []records.Record) bool {
 		looked++
-		g, ok := wire.ParseGateway(records[0].Value)
+		g, ok := wire.ParseGateway(recs[0].Value)
 		if ok && g.Realm == c.cfg.realm && !add(g) {
 			return false
 		}

@@ -315,7 +315,7 @@ func TestHandOverToANewcomer(t *testing.T) {
 	newcomer := newService(t, newHost(t))
 	connect(t, newcomer.host, holder.host)
 	eventually(t, func() bool { _, err := newcomer.LookupValue(key); return err == nil }, "handed over")
-	records, err := newcomer.Routing().Values(key)
+	records, err := newcomer.Routing().Records().Values(t.Context(), key)
 	require.NoError(t, err)
 	require.Equal(t, []byte(value), records[0].Value)
 	require.LessOrEqual(t, time.Until(records[0].Expires), 20*time.Second, "what is left of its life, not its ttl")

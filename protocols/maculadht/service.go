@@ -61,8 +61,8 @@ type peerSession struct {
 type serviceConfig struct {
 	handlers  []HandlersOption
 	client    []ClientOption
-	lookups   []routing.LookupOption
-	upkeep    []routing.UpkeepOption
+	lookups   []routing.Option
+	upkeep    []routing.Option
 	join      joinConfig
 	endpoints routing.Network
 	server    *routing.Server
@@ -95,7 +95,7 @@ func WithClient(opts ...ClientOption) Option {
 }
 
 // WithLookups passes options on to the lookups.
-func WithLookups(opts ...routing.LookupOption) Option {
+func WithLookups(opts ...routing.Option) Option {
 	return func(c *serviceConfig) error {
 		c.lookups = append(c.lookups, opts...)
 		return nil
@@ -103,7 +103,7 @@ func WithLookups(opts ...routing.LookupOption) Option {
 }
 
 // WithUpkeep passes options on to the upkeep of the table.
-func WithUpkeep(opts ...routing.UpkeepOption) Option {
+func WithUpkeep(opts ...routing.Option) Option {
 	return func(c *serviceConfig) error {
 		c.upkeep = append(c.upkeep, opts...)
 		return nil
