@@ -95,12 +95,14 @@ func (m *memoryStore) Get(ctx context.Context, key []byte) ([]Record, error) {
 		return nil, err
 	}
 	s := m.shard(key)
+	keys := s.index(key).keys
+	var recs []Record
 	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if e := s.index(key).keys[string(key)]; e != nil {
-		return e.recs, nil
+	if e := keys[string(key)]; e != nil {
+		recs = e.recs
 	}
-	return nil, nil
+	s.mu.RUnlock()
+	return recs, nil
 }
 
 func (m *memoryStore) Update(ctx context.Context, key []byte, change func(old []Record) []Record) error {
