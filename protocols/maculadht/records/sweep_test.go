@@ -217,6 +217,8 @@ func (m *traced) Changed(keys, records, bytes int64) {
 func requireTraced(t *testing.T, s *Manager, m *traced) {
 	t.Helper()
 	stats := s.Stats()
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	require.Equal(t, stats, Stats{
 		Records: m.records, Keys: m.keys, Bytes: m.bytes,
 		Stored: uint64(m.stored), Replaced: uint64(m.replaced), NotOwner: uint64(m.refused[RefusedNotOwner]),
@@ -253,11 +255,11 @@ func TestMetricsTracer(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		requireTraced(t, s, m)
+		require.NoError(t, s.Close()) // nothing is told any more
 		require.Equal(t, map[Refusal]int{RefusedNotOwner: 1, RefusedExpired: 1, RefusedSourceBudget: 1, RefusedStoreFull: 1, RefusedStoreFailed: 1}, m.refused)
 		require.Positive(t, m.evicted)
 		require.Equal(t, 1, m.sweepFailures)
 		require.EqualValues(t, 1, m.records, "alice's")
-		require.NoError(t, s.Close())
 
 		again := &traced{refused: map[Refusal]int{}}
 		second, err := New(WithStore(store), WithMetricsTracer(again))
