@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,12 +14,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// watchedStore counts what it is asked, and fails to update the keys that it is
-// told to.
+// watchedStore counts what it is asked, and fails to update keys whose number is
+// below broken.
 type watchedStore struct {
 	Store
 	gets, pages, updates atomic.Int64
-	broken               map[string]bool
+	broken               atomic.Int64
 	blocked              error // of Expired
 }
 
@@ -41,7 +42,7 @@ func (w *watchedStore) Expired(ctx context.Context, now time.Time, max int) ([][
 
 func (w *watchedStore) Update(ctx context.Context, key []byte, change func([]Record) []Record) error {
 	w.updates.Add(1)
-	if w.broken[string(key)] {
+	if i, err := strconv.ParseInt(string(key), 10, 64); err == nil && i < w.broken.Load() {
 		return errDisk
 	}
 	return w.Store.Update(ctx, key, change)
@@ -97,10 +98,7 @@ func TestSweepPastWhatFails(t *testing.T) {
 				for i := range keys {
 					require.NoError(t, s.Store(t.Context(), Put{Key: fmt.Append(nil, i), Value: []byte("v"), TTL: time.Second}))
 				}
-				store.broken = map[string]bool{}
-				for i := range broken {
-					store.broken[fmt.Sprint(i)] = true
-				}
+				store.broken.Store(int64(broken))
 				time.Sleep(DefaultSweepInterval)
 				synctest.Wait()
 				stats := s.Stats()
@@ -108,7 +106,7 @@ func TestSweepPastWhatFails(t *testing.T) {
 				if broken < sweepBatch {
 					require.EqualValues(t, keys-broken, stats.Expired)
 				}
-				clear(store.broken)
+				store.broken.Store(0)
 				time.Sleep(DefaultSweepInterval)
 				synctest.Wait()
 				require.Zero(t, s.Stats().Records)
