@@ -13,6 +13,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -49,7 +50,7 @@ func (d *door) store(tb testing.TB, key string, value wire.Raw) {
 	tb.Helper()
 	v, err := wire.ParseValue(value)
 	require.NoError(tb, err)
-	require.NoError(tb, d.server.Store(routing.Put{Key: []byte(key), Value: v.Raw, NodeID: v.NodeID}))
+	require.NoError(tb, d.server.Records().Store(tb.Context(), records.Put{Key: []byte(key), Value: v.Raw, NodeID: v.NodeID}))
 }
 
 // nodeConn is a connection as an Erlang node makes it, from a port of its own.
@@ -338,9 +339,9 @@ func TestPipelining(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, wire.Some(int64(i)), m.(*wire.Pong).Timestamp, "in order")
 	}
-	records, err := d.server.Values([]byte("k"))
+	found, err := d.server.Records().Values(t.Context(), []byte("k"))
 	require.NoError(t, err)
-	require.GreaterOrEqual(t, len(records), n-1)
+	require.GreaterOrEqual(t, len(found), n-1)
 }
 
 func TestFramesInPieces(t *testing.T) {

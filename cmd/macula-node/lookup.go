@@ -18,6 +18,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -169,7 +170,7 @@ each that answered; the values come last, one line of JSON each.`,
 			}
 			return inMesh(ctx, cmd, observe, func(ctx context.Context, m *mesh) error {
 				found, err := m.lookups.Values(ctx, key)
-				if err != nil && !errors.Is(err, routing.ErrNotFound) {
+				if err != nil && !errors.Is(err, records.ErrNotFound) {
 					early := fmt.Errorf("the lookup ended early, after %s answered: %w; --timeout sets how long it may take", plural(len(found.Hops), "node"), err)
 					if len(found.Values) == 0 {
 						return early

@@ -56,7 +56,7 @@ type Advertisement struct {
 // background, see Published. A value that can not be stored is an
 // ErrInvalidRequest.
 func (s *Service) Advertise(ctx context.Context, key []byte, raw wire.Raw) (*Advertisement, error) {
-	value, err := s.keep(key, raw)
+	value, err := s.keep(ctx, key, raw)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -55,7 +56,7 @@ func TestSubscribersAsErlangNodesWriteThem(t *testing.T) {
 	require.Nil(t, found[0].Metadata)
 
 	none, err := services[1].Subscribers(dhttest.Context(t), "nothing")
-	require.ErrorIs(t, err, routing.ErrNotFound)
+	require.ErrorIs(t, err, ErrNotFound)
 	require.Empty(t, none)
 }
 
@@ -77,9 +78,9 @@ func TestAdvertisedUntilWithdrawn(t *testing.T) {
 	published(t, a)
 
 	expires := func(s *Service) time.Time {
-		records, err := s.Routing().Values(ServiceKey("greeter"))
+		found, err := s.Routing().Records().Values(t.Context(), ServiceKey("greeter"))
 		require.NoError(t, err, "never gone meanwhile")
-		return records[0].Expires
+		return found[0].Expires
 	}
 	twice := time.Now().Add(2 * ttl)
 	for _, s := range services {
@@ -91,7 +92,10 @@ func TestAdvertisedUntilWithdrawn(t *testing.T) {
 	withdrawn := time.Now()
 	late := newService(t, dhttest.Host(t), eager)
 	dhttest.Connect(t, late.host, services[0].host)
-	holds := func(s *Service) bool { _, err := s.Handlers().LookupValue(ServiceKey("greeter")); return err == nil }
+	holds := func(s *Service) bool {
+		_, err := s.Handlers().LookupValue(t.Context(), ServiceKey("greeter"))
+		return err == nil
+	}
 	eventually(t, func() bool { return holds(late) }, "handed over")
 	all := append(services, late)
 	for _, s := range all {
@@ -101,7 +105,7 @@ func TestAdvertisedUntilWithdrawn(t *testing.T) {
 		eventually(t, func() bool { return !holds(s) }, "gone")
 	}
 	_, err = late.FindProviders(dhttest.Context(t), "greeter")
-	require.ErrorIs(t, err, routing.ErrNotFound)
+	require.ErrorIs(t, err, ErrNotFound)
 }
 
 func TestAdvertisementEndsWithItsContextAndItsService(t *testing.T) {
@@ -131,22 +135,22 @@ func TestAdvertisedBeforeThereIsANetwork(t *testing.T) {
 
 	dhttest.Connect(t, first.host, second.host)
 	published(t, a)
-	_, err = second.Handlers().LookupValue(ServiceKey("greeter"))
+	_, err = second.Handlers().LookupValue(t.Context(), ServiceKey("greeter"))
 	require.NoError(t, err)
 }
 
 // countedStore ends a test when it has been written to often enough.
 type countedStore struct {
-	routing.RecordStore
+	records.Store
 	left   int
 	enough context.CancelFunc
 }
 
-func (c *countedStore) Update(key []byte, change func([]routing.Record) []routing.Record) error {
+func (c *countedStore) Update(ctx context.Context, key []byte, change func([]records.Record) []records.Record) error {
 	if c.left--; c.left == 0 {
 		c.enough()
 	}
-	return c.RecordStore.Update(key, change)
+	return c.Store.Update(ctx, key, change)
 }
 
 // A node that stays alone goes on trying, and never faster than the ttl asks for.
@@ -155,8 +159,11 @@ func TestAdvertisedAloneForLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		store := &countedStore{RecordStore: routing.NewMemoryStore(), left: publications, enough: cancel}
-		srv, err := routing.NewServer(routing.IDFromBytes([]byte("alone")), routing.WithRecordStore(store))
+		store := &countedStore{Store: records.NewMemoryStore(), left: publications, enough: cancel}
+		kept, err := records.New(records.WithStore(store))
+		require.NoError(t, err)
+		defer kept.Close()
+		srv, err := routing.NewServer(routing.IDFromBytes([]byte("alone")), routing.WithRecords(kept))
 		require.NoError(t, err)
 		defer srv.Close()
 		s := &Service{routing: srv, network: router{}}
@@ -211,7 +218,7 @@ func TestWhatCanNotBeAdvertised(t *testing.T) {
 	for name, advertise := range tests {
 		t.Run(name, func(t *testing.T) { require.ErrorIs(t, advertise(), proto.ErrInvalidRequest) })
 	}
-	require.Zero(t, s.Routing().Stats().Records)
+	require.Zero(t, s.Routing().Records().Stats().Records)
 }
 
 func TestRepublishedInTime(t *testing.T) {

@@ -50,7 +50,7 @@ func benchmarkMacula(b *testing.B, inFlight int) {
 	to := dhttest.Contact(srv)
 	key := make([]byte, 44)
 	value := dhttest.Value(string(make([]byte, 32)), wire.Pair{Key: "endpoint", Value: wire.RawText(string(make([]byte, 70)))})
-	s.Handlers().HandleStore(&wire.Store{Key: key, Value: value}, server.Origin{}, server.LibP2P())
+	s.Handlers().HandleStore(context.Background(), &wire.Store{Key: key, Value: value}, server.Origin{}, server.LibP2P())
 
 	ctx := b.Context()
 	reply, err := client.FindValue(ctx, cl, to, key)

@@ -30,8 +30,8 @@ func quick() Option {
 	return func(c *serviceConfig) error {
 		for _, opt := range []Option{
 			WithRetries(50*time.Millisecond, 200*time.Millisecond, 100*time.Millisecond),
-			WithUpkeep(routing.WithChecks(100*time.Millisecond, 200*time.Millisecond, 50*time.Millisecond)),
-			WithLookups(routing.WithTimeouts(time.Second, 200*time.Millisecond, 5*time.Second)),
+			WithRouting(routing.WithChecks(100*time.Millisecond, 200*time.Millisecond, 50*time.Millisecond)),
+			WithRouting(routing.WithTimeouts(time.Second, 200*time.Millisecond, 5*time.Second)),
 			handOverAtOnce(),
 		} {
 			if err := opt(c); err != nil {
@@ -44,7 +44,7 @@ func quick() Option {
 
 // handOverAtOnce hands records over as soon as there is whom to.
 func handOverAtOnce() Option {
-	return WithUpkeep(routing.WithHandOver(10*time.Millisecond, routing.DefaultHandOverRate))
+	return WithRouting(routing.WithHandOver(10*time.Millisecond, routing.DefaultHandOverRate))
 }
 
 func infoOf(h host.Host) peer.AddrInfo { return peer.AddrInfo{ID: h.ID(), Addrs: h.Addrs()} }
@@ -159,7 +159,7 @@ func TestFullBucket(t *testing.T) {
 			srv, err := routing.NewServer(routing.IDFromPeer(h.ID()), routing.WithBucketSize(1))
 			require.NoError(t, err)
 			t.Cleanup(func() { require.NoError(t, srv.Close()) })
-			s := newService(t, h, quick(), WithRouting(srv))
+			s := newService(t, h, quick(), WithRoutingServer(srv))
 
 			oldest := newService(t, hostInBucket(t, h, 0))
 			dhttest.Connect(t, oldest.host, h)
@@ -196,7 +196,7 @@ func TestJoinOnceThroughAPeerThatWaits(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, srv.Close()) })
 	var log logBook
-	s := newService(t, h, quick(), WithRouting(srv), WithLogger(log.logger()))
+	s := newService(t, h, quick(), WithRoutingServer(srv), WithLogger(log.logger()))
 	member := newService(t, hostInBucket(t, h, 0))
 	dhttest.Connect(t, member.host, h)
 	eventually(t, knows(s, member.host), "the place is taken")
@@ -291,7 +291,7 @@ func TestPartitionHeals(t *testing.T) {
 	_, err = right[0].Store(dhttest.Context(t), keyOf("right"), dhttest.Value("r"))
 	require.NoError(t, err)
 	_, err = left[1].FindValues(dhttest.Context(t), keyOf("right"))
-	require.ErrorIs(t, err, routing.ErrNotFound)
+	require.ErrorIs(t, err, ErrNotFound)
 
 	network.open.Store(false)
 	eventually(t, all(services, services, true), "everyone knows everyone again")
@@ -317,8 +317,8 @@ func TestHandOverToANewcomer(t *testing.T) {
 
 	newcomer := newService(t, dhttest.Host(t))
 	dhttest.Connect(t, newcomer.host, holder.host)
-	eventually(t, func() bool { _, err := newcomer.Handlers().LookupValue(key); return err == nil }, "handed over")
-	records, err := newcomer.Routing().Values(key)
+	eventually(t, func() bool { _, err := newcomer.Handlers().LookupValue(t.Context(), key); return err == nil }, "handed over")
+	records, err := newcomer.Routing().Records().Values(t.Context(), key)
 	require.NoError(t, err)
 	require.Equal(t, []byte(value), records[0].Value)
 	require.LessOrEqual(t, time.Until(records[0].Expires), 20*time.Second, "what is left of its life, not its ttl")

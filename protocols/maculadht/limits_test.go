@@ -13,7 +13,6 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
 // Over its budget a peer is told so where there is a way, and reset where there
@@ -56,8 +55,8 @@ func TestPeerBudget(t *testing.T) {
 			require.Equal(t, uint64(i+1), s.Handlers().Mux().Stats().Busy)
 		})
 	}
-	_, err := s.Handlers().LookupValue([]byte("k"))
-	require.ErrorIs(t, err, routing.ErrNotFound)
+	_, err := s.Handlers().LookupValue(t.Context(), []byte("k"))
+	require.ErrorIs(t, err, ErrNotFound)
 }
 
 // The streams of a peer share its budget, and a new connection does not fill it.

@@ -82,7 +82,7 @@ func TestFindNodesAcrossTheMesh(t *testing.T) {
 func TestFindValuesOfNothing(t *testing.T) {
 	services := chain(t, 3)
 	found, err := services[2].FindValues(dhttest.Context(t), keyOf("nothing"))
-	require.ErrorIs(t, err, routing.ErrNotFound)
+	require.ErrorIs(t, err, ErrNotFound)
 	require.Len(t, found.Closest, 2, "all were asked")
 }
 
@@ -99,7 +99,7 @@ func TestStoreByOurselvesIsOwned(t *testing.T) {
 		err := client.Put(dhttest.Context(t), thief, dhttest.Contact(s.host), wire.StoreArgs{Key: key, Value: forged})
 		require.ErrorContains(t, err, wire.CodeNotOwner)
 	}
-	values, err := holder.Handlers().LookupValue(key)
+	values, err := holder.Handlers().LookupValue(t.Context(), key)
 	require.NoError(t, err)
 	require.Equal(t, []wire.Raw{value}, values)
 }
@@ -109,7 +109,7 @@ func TestStoreAlone(t *testing.T) {
 	key, value := keyOf("alone"), dhttest.Value("me")
 	_, err := s.Store(dhttest.Context(t), key, value)
 	require.ErrorIs(t, err, ErrNoReplicas)
-	values, err := s.Handlers().LookupValue(key)
+	values, err := s.Handlers().LookupValue(t.Context(), key)
 	require.NoError(t, err, "it is kept here all the same")
 	require.Equal(t, []wire.Raw{value}, values)
 }

@@ -1,6 +1,7 @@
 package maculadht
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"testing"
@@ -44,7 +45,7 @@ func TestClientAsksAndIsNotListed(t *testing.T) {
 	replicas, err := sc.Store(dhttest.Context(t), []byte("k"), dhttest.Value("client"))
 	require.NoError(t, err)
 	require.Len(t, replicas.Acknowledged, 1)
-	ss.Handlers().HandleStore(&wire.Store{Key: []byte("other"), Value: dhttest.Value("server")}, server.Origin{}, server.Dialect{})
+	ss.Handlers().HandleStore(context.Background(), &wire.Store{Key: []byte("other"), Value: dhttest.Value("server")}, server.Origin{}, server.Dialect{})
 	found, err := sc.FindValues(dhttest.Context(t), []byte("other"))
 	require.NoError(t, err)
 	require.Len(t, found.Values, 1)

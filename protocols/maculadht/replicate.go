@@ -10,6 +10,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -112,7 +113,7 @@ func (s *Service) FindValues(ctx context.Context, key []byte) (*routing.Found, e
 // Store keeps a value here and on the nodes nearest to its key; see Replicate.
 // Where nobody else has it, it is kept here all the same and the error says so.
 func (s *Service) Store(ctx context.Context, key []byte, raw wire.Raw) (*Replicas, error) {
-	value, err := s.keep(key, raw)
+	value, err := s.keep(ctx, key, raw)
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +121,7 @@ func (s *Service) Store(ctx context.Context, key []byte, raw wire.Raw) (*Replica
 }
 
 // keep stores a value of this node's own here, and returns it as it is stored.
-func (s *Service) keep(key []byte, raw wire.Raw) (wire.Value, error) {
+func (s *Service) keep(ctx context.Context, key []byte, raw wire.Raw) (wire.Value, error) {
 	if key == nil || len(key) > wire.MaxField {
 		return wire.Value{}, fmt.Errorf("%w: key of %d bytes, want one of at most %d", proto.ErrInvalidRequest, len(key), wire.MaxField)
 	}
@@ -132,11 +133,11 @@ func (s *Service) keep(key []byte, raw wire.Raw) (wire.Value, error) {
 	if err != nil {
 		return wire.Value{}, fmt.Errorf("%w: %w", proto.ErrInvalidRequest, err)
 	}
-	return value, s.routing.Store(routing.Put{
+	return value, s.routing.Records().Store(ctx, records.Put{
 		Key:    bytes.Clone(key),
 		Value:  value.Raw,
 		NodeID: value.NodeID,
 		TTL:    value.TTL,
-		From:   s.routing.Self(),
+		From:   s.nodeID(),
 	})
 }

@@ -62,8 +62,7 @@ type peerSession struct {
 type serviceConfig struct {
 	handlers  []server.Option
 	client    []client.Option
-	lookups   []routing.LookupOption
-	upkeep    []routing.UpkeepOption
+	routing   []routing.Option
 	join      joinConfig
 	endpoints routing.Network
 	server    *routing.Server
@@ -93,18 +92,11 @@ func WithClient(opts ...client.Option) Option {
 	}
 }
 
-// WithLookups passes options on to the lookups.
-func WithLookups(opts ...routing.LookupOption) Option {
+// WithRouting passes options on to the routing server, the lookups and the upkeep
+// of the table.
+func WithRouting(opts ...routing.Option) Option {
 	return func(c *serviceConfig) error {
-		c.lookups = append(c.lookups, opts...)
-		return nil
-	}
-}
-
-// WithUpkeep passes options on to the upkeep of the table.
-func WithUpkeep(opts ...routing.UpkeepOption) Option {
-	return func(c *serviceConfig) error {
-		c.upkeep = append(c.upkeep, opts...)
+		c.routing = append(c.routing, opts...)
 		return nil
 	}
 }
@@ -118,11 +110,14 @@ func WithEndpoints(n routing.Network) Option {
 	}
 }
 
-// WithRouting makes the service forward to s, which stays its caller's to
+// WithRoutingServer makes the service forward to s, which stays its caller's to
 // close. Its id must be routing.IDFromPeer of the host's. Without it the service
 // makes one of its own.
-func WithRouting(s *routing.Server) Option {
+func WithRoutingServer(s *routing.Server) Option {
 	return func(c *serviceConfig) error {
+		if s == nil {
+			return errors.New("routing server is nil")
+		}
 		c.server = s
 		return nil
 	}
@@ -173,7 +168,7 @@ func New(h host.Host, opts ...Option) (*Service, error) {
 	srv := cfg.server
 	if srv == nil {
 		var err error
-		if srv, err = routing.NewServer(self); err != nil {
+		if srv, err = routing.NewServer(self, cfg.routing...); err != nil {
 			return nil, fmt.Errorf("maculadht: %w", err)
 		}
 		s.owned = srv
@@ -206,10 +201,14 @@ func (s *Service) start(srv *routing.Server, self routing.ID, cfg serviceConfig)
 	if s.handlers, err = server.New(srv, append(defaults, cfg.handlers...)...); err != nil {
 		return err
 	}
-	if s.lookups, err = routing.NewLookups(srv, s.network, cfg.lookups...); err != nil {
+	var late []routing.Option
+	if cfg.server != nil { // it was made without them
+		late = cfg.routing
+	}
+	if s.lookups, err = routing.NewLookups(srv, s.network, late...); err != nil {
 		return err
 	}
-	if s.upkeep, err = routing.NewUpkeep(s.lookups, cfg.upkeep...); err != nil {
+	if s.upkeep, err = routing.NewUpkeep(s.lookups); err != nil {
 		return err
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())

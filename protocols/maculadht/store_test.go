@@ -238,7 +238,7 @@ func TestOwnership(t *testing.T) {
 		return dhttest.Value(string(dhttest.NodeID(h)), wire.Pair{Key: "i", Value: wire.RawInt(i)})
 	}
 	stored := func() []wire.Raw {
-		values, err := s.Handlers().LookupValue(key)
+		values, err := s.Handlers().LookupValue(t.Context(), key)
 		require.NoError(t, err)
 		return values
 	}

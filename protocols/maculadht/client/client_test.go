@@ -116,7 +116,7 @@ func TestClientSendsStores(t *testing.T) {
 		require.NoError(t, client.Send(ctx, to, &wire.Store{Key: []byte("k"), Value: dhttest.Value(fmt.Sprint(i))}))
 	}
 	require.Eventually(t, func() bool { return s.Stats().Stored == 100 }, dhttest.Patience, time.Millisecond)
-	values, err := s.LookupValue([]byte("k"))
+	values, err := s.LookupValue(t.Context(), []byte("k"))
 	require.NoError(t, err)
 	require.Equal(t, dhttest.Value("99"), values[0], "one stream keeps their order")
 }

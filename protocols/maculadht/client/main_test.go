@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"testing"
 
 	"github.com/libp2p/go-libp2p/core/host"
@@ -59,5 +60,5 @@ func serveStream(tb testing.TB, h *server.Handlers, s network.Stream) {
 
 // store has handlers keep a value.
 func store(h *server.Handlers, key []byte, value []byte) {
-	h.HandleStore(&wire.Store{Key: key, Value: value}, server.Origin{}, server.LibP2P())
+	h.HandleStore(context.Background(), &wire.Store{Key: key, Value: value}, server.Origin{}, server.LibP2P())
 }

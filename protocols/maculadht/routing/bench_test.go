@@ -6,37 +6,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 )
-
-func BenchmarkValues(b *testing.B) {
-	for _, providers := range []int{1, 20, MaxProviders} {
-		b.Run(fmt.Sprint("providers=", providers), func(b *testing.B) {
-			s := newServer(b)
-			for i := range providers {
-				require.NoError(b, s.Store(Put{Key: key, NodeID: fmt.Append(nil, i), Value: []byte("v")}))
-			}
-			b.ReportAllocs()
-			b.RunParallel(func(pb *testing.PB) {
-				for pb.Next() {
-					if _, err := s.Values(key); err != nil {
-						b.Error(err)
-					}
-				}
-			})
-		})
-	}
-}
-
-func BenchmarkStoreReplace(b *testing.B) {
-	s := newServer(b)
-	put := Put{Key: key, NodeID: []byte("node"), Value: make([]byte, 200), Source: "s"}
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := s.Store(put); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
 
 func BenchmarkNearest(b *testing.B) {
 	rng := newRand(7)
@@ -72,15 +44,6 @@ func BenchmarkFindNode(b *testing.B) {
 	}
 }
 
-func TestValuesHitDoesNotAllocate(t *testing.T) {
-	s := newServer(t)
-	require.NoError(t, s.Store(Put{Key: key, Value: []byte("v")}))
-	require.Zero(t, testing.AllocsPerRun(1000, func() {
-		_, _ = s.Values(key)
-		_, _ = s.Values(key[1:])
-	}))
-}
-
 // An Erlang contact is counted by its network, in the bucket and in the table.
 func BenchmarkTableAddErlang(b *testing.B) {
 	for name, endpoint := range map[string]string{
@@ -114,7 +77,7 @@ func BenchmarkHandOver(b *testing.B) {
 	}
 	for range keys {
 		id := randomID(rng)
-		require.NoError(b, s.Store(Put{Key: id[:], Value: []byte("v"), TTL: time.Hour}))
+		require.NoError(b, s.Records().Store(b.Context(), records.Put{Key: id[:], Value: []byte("v"), TTL: time.Hour}))
 	}
 	l, err := NewLookups(s, silentNetwork{})
 	require.NoError(b, err)

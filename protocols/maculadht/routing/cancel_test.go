@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 )
 
 // Cancelled at any point, a lookup returns at once, and no query is left.
@@ -49,7 +50,7 @@ func TestCancelAtAnyPoint(t *testing.T) {
 			require.Zero(t, s.inFlight)
 			s.mu.Unlock()
 			if ctx.Err() != nil {
-				require.True(t, errors.Is(err, context.Canceled) || err == nil || errors.Is(err, ErrNotFound), "%v", err)
+				require.True(t, errors.Is(err, context.Canceled) || err == nil || errors.Is(err, records.ErrNotFound), "%v", err)
 			}
 			require.True(t, slices.IsSortedFunc(found.Closest, func(a, b Contact) int { return s.target.CompareDistance(a.ID, b.ID) }))
 		})

@@ -1,5 +1,6 @@
-// Package routing is the state of a Macula DHT node: who it knows and what it
-// stores. It opens no sockets; a [Network] carries its questions.
+// Package routing is the state of a Macula DHT node: who it knows, and how it
+// finds others and what they keep. It opens no sockets; a [Network] carries its
+// questions.
 //
 // # Who
 //
@@ -12,11 +13,10 @@
 //
 // # What
 //
-// A [Record] is one provider's value under a key. A [RecordStore] keeps lists
-// of records and knows no rules; [NewMemoryStore] is the one in memory. The
-// rules (order of providers, ownership, age of copies, expiry, budgets) are
-// those of the [Server], in one place above every store.
+// What the node itself keeps is in package records; [Server.Records] has it. A
+// [Lookups] finds what is anywhere in the network, and an [Upkeep] keeps the table
+// true and hands records over to those who are nearer to their keys.
 //
-// Everything a read returns is shared and immutable: contacts, records and
-// their bytes must not be modified.
+// Everything a read returns is shared and immutable: contacts and their bytes must
+// not be modified.
 package routing

@@ -1,7 +1,6 @@
 package routing
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 )
 
 const (
@@ -22,7 +22,7 @@ const (
 	// handOversAtOnce is how many records are on their way at a time.
 	handOversAtOnce = 8
 	// maxHandOver is more than a record costs of what is handed over a second.
-	maxHandOver = wire.MaxValue + wire.MaxField + RecordOverhead
+	maxHandOver = wire.MaxValue + wire.MaxField + records.RecordOverhead
 	// handOverAgain is how long it takes until a contact is a newcomer again:
 	// one that comes and goes does not have us go through the store each time.
 	handOverAgain = 10 * time.Minute
@@ -101,22 +101,16 @@ func (u *Upkeep) handOver() {
 	}
 }
 
-// handOverTo goes through the store once for all of some newcomers.
+// handOverTo goes through the records once for all of some newcomers. That may
+// take long; meanwhile nothing is locked, and kept are a page of keys and the records
+// of one.
 func (u *Upkeep) handOverTo(newcomers map[ID]*heir) {
 	var sends sync.WaitGroup
 	defer sends.Wait()
 	slots := make(chan struct{}, handOversAtOnce)
 	near := nearest{limit: BucketSize, skip: (*Contact).IsErlang, found: make([]candidate, 0, BucketSize)}
-	err := u.server.records.Range(nil, func(key []byte, recs []Record) bool {
-		live, _ := split(recs, time.Now())
-		if len(live) == 0 {
-			return u.ctx.Err() == nil
-		}
-		heirs := u.heirs(IDFromBytes(key), newcomers, &near)
-		if len(heirs) > 0 {
-			key = bytes.Clone(key) // it is ours during the call only
-		}
-		for _, c := range heirs {
+	err := u.server.records.Range(u.ctx, nil, func(key []byte, live []records.Record) bool {
+		for _, c := range u.heirs(IDFromBytes(key), newcomers, &near) {
 			h := newcomers[c.ID]
 			for i := range live {
 				slots <- struct{}{}
@@ -124,7 +118,7 @@ func (u *Upkeep) handOverTo(newcomers map[ID]*heir) {
 					<-slots
 					break
 				}
-				if u.bytes.WaitN(u.ctx, int(cost(key, &live[i]))) != nil {
+				if u.bytes.WaitN(u.ctx, int(records.Cost(key, &live[i]))) != nil {
 					return false
 				}
 				sends.Go(func() {
@@ -133,9 +127,9 @@ func (u *Upkeep) handOverTo(newcomers map[ID]*heir) {
 				})
 			}
 		}
-		return u.ctx.Err() == nil
+		return true
 	})
-	if err != nil {
+	if err != nil && u.ctx.Err() == nil {
 		u.server.counters.handOverFailures.Add(1)
 	}
 }
@@ -167,31 +161,33 @@ func (u *Upkeep) heirs(key ID, newcomers map[ID]*heir, near *nearest) []Contact 
 }
 
 // putCopy has a contact keep a record for what is left of its life.
-func (u *Upkeep) putCopy(h *heir, c Contact, key []byte, r Record) {
+func (u *Upkeep) putCopy(h *heir, c Contact, key []byte, r records.Record) {
 	start := time.Now()
 	left := int64(r.Expires.Sub(start) / time.Second)
 	if left < 1 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(u.ctx, u.lookups.cfg.query)
+	ctx, cancel := context.WithTimeout(u.ctx, u.cfg.query)
 	defer cancel()
 	id := make([]byte, 16)
 	rand.Read(id) // never fails
 	args := wire.StoreArgs{Key: key, Value: r.Value, ExpiresIn: wire.Some(left)}
-	_, err := u.network.Query(ctx, c, &wire.Call{Procedure: wire.ProcedureStore, Args: args.Raw(), CallID: id})
+	_, err := u.lookups.query(ctx, c, &wire.Call{Procedure: wire.ProcedureStore, Args: args.Raw(), CallID: id})
 	var remote *proto.RemoteError
 	switch {
 	case err == nil:
 		u.server.counters.handedOver.Add(1)
+		u.cfg.tracer.HandedOver(true)
 	case u.ctx.Err() != nil:
 		return
 	default:
 		u.server.counters.handOverFailures.Add(1)
+		u.cfg.tracer.HandedOver(false)
 	}
 	switch owned := errors.As(err, &remote) && remote.Code == wire.CodeNotOwner; {
 	case err != nil && remote == nil:
 		h.gone.Store(true)
-	case err != nil && !owned, time.Since(start) >= u.lookups.cfg.slow:
+	case err != nil && !owned, time.Since(start) >= u.cfg.slow:
 		h.trouble.Add(1)
 	default:
 		h.taken.Add(1)

@@ -1,9 +1,12 @@
 package routing
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -12,6 +15,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 )
 
 // settle lets the hand-over to those that are known already go by.
@@ -45,7 +49,7 @@ func at(key []byte, bits, i int) Contact {
 
 // stores is a record of this node's own, that lives so long.
 func (s *script) stores(key []byte, provider string, life time.Duration) {
-	require.NoError(s.t, s.server.Store(Put{Key: key, Value: value(provider, 3600), NodeID: []byte(provider), TTL: life}))
+	require.NoError(s.t, s.server.Records().Store(context.Background(), records.Put{Key: key, Value: value(provider, 3600), NodeID: []byte(provider), TTL: life}))
 }
 
 // handed returns what a contact was asked to keep.
@@ -189,9 +193,9 @@ func (s *script) fill(n int) (newcomer Contact, size int64) {
 	for i := range n {
 		id := idAt(newRand(uint64(i)), ID(key), 230)
 		v := wire.RawMap(wire.Pair{Key: "node_id", Value: wire.RawBytes(make([]byte, 20))}, wire.Pair{Key: "data", Value: wire.RawBytes(make([]byte, 700))})
-		put := Put{Key: id[:], Value: v, NodeID: make([]byte, 20), TTL: 20 * time.Hour}
-		require.NoError(s.t, s.server.Store(put))
-		size = cost(put.Key, &Record{Value: v})
+		put := records.Put{Key: id[:], Value: v, NodeID: make([]byte, 20), TTL: 20 * time.Hour}
+		require.NoError(s.t, s.server.Records().Store(s.t.Context(), put))
+		size = records.Cost(put.Key, &records.Record{Value: v})
 	}
 	return at(key, 210, 1), size
 }
@@ -300,7 +304,7 @@ func TestHandOverToOneThatComesAndGoes(t *testing.T) {
 func TestNewcomersAreBounded(t *testing.T) {
 	play(t, 0, func(t *testing.T, s *script) {
 		l := s.lookups()
-		u := &Upkeep{server: s.server, network: s, lookups: l, newcomers: map[ID]struct{}{}, served: map[ID]time.Time{}, arrived: make(chan struct{}, 1)}
+		u := &Upkeep{server: s.server, lookups: l, newcomers: map[ID]struct{}{}, served: map[ID]time.Time{}, arrived: make(chan struct{}, 1)}
 		welcome := func(from, n int) {
 			for i := range n {
 				c := scriptPeer(from + i)
@@ -327,24 +331,63 @@ func TestNewcomersAreBounded(t *testing.T) {
 
 // Of a store that can not be read a failure is counted.
 func TestHandOverFromABrokenStore(t *testing.T) {
-	store := &unreadableStore{RecordStore: NewMemoryStore()}
+	store := &unreadableStore{Store: records.NewMemoryStore()}
+	kept, err := records.New(records.WithStore(store))
+	require.NoError(t, err)
+	defer kept.Close()
 	play(t, 1, func(t *testing.T, s *script) {
 		store.err = fmt.Errorf("disk on fire")
 		defer s.upkeep().Close()
 		s.know(s.peers...)
 		time.Sleep(settle)
 		require.EqualValues(t, 1, s.server.Stats().HandOverFailures)
-	}, WithRecordStore(store))
+	}, WithRecords(kept))
 }
 
 type unreadableStore struct {
-	RecordStore
+	records.Store
 	err error
 }
 
-func (u *unreadableStore) Range(prefix []byte, visit func([]byte, []Record) bool) error {
+func (u *unreadableStore) Keys(ctx context.Context, prefix []byte, cursor records.Cursor, max int) ([][]byte, records.Cursor, error) {
 	if u.err != nil {
-		return u.err
+		return nil, "", u.err
 	}
-	return u.RecordStore.Range(prefix, visit)
+	return u.Store.Keys(ctx, prefix, cursor, max)
+}
+
+// While a record is on its way, every other can be written to, and what is handed
+// over later is what it has become by then.
+func TestHandOverHoldsNothing(t *testing.T) {
+	const count = 1000 // several in each part of the store, and several pages
+	play(t, 0, func(t *testing.T, s *script) {
+		newcomer, _ := s.fill(count)
+		var once sync.Once
+		s.replies[newcomer.ID] = func(ctx context.Context, m wire.Message) (wire.Message, error) {
+			var err error
+			once.Do(func() { // the first is under way; no other has left before handOversAtOnce are
+				key := s.keyOf(0, s.peers)
+				for i := range count {
+					id := idAt(newRand(uint64(i)), ID(key), 230)
+					renewed := records.Put{Key: id[:], Value: value("renewed", 3600), NodeID: make([]byte, 20), TTL: 20 * time.Hour}
+					err = errors.Join(err, s.server.Records().Store(ctx, renewed))
+				}
+			})
+			return &wire.Reply{}, err
+		}
+		defer s.upkeep(WithHandOver(DefaultHandOverDelay, 1<<30)).Close()
+		s.know(newcomer)
+		time.Sleep(DefaultHandOverDelay + time.Minute)
+		handed := s.handed(newcomer)
+		require.Len(t, handed, count)
+		keys, stale := map[string]bool{}, 0
+		for _, args := range handed {
+			keys[string(args.Key)] = true
+			if !bytes.Equal(args.Value, value("renewed", 3600)) {
+				stale++
+			}
+		}
+		require.Len(t, keys, count, "each once")
+		require.LessOrEqual(t, stale, handOversAtOnce+1)
+	})
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 )
 
 // erlangs returns n Erlang contacts of the table.
@@ -200,7 +201,7 @@ func TestLeavesBesideASlowPeer(t *testing.T) {
 		}
 		start := time.Now()
 		_, err := s.lookups().Values(t.Context(), s.target[:])
-		require.ErrorIs(t, err, ErrNotFound)
+		require.ErrorIs(t, err, records.ErrNotFound)
 		require.GreaterOrEqual(t, time.Since(start), DefaultSlow+1800*time.Millisecond)
 	})
 }
@@ -240,7 +241,7 @@ func TestValueWithoutLifeIsNoHit(t *testing.T) {
 		s.know(s.peers...)
 		s.other = says(&wire.FindValueReply{Values: []wire.Raw{value("a", 60)}, ExpiresIn: []int64{0}}, nil)
 		found, err := s.lookups().Values(t.Context(), s.target[:])
-		require.ErrorIs(t, err, ErrNotFound)
+		require.ErrorIs(t, err, records.ErrNotFound)
 		require.Zero(t, found.Holders)
 	})
 }

@@ -29,9 +29,9 @@ func (u *Upkeep) ping(c Contact) life {
 	case <-u.ctx.Done():
 		return unknown
 	}
-	ctx, cancel := context.WithTimeout(u.ctx, u.lookups.cfg.query)
+	ctx, cancel := context.WithTimeout(u.ctx, u.cfg.query)
 	defer cancel()
-	_, err := u.network.Query(ctx, c, &wire.Ping{Timestamp: wire.Some(time.Now().UnixMilli())})
+	_, err := u.lookups.query(ctx, c, &wire.Ping{Timestamp: wire.Some(time.Now().UnixMilli())})
 	switch {
 	case err == nil:
 		u.server.table.Alive(c.ID, time.Now())

@@ -2,10 +2,10 @@ package routing
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 )
 
 // How a lookup goes about, unless an option says otherwise.
@@ -43,84 +43,27 @@ const (
 type Lookups struct {
 	server  *Server
 	network Network
-	cfg     lookupConfig
+	cfg     config
 	misses  misses
 	visited visits
 }
 
-type lookupConfig struct {
-	alpha   int
-	quorum  int
-	query   time.Duration
-	lookup  time.Duration
-	slow    time.Duration
-	observe func(Hop)
-}
-
-// LookupOption sets a detail of Lookups.
-type LookupOption func(*lookupConfig) error
-
-// WithAlpha sets how many contacts are asked at a time. A lookup of nodes that
-// has heard the alpha nearest asks the rest of the BucketSize nearest at once.
-func WithAlpha(alpha int) LookupOption {
-	return func(c *lookupConfig) error {
-		if alpha < 1 {
-			return fmt.Errorf("alpha %d: want at least 1", alpha)
-		}
-		c.alpha = alpha
-		return nil
-	}
-}
-
-// WithQuorum sets how many answers with a value end a lookup for it; 0 means
-// that the whole neighbourhood of the key is asked.
-func WithQuorum(answers int) LookupOption {
-	return func(c *lookupConfig) error {
-		if answers < 0 {
-			return fmt.Errorf("quorum %d: want 0 or more", answers)
-		}
-		c.quorum = answers
-		return nil
-	}
-}
-
-// WithTimeouts sets how long one contact may take, after how long its slot is
-// given to another, and how long a whole lookup may take.
-func WithTimeouts(query, slow, lookup time.Duration) LookupOption {
-	return func(c *lookupConfig) error {
-		if query <= 0 || slow <= 0 || lookup <= 0 {
-			return fmt.Errorf("lookup timeouts %v, %v and %v: want more than 0", query, slow, lookup)
-		}
-		c.query, c.slow, c.lookup = query, slow, lookup
-		return nil
-	}
-}
-
-// WithObserver has each answer shown to observe as it comes, those of one
-// lookup one at a time, by the goroutine that called for the lookup.
-func WithObserver(observe func(Hop)) LookupOption {
-	return func(c *lookupConfig) error {
-		c.observe = observe
-		return nil
-	}
-}
-
 // NewLookups returns lookups that begin at server's contacts and ask through
 // network.
-func NewLookups(server *Server, network Network, opts ...LookupOption) (*Lookups, error) {
-	l := &Lookups{server: server, network: network, cfg: lookupConfig{
-		alpha:  DefaultAlpha,
-		quorum: DefaultQuorum,
-		query:  DefaultQueryTimeout,
-		lookup: DefaultLookupTimeout,
-		slow:   DefaultSlow,
-	}}
-	for _, opt := range opts {
-		if err := opt(&l.cfg); err != nil {
-			return nil, fmt.Errorf("lookup option: %w", err)
-		}
+func NewLookups(server *Server, network Network, opts ...Option) (*Lookups, error) {
+	cfg, err := server.cfg.with(opts, madeLookups)
+	if err != nil {
+		return nil, err
 	}
-	return l, nil
+	return &Lookups{server: server, network: network, cfg: cfg}, nil
+}
+
+// query asks a contact.
+func (l *Lookups) query(ctx context.Context, to Contact, m wire.Message) (wire.Message, error) {
+	start := time.Now()
+	reply, err := l.network.Query(ctx, to, m)
+	l.cfg.tracer.QueryDone(m.Type(), resultOf(err), time.Since(start))
+	return reply, err
 }
 
 // Found is what came of a lookup.
@@ -130,7 +73,7 @@ type Found struct {
 	Closest []Contact
 	// Values are those of all holders that were asked, merged: of one
 	// provider's the one with the most life left. Longest life first, and at
-	// most MaxProviders.
+	// most [records.MaxProviders].
 	Values []FoundValue
 	// Holders is how many contacts had a value, this node included.
 	Holders int
@@ -160,17 +103,22 @@ type Hop struct {
 // error is that of ctx, or [context.DeadlineExceeded] at the lookup's own
 // deadline; what was found by then is returned with it.
 func (l *Lookups) Nodes(ctx context.Context, target []byte) (*Found, error) {
-	return l.run(ctx, target, false)
+	start := time.Now()
+	found, err := l.run(ctx, target, false)
+	l.cfg.tracer.LookupDone(LookupNodes, resultOf(err), time.Since(start), len(found.Hops))
+	return found, err
 }
 
 // Values finds the values stored under key, here and elsewhere. It ends when
 // enough holders have answered (WithQuorum), or the whole neighbourhood has.
-// Where there is nothing the error is [ErrNotFound]; otherwise it is as for
+// Where there is nothing the error is [records.ErrNotFound]; otherwise it is as for
 // Nodes. What was found is returned with the error.
 func (l *Lookups) Values(ctx context.Context, key []byte) (*Found, error) {
+	start := time.Now()
 	found, err := l.run(ctx, key, true)
 	if err == nil && len(found.Values) == 0 {
-		err = ErrNotFound
+		err = records.ErrNotFound
 	}
+	l.cfg.tracer.LookupDone(LookupValues, resultOf(err), time.Since(start), len(found.Hops))
 	return found, err
 }

@@ -12,10 +12,11 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 )
 
 func TestLookupOptions(t *testing.T) {
-	tests := map[string]LookupOption{
+	tests := map[string]Option{
 		"no alpha":          WithAlpha(0),
 		"a negative quorum": WithQuorum(-1),
 		"no query timeout":  WithTimeouts(0, 1, 1),
@@ -24,7 +25,7 @@ func TestLookupOptions(t *testing.T) {
 	}
 	for name, opt := range tests {
 		t.Run(name, func(t *testing.T) {
-			_, err := NewLookups(nil, nil, opt)
+			_, err := NewLookups(newServer(t), nil, opt)
 			require.Error(t, err)
 		})
 	}
@@ -35,7 +36,7 @@ func TestLookupHasAlphaInFlight(t *testing.T) {
 		play(t, 40, func(t *testing.T, s *script) {
 			s.know(s.peers...)
 			_, err := s.lookups(WithAlpha(alpha)).Values(t.Context(), s.target[:])
-			require.ErrorIs(t, err, ErrNotFound)
+			require.ErrorIs(t, err, records.ErrNotFound)
 			require.Equal(t, alpha, s.most)
 		})
 	}

@@ -61,11 +61,3 @@ func ids(contacts []Contact) []ID {
 	}
 	return out
 }
-
-func values(recs []Record) []string {
-	out := make([]string, len(recs))
-	for i, r := range recs {
-		out[i] = string(r.Value)
-	}
-	return out
-}

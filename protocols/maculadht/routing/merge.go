@@ -3,13 +3,15 @@ package routing
 import (
 	"slices"
 	"time"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 )
 
 // maxMerged is how many bytes of values a lookup gathers. Of more, those with
 // the shortest life go.
 const maxMerged = 8 << 20
 
-// merger gathers the values of several holders: MaxProviders and maxMerged bytes
+// merger gathers the values of several holders: records.MaxProviders and maxMerged bytes
 // of them at most. Of one provider's, or of the same value without provider, the
 // one with the most life left stays.
 type merger struct {
@@ -33,7 +35,7 @@ func (m *merger) add(values ...FoundValue) {
 		m.byProvider[provider] = v
 		m.bytes += len(v.Raw) - len(old.Raw)
 	}
-	if len(m.byProvider) > MaxProviders || m.bytes > maxMerged {
+	if len(m.byProvider) > records.MaxProviders || m.bytes > maxMerged {
 		m.shrink()
 	}
 }
@@ -42,7 +44,7 @@ func (m *merger) add(values ...FoundValue) {
 func (m *merger) shrink() {
 	sorted := m.sorted()
 	keep, size := 0, 0
-	for keep < min(len(sorted), MaxProviders) && size+len(sorted[keep].Raw) <= maxMerged {
+	for keep < min(len(sorted), records.MaxProviders) && size+len(sorted[keep].Raw) <= maxMerged {
 		size += len(sorted[keep].Raw)
 		keep++
 	}

@@ -73,7 +73,7 @@ func (s *script) know(contacts ...Contact) {
 	}
 }
 
-func (s *script) lookups(opts ...LookupOption) *Lookups {
+func (s *script) lookups(opts ...Option) *Lookups {
 	l, err := NewLookups(s.server, s, opts...)
 	require.NoError(s.t, err)
 	return l

@@ -65,7 +65,7 @@ func (l *Lookups) run(ctx context.Context, target []byte, values bool) (*Found, 
 	defer s.drain()
 	defer cancel()
 
-	s.begin(target)
+	s.begin(ctx, target)
 	err := s.askAll(ctx)
 	if err == nil && values && s.found.Holders == 0 {
 		err = s.askLeaves(ctx)
@@ -76,7 +76,7 @@ func (l *Lookups) run(ctx context.Context, target []byte, values bool) (*Found, 
 }
 
 // begin takes what is known here: contacts to ask, and values.
-func (s *search) begin(key []byte) {
+func (s *search) begin(ctx context.Context, key []byte) {
 	for _, c := range s.server.table.nearest(s.id, maxUnasked/2, (*Contact).IsErlang) {
 		s.frontier.add(c, 1)
 	}
@@ -84,7 +84,7 @@ func (s *search) begin(key []byte) {
 		return
 	}
 	// A store that can not be read is no reason not to ask others.
-	records, _ := s.server.Values(key)
+	records, _ := s.server.Records().Values(ctx, key)
 	for i := range records {
 		if v, err := wire.ParseValue(records[i].Value); err == nil {
 			s.merged.add(FoundValue{v, records[i].Expires})
@@ -164,7 +164,7 @@ func (s *search) ask(ctx context.Context, p *peerCandidate) {
 	s.queries.Go(func() {
 		own, cancel := context.WithTimeout(ctx, s.cfg.query)
 		defer cancel()
-		reply, err := s.network.Query(own, to, question)
+		reply, err := s.query(own, to, question)
 		if to.IsErlang() && errors.Is(err, proto.ErrUnanswered) {
 			s.misses.add(miss{to.ID, s.id}, time.Now()) // what it has it says at once
 		}

@@ -1,91 +1,61 @@
 package routing
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"sync"
-	"sync/atomic"
-	"time"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 )
 
 // ErrUnverified means that a contact was to be admitted that nobody verified.
 var ErrUnverified = errors.New("contact is not verified")
 
-// Server owns all the state of a node: its contacts, its guests and its
-// records. It applies the rules and is safe for concurrent use. No method asks
-// the network.
+// Server is the state of a node: its contacts, its guests and its records. It is
+// safe for concurrent use. No method asks the network.
 type Server struct {
 	table    *Table
 	guests   *guests
-	records  RecordStore
-	ledger   *ledger
-	keys     atomic.Int64
+	records  *records.Manager
+	owned    bool // records were made here, so are closed here
 	counters counters
-
-	stopSweeper context.CancelFunc
-	sweeper     sync.WaitGroup
-	closeOnce   func() error
+	cfg      config
 }
 
-// NewServer returns a server for the node with id self, and starts its sweeper.
-// Close it to stop that. It fails on a bad option, and when the records in a
-// store given with [WithRecordStore] can not be read.
+// NewServer returns a server for the node with id self. Close it when its lookups
+// and its upkeep are over.
 func NewServer(self ID, opts ...Option) (*Server, error) {
-	cfg := config{
-		total:         DefaultStoreBudget,
-		perSource:     DefaultStoreBudget / DefaultSourceShare,
-		bucketSize:    BucketSize,
-		limit:         diversity{perBucket: DefaultPerBucket, perTable: DefaultPerTable},
-		sweepInterval: DefaultSweepInterval,
-	}
-	for _, opt := range opts {
-		if err := opt(&cfg); err != nil {
-			return nil, fmt.Errorf("option: %w", err)
-		}
-	}
-	if cfg.records == nil {
-		cfg.records = NewMemoryStore()
+	cfg, err := defaults().with(opts, madeServer)
+	if err != nil {
+		return nil, err
 	}
 	s := &Server{
 		table:   NewTable(self, cfg.bucketSize),
 		guests:  newGuests(self),
 		records: cfg.records,
-		ledger:  newLedger(cfg.total, cfg.perSource),
+		cfg:     cfg,
 	}
-	s.table.limit = cfg.limit
-	s.closeOnce = sync.OnceValue(s.shutdown)
-	if err := s.load(); err != nil {
-		return nil, fmt.Errorf("load records: %w", err)
+	s.table.limit, s.table.tracer = cfg.limit, cfg.tracer
+	if s.records == nil {
+		if s.records, err = records.New(); err != nil {
+			return nil, fmt.Errorf("own records: %w", err)
+		}
+		s.owned = true
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	s.stopSweeper = cancel
-	s.sweeper.Go(func() { s.sweepEvery(ctx, cfg.sweepInterval) })
 	return s, nil
 }
 
-// load enters into the ledger what the store already holds.
-func (s *Server) load() error {
-	return s.records.Range(nil, func(key []byte, recs []Record) bool {
-		s.ledger.load(key, recs)
-		s.keys.Add(1)
-		return true
-	})
-}
-
-// Close stops the sweeper, waits for it and closes the record store. Further
+// Close closes the records, unless they are the caller's ([WithRecords]). Further
 // calls return what the first did. The server must not be used afterwards.
 func (s *Server) Close() error {
-	return s.closeOnce()
+	if !s.owned {
+		return nil
+	}
+	return s.records.Close()
 }
 
-func (s *Server) shutdown() error {
-	s.stopSweeper()
-	s.sweeper.Wait()
-	if err := s.records.Close(); err != nil {
-		return fmt.Errorf("close records: %w", err)
-	}
-	return nil
+// Records returns what this node keeps for others, and of its own.
+func (s *Server) Records() *records.Manager {
+	return s.records
 }
 
 // Self returns our own id.
@@ -151,17 +121,4 @@ func (s *Server) Contact(id ID) (Contact, bool) {
 // Contacts returns every contact. Guests are not among them.
 func (s *Server) Contacts() []Contact {
 	return s.table.All()
-}
-
-func (s *Server) sweepEvery(ctx context.Context, interval time.Duration) {
-	ticker := time.NewTicker(interval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			s.sweep(ctx)
-		}
-	}
 }

@@ -1,57 +1,12 @@
 package routing
 
 import (
-	"errors"
-	"fmt"
-	"slices"
-	"sync"
 	"testing"
-	"testing/synctest"
-	"time"
-
-	"github.com/macula-mesh/macula-node/compat/wire"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 )
-
-func TestNewServerRefusesBadOptions(t *testing.T) {
-	tests := map[string]Option{
-		"nil store":             WithRecordStore(nil),
-		"no total":              WithStoreBudget(0, 0),
-		"negative per source":   WithStoreBudget(1000, -1),
-		"per source over total": WithStoreBudget(1000, 1001),
-		"no bucket":             WithBucketSize(0),
-		"no sweep interval":     WithSweepInterval(0),
-		"store that can't load": WithRecordStore(unreadable{NewMemoryStore()}),
-	}
-	for name, opt := range tests {
-		t.Run(name, func(t *testing.T) {
-			s, err := NewServer(ID{}, opt)
-			require.Error(t, err)
-			require.Nil(t, s)
-		})
-	}
-}
-
-// unreadable fails to range and to close.
-type unreadable struct{ RecordStore }
-
-func (unreadable) Range([]byte, func([]byte, []Record) bool) error { return errDisk }
-func (unreadable) Close() error                                    { return errDisk }
-
-func TestServerClose(t *testing.T) {
-	s, err := NewServer(ID{})
-	require.NoError(t, err)
-	require.NoError(t, s.Close())
-	require.NoError(t, s.Close(), "twice is fine")
-
-	s, err = NewServer(ID{})
-	require.NoError(t, err)
-	s.records = unreadable{s.records}
-	require.ErrorIs(t, s.RecordsWithPrefix(nil, nil), errDisk)
-	require.ErrorIs(t, s.Close(), errDisk)
-	require.ErrorIs(t, s.Close(), errDisk)
-}
 
 func TestServerContacts(t *testing.T) {
 	s := newServer(t, WithBucketSize(1))
@@ -71,138 +26,32 @@ func TestServerContacts(t *testing.T) {
 	require.False(t, s.Forget(c.ID))
 }
 
-func TestSweeper(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s, err := NewServer(ID{})
-		require.NoError(t, err)
-		defer s.Close()
-		for i := range 100 {
-			require.NoError(t, s.Store(Put{
-				Key: fmt.Append(nil, i/2), NodeID: fmt.Append(nil, i), Value: []byte("v"),
-				TTL: time.Duration(i+1) * time.Second,
-			}))
-		}
-		time.Sleep(time.Minute) // 60 expired, the last of them just now
-		synctest.Wait()
-		stats := s.Stats()
-		require.EqualValues(t, 40, stats.Records)
-		require.EqualValues(t, 20, stats.Keys)
-		require.EqualValues(t, 60, stats.Expired)
-		requireLedgerExact(t, s)
+// A server closes the records that it has made, and no others.
+func TestServerCloses(t *testing.T) {
+	store := &closedStore{Store: records.NewMemoryStore()}
+	kept, err := records.New(records.WithStore(store))
+	require.NoError(t, err)
+	given, err := NewServer(ID{}, WithRecords(kept))
+	require.NoError(t, err)
+	require.Same(t, kept, given.Records())
+	require.NoError(t, given.Close())
+	require.False(t, store.closed)
+	require.NoError(t, kept.Close())
+	require.True(t, store.closed)
 
-		time.Sleep(time.Minute)
-		synctest.Wait()
-		require.Equal(t, Stats{Stored: 100, Expired: 100}, s.Stats())
-	})
+	own, err := NewServer(ID{}) // its sweeper is a goroutine, which goleak looks for
+	require.NoError(t, err)
+	require.NotNil(t, own.Records())
+	require.NoError(t, own.Close())
+	require.NoError(t, own.Close(), "twice is fine")
 }
 
-func TestReadsLeaveOutExpired(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s, err := NewServer(ID{}, WithSweepInterval(time.Hour))
-		require.NoError(t, err)
-		defer s.Close()
-		for i := range 3 {
-			p := by(fmt.Sprint(i), fmt.Sprint(i)).ttl(time.Duration(3-i) * time.Second)
-			p.Key = key
-			require.NoError(t, s.Store(p))
-		}
-		for _, want := range [][]string{{"2", "1", "0"}, {"1", "0"}, {"0"}} {
-			recs, err := s.Values(key)
-			require.NoError(t, err)
-			require.Equal(t, want, values(recs))
-			visited := 0
-			require.NoError(t, s.RecordsWithPrefix(key[:1], func(k []byte, recs []Record) bool {
-				visited++
-				require.Equal(t, key, k)
-				require.Equal(t, want, values(recs))
-				return true
-			}))
-			require.Equal(t, 1, visited)
-			time.Sleep(time.Second)
-		}
-		_, err = s.Values(key)
-		require.ErrorIs(t, err, ErrNotFound)
-		require.NoError(t, s.RecordsWithPrefix(key, func([]byte, []Record) bool {
-			t.Error("visited a key without live records")
-			return true
-		}))
-	})
+type closedStore struct {
+	records.Store
+	closed bool
 }
 
-func TestRecordsWithPrefix(t *testing.T) {
-	s := newServer(t)
-	keys := []string{"peer.gateway.", "peer.gateway.a", "peer.gateway.b", "peer.gatewa", "peer.gatewax", "other"}
-	for _, k := range keys {
-		require.NoError(t, s.Store(Put{Key: []byte(k), Value: []byte("v")}))
-	}
-	tests := map[string][]string{
-		"":                 keys,
-		"peer.gatewa":      keys[:5],
-		wire.GatewayPrefix: keys[:3],
-		"peer.gateway.a":   keys[1:2],
-		"nothing":          nil,
-	}
-	for prefix, want := range tests {
-		t.Run(fmt.Sprintf("%q", prefix), func(t *testing.T) {
-			var got []string
-			require.NoError(t, s.RecordsWithPrefix([]byte(prefix), func(k []byte, recs []Record) bool {
-				require.Len(t, recs, 1)
-				// A visitor may use the server.
-				require.NoError(t, s.Store(Put{Key: slices.Clone(k), Value: []byte("v")}))
-				got = append(got, string(k))
-				return true
-			}))
-			require.ElementsMatch(t, want, got)
-		})
-	}
-	visits := 0
-	require.NoError(t, s.RecordsWithPrefix(nil, func([]byte, []Record) bool { visits++; return visits < 2 }))
-	require.Equal(t, 2, visits, "until visit returns false")
-}
-
-func TestStats(t *testing.T) {
-	s := newServer(t, WithStoreBudget(1000, 1000))
-	put := func(p Put) { p.Key = key; _ = s.Store(p) }
-	put(by(string(alice[:]), "1").from(alice))
-	put(by(string(alice[:]), "22").from(alice))
-	put(by(string(alice[:]), "3").from(bob))
-	put(sized(1001, "a", "s"))
-	require.Equal(t, Stats{
-		Records: 1, Keys: 1, Bytes: int64(len(key) + 2 + RecordOverhead),
-		Stored: 1, Replaced: 1, NotOwner: 1, OverBudget: 1,
-	}, s.Stats())
-}
-
-func TestServerConcurrently(t *testing.T) {
-	s := newServer(t, WithStoreBudget(100_000, 20_000), WithSweepInterval(time.Millisecond))
-	var wg sync.WaitGroup
-	for w := range 8 {
-		wg.Go(func() {
-			rng := newRand(uint64(w))
-			for i := range 1500 {
-				k := fmt.Append(nil, wire.GatewayPrefix, rng.IntN(10))
-				err := s.Store(Put{
-					Key: k, NodeID: fmt.Append(nil, rng.IntN(20)), Value: make([]byte, rng.IntN(500)),
-					TTL: time.Duration(1+rng.IntN(5)) * time.Millisecond, Source: fmt.Sprint(w),
-				})
-				if err != nil && !errors.Is(err, ErrSourceBudget) && !errors.Is(err, ErrStoreFull) {
-					t.Error(err)
-				}
-				if recs, err := s.Values(k); err == nil && len(recs) == 0 {
-					t.Error("empty list")
-				}
-				if i%100 == 0 {
-					_ = s.RecordsWithPrefix([]byte(wire.GatewayPrefix), func(k []byte, _ []Record) bool {
-						_, _ = s.Values(k)
-						return true
-					})
-					_ = s.Stats()
-				}
-			}
-		})
-	}
-	wg.Wait()
-	require.NoError(t, s.Close())
-	requireLedgerExact(t, s)
-	require.LessOrEqual(t, s.Stats().Bytes, int64(100_000))
+func (c *closedStore) Close() error {
+	c.closed = true
+	return c.Store.Close()
 }

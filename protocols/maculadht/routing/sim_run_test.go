@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 )
 
 var (
@@ -157,7 +159,7 @@ func (m *tally) measure(s *sim, from *simNode, key []byte, target ID) {
 		return
 	}
 	found, err := l.Values(context.Background(), key)
-	good := (err == nil || errors.Is(err, ErrNotFound)) &&
+	good := (err == nil || errors.Is(err, records.ErrNotFound)) &&
 		slices.ContainsFunc(found.Values, func(v FoundValue) bool { return string(v.NodeID) == string(key) })
 	m.add(good, found, network.sent.Load(), time.Since(start))
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 )
 
 // behaviour is what a simulated node does when it is asked.
@@ -44,7 +45,9 @@ type simNode struct {
 func newSimNode(t testing.TB, name string) *simNode {
 	p := peer.ID("\x00" + string(rune(len(name))) + name) // an identity multihash
 	id := IDFromPeer(p)
-	server, err := NewServer(id, WithSweepInterval(1000*time.Hour))
+	kept, err := records.New(records.WithSweepInterval(1000 * time.Hour))
+	require.NoError(t, err)
+	server, err := NewServer(id, WithRecords(kept))
 	require.NoError(t, err)
 	addr, err := ma.NewComponent("p2p", p.String())
 	require.NoError(t, err)
@@ -119,6 +122,7 @@ func sample(rng *rand.Rand, n, k int) []int {
 func (s *sim) close() {
 	for _, node := range s.nodes {
 		node.server.Close()
+		node.server.Records().Close()
 	}
 }
 
@@ -199,7 +203,7 @@ func (s *sim) store(key []byte) {
 	for _, c := range s.nearest(IDFromBytes(key), BucketSize, nil) {
 		v, err := wire.ParseValue(value)
 		require.NoError(s.t, err)
-		require.NoError(s.t, s.get(c.ID).server.Store(Put{Key: key, Value: v.Raw, NodeID: v.NodeID, TTL: v.TTL}))
+		require.NoError(s.t, s.get(c.ID).server.Records().Store(context.Background(), records.Put{Key: key, Value: v.Raw, NodeID: v.NodeID, TTL: v.TTL}))
 	}
 }
 
@@ -287,13 +291,13 @@ func (n *simNetwork) answer(node *simNode, m wire.Message) wire.Message {
 		return &wire.FindNodeReply{Nodes: n.listed(node.server.FindNode(m.Target))}
 	case *wire.FindValue:
 		reply := &wire.FindValueReply{}
-		records, err := node.server.Values(m.Key)
+		found, err := node.server.Records().Values(context.Background(), m.Key)
 		if err != nil {
 			reply.Nodes = n.listed(node.server.FindNode(m.Key))
 		}
-		for i := range records {
-			reply.Values = append(reply.Values, records[i].Value)
-			reply.ExpiresIn = append(reply.ExpiresIn, int64(time.Until(records[i].Expires)/time.Second))
+		for i := range found {
+			reply.Values = append(reply.Values, found[i].Value)
+			reply.ExpiresIn = append(reply.ExpiresIn, int64(time.Until(found[i].Expires)/time.Second))
 		}
 		return reply
 	case *wire.Ping:
@@ -311,9 +315,9 @@ func (n *simNetwork) keep(node *simNode, m *wire.Call) {
 	require.NoError(n.t, args.Decode(m.Args))
 	v, err := wire.ParseValue(args.Value)
 	require.NoError(n.t, err)
-	require.NoError(n.t, node.server.Store(Put{
+	require.NoError(n.t, node.server.Records().Store(context.Background(), records.Put{
 		Key: args.Key, Value: v.Raw, NodeID: v.NodeID, TTL: v.TTL, ExpiresIn: time.Duration(args.ExpiresIn.V) * time.Second,
-		From: n.from.contact.ID, Source: n.from.contact.ID.String(),
+		From: n.from.contact.NodeID, Source: n.from.contact.ID.String(),
 	}))
 }
 

@@ -1,6 +1,7 @@
 package routing
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -9,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 )
 
 // In little more than an hour each node is replaced by a new one, one after the other, and nobody
@@ -50,7 +52,7 @@ func TestRecordsOutliveTheirHolders(t *testing.T) {
 				raw := simValue(stored[i].String(), ttl)
 				v, err := wire.ParseValue(raw)
 				require.NoError(t, err)
-				require.NoError(t, s.get(c.ID).server.Store(Put{Key: stored[i][:], Value: v.Raw, NodeID: v.NodeID, TTL: v.TTL}))
+				require.NoError(t, s.get(c.ID).server.Records().Store(context.Background(), records.Put{Key: stored[i][:], Value: v.Raw, NodeID: v.NodeID, TTL: v.TTL}))
 			}
 		}
 
@@ -74,7 +76,7 @@ func TestRecordsOutliveTheirHolders(t *testing.T) {
 		for _, key := range stored {
 			holders := 0
 			for _, c := range s.nearest(key, BucketSize, nil) {
-				if _, err := s.get(c.ID).server.Values(key[:]); err == nil {
+				if _, err := s.get(c.ID).server.Records().Values(context.Background(), key[:]); err == nil {
 					holders++
 				}
 			}
@@ -90,8 +92,8 @@ func TestRecordsOutliveTheirHolders(t *testing.T) {
 		time.Sleep(time.Until(end) + time.Second)
 		for _, node := range s.live {
 			for _, key := range stored {
-				_, err := node.server.Values(key[:])
-				require.ErrorIs(t, err, ErrNotFound, "a copy lives no longer than its original")
+				_, err := node.server.Records().Values(context.Background(), key[:])
+				require.ErrorIs(t, err, records.ErrNotFound, "a copy lives no longer than its original")
 			}
 		}
 	})

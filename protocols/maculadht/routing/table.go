@@ -34,8 +34,9 @@ var (
 // Whoever finds its bucket full is kept in mind, and enters when one of those in
 // it has died. [Upkeep] sees to that, and is told by the table's news.
 type Table struct {
-	size  int
-	limit diversity
+	size   int
+	limit  diversity
+	tracer MetricsTracer
 
 	mu        sync.RWMutex
 	buckets   buckets
@@ -56,6 +57,7 @@ func NewTable(self ID, bucketSize int) *Table {
 	return &Table{
 		size:      bucketSize,
 		limit:     diversity{perBucket: DefaultPerBucket, perTable: DefaultPerTable},
+		tracer:    noTracer{},
 		buckets:   buckets{self: self},
 		endpoints: make(map[string]ID),
 		clients:   make(map[string]ID),
@@ -86,7 +88,15 @@ func (t *Table) Add(c Contact) error {
 
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	defer t.traceSize(t.buckets.count)
 	return t.add(added)
+}
+
+// traceSize tells how many contacts there are, if there were another number.
+func (t *Table) traceSize(before int) {
+	if t.buckets.count != before {
+		t.tracer.TableSize(t.buckets.count)
+	}
 }
 
 func (t *Table) add(added *Contact) error {
@@ -240,6 +250,7 @@ func (t *Table) fill(bucket int) {
 func (t *Table) Remove(id ID) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	defer t.traceSize(t.buckets.count)
 	c := t.buckets.get(id)
 	if c == nil {
 		t.waiting.drop(t.bucketOf(id), id)
@@ -338,6 +349,7 @@ func (t *Table) doubt(id ID) {
 func (t *Table) Failed(id ID) (removed bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	defer t.traceSize(t.buckets.count)
 	old := t.buckets.get(id)
 	if old == nil {
 		return false

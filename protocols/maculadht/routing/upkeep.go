@@ -2,7 +2,6 @@ package routing
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
 
@@ -21,7 +20,7 @@ const (
 	// that did not answer while another waits for its place.
 	DefaultRetry = 5 * time.Second
 	// DefaultHandOverDelay is how long newcomers are gathered before the records
-	// that are theirs are looked for: each search goes through the whole store.
+	// that are theirs are looked for: each search goes through all that is stored.
 	DefaultHandOverDelay = 10 * time.Second
 	// DefaultHandOverRate is how much is handed over, in bytes of records a
 	// second.
@@ -48,9 +47,8 @@ const pingsAtOnce = 8
 // cut off. Close it.
 type Upkeep struct {
 	server  *Server
-	network Network
 	lookups *Lookups
-	cfg     upkeepConfig
+	cfg     config
 	bytes   *rate.Limiter // of records that are handed over
 
 	ctx    context.Context // ends with Close
@@ -65,65 +63,22 @@ type Upkeep struct {
 	arrived    chan struct{}    // has a token while there are newcomers
 }
 
-type upkeepConfig struct {
-	check, idle   time.Duration
-	retry         time.Duration
-	handOverDelay time.Duration
-	handOverRate  int
-}
-
-// UpkeepOption sets a detail of Upkeep.
-type UpkeepOption func(*upkeepConfig) error
-
-// WithChecks sets how often the table is looked over, for how long a contact or
-// a bucket may be idle, and how long it is waited between questions to a contact
-// whose place another one waits for.
-func WithChecks(every, idle, retry time.Duration) UpkeepOption {
-	return func(c *upkeepConfig) error {
-		if every <= 0 || idle <= 0 || retry <= 0 {
-			return fmt.Errorf("checks every %v, of what is idle for %v, again after %v: want more than 0", every, idle, retry)
-		}
-		c.check, c.idle, c.retry = every, idle, retry
-		return nil
-	}
-}
-
-// WithHandOver sets for how long newcomers are gathered before records are handed
-// over to them, and how many bytes of records a second at most.
-func WithHandOver(delay time.Duration, bytesPerSecond int) UpkeepOption {
-	return func(c *upkeepConfig) error {
-		if delay <= 0 || bytesPerSecond < 1 {
-			return fmt.Errorf("hand-over after %v, of %d bytes a second: want more than 0 of both", delay, bytesPerSecond)
-		}
-		c.handOverDelay, c.handOverRate = delay, bytesPerSecond
-		return nil
-	}
-}
-
 // NewUpkeep starts the upkeep of the server whose lookups these are, which asks
 // through their network. Close it before the network.
-func NewUpkeep(lookups *Lookups, opts ...UpkeepOption) (*Upkeep, error) {
+func NewUpkeep(lookups *Lookups, opts ...Option) (*Upkeep, error) {
+	cfg, err := lookups.cfg.with(opts, madeLookups)
+	if err != nil {
+		return nil, err
+	}
 	u := &Upkeep{
-		server:  lookups.server,
-		network: lookups.network,
-		lookups: lookups,
-		cfg: upkeepConfig{
-			check:         DefaultCheckInterval,
-			idle:          DefaultIdle,
-			retry:         DefaultRetry,
-			handOverDelay: DefaultHandOverDelay,
-			handOverRate:  DefaultHandOverRate,
-		},
+		server:     lookups.server,
+		lookups:    lookups,
+		cfg:        cfg,
 		pings:      make(chan struct{}, pingsAtOnce),
 		challenged: make(map[int]struct{}),
 		newcomers:  make(map[ID]struct{}),
 		served:     make(map[ID]time.Time),
 		arrived:    make(chan struct{}, 1),
-	}
-	for _, opt := range opts {
-		if err := opt(&u.cfg); err != nil {
-			return nil, fmt.Errorf("upkeep option: %w", err)
-		}
 	}
 	u.bytes = rate.NewLimiter(rate.Limit(u.cfg.handOverRate), max(u.cfg.handOverRate, maxHandOver))
 	u.ctx, u.cancel = context.WithCancel(context.Background())

@@ -13,9 +13,10 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 )
 
-func (s *script) upkeep(opts ...UpkeepOption) *Upkeep {
+func (s *script) upkeep(opts ...Option) *Upkeep {
 	u, err := NewUpkeep(s.lookups(), opts...)
 	require.NoError(s.t, err)
 	return u
@@ -52,7 +53,7 @@ func (s *script) questions(to Contact, typ wire.Type) (when []time.Duration) {
 }
 
 func TestUpkeepOptions(t *testing.T) {
-	for name, opt := range map[string]UpkeepOption{
+	for name, opt := range map[string]Option{
 		"no check":          WithChecks(0, 1, 1),
 		"no idle":           WithChecks(1, 0, 1),
 		"no retry":          WithChecks(1, 1, -1),
@@ -365,7 +366,7 @@ func TestCloseAtAnyPoint(t *testing.T) {
 			}
 			for i := range 40 {
 				id := randomID(rng)
-				require.NoError(t, s.server.Store(Put{Key: id[:], Value: value(fmt.Sprint(i), 3000), TTL: time.Hour}))
+				require.NoError(t, s.server.Records().Store(context.Background(), records.Put{Key: id[:], Value: value(fmt.Sprint(i), 3000), TTL: time.Hour}))
 			}
 			u := s.upkeep(WithChecks(3*time.Second, 4*time.Second, time.Second), WithHandOver(time.Second, 1000))
 			joined := make(chan struct{})
@@ -398,7 +399,7 @@ func TestUpkeepLeavesNoGoroutine(t *testing.T) {
 	for seed := range uint64(20) {
 		server, err := NewServer(ID{}, WithBucketSize(5))
 		require.NoError(t, err)
-		require.NoError(t, server.Store(Put{Key: key, Value: []byte("v")}))
+		require.NoError(t, server.Records().Store(context.Background(), records.Put{Key: []byte("a key"), Value: []byte("v")}))
 		l, err := NewLookups(server, silentNetwork{}, WithTimeouts(time.Second, time.Millisecond, time.Minute))
 		require.NoError(t, err)
 		u, err := NewUpkeep(l, WithChecks(time.Millisecond, time.Millisecond, time.Millisecond), WithHandOver(time.Millisecond, 1000))

@@ -1,6 +1,7 @@
 package routing
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -9,23 +10,24 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 )
 
 func TestValuesEnd(t *testing.T) {
 	tests := map[string]struct {
 		holders []int // of 40 known, by nearness
 		local   bool
-		opts    []LookupOption
+		opts    []Option
 		found   int // holders counted
 		asked   int
 	}{
 		"at three holders":              {[]int{0, 1, 2, 3, 4, 5, 6}, false, nil, 3, 5},
-		"at one, if one is enough":      {[]int{0, 1}, false, []LookupOption{WithQuorum(1)}, 1, 3},
+		"at one, if one is enough":      {[]int{0, 1}, false, []Option{WithQuorum(1)}, 1, 3},
 		"our own value counts":          {[]int{0, 1, 2, 3}, true, nil, 3, 4},
 		"at the whole neighbourhood":    {[]int{4, 30}, false, nil, 1, 20},
-		"at it, if that is wanted":      {[]int{0, 1, 2, 3, 19}, false, []LookupOption{WithQuorum(0)}, 5, 20},
+		"at it, if that is wanted":      {[]int{0, 1, 2, 3, 19}, false, []Option{WithQuorum(0)}, 5, 20},
 		"nothing there":                 {nil, false, nil, 0, 20},
-		"at once, if our own is enough": {[]int{0}, true, []LookupOption{WithQuorum(1)}, 1, 0},
+		"at once, if our own is enough": {[]int{0}, true, []Option{WithQuorum(1)}, 1, 0},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -38,13 +40,13 @@ func TestValuesEnd(t *testing.T) {
 				if tt.local {
 					v, err := wire.ParseValue(value("provider", 60))
 					require.NoError(t, err)
-					require.NoError(t, s.server.Store(Put{Key: s.target[:], Value: v.Raw, NodeID: v.NodeID, TTL: v.TTL}))
+					require.NoError(t, s.server.Records().Store(context.Background(), records.Put{Key: s.target[:], Value: v.Raw, NodeID: v.NodeID, TTL: v.TTL}))
 				}
 				found, err := s.lookups(tt.opts...).Values(t.Context(), s.target[:])
 				require.Equal(t, tt.found, found.Holders)
 				require.Len(t, s.asked, tt.asked)
 				if tt.found == 0 {
-					require.ErrorIs(t, err, ErrNotFound)
+					require.ErrorIs(t, err, records.ErrNotFound)
 					return
 				}
 				require.NoError(t, err)
@@ -77,8 +79,9 @@ func TestValuesMerge(t *testing.T) {
 			[]reply{aged(nil, anonymous), aged(nil, anonymous)},
 			map[string]time.Duration{string(anonymous): 7 * time.Second},
 		},
-		"no life left, no value": {[]reply{aged([]int64{0, -5, 3}, value("a", 60), value("b", 60), value("c", 60))}, map[string]time.Duration{"c": 3 * time.Second}},
-		"dead before the end":    {[]reply{aged([]int64{1}, value("a", 60)), after(1500*time.Millisecond, aged(nil, value("b", 60)))}, map[string]time.Duration{"b": time.Minute}},
+		"no life left, no value":                        {[]reply{aged([]int64{0, -5, 3}, value("a", 60), value("b", 60), value("c", 60))}, map[string]time.Duration{"c": 3 * time.Second}},
+		"nor a debt so large that it would turn around": {[]reply{aged([]int64{-9_223_372_037, -1 << 63, -9_223_372_036_854_775, 3}, value("a", 60), value("b", 60), value("d", 60), value("c", 60))}, map[string]time.Duration{"c": 3 * time.Second}},
+		"dead before the end":                           {[]reply{aged([]int64{1}, value("a", 60)), after(1500*time.Millisecond, aged(nil, value("b", 60)))}, map[string]time.Duration{"b": time.Minute}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -111,7 +114,7 @@ func TestMergerIsBounded(t *testing.T) {
 		kept         int
 	}{
 		"few":          {10, 10, 10},
-		"many":         {2 * MaxProviders, 10, MaxProviders},
+		"many":         {2 * records.MaxProviders, 10, records.MaxProviders},
 		"many and big": {500, 60_000, maxMerged / 60_000},
 	}
 	for name, tt := range tests {

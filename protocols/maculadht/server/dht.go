@@ -55,7 +55,7 @@ func (h *Handlers) serveFindValue(p *Peer, f wire.Frame) error {
 		if d.FirstPacket > 0 && !p.Connected() {
 			limit = d.FirstPacket
 		}
-		h.findValue(answer, question.Key, d, limit)
+		h.findValue(p.ctx, answer, question.Key, d, limit)
 		err := p.Reply(answer)
 		clear(answer.Values) // a quiet stream keeps no records alive
 		return err
@@ -90,7 +90,7 @@ func (h *Handlers) serveStore(p *Peer, f wire.Frame) error {
 	case field != nil:
 		h.count.dropped.Add(1)
 	default:
-		h.HandleStore(&m, p.from, p.session.Dialect)
+		h.HandleStore(p.ctx, &m, p.from, p.session.Dialect)
 	}
 	return nil
 }
@@ -247,7 +247,7 @@ func (h *Handlers) callStore(p *Peer, raw wire.Raw) *wire.CallError {
 		}
 		expiresIn = time.Duration(min(left.V, math.MaxInt64/int64(time.Second))) * time.Second
 	}
-	if err := h.store(args.Key, args.Value, expiresIn, p.from, p.session.Dialect); err != nil {
+	if err := h.store(p.ctx, args.Key, args.Value, expiresIn, p.from, p.session.Dialect); err != nil {
 		h.count.dropped.Add(1)
 		return storeError(err)
 	}

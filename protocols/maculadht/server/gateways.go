@@ -9,6 +9,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -47,9 +48,9 @@ func (h *Handlers) listGateways(p *Peer) wire.GatewayList {
 		list = append(list, own)
 	}
 	looked := 0
-	h.server.RecordsWithPrefix([]byte(wire.GatewayPrefix), func(_ []byte, records []routing.Record) bool {
+	_ = h.server.Records().Range(p.ctx, []byte(wire.GatewayPrefix), func(_ []byte, recs []records.Record) bool {
 		looked++
-		g, ok := wire.ParseGateway(records[0].Value)
+		g, ok := wire.ParseGateway(recs[0].Value)
 		if ok && g.Realm == h.cfg.realm && !add(g) {
 			return false
 		}

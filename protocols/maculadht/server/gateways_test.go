@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"testing"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
@@ -19,7 +20,7 @@ func TestListGateways(t *testing.T) {
 	register := func(g wire.Gateway) {
 		peers, _ := wire.GatewayList{g}.Raw().Field("peers")
 		for entry := range peers.Elems() {
-			s.HandleStore(&wire.Store{Key: append([]byte(wire.GatewayPrefix), g.NodeID...), Value: entry}, Origin{}, Dialect{})
+			s.HandleStore(context.Background(), &wire.Store{Key: append([]byte(wire.GatewayPrefix), g.NodeID...), Value: entry}, Origin{}, Dialect{})
 		}
 	}
 	register(other)
@@ -27,12 +28,12 @@ func TestListGateways(t *testing.T) {
 	require.NoError(t, s.Routing().Admit(routing.Contact{ID: routing.ID{7}, NodeID: []byte("contact"), Endpoint: "https://192.0.2.4:1", Verified: true}))
 	contact := wire.Gateway{NodeID: []byte("contact"), Host: "192.0.2.4", Port: 1, Realm: proto.DefaultRealm}
 
-	list := s.listGateways(&Peer{session: &Session{Dialect: LibP2P()}})
+	list := s.listGateways(&Peer{ctx: t.Context(), session: &Session{Dialect: LibP2P()}})
 	require.Equal(t, own, list[0])
 	require.ElementsMatch(t, wire.GatewayList{own, other, contact}, list)
 
 	// On a stream that has CONNECTed, where that counts, each once and never us.
-	c := &Peer{session: &Session{Dialect: Dialect{GatewaysOnce: true}}}
+	c := &Peer{ctx: t.Context(), session: &Session{Dialect: Dialect{GatewaysOnce: true}}}
 	require.ElementsMatch(t, wire.GatewayList{own, other, contact}, s.listGateways(c))
 	c.connected.Store(true)
 	require.ElementsMatch(t, wire.GatewayList{other, contact}, s.listGateways(c))

@@ -16,6 +16,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/internal/budget"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -188,14 +189,14 @@ type Origin struct {
 
 // HandleStore forwards the value to the routing server. It has no reply, ever:
 // what can not be stored is dropped and counted.
-func (h *Handlers) HandleStore(m *wire.Store, from Origin, d Dialect) {
-	if err := h.store(m.Key, m.Value, 0, from, d); err != nil {
+func (h *Handlers) HandleStore(ctx context.Context, m *wire.Store, from Origin, d Dialect) {
+	if err := h.store(ctx, m.Key, m.Value, 0, from, d); err != nil {
 		h.count.dropped.Add(1)
 	}
 }
 
 // store validates a value and keeps a copy of it.
-func (h *Handlers) store(key []byte, value wire.Raw, expiresIn time.Duration, from Origin, d Dialect) error {
+func (h *Handlers) store(ctx context.Context, key []byte, value wire.Raw, expiresIn time.Duration, from Origin, d Dialect) error {
 	if len(value) > wire.MaxValue {
 		return fmt.Errorf("%w: %d bytes, limit %d", wire.ErrBadValue, len(value), wire.MaxValue)
 	}
@@ -210,13 +211,17 @@ func (h *Handlers) store(key []byte, value wire.Raw, expiresIn time.Duration, fr
 	if err != nil {
 		return err
 	}
-	err = h.server.Store(routing.Put{
+	var proven []byte
+	if !from.Node.IsZero() {
+		proven = from.Node[:]
+	}
+	err = h.server.Records().Store(ctx, records.Put{
 		Key:       bytes.Clone(key),
 		Value:     v.Raw,
 		NodeID:    v.NodeID,
 		TTL:       v.TTL,
 		ExpiresIn: expiresIn,
-		From:      from.Node,
+		From:      proven,
 		Source:    from.Source,
 	})
 	if err == nil {
@@ -228,17 +233,17 @@ func (h *Handlers) store(key []byte, value wire.Raw, expiresIn time.Duration, fr
 // HandleFindValue looks the key up in local storage, never asking the network:
 // an Erlang node that waits for this answer can not answer anything itself. The
 // reply is limit bytes at most, as a frame, unless one value alone is longer.
-func (h *Handlers) HandleFindValue(m *wire.FindValue, d Dialect, limit int) *wire.FindValueReply {
+func (h *Handlers) HandleFindValue(ctx context.Context, m *wire.FindValue, d Dialect, limit int) *wire.FindValueReply {
 	reply := &wire.FindValueReply{}
-	h.findValue(reply, m.Key, d, limit)
+	h.findValue(ctx, reply, m.Key, d, limit)
 	return reply
 }
 
 // findValue fills a reply, reusing its slices.
-func (h *Handlers) findValue(reply *wire.FindValueReply, key []byte, d Dialect, limit int) {
+func (h *Handlers) findValue(ctx context.Context, reply *wire.FindValueReply, key []byte, d Dialect, limit int) {
 	*reply = wire.FindValueReply{Values: reply.Values[:0], ExpiresIn: reply.ExpiresIn[:0]}
 	now := time.Now()
-	records, err := h.server.Values(key)
+	found, err := h.server.Records().Values(ctx, key)
 	if err != nil {
 		h.count.misses.Add(1)
 		if d.NodesOnMiss {
@@ -247,7 +252,7 @@ func (h *Handlers) findValue(reply *wire.FindValueReply, key []byte, d Dialect, 
 		return
 	}
 	h.count.hits.Add(1)
-	fitting, left := fit(records, d, limit)
+	fitting, left := fit(found, d, limit)
 	h.count.leftOut.Add(uint64(left))
 	for i := range fitting {
 		reply.Values = append(reply.Values, fitting[i].Value)
@@ -262,7 +267,7 @@ func (h *Handlers) findValue(reply *wire.FindValueReply, key []byte, d Dialect, 
 const replyOverhead = 80
 
 // recordSize is how much a record adds to a reply.
-func recordSize(r *routing.Record, d Dialect) int {
+func recordSize(r *records.Record, d Dialect) int {
 	if d.Extended {
 		return len(r.Value) + 5 // expires_in
 	}
@@ -272,25 +277,25 @@ func recordSize(r *routing.Record, d Dialect) int {
 // fit returns the records that a reply of limit bytes has room for, in their
 // order, and how many it leaves out: those with the longest life stay, and at
 // least one.
-func fit(records []routing.Record, d Dialect, limit int) (fitting []routing.Record, left int) {
+func fit(recs []records.Record, d Dialect, limit int) (fitting []records.Record, left int) {
 	size := replyOverhead
-	for i := range records {
-		size += recordSize(&records[i], d)
+	for i := range recs {
+		size += recordSize(&recs[i], d)
 	}
 	if size <= limit {
-		return records, 0
+		return recs, 0
 	}
-	byLife := make([]int, len(records))
+	byLife := make([]int, len(recs))
 	for i := range byLife {
 		byLife[i] = i
 	}
 	slices.SortStableFunc(byLife, func(a, b int) int {
-		return records[b].Expires.Compare(records[a].Expires)
+		return recs[b].Expires.Compare(recs[a].Expires)
 	})
 	room := limit - replyOverhead
-	kept := make([]int, 0, len(records))
+	kept := make([]int, 0, len(recs))
 	for _, i := range byLife {
-		if n := recordSize(&records[i], d); n <= room {
+		if n := recordSize(&recs[i], d); n <= room {
 			room -= n
 			kept = append(kept, i)
 		}
@@ -300,9 +305,9 @@ func fit(records []routing.Record, d Dialect, limit int) (fitting []routing.Reco
 	}
 	slices.Sort(kept)
 	for _, i := range kept {
-		fitting = append(fitting, records[i])
+		fitting = append(fitting, recs[i])
 	}
-	return fitting, len(records) - len(fitting)
+	return fitting, len(recs) - len(fitting)
 }
 
 // HandleFindNode lists the nodes nearest to the target that are known.
@@ -351,12 +356,12 @@ func (h *Handlers) HandleQuery(ctx context.Context, frame []byte) ([]byte, error
 	case wire.TypeFindValue:
 		var m wire.FindValue
 		if err = m.Decode(f.Payload); err == nil {
-			reply = h.HandleFindValue(&m, d, proto.MaxFindValueReply)
+			reply = h.HandleFindValue(ctx, &m, d, proto.MaxFindValueReply)
 		}
 	case wire.TypeStore:
 		var m wire.Store
 		if err = m.Decode(f.Payload); err == nil {
-			err = h.store(m.Key, m.Value, 0, Origin{}, d)
+			err = h.store(ctx, m.Key, m.Value, 0, Origin{}, d)
 		}
 		reply = storeReply
 	default:
@@ -381,14 +386,14 @@ var storeReply = &wire.Opaque{MessageType: wire.TypeStore, Fields: wire.RawMap(
 
 // LookupValue returns the values stored here under a key, never an empty list:
 // without any it returns ErrNotFound. The values must not be modified.
-func (h *Handlers) LookupValue(key []byte) ([]wire.Raw, error) {
-	records, err := h.server.Values(key)
+func (h *Handlers) LookupValue(ctx context.Context, key []byte) ([]wire.Raw, error) {
+	found, err := h.server.Records().Values(ctx, key)
 	if err != nil {
 		return nil, err
 	}
-	values := make([]wire.Raw, len(records))
-	for i := range records {
-		values[i] = records[i].Value
+	values := make([]wire.Raw, len(found))
+	for i := range found {
+		values[i] = found[i].Value
 	}
 	return values, nil
 }
@@ -461,9 +466,9 @@ func (h *Handlers) reach(to NodeInfo) (routing.Contact, error) {
 // storeError says to a caller of _dht.store why its value was not kept.
 func storeError(err error) *wire.CallError {
 	switch {
-	case errors.Is(err, routing.ErrNotOwner):
+	case errors.Is(err, records.ErrNotOwner):
 		return &wire.CallError{Code: wire.CodeNotOwner, Message: "The record is its provider's; only that peer replaces it before it expires"}
-	case errors.Is(err, routing.ErrStoreFull), errors.Is(err, routing.ErrSourceBudget):
+	case errors.Is(err, records.ErrStoreFull), errors.Is(err, records.ErrSourceBudget):
 		return &wire.CallError{Code: wire.CodeBusy, Message: "No room left: " + err.Error()}
 	default:
 		return &wire.CallError{Code: wire.CodeInvalidArgs, Message: "Invalid parameter: value: " + err.Error()}

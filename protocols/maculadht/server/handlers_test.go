@@ -14,6 +14,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -99,14 +100,14 @@ func TestHandleQueryErrors(t *testing.T) {
 
 func TestLookupValueIsNeverEmpty(t *testing.T) {
 	h := newHandlers(t)
-	values, err := h.LookupValue([]byte("k"))
-	require.ErrorIs(t, err, routing.ErrNotFound)
+	values, err := h.LookupValue(t.Context(), []byte("k"))
+	require.ErrorIs(t, err, records.ErrNotFound)
 	require.Nil(t, values)
 
-	h.HandleStore(&wire.Store{Key: []byte("k"), Value: dhttest.Value("a")}, Origin{}, LibP2P())
-	h.HandleStore(&wire.Store{Key: []byte("k"), Value: dhttest.Value("b")}, Origin{}, LibP2P())
-	h.HandleStore(&wire.Store{Key: []byte("k"), Value: wire.RawInt(1)}, Origin{}, LibP2P())
-	values, err = h.LookupValue([]byte("k"))
+	h.HandleStore(context.Background(), &wire.Store{Key: []byte("k"), Value: dhttest.Value("a")}, Origin{}, LibP2P())
+	h.HandleStore(context.Background(), &wire.Store{Key: []byte("k"), Value: dhttest.Value("b")}, Origin{}, LibP2P())
+	h.HandleStore(context.Background(), &wire.Store{Key: []byte("k"), Value: wire.RawInt(1)}, Origin{}, LibP2P())
+	values, err = h.LookupValue(t.Context(), []byte("k"))
 	require.NoError(t, err)
 	require.Equal(t, []wire.Raw{dhttest.Value("b"), dhttest.Value("a")}, values)
 	require.Equal(t, Stats{Stored: 2, DroppedStores: 1}, h.Stats())
@@ -117,10 +118,10 @@ func TestLookupValueIsNeverEmpty(t *testing.T) {
 func TestHandleStoreCopies(t *testing.T) {
 	h := newHandlers(t)
 	m := &wire.Store{Key: []byte("key"), Value: dhttest.Value("provider")}
-	h.HandleStore(m, Origin{}, Dialect{})
+	h.HandleStore(context.Background(), m, Origin{}, Dialect{})
 	clear(m.Key)
 	clear(m.Value)
-	values, err := h.LookupValue([]byte("key"))
+	values, err := h.LookupValue(t.Context(), []byte("key"))
 	require.NoError(t, err)
 	require.Equal(t, []wire.Raw{dhttest.Value("provider")}, values)
 }
@@ -130,13 +131,13 @@ func TestHandleFindValueDialects(t *testing.T) {
 	p := dhttest.PeerID(t)
 	id := routing.IDFromPeer(p)
 	require.NoError(t, h.Routing().Admit(routing.Contact{ID: id, NodeID: id[:], Peer: p, Verified: true, LastSeen: time.UnixMilli(5)}))
-	h.HandleStore(&wire.Store{Key: []byte("k"), Value: dhttest.Value("a")}, Origin{}, Dialect{})
+	h.HandleStore(context.Background(), &wire.Store{Key: []byte("k"), Value: dhttest.Value("a")}, Origin{}, Dialect{})
 
 	require.Equal(t, &wire.FindValueReply{Values: []wire.Raw{dhttest.Value("a")}},
-		h.HandleFindValue(&wire.FindValue{Key: []byte("k")}, Dialect{}, proto.MaxFindValueReply))
-	require.Empty(t, h.HandleFindValue(&wire.FindValue{Key: []byte("x")}, Dialect{}, proto.MaxFindValueReply).Nodes)
+		h.HandleFindValue(context.Background(), &wire.FindValue{Key: []byte("k")}, Dialect{}, proto.MaxFindValueReply))
+	require.Empty(t, h.HandleFindValue(context.Background(), &wire.FindValue{Key: []byte("x")}, Dialect{}, proto.MaxFindValueReply).Nodes)
 	require.Equal(t, []wire.Node{{ID: id[:], LastSeen: 5, Addrs: routing.EncodePeerAddrs(p, nil)}},
-		h.HandleFindValue(&wire.FindValue{Key: []byte("x")}, LibP2P(), proto.MaxFindValueReply).Nodes)
+		h.HandleFindValue(context.Background(), &wire.FindValue{Key: []byte("x")}, LibP2P(), proto.MaxFindValueReply).Nodes)
 	require.Equal(t, []wire.Node{{ID: id[:], LastSeen: 5}},
 		h.HandleFindNode(&wire.FindNode{Target: []byte("x")}, Dialect{}).Nodes)
 }
@@ -235,18 +236,18 @@ func TestSendToPeerAndQueryPeer(t *testing.T) {
 
 // fitting tries every subset: of those that there is room for the best is the
 // one whose records live longest, compared from the longest-lived down.
-func fitting(records []routing.Record, d Dialect, limit int) []routing.Record {
-	byLife := make([]int, len(records))
+func fitting(recs []records.Record, d Dialect, limit int) []records.Record {
+	byLife := make([]int, len(recs))
 	for i := range byLife {
 		byLife[i] = i
 	}
-	slices.SortStableFunc(byLife, func(a, b int) int { return records[b].Expires.Compare(records[a].Expires) })
+	slices.SortStableFunc(byLife, func(a, b int) int { return recs[b].Expires.Compare(recs[a].Expires) })
 	best := 0
-	for subset := range 1 << len(records) {
+	for subset := range 1 << len(recs) {
 		size := replyOverhead
 		for bit, i := range byLife {
-			if subset>>(len(records)-1-bit)&1 == 1 {
-				size += recordSize(&records[i], d)
+			if subset>>(len(recs)-1-bit)&1 == 1 {
+				size += recordSize(&recs[i], d)
 			}
 		}
 		if size <= limit {
@@ -254,13 +255,13 @@ func fitting(records []routing.Record, d Dialect, limit int) []routing.Record {
 		}
 	}
 	if best == 0 {
-		best = 1 << (len(records) - 1) // at least one
+		best = 1 << (len(recs) - 1) // at least one
 	}
-	var kept []routing.Record
-	for i := range records {
+	var kept []records.Record
+	for i := range recs {
 		bit := slices.Index(byLife, i)
-		if best>>(len(records)-1-bit)&1 == 1 {
-			kept = append(kept, records[i])
+		if best>>(len(recs)-1-bit)&1 == 1 {
+			kept = append(kept, recs[i])
 		}
 	}
 	return kept
@@ -269,15 +270,15 @@ func fitting(records []routing.Record, d Dialect, limit int) []routing.Record {
 func TestFit(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	for range 2000 {
-		records := make([]routing.Record, 1+rng.IntN(9))
-		for i := range records {
+		recs := make([]records.Record, 1+rng.IntN(9))
+		for i := range recs {
 			value := wire.RawMap(wire.Pair{Key: "x", Value: wire.RawText(string(make([]byte, rng.IntN(400))))})
-			records[i] = routing.Record{Value: value, Expires: time.Unix(int64(rng.IntN(5)), 0), Source: string(rune('a' + i))}
+			recs[i] = records.Record{Value: value, Expires: time.Unix(int64(rng.IntN(5)), 0), Source: string(rune('a' + i))}
 		}
 		d, limit := Dialect{Extended: rng.IntN(2) == 0}, rng.IntN(2500)
-		got, left := fit(records, d, limit)
-		require.Equal(t, fitting(records, d, limit), got)
-		require.Equal(t, len(records)-len(got), left)
+		got, left := fit(recs, d, limit)
+		require.Equal(t, fitting(recs, d, limit), got)
+		require.Equal(t, len(recs)-len(got), left)
 
 		reply := &wire.FindValueReply{}
 		for _, r := range got {

@@ -1,6 +1,7 @@
-package routing
+package records
 
 import (
+	"context"
 	"errors"
 	"sync/atomic"
 	"testing"
@@ -11,19 +12,22 @@ import (
 )
 
 // requireLedgerExact compares the ledger with what the store really holds.
-func requireLedgerExact(t *testing.T, s *Server) {
+func requireLedgerExact(t *testing.T, s *Manager) {
 	t.Helper()
 	var bytes, records, keys int64
 	sources := map[string]int64{}
-	require.NoError(t, s.records.Range(nil, func(key []byte, recs []Record) bool {
+	store := s.store
+	if broken, ok := store.(*brokenStore); ok {
+		store = broken.Store
+	}
+	eachKey(t, store, func(key []byte, recs []Record) {
 		keys++
 		for i := range recs {
 			records++
-			bytes += cost(key, &recs[i])
-			sources[recs[i].Source] += cost(key, &recs[i])
+			bytes += Cost(key, &recs[i])
+			sources[recs[i].Source] += Cost(key, &recs[i])
 		}
-		return true
-	}))
+	})
 	require.Equal(t, sources, s.ledger.sources)
 	stats := s.Stats()
 	require.Equal(t, bytes, stats.Bytes)
@@ -74,10 +78,10 @@ func TestStoreBudget(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			s := newServer(t, WithStoreBudget(total, perSource))
+			s := newManager(t, WithLimits(Limits{Bytes: total, BytesPerSource: perSource}))
 			var over uint64
 			for i, p := range tt.puts {
-				require.ErrorIs(t, s.Store(p.put), p.want, "put %d", i)
+				require.ErrorIs(t, s.Store(t.Context(), p.put), p.want, "put %d", i)
 				if p.want != nil {
 					over++
 				}
@@ -91,16 +95,16 @@ func TestStoreBudget(t *testing.T) {
 
 func TestExpiryFreesBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, err := NewServer(ID{}, WithStoreBudget(1000, 1000), WithSweepInterval(time.Hour))
+		s, err := New(WithLimits(Limits{Bytes: 1000, BytesPerSource: 1000}), WithSweepInterval(time.Hour))
 		require.NoError(t, err)
 		defer s.Close()
 		first := sized(1000, "a", "s")
 		first.TTL = time.Second
-		require.NoError(t, s.Store(first))
+		require.NoError(t, s.Store(t.Context(), first))
 		time.Sleep(time.Second)
-		require.ErrorIs(t, s.Store(sized(1001, "b", "s")), ErrSourceBudget)
+		require.ErrorIs(t, s.Store(t.Context(), sized(1001, "b", "s")), ErrSourceBudget)
 		require.Zero(t, s.Stats().Bytes, "dropped though the put was refused")
-		require.NoError(t, s.Store(sized(1000, "b", "s")))
+		require.NoError(t, s.Store(t.Context(), sized(1000, "b", "s")))
 		require.EqualValues(t, 1, s.Stats().Expired)
 		requireLedgerExact(t, s)
 	})
@@ -110,43 +114,43 @@ var errDisk = errors.New("disk")
 
 // brokenStore runs each change and then fails to keep it.
 type brokenStore struct {
-	RecordStore
+	Store
 	broken atomic.Bool
 }
 
-func (b *brokenStore) Get(key []byte) ([]Record, error) {
+func (b *brokenStore) Get(ctx context.Context, key []byte) ([]Record, error) {
 	if b.broken.Load() {
 		return nil, errDisk
 	}
-	return b.RecordStore.Get(key)
+	return b.Store.Get(ctx, key)
 }
 
-func (b *brokenStore) Update(key []byte, change func([]Record) []Record) error {
+func (b *brokenStore) Update(ctx context.Context, key []byte, change func([]Record) []Record) error {
 	if !b.broken.Load() {
-		return b.RecordStore.Update(key, change)
+		return b.Store.Update(ctx, key, change)
 	}
-	old, _ := b.RecordStore.Get(key)
+	old, _ := b.Store.Get(ctx, key)
 	change(old)
 	return errDisk
 }
 
 func TestFailedUpdateIsNotCharged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := &brokenStore{RecordStore: NewMemoryStore()}
-		s, err := NewServer(ID{}, WithRecordStore(store))
+		store := &brokenStore{Store: NewMemoryStore()}
+		s, err := New(WithStore(store))
 		require.NoError(t, err)
 		defer s.Close()
 		short := sized(500, "a", "s")
 		short.TTL = time.Second
-		require.NoError(t, s.Store(short))
-		require.NoError(t, s.Store(sized(600, "b", "s")))
+		require.NoError(t, s.Store(t.Context(), short))
+		require.NoError(t, s.Store(t.Context(), sized(600, "b", "s")))
 		time.Sleep(time.Second)
 		before := s.Stats()
 
 		store.broken.Store(true)
-		require.ErrorIs(t, s.Store(sized(700, "b", "t")), errDisk)
-		require.ErrorIs(t, s.Store(sized(700, "c", "t")), errDisk)
-		_, err = s.Values(key)
+		require.ErrorIs(t, s.Store(t.Context(), sized(700, "b", "t")), errDisk)
+		require.ErrorIs(t, s.Store(t.Context(), sized(700, "c", "t")), errDisk)
+		_, err = s.Values(t.Context(), key)
 		require.ErrorIs(t, err, errDisk)
 		require.Equal(t, before, s.Stats())
 		requireLedgerExact(t, s)
@@ -164,15 +168,15 @@ func TestFailedUpdateIsNotCharged(t *testing.T) {
 
 func TestLedgerIsLoadedFromTheStore(t *testing.T) {
 	store := NewMemoryStore()
-	first := newServer(t, WithRecordStore(store))
-	require.NoError(t, first.Store(sized(500, "a", "s")))
-	require.NoError(t, first.Store(sized(600, "b", "")))
+	first := newManager(t, WithStore(store))
+	require.NoError(t, first.Store(t.Context(), sized(500, "a", "s")))
+	require.NoError(t, first.Store(t.Context(), sized(600, "b", "")))
 
-	second := newServer(t, WithRecordStore(store), WithStoreBudget(1500, 400))
+	second := newManager(t, WithStore(store), WithLimits(Limits{Bytes: 1500, BytesPerSource: 400}))
 	require.EqualValues(t, 1100, second.Stats().Bytes)
 	requireLedgerExact(t, second)
-	require.ErrorIs(t, second.Store(sized(300, "c", "s")), ErrSourceBudget)
-	require.ErrorIs(t, second.Store(sized(501, "a", "s")), ErrSourceBudget)
-	require.NoError(t, second.Store(sized(500, "a", "s")), "over its limit, but no larger")
+	require.ErrorIs(t, second.Store(t.Context(), sized(300, "c", "s")), ErrSourceBudget)
+	require.ErrorIs(t, second.Store(t.Context(), sized(501, "a", "s")), ErrSourceBudget)
+	require.NoError(t, second.Store(t.Context(), sized(500, "a", "s")), "over its limit, but no larger")
 	requireLedgerExact(t, second)
 }

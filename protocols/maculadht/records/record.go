@@ -1,4 +1,4 @@
-package routing
+package records
 
 import (
 	"bytes"
@@ -18,30 +18,6 @@ type Record struct {
 // Live reports whether the record has not expired at now.
 func (r *Record) Live(now time.Time) bool {
 	return now.Before(r.Expires)
-}
-
-// RecordStore keeps a list of records for each key. It knows no rules and drops
-// nothing by itself. Implementations are safe for concurrent use.
-type RecordStore interface {
-	// Get returns the records of key, none if it is not there. The slice is a
-	// snapshot that later updates do not touch; it must not be modified.
-	Get(key []byte) ([]Record, error)
-
-	// Update replaces the records of key by what change makes of them, in one
-	// step: no other update of the key comes in between. change is called at
-	// most once; it must not modify old, nor call the store. Returning old
-	// itself changes nothing, an empty list removes the key. The store keeps
-	// neither key nor change.
-	Update(key []byte, change func(old []Record) []Record) error
-
-	// Range calls visit with each key that begins with prefix, in any order,
-	// until visit returns false. The key is valid only during the call, the
-	// records are as from Get. Keys that come or go meanwhile may be missed.
-	// visit may call the store.
-	Range(prefix []byte, visit func(key []byte, recs []Record) bool) error
-
-	// Close releases what the store holds. It is not used afterwards.
-	Close() error
 }
 
 // replaces reports whether r takes the place of old: it is of the same

@@ -1,4 +1,4 @@
-package routing
+package records
 
 import (
 	"errors"
@@ -7,8 +7,8 @@ import (
 
 // What storage may cost, in bytes.
 const (
-	// DefaultStoreBudget is what all records may cost together: 512 MiB.
-	DefaultStoreBudget = 512 << 20
+	// DefaultBytes is what all records may cost together: 512 MiB.
+	DefaultBytes = 512 << 20
 	// DefaultSourceShare is the part of the total that one source may use: a
 	// sixteenth.
 	DefaultSourceShare = 16
@@ -38,13 +38,13 @@ type ledger struct {
 	sources map[string]int64 // bytes used; no entry when none
 }
 
-func newLedger(total, perSource int64) *ledger {
-	return &ledger{total: total, perSource: perSource, sources: make(map[string]int64)}
+func newLedger(limits Limits) *ledger {
+	return &ledger{total: limits.Bytes, perSource: limits.BytesPerSource, sources: make(map[string]int64)}
 }
 
-// cost is what a record under key is charged. The key counts for each record,
+// Cost is what a record under key is charged. The key counts for each record,
 // so that each source pays for itself.
-func cost(key []byte, r *Record) int64 {
+func Cost(key []byte, r *Record) int64 {
 	return int64(len(key) + len(r.Value) + RecordOverhead)
 }
 
@@ -88,11 +88,16 @@ func (l *ledger) undo(key []byte, removed []Record, added *Record) {
 	l.enter(key, removed, +1)
 }
 
-// load enters records that are stored already, whatever the limits.
-func (l *ledger) load(key []byte, recs []Record) {
+// load enters what each source has stored already, whatever the limits.
+func (l *ledger) load(sources map[string]SourceUsage) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.enter(key, recs, +1)
+	for source, u := range sources {
+		bytes := u.Bytes + u.Records*RecordOverhead
+		l.bytes += bytes
+		l.records += u.Records
+		l.sources[source] += bytes
+	}
 }
 
 func (l *ledger) enter(key []byte, recs []Record, sign int64) {
@@ -102,7 +107,7 @@ func (l *ledger) enter(key []byte, recs []Record, sign int64) {
 }
 
 func (l *ledger) enterOne(key []byte, r *Record, sign int64) {
-	c := sign * cost(key, r)
+	c := sign * Cost(key, r)
 	l.bytes += c
 	l.records += sign
 	if l.sources[r.Source] += c; l.sources[r.Source] == 0 {

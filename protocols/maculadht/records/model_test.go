@@ -1,4 +1,4 @@
-package routing
+package records
 
 import (
 	"fmt"
@@ -54,7 +54,7 @@ func (m *model) cost(source string) (all, own int) {
 }
 
 func (m *model) store(p Put) error {
-	key, from := string(p.Key), string(p.From[:])
+	key, from := string(p.Key), string(p.From)
 	ttl, left := int(p.TTL/time.Second), int(p.ExpiresIn/time.Second)
 	if ttl == 0 {
 		ttl = 86400
@@ -66,7 +66,7 @@ func (m *model) store(p Put) error {
 		value: string(p.Value), id: string(p.NodeID), named: p.NodeID != nil, source: p.Source,
 		expires: m.now + ttl,
 	}
-	r.owned = r.named && !p.From.IsZero() && r.id == from
+	r.owned = r.named && p.From != nil && r.id == from
 
 	recs := m.live(key)
 	m.keep(key, recs)
@@ -121,9 +121,9 @@ func (m *model) sweep() {
 	}
 }
 
-// Random puts, pauses and sweeps: after each, the server and the model hold the
+// Random puts, pauses and sweeps: after each, the manager and the model hold the
 // same, and the ledger is exact.
-func TestServerAgainstModel(t *testing.T) {
+func TestManagerAgainstModel(t *testing.T) {
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { runModel(t, seed) })
@@ -134,8 +134,8 @@ func TestServerAgainstModel(t *testing.T) {
 func runModel(t *testing.T, seed uint64) {
 	rng := newRand(seed)
 	const total, perSource = 12_000, 4_000
-	// The server's own sweeper stays out: the model has to know when it comes.
-	s, err := NewServer(ID{}, WithStoreBudget(total, perSource), WithSweepInterval(1000*time.Hour))
+	// The manager's own sweeper stays out: the model has to know when it comes.
+	s, err := New(WithLimits(Limits{Bytes: total, BytesPerSource: perSource}), WithSweepInterval(1000*time.Hour))
 	require.NoError(t, err)
 	defer s.Close()
 	m := &model{total: total, perSource: perSource, lists: map[string][]modelRecord{}}
@@ -145,11 +145,11 @@ func runModel(t *testing.T, seed uint64) {
 		m.total, m.perSource = 1<<30, 1<<20
 		for i := range MaxProviders - 2 {
 			p := Put{Key: []byte("key 0"), NodeID: fmt.Append(nil, "filler ", i), Value: []byte("v"), TTL: 500 * time.Second}
-			require.NoError(t, s.Store(p))
+			require.NoError(t, s.Store(t.Context(), p))
 			require.NoError(t, m.store(p))
 		}
 	}
-	peers := []ID{{}, alice, bob, IDFromBytes([]byte("carol"))}
+	peers := [][]byte{nil, alice, bob, nodeID("carol")}
 	outcomes := map[error]int{}
 	for range 3000 >> (seed / 3) {
 		switch rng.IntN(12) {
@@ -175,7 +175,7 @@ func runModel(t *testing.T, seed uint64) {
 			case 2:
 				p.NodeID = fmt.Append(nil, "node ", rng.IntN(5))
 			default:
-				p.NodeID = slices.Clone(peers[rng.IntN(len(peers))][:])
+				p.NodeID = append([]byte{}, peers[rng.IntN(len(peers))]...)
 			}
 			if rng.IntN(3) == 0 {
 				p.ExpiresIn = time.Duration(1+rng.IntN(60)) * time.Second
@@ -184,7 +184,7 @@ func runModel(t *testing.T, seed uint64) {
 				p.TTL = time.Second // else our own fill the store for a day
 			}
 			want := m.store(p)
-			require.ErrorIs(t, s.Store(p), want)
+			require.ErrorIs(t, s.Store(t.Context(), p), want)
 			outcomes[want]++
 		}
 		requireSame(t, m, s)
@@ -198,11 +198,11 @@ func runModel(t *testing.T, seed uint64) {
 	}
 }
 
-func requireSame(t *testing.T, m *model, s *Server) {
+func requireSame(t *testing.T, m *model, s *Manager) {
 	t.Helper()
 	requireLedgerExact(t, s)
 	keys := 0
-	require.NoError(t, s.records.Range(nil, func(key []byte, recs []Record) bool {
+	eachKey(t, s.store, func(key []byte, recs []Record) {
 		keys++
 		want := m.lists[string(key)]
 		require.Len(t, recs, len(want))
@@ -213,7 +213,6 @@ func requireSame(t *testing.T, m *model, s *Server) {
 				require.Equal(t, want[i], got, "record %d of %s", i, key)
 			}
 		}
-		return true
-	}))
+	})
 	require.Equal(t, len(m.lists), keys)
 }

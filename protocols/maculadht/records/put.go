@@ -1,4 +1,4 @@
-package routing
+package records
 
 import (
 	"bytes"
@@ -23,7 +23,7 @@ var (
 	ErrExpired = errors.New("value has expired")
 )
 
-// Put is a value to be stored. The server takes its slices over; they must not
+// Put is a value to be stored. The manager takes its slices over; they must not
 // be parts of a larger buffer, which would stay in memory with them.
 type Put struct {
 	Key    []byte
@@ -35,9 +35,9 @@ type Put struct {
 	// to it there; 0 for the original. A copy with no life left is no Put.
 	ExpiresIn time.Duration
 
-	// From is the node id of the libp2p peer that sent it; zero when nobody
-	// has proved to be the sender.
-	From ID
+	// From is the node id of the libp2p peer that sent it, 32 bytes; nil when
+	// nobody has proved to be the sender.
+	From []byte
 	// Source is whose budget pays: a peer id's text or an IP address. Empty
 	// for our own values, which have no limit.
 	Source string
@@ -64,7 +64,7 @@ func (p *Put) record(now time.Time) (Record, error) {
 		Value:   p.Value,
 		NodeID:  p.NodeID,
 		Expires: now.Add(life),
-		Owned:   !p.From.IsZero() && bytes.Equal(p.NodeID, p.From[:]),
+		Owned:   len(p.From) > 0 && bytes.Equal(p.NodeID, p.From),
 		Source:  p.Source,
 	}, nil
 }

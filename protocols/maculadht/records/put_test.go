@@ -1,6 +1,7 @@
-package routing
+package records
 
 import (
+	"encoding/hex"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -10,7 +11,7 @@ import (
 )
 
 var (
-	alice, bob = IDFromBytes([]byte("alice")), IDFromBytes([]byte("bob"))
+	alice, bob = nodeID("alice"), nodeID("bob")
 	key        = []byte("a key")
 )
 
@@ -27,13 +28,13 @@ func by(nodeID, value string) Put {
 	return Put{NodeID: []byte(nodeID), Value: []byte(value)}
 }
 
-func (p Put) from(id ID) Put                  { p.From = id; return p }
+func (p Put) from(id []byte) Put              { p.From = id; return p }
 func (p Put) ttl(d time.Duration) Put         { p.TTL = d; return p }
 func (p Put) copyWith(left time.Duration) Put { p.ExpiresIn = left; return p }
 func (p Put) anonymous() Put                  { p.NodeID = nil; return p }
 
 func TestStoreRules(t *testing.T) {
-	aliceID := string(alice[:])
+	aliceID := string(alice)
 	tests := []struct {
 		name  string
 		steps []step
@@ -93,12 +94,13 @@ func TestStoreRules(t *testing.T) {
 			{after: 10 * time.Second, put: by(aliceID, "2").from(bob), holds: []string{"2"}},
 		}},
 		{"the sender's id in hexadecimal proves nothing", []step{
-			{put: by(alice.String(), "1").from(alice), holds: []string{"1"}},
-			{put: by(alice.String(), "2").from(bob), holds: []string{"2"}},
+			{put: by(hex.EncodeToString(alice), "1").from(alice), holds: []string{"1"}},
+			{put: by(hex.EncodeToString(alice), "2").from(bob), holds: []string{"2"}},
 		}},
-		{"the zero id is no sender", []step{
-			{put: by(string(make([]byte, 32)), "1"), holds: []string{"1"}},
-			{put: by(string(make([]byte, 32)), "2").from(bob), holds: []string{"2"}},
+		{"no id is no sender", []step{
+			{put: by("", "1").from(nil), holds: []string{"1"}},
+			{put: by("", "2").from([]byte{}), holds: []string{"2"}},
+			{put: by("", "3").from(bob), holds: []string{"3"}},
 		}},
 		{"a copy is not owned", []step{
 			{put: by(aliceID, "1").from(bob).copyWith(time.Hour), holds: []string{"1"}},
@@ -146,14 +148,14 @@ func TestStoreRules(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s, err := NewServer(ID{})
+				s, err := New()
 				require.NoError(t, err)
 				defer s.Close()
 				for i, step := range tt.steps {
 					time.Sleep(step.after)
 					step.put.Key = key
-					require.ErrorIs(t, s.Store(step.put), step.want, "step %d", i)
-					got, err := s.Values(key)
+					require.ErrorIs(t, s.Store(t.Context(), step.put), step.want, "step %d", i)
+					got, err := s.Values(t.Context(), key)
 					if step.holds == nil {
 						require.ErrorIs(t, err, ErrNotFound, "step %d", i)
 						continue
@@ -167,9 +169,9 @@ func TestStoreRules(t *testing.T) {
 }
 
 func TestMaxProviders(t *testing.T) {
-	fill := func(t *testing.T, s *Server, ttl func(i int) time.Duration) {
+	fill := func(t *testing.T, s *Manager, ttl func(i int) time.Duration) {
 		for i := range MaxProviders {
-			require.NoError(t, s.Store(Put{Key: key, NodeID: fmt.Append(nil, i), Value: fmt.Append(nil, i), TTL: ttl(i)}))
+			require.NoError(t, s.Store(t.Context(), Put{Key: key, NodeID: fmt.Append(nil, i), Value: fmt.Append(nil, i), TTL: ttl(i)}))
 		}
 	}
 	hour := func(int) time.Duration { return time.Hour }
@@ -192,13 +194,13 @@ func TestMaxProviders(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s, err := NewServer(ID{})
+				s, err := New()
 				require.NoError(t, err)
 				defer s.Close()
 				fill(t, s, tt.ttl)
 				tt.put.Key = key
-				require.NoError(t, s.Store(tt.put))
-				recs, err := s.Values(key)
+				require.NoError(t, s.Store(t.Context(), tt.put))
+				recs, err := s.Values(t.Context(), key)
 				require.NoError(t, err)
 				require.Len(t, recs, MaxProviders)
 				require.NotContains(t, values(recs), tt.gone)
@@ -211,15 +213,15 @@ func TestMaxProviders(t *testing.T) {
 }
 
 func TestSnapshotsDoNotChange(t *testing.T) {
-	s := newServer(t)
+	s := newManager(t)
 	put := func(nodeID, value string) {
 		p := by(nodeID, value)
 		p.Key = key
-		require.NoError(t, s.Store(p))
+		require.NoError(t, s.Store(t.Context(), p))
 	}
 	put("a", "1")
 	put("b", "2")
-	before, err := s.Values(key)
+	before, err := s.Values(t.Context(), key)
 	require.NoError(t, err)
 	put("a", "3")
 	put("c", "4")

@@ -1,0 +1,251 @@
+package records
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// ErrNotFound means that nothing live is stored under a key.
+var ErrNotFound = errors.New("not found")
+
+const (
+	// pageSize is how many keys Range reads at a time.
+	pageSize = 128
+	// sweepBatch is how many keys the sweeper reads at a time.
+	sweepBatch = 256
+)
+
+// Manager keeps records in a [Store] by the rules, and drops those that have
+// expired. It is safe for concurrent use.
+type Manager struct {
+	store    Store
+	ledger   *ledger
+	keys     atomic.Int64
+	counters counters
+	tracer   MetricsTracer
+
+	stopSweeper context.CancelFunc
+	sweeper     sync.WaitGroup
+	closeOnce   func() error
+}
+
+// New returns a manager and starts its sweeper. Close it to stop that. It fails on
+// a bad option, and when what a store given with [WithStore] holds can not be read.
+func New(opts ...Option) (*Manager, error) {
+	cfg := config{
+		limits:        Limits{}.orDefault(),
+		sweepInterval: DefaultSweepInterval,
+		tracer:        noTracer{},
+	}
+	for _, opt := range opts {
+		if err := opt(&cfg); err != nil {
+			return nil, fmt.Errorf("records option: %w", err)
+		}
+	}
+	if cfg.store == nil {
+		cfg.store = NewMemoryStore()
+	}
+	m := &Manager{store: cfg.store, ledger: newLedger(cfg.limits), tracer: cfg.tracer}
+	m.closeOnce = sync.OnceValue(m.shutdown)
+
+	ctx, cancel := context.WithCancel(context.Background())
+	usage, err := m.store.Usage(ctx)
+	if err != nil {
+		cancel()
+		return nil, fmt.Errorf("read what is stored: %w", err)
+	}
+	m.ledger.load(usage.Sources)
+	m.keys.Store(usage.Keys)
+	bytes, records := m.ledger.used()
+	m.tracer.Changed(usage.Keys, records, bytes)
+
+	m.stopSweeper = cancel
+	m.sweeper.Go(func() { m.sweepEvery(ctx, cfg.sweepInterval) })
+	return m, nil
+}
+
+// Close stops the sweeper, waits for it and closes the store. Further calls return
+// what the first did. The manager must not be used afterwards.
+func (m *Manager) Close() error {
+	return m.closeOnce()
+}
+
+func (m *Manager) shutdown() error {
+	m.stopSweeper()
+	m.sweeper.Wait()
+	if err := m.store.Close(); err != nil {
+		return fmt.Errorf("close store: %w", err)
+	}
+	return nil
+}
+
+// Store keeps a value, by these rules:
+//
+//   - A value with the node id of one that is there replaces it in place; so
+//     does, without a node id, the very same value. Others go in front.
+//   - A value that carries its sender's node id is owned: until it expires,
+//     only that peer replaces it. Anybody else gets [ErrNotOwner], or nil for
+//     the very same value, which changes nothing.
+//   - A copy never outlives its original, and one with no more life left than
+//     the record it would replace changes nothing and returns nil.
+//   - A key holds [MaxProviders]; over that the soonest to expire goes, be it
+//     the new one, and Store returns nil all the same.
+//   - A value that would take its source or the store over the budget is
+//     refused with [ErrSourceBudget] or [ErrStoreFull].
+//
+// A value without life is refused with [ErrExpired]. Errors of the store, and of
+// ctx, are wrapped.
+func (m *Manager) Store(ctx context.Context, p Put) error {
+	now := time.Now()
+	rec, err := p.record(now)
+	if err != nil {
+		m.tracer.Refused(refusal(err))
+		return err
+	}
+	isCopy := p.isCopy()
+	err = m.update(ctx, p.Key, now, func(live []Record) (edit, error) {
+		return place(live, &rec, isCopy)
+	})
+	if err != nil && refusal(err) == RefusedStoreFailed {
+		m.tracer.Refused(RefusedStoreFailed)
+	}
+	return err
+}
+
+// Values returns the live records of key, in order, or [ErrNotFound]; never an
+// empty list. The list is shared: do not modify it. Errors of the store, and of
+// ctx, are wrapped.
+func (m *Manager) Values(ctx context.Context, key []byte) ([]Record, error) {
+	recs, err := m.store.Get(ctx, key)
+	if err != nil {
+		return nil, fmt.Errorf("get records: %w", err)
+	}
+	if len(recs) == 0 {
+		return nil, ErrNotFound
+	}
+	live, _ := split(recs, time.Now())
+	if len(live) == 0 {
+		return nil, ErrNotFound
+	}
+	return live, nil
+}
+
+// Range calls visit with each key that begins with prefix and its live records, at
+// least one, until visit returns false. The order is the store's own, and begins
+// at another place each time.
+//
+// Keys are read page by page, and the records of each when it is its turn: visit
+// may take its time and call the manager, as nothing is locked or kept meanwhile. A
+// key that is there throughout is visited exactly once; one that comes or goes may
+// be missed, or be visited again where it came again. key is visit's to keep; recs
+// are as from Values. It is cheap for the keys of gateways (wire.GatewayPrefix), and
+// may go through all keys otherwise. Errors of the store, and of ctx, are wrapped.
+func (m *Manager) Range(ctx context.Context, prefix []byte, visit func(key []byte, recs []Record) bool) error {
+	for cursor := Cursor(""); ; {
+		keys, next, err := m.store.Keys(ctx, prefix, cursor, pageSize)
+		if err != nil {
+			return fmt.Errorf("list keys: %w", err)
+		}
+		for _, key := range keys {
+			live, err := m.Values(ctx, key)
+			switch {
+			case errors.Is(err, ErrNotFound): // it went, or has expired
+			case err != nil:
+				return err
+			case !visit(key, live):
+				return nil
+			}
+		}
+		if next == "" {
+			return nil
+		}
+		cursor = next
+	}
+}
+
+// update drops what has expired under key, lets plan change the rest, and keeps
+// ledger, gauges and counters equal to what the store then holds. It returns
+// plan's error, that of the budget, or that of the store.
+func (m *Manager) update(ctx context.Context, key []byte, now time.Time, plan func(live []Record) (edit, error)) error {
+	var (
+		expired []Record
+		done    edit
+		refused error
+		keys    int64
+	)
+	err := m.store.Update(ctx, key, func(old []Record) []Record {
+		var live []Record
+		live, expired = split(old, now)
+		_ = m.ledger.post(key, expired, nil) // refuses only what is added
+
+		done, refused = plan(live)
+		if refused == nil {
+			refused = m.ledger.post(key, done.removed, done.added)
+		}
+		if refused != nil {
+			done = edit{next: live}
+		}
+		keys = present(done.next) - present(old)
+		return done.next
+	})
+	if err != nil {
+		m.ledger.undo(key, done.removed, done.added)
+		m.ledger.undo(key, expired, nil)
+		return fmt.Errorf("update records: %w", err)
+	}
+	m.keys.Add(keys)
+	m.count(key, keys, &done, expired, refused)
+	return refused
+}
+
+// present returns 1 for a key with records and 0 for one without.
+func present(recs []Record) int64 {
+	return int64(min(len(recs), 1))
+}
+
+func (m *Manager) sweepEvery(ctx context.Context, interval time.Duration) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			m.sweep(ctx)
+		}
+	}
+}
+
+// sweep drops every expired record. What fails is left for the next sweep.
+func (m *Manager) sweep(ctx context.Context) {
+	now := time.Now()
+	keep := func(live []Record) (edit, error) { return edit{next: live}, nil }
+	for {
+		keys, err := m.store.Expired(ctx, now, sweepBatch)
+		if err != nil {
+			if ctx.Err() == nil {
+				m.sweepFailed()
+			}
+			return
+		}
+		swept := 0
+		for _, key := range keys {
+			err := m.update(ctx, key, now, keep)
+			switch {
+			case ctx.Err() != nil:
+				return
+			case err != nil:
+				m.sweepFailed()
+			default:
+				swept++
+			}
+		}
+		if swept == 0 || len(keys) < sweepBatch {
+			return
+		}
+	}
+}

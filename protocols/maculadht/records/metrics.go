@@ -1,0 +1,59 @@
+package records
+
+import "errors"
+
+// MetricsTracer is told what a [Manager] does. Its methods are called while a value
+// is stored or a sweep runs, by several goroutines at once: they must return soon,
+// and must not call the manager.
+type MetricsTracer interface {
+	// Stored is called for a value that was stored: replaced, in another's place.
+	Stored(replaced bool)
+	// Refused is called for a value that was not.
+	Refused(reason Refusal)
+	// Expired is called with how many records were dropped at the end of their life.
+	Expired(records int)
+	// Evicted is called for a record dropped, or not taken, over MaxProviders.
+	Evicted()
+	// SweepFailed is called when the store failed under the sweeper.
+	SweepFailed()
+	// Changed is called with by how much the number of keys and records and their
+	// cost in bytes have changed, and at the start with what the store holds.
+	Changed(keys, records, bytes int64)
+}
+
+// Refusal is why a value was not stored.
+type Refusal string
+
+// The reasons for which values are not stored.
+const (
+	RefusedNotOwner     Refusal = "not_owner"     // ErrNotOwner
+	RefusedExpired      Refusal = "expired"       // ErrExpired
+	RefusedSourceBudget Refusal = "source_budget" // ErrSourceBudget
+	RefusedStoreFull    Refusal = "store_full"    // ErrStoreFull
+	RefusedStoreFailed  Refusal = "store_failed"  // an error of the store, or the context's
+)
+
+// refusal returns the reason that an error of Manager.Store stands for.
+func refusal(err error) Refusal {
+	switch {
+	case errors.Is(err, ErrNotOwner):
+		return RefusedNotOwner
+	case errors.Is(err, ErrExpired):
+		return RefusedExpired
+	case errors.Is(err, ErrSourceBudget):
+		return RefusedSourceBudget
+	case errors.Is(err, ErrStoreFull):
+		return RefusedStoreFull
+	default:
+		return RefusedStoreFailed
+	}
+}
+
+type noTracer struct{}
+
+func (noTracer) Stored(bool)                 {}
+func (noTracer) Refused(Refusal)             {}
+func (noTracer) Expired(int)                 {}
+func (noTracer) Evicted()                    {}
+func (noTracer) SweepFailed()                {}
+func (noTracer) Changed(int64, int64, int64) {}

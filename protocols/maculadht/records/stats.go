@@ -1,0 +1,91 @@
+package records
+
+import "sync/atomic"
+
+// Stats is what a manager holds, and what it has done since it began.
+type Stats struct {
+	// Gauges.
+	Records int64 // stored, including those that expired since the last sweep
+	Keys    int64 // with at least one record
+	Bytes   int64 // values and keys, and RecordOverhead for each record
+
+	// Counters.
+	Stored        uint64 // records that were new
+	Replaced      uint64 // records that took another's place
+	NotOwner      uint64 // refused with ErrNotOwner
+	OverBudget    uint64 // refused with ErrStoreFull or ErrSourceBudget
+	Expired       uint64 // records dropped at the end of their life
+	Evicted       uint64 // records dropped, or not taken, over MaxProviders
+	SweepFailures uint64 // times the store failed under the sweeper
+}
+
+type counters struct {
+	stored, replaced, notOwner, overBudget, expired, evicted, sweepFailures atomic.Uint64
+}
+
+// count enters what one update did, and tells the tracer.
+func (m *Manager) count(key []byte, keys int64, done *edit, expired []Record, refused error) {
+	switch {
+	case refused != nil:
+		switch refusal(refused) {
+		case RefusedNotOwner:
+			m.counters.notOwner.Add(1)
+		case RefusedSourceBudget, RefusedStoreFull:
+			m.counters.overBudget.Add(1)
+		}
+		m.tracer.Refused(refusal(refused))
+	case done.replaced:
+		m.counters.replaced.Add(1)
+		m.tracer.Stored(true)
+	case done.added != nil:
+		m.counters.stored.Add(1)
+		m.tracer.Stored(false)
+	}
+	if done.evicted {
+		m.counters.evicted.Add(1)
+		m.tracer.Evicted()
+	}
+	if len(expired) > 0 {
+		m.counters.expired.Add(uint64(len(expired)))
+		m.tracer.Expired(len(expired))
+	}
+	var records, bytes int64
+	for _, gone := range [][]Record{expired, done.removed} {
+		for i := range gone {
+			records--
+			bytes -= Cost(key, &gone[i])
+		}
+	}
+	if done.added != nil {
+		records++
+		bytes += Cost(key, done.added)
+	}
+	if records != 0 || bytes != 0 {
+		m.tracer.Changed(keys, records, bytes)
+	}
+}
+
+// sweepFailed enters that the store failed under the sweeper.
+func (m *Manager) sweepFailed() {
+	m.counters.sweepFailures.Add(1)
+	m.tracer.SweepFailed()
+}
+
+// Stats returns the manager's gauges and counters. They are read one after the
+// other, so those of a busy manager need not agree to the last record.
+func (m *Manager) Stats() Stats {
+	bytes, records := m.ledger.used()
+	return Stats{
+		Records: records,
+		Keys:    m.keys.Load(),
+		Bytes:   bytes,
+
+		Stored:        m.counters.stored.Load(),
+		Replaced:      m.counters.replaced.Load(),
+		NotOwner:      m.counters.notOwner.Load(),
+		OverBudget:    m.counters.overBudget.Load(),
+		Expired:       m.counters.expired.Load(),
+		Evicted:       m.counters.evicted.Load(),
+		SweepFailures: m.counters.sweepFailures.Load(),
+	}
+}
