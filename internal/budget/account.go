@@ -9,7 +9,9 @@ import (
 
 // How many frames an account takes from its group's at a time, so that not each
 // one costs a second limiter that all of the group share: a batchShare-th of the
-// group's burst, and at most maxBatch. What is not used goes back with Close.
+// group's burst, and at most maxBatch. What is not used goes back with Close;
+// until then it is missing to the others of the group, who are never allowed
+// more for it.
 const (
 	maxBatch   = 64
 	batchShare = 1024

@@ -82,34 +82,36 @@ func NewStorage(limits StorageLimits) (*Storage, error) {
 // records over the total (ErrStoreFull). This node's own records count and are
 // never refused, and nor is a replacement that is no larger.
 func (s *Storage) Charge(removed []Entry, added Entry) error {
+	if err := s.charge(removed, added); err != nil {
+		return fmt.Errorf("%w: %v", err, added.Source)
+	}
+	return nil
+}
+
+func (s *Storage) charge(removed []Entry, added Entry) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := s.all.Bytes
 	source, group := s.used(added.Source)
 	s.enter(removed, -1)
 	s.enterOne(added, +1)
-	err := s.check(added.Source, max(source.Bytes, s.limits.Source), max(group.Bytes, s.limits.Group), max(all, s.limits.Total))
+	newSource, newGroup := s.used(added.Source)
+
+	var err error
+	switch {
+	case added.Source.IsOwn():
+	case newSource.Bytes > max(s.limits.Source, source.Bytes):
+		err = ErrSourceBudget
+	case newGroup.Bytes > max(s.limits.Group, group.Bytes):
+		err = ErrGroupBudget
+	case s.all.Bytes > max(s.limits.Total, all):
+		err = ErrStoreFull
+	}
 	if err != nil {
 		s.enterOne(added, -1)
 		s.enter(removed, +1)
 	}
 	return err
-}
-
-// check says whether a source has more than it may.
-func (s *Storage) check(who Source, maySource, mayGroup, mayAll int64) error {
-	source, group := s.used(who)
-	switch {
-	case who.IsOwn():
-		return nil
-	case source.Bytes > maySource:
-		return fmt.Errorf("%w: %v: limit of %d bytes", ErrSourceBudget, who, s.limits.Source)
-	case group.Bytes > mayGroup:
-		return fmt.Errorf("%w: %v: limit of %d bytes", ErrGroupBudget, who, s.limits.Group)
-	case s.all.Bytes > mayAll:
-		return fmt.Errorf("%w: limit of %d bytes", ErrStoreFull, s.limits.Total)
-	}
-	return nil
 }
 
 // Post posts that the removed records went and the added ones came, whatever the
