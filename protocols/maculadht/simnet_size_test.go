@@ -1,8 +1,0 @@
-//go:build !race
-
-package maculadht
-
-const (
-	simnetHostsDefault   = 50
-	simnetLookupsDefault = 50
-)
