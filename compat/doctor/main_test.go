@@ -10,8 +10,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/macula-mesh/macula-node/compat"
+	"github.com/macula-mesh/macula-node/compat/doctor"
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/interop/doctor"
 	"github.com/macula-mesh/macula-node/interop/glass"
 )
 
