@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/macula-mesh/macula-node/compat"
+	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/doctor"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/interop/glass"
@@ -53,7 +53,7 @@ func TestLive(t *testing.T) {
 // live is a suite under way.
 type live struct {
 	tb     testing.TB
-	dialer *compat.Dialer
+	dialer *dialer.Dialer
 	realm  string
 }
 
@@ -61,13 +61,13 @@ type live struct {
 // of which a check fails is asked nothing more.
 func tryLive(tb testing.TB, realm string, endpoints ...string) (reports []*doctor.Report) {
 	tb.Helper()
-	var parsed []compat.Endpoint // with their pins
+	var parsed []dialer.Endpoint // with their pins
 	for _, endpoint := range endpoints {
-		e, err := compat.ParseEndpoint(strings.TrimSpace(endpoint))
+		e, err := dialer.ParseEndpoint(strings.TrimSpace(endpoint))
 		require.NoError(tb, err)
 		parsed = append(parsed, e)
 	}
-	d, err := compat.NewDialer(compat.DialPinned(parsed...))
+	d, err := dialer.New(dialer.DialPinned(parsed...))
 	require.NoError(tb, err)
 	defer func() { assert.NoError(tb, d.Close()) }()
 	l := &live{tb, d, realm}

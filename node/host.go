@@ -23,7 +23,7 @@ import (
 	"github.com/quic-go/quic-go"
 	"go.uber.org/fx"
 
-	"github.com/macula-mesh/macula-node/compat"
+	"github.com/macula-mesh/macula-node/compat/gateway"
 )
 
 // hostConfig says what newHost builds. Every choice is the caller's; the zero value of a switch is off.
@@ -53,7 +53,7 @@ type peerHost struct {
 // How many connections one IPv4 address or IPv6 /56 may hold, and make a second, whatever their ALPN. libp2p's defaults,
 // 8 and one in five seconds, are too few for Erlang nodes: each of their lookups is a connection.
 const (
-	maxConnsPerIP = compat.DefaultMaxConnsPerIP
+	maxConnsPerIP = gateway.DefaultMaxConnsPerIP
 	connsPerIPRPS = 50
 	connsPerIPMax = 2 * maxConnsPerIP // made at once
 )
@@ -65,8 +65,8 @@ func newResourceManager() (network.ResourceManager, error) {
 	libp2p.SetDefaultServiceLimits(&limits)
 	scaled := limits.AutoScale()
 	roomier := scaled.ToPartialLimitConfig()
-	roomier.System.Conns += compat.DefaultMaxConns
-	roomier.System.ConnsInbound += compat.DefaultMaxConns
+	roomier.System.Conns += gateway.DefaultMaxConns
+	roomier.System.ConnsInbound += gateway.DefaultMaxConns
 	roomier.Transient.Conns += maxConnsPerIP // of one source that comes all at once
 	roomier.Transient.ConnsInbound += maxConnsPerIP
 

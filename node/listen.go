@@ -22,12 +22,12 @@ import (
 	manet "github.com/multiformats/go-multiaddr/net"
 	"github.com/quic-go/quic-go"
 
-	"github.com/macula-mesh/macula-node/compat"
+	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
 )
 
 // defaultPort is the UDP port of Macula: one door for libp2p and for Erlang nodes.
-const defaultPort = compat.DefaultPort
+const defaultPort = dialer.DefaultPort
 
 // anyAddrs returns every IPv4 and IPv6 address of this machine on a port.
 // A machine without IPv6 can use them too: libp2p fails only if it can listen on none of its addresses.
@@ -104,7 +104,7 @@ func listenMacula(cm *quicreuse.ConnManager, h host.Host, tlsConf *tls.Config) (
 			for _, l := range listeners {
 				err = errors.Join(err, l.Close())
 			}
-			return nil, fmt.Errorf("listen for ALPN %q on %s (one gateway a host: is another one running?): %w", compat.ALPN, addr, err)
+			return nil, fmt.Errorf("listen for ALPN %q on %s (one gateway a host: is another one running?): %w", dialer.ALPN, addr, err)
 		}
 		listeners = append(listeners, maculaListener{listener, accepted})
 	}
@@ -141,7 +141,7 @@ func settle(conn *quic.Conn, serial uint64) error {
 	if err != nil {
 		return nil // not counted
 	}
-	return scope.SetPeer(peer.ID(fmt.Sprintf("%s/%d", compat.ALPN, serial)))
+	return scope.SetPeer(peer.ID(fmt.Sprintf("%s/%d", dialer.ALPN, serial)))
 }
 
 // allowWindowIncrease lets quic-go buffer delta more bytes for a connection if the resource manager has the memory.

@@ -15,7 +15,7 @@ import (
 	"github.com/quic-go/quic-go"
 	"github.com/stretchr/testify/require"
 
-	"github.com/macula-mesh/macula-node/compat"
+	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -263,7 +263,7 @@ func TestTwoAddresses(t *testing.T) {
 		_, err := maculadht.Ping(patient(t), other.Dialer(), routing.Contact{Endpoint: endpoint})
 		require.NoError(t, err, endpoint)
 	}
-	six, err := compat.ParseEndpoint(n.Endpoints()[1])
+	six, err := dialer.ParseEndpoint(n.Endpoints()[1])
 	require.NoError(t, err)
 	require.Equal(t, n.port, int(six.Port), "the port of the first address")
 }

@@ -9,7 +9,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
-	"github.com/macula-mesh/macula-node/compat"
+	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/doctor"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
@@ -56,7 +56,7 @@ func examine(ctx context.Context, cmd *cli.Command) error {
 		return usagef("the endpoint is missing; %s", usageOf(cmd))
 	}
 	endpoint := cmd.Args().First()
-	at, err := compat.ParseEndpoint(endpoint)
+	at, err := dialer.ParseEndpoint(endpoint)
 	if err != nil {
 		return usagef("%w; %s", err, usageOf(cmd))
 	}
@@ -65,7 +65,7 @@ func examine(ctx context.Context, cmd *cli.Command) error {
 		return err
 	}
 	timeout := cmd.Duration("timeout")
-	d, err := newDialer(cmd, at, compat.DialTimeouts(min(timeout, compat.DefaultDialTimeout), min(timeout, compat.DefaultReplyTimeout)))
+	d, err := newDialer(cmd, at, dialer.DialTimeouts(min(timeout, dialer.DefaultDialTimeout), min(timeout, dialer.DefaultReplyTimeout)))
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package compat
+package dialer
 
 import (
 	"context"
@@ -51,7 +51,7 @@ var ErrResting = routing.ErrResting
 // harms. It implements routing.Network for contacts with an endpoint and is
 // safe for concurrent use.
 type Dialer struct {
-	cfg   dialerConfig
+	cfg   config
 	owned *quicreuse.ConnManager // made here, so closed here
 
 	ctx    context.Context // ends with Close
@@ -66,7 +66,7 @@ type Dialer struct {
 	links  map[place]*link
 }
 
-type dialerConfig struct {
+type config struct {
 	quic         QUIC
 	dialTimeout  time.Duration
 	replyTimeout time.Duration
@@ -79,31 +79,31 @@ type dialerConfig struct {
 	pins         map[Endpoint]Pin
 }
 
-// DialerOption sets a detail of a Dialer.
-type DialerOption func(*dialerConfig)
+// Option sets a detail of a Dialer.
+type Option func(*config)
 
 // DialThrough makes the dialer use q, and so the UDP port that q listens on.
 // Without it the dialer has a port of its own.
-func DialThrough(q QUIC) DialerOption { return func(c *dialerConfig) { c.quic = q } }
+func DialThrough(q QUIC) Option { return func(c *config) { c.quic = q } }
 
 // DialTimeouts sets how long a handshake and a reply may take.
-func DialTimeouts(dial, reply time.Duration) DialerOption {
-	return func(c *dialerConfig) { c.dialTimeout, c.replyTimeout = dial, reply }
+func DialTimeouts(dial, reply time.Duration) Option {
+	return func(c *config) { c.dialTimeout, c.replyTimeout = dial, reply }
 }
 
 // RestAfterTimeout sets how long an endpoint is left alone after a time-out.
-func RestAfterTimeout(d time.Duration) DialerOption {
-	return func(c *dialerConfig) { c.rest = d }
+func RestAfterTimeout(d time.Duration) Option {
+	return func(c *config) { c.rest = d }
 }
 
 // ForceFindNode lets FIND_NODE through, which crashes an Erlang node that itself
 // bootstrapped from another.
-func ForceFindNode() DialerOption { return func(c *dialerConfig) { c.force = true } }
+func ForceFindNode() Option { return func(c *config) { c.force = true } }
 
-// NewDialer returns a dialer. Close it.
-func NewDialer(opts ...DialerOption) (*Dialer, error) {
+// New returns a dialer. Close it.
+func New(opts ...Option) (*Dialer, error) {
 	d := &Dialer{
-		cfg: dialerConfig{
+		cfg: config{
 			dialTimeout:  DefaultDialTimeout,
 			replyTimeout: DefaultReplyTimeout,
 			rest:         DefaultRest,
@@ -119,12 +119,12 @@ func NewDialer(opts ...DialerOption) (*Dialer, error) {
 		opt(&d.cfg)
 	}
 	if d.cfg.dialTimeout <= 0 || d.cfg.replyTimeout <= 0 {
-		return nil, fmt.Errorf("compat: dial timeout %v, reply timeout %v: want more than 0", d.cfg.dialTimeout, d.cfg.replyTimeout)
+		return nil, fmt.Errorf("dialer: dial timeout %v, reply timeout %v: want more than 0", d.cfg.dialTimeout, d.cfg.replyTimeout)
 	}
 	if d.cfg.quic == nil {
 		cm, err := quicreuse.NewConnManager(quic.StatelessResetKey{}, quic.TokenGeneratorKey{})
 		if err != nil {
-			return nil, fmt.Errorf("compat: %w", err)
+			return nil, fmt.Errorf("dialer: %w", err)
 		}
 		d.cfg.quic, d.owned = cm, cm
 	}

@@ -1,4 +1,4 @@
-package compat
+package dialer
 
 import (
 	"context"
@@ -75,14 +75,14 @@ func ParseEndpoint(text string) (Endpoint, error) {
 // EndpointOf returns where a list of gateways says that one is. The error is an
 // ErrBadEndpoint.
 func EndpointOf(g wire.Gateway) (Endpoint, error) {
-	return parseSent("https://" + net.JoinHostPort(g.Host, strconv.FormatInt(g.Port, 10)))
+	return ParseContact("https://" + net.JoinHostPort(g.Host, strconv.FormatInt(g.Port, 10)))
 }
 
 // errTheirPin: a peer may not say by which key another is known.
 var errTheirPin = errors.New("has a pin, which is for DialPinned and not for a contact")
 
-// parseSent reads the endpoint of a contact, which may be a peer's words.
-func parseSent(text string) (Endpoint, error) {
+// ParseContact reads the endpoint of a contact, which may be a peer's words.
+func ParseContact(text string) (Endpoint, error) {
 	e, err := ParseEndpoint(text)
 	if err == nil && !e.Pin.IsZero() {
 		return Endpoint{}, fmt.Errorf("%w: %q %w", ErrBadEndpoint, text, errTheirPin)
@@ -110,7 +110,7 @@ type place struct {
 
 // placeOf returns where a contact is.
 func placeOf(c routing.Contact) (place, error) {
-	e, err := parseSent(c.Endpoint)
+	e, err := ParseContact(c.Endpoint)
 	if err != nil || !c.IsErlang() || len(c.Addrs) == 0 {
 		return place{Endpoint: e}, err
 	}

@@ -1,4 +1,4 @@
-package compat
+package dialer
 
 import (
 	"crypto/sha256"
@@ -28,39 +28,15 @@ func ClientID(cert *x509.Certificate) (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
-// clientIDAt returns the ClientID of the node that is connected to at a place;
-// empty where there is no connection.
-func (d *Dialer) clientIDAt(p place) string {
-	d.mu.Lock()
-	l := d.links[p]
-	d.mu.Unlock()
-	if l == nil {
-		return ""
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.conn == nil {
-		return ""
-	}
-	certs := l.conn.ConnectionState().TLS.PeerCertificates
-	if len(certs) == 0 {
-		return ""
-	}
-	id, err := ClientID(certs[0])
-	if err != nil {
-		return ""
-	}
-	return id
-}
-
-// isClaimed reports whether a node id that is a ClientID in form belongs to the
-// certificate with this one. An id of another form proves nothing either way.
-func isClaimed(nodeID []byte, clientID string) bool {
+// MatchesClientID reports whether a node id may be that of the node with a
+// ClientID. One that is a ClientID in form belongs to that certificate alone; an
+// id of another form, and an empty clientID, prove nothing either way.
+func MatchesClientID(nodeID []byte, clientID string) bool {
 	if _, err := hex.DecodeString(string(nodeID)); err != nil || len(nodeID) != 2*sha256.Size || clientID == "" {
 		return true
 	}
 	return strings.EqualFold(string(nodeID), clientID)
 }
 
-// errAnotherNode: the node at an endpoint is not the one that named it.
-var errAnotherNode = &routing.RefusedError{Reason: "the certificate there is another node's"}
+// ErrAnotherNode: the node at an endpoint is not the one that named it.
+var ErrAnotherNode error = &routing.RefusedError{Reason: "the certificate there is another node's"}

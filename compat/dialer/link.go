@@ -1,4 +1,4 @@
-package compat
+package dialer
 
 import (
 	"context"
@@ -271,7 +271,7 @@ func (l *link) run(c *conn, t wire.Type, frame []byte, done chan<- outcome) {
 		return
 	}
 	if _, asks := t.Reply(); !asks {
-		stream{s}.Close()
+		Stream{s}.Close()
 		done <- outcome{}
 		return
 	}
@@ -283,7 +283,7 @@ func (l *link) run(c *conn, t wire.Type, frame []byte, done chan<- outcome) {
 		fail(fmt.Errorf("%w within %v", ErrNoReply, timeout))
 		s.SetReadDeadline(time.Now().Add(l.dialer.cfg.abandon))
 		if _, err := in.Next(); err == nil {
-			stream{s}.Close()
+			Stream{s}.Close()
 		}
 		return
 	}
@@ -292,7 +292,7 @@ func (l *link) run(c *conn, t wire.Type, frame []byte, done chan<- outcome) {
 		fail(err)
 		return
 	}
-	stream{s}.Close()
+	Stream{s}.Close()
 	done <- outcome{frame: f} // the reader is not used again, so the frame keeps its memory
 }
 

@@ -1,4 +1,4 @@
-package compat
+package dialer
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 	"github.com/quic-go/quic-go"
 	"github.com/stretchr/testify/require"
 
+	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -25,77 +26,80 @@ const (
 	never = time.Hour              // one that it does not
 )
 
-func abandonAfterTime(d time.Duration) DialerOption { return func(c *dialerConfig) { c.abandon = d } }
-func idleFor(d time.Duration) DialerOption          { return func(c *dialerConfig) { c.idle = d } }
-func keepLinks(n int) DialerOption                  { return func(c *dialerConfig) { c.maxLinks = n } }
+func abandonAfterTime(d time.Duration) Option { return func(c *config) { c.abandon = d } }
+func idleFor(d time.Duration) Option          { return func(c *config) { c.idle = d } }
+func keepLinks(n int) Option                  { return func(c *config) { c.maxLinks = n } }
 
 func TestNoReplyInTime(t *testing.T) {
-	e := startErlang(t, "127.0.0.1:0")
+	e := compattest.StartErlang(t, "127.0.0.1:0")
 	letGo := e.HoldReplies(wire.TypeFindValue)
-	d := newDialer(t, DialTimeouts(patience, soon), RestAfterTimeout(never))
-	_, err := maculadht.FindValue(testContext(t), d, at(e.Endpoint()), []byte("k"))
+	d := newDialer(t, DialTimeouts(compattest.Patience, soon), RestAfterTimeout(never))
+	_, err := maculadht.FindValue(compattest.Context(t), d, compattest.At(e.Endpoint()), []byte("k"))
 	require.ErrorIs(t, err, routing.ErrUnreachable)
 	require.NotErrorIs(t, err, ErrResting)
 	require.ErrorContains(t, err, "no reply within")
 	require.ErrorContains(t, err, e.Endpoint())
 
 	for name, ask := range map[string]func() error{
-		"PING": func() error { _, err := maculadht.Ping(testContext(t), d, at(e.Endpoint())); return err },
+		"PING": func() error {
+			_, err := maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
+			return err
+		},
 		"STORE": func() error {
-			return d.Send(testContext(t), at(e.Endpoint()), &wire.Store{Key: []byte("k"), Value: provider("n")})
+			return d.Send(compattest.Context(t), compattest.At(e.Endpoint()), &wire.Store{Key: []byte("k"), Value: compattest.Provider("n")})
 		},
 	} {
 		err := ask()
 		require.ErrorIs(t, err, ErrResting, name)
 		require.ErrorIs(t, err, routing.ErrUnreachable, name)
 	}
-	require.Equal(t, 1, e.count(), "it is left alone")
+	require.Equal(t, 1, e.Count(), "it is left alone")
 	require.Equal(t, 1, e.Stats().Open, "its connection is not closed on the reply")
 
 	letGo()
-	e.requireSpared()
-	eventually(t, func() bool { return e.Stats().Open == 0 }, "the connection goes with its last stream")
+	e.RequireSpared()
+	compattest.Eventually(t, func() bool { return e.Stats().Open == 0 }, "the connection goes with its last stream")
 }
 
 // Other endpoints are asked meanwhile, and this one after its rest.
 func TestRestEnds(t *testing.T) {
-	e, other := startErlang(t, "127.0.0.1:0"), startErlang(t, "127.0.0.1:0")
+	e, other := compattest.StartErlang(t, "127.0.0.1:0"), compattest.StartErlang(t, "127.0.0.1:0")
 	letGo := e.HoldReplies(wire.TypePing)
-	d := newDialer(t, DialTimeouts(patience, 10*soon), RestAfterTimeout(2*soon)) // those who do answer take less than that
-	_, err := maculadht.Ping(testContext(t), d, at(e.Endpoint()))
+	d := newDialer(t, DialTimeouts(compattest.Patience, 10*soon), RestAfterTimeout(2*soon)) // those who do answer take less than that
+	_, err := maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 	require.ErrorIs(t, err, routing.ErrUnreachable)
 	letGo()
-	_, err = maculadht.Ping(testContext(t), d, at(other.Endpoint()))
+	_, err = maculadht.Ping(compattest.Context(t), d, compattest.At(other.Endpoint()))
 	require.NoError(t, err)
-	eventually(t, func() bool {
-		_, err := maculadht.Ping(testContext(t), d, at(e.Endpoint()))
+	compattest.Eventually(t, func() bool {
+		_, err := maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 		return err == nil
 	}, "asked again")
 	require.Equal(t, 2, e.Stats().Accepted, "a fresh connection")
-	e.requireSpared()
+	e.RequireSpared()
 }
 
 // A node that did not answer is left alone by whatever endpoint it is asked: one
 // that has a connection, and one that would make another.
 func TestRestIsTheNodes(t *testing.T) {
-	e := startErlang(t, "127.0.0.1:0")
+	e := compattest.StartErlang(t, "127.0.0.1:0")
 	port := e.Endpoint()[strings.LastIndex(e.Endpoint(), ":"):]
-	d := newDialer(t, DialTimeouts(patience, soon), RestAfterTimeout(never))
-	_, err := maculadht.Ping(testContext(t), d, at("https://localhost"+port))
+	d := newDialer(t, DialTimeouts(compattest.Patience, soon), RestAfterTimeout(never))
+	_, err := maculadht.Ping(compattest.Context(t), d, compattest.At("https://localhost"+port))
 	require.NoError(t, err)
 	letGo := e.HoldReplies(wire.TypePing)
 	defer letGo()
-	_, err = maculadht.Ping(testContext(t), d, at(e.Endpoint()))
+	_, err = maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 	require.ErrorIs(t, err, ErrNoReply)
 
 	before := e.Stats()
-	_, err = maculadht.Ping(testContext(t), d, at("https://localhost"+port))
+	_, err = maculadht.Ping(compattest.Context(t), d, compattest.At("https://localhost"+port))
 	require.ErrorIs(t, err, ErrResting, "over the connection that there is")
-	_, err = maculadht.Ping(testContext(t), d, at("https://[::ffff:127.0.0.1]"+port))
+	_, err = maculadht.Ping(compattest.Context(t), d, compattest.At("https://[::ffff:127.0.0.1]"+port))
 	require.ErrorIs(t, err, ErrResting)
-	proved := at("https://gateway.invalid" + port)
+	proved := compattest.At("https://gateway.invalid" + port)
 	proved.Addrs = []ma.Multiaddr{ma.StringCast("/ip4/127.0.0.1/udp/" + port[1:] + "/quic-v1")}
-	_, err = maculadht.Ping(testContext(t), d, proved)
+	_, err = maculadht.Ping(compattest.Context(t), d, proved)
 	require.ErrorIs(t, err, ErrResting, "nor is it dialled")
 	require.Equal(t, before, e.Stats())
 }
@@ -103,114 +107,117 @@ func TestRestIsTheNodes(t *testing.T) {
 // Those who wait for their turn are told at once, and do not ask an endpoint
 // that rests when their turn comes.
 func TestRestEndsTheQueue(t *testing.T) {
-	e := startErlang(t, "127.0.0.1:0")
+	e := compattest.StartErlang(t, "127.0.0.1:0")
 	e.HoldReplies(wire.TypeFindValue)
-	d := newDialer(t, DialTimeouts(patience, soon), RestAfterTimeout(never))
+	d := newDialer(t, DialTimeouts(compattest.Patience, soon), RestAfterTimeout(never))
 	const lookups = 10
 	results := make(chan error, lookups)
 	for range lookups {
 		go func() {
-			_, err := maculadht.FindValue(context.Background(), d, at(e.Endpoint()), []byte("k"))
+			_, err := maculadht.FindValue(context.Background(), d, compattest.At(e.Endpoint()), []byte("k"))
 			results <- err
 		}()
 	}
 	resting := 0
 	for range lookups {
-		err := wait(t, results)
+		err := compattest.Wait(t, results)
 		require.ErrorIs(t, err, routing.ErrUnreachable)
 		if errors.Is(err, ErrResting) {
 			resting++
 		}
 	}
 	require.Equal(t, lookups-1, resting)
-	require.Equal(t, 1, e.count(wire.TypeFindValue))
+	require.Equal(t, 1, e.Count(wire.TypeFindValue))
 }
 
 // A reply that never comes does not keep its connection for ever.
 func TestAbandoned(t *testing.T) {
-	e := startErlang(t, "127.0.0.1:0")
+	e := compattest.StartErlang(t, "127.0.0.1:0")
 	e.HoldReplies(wire.TypePing)
-	d := newDialer(t, DialTimeouts(patience, soon), RestAfterTimeout(0), abandonAfterTime(soon))
-	_, err := maculadht.Ping(testContext(t), d, at(e.Endpoint()))
+	d := newDialer(t, DialTimeouts(compattest.Patience, soon), RestAfterTimeout(0), abandonAfterTime(soon))
+	_, err := maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 	require.ErrorIs(t, err, routing.ErrUnreachable)
-	eventually(t, func() bool { return e.Stats().Open == 0 }, "closed")
-	e.requireUnharmed("with nothing cancelled before")
+	compattest.Eventually(t, func() bool { return e.Stats().Open == 0 }, "closed")
+	e.RequireUnharmed("with nothing cancelled before")
 }
 
 // A connection on which one request failed is kept for the replies under way.
 func TestRetiredConnectionWaitsForReplies(t *testing.T) {
-	e := startErlang(t, "127.0.0.1:0")
+	e := compattest.StartErlang(t, "127.0.0.1:0")
 	letGo := e.HoldReplies(wire.TypeFindValue)
 	d := newDialer(t)
-	lookup := inBackground(func() error {
-		_, err := maculadht.FindValue(testContext(t), d, at(e.Endpoint()), []byte("k"))
+	lookup := compattest.InBackground(func() error {
+		_, err := maculadht.FindValue(compattest.Context(t), d, compattest.At(e.Endpoint()), []byte("k"))
 		return err
 	})
-	eventually(t, func() bool { return e.count(wire.TypeFindValue) == 1 }, "asked")
+	compattest.Eventually(t, func() bool { return e.Count(wire.TypeFindValue) == 1 }, "asked")
 	e.ReplyWith(func(wire.Frame) []byte { return []byte{2} }) // framing is lost
-	_, err := maculadht.Ping(testContext(t), d, at(e.Endpoint()))
+	_, err := maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 	require.ErrorIs(t, err, routing.ErrUnreachable)
 	e.ReplyWith(nil)
-	_, err = maculadht.Ping(testContext(t), d, at(e.Endpoint()))
+	_, err = maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 	require.NoError(t, err)
 	require.Equal(t, 2, e.Stats().Open, "the old one, and one of which use is made")
 	letGo()
-	require.NoError(t, wait(t, lookup))
-	eventually(t, func() bool { return e.Stats().Open == 1 }, "the old one is closed")
-	e.requireUnharmed()
+	require.NoError(t, compattest.Wait(t, lookup))
+	compattest.Eventually(t, func() bool { return e.Stats().Open == 1 }, "the old one is closed")
+	e.RequireUnharmed()
 }
 
 func TestRedialsAfterALoss(t *testing.T) {
-	e := startErlang(t, "127.0.0.1:0")
+	e := compattest.StartErlang(t, "127.0.0.1:0")
 	d := newDialer(t)
-	_, err := maculadht.Ping(testContext(t), d, at(e.Endpoint()))
+	_, err := maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 	require.NoError(t, err)
 	letGo := e.HoldReplies(wire.TypePing)
-	pending := inBackground(func() error {
-		_, err := maculadht.Ping(testContext(t), d, at(e.Endpoint()))
+	pending := compattest.InBackground(func() error {
+		_, err := maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 		return err
 	})
-	eventually(t, func() bool { return e.count() == 2 }, "asked")
+	compattest.Eventually(t, func() bool { return e.Count() == 2 }, "asked")
 	e.DropClients()
-	require.ErrorIs(t, wait(t, pending), routing.ErrUnreachable)
+	require.ErrorIs(t, compattest.Wait(t, pending), routing.ErrUnreachable)
 	letGo()
-	_, err = maculadht.Ping(testContext(t), d, at(e.Endpoint()))
+	_, err = maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 	require.NoError(t, err)
 	require.Equal(t, 2, e.Stats().Accepted)
 }
 
 func TestIdleConnectionIsClosed(t *testing.T) {
-	e := startErlang(t, "127.0.0.1:0")
+	e := compattest.StartErlang(t, "127.0.0.1:0")
 	d := newDialer(t, idleFor(soon))
 	for round := 1; round <= 2; round++ {
-		_, err := maculadht.Ping(testContext(t), d, at(e.Endpoint()))
+		_, err := maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 		require.NoError(t, err)
-		eventually(t, func() bool { return e.Stats().Open == 0 }, "closed")
-		eventually(t, func() bool { return links(d) == 0 }, "and forgotten")
+		compattest.Eventually(t, func() bool { return e.Stats().Open == 0 }, "closed")
+		compattest.Eventually(t, func() bool { return links(d) == 0 }, "and forgotten")
 		require.Equal(t, round, e.Stats().Accepted)
 	}
-	e.requireSpared()
+	e.RequireSpared()
 }
 
 // A connection of which use is made is not idle, however long it takes.
 // Nobody has us keep a connection to every endpoint that he can think of.
 func TestLinksAreBounded(t *testing.T) {
-	busy, resting, idle, next := startErlang(t, "127.0.0.1:0"), startErlang(t, "127.0.0.1:0"), startErlang(t, "127.0.0.1:0"), startErlang(t, "127.0.0.1:0")
-	d := newDialer(t, DialTimeouts(patience, time.Second), RestAfterTimeout(never), keepLinks(3))
-	ping := func(e *erlang) error { _, err := maculadht.Ping(testContext(t), d, at(e.Endpoint())); return err }
+	busy, resting, idle, next := compattest.StartErlang(t, "127.0.0.1:0"), compattest.StartErlang(t, "127.0.0.1:0"), compattest.StartErlang(t, "127.0.0.1:0"), compattest.StartErlang(t, "127.0.0.1:0")
+	d := newDialer(t, DialTimeouts(compattest.Patience, time.Second), RestAfterTimeout(never), keepLinks(3))
+	ping := func(e *compattest.Erlang) error {
+		_, err := maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
+		return err
+	}
 	letGo := resting.HoldReplies(wire.TypePing)
 	defer letGo()
 	require.ErrorIs(t, ping(resting), ErrNoReply)
 	letGo()
 	require.NoError(t, ping(idle))
-	eventually(t, func() bool { return unusedLinks(d) == 2 }, "nothing is under way")
+	compattest.Eventually(t, func() bool { return unusedLinks(d) == 2 }, "nothing is under way")
 
 	l, err := d.link(place{Endpoint: Endpoint{Host: "127.0.0.1", Port: uint16(busy.Addr().Port)}})
 	require.NoError(t, err)
 	defer d.leave(l)
 	require.NoError(t, ping(next))
 	require.Equal(t, 3, links(d))
-	eventually(t, func() bool { return idle.Stats().Open == 0 }, "the idle connection made room")
+	compattest.Eventually(t, func() bool { return idle.Stats().Open == 0 }, "the idle connection made room")
 	require.ErrorIs(t, ping(resting), ErrResting, "the rest was kept")
 	require.NoError(t, ping(busy))
 }
@@ -229,90 +236,90 @@ func TestLinksInUseStay(t *testing.T) {
 }
 
 func TestUsedConnectionIsNotIdle(t *testing.T) {
-	e := startErlang(t, "127.0.0.1:0")
+	e := compattest.StartErlang(t, "127.0.0.1:0")
 	letGo := e.HoldReplies(wire.TypeFindValue)
 	d := newDialer(t, idleFor(soon))
-	result := inBackground(func() error {
-		_, err := maculadht.FindValue(testContext(t), d, at(e.Endpoint()), []byte("k"))
+	result := compattest.InBackground(func() error {
+		_, err := maculadht.FindValue(compattest.Context(t), d, compattest.At(e.Endpoint()), []byte("k"))
 		return err
 	})
-	idle := startErlang(t, "127.0.0.1:0")
+	idle := compattest.StartErlang(t, "127.0.0.1:0")
 	for range 2 { // what idles goes meanwhile
-		_, err := maculadht.Ping(testContext(t), d, at(idle.Endpoint()))
+		_, err := maculadht.Ping(compattest.Context(t), d, compattest.At(idle.Endpoint()))
 		require.NoError(t, err)
-		eventually(t, func() bool { return idle.Stats().Open == 0 }, "closed")
+		compattest.Eventually(t, func() bool { return idle.Stats().Open == 0 }, "closed")
 	}
 	letGo()
-	require.NoError(t, wait(t, result))
+	require.NoError(t, compattest.Wait(t, result))
 	require.Equal(t, 1, e.Stats().Accepted)
-	eventually(t, func() bool { return e.Stats().Open == 0 }, "closed when it idles at last")
+	compattest.Eventually(t, func() bool { return e.Stats().Open == 0 }, "closed when it idles at last")
 }
 
 // The rest is remembered though nobody asks.
 func TestRestOutlivesIdleness(t *testing.T) {
-	e, other := startErlang(t, "127.0.0.1:0"), startErlang(t, "127.0.0.1:0")
+	e, other := compattest.StartErlang(t, "127.0.0.1:0"), compattest.StartErlang(t, "127.0.0.1:0")
 	letGo := e.HoldReplies(wire.TypePing)
-	d := newDialer(t, DialTimeouts(patience, soon), RestAfterTimeout(never), idleFor(soon))
-	_, err := maculadht.Ping(testContext(t), d, at(e.Endpoint()))
+	d := newDialer(t, DialTimeouts(compattest.Patience, soon), RestAfterTimeout(never), idleFor(soon))
+	_, err := maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 	require.ErrorIs(t, err, routing.ErrUnreachable)
 	letGo()
-	_, err = maculadht.Ping(testContext(t), d, at(other.Endpoint()))
+	_, err = maculadht.Ping(compattest.Context(t), d, compattest.At(other.Endpoint()))
 	require.NoError(t, err)
-	eventually(t, func() bool { return links(d) == 1 }, "the other is forgotten")
-	_, err = maculadht.Ping(testContext(t), d, at(e.Endpoint()))
+	compattest.Eventually(t, func() bool { return links(d) == 1 }, "the other is forgotten")
+	_, err = maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 	require.ErrorIs(t, err, ErrResting)
 }
 
 func TestDialerCloses(t *testing.T) {
 	t.Run("at once, when nothing is under way", func(t *testing.T) {
-		e := startErlang(t, "127.0.0.1:0")
+		e := compattest.StartErlang(t, "127.0.0.1:0")
 		d := newDialer(t)
-		_, err := maculadht.Ping(testContext(t), d, at(e.Endpoint()))
+		_, err := maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 		require.NoError(t, err)
 		start := time.Now()
-		requireCloses(t, d.Close)
+		compattest.RequireCloses(t, d.Close)
 		require.Less(t, time.Since(start), closeGrace)
-		_, err = maculadht.Ping(testContext(t), d, at(e.Endpoint()))
+		_, err = maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 		require.ErrorIs(t, err, maculadht.ErrClosed)
-		eventually(t, func() bool { return e.Stats().Open == 0 }, "the connection is closed")
-		requireCloses(t, d.Close)
+		compattest.Eventually(t, func() bool { return e.Stats().Open == 0 }, "the connection is closed")
+		compattest.RequireCloses(t, d.Close)
 	})
 	t.Run("after replies under way", func(t *testing.T) {
-		e := startErlang(t, "127.0.0.1:0")
+		e := compattest.StartErlang(t, "127.0.0.1:0")
 		letGo := e.HoldReplies(wire.TypePing)
 		d := newDialer(t)
-		result := inBackground(func() error {
-			_, err := maculadht.Ping(testContext(t), d, at(e.Endpoint()))
+		result := compattest.InBackground(func() error {
+			_, err := maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 			return err
 		})
-		eventually(t, func() bool { return e.count() == 1 }, "asked")
-		closed := inBackground(d.Close)
-		eventually(t, func() bool {
+		compattest.Eventually(t, func() bool { return e.Count() == 1 }, "asked")
+		closed := compattest.InBackground(d.Close)
+		compattest.Eventually(t, func() bool {
 			d.mu.Lock()
 			defer d.mu.Unlock()
 			return d.closed
 		}, "closing")
 		letGo()
-		require.NoError(t, wait(t, result))
-		require.NoError(t, wait(t, closed))
-		e.requireSpared()
+		require.NoError(t, compattest.Wait(t, result))
+		require.NoError(t, compattest.Wait(t, closed))
+		e.RequireSpared()
 	})
 	t.Run("though a reply does not come", func(t *testing.T) {
-		e := startErlang(t, "127.0.0.1:0")
+		e := compattest.StartErlang(t, "127.0.0.1:0")
 		e.HoldReplies(wire.TypeFindValue)
 		d := newDialer(t)
 		const lookups = 3 // one asked, and others that wait for their turn
 		results := make(chan error, lookups)
 		for range lookups {
 			go func() {
-				_, err := maculadht.FindValue(testContext(t), d, at(e.Endpoint()), []byte("k"))
+				_, err := maculadht.FindValue(compattest.Context(t), d, compattest.At(e.Endpoint()), []byte("k"))
 				results <- err
 			}()
 		}
-		eventually(t, func() bool { return e.count() == 1 }, "asked")
-		requireCloses(t, d.Close)
+		compattest.Eventually(t, func() bool { return e.Count() == 1 }, "asked")
+		compattest.RequireCloses(t, d.Close)
 		for range lookups {
-			require.ErrorIs(t, wait(t, results), maculadht.ErrClosed)
+			require.ErrorIs(t, compattest.Wait(t, results), maculadht.ErrClosed)
 		}
 	})
 	t.Run("while a handshake does not end", func(t *testing.T) {
@@ -320,13 +327,13 @@ func TestDialerCloses(t *testing.T) {
 		require.NoError(t, err)
 		defer silent.Close()
 		d := newDialer(t)
-		result := inBackground(func() error {
-			_, err := maculadht.Ping(testContext(t), d, at("https://"+silent.LocalAddr().String()))
+		result := compattest.InBackground(func() error {
+			_, err := maculadht.Ping(compattest.Context(t), d, compattest.At("https://"+silent.LocalAddr().String()))
 			return err
 		})
-		eventually(t, func() bool { return links(d) == 1 }, "dialling")
-		requireCloses(t, d.Close)
-		require.ErrorIs(t, wait(t, result), maculadht.ErrClosed)
+		compattest.Eventually(t, func() bool { return links(d) == 1 }, "dialling")
+		compattest.RequireCloses(t, d.Close)
+		require.ErrorIs(t, compattest.Wait(t, result), maculadht.ErrClosed)
 	})
 }
 
@@ -334,8 +341,8 @@ func TestDialTimeout(t *testing.T) {
 	silent, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer silent.Close()
-	d := newDialer(t, DialTimeouts(soon, patience))
-	_, err = maculadht.Ping(testContext(t), d, at("https://"+silent.LocalAddr().String()))
+	d := newDialer(t, DialTimeouts(soon, compattest.Patience))
+	_, err = maculadht.Ping(compattest.Context(t), d, compattest.At("https://"+silent.LocalAddr().String()))
 	require.ErrorIs(t, err, routing.ErrUnreachable)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 }
@@ -357,46 +364,46 @@ func (q *lostAtOnce) DialQUIC(ctx context.Context, to ma.Multiaddr, tlsConf *tls
 
 // A node that accepts connections to close them is not dialled on and on.
 func TestAcceptsToClose(t *testing.T) {
-	e := startErlang(t, "127.0.0.1:0")
+	e := compattest.StartErlang(t, "127.0.0.1:0")
 	cm, err := quicreuse.NewConnManager(quic.StatelessResetKey{}, quic.TokenGeneratorKey{})
 	require.NoError(t, err)
 	defer cm.Close()
 	q := &lostAtOnce{QUIC: cm}
-	d, err := NewDialer(DialThrough(q))
+	d, err := New(DialThrough(q))
 	require.NoError(t, err)
-	_, err = maculadht.Ping(testContext(t), d, at(e.Endpoint()))
+	_, err = maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 	require.ErrorIs(t, err, routing.ErrUnreachable)
 	require.NotErrorIs(t, err, context.DeadlineExceeded)
 	require.EqualValues(t, 1, q.dials.Load())
-	requireCloses(t, d.Close)
+	compattest.RequireCloses(t, d.Close)
 }
 
 func TestDialThroughTheListeningPort(t *testing.T) {
 	cm, err := quicreuse.NewConnManager(quic.StatelessResetKey{}, quic.TokenGeneratorKey{})
 	require.NoError(t, err)
-	ln, err := cm.ListenQUIC(ma.StringCast("/ip4/127.0.0.1/udp/0/quic-v1"), ServerTLS(certificate()), func(*quic.Conn, uint64) bool { return true })
+	ln, err := cm.ListenQUIC(ma.StringCast("/ip4/127.0.0.1/udp/0/quic-v1"), serverTLS(compattest.Certificate()), func(*quic.Conn, uint64) bool { return true })
 	require.NoError(t, err)
-	e := startErlang(t, "127.0.0.1:0")
-	d, err := NewDialer(DialThrough(cm))
+	e := compattest.StartErlang(t, "127.0.0.1:0")
+	d, err := New(DialThrough(cm))
 	require.NoError(t, err)
-	_, err = maculadht.Ping(testContext(t), d, at(e.Endpoint()))
+	_, err = maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 	require.NoError(t, err)
 	require.Len(t, e.Clients(), 1)
 	require.Equal(t, ln.Addr().String(), e.Clients()[0].String())
-	requireCloses(t, d.Close)
+	compattest.RequireCloses(t, d.Close)
 
-	d, err = NewDialer(DialThrough(cm)) // which the first has not closed
+	d, err = New(DialThrough(cm)) // which the first has not closed
 	require.NoError(t, err)
-	_, err = maculadht.Ping(testContext(t), d, at(e.Endpoint()))
+	_, err = maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 	require.NoError(t, err)
-	requireCloses(t, d.Close)
+	compattest.RequireCloses(t, d.Close)
 	require.NoError(t, ln.Close())
 	require.NoError(t, cm.Close())
 }
 
 func TestNewDialerRefuses(t *testing.T) {
 	for _, timeouts := range [][2]time.Duration{{0, 1}, {1, 0}, {-1, 1}} {
-		_, err := NewDialer(DialTimeouts(timeouts[0], timeouts[1]))
+		_, err := New(DialTimeouts(timeouts[0], timeouts[1]))
 		require.ErrorContains(t, err, timeouts[0].String())
 		require.ErrorContains(t, err, timeouts[1].String())
 	}

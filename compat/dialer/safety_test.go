@@ -1,4 +1,4 @@
-package compat
+package dialer
 
 import (
 	"bytes"
@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -31,7 +32,7 @@ type stranger struct{ wire.Ping }
 func (stranger) Type() wire.Type { return wire.TypeStore }
 
 func TestHarmfulMessagesDoNotLeave(t *testing.T) {
-	value := provider("n")
+	value := compattest.Provider("n")
 	long := bytes.Repeat([]byte("k"), wire.MaxField+1)
 	sixteenBytes := []byte("0123456789abcdef")
 	tests := map[string]struct {
@@ -44,7 +45,7 @@ func TestHarmfulMessagesDoNotLeave(t *testing.T) {
 		"STORE of a list":                       {&wire.Store{Key: []byte("k"), Value: wire.RawArray()}, ErrHarmful},
 		"STORE of nil":                          {&wire.Store{Key: []byte("k"), Value: wire.Raw{0xc0}}, ErrHarmful},
 		"STORE of half a map":                   {&wire.Store{Key: []byte("k"), Value: wire.Raw{0x81, 0xc4}}, ErrHarmful},
-		"STORE of a map and more":               {&wire.Store{Key: []byte("k"), Value: append(provider("n"), 1)}, ErrHarmful},
+		"STORE of a map and more":               {&wire.Store{Key: []byte("k"), Value: append(compattest.Provider("n"), 1)}, ErrHarmful},
 		"STORE of bad UTF-8":                    {&wire.Store{Key: []byte("k"), Value: wire.RawMap(wire.Pair{Key: "a", Value: wire.Raw{0xa1, 0xff}})}, ErrHarmful},
 		"STORE of an ext type":                  {&wire.Store{Key: []byte("k"), Value: wire.RawMap(wire.Pair{Key: "a", Value: wire.Raw{0xd4, 1, 1}})}, ErrHarmful},
 		"STORE without value":                   {&wire.Store{Key: []byte("k")}, ErrHarmful},
@@ -72,28 +73,28 @@ func TestHarmfulMessagesDoNotLeave(t *testing.T) {
 		"a PING of one's own making":            {&wire.Opaque{MessageType: wire.TypePing, Fields: wire.Raw{5}}, ErrHarmful},
 		"a STORE of one's own making":           {&stranger{}, ErrHarmful},
 		"PONG":                                  {&wire.Pong{}, ErrHarmful},
-		"STORE of 10 kB":                        {&wire.Store{Key: []byte("k"), Value: provider("n", wire.Pair{Key: "d", Value: wire.RawBytes(make([]byte, MaxFrame))})}, ErrTooLargeForPeer},
-		"STORE of 70 kB":                        {&wire.Store{Key: []byte("k"), Value: provider("n", wire.Pair{Key: "d", Value: wire.RawBytes(make([]byte, 70_000))})}, ErrTooLargeForPeer},
+		"STORE of 10 kB":                        {&wire.Store{Key: []byte("k"), Value: compattest.Provider("n", wire.Pair{Key: "d", Value: wire.RawBytes(make([]byte, MaxFrame))})}, ErrTooLargeForPeer},
+		"STORE of 70 kB":                        {&wire.Store{Key: []byte("k"), Value: compattest.Provider("n", wire.Pair{Key: "d", Value: wire.RawBytes(make([]byte, 70_000))})}, ErrTooLargeForPeer},
 		"PUBLISH of 2 MB":                       {&wire.Publish{Topic: "t", Payload: make([]byte, 2<<20)}, ErrTooLargeForPeer},
 	}
-	e := startErlang(t, "127.0.0.1:0")
+	e := compattest.StartErlang(t, "127.0.0.1:0")
 	d := newDialer(t)
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			var err error
 			if _, asks := test.m.Type().Reply(); asks {
-				_, err = d.Query(testContext(t), at(e.Endpoint()), test.m)
+				_, err = d.Query(compattest.Context(t), compattest.At(e.Endpoint()), test.m)
 			} else {
-				err = d.Send(testContext(t), at(e.Endpoint()), test.m)
+				err = d.Send(compattest.Context(t), compattest.At(e.Endpoint()), test.m)
 			}
 			require.ErrorIs(t, err, test.is)
 			require.NotErrorIs(t, err, routing.ErrUnreachable)
 		})
 	}
-	_, err := maculadht.Ping(testContext(t), d, at(e.Endpoint())) // comes behind all else
+	_, err := maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint())) // comes behind all else
 	require.NoError(t, err)
-	require.Equal(t, 1, e.count(), "nothing else has left")
-	e.requireSpared()
+	require.Equal(t, 1, e.Count(), "nothing else has left")
+	e.RequireSpared()
 }
 
 func TestHarmlessMessagesLeave(t *testing.T) {
@@ -109,23 +110,23 @@ func TestHarmlessMessagesLeave(t *testing.T) {
 		"RPC_REQUEST":                       &wire.RPCRequest{RequestID: sixteenBytes, Procedure: "p", Args: wire.RawMap(), FromNode: sixteenBytes},
 		"FIND_NODE, forced":                 &wire.FindNode{Target: sixteenBytes},
 		"FIND_VALUE":                        &wire.FindValue{Key: sixteenBytes},
-		"STORE":                             &wire.Store{Key: []byte("peer.gatewa"), Value: provider("n")},
+		"STORE":                             &wire.Store{Key: []byte("peer.gatewa"), Value: compattest.Provider("n")},
 		"STORE without node_id":             &wire.Store{Key: sixteenBytes, Value: nameless},
-		"_dht.store":                        storeCall(storeArgs("k", provider("n"))),
+		"_dht.store":                        storeCall(storeArgs("k", compattest.Provider("n"))),
 		"_dht.list_gateways":                &wire.Call{Procedure: wire.ProcedureListGateways, Args: wire.RawMap(), CallID: sixteenBytes},
 		"_dht.list_gateways, args of text":  &wire.Call{Procedure: wire.ProcedureListGateways, Args: text("{}"), CallID: sixteenBytes},
 		"a procedure that is not the DHT's": &wire.Call{Procedure: "my.app", Args: wire.RawMap(), CallID: sixteenBytes},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := startErlang(t, "127.0.0.1:0")
+			e := compattest.StartErlang(t, "127.0.0.1:0")
 			d := newDialer(t, ForceFindNode())
 			if _, asks := m.Type().Reply(); asks {
-				d.Query(testContext(t), at(e.Endpoint()), m) // whatever it answers
+				d.Query(compattest.Context(t), compattest.At(e.Endpoint()), m) // whatever it answers
 			} else {
-				require.NoError(t, d.Send(testContext(t), at(e.Endpoint()), m))
+				require.NoError(t, d.Send(compattest.Context(t), compattest.At(e.Endpoint()), m))
 			}
-			eventually(t, func() bool { return e.count(m.Type()) == 1 }, "it came")
-			e.requireSpared()
+			compattest.Eventually(t, func() bool { return e.Count(m.Type()) == 1 }, "it came")
+			e.RequireSpared()
 		})
 	}
 }
@@ -137,7 +138,7 @@ func TestForcedFindNodeNeedsATarget(t *testing.T) {
 
 // A frame of just the limit still leaves, in one Write.
 func TestLongestFrame(t *testing.T) {
-	pad := MaxFrame - len(frames(t, &wire.Publish{Topic: "t", Payload: make([]byte, 5000)})) + 5000
+	pad := MaxFrame - len(compattest.Frames(t, &wire.Publish{Topic: "t", Payload: make([]byte, 5000)})) + 5000
 	longest, err := encodeFor(&wire.Publish{Topic: "t", Payload: make([]byte, pad)}, false)
 	require.NoError(t, err)
 	require.Len(t, longest, MaxFrame)
@@ -152,7 +153,7 @@ func TestStoreArgsAreRewritten(t *testing.T) {
 	var args wire.Raw = []byte{0x85}
 	for _, pair := range [][2]wire.Raw{
 		{text("key"), text("peer.gateway.hidden")},
-		{text("value"), provider("n")},
+		{text("value"), compattest.Provider("n")},
 		{text("expires_in"), wire.RawInt(5)},
 		{strText("key"), text("plain")},
 		{text("other"), wire.RawArray()},
@@ -167,20 +168,20 @@ func TestStoreArgsAreRewritten(t *testing.T) {
 	require.NoError(t, err)
 	m, err := f.Decode()
 	require.NoError(t, err)
-	require.Equal(t, storeArgs("plain", provider("n")), m.(*wire.Call).Args)
+	require.Equal(t, storeArgs("plain", compattest.Provider("n")), m.(*wire.Call).Args)
 	require.Equal(t, wire.Raw(args), call.Args, "the caller's message is left alone")
 }
 
 // What is asked, and what is sent.
 func TestQueryOrSend(t *testing.T) {
 	d := newDialer(t)
-	_, err := d.Query(testContext(t), at("https://127.0.0.1:1"), &wire.Store{Key: []byte("k"), Value: provider("n")})
+	_, err := d.Query(compattest.Context(t), compattest.At("https://127.0.0.1:1"), &wire.Store{Key: []byte("k"), Value: compattest.Provider("n")})
 	require.ErrorIs(t, err, maculadht.ErrInvalidRequest)
 	require.ErrorContains(t, err, "store has no reply, use Send")
-	err = d.Send(testContext(t), at("https://127.0.0.1:1"), &wire.Ping{})
+	err = d.Send(compattest.Context(t), compattest.At("https://127.0.0.1:1"), &wire.Ping{})
 	require.ErrorIs(t, err, maculadht.ErrInvalidRequest)
 	require.ErrorContains(t, err, "ping has a reply, use Query")
-	_, err = d.Query(testContext(t), at("127.0.0.1:1"), &wire.Ping{})
+	_, err = d.Query(compattest.Context(t), compattest.At("127.0.0.1:1"), &wire.Ping{})
 	require.ErrorIs(t, err, ErrBadEndpoint)
 	require.ErrorIs(t, err, routing.ErrUnreachable)
 	require.Zero(t, links(d))

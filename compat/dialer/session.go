@@ -1,4 +1,4 @@
-package compat
+package dialer
 
 import (
 	"bytes"
@@ -8,159 +8,155 @@ import (
 	"sync"
 	"time"
 
-	"github.com/quic-go/quic-go"
-	"golang.org/x/time/rate"
-
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
-// registration is a CONNECT that was answered, and the stream on which the
-// gateway sends us what it has for us.
-type registration struct {
-	nodeID []byte // the gateway's, of its PONG
-	end    func() // once: ends the stream, and the connection with it
+// Why a session ended, or did not come about, beside the errors of Send.
+var (
+	// ErrDisconnected: the node sent DISCONNECT.
+	ErrDisconnected = errors.New("it disconnected us")
+	// ErrStreamEnded: the node ended the session's stream.
+	ErrStreamEnded = errors.New("it ended the stream")
+)
+
+// Session is a CONNECT that a node has answered, with the stream on which it
+// asks and tells us things from then on. Close it.
+type Session struct {
+	// NodeID is the node's own, of its PONG.
+	NodeID []byte
+
+	pong  chan wire.Frame // takes the first answer
+	close func()
+
+	mu    sync.Mutex
+	ended chan struct{}
+	err   error // once ended is closed
 }
 
-// register sends a CONNECT, the one message by which a gateway comes to know us,
-// and serves what comes on its stream until end is called; ended then has why.
-// It goes over the very connection over which the gateway was looked at.
+// Done is closed when the session has ended; Err says why.
+func (s *Session) Done() <-chan struct{} { return s.ended }
+
+// Err returns why the session ended, nil while it has not.
+func (s *Session) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// Close ends the session, and the connection with it: the node has no other way
+// to notice.
+func (s *Session) Close() { s.close() }
+
+// end ends the session; the first reason stands.
+func (s *Session) end(why error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil {
+		s.err = why
+		close(s.ended)
+	}
+}
+
+// A ServeFunc answers what a node asks on the stream of a session, until the
+// stream or ctx ends, and shows replies each frame that is no question, such as
+// PONG, before it reads the next one. It returns why the stream was reset, nil
+// where the node closed it.
+type ServeFunc func(ctx context.Context, s maculadht.Stream, replies func(wire.Frame)) error
+
+// Connect sends a CONNECT, the one message by which a node comes to know us, and
+// waits for its PONG. It goes over this very connection, or not at all
+// (ErrMoved). One of another realm hangs the node for ever, so look first which
+// realm it serves. What comes on the stream goes to serve, in a goroutine that
+// ends with the session, or with the dialer, which waits for it.
 //
-// Nothing of the stream is ended before the PONG has come: that would crash the
-// gateway.
-func (u *uplink) register(l *link, c *conn, ended chan error) (*registration, error) {
-	self := u.handlers.Routing().Self()
-	frame, err := wire.AppendFrame(nil, &wire.Connect{
-		Version:      "1.0",
-		NodeID:       self[:],
-		RealmID:      u.handlers.Realm(),
-		Endpoint:     u.handlers.Endpoint(),
-		Capabilities: []string{"dht"},
-	})
-	if err != nil {
-		return nil, err
+// Until the PONG has come nothing of the stream is ended, as that would crash
+// the node: when ctx ends it is waited for a moment longer. Errors are ErrNoReply,
+// ErrStreamEnded, ErrMoved, routing.ErrUnreachable, routing.ErrRefused,
+// routing.ErrRemote and maculadht.ErrClosed.
+func (c *Conn) Connect(ctx context.Context, m *wire.Connect, serve ServeFunc) (*Session, error) {
+	l, d := c.link, c.link.dialer
+	if !c.Current() {
+		return nil, ErrMoved
 	}
-	timeout := u.dialer.cfg.replyTimeout
-	opening, cancel := context.WithTimeout(u.ctx, timeout)
+	frame, err := wire.AppendFrame(nil, m)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", maculadht.ErrInvalidRequest, err)
+	}
+	opening, cancel := context.WithTimeout(ctx, d.cfg.replyTimeout)
 	defer cancel()
-	s, err := c.OpenStreamSync(opening)
+	stream, err := c.conn.OpenStreamSync(opening)
 	if err != nil {
-		l.abandon(c, 0)
+		l.abandon(c.conn, 0)
 		return nil, l.failed(err)
 	}
-	s.SetWriteDeadline(time.Now().Add(timeout))
-	if _, err := s.Write(frame); err != nil {
-		l.abandon(c, 0)
+	stream.SetWriteDeadline(time.Now().Add(d.cfg.replyTimeout))
+	if _, err := stream.Write(frame); err != nil {
+		l.abandon(c.conn, 0)
 		return nil, l.failed(err)
 	}
-	answers := make(chan wire.Frame, 1)
+
+	s := &Session{pong: make(chan wire.Frame, 1), ended: make(chan struct{})}
 	serving, stop := context.WithCancel(context.Background())
-	if err := u.serveStream(l, c, s, serving, answers, ended); err != nil {
+	s.close = sync.OnceFunc(func() {
+		stop()
+		l.abandon(c.conn, 0)
+	})
+	l.hold(c.conn)
+	if err := d.spawn(l, func() {
+		defer l.leaveConn(c.conn)
+		defer context.AfterFunc(d.ctx, func() { c.conn.CloseWithError(0, "") })()
+		err := serve(serving, answering{Stream{stream}}, s.replies())
+		if err == nil {
+			err = ErrStreamEnded
+		}
+		s.end(err)
+	}); err != nil {
+		l.leaveConn(c.conn)
 		stop()
 		return nil, err
 	}
-	end := sync.OnceFunc(func() {
-		stop()
-		l.abandon(c, 0) // the gateway has no other way to notice; as read in its source it asks us on its misses even then
-	})
-	nodeID, err := u.awaitPong(answers, ended)
+
+	s.NodeID, err = s.awaitPong(ctx, d.cfg.replyTimeout)
 	switch {
 	case err == nil:
-		return &registration{nodeID: nodeID, end: end}, nil
-	case errors.Is(err, errSilent):
-		l.abandon(c, u.dialer.cfg.rest)
-		time.AfterFunc(u.dialer.cfg.abandon, stop)
+		return s, nil
+	case errors.Is(err, ErrNoReply):
+		l.abandon(c.conn, d.cfg.rest)
+		time.AfterFunc(d.cfg.abandon, stop)
 	default:
-		end()
+		s.Close()
 	}
-	return nil, fmt.Errorf("CONNECT to %s: %w", u.endpoint, l.failed(err))
+	return nil, fmt.Errorf("CONNECT to %s: %w", l.place, l.failed(err))
 }
 
-// serveStream answers what a gateway asks on the stream of our CONNECT. It shows
-// the first frame that is no question.
-func (u *uplink) serveStream(l *link, c *conn, s *quic.Stream, ctx context.Context, answers chan<- wire.Frame, ended chan<- error) error {
-	end := func(why error) {
-		select {
-		case ended <- why:
-		default: // the first says it
-		}
-	}
+// replies returns what takes the frames that are no questions: the first PONG or
+// DISCONNECT answers our CONNECT, a DISCONNECT after it ends the session.
+func (s *Session) replies() func(wire.Frame) {
 	answered := false
-	dialect := Dialect()
-	dialect.Idle = 0 // it may have nothing to say for days
-	state := &maculadht.Session{
-		Dialect: dialect,
-		Remote:  remoteAddr(c),
-		Source:  sourceName(remoteAddr(c).Addr()).String(),
-		Budget:  rate.NewLimiter(maculadht.DefaultPeerRate, maculadht.DefaultPeerBurst),
-		Untouched: func(f wire.Frame) {
-			if f.Type != wire.TypePong && f.Type != wire.TypeDisconnect {
-				return
-			}
-			switch {
-			case !answered: // by the first
-				answered = true
-				f.Payload = bytes.Clone(f.Payload)
-				answers <- f // has room
-			case f.Type == wire.TypeDisconnect:
-				end(errTurnedAway)
-			}
-		},
-	}
-	l.hold(c)
-	err := u.dialer.spawn(l, func() {
-		defer l.leaveConn(c)
-		defer context.AfterFunc(u.dialer.ctx, func() { c.CloseWithError(0, "") })()
-		err := u.handlers.Serve(ctx, answering{stream{s}}, state)
-		if err == nil {
-			err = errors.New("the gateway ended it")
+	return func(f wire.Frame) {
+		switch {
+		case f.Type != wire.TypePong && f.Type != wire.TypeDisconnect:
+		case !answered:
+			answered = true
+			f.Payload = bytes.Clone(f.Payload)
+			s.pong <- f // has room
+		case f.Type == wire.TypeDisconnect:
+			s.end(ErrDisconnected)
 		}
-		end(err)
-	})
-	if err != nil {
-		l.leaveConn(c)
 	}
-	return err
 }
 
-// answering is the stream on which a gateway asks us. An answer that is longer
-// than what it can take does not leave.
-type answering struct{ stream }
-
-func (a answering) Write(b []byte) (int, error) {
-	written := 0
-	for written < len(b) {
-		f, _, err := wire.DecodeFrame(b[written:])
-		if err != nil {
-			return written, err // not of what Serve writes
-		}
-		frame := b[written : written+wire.HeaderSize+len(f.Payload)]
-		if len(frame) <= MaxFrame {
-			if _, err := a.stream.Write(frame); err != nil {
-				return written, err
-			}
-		}
-		written += len(frame)
-	}
-	return written, nil
-}
-
-// errTurnedAway: a gateway sent DISCONNECT.
-var errTurnedAway = errors.New("the gateway disconnected")
-
-// errSilent: a gateway did not answer in time.
-var errSilent = errors.New("no answer to CONNECT in time")
-
-// awaitPong returns the node id of the PONG that answers our CONNECT. When the
-// uplinks are closed it is waited for a moment, for the gateway's sake.
-func (u *uplink) awaitPong(answers <-chan wire.Frame, ended <-chan error) ([]byte, error) {
-	timeout := time.NewTimer(u.dialer.cfg.replyTimeout)
-	defer timeout.Stop()
-	closing := u.ctx.Done()
+// awaitPong returns the node id of the PONG that answers our CONNECT. When ctx
+// ends it is waited for a moment, for the node's sake.
+func (s *Session) awaitPong(ctx context.Context, timeout time.Duration) ([]byte, error) {
+	silent := time.NewTimer(timeout)
+	defer silent.Stop()
+	closing := ctx.Done()
 	for {
 		select {
-		case f := <-answers:
+		case f := <-s.pong:
 			reply, err := maculadht.ReadReply(f, &wire.Connect{})
 			if err != nil {
 				return nil, err
@@ -170,13 +166,35 @@ func (u *uplink) awaitPong(answers <-chan wire.Frame, ended <-chan error) ([]byt
 				return nil, &routing.RemoteError{Code: "bad_reply", Message: "PONG to CONNECT without a node id"}
 			}
 			return pong.NodeID, nil
-		case err := <-ended:
-			return nil, err
-		case <-timeout.C:
-			return nil, errSilent
+		case <-s.ended:
+			return nil, s.Err()
+		case <-silent.C:
+			return nil, fmt.Errorf("%w within %v", ErrNoReply, timeout)
 		case <-closing:
 			closing = nil
-			timeout.Reset(closeGrace)
+			silent.Reset(closeGrace)
 		}
 	}
+}
+
+// answering is the stream on which a node asks us. An answer that is longer than
+// what it can take does not leave.
+type answering struct{ Stream }
+
+func (a answering) Write(b []byte) (int, error) {
+	written := 0
+	for written < len(b) {
+		f, _, err := wire.DecodeFrame(b[written:])
+		if err != nil {
+			return written, err // not of what is served
+		}
+		frame := b[written : written+wire.HeaderSize+len(f.Payload)]
+		if len(frame) <= MaxFrame {
+			if _, err := a.Stream.Write(frame); err != nil {
+				return written, err
+			}
+		}
+		written += len(frame)
+	}
+	return written, nil
 }

@@ -1,4 +1,4 @@
-package compat
+package dialer
 
 import (
 	"crypto/sha256"
@@ -32,14 +32,14 @@ type TLS struct {
 }
 
 // DialTLS sets which certificates are accepted; any are without it.
-func DialTLS(t TLS) DialerOption { return func(c *dialerConfig) { c.tls = t } }
+func DialTLS(t TLS) Option { return func(c *config) { c.tls = t } }
 
 // DialPinned has each endpoint that has a Pin show a certificate with that
 // public key, whoever signed it, also where it is a contact whose endpoint a
 // peer told us. Endpoints without a Pin are passed over; of two for one host
 // and port the last counts.
-func DialPinned(endpoints ...Endpoint) DialerOption {
-	return func(c *dialerConfig) {
+func DialPinned(endpoints ...Endpoint) Option {
+	return func(c *config) {
 		for _, e := range endpoints {
 			if !e.Pin.IsZero() {
 				c.pins[e.Unpinned()] = e.Pin
@@ -53,19 +53,6 @@ func DialPinned(endpoints ...Endpoint) DialerOption {
 // does so with an endpoint that has none.
 func (d *Dialer) Holds(e Endpoint) bool {
 	return e.Pin.IsZero() || d.cfg.pins[e.Unpinned()] == e.Pin
-}
-
-// ServerTLS returns the TLS configuration of a gateway, which shows the
-// certificate and, like an Erlang node's listener in either mode, asks for none:
-// a check that anyone can leave out would keep nobody away, and turn away those
-// whose certificate is made for servers alone. Who connects becomes a contact
-// only once the dialer has reached it, and that verifies.
-func ServerTLS(cert tls.Certificate) *tls.Config {
-	return &tls.Config{
-		Certificates: []tls.Certificate{cert},
-		NextProtos:   []string{ALPN},
-		MinVersion:   tls.VersionTLS13,
-	}
 }
 
 // Pin is the SHA-256 of a public key as a certificate holds it: the DER of its
@@ -110,7 +97,7 @@ func (e *certificateError) Unwrap() []error {
 }
 
 // clientTLS returns the TLS configuration to dial an endpoint with.
-func (c *dialerConfig) clientTLS(e Endpoint) *tls.Config {
+func (c *config) clientTLS(e Endpoint) *tls.Config {
 	conf := &tls.Config{
 		ServerName: e.Host,
 		NextProtos: []string{ALPN},
@@ -130,7 +117,7 @@ func (c *dialerConfig) clientTLS(e Endpoint) *tls.Config {
 
 // accept says why a node's certificates, the leaf first, are not those of an
 // endpoint. That the node has the leaf's key TLS itself proves.
-func (c *dialerConfig) accept(e Endpoint, certs []*x509.Certificate) error {
+func (c *config) accept(e Endpoint, certs []*x509.Certificate) error {
 	if len(certs) == 0 {
 		return &certificateError{text: "it has none"} // not with TLS 1.3
 	}
@@ -164,7 +151,7 @@ func (c *dialerConfig) accept(e Endpoint, certs []*x509.Certificate) error {
 
 // proves reports whether who is reached at an endpoint has shown that its name
 // is its own.
-func (c *dialerConfig) proves(e Endpoint) bool {
+func (c *config) proves(e Endpoint) bool {
 	_, pinned := c.pins[e]
 	return pinned || c.tls.Verify && !c.tls.AnyHost
 }

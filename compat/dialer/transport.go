@@ -1,15 +1,14 @@
-package compat
+package dialer
 
 import (
 	"context"
 	"crypto/tls"
-	"errors"
-	"net"
+	"net/netip"
 	"time"
 
 	ma "github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
 	"github.com/quic-go/quic-go"
-	"golang.org/x/time/rate"
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 )
@@ -44,64 +43,32 @@ type QUIC interface {
 	DialQUIC(ctx context.Context, to ma.Multiaddr, tlsConf *tls.Config, allowWindowIncrease func(*quic.Conn, uint64) bool) (*quic.Conn, error)
 }
 
-// stream is a QUIC stream as the serving loop wants it.
-type stream struct{ *quic.Stream }
+// Stream is a QUIC stream as the serving loop of package maculadht takes it.
+type Stream struct{ *quic.Stream }
 
 // Close ends both directions in order.
-func (s stream) Close() error {
+func (s Stream) Close() error {
 	s.CancelRead(0)
 	return s.Stream.Close()
 }
 
 // Reset ends both directions at once.
-func (s stream) Reset(code maculadht.ResetCode) {
+func (s Stream) Reset(code maculadht.ResetCode) {
 	s.CancelRead(quic.StreamErrorCode(code))
 	s.CancelWrite(quic.StreamErrorCode(code))
 }
 
-// closeShutdown closes a connection as the streams on it are reset.
-func closeShutdown(conn *quic.Conn) {
-	conn.CloseWithError(quic.ApplicationErrorCode(maculadht.ResetShutdown), "shutting down")
+// IsPublic reports whether an address is one of the public network.
+func IsPublic(ip netip.Addr) bool {
+	addr, err := manet.FromIP(ip.AsSlice())
+	return err == nil && manet.IsPublicAddr(addr)
 }
 
-// portListener listens on a UDP port of its own.
-type portListener struct {
-	*quic.Listener
-	port *port
-}
-
-// port is a UDP port. It is closed after the connections on it, which else are
-// cut off without a word.
-type port struct {
-	*quic.Transport
-	udp *net.UDPConn
-}
-
-// Close frees the port.
-func (p *port) Close() error { return errors.Join(p.Transport.Close(), p.udp.Close()) }
-
-func listenOn(address string, cert tls.Certificate) (*portListener, error) {
-	addr, err := net.ResolveUDPAddr("udp", address)
-	if err != nil {
-		return nil, err
+// Source returns to what the connections with a node at an address are counted:
+// whoever has one IPv6 address has the /64 around it.
+func Source(ip netip.Addr) netip.Addr {
+	if ip.Is6() {
+		return netip.PrefixFrom(ip, 64).Masked().Addr()
 	}
-	udp, err := net.ListenUDP("udp", addr)
-	if err != nil {
-		return nil, err
-	}
-	unproved := rate.NewLimiter(unprovedRate, unprovedRate)
-	p := &port{udp: udp, Transport: &quic.Transport{
-		Conn:                udp,
-		VerifySourceAddress: func(net.Addr) bool { return !unproved.Allow() },
-	}}
-	ln, err := p.Listen(ServerTLS(cert), &quic.Config{
-		MaxIncomingStreams:    256,
-		MaxIncomingUniStreams: -1, // an Erlang node opens none
-		KeepAlivePeriod:       20 * time.Second,
-		MaxIdleTimeout:        60 * time.Second,
-	})
-	if err != nil {
-		return nil, errors.Join(err, p.Close())
-	}
-	return &portListener{Listener: ln, port: p}, nil
+	return ip
 }

@@ -1,4 +1,4 @@
-package compat
+package dialer
 
 import (
 	"context"
@@ -11,25 +11,26 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 )
 
 // Two spellings of one node's endpoint are two links, and still one handshake at
 // a time.
 func TestOneHandshakeAtATimeHoweverItIsSpelt(t *testing.T) {
-	g := newGlass(t)
+	g := compattest.StartErlang(t, "127.0.0.1:0")
 	port := g.Endpoint()[strings.LastIndex(g.Endpoint(), ":"):]
 	letGo := g.HoldHandshakes()
 	d := newDialer(t)
 	var asks sync.WaitGroup
 	for _, host := range []string{"127.0.0.1", "localhost"} {
 		asks.Go(func() {
-			_, err := maculadht.Ping(testContext(t), d, at("https://"+host+port))
+			_, err := maculadht.Ping(compattest.Context(t), d, compattest.At("https://"+host+port))
 			require.NoError(t, err)
 		})
 	}
-	eventually(t, func() bool { return g.Stats().Handshaking }, "one shakes hands")
-	require.Never(t, func() bool { return g.Stats().Refused > 0 }, 300*time.Millisecond, tick, "the other waits")
+	compattest.Eventually(t, func() bool { return g.Stats().Handshaking }, "one shakes hands")
+	require.Never(t, func() bool { return g.Stats().Refused > 0 }, 300*time.Millisecond, compattest.Tick, "the other waits")
 	letGo()
 	asks.Wait()
 	require.Equal(t, 2, g.Stats().Accepted)
@@ -56,6 +57,6 @@ func TestTurns(t *testing.T) {
 		next <- release
 	}()
 	release()
-	wait(t, next)()
+	compattest.Wait(t, next)()
 	require.Empty(t, all.taking, "nothing is kept of addresses that nobody dials")
 }

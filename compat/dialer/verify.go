@@ -1,4 +1,4 @@
-package compat
+package dialer
 
 import (
 	"context"
@@ -7,22 +7,27 @@ import (
 	"slices"
 	"time"
 
+	ma "github.com/multiformats/go-multiaddr"
+
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
-	ma "github.com/multiformats/go-multiaddr"
 )
 
 // verifyTimeout is how long an endpoint has to answer a PING.
 const verifyTimeout = 15 * time.Second
 
-// errElsewhere: an endpoint is not at an address that may be dialled for it.
-var errElsewhere = errors.New("it is at no address that may be dialled for it")
+// ErrElsewhere: an endpoint is not at an address that may be dialled for it.
+var ErrElsewhere = errors.New("it is at no address that may be dialled for it")
 
-// verify has the endpoint that a node is said to have answer a PING, and returns
+// Verify has the endpoint that a node is said to have answer a PING, and returns
 // the contact that the node then is. The endpoint is dialled only at an address
-// that may be: else it could be somebody else's, whom we would be sent to.
-func (d *Dialer) verify(ctx context.Context, contact routing.Contact, may func(netip.Addr) bool) (routing.Contact, error) {
-	e, err := parseSent(contact.Endpoint)
+// that may be: else it could be somebody else's, whom we would be sent to. The
+// contact is dialled there from then on, wherever its name leads then.
+//
+// Errors are ErrBadEndpoint, ErrElsewhere, ErrAnotherNode, those of Query, and
+// that the name could not be resolved.
+func (d *Dialer) Verify(ctx context.Context, contact routing.Contact, may func(netip.Addr) bool) (routing.Contact, error) {
+	e, err := ParseContact(contact.Endpoint)
 	if err != nil {
 		return contact, err
 	}
@@ -34,7 +39,7 @@ func (d *Dialer) verify(ctx context.Context, contact routing.Contact, may func(n
 	}
 	i := slices.IndexFunc(addrs, func(a netip.AddrPort) bool { return may(a.Addr()) })
 	if i < 0 {
-		return contact, errElsewhere
+		return contact, ErrElsewhere
 	}
 	at, err := d.settle(e, addrs[i], &contact)
 	if err != nil {
@@ -44,8 +49,8 @@ func (d *Dialer) verify(ctx context.Context, contact routing.Contact, may func(n
 		return contact, err
 	}
 	contact.ClientID = d.clientIDAt(at)
-	if !isClaimed(contact.NodeID, contact.ClientID) {
-		return contact, errAnotherNode
+	if !MatchesClientID(contact.NodeID, contact.ClientID) {
+		return contact, ErrAnotherNode
 	}
 	contact.Verified, contact.LastSeen = true, time.Now()
 	return contact, nil
@@ -67,4 +72,20 @@ func (d *Dialer) settle(e Endpoint, addr netip.AddrPort, contact *routing.Contac
 	}
 	contact.Endpoint, contact.Addrs = e.String(), []ma.Multiaddr{at}
 	return place{e, addr}, nil
+}
+
+// clientIDAt returns the ClientID of the node that is connected to at a place;
+// empty where there is no connection.
+func (d *Dialer) clientIDAt(p place) string {
+	d.mu.Lock()
+	l := d.links[p]
+	d.mu.Unlock()
+	if l == nil {
+		return ""
+	}
+	c := l.current()
+	if c == nil {
+		return ""
+	}
+	return c.clientID()
 }

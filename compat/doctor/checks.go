@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/macula-mesh/macula-node/compat"
+	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -21,30 +21,31 @@ import (
 
 func (x *examination) connection(c *Check) {
 	err := c.timed(func() (err error) {
-		x.reached, err = x.dialer.Reach(x.ctx, x.contact.Endpoint)
+		x.conn, err = x.dialer.Acquire(x.ctx, x.endpoint)
 		return err
 	})
 	if err != nil {
 		c.Seen = words(err, c.Took)
 		x.stopped = "not connected"
 		switch {
-		case errors.Is(err, compat.ErrCertificate):
+		case errors.Is(err, dialer.ErrCertificate):
 			c.fail("is not who it should be: %s", c.Seen)
 		case c.Seen == wordsRefused:
 			c.fail("refuses to be connected to: it is busy with another handshake, or full; try again")
 		case c.Seen == wordsNoALPN:
-			c.fail("is no gateway of Macula: it speaks QUIC, but not the ALPN %s; check the port", compat.ALPN)
+			c.fail("is no gateway of Macula: it speaks QUIC, but not the ALPN %s; check the port", dialer.ALPN)
 		default:
 			c.fail("can not be connected to (%s): check the address, that the node runs, and that its UDP port can be reached from here", c.Seen)
 		}
 		return
 	}
+	x.conn.Release() // the dialer keeps it for what is asked next
 	x.report.Handshake = c.Took
-	c.saw("connected to %s", x.reached.Addr)
+	c.saw("connected to %s", x.conn.RemoteAddr())
 }
 
 func (x *examination) certificate(c *Check) {
-	cert := x.reached.Certificate
+	cert := x.conn.Certificate()
 	if cert == nil {
 		c.saw("none")
 		c.fail("shows no certificate")
@@ -60,7 +61,7 @@ func (x *examination) certificate(c *Check) {
 		seen = append(seen, "for "+strings.Join(names, " "))
 	}
 	seen = append(seen, "until "+cert.NotAfter.UTC().Format(time.DateOnly))
-	if id, err := compat.ClientID(cert); err != nil {
+	if id, err := dialer.ClientID(cert); err != nil {
 		seen = append(seen, "no client id: "+err.Error())
 	} else {
 		x.report.ClientID = id
@@ -133,7 +134,7 @@ func (x *examination) natProbe(c *Check) {
 	err := c.timed(func() error {
 		m, err := x.dialer.Query(x.ctx, x.contact, &wire.NATProbe{
 			NodeID:    probeID[:],
-			LocalPort: wire.Some(int64(x.reached.LocalPort)),
+			LocalPort: wire.Some(int64(x.conn.LocalPort())),
 			RequestID: request,
 		})
 		if err != nil {
@@ -237,7 +238,7 @@ func (x *examination) ownOf(list wire.GatewayList) *entry {
 
 // isHere reports whether an entry is at the endpoint that was dialled.
 func (x *examination) isHere(g wire.Gateway) bool {
-	at, err := compat.EndpointOf(g)
+	at, err := dialer.EndpointOf(g)
 	return err == nil && at == x.endpoint
 }
 
@@ -257,7 +258,7 @@ const mostNamed = 3
 func (x *examination) neighbours(seen string) string {
 	var names []string
 	for _, g := range x.report.Neighbours {
-		names = append(names, compat.Endpoint{Host: g.Host, Port: uint16(g.Port)}.String())
+		names = append(names, dialer.Endpoint{Host: g.Host, Port: uint16(g.Port)}.String())
 	}
 	return seen + "; " + listed(names, "other")
 }

@@ -4,7 +4,7 @@
 //
 // It is safe to run against a gateway in production. It asks only what no
 // recorded Erlang node was hurt by, one question at a time, through a
-// [compat.Dialer], and leaves the gateway alone once it has kept silent. It
+// [dialer.Dialer], and leaves the gateway alone once it has kept silent. It
 // never CONNECTs, as a node would keep dialling who does and hangs where the
 // realm is another; it asks for no nodes, which crashes a node that itself
 // bootstrapped from another; it sends no RPC_REQUEST, as a handler there may do

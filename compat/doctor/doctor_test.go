@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/macula-mesh/macula-node/compat"
+	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/doctor"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/interop/glass"
@@ -340,11 +340,11 @@ func TestBrokenOff(t *testing.T) {
 }
 
 func TestBadEndpoint(t *testing.T) {
-	d, err := compat.NewDialer()
+	d, err := dialer.New()
 	require.NoError(t, err)
 	defer d.Close()
 	_, err = doctor.Examine(t.Context(), d, "127.0.0.1:9443")
-	require.ErrorIs(t, err, compat.ErrBadEndpoint)
+	require.ErrorIs(t, err, dialer.ErrBadEndpoint)
 }
 
 // TestTimeIsUp: what was not looked at says so.

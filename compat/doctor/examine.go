@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/macula-mesh/macula-node/compat"
+	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -64,15 +64,15 @@ func Registration(d time.Duration) Option { return func(c *config) { c.registrat
 func Observe(f func(check string)) Option { return func(c *config) { c.observe = f } }
 
 // Examine looks at the gateway at an endpoint, through d, which also knows the
-// endpoint's pin if it has one (compat.DialPinned). What it finds wrong is in the
-// report; the error is a compat.ErrBadEndpoint, or that d does not know the pin.
-func Examine(ctx context.Context, d *compat.Dialer, endpoint string, opts ...Option) (*Report, error) {
-	at, err := compat.ParseEndpoint(endpoint)
+// endpoint's pin if it has one (dialer.DialPinned). What it finds wrong is in the
+// report; the error is a dialer.ErrBadEndpoint, or that d does not know the pin.
+func Examine(ctx context.Context, d *dialer.Dialer, endpoint string, opts ...Option) (*Report, error) {
+	at, err := dialer.ParseEndpoint(endpoint)
 	if err != nil {
 		return nil, err
 	}
 	if !d.Holds(at) {
-		return nil, fmt.Errorf("%s has the pin %s, which the dialer does not know: give it to compat.DialPinned", at, at.Pin)
+		return nil, fmt.Errorf("%s has the pin %s, which the dialer does not know: give it to dialer.DialPinned", at, at.Pin)
 	}
 	cfg := config{pings: DefaultPings, registration: DefaultRegistration, observe: func(string) {}}
 	for _, opt := range opts {
@@ -94,19 +94,19 @@ func Examine(ctx context.Context, d *compat.Dialer, endpoint string, opts ...Opt
 type examination struct {
 	config
 	ctx      context.Context // of Examine, which returns after the last check
-	dialer   *compat.Dialer
-	endpoint compat.Endpoint
+	dialer   *dialer.Dialer
+	endpoint dialer.Endpoint
 	contact  routing.Contact
 	report   *Report
 	stopped  string // why no more is asked; empty while it goes on
 
-	reached compat.Reached
-	own     *entry // nil where it was not found
-	busy    string // why no further key is looked for
+	conn *dialer.Conn // released
+	own  *entry       // nil where it was not found
+	busy string       // why no further key is looked for
 }
 
 func (x *examination) run() {
-	x.check("connection", "a QUIC connection, ALPN "+compat.ALPN, x.connection)
+	x.check("connection", "a QUIC connection, ALPN "+dialer.ALPN, x.connection)
 	x.check("certificate", "valid now; who signed it does not matter", x.certificate)
 	x.check("PING", "PONG with our timestamp", x.ping)
 	x.check("NAT_PROBE", "our address as it sees it", x.natProbe)

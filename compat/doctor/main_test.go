@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"github.com/macula-mesh/macula-node/compat"
+	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/doctor"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/interop/glass"
@@ -44,7 +44,7 @@ func examine(tb testing.TB, endpoint string, opts ...doctor.Option) *doctor.Repo
 // examineWithin is examine with how long a handshake and a reply may take.
 func examineWithin(tb testing.TB, ctx context.Context, endpoint string, dial, reply time.Duration, opts ...doctor.Option) *doctor.Report {
 	tb.Helper()
-	d, err := compat.NewDialer(compat.DialTimeouts(dial, reply))
+	d, err := dialer.New(dialer.DialTimeouts(dial, reply))
 	require.NoError(tb, err)
 	r, err := doctor.Examine(ctx, d, endpoint, opts...)
 	require.NoError(tb, err)

@@ -16,8 +16,8 @@ import (
 	"github.com/quic-go/quic-go"
 	"github.com/stretchr/testify/require"
 
-	"github.com/macula-mesh/macula-node/compat"
 	"github.com/macula-mesh/macula-node/compat/doctor"
+	"github.com/macula-mesh/macula-node/compat/gateway"
 	"github.com/macula-mesh/macula-node/node"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -106,7 +106,7 @@ func TestCertificates(t *testing.T) {
 			defer server.Close()
 			handlers, err := maculadht.NewHandlers(server)
 			require.NoError(t, err)
-			g := compat.NewGateway(handlers)
+			g := gateway.New(handlers)
 			defer g.Close()
 			at, err := g.ListenOn("127.0.0.1:0", tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key})
 			require.NoError(t, err)

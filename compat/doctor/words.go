@@ -11,7 +11,7 @@ import (
 
 	"github.com/quic-go/quic-go"
 
-	"github.com/macula-mesh/macula-node/compat"
+	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -22,7 +22,7 @@ const noALPN = quic.TransportErrorCode(0x100 + 120)
 // What words says of two errors that call for an advice of their own.
 const (
 	wordsRefused = "connection refused"
-	wordsNoALPN  = "QUIC, but not the ALPN " + compat.ALPN
+	wordsNoALPN  = "QUIC, but not the ALPN " + dialer.ALPN
 )
 
 // words says in a few words why asking failed.
@@ -32,13 +32,13 @@ func words(err error, waited time.Duration) string {
 	cert, isCert := errors.AsType[*tls.CertificateVerificationError](err)
 	dns, isDNS := errors.AsType[*net.DNSError](err)
 	switch {
-	case errors.Is(err, compat.ErrResting):
+	case errors.Is(err, dialer.ErrResting):
 		return "left alone: it kept silent"
 	case isRemote:
 		return strings.TrimPrefix(remote.Error(), routing.ErrRemote.Error()+": ")
-	case errors.Is(err, compat.ErrCertificate):
+	case errors.Is(err, dialer.ErrCertificate):
 		text := err.Error()
-		return text[strings.Index(text, compat.ErrCertificate.Error())+len(routing.ErrRefused.Error()+": "):]
+		return text[strings.Index(text, dialer.ErrCertificate.Error())+len(routing.ErrRefused.Error()+": "):]
 	case isCert:
 		return "certificate refused: " + cert.Err.Error()
 	case isTransport && transport.Remote && transport.ErrorCode == quic.ConnectionRefused:
@@ -61,6 +61,6 @@ func words(err error, waited time.Duration) string {
 // left alone for that.
 func isSilence(err error) bool {
 	var t net.Error
-	return errors.Is(err, compat.ErrResting) || errors.Is(err, compat.ErrNoReply) ||
+	return errors.Is(err, dialer.ErrResting) || errors.Is(err, dialer.ErrNoReply) ||
 		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.As(err, &t) && t.Timeout()
 }

@@ -11,7 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/macula-mesh/macula-node/compat"
+	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -25,8 +25,8 @@ func TestWords(t *testing.T) {
 		"no such name":  {unreachable(&net.DNSError{Err: "no such host", Name: "x", IsNotFound: true}), "no address: no such host", false},
 		"certificate":   {unreachable(&tls.CertificateVerificationError{Err: errors.New("unknown authority")}), "certificate refused: unknown authority", false},
 		"time is up":    {unreachable(context.DeadlineExceeded), "no answer within 2s", true},
-		"no reply":      {unreachable(fmt.Errorf("%w within 1s", compat.ErrNoReply)), "no answer within 2s", true},
-		"left alone":    {fmt.Errorf("reach: %w", compat.ErrResting), "left alone: it kept silent", true},
+		"no reply":      {unreachable(fmt.Errorf("%w within 1s", dialer.ErrNoReply)), "no answer within 2s", true},
+		"left alone":    {fmt.Errorf("reach: %w", dialer.ErrResting), "left alone: it kept silent", true},
 		"an error":      {fmt.Errorf("call: %w", &routing.RemoteError{Code: "busy", Message: "later"}), "busy: later", false},
 		"anything else": {unreachable(errors.New("network is down")), "network is down", false},
 	} {

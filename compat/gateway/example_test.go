@@ -1,4 +1,4 @@
-package compat_test
+package gateway_test
 
 import (
 	"context"
@@ -13,7 +13,8 @@ import (
 
 	"github.com/libp2p/go-libp2p"
 
-	"github.com/macula-mesh/macula-node/compat"
+	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/gateway"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -33,32 +34,32 @@ func Example() {
 	}
 	defer service.Close()
 
-	gateway := compat.NewGateway(service.Handlers)
-	defer gateway.Close()
-	addr, err := gateway.ListenOn("127.0.0.1:0", selfSigned())
+	g := gateway.New(service.Handlers)
+	defer g.Close()
+	addr, err := g.ListenOn("127.0.0.1:0", selfSigned())
 	if err != nil {
 		panic(err)
 	}
 
 	// Whoever speaks to gateways needs no host.
-	dialer, err := compat.NewDialer()
+	d, err := dialer.New()
 	if err != nil {
 		panic(err)
 	}
-	defer dialer.Close()
+	defer d.Close()
 	to := routing.Contact{Endpoint: "https://" + addr.String()}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 
 	key := []byte("weather.service")
-	err = maculadht.Put(ctx, dialer, to, wire.StoreArgs{Key: key, Value: wire.RawMap(
+	err = maculadht.Put(ctx, d, to, wire.StoreArgs{Key: key, Value: wire.RawMap(
 		wire.Pair{Key: "node_id", Value: wire.RawText("node-1")},
 		wire.Pair{Key: "endpoint", Value: wire.RawText("https://192.0.2.7:9443")},
 		wire.Pair{Key: "ttl", Value: wire.RawInt(300)},
 	)})
 	fmt.Println("put:", err)
 
-	reply, err := maculadht.FindValue(ctx, dialer, to, key)
+	reply, err := maculadht.FindValue(ctx, d, to, key)
 	if err != nil {
 		panic(err)
 	}

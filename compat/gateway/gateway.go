@@ -1,4 +1,4 @@
-package compat
+package gateway
 
 import (
 	"context"
@@ -16,6 +16,7 @@ import (
 	"github.com/quic-go/quic-go"
 	"golang.org/x/time/rate"
 
+	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 )
 
@@ -50,7 +51,7 @@ type Listener interface {
 // Gateway serves Erlang nodes.
 type Gateway struct {
 	handlers *maculadht.Handlers
-	cfg      gatewayConfig
+	cfg      config
 	budgets  *maculadht.Budgets
 
 	ctx    context.Context // ends with Close
@@ -98,8 +99,8 @@ func (s *source) ReleaseMemory(size int) {
 	s.memory -= size
 }
 
-type gatewayConfig struct {
-	dialer    *Dialer
+type config struct {
+	dialer    *dialer.Dialer
 	allowed   []netip.Prefix
 	maxConns  int
 	maxPerIP  int
@@ -109,49 +110,49 @@ type gatewayConfig struct {
 	log       *slog.Logger
 }
 
-// GatewayOption sets a detail of a Gateway.
-type GatewayOption func(*gatewayConfig)
+// Option sets a detail of a Gateway.
+type Option func(*config)
 
 // VerifyThrough makes the gateway ping the endpoint of a node that CONNECTed,
 // and take the node for a contact once it has answered. Without it such nodes
 // are listed to others while they are connected, and no more.
-func VerifyThrough(d *Dialer) GatewayOption { return func(c *gatewayConfig) { c.dialer = d } }
+func VerifyThrough(d *dialer.Dialer) Option { return func(c *config) { c.dialer = d } }
 
 // AllowEndpoints lets endpoints within the prefixes be verified though their
 // node connects from another address. Without it only the connection's own
 // source address is. Private and loopback endpoints of a node that connects
 // from a public address are refused whatever is allowed.
-func AllowEndpoints(prefixes ...netip.Prefix) GatewayOption {
-	return func(c *gatewayConfig) { c.allowed = append(c.allowed, prefixes...) }
+func AllowEndpoints(prefixes ...netip.Prefix) Option {
+	return func(c *config) { c.allowed = append(c.allowed, prefixes...) }
 }
 
 // MaxConns sets how many connections are served, in all and from one IP
 // address; an IPv6 network of /64 counts as one. What is over it is closed with
 // maculadht.ResetRefused.
-func MaxConns(total, perIP int) GatewayOption {
-	return func(c *gatewayConfig) { c.maxConns, c.maxPerIP = total, perIP }
+func MaxConns(total, perIP int) Option {
+	return func(c *config) { c.maxConns, c.maxPerIP = total, perIP }
 }
 
 // PeerBudget sets how many frames a second, and at once, one IP address is
 // served; see maculadht.WithPeerBudget.
-func PeerBudget(limit rate.Limit, burst int) GatewayOption {
-	return func(c *gatewayConfig) { c.peerRate, c.peerBurst = limit, burst }
+func PeerBudget(limit rate.Limit, burst int) Option {
+	return func(c *config) { c.peerRate, c.peerBurst = limit, burst }
 }
 
-// GatewayLogger sets where the gateway logs; nowhere without it.
-func GatewayLogger(log *slog.Logger) GatewayOption { return func(c *gatewayConfig) { c.log = log } }
+// WithLogger sets where the gateway logs; nowhere without it.
+func WithLogger(log *slog.Logger) Option { return func(c *config) { c.log = log } }
 
-// NewGateway returns a gateway that serves through handlers, once it is given
+// New returns a gateway that serves through handlers, once it is given
 // something to Listen on. Close it.
-func NewGateway(handlers *maculadht.Handlers, opts ...GatewayOption) *Gateway {
+func New(handlers *maculadht.Handlers, opts ...Option) *Gateway {
 	g := &Gateway{
 		handlers: handlers,
-		cfg: gatewayConfig{
+		cfg: config{
 			maxConns:  DefaultMaxConns,
 			maxPerIP:  DefaultMaxConnsPerIP,
 			peerRate:  maculadht.DefaultPeerRate,
 			peerBurst: maculadht.DefaultPeerBurst,
-			idle:      StreamIdle,
+			idle:      dialer.StreamIdle,
 			log:       slog.New(slog.DiscardHandler),
 		},
 		verify:  make(chan struct{}, maxVerify),
@@ -189,7 +190,7 @@ func (g *Gateway) listen(ln Listener) error {
 func (g *Gateway) ListenOn(address string, cert tls.Certificate) (netip.AddrPort, error) {
 	ln, err := listenOn(address, cert)
 	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("compat: listen on UDP %s: %w", address, err)
+		return netip.AddrPort{}, fmt.Errorf("gateway: listen on UDP %s: %w", address, err)
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -257,20 +258,11 @@ func remoteIP(conn *quic.Conn) netip.Addr {
 	return netip.Addr{}
 }
 
-// sourceName returns to what a connection from ip is counted: whoever has one
-// IPv6 address has the /64 around it.
-func sourceName(ip netip.Addr) netip.Addr {
-	if ip.Is6() {
-		return netip.PrefixFrom(ip, 64).Masked().Addr()
-	}
-	return ip
-}
-
 // admit counts a connection, unless there are too many.
 func (g *Gateway) admit(ip netip.Addr) (*source, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	name := sourceName(ip)
+	name := dialer.Source(ip)
 	s := g.sources[name]
 	if s == nil {
 		s = &source{gateway: g, name: name, verify: make(chan struct{}, maxVerifyPerIP)}

@@ -1,7 +1,8 @@
-package compat
+package gateway
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"net"
 	"net/netip"
 	"strconv"
@@ -11,7 +12,10 @@ import (
 	"github.com/quic-go/quic-go"
 	"github.com/stretchr/testify/require"
 
+	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/interop/glass"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
@@ -28,7 +32,7 @@ type door struct {
 	server *routing.Server
 }
 
-func openDoor(tb testing.TB, opts ...GatewayOption) *door {
+func openDoor(tb testing.TB, opts ...Option) *door {
 	tb.Helper()
 	server, err := routing.NewServer(routing.IDFromBytes([]byte("the gateway")))
 	require.NoError(tb, err)
@@ -38,11 +42,22 @@ func openDoor(tb testing.TB, opts ...GatewayOption) *door {
 		maculadht.HandleEndpoint(func() string { return ownEndpoint }),
 	)
 	require.NoError(tb, err)
-	g := NewGateway(handlers, opts...)
-	tb.Cleanup(func() { requireCloses(tb, g.Close) })
-	addr, err := g.ListenOn("127.0.0.1:0", certificate())
+	g := New(handlers, opts...)
+	tb.Cleanup(func() { compattest.RequireCloses(tb, g.Close) })
+	addr, err := g.ListenOn("127.0.0.1:0", compattest.Certificate())
 	require.NoError(tb, err)
 	return &door{Gateway: g, addr: addr, server: server}
+}
+
+// newHandlers returns some with nothing behind them.
+func newHandlers(tb testing.TB) *maculadht.Handlers {
+	tb.Helper()
+	server, err := routing.NewServer(routing.IDFromBytes([]byte("the gateway")))
+	require.NoError(tb, err)
+	tb.Cleanup(func() { require.NoError(tb, server.Close()) })
+	handlers, err := maculadht.NewHandlers(server)
+	require.NoError(tb, err)
+	return handlers
 }
 
 func (d *door) store(tb testing.TB, key string, value wire.Raw) {
@@ -60,7 +75,7 @@ type nodeConn struct {
 
 func dialDoor(tb testing.TB, addr netip.AddrPort) *nodeConn {
 	tb.Helper()
-	conn, err := quic.DialAddr(testContext(tb), addr.String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{ALPN}}, nil)
+	conn, err := quic.DialAddr(compattest.Context(tb), addr.String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{dialer.ALPN}}, nil)
 	require.NoError(tb, err)
 	tb.Cleanup(func() { conn.CloseWithError(0, "") })
 	return &nodeConn{conn, tb}
@@ -75,15 +90,15 @@ type nodeStream struct {
 
 func (c *nodeConn) open() *nodeStream {
 	c.tb.Helper()
-	s, err := c.OpenStreamSync(testContext(c.tb))
+	s, err := c.OpenStreamSync(compattest.Context(c.tb))
 	require.NoError(c.tb, err)
-	require.NoError(c.tb, s.SetDeadline(time.Now().Add(patience)))
+	require.NoError(c.tb, s.SetDeadline(time.Now().Add(compattest.Patience)))
 	return &nodeStream{s, c.tb, wire.NewReader(s)}
 }
 
 func (s *nodeStream) send(messages ...wire.Message) {
 	s.tb.Helper()
-	s.write(frames(s.tb, messages...))
+	s.write(compattest.Frames(s.tb, messages...))
 }
 
 func (s *nodeStream) write(b []byte) {
@@ -189,7 +204,7 @@ func TestFindValueMiss(t *testing.T) {
 
 func TestFindValueHit(t *testing.T) {
 	d := openDoor(t)
-	withStr := wire.RawMap(wire.Pair{Key: "node_id", Value: text("n")}, wire.Pair{Key: "ports", Value: wire.Raw{0xa6, 0xe2, 0x93, 0xa3, 0xe2, 0x93, 0xa4}}, wire.Pair{Key: "none", Value: wire.Raw{0xa0}})
+	withStr := wire.RawMap(wire.Pair{Key: "node_id", Value: wire.RawText("n")}, wire.Pair{Key: "ports", Value: wire.Raw{0xa6, 0xe2, 0x93, 0xa3, 0xe2, 0x93, 0xa4}}, wire.Pair{Key: "none", Value: wire.Raw{0xa0}})
 	s := dialDoor(t, d.addr).open()
 	s.send(&wire.Store{Key: []byte("k"), Value: withStr})
 	f := s.ask(&wire.FindValue{Key: []byte("k")})
@@ -202,7 +217,7 @@ func TestFindValueHit(t *testing.T) {
 func TestFindValueReplyFitsItsReader(t *testing.T) {
 	d := openDoor(t)
 	for i := range 100 {
-		d.store(t, "k", provider(strconv.Itoa(i), wire.Pair{Key: "d", Value: wire.RawBytes(make([]byte, 100))}))
+		d.store(t, "k", compattest.Provider(strconv.Itoa(i), wire.Pair{Key: "d", Value: wire.RawBytes(make([]byte, 100))}))
 	}
 	conn := dialDoor(t, d.addr)
 	lookup, session := conn.open(), conn.open()
@@ -216,7 +231,7 @@ func TestFindValueReplyFitsItsReader(t *testing.T) {
 
 	big := wire.RawBytes(make([]byte, 60_000))
 	for i := range 5 {
-		d.store(t, "big", provider(strconv.Itoa(i), wire.Pair{Key: "d", Value: big}))
+		d.store(t, "big", compattest.Provider(strconv.Itoa(i), wire.Pair{Key: "d", Value: big}))
 	}
 	long := session.ask(&wire.FindValue{Key: []byte("big")})
 	require.LessOrEqual(t, len(long.Payload), maculadht.MaxFindValueReply)
@@ -260,7 +275,7 @@ func TestConnectedAreListed(t *testing.T) {
 	second.open().connect("node a", "https://127.0.0.1:2")
 	require.Equal(t, []string{"node a https://127.0.0.1:2"}, asker.addressesOf("a"))
 	second.CloseWithError(0, "")
-	eventually(t, func() bool {
+	compattest.Eventually(t, func() bool {
 		return asker.addressesOf("a")[0] == "node a https://127.0.0.1:1/verbatim"
 	}, "the connection that is left")
 
@@ -268,7 +283,7 @@ func TestConnectedAreListed(t *testing.T) {
 	s.connect("node b", "https://127.0.0.1:3")
 	require.Equal(t, []string{"node b https://127.0.0.1:3"}, asker.addressesOf("a"))
 	first.CloseWithError(0, "")
-	eventually(t, func() bool { return len(asker.addressesOf("a")) == 0 }, "gone with its connection")
+	compattest.Eventually(t, func() bool { return len(asker.addressesOf("a")) == 0 }, "gone with its connection")
 }
 
 // However many CONNECTs race on a connection, it leaves nothing behind.
@@ -287,12 +302,12 @@ func TestRacingConnects(t *testing.T) {
 		}()
 	}
 	for range racers {
-		wait(t, done)
+		compattest.Wait(t, done)
 	}
 	require.Len(t, dialDoor(t, d.addr).open().addressesOf("x"), 1)
 	conn.CloseWithError(0, "")
 	asker := dialDoor(t, d.addr).open()
-	eventually(t, func() bool { return len(asker.addressesOf("x")) == 0 }, "all are off the list")
+	compattest.Eventually(t, func() bool { return len(asker.addressesOf("x")) == 0 }, "all are off the list")
 }
 
 // A CONNECT that comes while another takes the first off the list.
@@ -329,7 +344,7 @@ func TestPipelining(t *testing.T) {
 	const n = 500
 	var burst []byte
 	for i := range n {
-		burst = append(burst, frames(t, &wire.Ping{Timestamp: wire.Some(int64(i))}, &wire.Store{Key: []byte("k"), Value: provider(strconv.Itoa(i))}, &wire.Opaque{MessageType: wire.TypeSWIMPing})...)
+		burst = append(burst, compattest.Frames(t, &wire.Ping{Timestamp: wire.Some(int64(i))}, &wire.Store{Key: []byte("k"), Value: compattest.Provider(strconv.Itoa(i))}, &wire.Opaque{MessageType: wire.TypeSWIMPing})...)
 	}
 	s := dialDoor(t, d.addr).open()
 	go s.Write(burst)
@@ -346,7 +361,7 @@ func TestPipelining(t *testing.T) {
 func TestFramesInPieces(t *testing.T) {
 	d := openDoor(t)
 	conn := dialDoor(t, d.addr)
-	two := frames(t, &wire.Ping{Timestamp: wire.Some(int64(1))}, &wire.Ping{Timestamp: wire.Some(int64(2))})
+	two := compattest.Frames(t, &wire.Ping{Timestamp: wire.Some(int64(1))}, &wire.Ping{Timestamp: wire.Some(int64(2))})
 	for cut := 1; cut < len(two); cut++ {
 		s := conn.open()
 		s.write(two[:cut])
@@ -374,4 +389,31 @@ func TestNATProbe(t *testing.T) {
 	require.Equal(t, "127.0.0.1", reply.ReflexiveIP)
 	require.EqualValues(t, conn.LocalAddr().(*net.UDPAddr).Port, reply.ReflexivePort)
 	require.Equal(t, []byte("id"), reply.RequestID)
+}
+
+// TestServerAsksForNoCertificate: a node that has none is served, and one that
+// has any too.
+func TestServerAsksForNoCertificate(t *testing.T) {
+	shown := compattest.NewAuthority(t).Leaf(x509.Certificate{DNSNames: []string{"client"}})
+	for name, cert := range map[string]*tls.Certificate{"none": nil, "one": &shown} {
+		t.Run(name, func(t *testing.T) {
+			door := openDoor(t)
+			_, err := maculadht.Ping(compattest.Context(t), newDialer(t, dialer.DialTLS(dialer.TLS{Certificate: cert})), compattest.At("https://"+door.addr.String()))
+			require.NoError(t, err)
+		})
+	}
+	// And a node that asks, as no Erlang one does, is shown ours.
+	asking := ServerTLS(compattest.Certificate())
+	asking.ClientAuth = tls.RequireAnyClientCert
+	seen := make(chan []byte, 1)
+	asking.VerifyPeerCertificate = func(certs [][]byte, _ [][]*x509.Certificate) error {
+		seen <- certs[0]
+		return nil
+	}
+	e := compattest.StartErlangWith(t, glass.ServeTLS(asking))
+	_, err := maculadht.Ping(compattest.Context(t), newDialer(t, dialer.DialTLS(dialer.TLS{Certificate: &shown})), compattest.At(e.Endpoint()))
+	require.NoError(t, err)
+	require.Equal(t, shown.Leaf.Raw, compattest.Wait(t, seen))
+	_, err = maculadht.Ping(compattest.Context(t), newDialer(t), compattest.At(e.Endpoint()))
+	require.ErrorIs(t, err, routing.ErrUnreachable)
 }

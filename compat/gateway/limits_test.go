@@ -1,4 +1,4 @@
-package compat
+package gateway
 
 import (
 	"context"
@@ -17,11 +17,15 @@ import (
 	"github.com/quic-go/quic-go"
 	"github.com/stretchr/testify/require"
 
+	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 )
 
-func gatewayIdle(d time.Duration) GatewayOption { return func(c *gatewayConfig) { c.idle = d } }
+// soon is a time-out that a test waits for.
+const soon = 100 * time.Millisecond
+
+func gatewayIdle(d time.Duration) Option { return func(c *config) { c.idle = d } }
 
 // requireClosed waits until the gateway closes a connection, and requires
 // its code.
@@ -29,7 +33,7 @@ func (c *nodeConn) requireClosed(code maculadht.ResetCode) {
 	c.tb.Helper()
 	select {
 	case <-c.Context().Done():
-	case <-time.After(patience):
+	case <-time.After(compattest.Patience):
 		require.FailNow(c.tb, "not closed")
 	}
 	var closed *quic.ApplicationError
@@ -50,7 +54,7 @@ func TestConnectionLimits(t *testing.T) {
 			second.open().ask(&wire.Ping{}) // the others do not notice
 
 			first.CloseWithError(0, "")
-			eventually(t, func() bool {
+			compattest.Eventually(t, func() bool {
 				d.mu.Lock()
 				defer d.mu.Unlock()
 				return d.conns == 1
@@ -62,7 +66,7 @@ func TestConnectionLimits(t *testing.T) {
 
 // Whoever has one IPv6 address has the /64 around it.
 func TestLimitsOfIPv6Networks(t *testing.T) {
-	g := NewGateway(nil, MaxConns(100, 2))
+	g := New(newHandlers(t), MaxConns(100, 2))
 	defer g.Close()
 	ip := netip.MustParseAddr
 	a, ok := g.admit(ip("2001:db8::1"))
@@ -89,7 +93,7 @@ func TestMemoryLimit(t *testing.T) {
 	conn := dialDoor(t, d.addr)
 	small := conn.open()
 	small.ask(&wire.Ping{})
-	half := rawFrame(wire.TypePublish, make([]byte, 800_000)...)[:700_000] // 1 MiB of buffer
+	half := compattest.RawFrame(wire.TypePublish, make([]byte, 800_000)...)[:700_000] // 1 MiB of buffer
 	var streams []*nodeStream
 	for range maxMemoryPerIP>>20 - 1 {
 		s := conn.open()
@@ -101,7 +105,7 @@ func TestMemoryLimit(t *testing.T) {
 		defer d.mu.Unlock()
 		return d.memory
 	}
-	eventually(t, func() bool { return held() > maxMemoryPerIP-2<<20 }, "the buffers are full")
+	compattest.Eventually(t, func() bool { return held() > maxMemoryPerIP-2<<20 }, "the buffers are full")
 	over := conn.open()
 	go over.Write(half)
 	over.requireReset(maculadht.ResetRefused)
@@ -111,9 +115,9 @@ func TestMemoryLimit(t *testing.T) {
 	for _, s := range streams {
 		s.CancelWrite(0)
 	}
-	eventually(t, func() bool { return held() < 1<<20 }, "all is given back")
+	compattest.Eventually(t, func() bool { return held() < 1<<20 }, "all is given back")
 	conn.CloseWithError(0, "")
-	eventually(t, func() bool { return held() == 0 }, "to the last byte")
+	compattest.Eventually(t, func() bool { return held() == 0 }, "to the last byte")
 
 	err := (&source{gateway: d.Gateway}).ReserveMemory(maxMemory+1, 255)
 	require.ErrorIs(t, err, network.ErrResourceLimitExceeded)
@@ -143,7 +147,7 @@ func TestGatewayCloses(t *testing.T) {
 	s := conn.open()
 	s.connect("a node", "")
 	other.open().ask(&wire.Ping{})
-	requireCloses(t, d.Close)
+	compattest.RequireCloses(t, d.Close)
 	_, err := s.in.Next()
 	var reset *quic.StreamError
 	var closed *quic.ApplicationError
@@ -158,9 +162,9 @@ func TestGatewayCloses(t *testing.T) {
 	other.requireClosed(maculadht.ResetShutdown)
 	require.Empty(t, d.sources)
 
-	requireCloses(t, d.Close)
+	compattest.RequireCloses(t, d.Close)
 	require.ErrorIs(t, d.Listen(nil), maculadht.ErrClosed)
-	_, err = d.ListenOn(d.addr.String(), certificate())
+	_, err = d.ListenOn(d.addr.String(), compattest.Certificate())
 	require.ErrorIs(t, err, maculadht.ErrClosed)
 	udp, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(d.addr))
 	require.NoError(t, err, "the port is free")
@@ -169,10 +173,10 @@ func TestGatewayCloses(t *testing.T) {
 
 func TestListenOnATakenPort(t *testing.T) {
 	d := openDoor(t)
-	_, err := openDoor(t).ListenOn(d.addr.String(), certificate())
+	_, err := openDoor(t).ListenOn(d.addr.String(), compattest.Certificate())
 	require.ErrorContains(t, err, d.addr.String())
 	require.ErrorContains(t, err, "in use")
-	_, err = d.ListenOn("nonsense", certificate())
+	_, err = d.ListenOn("nonsense", compattest.Certificate())
 	require.ErrorContains(t, err, "nonsense")
 }
 
@@ -195,23 +199,23 @@ func (s stuck) Accept(context.Context) (*quic.Conn, error) {
 }
 
 func TestCloseLeavesNoConnectionBehind(t *testing.T) {
-	ln, err := quic.ListenAddr("127.0.0.1:0", ServerTLS(certificate()), nil)
+	ln, err := quic.ListenAddr("127.0.0.1:0", ServerTLS(compattest.Certificate()), nil)
 	require.NoError(t, err)
 	defer ln.Close()
 	client := dialDoor(t, ln.Addr().(*net.UDPAddr).AddrPort())
-	conn, err := ln.Accept(testContext(t))
+	conn, err := ln.Accept(compattest.Context(t))
 	require.NoError(t, err)
 	s := stuck{make(chan *quic.Conn, 1), make(chan struct{})}
 	s.conns <- conn
-	g := NewGateway(nil)
+	g := New(newHandlers(t))
 	require.NoError(t, g.Listen(s))
-	requireCloses(t, g.Close)
+	compattest.RequireCloses(t, g.Close)
 	client.requireClosed(maculadht.ResetShutdown)
 }
 
 func TestOtherALPNsAreRefused(t *testing.T) {
 	d := openDoor(t)
-	_, err := quic.DialAddr(testContext(t), d.addr.String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h3"}}, nil)
+	_, err := quic.DialAddr(compattest.Context(t), d.addr.String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h3"}}, nil)
 	var refused *quic.TransportError
 	require.ErrorAs(t, err, &refused)
 	require.True(t, refused.Remote)
@@ -220,7 +224,7 @@ func TestOtherALPNsAreRefused(t *testing.T) {
 // What crashed the reference, or hung it, harms neither this gateway nor the
 // other streams and connections.
 func TestRecordedExchanges(t *testing.T) {
-	recorded, err := os.ReadFile("wire/testdata/macula-0.20.3.json")
+	recorded, err := os.ReadFile("../wire/testdata/macula-0.20.3.json")
 	require.NoError(t, err)
 	var vectors struct {
 		Exchanges []struct {
@@ -266,10 +270,10 @@ func TestRecordedExchanges(t *testing.T) {
 // Replies that nobody reads hold up nobody else.
 func TestSlowReader(t *testing.T) {
 	d := openDoor(t)
-	d.store(t, "k", provider("n", wire.Pair{Key: "d", Value: wire.RawBytes(make([]byte, 60_000))}))
+	d.store(t, "k", compattest.Provider("n", wire.Pair{Key: "d", Value: wire.RawBytes(make([]byte, 60_000))}))
 	var questions []byte
 	for range 200 {
-		questions = append(questions, frames(t, &wire.FindValue{Key: []byte("k")})...)
+		questions = append(questions, compattest.Frames(t, &wire.FindValue{Key: []byte("k")})...)
 	}
 	for range 8 {
 		s := dialDoor(t, d.addr).open()
@@ -277,5 +281,5 @@ func TestSlowReader(t *testing.T) {
 		s.write(questions) // 12 MB of replies
 	}
 	dialDoor(t, d.addr).open().ask(&wire.Ping{})
-	requireCloses(t, d.Close)
+	compattest.RequireCloses(t, d.Close)
 }

@@ -1,4 +1,4 @@
-package compat
+package gateway
 
 import (
 	"bytes"
@@ -10,9 +10,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	manet "github.com/multiformats/go-multiaddr/net"
 	"github.com/quic-go/quic-go"
 
+	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -44,7 +44,7 @@ func serveConn(g *Gateway, conn *quic.Conn, ip netip.Addr, from *source) {
 	budget, release := g.budgets.Acquire(from.name.String())
 	defer release()
 	state := &maculadht.Session{
-		Dialect: Dialect(),
+		Dialect: dialer.Dialect(),
 		Source:  from.name.String(),
 		Budget:  budget,
 		Admit:   s.admit,
@@ -74,7 +74,7 @@ func serveConn(g *Gateway, conn *quic.Conn, ip netip.Addr, from *source) {
 		open.Add(1)
 		streams.Go(func() {
 			defer open.Add(-1)
-			if err := g.handlers.Serve(ctx, stream{qs}, state, wire.WithMemory(from)); err != nil {
+			if err := g.handlers.Serve(ctx, dialer.Stream{Stream: qs}, state, wire.WithMemory(from)); err != nil {
 				g.cfg.log.Debug("stream ended", "err", err)
 			}
 		})
@@ -155,7 +155,7 @@ func (g *Gateway) spawn(f func()) {
 // where that is its own.
 func (s *session) verify(contact routing.Contact) {
 	log := s.gateway.cfg.log.With("from", s.ip, "endpoint", contact.Endpoint)
-	if _, err := parseSent(contact.Endpoint); err != nil {
+	if _, err := dialer.ParseContact(contact.Endpoint); err != nil {
 		return // a node that can not be reached is no contact
 	}
 	for _, turn := range []chan struct{}{s.source.verify, s.gateway.verify} { // its own first: it holds up nobody else
@@ -166,7 +166,7 @@ func (s *session) verify(contact routing.Contact) {
 			return
 		}
 	}
-	contact, err := s.gateway.cfg.dialer.verify(s.ctx, contact, func(ip netip.Addr) bool { return s.gateway.mayVerify(s.ip, ip) })
+	contact, err := s.gateway.cfg.dialer.Verify(s.ctx, contact, func(ip netip.Addr) bool { return s.gateway.mayVerify(s.ip, ip) })
 	if err != nil {
 		log.Debug("endpoint not verified", "err", err)
 		return
@@ -185,13 +185,8 @@ func (g *Gateway) mayVerify(source, ip netip.Addr) bool {
 	switch {
 	case ip == source:
 		return true
-	case isPublic(source) && !isPublic(ip):
+	case dialer.IsPublic(source) && !dialer.IsPublic(ip):
 		return false
 	}
 	return slices.ContainsFunc(g.cfg.allowed, func(p netip.Prefix) bool { return p.Contains(ip) })
-}
-
-func isPublic(ip netip.Addr) bool {
-	addr, err := quicMultiaddr(netip.AddrPortFrom(ip, DefaultPort))
-	return err == nil && manet.IsPublicAddr(addr)
 }

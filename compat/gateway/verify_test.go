@@ -1,4 +1,4 @@
-package compat
+package gateway
 
 import (
 	"crypto/x509"
@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
@@ -18,18 +20,11 @@ import (
 // contactOf waits until a node has become a contact.
 func (d *door) contactOf(tb testing.TB, nodeID string) (c routing.Contact) {
 	tb.Helper()
-	eventually(tb, func() (ok bool) {
+	compattest.Eventually(tb, func() (ok bool) {
 		c, ok = d.server.Contact(routing.IDFromBytes([]byte(nodeID)))
 		return ok
 	}, "%s is a contact", nodeID)
 	return c
-}
-
-func portOf(tb testing.TB, endpoint string) string {
-	tb.Helper()
-	e, err := ParseEndpoint(endpoint)
-	require.NoError(tb, err)
-	return strconv.Itoa(int(e.Port))
 }
 
 func TestVerification(t *testing.T) {
@@ -45,18 +40,18 @@ func TestVerification(t *testing.T) {
 		"the source, though a range is allowed": {"127.0.0.1:0", "127.0.0.1", []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, "127.0.0.1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := startErlang(t, test.listen)
+			e := compattest.StartErlang(t, test.listen)
 			d := openDoor(t, VerifyThrough(newDialer(t)), AllowEndpoints(test.allow...))
 			s := dialDoor(t, d.addr).open()
-			s.connect("a node", "https://"+test.host+":"+portOf(t, e.Endpoint()))
+			s.connect("a node", "https://"+test.host+":"+compattest.PortOf(t, e.Endpoint()))
 			c := d.contactOf(t, "a node")
 			require.True(t, c.Verified)
-			require.Equal(t, "https://"+test.want+":"+portOf(t, e.Endpoint()), c.Endpoint)
+			require.Equal(t, "https://"+test.want+":"+compattest.PortOf(t, e.Endpoint()), c.Endpoint)
 			require.Equal(t, []byte("a node"), c.NodeID)
-			require.WithinDuration(t, time.Now(), c.LastSeen, patience)
+			require.WithinDuration(t, time.Now(), c.LastSeen, compattest.Patience)
 			require.Len(t, s.addressesOf("a node"), 1, "listed once, as guest and contact")
-			require.Equal(t, 1, e.count(wire.TypePing))
-			e.requireSpared()
+			require.Equal(t, 1, e.Count(wire.TypePing))
+			e.RequireSpared()
 		})
 	}
 }
@@ -64,10 +59,10 @@ func TestVerification(t *testing.T) {
 // A node id that is the digest of a certificate is believed only with that
 // certificate at the endpoint: else it is a neighbour's.
 func TestVerificationByCertificate(t *testing.T) {
-	e := startErlang(t, "127.0.0.1:0")
+	e := compattest.StartErlang(t, "127.0.0.1:0")
 	leaf, err := x509.ParseCertificate(e.Certificate().Certificate[0])
 	require.NoError(t, err)
-	id, err := ClientID(leaf)
+	id, err := dialer.ClientID(leaf)
 	require.NoError(t, err)
 	require.Len(t, id, 64)
 	require.Equal(t, e.ClientID(), id)
@@ -76,13 +71,13 @@ func TestVerificationByCertificate(t *testing.T) {
 	s := dialDoor(t, d.addr).open()
 	forged := strings.Repeat("0f", 32)
 	s.connect(forged, e.Endpoint())
-	eventually(t, func() bool { return e.count(wire.TypePing) == 1 }, "the endpoint is asked")
+	compattest.Eventually(t, func() bool { return e.Count(wire.TypePing) == 1 }, "the endpoint is asked")
 	s.connect(strings.ToUpper(id), e.Endpoint()) // comes after it
 	c := d.contactOf(t, strings.ToUpper(id))
 	require.Equal(t, e.Endpoint(), c.Endpoint)
 	_, ok := d.server.Contact(routing.IDFromBytes([]byte(forged)))
 	require.False(t, ok, "the forged one is no contact")
-	e.requireSpared()
+	e.RequireSpared()
 }
 
 // An endpoint that is not where its node connects from gets not one packet.
@@ -92,7 +87,7 @@ func TestOtherHostsAreNotDialled(t *testing.T) {
 	defer stranger.Close()
 	_, number, err := net.SplitHostPort(stranger.LocalAddr().String())
 	require.NoError(t, err)
-	e := startErlang(t, "127.0.0.1:0")
+	e := compattest.StartErlang(t, "127.0.0.1:0")
 	d := openDoor(t, VerifyThrough(newDialer(t)), AllowEndpoints(netip.MustParsePrefix("127.0.0.3/32")))
 	s := dialDoor(t, d.addr).open()
 	for _, endpoint := range []string{"https://127.0.0.2:" + number, "https://[::ffff:127.0.0.2]:" + number, "127.0.0.1:1", "", "no endpoint", "https://does-not-resolve.invalid:1"} {
@@ -109,7 +104,7 @@ func TestOtherHostsAreNotDialled(t *testing.T) {
 
 // Who CONNECTs over and over has one endpoint pinged at a time, the newest next.
 func TestVerificationIsNotMultiplied(t *testing.T) {
-	e := startErlang(t, "127.0.0.1:0")
+	e := compattest.StartErlang(t, "127.0.0.1:0")
 	letGo := e.HoldReplies(wire.TypePing)
 	d := openDoor(t, VerifyThrough(newDialer(t)))
 	conn := dialDoor(t, d.addr)
@@ -118,27 +113,27 @@ func TestVerificationIsNotMultiplied(t *testing.T) {
 	for i := range connects {
 		s.connect("node "+strconv.Itoa(i), e.Endpoint())
 	}
-	eventually(t, func() bool { return e.count() == 1 }, "the first is pinged")
+	compattest.Eventually(t, func() bool { return e.Count() == 1 }, "the first is pinged")
 	letGo()
 	d.contactOf(t, "node "+strconv.Itoa(connects-1))
-	require.LessOrEqual(t, e.count(), 3)
+	require.LessOrEqual(t, e.Count(), 3)
 
 	// Two of one address at a time, however many connections it has.
 	letGo = e.HoldReplies(wire.TypePing)
-	before := e.count()
+	before := e.Count()
 	for i := range 8 {
 		dialDoor(t, d.addr).open().connect("other "+strconv.Itoa(i), e.Endpoint())
 	}
-	eventually(t, func() bool { return e.count() == before+maxVerifyPerIP }, "pinged")
+	compattest.Eventually(t, func() bool { return e.Count() == before+maxVerifyPerIP }, "pinged")
 	require.Len(t, d.verify, maxVerifyPerIP)
 	letGo()
-	eventually(t, func() bool { return e.count() == before+8 }, "all in the end")
+	compattest.Eventually(t, func() bool { return e.Count() == before+8 }, "all in the end")
 	require.LessOrEqual(t, e.Stats().MostAsking[wire.TypePing], maxVerifyPerIP)
 }
 
 // Without a dialer there are guests and no contacts.
 func TestWithoutVerification(t *testing.T) {
-	e := startErlang(t, "127.0.0.1:0")
+	e := compattest.StartErlang(t, "127.0.0.1:0")
 	d := openDoor(t)
 	s := dialDoor(t, d.addr).open()
 	s.connect("a node", e.Endpoint())
@@ -187,8 +182,8 @@ func TestMayVerify(t *testing.T) {
 func TestListGateways(t *testing.T) {
 	d := openDoor(t)
 	register := func(host, itsRealm string) {
-		d.store(t, wire.GatewayPrefix+host, provider(host,
-			wire.Pair{Key: "host", Value: text(host)}, wire.Pair{Key: "port", Value: wire.RawInt(9443)}, wire.Pair{Key: "realm", Value: text(itsRealm)}))
+		d.store(t, wire.GatewayPrefix+host, compattest.Provider(host,
+			wire.Pair{Key: "host", Value: wire.RawText(host)}, wire.Pair{Key: "port", Value: wire.RawInt(9443)}, wire.Pair{Key: "realm", Value: wire.RawText(itsRealm)}))
 	}
 	register("a.example", realm)
 	register("b.example", realm)

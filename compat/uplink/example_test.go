@@ -1,4 +1,4 @@
-package compat_test
+package uplink_test
 
 import (
 	"context"
@@ -7,7 +7,8 @@ import (
 
 	"github.com/libp2p/go-libp2p"
 
-	"github.com/macula-mesh/macula-node/compat"
+	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/uplink"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/interop/glass"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
@@ -15,7 +16,7 @@ import (
 
 // A service on a host that someone else built joins the mesh of an Erlang
 // gateway, and finds what is advertised there.
-func ExampleNewUplinks() {
+func ExampleNew() {
 	erlang, err := glass.Start(glass.RegisterAfter(0)) // stands for https://gw.example.org:9443
 	if err != nil {
 		panic(err)
@@ -31,22 +32,22 @@ func ExampleNewUplinks() {
 		panic(err)
 	}
 	defer h.Close()
-	dialer, err := compat.NewDialer()
+	d, err := dialer.New()
 	if err != nil {
 		panic(err)
 	}
-	defer dialer.Close()
-	dht, err := maculadht.New(h, maculadht.WithEndpoints(dialer))
+	defer d.Close()
+	dht, err := maculadht.New(h, maculadht.WithEndpoints(d))
 	if err != nil {
 		panic(err)
 	}
 	defer dht.Close()
 
-	gateway, err := compat.ParseEndpoint(erlang.Endpoint())
+	at, err := dialer.ParseEndpoint(erlang.Endpoint())
 	if err != nil {
 		panic(err)
 	}
-	uplinks, err := compat.NewUplinks(dialer, dht.Handlers, []compat.Endpoint{gateway})
+	uplinks, err := uplink.New(d, dht.Handlers, []dialer.Endpoint{at})
 	if err != nil {
 		panic(err)
 	}

@@ -1,23 +1,23 @@
-package compat
+package uplink
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"strings"
 
+	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
 // look asks a gateway who it is, and returns its own entry and those of others.
-func (u *uplink) look(contact routing.Contact, c *conn) (own wire.Gateway, others wire.GatewayList, err error) {
+func (u *uplink) look(contact routing.Contact, c *dialer.Conn) (own wire.Gateway, others wire.GatewayList, err error) {
 	list, err := maculadht.ListGateways(u.ctx, u.dialer, contact)
 	if err != nil {
 		return own, nil, err
 	}
-	if own, err = ownEntry(list, contact.ClientID, u.endpoint, remoteAddr(c)); err != nil {
+	if own, err = ownEntry(list, contact.ClientID, u.endpoint, c.RemoteAddr()); err != nil {
 		return own, nil, err
 	}
 	ours := u.handlers.Realm()
@@ -38,15 +38,15 @@ func (u *uplink) look(contact routing.Contact, c *conn) (own wire.Gateway, other
 // its host and port are where it was reached. Anybody may have stored an entry
 // there, so those that could be its own have to agree on the realm: a CONNECT
 // of the wrong one hangs it. The error is errUnlisted or errTwoRealms.
-func ownEntry(list wire.GatewayList, clientID string, e Endpoint, remote netip.AddrPort) (wire.Gateway, error) {
+func ownEntry(list wire.GatewayList, clientID string, e dialer.Endpoint, remote netip.AddrPort) (wire.Gateway, error) {
 	var byKey, byPlace []wire.Gateway
 	for _, g := range list {
 		if clientID != "" && strings.EqualFold(string(g.NodeID), clientID) {
 			byKey = append(byKey, g)
 			continue
 		}
-		at, err := EndpointOf(g)
-		if err != nil || !isClaimed(g.NodeID, clientID) {
+		at, err := dialer.EndpointOf(g)
+		if err != nil || !dialer.MatchesClientID(g.NodeID, clientID) {
 			continue // nowhere, or another node that was there once
 		}
 		if ip, err := netip.ParseAddr(at.Host); at == e || err == nil && netip.AddrPortFrom(ip, at.Port) == remote {
@@ -68,16 +68,6 @@ func ownEntry(list wire.GatewayList, clientID string, e Endpoint, remote netip.A
 	return own[0], nil
 }
 
-// remoteAddr returns the address at the other end of a connection.
-func remoteAddr(c *conn) netip.AddrPort {
-	udp, ok := c.RemoteAddr().(*net.UDPAddr)
-	if !ok {
-		return netip.AddrPort{}
-	}
-	ap := udp.AddrPort()
-	return netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port())
-}
-
 // reachableFrom reports whether an address can mean the same node to somebody at
 // another one as to us: a private address means nothing to the public network,
 // and a loopback address nothing to another machine.
@@ -88,11 +78,11 @@ func reachableFrom(from, ip netip.Addr) bool {
 	case ip.IsLoopback():
 		return from.IsLoopback()
 	}
-	return isPublic(ip) || !isPublic(from)
+	return dialer.IsPublic(ip) || !dialer.IsPublic(from)
 }
 
 // unlistable says why a gateway is not to list this node, nothing if it may.
-func (u *uplink) unlistable(c *conn) string {
+func (u *uplink) unlistable(c *dialer.Conn) string {
 	endpoint := u.handlers.Endpoint()
 	if endpoint == "" {
 		return "it has no endpoint"
@@ -100,11 +90,11 @@ func (u *uplink) unlistable(c *conn) string {
 	if !u.cfg.listable() {
 		return "it is a client, which answers nobody"
 	}
-	e, err := ParseEndpoint(endpoint)
+	e, err := dialer.ParseEndpoint(endpoint)
 	if err != nil {
 		return err.Error()
 	}
-	if ip, err := netip.ParseAddr(e.Host); err == nil && !reachableFrom(remoteAddr(c).Addr(), ip) {
+	if ip, err := netip.ParseAddr(e.Host); err == nil && !reachableFrom(c.RemoteAddr().Addr(), ip) {
 		return fmt.Sprintf("its endpoint %s can not be reached from there", endpoint)
 	}
 	return ""

@@ -1,4 +1,4 @@
-package compat
+package uplink
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -15,8 +16,8 @@ import (
 // answered. A gateway does not get us to dial into our own network, or ourselves,
 // by an address that can not be what it meant. Of one that was tried a short while
 // ago nothing is asked.
-func (u *uplink) meet(ctx context.Context, own wire.Gateway, list wire.GatewayList, c *conn) {
-	gateway := remoteAddr(c).Addr()
+func (u *uplink) meet(ctx context.Context, own wire.Gateway, list wire.GatewayList, c *dialer.Conn) {
+	gateway := c.RemoteAddr().Addr()
 	may := func(ip netip.Addr) bool { return reachableFrom(gateway, ip) }
 	for endpoint, when := range u.tried {
 		if time.Since(when) >= u.cfg.neighbours {
@@ -24,7 +25,7 @@ func (u *uplink) meet(ctx context.Context, own wire.Gateway, list wire.GatewayLi
 		}
 	}
 	for _, g := range list[:min(len(list), maculadht.MaxGateways)] {
-		at, err := EndpointOf(g)
+		at, err := dialer.EndpointOf(g)
 		if err != nil || g.Realm != u.handlers.Realm() || string(g.NodeID) == string(own.NodeID) || u.isOurs(g, at) {
 			continue
 		}
@@ -33,7 +34,7 @@ func (u *uplink) meet(ctx context.Context, own wire.Gateway, list wire.GatewayLi
 			continue
 		}
 		u.tried[endpoint] = time.Now()
-		neighbour, err := u.dialer.verify(ctx, routing.Contact{
+		neighbour, err := u.dialer.Verify(ctx, routing.Contact{
 			ID:       routing.IDFromBytes(g.NodeID),
 			NodeID:   g.NodeID,
 			Endpoint: endpoint,
@@ -53,9 +54,9 @@ func (u *uplink) meet(ctx context.Context, own wire.Gateway, list wire.GatewayLi
 }
 
 // isOurs reports whether an entry is this node's.
-func (u *uplink) isOurs(g wire.Gateway, at Endpoint) bool {
+func (u *uplink) isOurs(g wire.Gateway, at dialer.Endpoint) bool {
 	self := u.handlers.Routing().Self()
-	ours, err := ParseEndpoint(u.handlers.Endpoint())
+	ours, err := dialer.ParseEndpoint(u.handlers.Endpoint())
 	return string(g.NodeID) == string(self[:]) || err == nil && at == ours ||
 		u.cfg.self != "" && strings.EqualFold(string(g.NodeID), u.cfg.self)
 }

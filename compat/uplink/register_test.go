@@ -1,4 +1,4 @@
-package compat
+package uplink
 
 import (
 	"bytes"
@@ -6,6 +6,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/interop/glass"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -30,16 +32,16 @@ func TestUplinkOddAnswersToConnect(t *testing.T) {
 		answer []byte
 		joins  bool
 	}{
-		"DISCONNECT":            {frames(t, &wire.Disconnect{Reason: "realm_mismatch"}), false},
-		"PONG without a name":   {frames(t, &wire.Pong{}), false},
+		"DISCONNECT":            {compattest.Frames(t, &wire.Disconnect{Reason: "realm_mismatch"}), false},
+		"PONG without a name":   {compattest.Frames(t, &wire.Pong{}), false},
 		"another version":       {[]byte{2, 4, 0, 0, 0, 0, 0, 1, 0x80}, false},
-		"no MessagePack":        {rawFrame(wire.TypePong, 0xc1), false},
-		"a list":                {rawFrame(wire.TypePong, 0x90), false},
+		"no MessagePack":        {compattest.RawFrame(wire.TypePong, 0xc1), false},
+		"a list":                {compattest.RawFrame(wire.TypePong, 0x90), false},
 		"too large":             {[]byte{wire.Version, byte(wire.TypePong), 0, 0, 0xff, 0xff, 0xff, 0xff}, false},
-		"two PONGs":             {frames(t, pong, pong), true},
-		"PUBLISH before PONG":   {frames(t, &wire.Publish{Topic: "t"}, pong), true},
-		"a question with it":    {frames(t, pong, &wire.FindValue{Key: []byte("k")}), true},
-		"a reply to no request": {frames(t, &wire.FindValueReply{}, pong), true},
+		"two PONGs":             {compattest.Frames(t, pong, pong), true},
+		"PUBLISH before PONG":   {compattest.Frames(t, &wire.Publish{Topic: "t"}, pong), true},
+		"a question with it":    {compattest.Frames(t, pong, &wire.FindValue{Key: []byte("k")}), true},
+		"a reply to no request": {compattest.Frames(t, &wire.FindValueReply{}, pong), true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -47,17 +49,17 @@ func TestUplinkOddAnswersToConnect(t *testing.T) {
 			usual := insteadOfPong(g, test.answer)
 			u := newUplinked(t, []*glass.Gateway{g})
 			if test.joins {
-				eventually(t, u.has(1), "a session")
+				compattest.Eventually(t, u.has(1), "a session")
 				pings := frameCount(g, wire.TypePing)
 				before := pings()
-				eventually(t, func() bool { return pings() >= before+2 }, "which goes on")
+				compattest.Eventually(t, func() bool { return pings() >= before+2 }, "which goes on")
 				require.Equal(t, 1, frameCount(g, wire.TypeConnect)())
 			} else {
 				connects := frameCount(g, wire.TypeConnect)
-				eventually(t, func() bool { return connects() >= 2 }, "it is tried again")
+				compattest.Eventually(t, func() bool { return connects() >= 2 }, "it is tried again")
 				require.Empty(t, u.Sessions())
 				usual()
-				eventually(t, u.has(1), "a session")
+				compattest.Eventually(t, u.has(1), "a session")
 			}
 			require.LessOrEqual(t, g.Stats().Open, 2, "one connection, and one that is going")
 			requireUnhurt(t, g)
@@ -69,13 +71,13 @@ func TestUplinkOddAnswersToConnect(t *testing.T) {
 func TestUplinkTurnedAway(t *testing.T) {
 	g := newGlass(t)
 	u := newUplinked(t, []*glass.Gateway{g})
-	eventually(t, u.has(1), "a session")
+	compattest.Eventually(t, u.has(1), "a session")
 	connects := frameCount(g, wire.TypeConnect)
 	n, err := g.Push(&wire.Disconnect{Reason: "shutting_down"})
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
-	eventually(t, func() bool { return connects() == 2 }, "it is joined again")
-	eventually(t, u.has(1), "a session")
+	compattest.Eventually(t, func() bool { return connects() == 2 }, "it is joined again")
+	compattest.Eventually(t, u.has(1), "a session")
 	requireUnhurt(t, g)
 }
 
@@ -84,18 +86,18 @@ func TestUplinkTurnedAway(t *testing.T) {
 func TestUplinkFollowsTheConnection(t *testing.T) {
 	g := newGlass(t)
 	u := newUplinked(t, []*glass.Gateway{g})
-	eventually(t, u.has(1), "a session")
+	compattest.Eventually(t, u.has(1), "a session")
 	g.ReplyWith(func(asked wire.Frame) []byte {
 		if asked.Type != wire.TypeNATProbe {
 			return nil
 		}
 		return []byte{2} // framing is lost
 	})
-	_, err := u.dialer.Query(testContext(t), u.Sessions()[0], &wire.NATProbe{NodeID: []byte("me"), RequestID: []byte("r")})
+	_, err := u.dialer.Query(compattest.Context(t), u.Sessions()[0], &wire.NATProbe{NodeID: []byte("me"), RequestID: []byte("r")})
 	require.ErrorIs(t, err, routing.ErrUnreachable)
-	eventually(t, func() bool { return frameCount(g, wire.TypeConnect)() == 2 }, "it is joined again")
-	eventually(t, func() bool { return g.Stats().Open == 1 }, "over the only connection")
-	eventually(t, u.has(1), "a session")
+	compattest.Eventually(t, func() bool { return frameCount(g, wire.TypeConnect)() == 2 }, "it is joined again")
+	compattest.Eventually(t, func() bool { return g.Stats().Open == 1 }, "over the only connection")
+	compattest.Eventually(t, u.has(1), "a session")
 	requireUnhurt(t, g)
 }
 
@@ -103,7 +105,7 @@ func TestUplinkFollowsTheConnection(t *testing.T) {
 func TestUplinkAnswersAreSmall(t *testing.T) {
 	g := newGlass(t)
 	u := newUplinked(t, []*glass.Gateway{g})
-	eventually(t, u.has(1), "a session")
+	compattest.Eventually(t, u.has(1), "a session")
 	for i := range routing.BucketSize {
 		id := append(bytes.Repeat([]byte{'i'}, wire.MaxField-1), byte(i))
 		_, err := u.server.AttachGuest(routing.Contact{ID: routing.IDFromBytes(id), NodeID: id, Endpoint: string(id)})
@@ -114,8 +116,8 @@ func TestUplinkAnswersAreSmall(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 1, n)
 	}
-	eventually(t, func() bool { return frameCount(g, wire.TypePong)() == 1 }, "the PING is answered")
+	compattest.Eventually(t, func() bool { return frameCount(g, wire.TypePong)() == 1 }, "the PING is answered")
 	require.Zero(t, frameCount(g, wire.TypeFindNodeReply)())
-	require.LessOrEqual(t, g.Stats().Longest, MaxFrame)
+	require.LessOrEqual(t, g.Stats().Longest, dialer.MaxFrame)
 	requireUnhurt(t, g)
 }

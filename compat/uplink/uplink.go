@@ -1,4 +1,4 @@
-package compat
+package uplink
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -18,7 +19,7 @@ import (
 type uplink struct {
 	*Uplinks
 
-	endpoint Endpoint
+	endpoint dialer.Endpoint
 	log      *slog.Logger
 	looked   bool                 // it has told its realm once
 	tried    map[string]time.Time // endpoints of neighbours, and when they were last verified
@@ -48,7 +49,6 @@ var (
 	errUnlisted  = errors.New("it does not list itself yet, so its realm is not known")
 	errTwoRealms = errors.New("it lists itself with two realms, so which one it serves is not known")
 	errOurself   = errors.New("it is this node itself")
-	errMoved     = errors.New("the connection was made anew meanwhile")
 	errListing   = errors.New("whether this node may be listed has changed")
 )
 
@@ -91,22 +91,12 @@ func (u *uplink) run() {
 // one is missing. It reports whether there was any: a gateway that ends each session
 // right after its PONG is not come back to at once.
 func (u *uplink) serve() (lasted bool, err error) {
-	at := place{Endpoint: u.endpoint}
-	l, err := u.dialer.link(at)
+	c, err := u.dialer.Acquire(u.ctx, u.endpoint)
 	if err != nil {
 		return false, err
 	}
-	defer u.dialer.leave(l)
-	if _, err := l.awake(); err != nil {
-		return false, err
-	}
-	c, err := l.connect(u.ctx)
-	if err != nil {
-		return false, err
-	}
-	defer l.leaveConn(c)
-
-	contact := routing.Contact{Endpoint: u.endpoint.String(), ClientID: u.dialer.clientIDAt(at)}
+	defer c.Release()
+	contact := routing.Contact{Endpoint: u.endpoint.String(), ClientID: c.ClientID()}
 	if contact.ClientID != "" && contact.ClientID == u.cfg.self {
 		return false, errOurself
 	}
@@ -117,29 +107,25 @@ func (u *uplink) serve() (lasted bool, err error) {
 	contact.NodeID, contact.ID = own.NodeID, routing.IDFromBytes(own.NodeID)
 	contact.Verified, contact.LastSeen = true, time.Now()
 
-	ended := make(chan error, 1)
+	var session *dialer.Session
 	if why := u.unlistable(c); why != "" {
 		u.log.Info("joined the gateway without telling it of this node", "why", why)
 	} else {
-		if l.current() != c {
-			return false, errMoved
-		}
-		r, err := u.register(l, c, ended)
-		if err != nil {
+		if session, err = u.register(c); err != nil {
 			return false, err
 		}
-		defer r.end()
-		contact.NodeID, contact.ID = r.nodeID, routing.IDFromBytes(r.nodeID)
+		defer session.Close()
+		contact.NodeID, contact.ID = session.NodeID, routing.IDFromBytes(session.NodeID)
 		u.setSession(&contact)
 		defer u.setSession(nil)
 		u.log.Info("joined the gateway", "node_id", contact.ID, "realm", own.Realm)
 	}
 	u.admit(contact)
-	return u.stay(contact, own, neighbours, l, c, ended)
+	return u.stay(contact, own, neighbours, c, session)
 }
 
 // stay meets the gateway's neighbours and watches over it until the session ends.
-func (u *uplink) stay(contact routing.Contact, own wire.Gateway, neighbours wire.GatewayList, l *link, c *conn, ended <-chan error) (lasted bool, err error) {
+func (u *uplink) stay(contact routing.Contact, own wire.Gateway, neighbours wire.GatewayList, c *dialer.Conn, session *dialer.Session) (lasted bool, err error) {
 	ctx, cancel := context.WithCancel(u.ctx)
 	lists := make(chan wire.GatewayList, 1)
 	lists <- neighbours
@@ -156,21 +142,25 @@ func (u *uplink) stay(contact routing.Contact, own wire.Gateway, neighbours wire
 	})
 	defer meeting.Wait()
 	defer cancel()
-	return u.watch(contact, l, c, ended, lists)
+	return u.watch(contact, c, session, lists)
 }
 
 // watch asks the gateway for signs of life, and for its neighbours, until the
 // session ends.
-func (u *uplink) watch(contact routing.Contact, l *link, c *conn, ended <-chan error, lists chan<- wire.GatewayList) (lasted bool, err error) {
-	_, wasListed := u.session()
+func (u *uplink) watch(contact routing.Contact, c *dialer.Conn, session *dialer.Session, lists chan<- wire.GatewayList) (lasted bool, err error) {
+	wasListed := session != nil
+	var ended <-chan struct{} // never where this node is not listed
+	if wasListed {
+		ended = session.Done()
+	}
 	met := time.Now()
 	ping := time.NewTicker(u.cfg.ping)
 	defer ping.Stop()
 	for {
 		select {
 		case <-ping.C:
-		case err := <-ended:
-			return lasted, fmt.Errorf("%w: the session's stream ended: %w", routing.ErrUnreachable, err)
+		case <-ended:
+			return lasted, fmt.Errorf("%w: the session ended: %w", routing.ErrUnreachable, session.Err())
 		case <-c.Context().Done():
 			return lasted, fmt.Errorf("%w: %w", routing.ErrUnreachable, context.Cause(c.Context()))
 		case <-u.ctx.Done():
@@ -180,8 +170,8 @@ func (u *uplink) watch(contact routing.Contact, l *link, c *conn, ended <-chan e
 			return lasted, err
 		}
 		lasted = true
-		if l.current() != c {
-			return lasted, errMoved // else the session would keep a second connection
+		if !c.Current() {
+			return lasted, dialer.ErrMoved // else the session would keep a second connection
 		}
 		contact.LastSeen = time.Now()
 		u.admit(contact)

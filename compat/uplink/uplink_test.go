@@ -1,7 +1,9 @@
-package compat
+package uplink
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"net/netip"
 	"strings"
 	"sync/atomic"
@@ -10,11 +12,16 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/interop/glass"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
+
+// A time-out that a test waits for.
+const soon = 100 * time.Millisecond
 
 // ourEndpoint is what the gateways of these tests are told of this node.
 const ourEndpoint = "https://127.0.0.1:1"
@@ -23,35 +30,35 @@ const ourEndpoint = "https://127.0.0.1:1"
 type uplinked struct {
 	*Uplinks
 	server *routing.Server
-	dialer *Dialer
+	dialer *dialer.Dialer
 }
 
 // newUplinked starts sessions at the pace of a test.
-func newUplinked(tb testing.TB, gateways []*glass.Gateway, opts ...UplinkOption) *uplinked {
+func newUplinked(tb testing.TB, gateways []*glass.Gateway, opts ...Option) *uplinked {
 	tb.Helper()
 	return newUplinkedAt(tb, ourEndpoint, gateways, opts...)
 }
 
-func newUplinkedAt(tb testing.TB, endpoint string, gateways []*glass.Gateway, opts ...UplinkOption) *uplinked {
+func newUplinkedAt(tb testing.TB, endpoint string, gateways []*glass.Gateway, opts ...Option) *uplinked {
 	tb.Helper()
 	server, err := routing.NewServer(routing.IDFromBytes([]byte("self")))
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, server.Close()) })
 	handlers, err := maculadht.NewHandlers(server, maculadht.HandleEndpoint(func() string { return endpoint }))
 	require.NoError(tb, err)
-	u := &uplinked{server: server, dialer: newDialer(tb, DialTimeouts(patience, time.Second), RestAfterTimeout(200*time.Millisecond))}
-	var endpoints []Endpoint
+	u := &uplinked{server: server, dialer: newDialer(tb, dialer.DialTimeouts(compattest.Patience, time.Second), dialer.RestAfterTimeout(200*time.Millisecond))}
+	var endpoints []dialer.Endpoint
 	for _, g := range gateways {
-		e, err := ParseEndpoint(g.Endpoint())
+		e, err := dialer.ParseEndpoint(g.Endpoint())
 		require.NoError(tb, err)
 		endpoints = append(endpoints, e)
 	}
-	u.Uplinks, err = NewUplinks(u.dialer, handlers, endpoints, append([]UplinkOption{
+	u.Uplinks, err = New(u.dialer, handlers, endpoints, append([]Option{
 		UplinkTimes(50*time.Millisecond, 200*time.Millisecond, 20*time.Millisecond),
 		UplinkRetries(20*time.Millisecond, 100*time.Millisecond),
 	}, opts...)...)
 	require.NoError(tb, err)
-	tb.Cleanup(func() { requireCloses(tb, func() error { u.Close(); return nil }) })
+	tb.Cleanup(func() { compattest.RequireCloses(tb, func() error { u.Close(); return nil }) })
 	return u
 }
 
@@ -86,25 +93,25 @@ func (u *uplinked) has(sessions int) func() bool {
 func TestUplinkLooksAndJoins(t *testing.T) {
 	g := newGlass(t)
 	u := newUplinked(t, []*glass.Gateway{g})
-	eventually(t, u.has(1), "a session")
+	compattest.Eventually(t, u.has(1), "a session")
 
 	contact := u.Sessions()[0]
 	require.Equal(t, g.NodeID(), contact.NodeID, "as its PONG says")
 	require.Equal(t, g.ClientID(), contact.ClientID, "as its certificate says")
 	require.Equal(t, g.Endpoint(), contact.Endpoint)
-	eventually(t, func() bool { return len(u.server.Contacts()) == 1 }, "it is a contact")
+	compattest.Eventually(t, func() bool { return len(u.server.Contacts()) == 1 }, "it is a contact")
 	require.Equal(t, routing.IDFromBytes(g.NodeID()), u.server.Contacts()[0].ID)
 
 	pings := frameCount(g, wire.TypePing)
 	before := pings()
-	eventually(t, func() bool { return pings() >= before+3 }, "signs of life")
+	compattest.Eventually(t, func() bool { return pings() >= before+3 }, "signs of life")
 	require.Equal(t, 1, frameCount(g, wire.TypeConnect)())
 	require.Equal(t, 1, g.Stats().Accepted, "all over one connection")
 	requireUnhurt(t, g)
 
 	u.Close()
 	require.Empty(t, u.Sessions())
-	eventually(t, func() bool { return g.Stats().Open == 0 }, "it is left with the connection")
+	compattest.Eventually(t, func() bool { return g.Stats().Open == 0 }, "it is left with the connection")
 	requireUnhurt(t, g)
 }
 
@@ -114,16 +121,16 @@ func TestUplinkWaitsUntilTheRealmIsKnown(t *testing.T) {
 	g := newGlass(t, glass.RegisterAfter(300*time.Millisecond))
 	u := newUplinked(t, []*glass.Gateway{g})
 	calls := frameCount(g, wire.TypeCall)
-	eventually(t, func() bool { return calls() >= 2 }, "it is looked at again")
+	compattest.Eventually(t, func() bool { return calls() >= 2 }, "it is looked at again")
 	require.Zero(t, frameCount(g, wire.TypeConnect)())
-	eventually(t, u.has(1), "a session")
+	compattest.Eventually(t, u.has(1), "a session")
 	requireUnhurt(t, g)
 }
 
 func TestUplinkToAnotherRealm(t *testing.T) {
 	g := newGlass(t, glass.Realm("other"))
 	u := newUplinked(t, []*glass.Gateway{g})
-	err := wait(t, u.Refusals())
+	err := compattest.Wait(t, u.Refusals())
 	require.ErrorIs(t, err, ErrOtherRealm)
 	require.ErrorIs(t, err, routing.ErrRefused)
 	for _, text := range []string{g.Endpoint(), `"other"`, maculadht.DefaultRealm} {
@@ -131,7 +138,7 @@ func TestUplinkToAnotherRealm(t *testing.T) {
 	}
 	calls := frameCount(g, wire.TypeCall)
 	before := calls()
-	eventually(t, func() bool { return calls() > before }, "it is looked at again")
+	compattest.Eventually(t, func() bool { return calls() > before }, "it is looked at again")
 	require.Zero(t, frameCount(g, wire.TypeConnect)())
 	require.Empty(t, u.Sessions())
 	require.Empty(t, u.server.Contacts(), "nor is it a contact")
@@ -141,14 +148,14 @@ func TestUplinkToAnotherRealm(t *testing.T) {
 func TestUplinkComesBack(t *testing.T) {
 	t.Run("after its connections were lost", func(t *testing.T) {
 		g := newGlass(t)
-		u := newUplinked(t, []*glass.Gateway{g}, UplinkRetries(tick, 2*tick))
+		u := newUplinked(t, []*glass.Gateway{g}, UplinkRetries(compattest.Tick, 2*compattest.Tick))
 		connects := frameCount(g, wire.TypeConnect)
 		for lost := 1; lost <= 100; lost++ {
-			eventually(t, u.has(1), "a session")
+			compattest.Eventually(t, u.has(1), "a session")
 			g.DropClients()
-			eventually(t, func() bool { return connects() > lost }, "it is joined again")
+			compattest.Eventually(t, func() bool { return connects() > lost }, "it is joined again")
 		}
-		eventually(t, func() bool { return g.Stats().Open == 1 }, "over one connection")
+		compattest.Eventually(t, func() bool { return g.Stats().Open == 1 }, "over one connection")
 		requireUnhurt(t, g)
 	})
 	t.Run("when it starts late", func(t *testing.T) {
@@ -157,17 +164,17 @@ func TestUplinkComesBack(t *testing.T) {
 		require.NoError(t, early.Close())
 		u := newUplinked(t, []*glass.Gateway{early})
 		late := newGlass(t, glass.Listen(address))
-		eventually(t, u.has(1), "a session")
+		compattest.Eventually(t, u.has(1), "a session")
 		requireUnhurt(t, late)
 	})
 	t.Run("when it does not answer", func(t *testing.T) {
 		g := newGlass(t)
 		u := newUplinked(t, []*glass.Gateway{g})
-		eventually(t, u.has(1), "a session")
+		compattest.Eventually(t, u.has(1), "a session")
 		letGo := g.HoldReplies(wire.TypePing)
-		eventually(t, u.has(0), "the session is over")
+		compattest.Eventually(t, u.has(0), "the session is over")
 		letGo()
-		eventually(t, u.has(1), "and is made anew")
+		compattest.Eventually(t, u.has(1), "and is made anew")
 		requireUnhurt(t, g)
 	})
 	t.Run("when CONNECT is not answered", func(t *testing.T) {
@@ -175,9 +182,9 @@ func TestUplinkComesBack(t *testing.T) {
 		letGo := g.HoldReplies(wire.TypeConnect)
 		u := newUplinked(t, []*glass.Gateway{g})
 		connects := frameCount(g, wire.TypeConnect)
-		eventually(t, func() bool { return connects() >= 2 }, "it is tried again")
+		compattest.Eventually(t, func() bool { return connects() >= 2 }, "it is tried again")
 		letGo()
-		eventually(t, u.has(1), "a session")
+		compattest.Eventually(t, u.has(1), "a session")
 		require.Empty(t, g.Broken())
 	})
 }
@@ -186,15 +193,15 @@ func TestUplinkComesBack(t *testing.T) {
 // more seldom.
 func TestUplinkBacksOffFromShortSessions(t *testing.T) {
 	g := newGlass(t)
-	u := newUplinked(t, []*glass.Gateway{g}, UplinkTimes(time.Hour, time.Hour, tick), UplinkRetries(20*time.Millisecond, time.Hour))
+	u := newUplinked(t, []*glass.Gateway{g}, UplinkTimes(time.Hour, time.Hour, compattest.Tick), UplinkRetries(20*time.Millisecond, time.Hour))
 	connects := frameCount(g, wire.TypeConnect)
 	var pauses []time.Duration
 	for lost := 1; lost <= 5; lost++ {
 		start := time.Now()
-		eventually(t, func() bool { return connects() == lost && len(u.Sessions()) == 1 }, "a session")
+		compattest.Eventually(t, func() bool { return connects() == lost && len(u.Sessions()) == 1 }, "a session")
 		pauses = append(pauses, time.Since(start))
 		g.DropClients()
-		eventually(t, u.has(0), "the session is over")
+		compattest.Eventually(t, u.has(0), "the session is over")
 	}
 	require.Greater(t, pauses[4], 60*time.Millisecond, "it was at least half of 20 ms doubled three times: %v", pauses)
 	requireUnhurt(t, g)
@@ -206,17 +213,17 @@ func TestUplinkClosedBeforeThePong(t *testing.T) {
 	letGo := g.HoldReplies(wire.TypeConnect)
 	defer letGo()
 	u := newUplinked(t, []*glass.Gateway{g})
-	eventually(t, func() bool { return frameCount(g, wire.TypeConnect)() == 1 }, "CONNECT")
-	closed := inBackground(func() error { u.Close(); return nil })
+	compattest.Eventually(t, func() bool { return frameCount(g, wire.TypeConnect)() == 1 }, "CONNECT")
+	closed := compattest.InBackground(func() error { u.Close(); return nil })
 	time.AfterFunc(100*time.Millisecond, letGo)
-	require.NoError(t, wait(t, closed))
+	require.NoError(t, compattest.Wait(t, closed))
 	requireUnhurt(t, g)
 }
 
 func TestUplinkServesWhatTheGatewaySends(t *testing.T) {
 	g := newGlass(t)
 	u := newUplinked(t, []*glass.Gateway{g})
-	eventually(t, u.has(1), "a session")
+	compattest.Eventually(t, u.has(1), "a session")
 	for range 3 {
 		n, err := g.Push(&wire.Publish{Topic: "sensor.temp", Payload: wire.RawText("21")})
 		require.NoError(t, err)
@@ -224,7 +231,7 @@ func TestUplinkServesWhatTheGatewaySends(t *testing.T) {
 	}
 	pings := frameCount(g, wire.TypePing)
 	before := pings()
-	eventually(t, func() bool { return pings() >= before+2 }, "the session goes on")
+	compattest.Eventually(t, func() bool { return pings() >= before+2 }, "the session goes on")
 	require.Equal(t, 1, frameCount(g, wire.TypeConnect)())
 }
 
@@ -249,7 +256,7 @@ func TestUplinkMeetsNeighbours(t *testing.T) {
 		}
 		return false
 	}
-	eventually(t, known, "the neighbour is a contact")
+	compattest.Eventually(t, known, "the neighbour is a contact")
 	require.Zero(t, frameCount(neighbour, wire.TypeConnect)(), "only who is named is told of us")
 	require.Zero(t, stranger.Stats().Accepted)
 	requireUnhurt(t, g, neighbour)
@@ -260,24 +267,24 @@ func TestUplinkTellsOnlyOfANodeThatAnswers(t *testing.T) {
 	t.Run("not of one without endpoint", func(t *testing.T) {
 		g := newGlass(t)
 		u := newUplinkedAt(t, "", []*glass.Gateway{g})
-		eventually(t, func() bool { return len(u.server.Contacts()) == 1 }, "it is a contact all the same")
+		compattest.Eventually(t, func() bool { return len(u.server.Contacts()) == 1 }, "it is a contact all the same")
 		pings := frameCount(g, wire.TypePing)
-		eventually(t, func() bool { return pings() >= 2 }, "signs of life")
+		compattest.Eventually(t, func() bool { return pings() >= 2 }, "signs of life")
 		require.Zero(t, frameCount(g, wire.TypeConnect)())
-		require.ErrorIs(t, u.Publish(testContext(t), &wire.Publish{Topic: "t"}), maculadht.ErrNoConnection)
+		require.ErrorIs(t, u.Publish(compattest.Context(t), &wire.Publish{Topic: "t"}), maculadht.ErrNoConnection)
 		requireUnhurt(t, g)
 	})
 	t.Run("while it is a server", func(t *testing.T) {
 		var listable atomic.Bool
 		g := newGlass(t)
-		u := newUplinked(t, []*glass.Gateway{g}, UplinkListable(listable.Load))
-		eventually(t, func() bool { return len(u.server.Contacts()) == 1 }, "it is a contact")
+		u := newUplinked(t, []*glass.Gateway{g}, WithListable(listable.Load))
+		compattest.Eventually(t, func() bool { return len(u.server.Contacts()) == 1 }, "it is a contact")
 		require.Zero(t, frameCount(g, wire.TypeConnect)())
 		listable.Store(true)
-		eventually(t, u.has(1), "a session")
+		compattest.Eventually(t, u.has(1), "a session")
 		listable.Store(false)
-		eventually(t, u.has(0), "it is left again")
-		eventually(t, func() bool { return g.Stats().Accepted == 2 && g.Stats().Open == 1 }, "with its connection")
+		compattest.Eventually(t, u.has(0), "it is left again")
+		compattest.Eventually(t, func() bool { return g.Stats().Accepted == 2 && g.Stats().Open == 1 }, "with its connection")
 		requireUnhurt(t, g)
 	})
 }
@@ -316,16 +323,16 @@ func TestUplinkDoesNotMeetItself(t *testing.T) {
 		return wire.Gateway{NodeID: []byte(id), Host: "127.0.0.1", Port: int64(g.Addr().Port), Realm: maculadht.DefaultRealm}
 	}
 	g := newGlass(t, glass.Neighbours(entry(ourselves, "my-name"), entry(neighbour, "its-name")))
-	u := newUplinked(t, []*glass.Gateway{g}, UplinkSelf(ourselves.ClientID()))
-	eventually(t, func() bool { return ourselves.Stats().Frames[wire.TypePing] == 1 }, "it is looked at")
-	eventually(t, func() bool { return len(u.server.Contacts()) == 2 }, "the gateway and its neighbour are contacts")
-	require.Never(t, func() bool { return len(u.server.Contacts()) > 2 }, soon, tick, "and nobody else")
+	u := newUplinked(t, []*glass.Gateway{g}, WithSelf(ourselves.ClientID()))
+	compattest.Eventually(t, func() bool { return ourselves.Stats().Frames[wire.TypePing] == 1 }, "it is looked at")
+	compattest.Eventually(t, func() bool { return len(u.server.Contacts()) == 2 }, "the gateway and its neighbour are contacts")
+	require.Never(t, func() bool { return len(u.server.Contacts()) > 2 }, soon, compattest.Tick, "and nobody else")
 }
 
 func TestUplinkToOurself(t *testing.T) {
 	g := newGlass(t)
-	u := newUplinked(t, []*glass.Gateway{g}, UplinkSelf(g.ClientID()))
-	eventually(t, func() bool { return g.Stats().Accepted == 1 }, "dialled once")
+	u := newUplinked(t, []*glass.Gateway{g}, WithSelf(g.ClientID()))
+	compattest.Eventually(t, func() bool { return g.Stats().Accepted == 1 }, "dialled once")
 	u.tasks.Wait() // it gives up by itself
 	require.Zero(t, frameCount(g, wire.TypeConnect)())
 }
@@ -334,18 +341,18 @@ func TestPublishGoesThroughASession(t *testing.T) {
 	g := newGlass(t)
 	u := newUplinked(t, []*glass.Gateway{g})
 	m := &wire.Publish{Topic: "sensor.temp", Payload: wire.RawText("21")}
-	eventually(t, u.has(1), "a session")
-	require.NoError(t, u.Publish(testContext(t), m))
-	eventually(t, func() bool { return len(g.Notices()) == 1 }, "it came")
+	compattest.Eventually(t, u.has(1), "a session")
+	require.NoError(t, u.Publish(compattest.Context(t), m))
+	compattest.Eventually(t, func() bool { return len(g.Notices()) == 1 }, "it came")
 	require.Equal(t, "sensor.temp", g.Notices()[0].(*wire.Publish).Topic)
 	require.Equal(t, 1, g.Stats().Accepted, "over the session's connection")
 	requireUnhurt(t, g)
 
-	require.ErrorIs(t, newUplinked(t, nil).Publish(testContext(t), m), maculadht.ErrNoConnection)
+	require.ErrorIs(t, newUplinked(t, nil).Publish(compattest.Context(t), m), maculadht.ErrNoConnection)
 }
 
 func TestOwnEntry(t *testing.T) {
-	e := Endpoint{Host: "gw.example.org", Port: 9443}
+	e := dialer.Endpoint{Host: "gw.example.org", Port: 9443}
 	remote := netip.MustParseAddrPort("192.0.2.7:9443")
 	const id = "a7b113782e093e08e599398df87e508d737fff6265f007dee556b429b145ef97"
 	entry := func(id, host string, port int64) wire.Gateway {
@@ -398,34 +405,82 @@ func TestUplinksComeAndGo(t *testing.T) {
 		require.NoError(t, u.dialer.Close())
 	}
 	require.Empty(t, g.Broken())
-	eventually(t, func() bool { return g.Stats().Open == 0 }, "none of the connections is left")
+	compattest.Eventually(t, func() bool { return g.Stats().Open == 0 }, "none of the connections is left")
 }
 
-// A gateway with which there is a session, and that itself is connected to us, is
-// one contact: its certificate links the id of its PONG with the one of its
-// CONNECT.
-func TestGatewayOnBothSidesIsOneContact(t *testing.T) {
-	g := newGlass(t, glass.Realm(realm), glass.ClientTimes(50*time.Millisecond, 50*time.Millisecond))
-	dialer := newDialer(t)
-	d := openDoor(t, VerifyThrough(dialer))
-	e, err := ParseEndpoint(g.Endpoint())
-	require.NoError(t, err)
-	u, err := NewUplinks(dialer, d.handlers, []Endpoint{e}, UplinkTimes(50*time.Millisecond, time.Minute, 20*time.Millisecond))
-	require.NoError(t, err)
-	t.Cleanup(u.Close)
-	eventually(t, func() bool { return len(u.Sessions()) == 1 }, "a session")
+// In production a session goes by the gateway's name, and so do its neighbours.
+func TestUplinkInProduction(t *testing.T) {
+	ca := compattest.NewAuthority(t)
+	named := func(name string) glass.Option {
+		return glass.ServeTLS(serverTLS(ca.Leaf(x509.Certificate{DNSNames: []string{name}})))
+	}
+	neighbour, impostor := newGlass(t, named("localhost")), newGlass(t, named("elsewhere.example.org"))
+	entry := func(g *glass.Gateway) wire.Gateway {
+		return wire.Gateway{NodeID: []byte(g.ClientID()), Host: "localhost", Port: int64(g.Addr().Port), Realm: maculadht.DefaultRealm}
+	}
+	g := newGlass(t, named("localhost"), glass.Neighbours(entry(neighbour), entry(impostor)))
+	at := mustParse(t, "https://localhost:"+compattest.PortOf(t, g.Endpoint()))
 
-	s, err := g.Bootstrap(testContext(t), "https://"+d.addr.String())
+	server, err := routing.NewServer(routing.IDFromBytes([]byte("self")))
 	require.NoError(t, err)
-	pings := frameCount(g, wire.TypePing)
-	before := pings()
-	eventually(t, func() bool { return pings() >= before+5 }, "it is verified as a client too")
-	contacts := d.server.Contacts()
-	require.Len(t, contacts, 1)
-	require.Equal(t, g.NodeID(), contacts[0].NodeID)
-	require.Equal(t, g.ClientID(), contacts[0].ClientID)
-	require.Len(t, d.server.FindNode([]byte("k")), 1, "it is named once")
-	require.Equal(t, 1, g.Stats().Accepted, "and reached over one connection")
-	require.NoError(t, s.Close())
-	requireUnhurt(t, g)
+	t.Cleanup(func() { require.NoError(t, server.Close()) })
+	handlers, err := maculadht.NewHandlers(server, maculadht.HandleEndpoint(func() string { return ourEndpoint }))
+	require.NoError(t, err)
+	for name, test := range map[string]struct {
+		roots  *x509.CertPool
+		joined bool
+	}{"of the mesh's CA": {ca.Pool(), true}, "of another CA": {compattest.NewAuthority(t).Pool(), false}} {
+		t.Run(name, func(t *testing.T) {
+			d := newDialer(t, dialer.DialTLS(dialer.TLS{Verify: true, Roots: test.roots}))
+			u, err := New(d, handlers, []dialer.Endpoint{at})
+			require.NoError(t, err)
+			t.Cleanup(u.Close)
+			if !test.joined {
+				_, err := d.Acquire(compattest.Context(t), at)
+				require.ErrorIs(t, err, dialer.ErrCertificate)
+				require.Empty(t, u.Sessions())
+				return
+			}
+			compattest.Eventually(t, func() bool { return len(u.Sessions()) == 1 && len(server.Contacts()) == 2 }, "a session, and a neighbour")
+			require.Equal(t, at.String(), u.Sessions()[0].Endpoint)
+			var names []string
+			for _, c := range server.Contacts() {
+				names = append(names, c.Endpoint)
+			}
+			require.ElementsMatch(t, []string{at.String(), "https://localhost:" + compattest.PortOf(t, neighbour.Endpoint())}, names)
+		})
+	}
+	requireUnhurt(t, g, neighbour, impostor)
+}
+
+// A pin that nobody checks is no pin.
+func TestPinsThatTheDialerDoesNotKnow(t *testing.T) {
+	g := newGlass(t)
+	pinned := mustParse(t, g.Endpoint()+"#sha256="+strings.Repeat("0f", 32))
+	require.True(t, newDialer(t).Holds(pinned.Unpinned()))
+	require.True(t, newDialer(t, dialer.DialPinned(pinned)).Holds(pinned))
+	d := newDialer(t)
+	require.False(t, d.Holds(pinned))
+
+	server, err := routing.NewServer(routing.IDFromBytes([]byte("self")))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, server.Close()) })
+	handlers, err := maculadht.NewHandlers(server)
+	require.NoError(t, err)
+	_, err = New(d, handlers, []dialer.Endpoint{pinned})
+	require.ErrorContains(t, err, pinned.Pin.String())
+	require.ErrorContains(t, err, "DialPinned")
+	require.Zero(t, g.Stats().Accepted)
+}
+
+func mustParse(tb testing.TB, endpoint string) dialer.Endpoint {
+	tb.Helper()
+	e, err := dialer.ParseEndpoint(endpoint)
+	require.NoError(tb, err)
+	return e
+}
+
+// serverTLS is that of a node with a certificate.
+func serverTLS(cert tls.Certificate) *tls.Config {
+	return &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{dialer.ALPN}, MinVersion: tls.VersionTLS13}
 }

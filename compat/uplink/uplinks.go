@@ -1,4 +1,4 @@
-package compat
+package uplink
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -16,8 +17,8 @@ import (
 // How a gateway that an operator named is treated, unless an option says
 // otherwise.
 const (
-	// DefaultUplinkPing is how often a gateway is asked for a sign of life.
-	DefaultUplinkPing = 30 * time.Second
+	// DefaultPing is how often a gateway is asked for a sign of life.
+	DefaultPing = 30 * time.Second
 	// DefaultLookAgain is how long it is waited for a gateway that does not list
 	// itself yet, which it does 3 s after its start (docs/WIRE.md); doubled each
 	// time, up to DefaultLastRetry.
@@ -45,9 +46,9 @@ var ErrOtherRealm error = &routing.RefusedError{Reason: "it serves another realm
 // that has no endpoint, or only one that the gateway could not reach, or that
 // answers nobody; such a node uses it all the same.
 type Uplinks struct {
-	dialer   *Dialer
+	dialer   *dialer.Dialer
 	handlers *maculadht.Handlers
-	cfg      uplinkConfig
+	cfg      config
 	all      []*uplink
 	refusals chan error
 
@@ -56,7 +57,7 @@ type Uplinks struct {
 	tasks  sync.WaitGroup
 }
 
-type uplinkConfig struct {
+type config struct {
 	ping        time.Duration
 	lookAgain   time.Duration
 	first, last time.Duration
@@ -66,13 +67,13 @@ type uplinkConfig struct {
 	log         *slog.Logger
 }
 
-// UplinkOption sets a detail of Uplinks.
-type UplinkOption func(*uplinkConfig) error
+// Option sets a detail of Uplinks.
+type Option func(*config) error
 
 // UplinkTimes sets how often a gateway is asked for a sign of life and for its
 // neighbours, and how long it is waited for one that does not list itself yet.
-func UplinkTimes(ping, neighbours, lookAgain time.Duration) UplinkOption {
-	return func(c *uplinkConfig) error {
+func UplinkTimes(ping, neighbours, lookAgain time.Duration) Option {
+	return func(c *config) error {
 		if ping <= 0 || neighbours <= 0 || lookAgain <= 0 {
 			return fmt.Errorf("uplink times %v, %v and %v: want more than 0", ping, neighbours, lookAgain)
 		}
@@ -83,8 +84,8 @@ func UplinkTimes(ping, neighbours, lookAgain time.Duration) UplinkOption {
 
 // UplinkRetries sets how long a gateway that was not reached is left alone the
 // first time, and what that grows to. Each pause is half to one and a half of it.
-func UplinkRetries(first, last time.Duration) UplinkOption {
-	return func(c *uplinkConfig) error {
+func UplinkRetries(first, last time.Duration) Option {
+	return func(c *config) error {
 		if first <= 0 || last < first {
 			return fmt.Errorf("uplink retries after %v to %v: want more than 0, and the last not before the first", first, last)
 		}
@@ -93,42 +94,42 @@ func UplinkRetries(first, last time.Duration) UplinkOption {
 	}
 }
 
-// UplinkListable sets what tells whether this node may be listed by a gateway:
+// WithListable sets what tells whether this node may be listed by a gateway:
 // whether it answers. It is asked before each PING. Without it it may.
-func UplinkListable(listable func() bool) UplinkOption {
-	return func(c *uplinkConfig) error {
+func WithListable(listable func() bool) Option {
+	return func(c *config) error {
 		c.listable = listable
 		return nil
 	}
 }
 
-// UplinkSelf sets the ClientID of this node's own certificate, by which it
+// WithSelf sets the ClientID of this node's own certificate, by which it
 // recognizes itself among the gateways.
-func UplinkSelf(clientID string) UplinkOption {
-	return func(c *uplinkConfig) error {
+func WithSelf(clientID string) Option {
+	return func(c *config) error {
 		c.self = clientID
 		return nil
 	}
 }
 
-// UplinkLogger sets where the uplinks log; nowhere without it.
-func UplinkLogger(log *slog.Logger) UplinkOption {
-	return func(c *uplinkConfig) error {
+// WithLogger sets where the uplinks log; nowhere without it.
+func WithLogger(log *slog.Logger) Option {
+	return func(c *config) error {
 		c.log = log
 		return nil
 	}
 }
 
-// NewUplinks starts a session with each of the gateways, through dialer and with
+// New starts a session with each of the gateways, through dialer and with
 // what handlers answer. Close it before both. A gateway with a Pin that the dialer
 // was not given (DialPinned) is an error.
-func NewUplinks(dialer *Dialer, handlers *maculadht.Handlers, gateways []Endpoint, opts ...UplinkOption) (*Uplinks, error) {
+func New(dialer *dialer.Dialer, handlers *maculadht.Handlers, gateways []dialer.Endpoint, opts ...Option) (*Uplinks, error) {
 	u := &Uplinks{
 		dialer:   dialer,
 		handlers: handlers,
 		refusals: make(chan error, len(gateways)),
-		cfg: uplinkConfig{
-			ping:       DefaultUplinkPing,
+		cfg: config{
+			ping:       DefaultPing,
 			lookAgain:  DefaultLookAgain,
 			first:      DefaultFirstRetry,
 			last:       DefaultLastRetry,
@@ -139,12 +140,12 @@ func NewUplinks(dialer *Dialer, handlers *maculadht.Handlers, gateways []Endpoin
 	}
 	for _, opt := range opts {
 		if err := opt(&u.cfg); err != nil {
-			return nil, fmt.Errorf("compat: %w", err)
+			return nil, fmt.Errorf("uplink: %w", err)
 		}
 	}
 	for _, e := range gateways {
 		if !dialer.Holds(e) {
-			return nil, fmt.Errorf("compat: gateway %s has the pin %s, which the dialer does not know: give it to DialPinned", e, e.Pin)
+			return nil, fmt.Errorf("uplink: gateway %s has the pin %s, which the dialer does not know: give it to DialPinned", e, e.Pin)
 		}
 	}
 	u.ctx, u.cancel = context.WithCancel(context.Background())
@@ -190,7 +191,7 @@ func (u *Uplinks) Publish(ctx context.Context, m *wire.Publish) error {
 	var errs error
 	for _, c := range u.Sessions() {
 		err := u.dialer.Send(ctx, c, m)
-		if err == nil || errors.Is(err, ErrHarmful) || errors.Is(err, ErrTooLargeForPeer) || errors.Is(err, maculadht.ErrInvalidRequest) {
+		if err == nil || errors.Is(err, dialer.ErrHarmful) || errors.Is(err, dialer.ErrTooLargeForPeer) || errors.Is(err, maculadht.ErrInvalidRequest) {
 			return err
 		}
 		errs = errors.Join(errs, err)

@@ -1,4 +1,6 @@
-package compat
+// Package compattest has what the tests of the compat layer share: a double of an
+// Erlang node, certificates, and waits with a limit.
+package compattest
 
 import (
 	"context"
@@ -8,36 +10,33 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"math/big"
+	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
-// TestMain fails the tests of this package if a goroutine outlives them.
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m)
-}
-
+// How long a test waits for what must come, and how often it looks.
 const (
-	patience = 20 * time.Second // for what must come
-	tick     = 5 * time.Millisecond
+	Patience = 20 * time.Second
+	Tick     = 5 * time.Millisecond
 )
 
-// testContext ends with the test, or when a test has waited for too long.
-func testContext(tb testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(tb.Context(), patience)
+// Context ends with the test, or when a test has waited for too long.
+func Context(tb testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(tb.Context(), Patience)
 	tb.Cleanup(cancel)
 	return ctx
 }
 
-// certificate is self-signed, like an Erlang node's.
-var certificate = sync.OnceValue(func() tls.Certificate {
+// Certificate is self-signed, like an Erlang node's.
+var Certificate = sync.OnceValue(func() tls.Certificate {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		panic(err)
@@ -50,18 +49,9 @@ var certificate = sync.OnceValue(func() tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 })
 
-// newDialer returns a dialer that is closed, in time, when the test ends.
-func newDialer(tb testing.TB, opts ...DialerOption) *Dialer {
-	tb.Helper()
-	d, err := NewDialer(opts...)
-	require.NoError(tb, err)
-	tb.Cleanup(func() { requireCloses(tb, d.Close) })
-	return d
-}
-
-// requireCloses calls what closes something, which has as long as an operator
+// RequireCloses calls what closes something, which has as long as an operator
 // who stops a node is asked to wait.
-func requireCloses(tb testing.TB, closer func() error) {
+func RequireCloses(tb testing.TB, closer func() error) {
 	tb.Helper()
 	closed := make(chan error, 1)
 	go func() { closed <- closer() }()
@@ -73,43 +63,43 @@ func requireCloses(tb testing.TB, closer func() error) {
 	}
 }
 
-// inBackground runs f and returns what it will return.
-func inBackground(f func() error) <-chan error {
+// InBackground runs f and returns what it will return.
+func InBackground(f func() error) <-chan error {
 	result := make(chan error, 1)
 	go func() { result <- f() }()
 	return result
 }
 
-// wait returns what comes out of c.
-func wait[T any](tb testing.TB, c <-chan T) T {
+// Wait returns what comes out of c.
+func Wait[T any](tb testing.TB, c <-chan T) T {
 	tb.Helper()
 	select {
 	case v := <-c:
 		return v
-	case <-time.After(patience):
+	case <-time.After(Patience):
 		require.FailNow(tb, "nothing came")
 		panic("unreachable")
 	}
 }
 
-// eventually waits for a state.
-func eventually(tb testing.TB, state func() bool, what string, args ...any) {
+// Eventually waits for a state.
+func Eventually(tb testing.TB, state func() bool, what string, args ...any) {
 	tb.Helper()
-	require.Eventually(tb, state, patience, tick, append([]any{what}, args...)...)
+	require.Eventually(tb, state, Patience, Tick, append([]any{what}, args...)...)
 }
 
-// at is the contact of an Erlang node.
-func at(endpoint string) routing.Contact {
+// At is the contact of an Erlang node.
+func At(endpoint string) routing.Contact {
 	return routing.Contact{ID: routing.IDFromBytes([]byte(endpoint)), Endpoint: endpoint, Verified: true}
 }
 
-// provider returns a value of the provider named nodeID with some more fields.
-func provider(nodeID string, more ...wire.Pair) wire.Raw {
+// Provider returns a value of the provider named nodeID with some more fields.
+func Provider(nodeID string, more ...wire.Pair) wire.Raw {
 	return wire.RawMap(append([]wire.Pair{{Key: "node_id", Value: wire.RawText(nodeID)}}, more...)...)
 }
 
-// frames encodes messages one behind the other.
-func frames(tb testing.TB, messages ...wire.Message) (b []byte) {
+// Frames encodes messages one behind the other.
+func Frames(tb testing.TB, messages ...wire.Message) (b []byte) {
 	tb.Helper()
 	for _, m := range messages {
 		var err error
@@ -119,8 +109,16 @@ func frames(tb testing.TB, messages ...wire.Message) (b []byte) {
 	return b
 }
 
-// rawFrame is a frame of any payload.
-func rawFrame(t wire.Type, payload ...byte) []byte {
+// RawFrame is a frame of any payload.
+func RawFrame(t wire.Type, payload ...byte) []byte {
 	n := len(payload)
 	return append([]byte{wire.Version, byte(t), 0, 0, byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}, payload...)
+}
+
+// PortOf returns the port of an endpoint that has one.
+func PortOf(tb testing.TB, endpoint string) string {
+	tb.Helper()
+	_, port, err := net.SplitHostPort(strings.TrimPrefix(endpoint, "https://"))
+	require.NoError(tb, err)
+	return port
 }
