@@ -61,9 +61,9 @@ type live struct {
 // of which a check fails is asked nothing more.
 func tryLive(tb testing.TB, realm string, endpoints ...string) (reports []*doctor.Report) {
 	tb.Helper()
-	var parsed []dialer.Endpoint // with their pins
+	var parsed []dialer.PinnedEndpoint // with their pins
 	for _, endpoint := range endpoints {
-		e, err := dialer.ParseEndpoint(strings.TrimSpace(endpoint))
+		e, err := dialer.ParsePinnedEndpoint(strings.TrimSpace(endpoint))
 		require.NoError(tb, err)
 		parsed = append(parsed, e)
 	}

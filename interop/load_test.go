@@ -33,9 +33,9 @@ func TestGatewayOutlivesOurLoad(t *testing.T) {
 	t.Logf("seed %d", seed)
 	g := startGlass(t)
 	n := startNode(t)
-	endpoint, err := dialer.ParseEndpoint(g.Endpoint())
+	endpoint, err := dialer.ParsePinnedEndpoint(g.Endpoint())
 	require.NoError(t, err)
-	uplinks, err := uplink.New(n.Dialer(), n.Service().Handlers, []dialer.Endpoint{endpoint},
+	uplinks, err := uplink.New(n.Dialer(), n.Service().Handlers, []dialer.PinnedEndpoint{endpoint},
 		uplink.UplinkRetries(10*time.Millisecond, 100*time.Millisecond)) // a node waits longer after so many losses
 	require.NoError(t, err)
 	t.Cleanup(uplinks.Close)

@@ -27,7 +27,7 @@ import (
 )
 
 // defaultPort is the UDP port of Macula: one door for libp2p and for Erlang nodes.
-const defaultPort = dialer.DefaultPort
+const defaultPort = wire.DefaultPort
 
 // anyAddrs returns every IPv4 and IPv6 address of this machine on a port.
 // A machine without IPv6 can use them too: libp2p fails only if it can listen on none of its addresses.
@@ -167,7 +167,7 @@ func endpoints(addrs []ma.Multiaddr) []string {
 	var texts []string
 	for _, addr := range dialable {
 		ap, _ := quicAddrPort(addr)
-		if text := "https://" + ap.String(); !slices.Contains(texts, text) {
+		if text := wire.EndpointAt(ap).String(); !slices.Contains(texts, text) {
 			texts = append(texts, text)
 		}
 	}
@@ -222,11 +222,15 @@ func hostnameEndpoint(hostname string, port int) (string, error) {
 	if port < 1 || port > 65535 {
 		return "", fmt.Errorf("hostname %q has the port %d: write a number between 1 and 65535", hostname, port)
 	}
-	endpoint := "https://" + net.JoinHostPort(name, strconv.Itoa(port))
+	endpoint := wire.Endpoint{Host: name, Port: uint16(port)}.String()
 	if len(endpoint) > wire.MaxField {
 		return "", fmt.Errorf("hostname %q makes an endpoint of %d bytes, and peers take at most %d: use a shorter name", hostname, len(endpoint), wire.MaxField)
 	}
-	return endpoint, nil
+	e, err := wire.ParseEndpoint(endpoint) // as others will read it
+	if err != nil {
+		return "", fmt.Errorf("hostname %q: %w", hostname, err)
+	}
+	return e.String(), nil
 }
 
 // splitHostname returns the host in a hostname, and the port in it or else the one given.

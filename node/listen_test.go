@@ -316,6 +316,8 @@ func TestHostnameEndpoint(t *testing.T) {
 		"[2001:db8::1]":         "https://[2001:db8::1]:9443",
 		"[2001:db8::1]:4001":    "https://[2001:db8::1]:4001",
 		"3com.example":          "https://3com.example:9443",
+		"Node.Example.ORG":      "https://node.example.org:9443", // or its own gateway would seem another
+		"::ffff:192.0.2.1":      "https://192.0.2.1:9443",
 	} {
 		got, err := hostnameEndpoint(hostname, defaultPort)
 		require.NoError(t, err)

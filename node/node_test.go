@@ -15,7 +15,6 @@ import (
 	"github.com/quic-go/quic-go"
 	"github.com/stretchr/testify/require"
 
-	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -263,7 +262,7 @@ func TestTwoAddresses(t *testing.T) {
 		_, err := maculadht.Ping(patient(t), other.Dialer(), routing.Contact{Endpoint: endpoint})
 		require.NoError(t, err, endpoint)
 	}
-	six, err := dialer.ParseEndpoint(n.Endpoints()[1])
+	six, err := wire.ParseEndpoint(n.Endpoints()[1])
 	require.NoError(t, err)
 	require.Equal(t, n.port, int(six.Port), "the port of the first address")
 }

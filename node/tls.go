@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/wire"
 )
 
 // TLSMode says how this node and Erlang nodes know each other: Macula's
@@ -193,7 +194,7 @@ func (s settings) tlsCertificate(endpoint string) (cert tls.Certificate, err err
 		}
 		return cert, nil
 	}
-	if e, err := dialer.ParseEndpoint(endpoint); err == nil && cert.Leaf.VerifyHostname(e.Host) != nil {
+	if e, err := wire.ParseEndpoint(endpoint); err == nil && cert.Leaf.VerifyHostname(e.Host) != nil {
 		s.Log.Warn("the certificate does not name the host that others dial: those who verify it will not connect", "endpoint", e)
 	}
 	return cert, nil

@@ -26,8 +26,8 @@ func (n *Node) openUplinks() error {
 }
 
 // otherGateways returns those that are not at an endpoint of our own.
-func otherGateways(all []dialer.Endpoint, own []string) []dialer.Endpoint {
-	return slices.DeleteFunc(slices.Clone(all), func(e dialer.Endpoint) bool { return slices.Contains(own, e.String()) })
+func otherGateways(all []dialer.PinnedEndpoint, own []string) []dialer.PinnedEndpoint {
+	return slices.DeleteFunc(slices.Clone(all), func(e dialer.PinnedEndpoint) bool { return slices.Contains(own, e.String()) })
 }
 
 // Uplinks returns the sessions with the Erlang gateways among the bootstrap

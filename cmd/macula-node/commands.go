@@ -305,7 +305,7 @@ func printGateways(cmd *cli.Command, list wire.GatewayList) error {
 	return table(cmd.Root().Writer, func(w io.Writer) {
 		fmt.Fprintln(w, "NODE ID\tENDPOINT\tREALM")
 		for _, g := range list {
-			e := dialer.Endpoint{Host: g.Host, Port: uint16(g.Port)}
+			e := wire.Endpoint{Host: g.Host, Port: uint16(g.Port)}
 			fmt.Fprintf(w, "%s\t%s\t%s\n", idText(g.NodeID), legible(e.String()), legible(g.Realm))
 		}
 	})

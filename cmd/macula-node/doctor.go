@@ -56,7 +56,7 @@ func examine(ctx context.Context, cmd *cli.Command) error {
 		return usagef("the endpoint is missing; %s", usageOf(cmd))
 	}
 	endpoint := cmd.Args().First()
-	at, err := dialer.ParseEndpoint(endpoint)
+	at, err := dialer.ParsePinnedEndpoint(endpoint)
 	if err != nil {
 		return usagef("%w; %s", err, usageOf(cmd))
 	}

@@ -38,7 +38,7 @@ func isErlang(addr string) bool { return !strings.HasPrefix(addr, "/") }
 // peer that only asks: it never CONNECTs.
 func reach(cmd *cli.Command, addr string) (*target, error) {
 	if isErlang(addr) {
-		e, err := dialer.ParseEndpoint(addr)
+		e, err := dialer.ParsePinnedEndpoint(addr)
 		if err != nil {
 			return nil, usagef("ADDR: %w, or a multiaddr with /p2p", err)
 		}
@@ -69,7 +69,7 @@ func reach(cmd *cli.Command, addr string) (*target, error) {
 
 // newDialer returns a dialer to an endpoint, which accepts what the command's TLS
 // flags and the endpoint's pin say.
-func newDialer(cmd *cli.Command, e dialer.Endpoint, opts ...dialer.Option) (*dialer.Dialer, error) {
+func newDialer(cmd *cli.Command, e dialer.PinnedEndpoint, opts ...dialer.Option) (*dialer.Dialer, error) {
 	policy, err := tlsPolicy(cmd)
 	if err != nil {
 		return nil, err

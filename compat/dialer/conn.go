@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"sync"
 
+	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -27,8 +28,8 @@ type Conn struct {
 // Acquire connects to the node at an endpoint, unless there is a connection, and
 // holds that until Release. Nothing is asked of the node. Errors are ErrResting,
 // ErrCertificate, routing.ErrUnreachable and maculadht.ErrClosed.
-func (d *Dialer) Acquire(ctx context.Context, e Endpoint) (*Conn, error) {
-	l, err := d.link(place{Endpoint: e.Unpinned()})
+func (d *Dialer) Acquire(ctx context.Context, e wire.Endpoint) (*Conn, error) {
+	l, err := d.link(place{Endpoint: e})
 	if err != nil {
 		return nil, err
 	}

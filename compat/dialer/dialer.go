@@ -76,7 +76,7 @@ type config struct {
 	maxLinks     int
 	force        bool
 	tls          TLS
-	pins         map[Endpoint]Pin
+	pins         map[wire.Endpoint]Pin
 }
 
 // Option sets a detail of a Dialer.
@@ -110,7 +110,7 @@ func New(opts ...Option) (*Dialer, error) {
 			abandon:      abandonAfter,
 			idle:         linkIdle,
 			maxLinks:     maxLinks,
-			pins:         make(map[Endpoint]Pin),
+			pins:         make(map[wire.Endpoint]Pin),
 		},
 		links: make(map[place]*link),
 	}

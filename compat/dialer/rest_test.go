@@ -212,7 +212,7 @@ func TestLinksAreBounded(t *testing.T) {
 	require.NoError(t, ping(idle))
 	compattest.Eventually(t, func() bool { return unusedLinks(d) == 2 }, "nothing is under way")
 
-	l, err := d.link(place{Endpoint: Endpoint{Host: "127.0.0.1", Port: uint16(busy.Addr().Port)}})
+	l, err := d.link(place{Endpoint: wire.Endpoint{Host: "127.0.0.1", Port: uint16(busy.Addr().Port)}})
 	require.NoError(t, err)
 	defer d.leave(l)
 	require.NoError(t, ping(next))
@@ -224,13 +224,13 @@ func TestLinksAreBounded(t *testing.T) {
 
 func TestLinksInUseStay(t *testing.T) {
 	d := newDialer(t, keepLinks(1))
-	l, err := d.link(place{Endpoint: Endpoint{Host: "127.0.0.1", Port: 1}})
+	l, err := d.link(place{Endpoint: wire.Endpoint{Host: "127.0.0.1", Port: 1}})
 	require.NoError(t, err)
-	_, err = d.link(place{Endpoint: Endpoint{Host: "127.0.0.1", Port: 2}})
+	_, err = d.link(place{Endpoint: wire.Endpoint{Host: "127.0.0.1", Port: 2}})
 	require.ErrorIs(t, err, routing.ErrUnreachable)
 	require.ErrorContains(t, err, "https://127.0.0.1:2")
 	d.leave(l)
-	other, err := d.link(place{Endpoint: Endpoint{Host: "127.0.0.1", Port: 2}})
+	other, err := d.link(place{Endpoint: wire.Endpoint{Host: "127.0.0.1", Port: 2}})
 	require.NoError(t, err)
 	d.leave(other)
 }

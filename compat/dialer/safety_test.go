@@ -2,7 +2,6 @@ package dialer
 
 import (
 	"bytes"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -182,56 +181,7 @@ func TestQueryOrSend(t *testing.T) {
 	require.ErrorIs(t, err, maculadht.ErrInvalidRequest)
 	require.ErrorContains(t, err, "ping has a reply, use Query")
 	_, err = d.Query(compattest.Context(t), compattest.At("127.0.0.1:1"), &wire.Ping{})
-	require.ErrorIs(t, err, ErrBadEndpoint)
+	require.ErrorIs(t, err, wire.ErrBadEndpoint)
 	require.ErrorIs(t, err, routing.ErrUnreachable)
 	require.Zero(t, links(d))
-}
-
-func TestParseEndpoint(t *testing.T) {
-	for text, want := range map[string]Endpoint{
-		"https://127.0.0.1:9443":          {Host: "127.0.0.1", Port: 9443},
-		"https://127.0.0.1":               {Host: "127.0.0.1", Port: 9443},
-		"https://127.0.0.1:1/":            {Host: "127.0.0.1", Port: 1},
-		"https://[::1]:65535":             {Host: "::1", Port: 65535},
-		"https://[::1]":                   {Host: "::1", Port: 9443},
-		"https://[0:0::1]:1":              {Host: "::1", Port: 1},
-		"https://[::ffff:127.0.0.1]:1":    {Host: "127.0.0.1", Port: 1},
-		"https://node.example.org:4001":   {Host: "node.example.org", Port: 4001},
-		"https://Node.Example.ORG.:4001":  {Host: "node.example.org", Port: 4001},
-		"HTTPS://node-1_a":                {Host: "node-1_a", Port: 9443},
-		"https://[2001:DB8::A]:9443":      {Host: "2001:db8::a", Port: 9443},
-		"https://xn--nde-sna.example:443": {Host: "xn--nde-sna.example", Port: 443},
-	} {
-		e, err := ParseEndpoint(text)
-		require.NoError(t, err, text)
-		require.Equal(t, want, e, text)
-		again, err := ParseEndpoint(e.String())
-		require.NoError(t, err, text)
-		require.Equal(t, e, again, "%s as it travels", text)
-	}
-	for text, why := range map[string]string{
-		"":                            "https://",
-		"127.0.0.1:9443":              "can not be read",
-		"node.example.org":            "does not begin with https://",
-		"http://127.0.0.1:9443":       "does not begin with https://",
-		"https://":                    "has no host",
-		"https://.":                   "has no host",
-		"https://:9443":               "has no host",
-		"https://a:0":                 "has no port",
-		"https://a:65536":             "has no port",
-		"https://a:x":                 "can not be read",
-		"https://a:-1":                "can not be read",
-		"https://a:1/path":            "more than a host",
-		"https://a:1?q":               "more than a host",
-		"https://a:1#f":               "no pin",
-		"https://user@a:1":            "more than a host",
-		"https://[::1":                "can not be read",
-		"https://[fe80::1%25eth0]":    "has a zone",
-		"https://a b:1":               "can not be read",
-		strings.Repeat("a", 10) + ":": "https://",
-	} {
-		_, err := ParseEndpoint(text)
-		require.ErrorIs(t, err, ErrBadEndpoint, text)
-		require.ErrorContains(t, err, why, text)
-	}
 }

@@ -1,13 +1,11 @@
 package dialer
 
 import (
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
 	"fmt"
-	"strings"
 
+	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -38,11 +36,11 @@ func DialTLS(t TLS) Option { return func(c *config) { c.tls = t } }
 // public key, whoever signed it, also where it is a contact whose endpoint a
 // peer told us. Endpoints without a Pin are passed over; of two for one host
 // and port the last counts.
-func DialPinned(endpoints ...Endpoint) Option {
+func DialPinned(endpoints ...PinnedEndpoint) Option {
 	return func(c *config) {
 		for _, e := range endpoints {
 			if !e.Pin.IsZero() {
-				c.pins[e.Unpinned()] = e.Pin
+				c.pins[e.Endpoint] = e.Pin
 			}
 		}
 	}
@@ -51,34 +49,8 @@ func DialPinned(endpoints ...Endpoint) Option {
 // Holds reports whether the dialer holds the node at an endpoint to the Pin that is
 // in it: one that DialPinned was not given would be passed over in silence. It
 // does so with an endpoint that has none.
-func (d *Dialer) Holds(e Endpoint) bool {
-	return e.Pin.IsZero() || d.cfg.pins[e.Unpinned()] == e.Pin
-}
-
-// Pin is the SHA-256 of a public key as a certificate holds it: the DER of its
-// SubjectPublicKeyInfo, as in RFC 7469. So it outlives a renewed certificate
-// for the same key. The zero Pin is none.
-type Pin [sha256.Size]byte
-
-// PinOf returns the pin of a certificate's public key.
-func PinOf(cert *x509.Certificate) Pin { return sha256.Sum256(cert.RawSubjectPublicKeyInfo) }
-
-// IsZero reports whether p is none.
-func (p Pin) IsZero() bool { return p == Pin{} }
-
-// String returns "sha256=" and 64 hexadecimal digits.
-func (p Pin) String() string { return pinPrefix + hex.EncodeToString(p[:]) }
-
-const pinPrefix = "sha256="
-
-// parsePin reads what String writes.
-func parsePin(text string) (p Pin, ok bool) {
-	digits, ok := strings.CutPrefix(text, pinPrefix)
-	if !ok || len(digits) != hex.EncodedLen(len(p)) {
-		return Pin{}, false
-	}
-	_, err := hex.Decode(p[:], []byte(digits))
-	return p, err == nil && !p.IsZero()
+func (d *Dialer) Holds(e PinnedEndpoint) bool {
+	return e.Pin.IsZero() || d.cfg.pins[e.Endpoint] == e.Pin
 }
 
 // certificateError is an ErrCertificate with what to do about it.
@@ -97,7 +69,7 @@ func (e *certificateError) Unwrap() []error {
 }
 
 // clientTLS returns the TLS configuration to dial an endpoint with.
-func (c *config) clientTLS(e Endpoint) *tls.Config {
+func (c *config) clientTLS(e wire.Endpoint) *tls.Config {
 	conf := &tls.Config{
 		ServerName: e.Host,
 		NextProtos: []string{ALPN},
@@ -117,7 +89,7 @@ func (c *config) clientTLS(e Endpoint) *tls.Config {
 
 // accept says why a node's certificates, the leaf first, are not those of an
 // endpoint. That the node has the leaf's key TLS itself proves.
-func (c *config) accept(e Endpoint, certs []*x509.Certificate) error {
+func (c *config) accept(e wire.Endpoint, certs []*x509.Certificate) error {
 	if len(certs) == 0 {
 		return &certificateError{text: "it has none"} // not with TLS 1.3
 	}
@@ -151,7 +123,7 @@ func (c *config) accept(e Endpoint, certs []*x509.Certificate) error {
 
 // proves reports whether who is reached at an endpoint has shown that its name
 // is its own.
-func (c *config) proves(e Endpoint) bool {
+func (c *config) proves(e wire.Endpoint) bool {
 	_, pinned := c.pins[e]
 	return pinned || c.tls.Verify && !c.tls.AnyHost
 }

@@ -19,9 +19,9 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
-func mustParse(tb testing.TB, endpoint string) Endpoint {
+func mustParse(tb testing.TB, endpoint string) PinnedEndpoint {
 	tb.Helper()
-	e, err := ParseEndpoint(endpoint)
+	e, err := ParsePinnedEndpoint(endpoint)
 	require.NoError(tb, err)
 	return e
 }
@@ -123,8 +123,8 @@ func TestPinsOfContacts(t *testing.T) {
 
 	other := newDialer(t, DialTLS(TLS{Verify: true, Roots: x509.NewCertPool()}))
 	_, err = maculadht.Ping(compattest.Context(t), other, compattest.At(e.Endpoint()+"#"+pinned.Pin.String()))
-	require.ErrorIs(t, err, ErrBadEndpoint)
-	require.ErrorContains(t, err, "DialPinned")
+	require.ErrorIs(t, err, wire.ErrBadEndpoint)
+	require.ErrorContains(t, err, "only an operator writes a pin")
 	require.Zero(t, links(other))
 }
 
@@ -186,7 +186,7 @@ func TestVerifiedAddress(t *testing.T) {
 	c := compattest.At("https://does-not-resolve.invalid:" + compattest.PortOf(t, e.Endpoint()))
 	_, err := maculadht.Ping(compattest.Context(t), d, c)
 	require.ErrorIs(t, err, routing.ErrUnreachable)
-	_, err = d.settle(mustParse(t, c.Endpoint), netip.MustParseAddrPort(strings.TrimPrefix(e.Endpoint(), "https://")), &c)
+	_, err = d.settle(mustParse(t, c.Endpoint).Endpoint, netip.MustParseAddrPort(strings.TrimPrefix(e.Endpoint(), "https://")), &c)
 	require.NoError(t, err)
 	_, err = maculadht.Ping(compattest.Context(t), d, c)
 	require.NoError(t, err)
@@ -204,16 +204,17 @@ func TestParsePin(t *testing.T) {
 		"sha256=g" + digits[1:]:              false,
 		"sha1=" + digits:                     false,
 		"sha256=" + strings.Repeat("00", 32): false, // would be none
+		"":                                   false, // a variable that was not set
 	} {
-		e, err := ParseEndpoint("https://a:1#" + text)
+		e, err := ParsePinnedEndpoint("https://a:1#" + text)
 		if !want {
-			require.ErrorIs(t, err, ErrBadEndpoint, text)
+			require.ErrorIs(t, err, wire.ErrBadEndpoint, text)
 			require.ErrorContains(t, err, "64 hexadecimal digits", text)
 			continue
 		}
 		require.NoError(t, err, text)
 		require.Equal(t, "sha256="+digits, e.Pin.String())
-		require.Equal(t, Endpoint{Host: "a", Port: 1}, e.Unpinned())
+		require.Equal(t, wire.Endpoint{Host: "a", Port: 1}, e.Endpoint)
 		require.Equal(t, "https://a:1", e.String())
 	}
 }

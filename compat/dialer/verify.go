@@ -9,6 +9,7 @@ import (
 
 	ma "github.com/multiformats/go-multiaddr"
 
+	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
@@ -24,16 +25,16 @@ var ErrElsewhere = errors.New("it is at no address that may be dialled for it")
 // that may be: else it could be somebody else's, whom we would be sent to. The
 // contact is dialled there from then on, wherever its name leads then.
 //
-// Errors are ErrBadEndpoint, ErrElsewhere, ErrAnotherNode, those of Query, and
+// Errors are wire.ErrBadEndpoint, ErrElsewhere, ErrAnotherNode, those of Query, and
 // that the name could not be resolved.
 func (d *Dialer) Verify(ctx context.Context, contact routing.Contact, may func(netip.Addr) bool) (routing.Contact, error) {
-	e, err := ParseContact(contact.Endpoint)
+	e, err := wire.ParseEndpoint(contact.Endpoint)
 	if err != nil {
 		return contact, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, verifyTimeout)
 	defer cancel()
-	addrs, err := e.resolve(ctx)
+	addrs, err := resolve(ctx, e)
 	if err != nil {
 		return contact, err
 	}
@@ -60,8 +61,8 @@ func (d *Dialer) Verify(ctx context.Context, contact routing.Contact, may func(n
 // name may lead elsewhere the next time that it is resolved. Where a certificate
 // proves the name, it is kept beside the address: TLS asks for it, ours and that
 // of those to whom the contact is named.
-func (d *Dialer) settle(e Endpoint, addr netip.AddrPort, contact *routing.Contact) (place, error) {
-	bare := Endpoint{Host: addr.Addr().String(), Port: e.Port}
+func (d *Dialer) settle(e wire.Endpoint, addr netip.AddrPort, contact *routing.Contact) (place, error) {
+	bare := wire.EndpointAt(addr)
 	if e == bare || !d.cfg.proves(e) {
 		contact.Endpoint, contact.Addrs = bare.String(), nil
 		return place{Endpoint: bare}, nil

@@ -238,7 +238,7 @@ func (x *examination) ownOf(list wire.GatewayList) *entry {
 
 // isHere reports whether an entry is at the endpoint that was dialled.
 func (x *examination) isHere(g wire.Gateway) bool {
-	at, err := dialer.EndpointOf(g)
+	at, err := wire.EndpointOf(g)
 	return err == nil && at == x.endpoint
 }
 
@@ -258,7 +258,7 @@ const mostNamed = 3
 func (x *examination) neighbours(seen string) string {
 	var names []string
 	for _, g := range x.report.Neighbours {
-		names = append(names, dialer.Endpoint{Host: g.Host, Port: uint16(g.Port)}.String())
+		names = append(names, wire.Endpoint{Host: g.Host, Port: uint16(g.Port)}.String())
 	}
 	return seen + "; " + listed(names, "other")
 }

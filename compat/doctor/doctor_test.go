@@ -344,7 +344,7 @@ func TestBadEndpoint(t *testing.T) {
 	require.NoError(t, err)
 	defer d.Close()
 	_, err = doctor.Examine(t.Context(), d, "127.0.0.1:9443")
-	require.ErrorIs(t, err, dialer.ErrBadEndpoint)
+	require.ErrorIs(t, err, wire.ErrBadEndpoint)
 }
 
 // TestTimeIsUp: what was not looked at says so.

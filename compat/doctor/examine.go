@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -65,9 +66,9 @@ func Observe(f func(check string)) Option { return func(c *config) { c.observe =
 
 // Examine looks at the gateway at an endpoint, through d, which also knows the
 // endpoint's pin if it has one (dialer.DialPinned). What it finds wrong is in the
-// report; the error is a dialer.ErrBadEndpoint, or that d does not know the pin.
+// report; the error is a wire.ErrBadEndpoint, or that d does not know the pin.
 func Examine(ctx context.Context, d *dialer.Dialer, endpoint string, opts ...Option) (*Report, error) {
-	at, err := dialer.ParseEndpoint(endpoint)
+	at, err := dialer.ParsePinnedEndpoint(endpoint)
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +83,7 @@ func Examine(ctx context.Context, d *dialer.Dialer, endpoint string, opts ...Opt
 		config:   cfg,
 		ctx:      ctx,
 		dialer:   d,
-		endpoint: at.Unpinned(),
+		endpoint: at.Endpoint,
 		contact:  routing.Contact{Endpoint: at.String()},
 		report:   &Report{Endpoint: at.String()},
 	}
@@ -95,7 +96,7 @@ type examination struct {
 	config
 	ctx      context.Context // of Examine, which returns after the last check
 	dialer   *dialer.Dialer
-	endpoint dialer.Endpoint
+	endpoint wire.Endpoint
 	contact  routing.Contact
 	report   *Report
 	stopped  string // why no more is asked; empty while it goes on

@@ -43,11 +43,11 @@ func ExampleNew() {
 	}
 	defer dht.Close()
 
-	at, err := dialer.ParseEndpoint(erlang.Endpoint())
+	at, err := dialer.ParsePinnedEndpoint(erlang.Endpoint())
 	if err != nil {
 		panic(err)
 	}
-	uplinks, err := uplink.New(d, dht.Handlers, []dialer.Endpoint{at})
+	uplinks, err := uplink.New(d, dht.Handlers, []dialer.PinnedEndpoint{at})
 	if err != nil {
 		panic(err)
 	}

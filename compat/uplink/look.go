@@ -38,18 +38,18 @@ func (u *uplink) look(contact routing.Contact, c *dialer.Conn) (own wire.Gateway
 // its host and port are where it was reached. Anybody may have stored an entry
 // there, so those that could be its own have to agree on the realm: a CONNECT
 // of the wrong one hangs it. The error is errUnlisted or errTwoRealms.
-func ownEntry(list wire.GatewayList, clientID string, e dialer.Endpoint, remote netip.AddrPort) (wire.Gateway, error) {
+func ownEntry(list wire.GatewayList, clientID string, e wire.Endpoint, remote netip.AddrPort) (wire.Gateway, error) {
 	var byKey, byPlace []wire.Gateway
 	for _, g := range list {
 		if clientID != "" && strings.EqualFold(string(g.NodeID), clientID) {
 			byKey = append(byKey, g)
 			continue
 		}
-		at, err := dialer.EndpointOf(g)
+		at, err := wire.EndpointOf(g)
 		if err != nil || !dialer.MatchesClientID(g.NodeID, clientID) {
 			continue // nowhere, or another node that was there once
 		}
-		if ip, err := netip.ParseAddr(at.Host); at == e || err == nil && netip.AddrPortFrom(ip, at.Port) == remote {
+		if at == e || at == wire.EndpointAt(remote) {
 			byPlace = append(byPlace, g)
 		}
 	}
@@ -90,11 +90,11 @@ func (u *uplink) unlistable(c *dialer.Conn) string {
 	if !u.cfg.listable() {
 		return "it is a client, which answers nobody"
 	}
-	e, err := dialer.ParseEndpoint(endpoint)
+	e, err := wire.ParseEndpoint(endpoint)
 	if err != nil {
 		return err.Error()
 	}
-	if ip, err := netip.ParseAddr(e.Host); err == nil && !reachableFrom(c.RemoteAddr().Addr(), ip) {
+	if ip, ok := e.Addr(); ok && !reachableFrom(c.RemoteAddr().Addr(), ip) {
 		return fmt.Sprintf("its endpoint %s can not be reached from there", endpoint)
 	}
 	return ""

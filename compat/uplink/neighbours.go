@@ -25,7 +25,7 @@ func (u *uplink) meet(ctx context.Context, own wire.Gateway, list wire.GatewayLi
 		}
 	}
 	for _, g := range list[:min(len(list), maculadht.MaxGateways)] {
-		at, err := dialer.EndpointOf(g)
+		at, err := wire.EndpointOf(g)
 		if err != nil || g.Realm != u.handlers.Realm() || string(g.NodeID) == string(own.NodeID) || u.isOurs(g, at) {
 			continue
 		}
@@ -54,9 +54,9 @@ func (u *uplink) meet(ctx context.Context, own wire.Gateway, list wire.GatewayLi
 }
 
 // isOurs reports whether an entry is this node's.
-func (u *uplink) isOurs(g wire.Gateway, at dialer.Endpoint) bool {
+func (u *uplink) isOurs(g wire.Gateway, at wire.Endpoint) bool {
 	self := u.handlers.Routing().Self()
-	ours, err := dialer.ParseEndpoint(u.handlers.Endpoint())
+	ours, err := wire.ParseEndpoint(u.handlers.Endpoint())
 	return string(g.NodeID) == string(self[:]) || err == nil && at == ours ||
 		u.cfg.self != "" && strings.EqualFold(string(g.NodeID), u.cfg.self)
 }

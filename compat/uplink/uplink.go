@@ -19,7 +19,7 @@ import (
 type uplink struct {
 	*Uplinks
 
-	endpoint dialer.Endpoint
+	endpoint wire.Endpoint
 	log      *slog.Logger
 	looked   bool                 // it has told its realm once
 	tried    map[string]time.Time // endpoints of neighbours, and when they were last verified

@@ -47,9 +47,9 @@ func newUplinkedAt(tb testing.TB, endpoint string, gateways []*glass.Gateway, op
 	handlers, err := maculadht.NewHandlers(server, maculadht.HandleEndpoint(func() string { return endpoint }))
 	require.NoError(tb, err)
 	u := &uplinked{server: server, dialer: newDialer(tb, dialer.DialTimeouts(compattest.Patience, time.Second), dialer.RestAfterTimeout(200*time.Millisecond))}
-	var endpoints []dialer.Endpoint
+	var endpoints []dialer.PinnedEndpoint
 	for _, g := range gateways {
-		e, err := dialer.ParseEndpoint(g.Endpoint())
+		e, err := dialer.ParsePinnedEndpoint(g.Endpoint())
 		require.NoError(tb, err)
 		endpoints = append(endpoints, e)
 	}
@@ -352,7 +352,7 @@ func TestPublishGoesThroughASession(t *testing.T) {
 }
 
 func TestOwnEntry(t *testing.T) {
-	e := dialer.Endpoint{Host: "gw.example.org", Port: 9443}
+	e := wire.Endpoint{Host: "gw.example.org", Port: 9443}
 	remote := netip.MustParseAddrPort("192.0.2.7:9443")
 	const id = "a7b113782e093e08e599398df87e508d737fff6265f007dee556b429b145ef97"
 	entry := func(id, host string, port int64) wire.Gateway {
@@ -432,11 +432,11 @@ func TestUplinkInProduction(t *testing.T) {
 	}{"of the mesh's CA": {ca.Pool(), true}, "of another CA": {compattest.NewAuthority(t).Pool(), false}} {
 		t.Run(name, func(t *testing.T) {
 			d := newDialer(t, dialer.DialTLS(dialer.TLS{Verify: true, Roots: test.roots}))
-			u, err := New(d, handlers, []dialer.Endpoint{at})
+			u, err := New(d, handlers, []dialer.PinnedEndpoint{at})
 			require.NoError(t, err)
 			t.Cleanup(u.Close)
 			if !test.joined {
-				_, err := d.Acquire(compattest.Context(t), at)
+				_, err := d.Acquire(compattest.Context(t), at.Endpoint)
 				require.ErrorIs(t, err, dialer.ErrCertificate)
 				require.Empty(t, u.Sessions())
 				return
@@ -457,7 +457,7 @@ func TestUplinkInProduction(t *testing.T) {
 func TestPinsThatTheDialerDoesNotKnow(t *testing.T) {
 	g := newGlass(t)
 	pinned := mustParse(t, g.Endpoint()+"#sha256="+strings.Repeat("0f", 32))
-	require.True(t, newDialer(t).Holds(pinned.Unpinned()))
+	require.True(t, newDialer(t).Holds(dialer.PinnedEndpoint{Endpoint: pinned.Endpoint}))
 	require.True(t, newDialer(t, dialer.DialPinned(pinned)).Holds(pinned))
 	d := newDialer(t)
 	require.False(t, d.Holds(pinned))
@@ -467,15 +467,15 @@ func TestPinsThatTheDialerDoesNotKnow(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, server.Close()) })
 	handlers, err := maculadht.NewHandlers(server)
 	require.NoError(t, err)
-	_, err = New(d, handlers, []dialer.Endpoint{pinned})
+	_, err = New(d, handlers, []dialer.PinnedEndpoint{pinned})
 	require.ErrorContains(t, err, pinned.Pin.String())
 	require.ErrorContains(t, err, "DialPinned")
 	require.Zero(t, g.Stats().Accepted)
 }
 
-func mustParse(tb testing.TB, endpoint string) dialer.Endpoint {
+func mustParse(tb testing.TB, endpoint string) dialer.PinnedEndpoint {
 	tb.Helper()
-	e, err := dialer.ParseEndpoint(endpoint)
+	e, err := dialer.ParsePinnedEndpoint(endpoint)
 	require.NoError(tb, err)
 	return e
 }

@@ -123,7 +123,7 @@ func WithLogger(log *slog.Logger) Option {
 // New starts a session with each of the gateways, through dialer and with
 // what handlers answer. Close it before both. A gateway with a Pin that the dialer
 // was not given (DialPinned) is an error.
-func New(dialer *dialer.Dialer, handlers *maculadht.Handlers, gateways []dialer.Endpoint, opts ...Option) (*Uplinks, error) {
+func New(dialer *dialer.Dialer, handlers *maculadht.Handlers, gateways []dialer.PinnedEndpoint, opts ...Option) (*Uplinks, error) {
 	u := &Uplinks{
 		dialer:   dialer,
 		handlers: handlers,
@@ -152,7 +152,7 @@ func New(dialer *dialer.Dialer, handlers *maculadht.Handlers, gateways []dialer.
 	for _, e := range gateways {
 		l := &uplink{
 			Uplinks:  u,
-			endpoint: e.Unpinned(),
+			endpoint: e.Endpoint,
 			log:      u.cfg.log.With("gateway", e.String()),
 			tried:    make(map[string]time.Time),
 		}
