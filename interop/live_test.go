@@ -67,7 +67,7 @@ func tryLive(tb testing.TB, realm string, endpoints ...string) (reports []*docto
 		require.NoError(tb, err)
 		parsed = append(parsed, e)
 	}
-	d, err := dialer.New(dialer.DialPinned(parsed...))
+	d, err := dialer.New(dialer.WithPins(parsed...))
 	require.NoError(tb, err)
 	defer func() { assert.NoError(tb, d.Close()) }()
 	l := &live{tb, d, realm}
@@ -90,7 +90,7 @@ func tryLive(tb testing.TB, realm string, endpoints ...string) (reports []*docto
 
 func (l *live) examine(endpoint string) *doctor.Report {
 	l.tb.Helper()
-	r, err := doctor.Examine(l.tb.Context(), l.dialer, endpoint, doctor.ExpectRealm(l.realm), doctor.Write())
+	r, err := doctor.Examine(l.tb.Context(), l.dialer, endpoint, doctor.WithRealm(l.realm), doctor.WithWriting())
 	require.NoError(l.tb, err)
 	return r
 }

@@ -35,8 +35,10 @@ func TestGatewayOutlivesOurLoad(t *testing.T) {
 	n := startNode(t)
 	endpoint, err := dialer.ParsePinnedEndpoint(g.Endpoint())
 	require.NoError(t, err)
+	intervals := uplink.DefaultIntervals()
+	intervals.FirstRetry, intervals.LastRetry = 10*time.Millisecond, 100*time.Millisecond // a node waits longer after so many losses
 	uplinks, err := uplink.New(n.Dialer(), n.Service().Handlers, []dialer.PinnedEndpoint{endpoint},
-		uplink.UplinkRetries(10*time.Millisecond, 100*time.Millisecond)) // a node waits longer after so many losses
+		uplink.WithIntervals(intervals))
 	require.NoError(t, err)
 	t.Cleanup(uplinks.Close)
 	joined := func() bool { return len(uplinks.Sessions()) == 1 }

@@ -34,7 +34,10 @@ func TestOverload(t *testing.T) {
 	service, err := maculadht.New(h, maculadht.WithRealm(testRealm), maculadht.WithPeerBudget(rate.Every(time.Hour), budget))
 	require.NoError(t, err)
 	defer service.Close()
-	g := gateway.New(service.Handlers, gateway.PeerBudget(rate.Every(time.Hour), budget))
+	limits := gateway.DefaultLimits()
+	limits.PeerRate, limits.PeerBurst = rate.Every(time.Hour), budget
+	g, err := gateway.New(service.Handlers, gateway.WithLimits(limits))
+	require.NoError(t, err)
 	defer g.Close()
 	at, err := g.ListenOn("127.0.0.1:0", certificate(t))
 	require.NoError(t, err)

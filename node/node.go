@@ -76,9 +76,9 @@ func (n *Node) start() error {
 		return err
 	}
 	if n.dialer, err = dialer.New(
-		dialer.DialThrough(n.host.quic),
-		dialer.DialTLS(n.cfg.tls.dialling),
-		dialer.DialPinned(n.cfg.gateways...),
+		dialer.WithQUIC(n.host.quic),
+		dialer.WithTLS(n.cfg.tls.dialling),
+		dialer.WithPins(n.cfg.gateways...),
 	); err != nil {
 		return err
 	}
@@ -140,11 +140,13 @@ func (n *Node) openGateway() error {
 	if n.certificate, err = n.cfg.tlsCertificate(n.Endpoint()); err != nil {
 		return err
 	}
-	n.gateway = gateway.New(n.service.Handlers,
-		gateway.VerifyThrough(n.dialer),
-		gateway.AllowEndpoints(n.cfg.AllowEndpoints...),
+	if n.gateway, err = gateway.New(n.service.Handlers,
+		gateway.WithDialer(n.dialer),
+		gateway.WithAllowedEndpoints(n.cfg.AllowEndpoints...),
 		gateway.WithLogger(n.cfg.Log),
-	)
+	); err != nil {
+		return err
+	}
 	listeners, err := listenMacula(n.host.quic, n.host, gateway.ServerTLS(n.certificate))
 	if err != nil {
 		return err

@@ -42,9 +42,9 @@ func reach(cmd *cli.Command, addr string) (*target, error) {
 		if err != nil {
 			return nil, usagef("ADDR: %w, or a multiaddr with /p2p", err)
 		}
-		opts := []dialer.Option{dialer.DialTimeouts(cmd.Duration("timeout"), cmd.Duration("timeout"))}
+		opts := []dialer.Option{withinTime(cmd.Duration("timeout"))}
 		if cmd.Bool("force") {
-			opts = append(opts, dialer.ForceFindNode())
+			opts = append(opts, dialer.WithForcedFindNode())
 		}
 		d, err := newDialer(cmd, e, opts...)
 		if err != nil {
@@ -78,7 +78,14 @@ func newDialer(cmd *cli.Command, e dialer.PinnedEndpoint, opts ...dialer.Option)
 	if err != nil {
 		return nil, usageError{err}
 	}
-	return dialer.New(append(opts, dialer.DialTLS(accepted), dialer.DialPinned(e))...)
+	return dialer.New(append(opts, dialer.WithTLS(accepted), dialer.WithPins(e))...)
+}
+
+// withinTime sets how long a handshake and a reply may take.
+func withinTime(d time.Duration) dialer.Option {
+	limits := dialer.DefaultLimits()
+	limits.DialTimeout, limits.ReplyTimeout = d, d
+	return dialer.WithLimits(limits)
 }
 
 // newClient returns a host that only dials, and a client on it.

@@ -60,7 +60,7 @@ func TestAcquireRests(t *testing.T) {
 	require.NoError(t, err)
 	defer g.Close()
 	letGo := g.HoldReplies(wire.TypePing)
-	d := newDialer(t, DialTimeouts(compattest.Patience, 50*time.Millisecond))
+	d := newDialer(t, within(compattest.Patience, 50*time.Millisecond))
 	_, err = maculadht.Ping(compattest.Context(t), d, compattest.At(g.Endpoint()))
 	require.ErrorIs(t, err, ErrNoReply)
 	require.ErrorIs(t, err, routing.ErrUnreachable)

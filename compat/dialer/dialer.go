@@ -16,24 +16,11 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
-// How the dialer treats an endpoint, unless an option says otherwise.
+// Waits that are not for the caller to set.
 const (
-	// DefaultDialTimeout is how long a handshake may take, retries included.
-	DefaultDialTimeout = 10 * time.Second
-	// DefaultReplyTimeout is how long a reply may take before the caller gives
-	// up and the endpoint is left alone.
-	DefaultReplyTimeout = 10 * time.Second
-	// DefaultRest is how long an endpoint is left alone after a time-out: it is
-	// busy with its own network, and more questions make it worse.
-	DefaultRest = 5 * time.Minute
-
-	linkIdle     = 30 * time.Second       // an unused connection is closed after it
-	maxLinks     = 1024                   // endpoints that something is kept of
-	maxStreams   = 32                     // of the 100 that a connection is granted
-	abandonAfter = time.Minute            // a reply that has not come by then never will
-	closeGrace   = 2 * time.Second        // for replies under way when the dialer closes
-	sendGrace    = 200 * time.Millisecond // for what has no reply to arrive before its connection is closed
-	firstRedial  = 100 * time.Millisecond // after a refused handshake, doubled each time
+	closeGrace  = 2 * time.Second        // for replies under way when the dialer closes
+	sendGrace   = 200 * time.Millisecond // for what has no reply to arrive before its connection is closed
+	firstRedial = 100 * time.Millisecond // after a refused handshake, doubled each time
 )
 
 // ErrNoReply: the endpoint took a question and has not answered in time. It is
@@ -66,60 +53,20 @@ type Dialer struct {
 	links  map[place]*link
 }
 
-type config struct {
-	quic         QUIC
-	dialTimeout  time.Duration
-	replyTimeout time.Duration
-	rest         time.Duration
-	abandon      time.Duration
-	idle         time.Duration
-	maxLinks     int
-	force        bool
-	tls          TLS
-	pins         map[wire.Endpoint]Pin
-}
-
-// Option sets a detail of a Dialer.
-type Option func(*config)
-
-// DialThrough makes the dialer use q, and so the UDP port that q listens on.
-// Without it the dialer has a port of its own.
-func DialThrough(q QUIC) Option { return func(c *config) { c.quic = q } }
-
-// DialTimeouts sets how long a handshake and a reply may take.
-func DialTimeouts(dial, reply time.Duration) Option {
-	return func(c *config) { c.dialTimeout, c.replyTimeout = dial, reply }
-}
-
-// RestAfterTimeout sets how long an endpoint is left alone after a time-out.
-func RestAfterTimeout(d time.Duration) Option {
-	return func(c *config) { c.rest = d }
-}
-
-// ForceFindNode lets FIND_NODE through, which crashes an Erlang node that itself
-// bootstrapped from another.
-func ForceFindNode() Option { return func(c *config) { c.force = true } }
-
 // New returns a dialer. Close it.
 func New(opts ...Option) (*Dialer, error) {
 	d := &Dialer{
-		cfg: config{
-			dialTimeout:  DefaultDialTimeout,
-			replyTimeout: DefaultReplyTimeout,
-			rest:         DefaultRest,
-			abandon:      abandonAfter,
-			idle:         linkIdle,
-			maxLinks:     maxLinks,
-			pins:         make(map[wire.Endpoint]Pin),
-		},
+		cfg:   config{limits: DefaultLimits(), pins: make(map[wire.Endpoint]Pin)},
 		links: make(map[place]*link),
 	}
 	d.close = sync.OnceValue(d.shutdown)
 	for _, opt := range opts {
-		opt(&d.cfg)
-	}
-	if d.cfg.dialTimeout <= 0 || d.cfg.replyTimeout <= 0 {
-		return nil, fmt.Errorf("dialer: dial timeout %v, reply timeout %v: want more than 0", d.cfg.dialTimeout, d.cfg.replyTimeout)
+		if opt == nil {
+			return nil, errors.New("dialer: a nil option")
+		}
+		if err := opt(&d.cfg); err != nil {
+			return nil, fmt.Errorf("dialer: %w", err)
+		}
 	}
 	if d.cfg.quic == nil {
 		cm, err := quicreuse.NewConnManager(quic.StatelessResetKey{}, quic.TokenGeneratorKey{})
@@ -191,7 +138,7 @@ func (d *Dialer) exchange(ctx context.Context, to routing.Contact, m wire.Messag
 	if err != nil {
 		return wire.Frame{}, fmt.Errorf("%w: %w", routing.ErrUnreachable, err)
 	}
-	frame, err := encodeFor(m, d.cfg.force)
+	frame, err := encodeFor(m, d.cfg.forceFindNode)
 	if err != nil {
 		return wire.Frame{}, err
 	}
@@ -215,7 +162,7 @@ func (d *Dialer) link(p place) (*link, error) {
 	}
 	l := d.links[p]
 	if l == nil {
-		if len(d.links) >= d.cfg.maxLinks && !d.makeRoom() {
+		if len(d.links) >= d.cfg.limits.MaxEndpoints && !d.makeRoom() {
 			return nil, fmt.Errorf("%w: %s: %d other endpoints are being asked", routing.ErrUnreachable, p, len(d.links))
 		}
 		l = newLink(d, p)
@@ -254,7 +201,7 @@ func (d *Dialer) leave(l *link) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if l.users--; l.users == 0 && !d.closed {
-		l.idle.Reset(max(d.cfg.idle, time.Until(l.restUntil())))
+		l.idle.Reset(max(d.cfg.limits.Idle, time.Until(l.restUntil())))
 	}
 }
 

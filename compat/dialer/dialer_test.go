@@ -55,7 +55,7 @@ func TestOneHandshakeAtATime(t *testing.T) {
 func TestRefusedForTooLong(t *testing.T) {
 	e := compattest.StartErlang(t, "127.0.0.1:0")
 	e.OccupyHandshake() // for ever
-	d := newDialer(t, DialTimeouts(300*time.Millisecond, compattest.Patience))
+	d := newDialer(t, within(300*time.Millisecond, compattest.Patience))
 	_, err := maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 	require.ErrorIs(t, err, routing.ErrUnreachable)
 	require.True(t, refused(err), "%v", err)
@@ -203,7 +203,7 @@ func TestLookupsOneAtATime(t *testing.T) {
 	e := compattest.StartErlang(t, "127.0.0.1:0")
 	letGo := e.HoldReplies(wire.TypeFindValue)
 	d := newDialer(t)
-	const lookups = maxStreams + 8 // more than streams, which they must not take from the PINGs
+	lookups := DefaultLimits().MaxStreams + 8 // more than streams, which they must not take from the PINGs
 	results := make(chan error, lookups)
 	for range lookups {
 		go func() {
@@ -234,7 +234,7 @@ func TestPingsInParallel(t *testing.T) {
 	e := compattest.StartErlang(t, "127.0.0.1:0")
 	letGo := e.HoldReplies(wire.TypePing)
 	d := newDialer(t)
-	const pings = maxStreams
+	pings := DefaultLimits().MaxStreams
 	results := make(chan error, pings)
 	for range pings {
 		go func() {

@@ -65,7 +65,7 @@ func (l *link) dialled(d *dial, c *quic.Conn, err error) {
 
 // handshake dials until it works, is not refused any more, or takes too long.
 func (l *link) handshake(d *dial) {
-	ctx, cancel := context.WithTimeout(l.dialer.ctx, l.dialer.cfg.dialTimeout)
+	ctx, cancel := context.WithTimeout(l.dialer.ctx, l.dialer.cfg.limits.DialTimeout)
 	defer cancel()
 	wait := firstRedial
 	var refusal error

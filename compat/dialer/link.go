@@ -56,11 +56,11 @@ func newLink(d *Dialer, p place) *link {
 	l := &link{
 		dialer:  d,
 		place:   p,
-		streams: make(chan struct{}, maxStreams),
+		streams: make(chan struct{}, d.cfg.limits.MaxStreams),
 		lookups: make(chan struct{}, 1),
 		rests:   make(chan struct{}),
 	}
-	l.idle = time.AfterFunc(d.cfg.idle, func() { d.drop(l) })
+	l.idle = time.AfterFunc(d.cfg.limits.Idle, func() { d.drop(l) })
 	return l
 }
 
@@ -254,7 +254,7 @@ func gaveUp(ctx context.Context) error {
 func (l *link) run(c *conn, t wire.Type, frame []byte, done chan<- outcome) {
 	stop := context.AfterFunc(l.dialer.ctx, func() { c.CloseWithError(0, "") })
 	defer stop()
-	timeout := l.dialer.cfg.replyTimeout
+	timeout := l.dialer.cfg.limits.ReplyTimeout
 	fail := func(err error) { done <- outcome{err: l.failed(err)} }
 	ctx, cancel := context.WithTimeout(l.dialer.ctx, timeout)
 	defer cancel()
@@ -279,9 +279,9 @@ func (l *link) run(c *conn, t wire.Type, frame []byte, done chan<- outcome) {
 	s.SetReadDeadline(time.Now().Add(timeout))
 	f, err := in.Next()
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		l.abandon(c, l.dialer.cfg.rest)
+		l.abandon(c, l.dialer.cfg.limits.Backoff)
 		fail(fmt.Errorf("%w within %v", ErrNoReply, timeout))
-		s.SetReadDeadline(time.Now().Add(l.dialer.cfg.abandon))
+		s.SetReadDeadline(time.Now().Add(l.dialer.cfg.limits.LateReply))
 		if _, err := in.Next(); err == nil {
 			Stream{s}.Close()
 		}

@@ -26,14 +26,26 @@ const (
 	never = time.Hour              // one that it does not
 )
 
-func abandonAfterTime(d time.Duration) Option { return func(c *config) { c.abandon = d } }
-func idleFor(d time.Duration) Option          { return func(c *config) { c.idle = d } }
-func keepLinks(n int) Option                  { return func(c *config) { c.maxLinks = n } }
+// limit changes some of a dialer's limits.
+func limit(change func(*Limits)) Option {
+	return func(c *config) error {
+		change(&c.limits)
+		return c.limits.check()
+	}
+}
+
+func within(dial, reply time.Duration) Option {
+	return limit(func(l *Limits) { l.DialTimeout, l.ReplyTimeout = dial, reply })
+}
+func backoff(d time.Duration) Option   { return limit(func(l *Limits) { l.Backoff = d }) }
+func lateReply(d time.Duration) Option { return limit(func(l *Limits) { l.LateReply = d }) }
+func idleFor(d time.Duration) Option   { return limit(func(l *Limits) { l.Idle = d }) }
+func keepLinks(n int) Option           { return limit(func(l *Limits) { l.MaxEndpoints = n }) }
 
 func TestNoReplyInTime(t *testing.T) {
 	e := compattest.StartErlang(t, "127.0.0.1:0")
 	letGo := e.HoldReplies(wire.TypeFindValue)
-	d := newDialer(t, DialTimeouts(compattest.Patience, soon), RestAfterTimeout(never))
+	d := newDialer(t, within(compattest.Patience, soon), backoff(never))
 	_, err := maculadht.FindValue(compattest.Context(t), d, compattest.At(e.Endpoint()), []byte("k"))
 	require.ErrorIs(t, err, routing.ErrUnreachable)
 	require.NotErrorIs(t, err, ErrResting)
@@ -65,7 +77,7 @@ func TestNoReplyInTime(t *testing.T) {
 func TestRestEnds(t *testing.T) {
 	e, other := compattest.StartErlang(t, "127.0.0.1:0"), compattest.StartErlang(t, "127.0.0.1:0")
 	letGo := e.HoldReplies(wire.TypePing)
-	d := newDialer(t, DialTimeouts(compattest.Patience, 10*soon), RestAfterTimeout(2*soon)) // those who do answer take less than that
+	d := newDialer(t, within(compattest.Patience, 10*soon), backoff(2*soon)) // those who do answer take less than that
 	_, err := maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 	require.ErrorIs(t, err, routing.ErrUnreachable)
 	letGo()
@@ -84,7 +96,7 @@ func TestRestEnds(t *testing.T) {
 func TestRestIsTheNodes(t *testing.T) {
 	e := compattest.StartErlang(t, "127.0.0.1:0")
 	port := e.Endpoint()[strings.LastIndex(e.Endpoint(), ":"):]
-	d := newDialer(t, DialTimeouts(compattest.Patience, soon), RestAfterTimeout(never))
+	d := newDialer(t, within(compattest.Patience, soon), backoff(never))
 	_, err := maculadht.Ping(compattest.Context(t), d, compattest.At("https://localhost"+port))
 	require.NoError(t, err)
 	letGo := e.HoldReplies(wire.TypePing)
@@ -109,7 +121,7 @@ func TestRestIsTheNodes(t *testing.T) {
 func TestRestEndsTheQueue(t *testing.T) {
 	e := compattest.StartErlang(t, "127.0.0.1:0")
 	e.HoldReplies(wire.TypeFindValue)
-	d := newDialer(t, DialTimeouts(compattest.Patience, soon), RestAfterTimeout(never))
+	d := newDialer(t, within(compattest.Patience, soon), backoff(never))
 	const lookups = 10
 	results := make(chan error, lookups)
 	for range lookups {
@@ -134,7 +146,7 @@ func TestRestEndsTheQueue(t *testing.T) {
 func TestAbandoned(t *testing.T) {
 	e := compattest.StartErlang(t, "127.0.0.1:0")
 	e.HoldReplies(wire.TypePing)
-	d := newDialer(t, DialTimeouts(compattest.Patience, soon), RestAfterTimeout(0), abandonAfterTime(soon))
+	d := newDialer(t, within(compattest.Patience, soon), backoff(0), lateReply(soon))
 	_, err := maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 	require.ErrorIs(t, err, routing.ErrUnreachable)
 	compattest.Eventually(t, func() bool { return e.Stats().Open == 0 }, "closed")
@@ -200,7 +212,7 @@ func TestIdleConnectionIsClosed(t *testing.T) {
 // Nobody has us keep a connection to every endpoint that he can think of.
 func TestLinksAreBounded(t *testing.T) {
 	busy, resting, idle, next := compattest.StartErlang(t, "127.0.0.1:0"), compattest.StartErlang(t, "127.0.0.1:0"), compattest.StartErlang(t, "127.0.0.1:0"), compattest.StartErlang(t, "127.0.0.1:0")
-	d := newDialer(t, DialTimeouts(compattest.Patience, time.Second), RestAfterTimeout(never), keepLinks(3))
+	d := newDialer(t, within(compattest.Patience, time.Second), backoff(never), keepLinks(3))
 	ping := func(e *compattest.Erlang) error {
 		_, err := maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 		return err
@@ -259,7 +271,7 @@ func TestUsedConnectionIsNotIdle(t *testing.T) {
 func TestRestOutlivesIdleness(t *testing.T) {
 	e, other := compattest.StartErlang(t, "127.0.0.1:0"), compattest.StartErlang(t, "127.0.0.1:0")
 	letGo := e.HoldReplies(wire.TypePing)
-	d := newDialer(t, DialTimeouts(compattest.Patience, soon), RestAfterTimeout(never), idleFor(soon))
+	d := newDialer(t, within(compattest.Patience, soon), backoff(never), idleFor(soon))
 	_, err := maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 	require.ErrorIs(t, err, routing.ErrUnreachable)
 	letGo()
@@ -341,7 +353,7 @@ func TestDialTimeout(t *testing.T) {
 	silent, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer silent.Close()
-	d := newDialer(t, DialTimeouts(soon, compattest.Patience))
+	d := newDialer(t, within(soon, compattest.Patience))
 	_, err = maculadht.Ping(compattest.Context(t), d, compattest.At("https://"+silent.LocalAddr().String()))
 	require.ErrorIs(t, err, routing.ErrUnreachable)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
@@ -369,7 +381,7 @@ func TestAcceptsToClose(t *testing.T) {
 	require.NoError(t, err)
 	defer cm.Close()
 	q := &lostAtOnce{QUIC: cm}
-	d, err := New(DialThrough(q))
+	d, err := New(WithQUIC(q))
 	require.NoError(t, err)
 	_, err = maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 	require.ErrorIs(t, err, routing.ErrUnreachable)
@@ -384,7 +396,7 @@ func TestDialThroughTheListeningPort(t *testing.T) {
 	ln, err := cm.ListenQUIC(ma.StringCast("/ip4/127.0.0.1/udp/0/quic-v1"), serverTLS(compattest.Certificate()), func(*quic.Conn, uint64) bool { return true })
 	require.NoError(t, err)
 	e := compattest.StartErlang(t, "127.0.0.1:0")
-	d, err := New(DialThrough(cm))
+	d, err := New(WithQUIC(cm))
 	require.NoError(t, err)
 	_, err = maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 	require.NoError(t, err)
@@ -392,21 +404,13 @@ func TestDialThroughTheListeningPort(t *testing.T) {
 	require.Equal(t, ln.Addr().String(), e.Clients()[0].String())
 	compattest.RequireCloses(t, d.Close)
 
-	d, err = New(DialThrough(cm)) // which the first has not closed
+	d, err = New(WithQUIC(cm)) // which the first has not closed
 	require.NoError(t, err)
 	_, err = maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 	require.NoError(t, err)
 	compattest.RequireCloses(t, d.Close)
 	require.NoError(t, ln.Close())
 	require.NoError(t, cm.Close())
-}
-
-func TestNewDialerRefuses(t *testing.T) {
-	for _, timeouts := range [][2]time.Duration{{0, 1}, {1, 0}, {-1, 1}} {
-		_, err := New(DialTimeouts(timeouts[0], timeouts[1]))
-		require.ErrorContains(t, err, timeouts[0].String())
-		require.ErrorContains(t, err, timeouts[1].String())
-	}
 }
 
 // links returns how many endpoints the dialer keeps something of.

@@ -118,7 +118,7 @@ func TestHarmlessMessagesLeave(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := compattest.StartErlang(t, "127.0.0.1:0")
-			d := newDialer(t, ForceFindNode())
+			d := newDialer(t, WithForcedFindNode())
 			if _, asks := m.Type().Reply(); asks {
 				d.Query(compattest.Context(t), compattest.At(e.Endpoint()), m) // whatever it answers
 			} else {

@@ -84,14 +84,14 @@ func (c *Conn) Connect(ctx context.Context, m *wire.Connect, serve ServeFunc) (*
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", maculadht.ErrInvalidRequest, err)
 	}
-	opening, cancel := context.WithTimeout(ctx, d.cfg.replyTimeout)
+	opening, cancel := context.WithTimeout(ctx, d.cfg.limits.ReplyTimeout)
 	defer cancel()
 	stream, err := c.conn.OpenStreamSync(opening)
 	if err != nil {
 		l.abandon(c.conn, 0)
 		return nil, l.failed(err)
 	}
-	stream.SetWriteDeadline(time.Now().Add(d.cfg.replyTimeout))
+	stream.SetWriteDeadline(time.Now().Add(d.cfg.limits.ReplyTimeout))
 	if _, err := stream.Write(frame); err != nil {
 		l.abandon(c.conn, 0)
 		return nil, l.failed(err)
@@ -118,13 +118,13 @@ func (c *Conn) Connect(ctx context.Context, m *wire.Connect, serve ServeFunc) (*
 		return nil, err
 	}
 
-	s.NodeID, err = s.awaitPong(ctx, d.cfg.replyTimeout)
+	s.NodeID, err = s.awaitPong(ctx, d.cfg.limits.ReplyTimeout)
 	switch {
 	case err == nil:
 		return s, nil
 	case errors.Is(err, ErrNoReply):
-		l.abandon(c.conn, d.cfg.rest)
-		time.AfterFunc(d.cfg.abandon, stop)
+		l.abandon(c.conn, d.cfg.limits.Backoff)
+		time.AfterFunc(d.cfg.limits.LateReply, stop)
 	default:
 		s.Close()
 	}

@@ -18,7 +18,7 @@ var ErrCertificate error = &routing.RefusedError{Reason: "its certificate is not
 //
 // In production mode (Verify) it is as with an Erlang node: the chain must lead
 // to a root, and the leaf must name the host that was dialled, by a DNS or IP
-// address in its subject alternative names. A Pin (see DialPinned) takes the
+// address in its subject alternative names. A Pin (see WithPins) takes the
 // place of both, in either mode.
 type TLS struct {
 	Verify  bool           // the certificate's chain and host
@@ -29,25 +29,8 @@ type TLS struct {
 	Certificate *tls.Certificate
 }
 
-// DialTLS sets which certificates are accepted; any are without it.
-func DialTLS(t TLS) Option { return func(c *config) { c.tls = t } }
-
-// DialPinned has each endpoint that has a Pin show a certificate with that
-// public key, whoever signed it, also where it is a contact whose endpoint a
-// peer told us. Endpoints without a Pin are passed over; of two for one host
-// and port the last counts.
-func DialPinned(endpoints ...PinnedEndpoint) Option {
-	return func(c *config) {
-		for _, e := range endpoints {
-			if !e.Pin.IsZero() {
-				c.pins[e.Endpoint] = e.Pin
-			}
-		}
-	}
-}
-
 // Holds reports whether the dialer holds the node at an endpoint to the Pin that is
-// in it: one that DialPinned was not given would be passed over in silence. It
+// in it: one that WithPins was not given would be passed over in silence. It
 // does so with an endpoint that has none.
 func (d *Dialer) Holds(e PinnedEndpoint) bool {
 	return e.Pin.IsZero() || d.cfg.pins[e.Endpoint] == e.Pin

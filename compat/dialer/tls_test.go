@@ -80,9 +80,9 @@ func TestCertificates(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e := compattest.StartErlangWith(t, glass.ServeTLS(serverTLS(test.cert)))
 			endpoint := "https://" + test.host + ":" + compattest.PortOf(t, e.Endpoint())
-			opts := []Option{DialTLS(test.policy)}
+			opts := []Option{WithTLS(test.policy)}
 			if test.pin != nil {
-				opts = append(opts, DialPinned(mustParse(t, endpoint+"#"+PinOf(test.pin.Leaf).String())))
+				opts = append(opts, WithPins(mustParse(t, endpoint+"#"+PinOf(test.pin.Leaf).String())))
 			}
 			_, err := maculadht.Ping(compattest.Context(t), newDialer(t, opts...), compattest.At(endpoint))
 			if test.want == nil {
@@ -114,14 +114,14 @@ func TestPinsOfContacts(t *testing.T) {
 	require.Equal(t, e.Endpoint(), pinned.String(), "a pin does not travel")
 	require.Equal(t, PinOf(leaf), pinned.Pin)
 
-	d := newDialer(t, DialTLS(TLS{Verify: true, Roots: x509.NewCertPool()}), DialPinned(pinned))
+	d := newDialer(t, WithTLS(TLS{Verify: true, Roots: x509.NewCertPool()}), WithPins(pinned))
 	for _, endpoint := range []string{e.Endpoint(), pinned.String(), e.Endpoint() + "/"} {
 		_, err = maculadht.Ping(compattest.Context(t), d, compattest.At(endpoint))
 		require.NoError(t, err)
 	}
 	require.Equal(t, 1, e.Stats().Accepted)
 
-	other := newDialer(t, DialTLS(TLS{Verify: true, Roots: x509.NewCertPool()}))
+	other := newDialer(t, WithTLS(TLS{Verify: true, Roots: x509.NewCertPool()}))
 	_, err = maculadht.Ping(compattest.Context(t), other, compattest.At(e.Endpoint()+"#"+pinned.Pin.String()))
 	require.ErrorIs(t, err, wire.ErrBadEndpoint)
 	require.ErrorContains(t, err, "only an operator writes a pin")
@@ -148,9 +148,9 @@ func TestVerificationOfNames(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e := compattest.StartErlangWith(t, glass.ServeTLS(serverTLS(named)))
 			endpoint := "https://localhost:" + compattest.PortOf(t, e.Endpoint())
-			opts := []Option{DialTLS(test.policy)}
+			opts := []Option{WithTLS(test.policy)}
 			if test.pin {
-				opts = append(opts, DialPinned(mustParse(t, endpoint+"#"+PinOf(named.Leaf).String())))
+				opts = append(opts, WithPins(mustParse(t, endpoint+"#"+PinOf(named.Leaf).String())))
 			}
 			d := newDialer(t, opts...)
 			c, err := d.Verify(compattest.Context(t), compattest.At(endpoint), func(netip.Addr) bool { return true })
@@ -182,7 +182,7 @@ func TestVerificationOfNames(t *testing.T) {
 func TestVerifiedAddress(t *testing.T) {
 	ca := compattest.NewAuthority(t)
 	e := compattest.StartErlangWith(t, glass.ServeTLS(serverTLS(ca.Leaf(x509.Certificate{DNSNames: []string{"does-not-resolve.invalid"}}))))
-	d := newDialer(t, DialTLS(TLS{Verify: true, Roots: ca.Pool()}))
+	d := newDialer(t, WithTLS(TLS{Verify: true, Roots: ca.Pool()}))
 	c := compattest.At("https://does-not-resolve.invalid:" + compattest.PortOf(t, e.Endpoint()))
 	_, err := maculadht.Ping(compattest.Context(t), d, c)
 	require.ErrorIs(t, err, routing.ErrUnreachable)

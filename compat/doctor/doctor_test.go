@@ -46,7 +46,7 @@ func TestGateways(t *testing.T) {
 		verdict                string
 	}{
 		"healthy": {
-			examine: []doctor.Option{doctor.ExpectRealm(realm)},
+			examine: []doctor.Option{doctor.WithRealm(realm)},
 			skipped: writes,
 			seen: map[string]string{
 				"connection":         `^connected to 127\.0\.0\.1:\d+$`,
@@ -62,7 +62,7 @@ func TestGateways(t *testing.T) {
 			verdict: `^ok: https://127\.0\.0\.1:\d+ serves the realm "be\.cortexiq\.test" and answers in [0-9.]+(µs|ms)$`,
 		},
 		"healthy, written to": {
-			examine: []doctor.Option{doctor.Write()},
+			examine: []doctor.Option{doctor.WithWriting()},
 			seen: map[string]string{
 				"_dht.store":      `^ok, service macula-node\.doctor\.[A-Z2-7]+$`,
 				"STORE":           `^found, with 2 values: macula-node doctor by STORE, macula-node doctor by _dht\.store$`,
@@ -78,7 +78,7 @@ func TestGateways(t *testing.T) {
 			verdict: `^ok: `,
 		},
 		"of another realm": {
-			examine: []doctor.Option{doctor.ExpectRealm("other")},
+			examine: []doctor.Option{doctor.WithRealm("other")},
 			failed:  []string{"realm"},
 			skipped: writes,
 			seen:    map[string]string{"realm": `^"be\.cortexiq\.test", mismatch$`},
@@ -86,7 +86,7 @@ func TestGateways(t *testing.T) {
 			verdict: `^FAIL: https://127\.0\.0\.1:\d+ serves the realm "be\.cortexiq\.test", not "other": .* hangs it; `,
 		},
 		"of another realm, not written to": {
-			examine: []doctor.Option{doctor.ExpectRealm("other"), doctor.Write()},
+			examine: []doctor.Option{doctor.WithRealm("other"), doctor.WithWriting()},
 			failed:  []string{"realm"},
 			skipped: writes,
 			seen:    map[string]string{"_dht.store": `^not written to: .* realm is not "other"$`, "STORE": `^not written to: `},
@@ -95,14 +95,14 @@ func TestGateways(t *testing.T) {
 		},
 		"registers itself later": {
 			gateway: []glass.Option{glass.RegisterAfter(soon)},
-			examine: []doctor.Option{doctor.ExpectRealm(realm)},
+			examine: []doctor.Option{doctor.WithRealm(realm)},
 			skipped: writes,
 			realm:   realm,
 			verdict: `^ok: `,
 		},
 		"does not register itself": {
 			gateway: []glass.Option{glass.RegisterAfter(-1)},
-			examine: []doctor.Option{doctor.Registration(0)},
+			examine: []doctor.Option{doctor.WithRegistration(0)},
 			failed:  []string{"_dht.list_gateways"},
 			skipped: append([]string{"realm", "FIND_VALUE of its own key"}, writes...),
 			seen: map[string]string{
@@ -113,7 +113,7 @@ func TestGateways(t *testing.T) {
 		},
 		"does not register itself, a realm expected": {
 			gateway: []glass.Option{glass.RegisterAfter(-1)},
-			examine: []doctor.Option{doctor.Registration(0), doctor.ExpectRealm(realm)},
+			examine: []doctor.Option{doctor.WithRegistration(0), doctor.WithRealm(realm)},
 			failed:  []string{"_dht.list_gateways", "realm"},
 			skipped: append([]string{"FIND_VALUE of its own key"}, writes...),
 			verdict: `\(and 1 more\)$`,
@@ -125,7 +125,7 @@ func TestGateways(t *testing.T) {
 				register(g, "second", "127.0.0.1", g.Addr().Port, realm, 2)
 				register(g, "other", "127.0.0.1", 1, "other", 3)
 			},
-			examine: []doctor.Option{doctor.ExpectRealm(realm)},
+			examine: []doctor.Option{doctor.WithRealm(realm)},
 			skipped: writes,
 			seen: map[string]string{
 				"_dht.list_gateways": `^itself, by its address, registered .* ago; 2 others: https://127\.0\.0\.1:\d+, https://127\.0\.0\.1:1$`,
@@ -148,14 +148,14 @@ func TestGateways(t *testing.T) {
 		},
 		"that knows the service": {
 			prepare: func(g *glass.Gateway) { g.Store(greeter.Key, value("me")) },
-			examine: []doctor.Option{doctor.Expect(greeter)},
+			examine: []doctor.Option{doctor.WithKeys(greeter)},
 			skipped: writes,
 			seen:    map[string]string{"FIND_VALUE service greeter": `^1 value: me at https://127\.0\.0\.1:1$`},
 			realm:   realm,
 			verdict: `^ok: `,
 		},
 		"that does not know the service": {
-			examine: []doctor.Option{doctor.Expect(greeter)},
+			examine: []doctor.Option{doctor.WithKeys(greeter)},
 			failed:  []string{"FIND_VALUE service greeter"},
 			skipped: writes,
 			seen:    map[string]string{"FIND_VALUE service greeter": `^nothing$`},
@@ -164,7 +164,7 @@ func TestGateways(t *testing.T) {
 		},
 		"that looks for the service for long": {
 			gateway: []glass.Option{glass.MissTakes(3100 * time.Millisecond)},
-			examine: []doctor.Option{doctor.Expect(greeter, doctor.Key{Name: "service second", Key: []byte("second")})},
+			examine: []doctor.Option{doctor.WithKeys(greeter, doctor.Key{Name: "service second", Key: []byte("second")})},
 			failed:  []string{"FIND_VALUE service greeter"},
 			skipped: append([]string{"FIND_VALUE service second"}, writes...),
 			seen:    map[string]string{"FIND_VALUE service second": `^not asked: the miss before it kept it busy for [0-9.]+s$`},
@@ -175,7 +175,7 @@ func TestGateways(t *testing.T) {
 			prepare: func(g *glass.Gateway) {
 				time.AfterFunc(800*time.Millisecond, g.HoldReplies(wire.TypePing))
 			},
-			examine: []doctor.Option{doctor.Pings(3)},
+			examine: []doctor.Option{doctor.WithPings(3)},
 			noted:   []string{"PING"},
 			skipped: writes,
 			realm:   realm,
@@ -184,7 +184,7 @@ func TestGateways(t *testing.T) {
 		"whose words are wild": {
 			gateway: []glass.Option{glass.Realm("a\x1b[31m\n\tb")},
 			prepare: func(g *glass.Gateway) { g.Store(greeter.Key, value("\x1b[2J\n\t")) },
-			examine: []doctor.Option{doctor.Expect(greeter)},
+			examine: []doctor.Option{doctor.WithKeys(greeter)},
 			skipped: writes,
 			realm:   "a\x1b[31m\n\tb",
 			verdict: `^ok: .*"a\\x1b\[31m\\n\\tb"`,
@@ -225,13 +225,13 @@ func TestOnlyHarmlessQuestions(t *testing.T) {
 		frames map[wire.Type]int
 	}{
 		"reading": {nil, map[wire.Type]int{wire.TypePing: 3, wire.TypeNATProbe: 1, wire.TypeCall: 2, wire.TypeFindValue: 1}},
-		"writing": {[]doctor.Option{doctor.Write()},
+		"writing": {[]doctor.Option{doctor.WithWriting()},
 			map[wire.Type]int{wire.TypePing: 3, wire.TypeNATProbe: 1, wire.TypeCall: 3, wire.TypeStore: 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := start(t)
 			require.Eventually(t, func() bool { return g.Stored([]byte(wire.GatewayPrefix+g.ClientID())) != nil }, patience, tick)
-			r := examine(t, g.Endpoint(), append(test.opts, doctor.Pings(3))...)
+			r := examine(t, g.Endpoint(), append(test.opts, doctor.WithPings(3))...)
 			require.True(t, r.OK(), r)
 			stats := g.Stats()
 			if name == "writing" {
@@ -272,7 +272,7 @@ func TestLeftAloneOnceSilent(t *testing.T) {
 			letGo := g.HoldReplies(test.silentOn)
 			defer letGo()
 			time.AfterFunc(2*soon, letGo) // late, but then nothing is cut off
-			r := examineWithin(t, t.Context(), g.Endpoint(), patience, soon, doctor.Pings(1), doctor.Expect(greeter), doctor.Write())
+			r := examineWithin(t, t.Context(), g.Endpoint(), patience, soon, doctor.WithPings(1), doctor.WithKeys(greeter), doctor.WithWriting())
 			t.Logf("\n%s", r)
 			require.Equal(t, []string{test.failed}, names(r, doctor.Fail))
 			require.Regexp(t, `no answer within [0-9.]+m?s$`, of(t, r, test.failed).Seen)
@@ -329,7 +329,7 @@ func TestBrokenOff(t *testing.T) {
 		assert.Eventually(t, func() bool { return g.Stats().Asking[wire.TypePing] == 1 }, patience, tick)
 		g.DropClients()
 	}()
-	r := examine(t, g.Endpoint(), doctor.Write())
+	r := examine(t, g.Endpoint(), doctor.WithWriting())
 	<-dropped
 	require.Equal(t, []string{"PING"}, names(r, doctor.Fail))
 	require.Contains(t, of(t, r, "PING").Seen, "0 PONGs, then: ")
@@ -387,7 +387,7 @@ func TestBadReplies(t *testing.T) {
 		}
 		return b
 	})
-	r := examine(t, g.Endpoint(), doctor.Registration(0), doctor.Write())
+	r := examine(t, g.Endpoint(), doctor.WithRegistration(0), doctor.WithWriting())
 	require.Equal(t, []string{"PING", "NAT_PROBE", "_dht.list_gateways", "CALL of no procedure", "_dht.store"}, names(r, doctor.Fail))
 	require.Contains(t, of(t, r, "PING").Seen, "another timestamp")
 	require.Contains(t, of(t, r, "NAT_PROBE").Seen, "answered by pong")
@@ -431,7 +431,7 @@ func TestClock(t *testing.T) {
 				}
 				return b
 			})
-			r := examine(t, g.Endpoint(), doctor.Registration(0))
+			r := examine(t, g.Endpoint(), doctor.WithRegistration(0))
 			probe := of(t, r, "NAT_PROBE")
 			require.Equal(t, test.result, probe.Result, r)
 			require.Contains(t, probe.Seen, test.says)
@@ -444,7 +444,7 @@ func TestClock(t *testing.T) {
 func TestObserved(t *testing.T) {
 	g := start(t)
 	var told, made []string
-	r := examine(t, g.Endpoint(), doctor.Write(), doctor.Observe(func(check string) {
+	r := examine(t, g.Endpoint(), doctor.WithWriting(), doctor.WithObserver(func(check string) {
 		if !strings.HasPrefix(check, "waiting") {
 			told = append(told, check)
 		}

@@ -11,14 +11,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
-// What an examination does unless an option says otherwise.
 const (
-	// DefaultPings is how many round trips are timed.
-	DefaultPings = 50
-	// DefaultRegistration is for how long a gateway's own entry is waited for:
-	// it registers itself 3 s after its start.
-	DefaultRegistration = 10 * time.Second
-
 	pingTime  = 3 * time.Second        // no further PING after it
 	askAgain  = 2 * time.Second        // between two looks for its own entry
 	slowPing  = 500 * time.Millisecond // a P99 above it is noted
@@ -31,53 +24,26 @@ type Key struct {
 	Key  []byte
 }
 
-type config struct {
-	realm        string
-	keys         []Key
-	write        bool
-	pings        int
-	registration time.Duration
-	observe      func(check string)
-}
-
-// Option sets a detail of an examination.
-type Option func(*config)
-
-// ExpectRealm has the check of the realm fail where it is another one.
-func ExpectRealm(realm string) Option { return func(c *config) { c.realm = realm } }
-
-// Expect has the gateway asked for what it stores under keys. Give only keys
-// that it is likely to have: a miss has it ask all that it knows.
-func Expect(keys ...Key) Option { return func(c *config) { c.keys = append(c.keys, keys...) } }
-
-// Write has two values stored under a key of its own, which is a random one, and
-// read back, unless the realm is another than is expected. An Erlang node keeps
-// them until it is restarted.
-func Write() Option { return func(c *config) { c.write = true } }
-
-// Pings sets how many round trips are timed, at least 1.
-func Pings(n int) Option { return func(c *config) { c.pings = max(n, 1) } }
-
-// Registration sets for how long the gateway's own entry is waited for.
-func Registration(d time.Duration) Option { return func(c *config) { c.registration = d } }
-
-// Observe has f told of each check before it is made.
-func Observe(f func(check string)) Option { return func(c *config) { c.observe = f } }
-
 // Examine looks at the gateway at an endpoint, through d, which also knows the
-// endpoint's pin if it has one (dialer.DialPinned). What it finds wrong is in the
-// report; the error is a wire.ErrBadEndpoint, or that d does not know the pin.
+// endpoint's pin if it has one (dialer.WithPins). What it finds wrong is in the
+// report; the error is a wire.ErrBadEndpoint, what an option refuses, or that d does not know
+// the pin.
 func Examine(ctx context.Context, d *dialer.Dialer, endpoint string, opts ...Option) (*Report, error) {
 	at, err := dialer.ParsePinnedEndpoint(endpoint)
 	if err != nil {
 		return nil, err
 	}
 	if !d.Holds(at) {
-		return nil, fmt.Errorf("%s has the pin %s, which the dialer does not know: give it to dialer.DialPinned", at, at.Pin)
+		return nil, fmt.Errorf("%s has the pin %s, which the dialer does not know: give it to dialer.WithPins", at, at.Pin)
 	}
 	cfg := config{pings: DefaultPings, registration: DefaultRegistration, observe: func(string) {}}
 	for _, opt := range opts {
-		opt(&cfg)
+		if opt == nil {
+			return nil, errors.New("doctor: a nil option")
+		}
+		if err := opt(&cfg); err != nil {
+			return nil, fmt.Errorf("doctor: %w", err)
+		}
 	}
 	x := &examination{
 		config:   cfg,

@@ -44,7 +44,9 @@ func examine(tb testing.TB, endpoint string, opts ...doctor.Option) *doctor.Repo
 // examineWithin is examine with how long a handshake and a reply may take.
 func examineWithin(tb testing.TB, ctx context.Context, endpoint string, dial, reply time.Duration, opts ...doctor.Option) *doctor.Report {
 	tb.Helper()
-	d, err := dialer.New(dialer.DialTimeouts(dial, reply))
+	limits := dialer.DefaultLimits()
+	limits.DialTimeout, limits.ReplyTimeout = dial, reply
+	d, err := dialer.New(dialer.WithLimits(limits))
 	require.NoError(tb, err)
 	r, err := doctor.Examine(ctx, d, endpoint, opts...)
 	require.NoError(tb, err)

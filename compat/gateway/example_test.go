@@ -34,7 +34,10 @@ func Example() {
 	}
 	defer service.Close()
 
-	g := gateway.New(service.Handlers)
+	g, err := gateway.New(service.Handlers)
+	if err != nil {
+		panic(err)
+	}
 	defer g.Close()
 	addr, err := g.ListenOn("127.0.0.1:0", selfSigned())
 	if err != nil {

@@ -10,34 +10,12 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/quic-go/quic-go"
-	"golang.org/x/time/rate"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
-)
-
-// How many connections a gateway serves, unless an option says otherwise. An
-// Erlang node opens one for each lookup, and one more for each gateway each
-// time that it asks for them.
-const (
-	DefaultMaxConns      = 4096
-	DefaultMaxConnsPerIP = 256
-)
-
-const (
-	maxMemory      = 256 << 20 // bytes of frames on their way in
-	maxMemoryPerIP = 32 << 20  // of them from one IP address
-
-	maxVerify      = 32 // endpoints that are pinged at a time
-	maxVerifyPerIP = 2  // of them from one IP address
-
-	// New connections a second above which a gateway with a port of its own
-	// has their source addresses proved first, as libp2p does.
-	unprovedRate = 1000
 )
 
 // Listener hands out QUIC connections whose ALPN is "macula": a *quic.Listener,
@@ -83,7 +61,7 @@ func (s *source) ReserveMemory(size int, _ uint8) error {
 	g := s.gateway
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.memory+size > maxMemory || s.memory+size > maxMemoryPerIP {
+	if g.memory+size > g.cfg.limits.MaxMemory || s.memory+size > g.cfg.limits.MaxMemoryPerSource {
 		return fmt.Errorf("%w: %d bytes more for the frames of %s", network.ErrResourceLimitExceeded, size, s.name)
 	}
 	g.memory += size
@@ -99,72 +77,31 @@ func (s *source) ReleaseMemory(size int) {
 	s.memory -= size
 }
 
-type config struct {
-	dialer    *dialer.Dialer
-	allowed   []netip.Prefix
-	maxConns  int
-	maxPerIP  int
-	peerRate  rate.Limit
-	peerBurst int
-	idle      time.Duration
-	log       *slog.Logger
-}
-
-// Option sets a detail of a Gateway.
-type Option func(*config)
-
-// VerifyThrough makes the gateway ping the endpoint of a node that CONNECTed,
-// and take the node for a contact once it has answered. Without it such nodes
-// are listed to others while they are connected, and no more.
-func VerifyThrough(d *dialer.Dialer) Option { return func(c *config) { c.dialer = d } }
-
-// AllowEndpoints lets endpoints within the prefixes be verified though their
-// node connects from another address. Without it only the connection's own
-// source address is. Private and loopback endpoints of a node that connects
-// from a public address are refused whatever is allowed.
-func AllowEndpoints(prefixes ...netip.Prefix) Option {
-	return func(c *config) { c.allowed = append(c.allowed, prefixes...) }
-}
-
-// MaxConns sets how many connections are served, in all and from one IP
-// address; an IPv6 network of /64 counts as one. What is over it is closed with
-// maculadht.ResetRefused.
-func MaxConns(total, perIP int) Option {
-	return func(c *config) { c.maxConns, c.maxPerIP = total, perIP }
-}
-
-// PeerBudget sets how many frames a second, and at once, one IP address is
-// served; see maculadht.WithPeerBudget.
-func PeerBudget(limit rate.Limit, burst int) Option {
-	return func(c *config) { c.peerRate, c.peerBurst = limit, burst }
-}
-
-// WithLogger sets where the gateway logs; nowhere without it.
-func WithLogger(log *slog.Logger) Option { return func(c *config) { c.log = log } }
-
 // New returns a gateway that serves through handlers, once it is given
 // something to Listen on. Close it.
-func New(handlers *maculadht.Handlers, opts ...Option) *Gateway {
+func New(handlers *maculadht.Handlers, opts ...Option) (*Gateway, error) {
+	if handlers == nil {
+		return nil, errors.New("gateway: no handlers")
+	}
+	cfg := config{limits: DefaultLimits(), log: slog.New(slog.DiscardHandler)}
+	for _, opt := range opts {
+		if opt == nil {
+			return nil, errors.New("gateway: a nil option")
+		}
+		if err := opt(&cfg); err != nil {
+			return nil, fmt.Errorf("gateway: %w", err)
+		}
+	}
 	g := &Gateway{
 		handlers: handlers,
-		cfg: config{
-			maxConns:  DefaultMaxConns,
-			maxPerIP:  DefaultMaxConnsPerIP,
-			peerRate:  maculadht.DefaultPeerRate,
-			peerBurst: maculadht.DefaultPeerBurst,
-			idle:      dialer.StreamIdle,
-			log:       slog.New(slog.DiscardHandler),
-		},
-		verify:  make(chan struct{}, maxVerify),
-		sources: make(map[netip.Addr]*source),
+		cfg:      cfg,
+		budgets:  maculadht.NewBudgets(cfg.limits.PeerRate, cfg.limits.PeerBurst),
+		verify:   make(chan struct{}, cfg.limits.MaxVerify),
+		sources:  make(map[netip.Addr]*source),
 	}
 	g.close = sync.OnceValue(g.shutdown)
-	for _, opt := range opts {
-		opt(&g.cfg)
-	}
-	g.budgets = maculadht.NewBudgets(g.cfg.peerRate, g.cfg.peerBurst)
 	g.ctx, g.cancel = context.WithCancel(context.Background())
-	return g
+	return g, nil
 }
 
 // Listen serves the connections of ln, which the gateway closes with itself. It
@@ -188,7 +125,7 @@ func (g *Gateway) listen(ln Listener) error {
 // serves it. It is how a gateway is put beside a host that someone else built.
 // It returns the address, whose port is a free one where 0 was asked for.
 func (g *Gateway) ListenOn(address string, cert tls.Certificate) (netip.AddrPort, error) {
-	ln, err := listenOn(address, cert)
+	ln, err := listenOn(address, cert, g.cfg.limits.ProveAbove)
 	if err != nil {
 		return netip.AddrPort{}, fmt.Errorf("gateway: listen on UDP %s: %w", address, err)
 	}
@@ -265,9 +202,9 @@ func (g *Gateway) admit(ip netip.Addr) (*source, bool) {
 	name := dialer.Source(ip)
 	s := g.sources[name]
 	if s == nil {
-		s = &source{gateway: g, name: name, verify: make(chan struct{}, maxVerifyPerIP)}
+		s = &source{gateway: g, name: name, verify: make(chan struct{}, g.cfg.limits.MaxVerifyPerSource)}
 	}
-	if g.closed || g.conns >= g.cfg.maxConns || s.conns >= g.cfg.maxPerIP {
+	if g.closed || g.conns >= g.cfg.limits.MaxConns || s.conns >= g.cfg.limits.MaxConnsPerSource {
 		return nil, false
 	}
 	g.sources[name] = s

@@ -42,7 +42,8 @@ func openDoor(tb testing.TB, opts ...Option) *door {
 		maculadht.HandleEndpoint(func() string { return ownEndpoint }),
 	)
 	require.NoError(tb, err)
-	g := New(handlers, opts...)
+	g, err := New(handlers, opts...)
+	require.NoError(tb, err)
 	tb.Cleanup(func() { compattest.RequireCloses(tb, g.Close) })
 	addr, err := g.ListenOn("127.0.0.1:0", compattest.Certificate())
 	require.NoError(tb, err)
@@ -398,7 +399,7 @@ func TestServerAsksForNoCertificate(t *testing.T) {
 	for name, cert := range map[string]*tls.Certificate{"none": nil, "one": &shown} {
 		t.Run(name, func(t *testing.T) {
 			door := openDoor(t)
-			_, err := maculadht.Ping(compattest.Context(t), newDialer(t, dialer.DialTLS(dialer.TLS{Certificate: cert})), compattest.At("https://"+door.addr.String()))
+			_, err := maculadht.Ping(compattest.Context(t), newDialer(t, dialer.WithTLS(dialer.TLS{Certificate: cert})), compattest.At("https://"+door.addr.String()))
 			require.NoError(t, err)
 		})
 	}
@@ -411,7 +412,7 @@ func TestServerAsksForNoCertificate(t *testing.T) {
 		return nil
 	}
 	e := compattest.StartErlangWith(t, glass.ServeTLS(asking))
-	_, err := maculadht.Ping(compattest.Context(t), newDialer(t, dialer.DialTLS(dialer.TLS{Certificate: &shown})), compattest.At(e.Endpoint()))
+	_, err := maculadht.Ping(compattest.Context(t), newDialer(t, dialer.WithTLS(dialer.TLS{Certificate: &shown})), compattest.At(e.Endpoint()))
 	require.NoError(t, err)
 	require.Equal(t, shown.Leaf.Raw, compattest.Wait(t, seen))
 	_, err = maculadht.Ping(compattest.Context(t), newDialer(t), compattest.At(e.Endpoint()))

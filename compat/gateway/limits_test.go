@@ -25,7 +25,21 @@ import (
 // soon is a time-out that a test waits for.
 const soon = 100 * time.Millisecond
 
-func gatewayIdle(d time.Duration) Option { return func(c *config) { c.idle = d } }
+// limit changes some of a gateway's limits.
+func limit(change func(*Limits)) Option {
+	l := DefaultLimits()
+	change(&l)
+	return WithLimits(l)
+}
+
+// newGateway returns a gateway that is closed when the test ends.
+func newGateway(tb testing.TB, opts ...Option) *Gateway {
+	tb.Helper()
+	g, err := New(newHandlers(tb), opts...)
+	require.NoError(tb, err)
+	tb.Cleanup(func() { compattest.RequireCloses(tb, g.Close) })
+	return g
+}
 
 // requireClosed waits until the gateway closes a connection, and requires
 // its code.
@@ -46,7 +60,7 @@ func (c *nodeConn) requireClosed(code maculadht.ResetCode) {
 func TestConnectionLimits(t *testing.T) {
 	for name, limits := range map[string][2]int{"in all": {2, 100}, "of one address": {100, 2}} {
 		t.Run(name, func(t *testing.T) {
-			d := openDoor(t, MaxConns(limits[0], limits[1]))
+			d := openDoor(t, limit(func(l *Limits) { l.MaxConns, l.MaxConnsPerSource = limits[0], limits[1] }))
 			first, second := dialDoor(t, d.addr), dialDoor(t, d.addr)
 			first.open().ask(&wire.Ping{})
 			second.open().ask(&wire.Ping{})
@@ -66,8 +80,7 @@ func TestConnectionLimits(t *testing.T) {
 
 // Whoever has one IPv6 address has the /64 around it.
 func TestLimitsOfIPv6Networks(t *testing.T) {
-	g := New(newHandlers(t), MaxConns(100, 2))
-	defer g.Close()
+	g := newGateway(t, limit(func(l *Limits) { l.MaxConnsPerSource = 2 }))
 	ip := netip.MustParseAddr
 	a, ok := g.admit(ip("2001:db8::1"))
 	require.True(t, ok)
@@ -89,13 +102,14 @@ func TestLimitsOfIPv6Networks(t *testing.T) {
 
 // A peer can not make the gateway hold half frames without end.
 func TestMemoryLimit(t *testing.T) {
+	most := DefaultLimits().MaxMemoryPerSource
 	d := openDoor(t)
 	conn := dialDoor(t, d.addr)
 	small := conn.open()
 	small.ask(&wire.Ping{})
 	half := compattest.RawFrame(wire.TypePublish, make([]byte, 800_000)...)[:700_000] // 1 MiB of buffer
 	var streams []*nodeStream
-	for range maxMemoryPerIP>>20 - 1 {
+	for range most>>20 - 1 {
 		s := conn.open()
 		go s.Write(half)
 		streams = append(streams, s)
@@ -105,11 +119,11 @@ func TestMemoryLimit(t *testing.T) {
 		defer d.mu.Unlock()
 		return d.memory
 	}
-	compattest.Eventually(t, func() bool { return held() > maxMemoryPerIP-2<<20 }, "the buffers are full")
+	compattest.Eventually(t, func() bool { return held() > most-2<<20 }, "the buffers are full")
 	over := conn.open()
 	go over.Write(half)
 	over.requireReset(maculadht.ResetRefused)
-	require.LessOrEqual(t, held(), maxMemoryPerIP)
+	require.LessOrEqual(t, held(), most)
 
 	small.ask(&wire.Ping{}) // what has its buffer is still served
 	for _, s := range streams {
@@ -119,12 +133,12 @@ func TestMemoryLimit(t *testing.T) {
 	conn.CloseWithError(0, "")
 	compattest.Eventually(t, func() bool { return held() == 0 }, "to the last byte")
 
-	err := (&source{gateway: d.Gateway}).ReserveMemory(maxMemory+1, 255)
+	err := (&source{gateway: d.Gateway}).ReserveMemory(DefaultLimits().MaxMemory+1, 255)
 	require.ErrorIs(t, err, network.ErrResourceLimitExceeded)
 }
 
 func TestIdleConnections(t *testing.T) {
-	d := openDoor(t, gatewayIdle(soon))
+	d := openDoor(t, limit(func(l *Limits) { l.Idle = soon }))
 	session := dialDoor(t, d.addr)
 	connected, quiet := session.open(), session.open()
 	connected.connect("a node", "")
@@ -207,7 +221,7 @@ func TestCloseLeavesNoConnectionBehind(t *testing.T) {
 	require.NoError(t, err)
 	s := stuck{make(chan *quic.Conn, 1), make(chan struct{})}
 	s.conns <- conn
-	g := New(newHandlers(t))
+	g := newGateway(t)
 	require.NoError(t, g.Listen(s))
 	compattest.RequireCloses(t, g.Close)
 	client.requireClosed(maculadht.ResetShutdown)
@@ -236,7 +250,7 @@ func TestRecordedExchanges(t *testing.T) {
 	require.NoError(t, json.Unmarshal(recorded, &vectors))
 	require.Greater(t, len(vectors.Exchanges), 100)
 
-	d := openDoor(t, VerifyThrough(newDialer(t)))
+	d := openDoor(t, WithDialer(newDialer(t)))
 	watch := dialDoor(t, d.addr).open()
 	watch.connect("somebody else", "")
 	for _, x := range vectors.Exchanges {

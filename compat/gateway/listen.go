@@ -47,7 +47,7 @@ type port struct {
 // Close frees the port.
 func (p *port) Close() error { return errors.Join(p.Transport.Close(), p.udp.Close()) }
 
-func listenOn(address string, cert tls.Certificate) (*portListener, error) {
+func listenOn(address string, cert tls.Certificate, proveAbove int) (*portListener, error) {
 	addr, err := net.ResolveUDPAddr("udp", address)
 	if err != nil {
 		return nil, err
@@ -56,7 +56,7 @@ func listenOn(address string, cert tls.Certificate) (*portListener, error) {
 	if err != nil {
 		return nil, err
 	}
-	unproved := rate.NewLimiter(unprovedRate, unprovedRate)
+	unproved := rate.NewLimiter(rate.Limit(proveAbove), proveAbove)
 	p := &port{udp: udp, Transport: &quic.Transport{
 		Conn:                udp,
 		VerifySourceAddress: func(net.Addr) bool { return !unproved.Allow() },

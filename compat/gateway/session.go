@@ -32,7 +32,7 @@ type session struct {
 }
 
 // serveConn serves a connection's streams until it ends, or has had none for
-// StreamIdle.
+// Limits.Idle.
 func serveConn(g *Gateway, conn *quic.Conn, ip netip.Addr, from *source) {
 	ctx, cancel := context.WithCancel(conn.Context())
 	defer cancel()
@@ -49,7 +49,7 @@ func serveConn(g *Gateway, conn *quic.Conn, ip netip.Addr, from *source) {
 		Budget:  budget,
 		Admit:   s.admit,
 	}
-	state.Dialect.Idle = g.cfg.idle
+	state.Dialect.Idle = g.cfg.limits.Idle
 	if udp, ok := conn.RemoteAddr().(*net.UDPAddr); ok {
 		state.Remote = udp.AddrPort()
 	}
@@ -57,7 +57,7 @@ func serveConn(g *Gateway, conn *quic.Conn, ip netip.Addr, from *source) {
 	defer streams.Wait()
 	var open atomic.Int64
 	for {
-		idle, cancelIdle := context.WithTimeout(ctx, g.cfg.idle)
+		idle, cancelIdle := context.WithTimeout(ctx, g.cfg.limits.Idle)
 		qs, err := conn.AcceptStream(idle)
 		cancelIdle()
 		switch {

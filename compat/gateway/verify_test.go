@@ -41,7 +41,7 @@ func TestVerification(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := compattest.StartErlang(t, test.listen)
-			d := openDoor(t, VerifyThrough(newDialer(t)), AllowEndpoints(test.allow...))
+			d := openDoor(t, WithDialer(newDialer(t)), WithAllowedEndpoints(test.allow...))
 			s := dialDoor(t, d.addr).open()
 			s.connect("a node", "https://"+test.host+":"+compattest.PortOf(t, e.Endpoint()))
 			c := d.contactOf(t, "a node")
@@ -67,7 +67,7 @@ func TestVerificationByCertificate(t *testing.T) {
 	require.Len(t, id, 64)
 	require.Equal(t, e.ClientID(), id)
 
-	d := openDoor(t, VerifyThrough(newDialer(t)))
+	d := openDoor(t, WithDialer(newDialer(t)))
 	s := dialDoor(t, d.addr).open()
 	forged := strings.Repeat("0f", 32)
 	s.connect(forged, e.Endpoint())
@@ -88,7 +88,7 @@ func TestOtherHostsAreNotDialled(t *testing.T) {
 	_, number, err := net.SplitHostPort(stranger.LocalAddr().String())
 	require.NoError(t, err)
 	e := compattest.StartErlang(t, "127.0.0.1:0")
-	d := openDoor(t, VerifyThrough(newDialer(t)), AllowEndpoints(netip.MustParsePrefix("127.0.0.3/32")))
+	d := openDoor(t, WithDialer(newDialer(t)), WithAllowedEndpoints(netip.MustParsePrefix("127.0.0.3/32")))
 	s := dialDoor(t, d.addr).open()
 	for _, endpoint := range []string{"https://127.0.0.2:" + number, "https://[::ffff:127.0.0.2]:" + number, "127.0.0.1:1", "", "no endpoint", "https://does-not-resolve.invalid:1"} {
 		s.connect("liar", endpoint)
@@ -106,7 +106,7 @@ func TestOtherHostsAreNotDialled(t *testing.T) {
 func TestVerificationIsNotMultiplied(t *testing.T) {
 	e := compattest.StartErlang(t, "127.0.0.1:0")
 	letGo := e.HoldReplies(wire.TypePing)
-	d := openDoor(t, VerifyThrough(newDialer(t)))
+	d := openDoor(t, WithDialer(newDialer(t)))
 	conn := dialDoor(t, d.addr)
 	s := conn.open()
 	const connects = 200
@@ -124,11 +124,11 @@ func TestVerificationIsNotMultiplied(t *testing.T) {
 	for i := range 8 {
 		dialDoor(t, d.addr).open().connect("other "+strconv.Itoa(i), e.Endpoint())
 	}
-	compattest.Eventually(t, func() bool { return e.Count() == before+maxVerifyPerIP }, "pinged")
-	require.Len(t, d.verify, maxVerifyPerIP)
+	compattest.Eventually(t, func() bool { return e.Count() == before+DefaultLimits().MaxVerifyPerSource }, "pinged")
+	require.Len(t, d.verify, DefaultLimits().MaxVerifyPerSource)
 	letGo()
 	compattest.Eventually(t, func() bool { return e.Count() == before+8 }, "all in the end")
-	require.LessOrEqual(t, e.Stats().MostAsking[wire.TypePing], maxVerifyPerIP)
+	require.LessOrEqual(t, e.Stats().MostAsking[wire.TypePing], DefaultLimits().MaxVerifyPerSource)
 }
 
 // Without a dialer there are guests and no contacts.

@@ -20,7 +20,7 @@ func (u *uplink) meet(ctx context.Context, own wire.Gateway, list wire.GatewayLi
 	gateway := c.RemoteAddr().Addr()
 	may := func(ip netip.Addr) bool { return reachableFrom(gateway, ip) }
 	for endpoint, when := range u.tried {
-		if time.Since(when) >= u.cfg.neighbours {
+		if time.Since(when) >= u.cfg.intervals.Neighbours {
 			delete(u.tried, endpoint)
 		}
 	}

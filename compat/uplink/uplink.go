@@ -54,11 +54,11 @@ var (
 
 // run keeps a session until the uplinks are closed.
 func (u *uplink) run() {
-	retry, lookAgain := u.cfg.first, u.cfg.lookAgain
+	retry, lookAgain := u.cfg.intervals.FirstRetry, u.cfg.intervals.LookAgain
 	for u.ctx.Err() == nil {
 		lasted, err := u.serve()
 		if lasted {
-			retry, lookAgain = u.cfg.first, u.cfg.lookAgain
+			retry, lookAgain = u.cfg.intervals.FirstRetry, u.cfg.intervals.LookAgain
 		}
 		pause := retry/2 + rand.N(retry) // so that many nodes do not come back at once
 		switch {
@@ -69,15 +69,15 @@ func (u *uplink) run() {
 			return
 		case errors.Is(err, errUnlisted):
 			pause = lookAgain
-			lookAgain = min(2*lookAgain, max(u.cfg.last, u.cfg.lookAgain)) // one that never does is no reason to ask for ever
+			lookAgain = min(2*lookAgain, max(u.cfg.intervals.LastRetry, u.cfg.intervals.LookAgain)) // one that never does is no reason to ask for ever
 			u.log.Info("gateway not joined yet", "again_in", pause, "err", err)
 		case errors.Is(err, ErrOtherRealm):
-			retry, pause = u.cfg.last, u.cfg.last
+			retry, pause = u.cfg.intervals.LastRetry, u.cfg.intervals.LastRetry
 			u.log.Error("gateway not joined", "again_in", pause, "err", err)
 		case errors.Is(err, errListing):
 			continue
 		default:
-			retry = min(2*retry, u.cfg.last)
+			retry = min(2*retry, u.cfg.intervals.LastRetry)
 			u.log.Warn("gateway not reached", "again_in", pause.Round(time.Millisecond), "err", err)
 		}
 		select {
@@ -154,7 +154,7 @@ func (u *uplink) watch(contact routing.Contact, c *dialer.Conn, session *dialer.
 		ended = session.Done()
 	}
 	met := time.Now()
-	ping := time.NewTicker(u.cfg.ping)
+	ping := time.NewTicker(u.cfg.intervals.Ping)
 	defer ping.Stop()
 	for {
 		select {
@@ -178,7 +178,7 @@ func (u *uplink) watch(contact routing.Contact, c *dialer.Conn, session *dialer.
 		if mayBe := u.unlistable(c) == ""; mayBe != wasListed {
 			return lasted, errListing
 		}
-		if time.Since(met) < u.cfg.neighbours {
+		if time.Since(met) < u.cfg.intervals.Neighbours {
 			continue
 		}
 		met = time.Now()

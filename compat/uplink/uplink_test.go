@@ -46,7 +46,9 @@ func newUplinkedAt(tb testing.TB, endpoint string, gateways []*glass.Gateway, op
 	tb.Cleanup(func() { require.NoError(tb, server.Close()) })
 	handlers, err := maculadht.NewHandlers(server, maculadht.HandleEndpoint(func() string { return endpoint }))
 	require.NoError(tb, err)
-	u := &uplinked{server: server, dialer: newDialer(tb, dialer.DialTimeouts(compattest.Patience, time.Second), dialer.RestAfterTimeout(200*time.Millisecond))}
+	limits := dialer.DefaultLimits()
+	limits.DialTimeout, limits.ReplyTimeout, limits.Backoff = compattest.Patience, time.Second, 200*time.Millisecond
+	u := &uplinked{server: server, dialer: newDialer(tb, dialer.WithLimits(limits))}
 	var endpoints []dialer.PinnedEndpoint
 	for _, g := range gateways {
 		e, err := dialer.ParsePinnedEndpoint(g.Endpoint())
@@ -54,12 +56,25 @@ func newUplinkedAt(tb testing.TB, endpoint string, gateways []*glass.Gateway, op
 		endpoints = append(endpoints, e)
 	}
 	u.Uplinks, err = New(u.dialer, handlers, endpoints, append([]Option{
-		UplinkTimes(50*time.Millisecond, 200*time.Millisecond, 20*time.Millisecond),
-		UplinkRetries(20*time.Millisecond, 100*time.Millisecond),
+		WithIntervals(Intervals{
+			Ping:       50 * time.Millisecond,
+			Neighbours: 200 * time.Millisecond,
+			LookAgain:  20 * time.Millisecond,
+			FirstRetry: 20 * time.Millisecond,
+			LastRetry:  100 * time.Millisecond,
+		}),
 	}, opts...)...)
 	require.NoError(tb, err)
 	tb.Cleanup(func() { compattest.RequireCloses(tb, func() error { u.Close(); return nil }) })
 	return u
+}
+
+// atRetries is the pace of a test with other retries.
+func atRetries(first, last time.Duration) Option {
+	return func(c *config) error {
+		c.intervals.FirstRetry, c.intervals.LastRetry = first, last
+		return c.intervals.check()
+	}
 }
 
 // newGlass starts a double of an Erlang node that registers itself at once.
@@ -148,7 +163,7 @@ func TestUplinkToAnotherRealm(t *testing.T) {
 func TestUplinkComesBack(t *testing.T) {
 	t.Run("after its connections were lost", func(t *testing.T) {
 		g := newGlass(t)
-		u := newUplinked(t, []*glass.Gateway{g}, UplinkRetries(compattest.Tick, 2*compattest.Tick))
+		u := newUplinked(t, []*glass.Gateway{g}, atRetries(compattest.Tick, 2*compattest.Tick))
 		connects := frameCount(g, wire.TypeConnect)
 		for lost := 1; lost <= 100; lost++ {
 			compattest.Eventually(t, u.has(1), "a session")
@@ -193,7 +208,7 @@ func TestUplinkComesBack(t *testing.T) {
 // more seldom.
 func TestUplinkBacksOffFromShortSessions(t *testing.T) {
 	g := newGlass(t)
-	u := newUplinked(t, []*glass.Gateway{g}, UplinkTimes(time.Hour, time.Hour, compattest.Tick), UplinkRetries(20*time.Millisecond, time.Hour))
+	u := newUplinked(t, []*glass.Gateway{g}, WithIntervals(Intervals{time.Hour, time.Hour, compattest.Tick, 20 * time.Millisecond, time.Hour}))
 	connects := frameCount(g, wire.TypeConnect)
 	var pauses []time.Duration
 	for lost := 1; lost <= 5; lost++ {
@@ -431,7 +446,7 @@ func TestUplinkInProduction(t *testing.T) {
 		joined bool
 	}{"of the mesh's CA": {ca.Pool(), true}, "of another CA": {compattest.NewAuthority(t).Pool(), false}} {
 		t.Run(name, func(t *testing.T) {
-			d := newDialer(t, dialer.DialTLS(dialer.TLS{Verify: true, Roots: test.roots}))
+			d := newDialer(t, dialer.WithTLS(dialer.TLS{Verify: true, Roots: test.roots}))
 			u, err := New(d, handlers, []dialer.PinnedEndpoint{at})
 			require.NoError(t, err)
 			t.Cleanup(u.Close)
@@ -458,7 +473,7 @@ func TestPinsThatTheDialerDoesNotKnow(t *testing.T) {
 	g := newGlass(t)
 	pinned := mustParse(t, g.Endpoint()+"#sha256="+strings.Repeat("0f", 32))
 	require.True(t, newDialer(t).Holds(dialer.PinnedEndpoint{Endpoint: pinned.Endpoint}))
-	require.True(t, newDialer(t, dialer.DialPinned(pinned)).Holds(pinned))
+	require.True(t, newDialer(t, dialer.WithPins(pinned)).Holds(pinned))
 	d := newDialer(t)
 	require.False(t, d.Holds(pinned))
 
@@ -469,7 +484,7 @@ func TestPinsThatTheDialerDoesNotKnow(t *testing.T) {
 	require.NoError(t, err)
 	_, err = New(d, handlers, []dialer.PinnedEndpoint{pinned})
 	require.ErrorContains(t, err, pinned.Pin.String())
-	require.ErrorContains(t, err, "DialPinned")
+	require.ErrorContains(t, err, "WithPins")
 	require.Zero(t, g.Stats().Accepted)
 }
 

@@ -14,24 +14,6 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
-// How a gateway that an operator named is treated, unless an option says
-// otherwise.
-const (
-	// DefaultPing is how often a gateway is asked for a sign of life.
-	DefaultPing = 30 * time.Second
-	// DefaultLookAgain is how long it is waited for a gateway that does not list
-	// itself yet, which it does 3 s after its start (docs/WIRE.md); doubled each
-	// time, up to DefaultLastRetry.
-	DefaultLookAgain = 3 * time.Second
-	// DefaultFirstRetry is how long a gateway that was not reached is left alone,
-	// doubled each time.
-	DefaultFirstRetry = time.Second
-	// DefaultLastRetry is what that grows to.
-	DefaultLastRetry = time.Minute
-	// DefaultNeighbours is how often a gateway is asked for its neighbours.
-	DefaultNeighbours = 5 * time.Minute
-)
-
 // ErrOtherRealm: a gateway serves another realm than ours, so it gets no CONNECT,
 // which would hang it for ever. It is a routing.ErrRefused too.
 var ErrOtherRealm error = &routing.RefusedError{Reason: "it serves another realm"}
@@ -57,95 +39,34 @@ type Uplinks struct {
 	tasks  sync.WaitGroup
 }
 
-type config struct {
-	ping        time.Duration
-	lookAgain   time.Duration
-	first, last time.Duration
-	neighbours  time.Duration
-	listable    func() bool
-	self        string
-	log         *slog.Logger
-}
-
-// Option sets a detail of Uplinks.
-type Option func(*config) error
-
-// UplinkTimes sets how often a gateway is asked for a sign of life and for its
-// neighbours, and how long it is waited for one that does not list itself yet.
-func UplinkTimes(ping, neighbours, lookAgain time.Duration) Option {
-	return func(c *config) error {
-		if ping <= 0 || neighbours <= 0 || lookAgain <= 0 {
-			return fmt.Errorf("uplink times %v, %v and %v: want more than 0", ping, neighbours, lookAgain)
-		}
-		c.ping, c.neighbours, c.lookAgain = ping, neighbours, lookAgain
-		return nil
-	}
-}
-
-// UplinkRetries sets how long a gateway that was not reached is left alone the
-// first time, and what that grows to. Each pause is half to one and a half of it.
-func UplinkRetries(first, last time.Duration) Option {
-	return func(c *config) error {
-		if first <= 0 || last < first {
-			return fmt.Errorf("uplink retries after %v to %v: want more than 0, and the last not before the first", first, last)
-		}
-		c.first, c.last = first, last
-		return nil
-	}
-}
-
-// WithListable sets what tells whether this node may be listed by a gateway:
-// whether it answers. It is asked before each PING. Without it it may.
-func WithListable(listable func() bool) Option {
-	return func(c *config) error {
-		c.listable = listable
-		return nil
-	}
-}
-
-// WithSelf sets the ClientID of this node's own certificate, by which it
-// recognizes itself among the gateways.
-func WithSelf(clientID string) Option {
-	return func(c *config) error {
-		c.self = clientID
-		return nil
-	}
-}
-
-// WithLogger sets where the uplinks log; nowhere without it.
-func WithLogger(log *slog.Logger) Option {
-	return func(c *config) error {
-		c.log = log
-		return nil
-	}
-}
-
-// New starts a session with each of the gateways, through dialer and with
+// New starts a session with each of the gateways, through d and with
 // what handlers answer. Close it before both. A gateway with a Pin that the dialer
-// was not given (DialPinned) is an error.
-func New(dialer *dialer.Dialer, handlers *maculadht.Handlers, gateways []dialer.PinnedEndpoint, opts ...Option) (*Uplinks, error) {
+// was not given (dialer.WithPins) is an error.
+func New(d *dialer.Dialer, handlers *maculadht.Handlers, gateways []dialer.PinnedEndpoint, opts ...Option) (*Uplinks, error) {
+	if d == nil || handlers == nil {
+		return nil, errors.New("uplink: no dialer, or no handlers")
+	}
 	u := &Uplinks{
-		dialer:   dialer,
+		dialer:   d,
 		handlers: handlers,
 		refusals: make(chan error, len(gateways)),
 		cfg: config{
-			ping:       DefaultPing,
-			lookAgain:  DefaultLookAgain,
-			first:      DefaultFirstRetry,
-			last:       DefaultLastRetry,
-			neighbours: DefaultNeighbours,
-			listable:   func() bool { return true },
-			log:        slog.New(slog.DiscardHandler),
+			intervals: DefaultIntervals(),
+			listable:  func() bool { return true },
+			log:       slog.New(slog.DiscardHandler),
 		},
 	}
 	for _, opt := range opts {
+		if opt == nil {
+			return nil, errors.New("uplink: a nil option")
+		}
 		if err := opt(&u.cfg); err != nil {
 			return nil, fmt.Errorf("uplink: %w", err)
 		}
 	}
 	for _, e := range gateways {
-		if !dialer.Holds(e) {
-			return nil, fmt.Errorf("uplink: gateway %s has the pin %s, which the dialer does not know: give it to DialPinned", e, e.Pin)
+		if !d.Holds(e) {
+			return nil, fmt.Errorf("uplink: gateway %s has the pin %s, which the dialer does not know: give it to WithPins", e, e.Pin)
 		}
 	}
 	u.ctx, u.cancel = context.WithCancel(context.Background())
