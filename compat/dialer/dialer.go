@@ -56,7 +56,7 @@ type Dialer struct {
 // New returns a dialer. Close it.
 func New(opts ...Option) (*Dialer, error) {
 	d := &Dialer{
-		cfg:   config{limits: DefaultLimits(), pins: make(map[wire.Endpoint]Pin)},
+		cfg:   config{limits: DefaultLimits(), pins: make(map[wire.Endpoint]Pin), tracer: noTracer{}},
 		links: make(map[place]*link),
 	}
 	d.close = sync.OnceValue(d.shutdown)
@@ -113,13 +113,22 @@ var _ routing.Network = (*Dialer)(nil)
 // are ErrHarmful, ErrTooLargeForPeer, ErrCertificate, routing.ErrUnreachable, and
 // of package maculadht ErrInvalidRequest and ErrClosed.
 func (d *Dialer) Send(ctx context.Context, to routing.Contact, m wire.Message) error {
+	start := time.Now()
 	_, err := d.exchange(ctx, to, m, false)
+	d.cfg.tracer.RequestCompleted(m.Type(), time.Since(start), resultOf(err))
 	return err
 }
 
 // Query sends a request and returns its reply. Errors are those of Send, and
 // routing.ErrRemote where the reply is one.
 func (d *Dialer) Query(ctx context.Context, to routing.Contact, m wire.Message) (wire.Message, error) {
+	start := time.Now()
+	reply, err := d.query(ctx, to, m)
+	d.cfg.tracer.RequestCompleted(m.Type(), time.Since(start), resultOf(err))
+	return reply, err
+}
+
+func (d *Dialer) query(ctx context.Context, to routing.Contact, m wire.Message) (wire.Message, error) {
 	f, err := d.exchange(ctx, to, m, true)
 	if err != nil {
 		return nil, err

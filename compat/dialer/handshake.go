@@ -22,7 +22,7 @@ func (l *link) connect(ctx context.Context) (*conn, error) {
 	l.retire(l.conn)
 	d, begin := l.dial, l.dial == nil
 	if begin {
-		d = &dial{done: make(chan struct{})}
+		d = &dial{begun: time.Now(), done: make(chan struct{})}
 		l.dial = d
 	}
 	l.mu.Unlock()
@@ -52,6 +52,7 @@ var errConnLost = errors.New("connection lost right after its handshake")
 
 // dialled ends a handshake.
 func (l *link) dialled(d *dial, c *quic.Conn, err error) {
+	l.dialer.cfg.tracer.DialCompleted(time.Since(d.begun), resultOf(err))
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.dial = nil

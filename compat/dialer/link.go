@@ -47,9 +47,10 @@ type conn struct {
 // dial is a handshake, which goes on when those who wait for it do not: an
 // Erlang node has room for one, and a broken one holds it.
 type dial struct {
-	done chan struct{}
-	conn *conn // or err, once done
-	err  error
+	begun time.Time
+	done  chan struct{}
+	conn  *conn // or err, once done
+	err   error
 }
 
 func newLink(d *Dialer, p place) *link {
@@ -132,6 +133,7 @@ func (l *link) abandon(c *conn, rest time.Duration) {
 	l.retire(c)
 	l.mu.Unlock()
 	if rest > 0 {
+		l.dialer.cfg.tracer.BackoffStarted(rest)
 		l.dialer.letRest(remoteAddr(c), time.Now().Add(rest))
 	}
 }

@@ -71,6 +71,7 @@ type config struct {
 	forceFindNode bool
 	tls           TLS
 	pins          map[wire.Endpoint]Pin
+	tracer        MetricsTracer
 }
 
 // Option sets a detail of a Dialer.

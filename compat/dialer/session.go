@@ -76,6 +76,13 @@ type ServeFunc func(ctx context.Context, s maculadht.Stream, replies func(wire.F
 // ErrStreamEnded, ErrMoved, routing.ErrUnreachable, routing.ErrRefused,
 // routing.ErrRemote and maculadht.ErrClosed.
 func (c *Conn) Connect(ctx context.Context, m *wire.Connect, serve ServeFunc) (*Session, error) {
+	start := time.Now()
+	s, err := c.connect(ctx, m, serve)
+	c.link.dialer.cfg.tracer.RequestCompleted(m.Type(), time.Since(start), resultOf(err))
+	return s, err
+}
+
+func (c *Conn) connect(ctx context.Context, m *wire.Connect, serve ServeFunc) (*Session, error) {
 	l, d := c.link, c.link.dialer
 	if !c.Current() {
 		return nil, ErrMoved

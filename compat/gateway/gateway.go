@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/quic-go/quic-go"
@@ -83,7 +84,7 @@ func New(handlers *maculadht.Handlers, opts ...Option) (*Gateway, error) {
 	if handlers == nil {
 		return nil, errors.New("gateway: no handlers")
 	}
-	cfg := config{limits: DefaultLimits(), log: slog.New(slog.DiscardHandler)}
+	cfg := config{limits: DefaultLimits(), log: slog.New(slog.DiscardHandler), tracer: noTracer{}}
 	for _, opt := range opts {
 		if opt == nil {
 			return nil, errors.New("gateway: a nil option")
@@ -172,20 +173,29 @@ func (g *Gateway) accept(ln Listener) {
 			return
 		}
 		ip := remoteIP(conn)
-		from, ok := g.admit(ip)
-		switch {
-		case ok:
-			g.tasks.Go(func() {
-				defer g.release(from)
-				serveConn(g, conn, ip, from)
-			})
-		case g.ctx.Err() != nil:
-			closeShutdown(conn)
-		default:
-			g.cfg.log.Debug("connection refused: too many", "from", ip)
-			conn.CloseWithError(quic.ApplicationErrorCode(maculadht.ResetRefused), "too many connections")
+		from, refusal := g.admit(ip)
+		if refusal != "" {
+			g.refuse(conn, ip, refusal)
+			continue
 		}
+		g.tasks.Go(func() {
+			opened := time.Now()
+			g.cfg.tracer.ConnectionOpened()
+			defer func() { g.cfg.tracer.ConnectionClosed(time.Since(opened)) }()
+			defer g.release(from)
+			serveConn(g, conn, ip, from)
+		})
 	}
+}
+
+func (g *Gateway) refuse(conn *quic.Conn, ip netip.Addr, reason RefusalReason) {
+	g.cfg.tracer.ConnectionRefused(reason)
+	if reason == RefusedClosing {
+		closeShutdown(conn)
+		return
+	}
+	g.cfg.log.Debug("connection refused: too many", "from", ip, "limit", reason)
+	conn.CloseWithError(quic.ApplicationErrorCode(maculadht.ResetRefused), "too many connections")
 }
 
 func remoteIP(conn *quic.Conn) netip.Addr {
@@ -195,8 +205,8 @@ func remoteIP(conn *quic.Conn) netip.Addr {
 	return netip.Addr{}
 }
 
-// admit counts a connection, unless there are too many.
-func (g *Gateway) admit(ip netip.Addr) (*source, bool) {
+// admit counts a connection, or says why it is not served.
+func (g *Gateway) admit(ip netip.Addr) (*source, RefusalReason) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	name := dialer.Source(ip)
@@ -204,13 +214,18 @@ func (g *Gateway) admit(ip netip.Addr) (*source, bool) {
 	if s == nil {
 		s = &source{gateway: g, name: name, verify: make(chan struct{}, g.cfg.limits.MaxVerifyPerSource)}
 	}
-	if g.closed || g.conns >= g.cfg.limits.MaxConns || s.conns >= g.cfg.limits.MaxConnsPerSource {
-		return nil, false
+	switch {
+	case g.closed:
+		return nil, RefusedClosing
+	case g.conns >= g.cfg.limits.MaxConns:
+		return nil, RefusedTotal
+	case s.conns >= g.cfg.limits.MaxConnsPerSource:
+		return nil, RefusedSource
 	}
 	g.sources[name] = s
 	g.conns++
 	s.conns++
-	return s, true
+	return s, ""
 }
 
 func (g *Gateway) release(s *source) {

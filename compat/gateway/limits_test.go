@@ -82,21 +82,21 @@ func TestConnectionLimits(t *testing.T) {
 func TestLimitsOfIPv6Networks(t *testing.T) {
 	g := newGateway(t, limit(func(l *Limits) { l.MaxConnsPerSource = 2 }))
 	ip := netip.MustParseAddr
-	a, ok := g.admit(ip("2001:db8::1"))
-	require.True(t, ok)
-	_, ok = g.admit(ip("2001:db8::2"))
-	require.True(t, ok)
-	_, ok = g.admit(ip("2001:db8:0:0:ffff::3"))
-	require.False(t, ok, "the same /64")
-	_, ok = g.admit(ip("2001:db8:0:1::1"))
-	require.True(t, ok)
+	a, refusal := g.admit(ip("2001:db8::1"))
+	require.Empty(t, refusal)
+	_, refusal = g.admit(ip("2001:db8::2"))
+	require.Empty(t, refusal)
+	_, refusal = g.admit(ip("2001:db8:0:0:ffff::3"))
+	require.Equal(t, RefusedSource, refusal, "the same /64")
+	_, refusal = g.admit(ip("2001:db8:0:1::1"))
+	require.Empty(t, refusal)
 	for _, v4 := range []string{"192.0.2.1", "192.0.2.2", "192.0.2.3"} {
-		_, ok = g.admit(ip(v4))
-		require.True(t, ok, v4)
+		_, refusal = g.admit(ip(v4))
+		require.Empty(t, refusal, v4)
 	}
 	g.release(a)
-	_, ok = g.admit(ip("2001:db8::9"))
-	require.True(t, ok)
+	_, refusal = g.admit(ip("2001:db8::9"))
+	require.Empty(t, refusal)
 	require.Equal(t, "2001:db8::", a.name.String())
 }
 

@@ -80,6 +80,7 @@ type config struct {
 	allowed []netip.Prefix
 	limits  Limits
 	log     *slog.Logger
+	tracer  MetricsTracer
 }
 
 // Option sets a detail of a Gateway.

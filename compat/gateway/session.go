@@ -26,6 +26,7 @@ type session struct {
 	ctx     context.Context // ends with the connection or the gateway
 
 	mu        sync.Mutex
+	begun     time.Time        // with the first CONNECT
 	detach    func()           // takes the guest that it is off the list
 	claim     *routing.Contact // the newest CONNECT, until it is being verified
 	verifying bool
@@ -81,8 +82,30 @@ func serveConn(g *Gateway, conn *quic.Conn, ip netip.Addr, from *source) {
 	}
 }
 
-// leave takes the node off the list of those that are connected.
-func (s *session) leave() { s.list(nil) }
+// leave takes the node off the list of those that are connected, and ends its
+// session.
+func (s *session) leave() {
+	s.list(nil)
+	s.mu.Lock()
+	begun := s.begun
+	s.mu.Unlock()
+	if !begun.IsZero() {
+		s.gateway.cfg.tracer.SessionEnded(time.Since(begun))
+	}
+}
+
+// begin notes that there is a session.
+func (s *session) begin() {
+	s.mu.Lock()
+	first := s.begun.IsZero()
+	if first {
+		s.begun = time.Now()
+	}
+	s.mu.Unlock()
+	if first {
+		s.gateway.cfg.tracer.SessionBegun()
+	}
+}
 
 // list replaces what an earlier CONNECT has put on the list.
 func (s *session) list(detach func()) {
@@ -98,6 +121,7 @@ func (s *session) list(detach func()) {
 // admit takes a CONNECT: the node is listed in FIND_NODE replies while its
 // connection lives, and becomes a contact once its endpoint has answered.
 func (s *session) admit(_ context.Context, m *wire.Connect) *wire.Disconnect {
+	s.begin()
 	contact := routing.Contact{
 		ID:       routing.IDFromBytes(m.NodeID),
 		NodeID:   bytes.Clone(m.NodeID),

@@ -54,6 +54,7 @@ type config struct {
 	listable  func() bool
 	self      string
 	log       *slog.Logger
+	tracer    MetricsTracer
 }
 
 // Option sets a detail of Uplinks.

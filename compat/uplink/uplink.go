@@ -101,6 +101,7 @@ func (u *uplink) serve() (lasted bool, err error) {
 		return false, errOurself
 	}
 	own, neighbours, err := u.look(contact, c)
+	u.cfg.tracer.Looked(u.endpoint, lookResultOf(err))
 	if err != nil {
 		return false, err
 	}
@@ -118,6 +119,9 @@ func (u *uplink) serve() (lasted bool, err error) {
 		contact.NodeID, contact.ID = session.NodeID, routing.IDFromBytes(session.NodeID)
 		u.setSession(&contact)
 		defer u.setSession(nil)
+		up := time.Now()
+		u.cfg.tracer.SessionUp(u.endpoint)
+		defer func() { u.cfg.tracer.SessionDown(u.endpoint, time.Since(up), downReasonOf(u.ctx, err)) }()
 		u.log.Info("joined the gateway", "node_id", contact.ID, "realm", own.Realm)
 	}
 	u.admit(contact)

@@ -54,6 +54,7 @@ func New(d *dialer.Dialer, handlers *maculadht.Handlers, gateways []dialer.Pinne
 			intervals: DefaultIntervals(),
 			listable:  func() bool { return true },
 			log:       slog.New(slog.DiscardHandler),
+			tracer:    noTracer{},
 		},
 	}
 	for _, opt := range opts {
