@@ -26,7 +26,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 )
 
-// defaultPort is the UDP port of Macula: one door for libp2p and for Erlang nodes.
+// defaultPort is the UDP port of Macula: one for libp2p peers and for Erlang nodes.
 const defaultPort = wire.DefaultPort
 
 // anyAddrs returns every IPv4 and IPv6 address of this machine on a port.
@@ -89,7 +89,7 @@ func quicAddrPort(addr ma.Multiaddr) (netip.AddrPort, bool) {
 	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()), true
 }
 
-// listenMacula opens, on every UDP port where h listens for libp2p, the door for ALPN "macula".
+// listenMacula listens for ALPN "macula" on every UDP port where h listens for libp2p.
 // Close the listeners when h is about to be closed and not before: quicreuse stops accepting on the whole port, libp2p
 // included, when a connection that was shaking hands for a listener finds it gone.
 func listenMacula(cm *quicreuse.ConnManager, h host.Host, tlsConf *tls.Config) ([]quicreuse.Listener, error) {

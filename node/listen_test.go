@@ -34,7 +34,7 @@ func TestOnePortForLibp2pAndMacula(t *testing.T) {
 
 			connect(t, app, gateway.host)
 			erlang := dialMacula(t, gateway.endpoint)
-			for range 3 { // both doors, by turns and at the same time
+			for range 3 { // both protocols, by turns and at the same time
 				require.Equal(t, "from a libp2p peer", echo(t, app, gateway.host, "from a libp2p peer"))
 				require.Equal(t, "from an Erlang node", echoQUIC(t, erlang, "from an Erlang node"))
 			}
@@ -43,7 +43,7 @@ func TestOnePortForLibp2pAndMacula(t *testing.T) {
 
 			ap, ok := quicAddrPort(app.Network().ConnsToPeer(gateway.host.ID())[0].RemoteMultiaddr())
 			require.True(t, ok)
-			require.Equal(t, ap.String(), erlang.RemoteAddr().String(), "one door")
+			require.Equal(t, ap.String(), erlang.RemoteAddr().String(), "one port")
 		})
 	}
 }

@@ -159,7 +159,7 @@ func (n *Node) openGateway() error {
 	return nil
 }
 
-// Close stops the node: first both doors, then what they ask, last the host.
+// Close stops the node: first what peers come in by, then what that asks, last the host.
 // Further calls return what the first did.
 func (n *Node) Close() error { return n.close() }
 

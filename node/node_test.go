@@ -99,7 +99,7 @@ func TestBothDialectsOnOnePort(t *testing.T) {
 	contact, _ := b.Service().Routing().Contact(a.ID())
 	addr, ok := quicAddrPort(contact.Addrs[0])
 	require.True(t, ok)
-	require.Equal(t, "https://"+addr.String(), a.Endpoint(), "one door")
+	require.Equal(t, "https://"+addr.String(), a.Endpoint(), "one port")
 
 	value := func(id string) wire.Raw { return wire.RawMap(wire.Pair{Key: "node_id", Value: wire.RawText(id)}) }
 	ctx := patient(t)

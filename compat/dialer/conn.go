@@ -26,14 +26,14 @@ type Conn struct {
 }
 
 // Acquire connects to the node at an endpoint, unless there is a connection, and
-// holds that until Release. Nothing is asked of the node. Errors are ErrResting,
+// holds that until Release. Nothing is asked of the node. Errors are ErrBackoff,
 // ErrCertificate, routing.ErrUnreachable and maculadht.ErrClosed.
 func (d *Dialer) Acquire(ctx context.Context, e wire.Endpoint) (*Conn, error) {
 	l, err := d.link(place{Endpoint: e})
 	if err != nil {
 		return nil, err
 	}
-	if _, err := l.awake(); err != nil {
+	if _, err := l.ready(); err != nil {
 		d.leave(l)
 		return nil, fmt.Errorf("connect to %s: %w", e, err)
 	}

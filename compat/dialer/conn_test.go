@@ -55,7 +55,7 @@ func TestAcquire(t *testing.T) {
 }
 
 // An endpoint that is left alone is not connected to either.
-func TestAcquireRests(t *testing.T) {
+func TestAcquireInBackoff(t *testing.T) {
 	g, err := glass.Start()
 	require.NoError(t, err)
 	defer g.Close()
@@ -65,7 +65,7 @@ func TestAcquireRests(t *testing.T) {
 	require.ErrorIs(t, err, ErrNoReply)
 	require.ErrorIs(t, err, routing.ErrUnreachable)
 	_, err = d.Acquire(compattest.Context(t), mustParse(t, g.Endpoint()).Endpoint)
-	require.ErrorIs(t, err, ErrResting)
+	require.ErrorIs(t, err, ErrBackoff)
 	require.Equal(t, 1, g.Stats().Accepted)
 	letGo()
 }

@@ -27,9 +27,9 @@ const (
 // left alone from then on. It comes with a routing.ErrUnreachable.
 var ErrNoReply = errors.New("no reply")
 
-// ErrResting: the endpoint did not answer in time a short while ago and is left
+// ErrBackoff: the endpoint did not answer in time a short while ago and is left
 // alone. It is a routing.ErrUnreachable too.
-var ErrResting = routing.ErrResting
+var ErrBackoff = routing.ErrResting
 
 // Dialer asks Erlang nodes. It keeps one connection to an endpoint and uses it
 // in the one way that a node survives: one handshake at a time, retried when it
@@ -46,18 +46,18 @@ type Dialer struct {
 	tasks  sync.WaitGroup
 	close  func() error
 
-	shaking turns // of handshakes
+	handshakes addrLock
 
 	mu     sync.Mutex
 	closed bool
-	links  map[place]*link
+	pool   map[place]*link
 }
 
 // New returns a dialer. Close it.
 func New(opts ...Option) (*Dialer, error) {
 	d := &Dialer{
-		cfg:   config{limits: DefaultLimits(), pins: make(map[wire.Endpoint]Pin), tracer: noTracer{}},
-		links: make(map[place]*link),
+		cfg:  config{limits: DefaultLimits(), pins: make(map[wire.Endpoint]Pin), tracer: noTracer{}},
+		pool: make(map[place]*link),
 	}
 	d.close = sync.OnceValue(d.shutdown)
 	for _, opt := range opts {
@@ -97,7 +97,7 @@ func (d *Dialer) shutdown() error {
 	d.cancel()
 	<-answered
 	d.mu.Lock()
-	for _, l := range d.links {
+	for _, l := range d.pool {
 		l.close()
 	}
 	d.mu.Unlock()
@@ -169,66 +169,66 @@ func (d *Dialer) link(p place) (*link, error) {
 	if d.closed {
 		return nil, maculadht.ErrClosed
 	}
-	l := d.links[p]
+	l := d.pool[p]
 	if l == nil {
-		if len(d.links) >= d.cfg.limits.MaxEndpoints && !d.makeRoom() {
-			return nil, fmt.Errorf("%w: %s: %d other endpoints are being asked", routing.ErrUnreachable, p, len(d.links))
+		if len(d.pool) >= d.cfg.limits.MaxEndpoints && !d.makeRoom() {
+			return nil, fmt.Errorf("%w: %s: %d other endpoints are being asked", routing.ErrUnreachable, p, len(d.pool))
 		}
 		l = newLink(d, p)
-		d.links[p] = l
+		d.pool[p] = l
 	}
 	l.users++
 	return l, nil
 }
 
-// makeRoom forgets a link that nobody uses, one that rests only where there is no
+// makeRoom forgets a link that nobody uses, one in backoff only where there is no
 // other; whoever has us verify one endpoint after the other does not have us keep
 // a connection to each. d.mu is held.
 func (d *Dialer) makeRoom() bool {
 	var unused *link
-	for _, l := range d.links {
+	for _, l := range d.pool {
 		if l.users > 0 {
 			continue
 		}
 		unused = l
-		if _, err := l.awake(); err == nil {
+		if _, err := l.ready(); err == nil {
 			break
 		}
 	}
 	if unused == nil {
 		return false
 	}
-	delete(d.links, unused.place)
+	delete(d.pool, unused.place)
 	unused.close()
 	return true
 }
 
 // leave gives a link up. The last user leaves it to the idle timer, which
-// closes the connection and, after a time-out, remembers the rest until its
+// closes the connection and, after a time-out, remembers the backoff until its
 // end.
 func (d *Dialer) leave(l *link) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if l.users--; l.users == 0 && !d.closed {
-		l.idle.Reset(max(d.cfg.limits.Idle, time.Until(l.restUntil())))
+		l.idle.Reset(max(d.cfg.limits.Idle, time.Until(l.backoffEnd())))
 	}
 }
 
-// letRest leaves the node at an address alone, by whatever endpoint it is known.
-func (d *Dialer) letRest(addr netip.AddrPort, until time.Time) {
+// backOff leaves the node at an address alone, by whatever endpoint it is known.
+func (d *Dialer) backOff(addr netip.AddrPort, until time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, l := range d.links {
-		l.rest(addr, until)
+	for _, l := range d.pool {
+		l.backOff(addr, until)
 	}
 }
 
-// restsAt reports whether the node at an address is left alone.
-func (d *Dialer) restsAt(addr netip.AddrPort) bool {
+// inBackoffAt reports whether the node at an address is left alone.
+func (d *Dialer) inBackoffAt(addr netip.AddrPort) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, l := range d.links {
-		if l.restsAt(addr) {
+	for _, l := range d.pool {
+		if l.inBackoffAt(addr) {
 			return true
 		}
 	}
@@ -239,8 +239,8 @@ func (d *Dialer) restsAt(addr netip.AddrPort) bool {
 func (d *Dialer) drop(l *link) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if l.users == 0 && d.links[l.place] == l {
-		delete(d.links, l.place)
+	if l.users == 0 && d.pool[l.place] == l {
+		delete(d.pool, l.place)
 		l.close()
 	}
 }

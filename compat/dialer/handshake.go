@@ -105,13 +105,13 @@ func (l *link) dialOnce(ctx context.Context) (*quic.Conn, error) {
 			return nil, err
 		}
 		always := func(*quic.Conn, uint64) bool { return true } // a reply is at most 1 MiB
-		release, err := l.dialer.shaking.take(ctx, addr)
+		release, err := l.dialer.handshakes.lock(ctx, addr)
 		if err != nil {
 			return nil, errors.Join(errs, err)
 		}
-		if l.dialer.restsAt(addr) {
+		if l.dialer.inBackoffAt(addr) {
 			release()
-			return nil, ErrResting // nor is it dialled at another address of its name
+			return nil, ErrBackoff // nor is it dialled at another address of its name
 		}
 		c, err := l.dialer.cfg.quic.DialQUIC(ctx, to, l.dialer.cfg.clientTLS(l.place.Endpoint), always)
 		release()

@@ -16,8 +16,8 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
-// link is what is kept of an endpoint: its one connection, and when it may be
-// asked again.
+// link is what the pool keeps of an endpoint: its one connection, and when it may
+// be asked again.
 type link struct {
 	dialer *Dialer
 	place  place
@@ -27,12 +27,12 @@ type link struct {
 	streams chan struct{} // one token for each stream in use
 	lookups chan struct{} // one token: a miss keeps the node busy
 
-	mu      sync.Mutex
-	conn    *conn
-	dial    *dial          // the handshake under way
-	addr    netip.AddrPort // where the last handshake led to
-	resting time.Time
-	rests   chan struct{} // closed when a rest begins, and made anew
+	mu           sync.Mutex
+	conn         *conn
+	dial         *dial          // the handshake under way
+	addr         netip.AddrPort // where the last handshake led to
+	backoffUntil time.Time
+	backedOff    chan struct{} // closed when a backoff begins, and made anew
 }
 
 // conn is a connection with the streams that use it. It is closed with the last
@@ -55,11 +55,11 @@ type dial struct {
 
 func newLink(d *Dialer, p place) *link {
 	l := &link{
-		dialer:  d,
-		place:   p,
-		streams: make(chan struct{}, d.cfg.limits.MaxStreams),
-		lookups: make(chan struct{}, 1),
-		rests:   make(chan struct{}),
+		dialer:    d,
+		place:     p,
+		streams:   make(chan struct{}, d.cfg.limits.MaxStreams),
+		lookups:   make(chan struct{}, 1),
+		backedOff: make(chan struct{}),
 	}
 	l.idle = time.AfterFunc(d.cfg.limits.Idle, func() { d.drop(l) })
 	return l
@@ -110,51 +110,51 @@ func (l *link) current() *conn {
 	return l.conn
 }
 
-func (l *link) restUntil() time.Time {
+func (l *link) backoffEnd() time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.resting
+	return l.backoffUntil
 }
 
-// awake returns what is closed when the next rest begins, or ErrResting.
-func (l *link) awake() (rests <-chan struct{}, err error) {
+// ready returns what is closed when the next backoff begins, or ErrBackoff.
+func (l *link) ready() (backedOff <-chan struct{}, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if time.Now().Before(l.resting) {
-		return nil, ErrResting
+	if time.Now().Before(l.backoffUntil) {
+		return nil, ErrBackoff
 	}
-	return l.rests, nil
+	return l.backedOff, nil
 }
 
 // abandon takes a connection out of use that failed or kept silent, and leaves
 // the node at its other end alone for a while.
-func (l *link) abandon(c *conn, rest time.Duration) {
+func (l *link) abandon(c *conn, backoff time.Duration) {
 	l.mu.Lock()
 	l.retire(c)
 	l.mu.Unlock()
-	if rest > 0 {
-		l.dialer.cfg.tracer.BackoffStarted(rest)
-		l.dialer.letRest(remoteAddr(c), time.Now().Add(rest))
+	if backoff > 0 {
+		l.dialer.cfg.tracer.BackoffStarted(backoff)
+		l.dialer.backOff(remoteAddr(c), time.Now().Add(backoff))
 	}
 }
 
-// rest leaves the endpoint alone if it is at an address, also those who wait for
+// backOff leaves the endpoint alone if it is at an address, also those who wait for
 // their turn.
-func (l *link) rest(addr netip.AddrPort, until time.Time) {
+func (l *link) backOff(addr netip.AddrPort, until time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.addr == addr {
-		l.resting = until
-		close(l.rests)
-		l.rests = make(chan struct{})
+		l.backoffUntil = until
+		close(l.backedOff)
+		l.backedOff = make(chan struct{})
 	}
 }
 
-// restsAt reports whether the endpoint is at an address and is left alone.
-func (l *link) restsAt(addr netip.AddrPort) bool {
+// inBackoffAt reports whether the endpoint is at an address and is left alone.
+func (l *link) inBackoffAt(addr netip.AddrPort) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.addr == addr && time.Now().Before(l.resting)
+	return l.addr == addr && time.Now().Before(l.backoffUntil)
 }
 
 type outcome struct {
@@ -210,7 +210,7 @@ func (l *link) linger() {
 	}
 }
 
-// acquire takes a token of each channel, unless the endpoint rests.
+// acquire takes a token of each channel, unless the endpoint is in backoff.
 func (l *link) acquire(ctx context.Context, from ...chan struct{}) (release func(), err error) {
 	held := 0
 	giveBack := sync.OnceFunc(func() {
@@ -224,15 +224,15 @@ func (l *link) acquire(ctx context.Context, from ...chan struct{}) (release func
 		}
 	}()
 	for _, c := range from {
-		rests, err := l.awake()
+		backedOff, err := l.ready()
 		if err != nil {
 			return nil, err
 		}
 		select {
 		case c <- struct{}{}:
 			held++
-		case <-rests:
-			return nil, ErrResting
+		case <-backedOff:
+			return nil, ErrBackoff
 		case <-ctx.Done():
 			return nil, gaveUp(ctx)
 		}
@@ -240,7 +240,7 @@ func (l *link) acquire(ctx context.Context, from ...chan struct{}) (release func
 	if ctx.Err() != nil {
 		return nil, gaveUp(ctx)
 	}
-	if _, err := l.awake(); err != nil {
+	if _, err := l.ready(); err != nil {
 		return nil, err // since a moment ago
 	}
 	return giveBack, nil

@@ -63,7 +63,7 @@ func resultOf(err error) Result {
 		return ResultOK
 	case errors.Is(err, maculadht.ErrClosed):
 		return ResultClosed
-	case errors.Is(err, ErrResting):
+	case errors.Is(err, ErrBackoff):
 		return ResultBackoff
 	case errors.Is(err, ErrCertificate):
 		return ResultCertificate

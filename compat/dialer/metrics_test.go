@@ -96,7 +96,7 @@ func TestMetricsTracer(t *testing.T) {
 	_, err = maculadht.Ping(compattest.Context(t), d, to)
 	require.ErrorIs(t, err, ErrNoReply)
 	_, err = maculadht.Ping(compattest.Context(t), d, to)
-	require.ErrorIs(t, err, ErrResting)
+	require.ErrorIs(t, err, ErrBackoff)
 	require.Equal(t, []string{"dial ok", "backoff 1h0m0s", "ping timeout", "ping backoff"}, told.takeAll())
 
 	_, err = New(WithMetricsTracer(nil))
@@ -112,7 +112,7 @@ func TestResults(t *testing.T) {
 		ResultTimeout:     fmt.Errorf("%w: %w", routing.ErrUnreachable, context.DeadlineExceeded),
 		ResultCanceled:    fmt.Errorf("%w: changed its mind", routing.ErrUnanswered),
 		ResultUnreachable: fmt.Errorf("%w: network is down", routing.ErrUnreachable),
-		ResultBackoff:     fmt.Errorf("ping: %w", ErrResting),
+		ResultBackoff:     fmt.Errorf("ping: %w", ErrBackoff),
 		ResultNotSent:     fmt.Errorf("%w: a list", ErrHarmful),
 	} {
 		require.Equal(t, want, resultOf(err), err)

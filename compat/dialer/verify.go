@@ -79,7 +79,7 @@ func (d *Dialer) settle(e wire.Endpoint, addr netip.AddrPort, contact *routing.C
 // empty where there is no connection.
 func (d *Dialer) clientIDAt(p place) string {
 	d.mu.Lock()
-	l := d.links[p]
+	l := d.pool[p]
 	d.mu.Unlock()
 	if l == nil {
 		return ""

@@ -32,7 +32,7 @@ func words(err error, waited time.Duration) string {
 	cert, isCert := errors.AsType[*tls.CertificateVerificationError](err)
 	dns, isDNS := errors.AsType[*net.DNSError](err)
 	switch {
-	case errors.Is(err, dialer.ErrResting):
+	case errors.Is(err, dialer.ErrBackoff):
 		return "left alone: it kept silent"
 	case isRemote:
 		return strings.TrimPrefix(remote.Error(), routing.ErrRemote.Error()+": ")
@@ -61,6 +61,6 @@ func words(err error, waited time.Duration) string {
 // left alone for that.
 func isSilence(err error) bool {
 	var t net.Error
-	return errors.Is(err, dialer.ErrResting) || errors.Is(err, dialer.ErrNoReply) ||
+	return errors.Is(err, dialer.ErrBackoff) || errors.Is(err, dialer.ErrNoReply) ||
 		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.As(err, &t) && t.Timeout()
 }

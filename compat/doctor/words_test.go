@@ -26,7 +26,7 @@ func TestWords(t *testing.T) {
 		"certificate":   {unreachable(&tls.CertificateVerificationError{Err: errors.New("unknown authority")}), "certificate refused: unknown authority", false},
 		"time is up":    {unreachable(context.DeadlineExceeded), "no answer within 2s", true},
 		"no reply":      {unreachable(fmt.Errorf("%w within 1s", dialer.ErrNoReply)), "no answer within 2s", true},
-		"left alone":    {fmt.Errorf("reach: %w", dialer.ErrResting), "left alone: it kept silent", true},
+		"left alone":    {fmt.Errorf("reach: %w", dialer.ErrBackoff), "left alone: it kept silent", true},
 		"an error":      {fmt.Errorf("call: %w", &routing.RemoteError{Code: "busy", Message: "later"}), "busy: later", false},
 		"anything else": {unreachable(errors.New("network is down")), "network is down", false},
 	} {

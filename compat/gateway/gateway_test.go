@@ -25,14 +25,14 @@ const (
 	ownEndpoint = "https://gateway.example:9443"
 )
 
-// door is a gateway on a port of its own, with what it serves from.
-type door struct {
+// testGateway is one on a port of its own, with what it serves from.
+type testGateway struct {
 	*Gateway
 	addr   netip.AddrPort
 	server *routing.Server
 }
 
-func openDoor(tb testing.TB, opts ...Option) *door {
+func openGateway(tb testing.TB, opts ...Option) *testGateway {
 	tb.Helper()
 	server, err := routing.NewServer(routing.IDFromBytes([]byte("the gateway")))
 	require.NoError(tb, err)
@@ -47,7 +47,7 @@ func openDoor(tb testing.TB, opts ...Option) *door {
 	tb.Cleanup(func() { compattest.RequireCloses(tb, g.Close) })
 	addr, err := g.ListenOn("127.0.0.1:0", compattest.Certificate())
 	require.NoError(tb, err)
-	return &door{Gateway: g, addr: addr, server: server}
+	return &testGateway{Gateway: g, addr: addr, server: server}
 }
 
 // newHandlers returns some with nothing behind them.
@@ -61,7 +61,7 @@ func newHandlers(tb testing.TB) *maculadht.Handlers {
 	return handlers
 }
 
-func (d *door) store(tb testing.TB, key string, value wire.Raw) {
+func (d *testGateway) store(tb testing.TB, key string, value wire.Raw) {
 	tb.Helper()
 	v, err := wire.ParseValue(value)
 	require.NoError(tb, err)
@@ -74,7 +74,7 @@ type nodeConn struct {
 	tb testing.TB
 }
 
-func dialDoor(tb testing.TB, addr netip.AddrPort) *nodeConn {
+func dialGateway(tb testing.TB, addr netip.AddrPort) *nodeConn {
 	tb.Helper()
 	conn, err := quic.DialAddr(compattest.Context(tb), addr.String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{dialer.ALPN}}, nil)
 	require.NoError(tb, err)
@@ -192,10 +192,10 @@ func fieldNames(tb testing.TB, f wire.Frame) (names []string) {
 }
 
 func TestFindValueMiss(t *testing.T) {
-	d := openDoor(t)
-	other := dialDoor(t, d.addr).open()
+	d := openGateway(t)
+	other := dialGateway(t, d.addr).open()
 	other.connect("a node", "https://127.0.0.1:1") // somebody who could be listed
-	s := dialDoor(t, d.addr).open()
+	s := dialGateway(t, d.addr).open()
 	f := s.ask(&wire.FindValue{Key: []byte("nothing")})
 	require.Equal(t, wire.TypeFindValueReply, f.Type)
 	require.ElementsMatch(t, []string{"type", "result", "nodes"}, fieldNames(t, f))
@@ -204,9 +204,9 @@ func TestFindValueMiss(t *testing.T) {
 }
 
 func TestFindValueHit(t *testing.T) {
-	d := openDoor(t)
+	d := openGateway(t)
 	withStr := wire.RawMap(wire.Pair{Key: "node_id", Value: wire.RawText("n")}, wire.Pair{Key: "ports", Value: wire.Raw{0xa6, 0xe2, 0x93, 0xa3, 0xe2, 0x93, 0xa4}}, wire.Pair{Key: "none", Value: wire.Raw{0xa0}})
-	s := dialDoor(t, d.addr).open()
+	s := dialGateway(t, d.addr).open()
 	s.send(&wire.Store{Key: []byte("k"), Value: withStr})
 	f := s.ask(&wire.FindValue{Key: []byte("k")})
 	require.ElementsMatch(t, []string{"type", "result", "value"}, fieldNames(t, f), "no expires_in")
@@ -216,11 +216,11 @@ func TestFindValueHit(t *testing.T) {
 
 // A lookup takes the first packet for the whole reply.
 func TestFindValueReplyFitsItsReader(t *testing.T) {
-	d := openDoor(t)
+	d := openGateway(t)
 	for i := range 100 {
 		d.store(t, "k", compattest.Provider(strconv.Itoa(i), wire.Pair{Key: "d", Value: wire.RawBytes(make([]byte, 100))}))
 	}
-	conn := dialDoor(t, d.addr)
+	conn := dialGateway(t, d.addr)
 	lookup, session := conn.open(), conn.open()
 	session.connect("a node", "")
 	short := lookup.ask(&wire.FindValue{Key: []byte("k")})
@@ -242,8 +242,8 @@ func TestFindValueReplyFitsItsReader(t *testing.T) {
 }
 
 func TestPongs(t *testing.T) {
-	d := openDoor(t)
-	s := dialDoor(t, d.addr).open()
+	d := openGateway(t)
+	s := dialGateway(t, d.addr).open()
 	f := s.ask(&wire.Ping{Timestamp: wire.Some(int64(5))})
 	require.ElementsMatch(t, []string{"timestamp", "server_time"}, fieldNames(t, f))
 	f = s.ask(connectOf("a node", "https://127.0.0.1:1"))
@@ -257,11 +257,11 @@ func TestPongs(t *testing.T) {
 }
 
 func TestConnectedAreListed(t *testing.T) {
-	d := openDoor(t)
-	asker := dialDoor(t, d.addr).open()
+	d := openGateway(t)
+	asker := dialGateway(t, d.addr).open()
 	require.Empty(t, asker.addressesOf("a"))
 
-	first := dialDoor(t, d.addr)
+	first := dialGateway(t, d.addr)
 	first.open().connect("node a", "https://127.0.0.1:1/verbatim")
 	f := asker.ask(&wire.FindNode{Target: []byte("a")})
 	m, err := f.Decode()
@@ -272,7 +272,7 @@ func TestConnectedAreListed(t *testing.T) {
 		require.ElementsMatch(t, []string{"node_id", "address", "last_seen"}, fieldNames(t, wire.Frame{Type: f.Type, Payload: node}))
 	}
 
-	second := dialDoor(t, d.addr) // the same node once more, from elsewhere
+	second := dialGateway(t, d.addr) // the same node once more, from elsewhere
 	second.open().connect("node a", "https://127.0.0.1:2")
 	require.Equal(t, []string{"node a https://127.0.0.1:2"}, asker.addressesOf("a"))
 	second.CloseWithError(0, "")
@@ -289,8 +289,8 @@ func TestConnectedAreListed(t *testing.T) {
 
 // However many CONNECTs race on a connection, it leaves nothing behind.
 func TestRacingConnects(t *testing.T) {
-	d := openDoor(t)
-	conn := dialDoor(t, d.addr)
+	d := openGateway(t)
+	conn := dialGateway(t, d.addr)
 	const racers = 16
 	done := make(chan struct{}, racers)
 	for i := range racers {
@@ -305,9 +305,9 @@ func TestRacingConnects(t *testing.T) {
 	for range racers {
 		compattest.Wait(t, done)
 	}
-	require.Len(t, dialDoor(t, d.addr).open().addressesOf("x"), 1)
+	require.Len(t, dialGateway(t, d.addr).open().addressesOf("x"), 1)
 	conn.CloseWithError(0, "")
-	asker := dialDoor(t, d.addr).open()
+	asker := dialGateway(t, d.addr).open()
 	compattest.Eventually(t, func() bool { return len(asker.addressesOf("x")) == 0 }, "all are off the list")
 }
 
@@ -327,8 +327,8 @@ func TestListsOneAtATime(t *testing.T) {
 }
 
 func TestWrongRealm(t *testing.T) {
-	d := openDoor(t)
-	conn := dialDoor(t, d.addr)
+	d := openGateway(t)
+	conn := dialGateway(t, d.addr)
 	s := conn.open()
 	m := connectOf("a node", "https://127.0.0.1:1")
 	m.RealmID = "another"
@@ -341,13 +341,13 @@ func TestWrongRealm(t *testing.T) {
 }
 
 func TestPipelining(t *testing.T) {
-	d := openDoor(t)
+	d := openGateway(t)
 	const n = 500
 	var burst []byte
 	for i := range n {
 		burst = append(burst, compattest.Frames(t, &wire.Ping{Timestamp: wire.Some(int64(i))}, &wire.Store{Key: []byte("k"), Value: compattest.Provider(strconv.Itoa(i))}, &wire.Opaque{MessageType: wire.TypeSWIMPing})...)
 	}
-	s := dialDoor(t, d.addr).open()
+	s := dialGateway(t, d.addr).open()
 	go s.Write(burst)
 	for i := range n {
 		m, err := s.next().Decode()
@@ -360,8 +360,8 @@ func TestPipelining(t *testing.T) {
 }
 
 func TestFramesInPieces(t *testing.T) {
-	d := openDoor(t)
-	conn := dialDoor(t, d.addr)
+	d := openGateway(t)
+	conn := dialGateway(t, d.addr)
 	two := compattest.Frames(t, &wire.Ping{Timestamp: wire.Some(int64(1))}, &wire.Ping{Timestamp: wire.Some(int64(2))})
 	for cut := 1; cut < len(two); cut++ {
 		s := conn.open()
@@ -384,8 +384,8 @@ func TestFramesInPieces(t *testing.T) {
 }
 
 func TestNATProbe(t *testing.T) {
-	d := openDoor(t)
-	conn := dialDoor(t, d.addr)
+	d := openGateway(t)
+	conn := dialGateway(t, d.addr)
 	reply := askFor[*wire.NATProbeReply](conn.open(), &wire.NATProbe{NodeID: []byte("me"), RequestID: []byte("id")})
 	require.Equal(t, "127.0.0.1", reply.ReflexiveIP)
 	require.EqualValues(t, conn.LocalAddr().(*net.UDPAddr).Port, reply.ReflexivePort)
@@ -398,8 +398,8 @@ func TestServerAsksForNoCertificate(t *testing.T) {
 	shown := compattest.NewAuthority(t).Leaf(x509.Certificate{DNSNames: []string{"client"}})
 	for name, cert := range map[string]*tls.Certificate{"none": nil, "one": &shown} {
 		t.Run(name, func(t *testing.T) {
-			door := openDoor(t)
-			_, err := maculadht.Ping(compattest.Context(t), newDialer(t, dialer.WithTLS(dialer.TLS{Certificate: cert})), compattest.At("https://"+door.addr.String()))
+			d := openGateway(t)
+			_, err := maculadht.Ping(compattest.Context(t), newDialer(t, dialer.WithTLS(dialer.TLS{Certificate: cert})), compattest.At("https://"+d.addr.String()))
 			require.NoError(t, err)
 		})
 	}

@@ -60,11 +60,11 @@ func (c *nodeConn) requireClosed(code maculadht.ResetCode) {
 func TestConnectionLimits(t *testing.T) {
 	for name, limits := range map[string][2]int{"in all": {2, 100}, "of one address": {100, 2}} {
 		t.Run(name, func(t *testing.T) {
-			d := openDoor(t, limit(func(l *Limits) { l.MaxConns, l.MaxConnsPerSource = limits[0], limits[1] }))
-			first, second := dialDoor(t, d.addr), dialDoor(t, d.addr)
+			d := openGateway(t, limit(func(l *Limits) { l.MaxConns, l.MaxConnsPerSource = limits[0], limits[1] }))
+			first, second := dialGateway(t, d.addr), dialGateway(t, d.addr)
 			first.open().ask(&wire.Ping{})
 			second.open().ask(&wire.Ping{})
-			dialDoor(t, d.addr).requireClosed(maculadht.ResetRefused)
+			dialGateway(t, d.addr).requireClosed(maculadht.ResetRefused)
 			second.open().ask(&wire.Ping{}) // the others do not notice
 
 			first.CloseWithError(0, "")
@@ -73,7 +73,7 @@ func TestConnectionLimits(t *testing.T) {
 				defer d.mu.Unlock()
 				return d.conns == 1
 			}, "its place is free")
-			dialDoor(t, d.addr).open().ask(&wire.Ping{})
+			dialGateway(t, d.addr).open().ask(&wire.Ping{})
 		})
 	}
 }
@@ -103,8 +103,8 @@ func TestLimitsOfIPv6Networks(t *testing.T) {
 // A peer can not make the gateway hold half frames without end.
 func TestMemoryLimit(t *testing.T) {
 	most := DefaultLimits().MaxMemoryPerSource
-	d := openDoor(t)
-	conn := dialDoor(t, d.addr)
+	d := openGateway(t)
+	conn := dialGateway(t, d.addr)
 	small := conn.open()
 	small.ask(&wire.Ping{})
 	half := compattest.RawFrame(wire.TypePublish, make([]byte, 800_000)...)[:700_000] // 1 MiB of buffer
@@ -138,26 +138,26 @@ func TestMemoryLimit(t *testing.T) {
 }
 
 func TestIdleConnections(t *testing.T) {
-	d := openDoor(t, limit(func(l *Limits) { l.Idle = soon }))
-	session := dialDoor(t, d.addr)
+	d := openGateway(t, limit(func(l *Limits) { l.Idle = soon }))
+	session := dialGateway(t, d.addr)
 	connected, quiet := session.open(), session.open()
 	connected.connect("a node", "")
 	quiet.ask(&wire.Ping{})
 	quiet.requireReset(maculadht.ResetTimeout)
 	for range 3 { // each time as long as a quiet connection may live
-		idle := dialDoor(t, d.addr)
+		idle := dialGateway(t, d.addr)
 		idle.requireClosed(0)
 	}
 	connected.ask(&wire.Ping{})
-	require.Len(t, dialDoor(t, d.addr).open().addressesOf("a node"), 1)
+	require.Len(t, dialGateway(t, d.addr).open().addressesOf("a node"), 1)
 
 	connected.Close() // without a stream the connection is idle too
 	session.requireClosed(0)
 }
 
 func TestGatewayCloses(t *testing.T) {
-	d := openDoor(t)
-	conn, other := dialDoor(t, d.addr), dialDoor(t, d.addr)
+	d := openGateway(t)
+	conn, other := dialGateway(t, d.addr), dialGateway(t, d.addr)
 	s := conn.open()
 	s.connect("a node", "")
 	other.open().ask(&wire.Ping{})
@@ -186,8 +186,8 @@ func TestGatewayCloses(t *testing.T) {
 }
 
 func TestListenOnATakenPort(t *testing.T) {
-	d := openDoor(t)
-	_, err := openDoor(t).ListenOn(d.addr.String(), compattest.Certificate())
+	d := openGateway(t)
+	_, err := openGateway(t).ListenOn(d.addr.String(), compattest.Certificate())
 	require.ErrorContains(t, err, d.addr.String())
 	require.ErrorContains(t, err, "in use")
 	_, err = d.ListenOn("nonsense", compattest.Certificate())
@@ -216,7 +216,7 @@ func TestCloseLeavesNoConnectionBehind(t *testing.T) {
 	ln, err := quic.ListenAddr("127.0.0.1:0", ServerTLS(compattest.Certificate()), nil)
 	require.NoError(t, err)
 	defer ln.Close()
-	client := dialDoor(t, ln.Addr().(*net.UDPAddr).AddrPort())
+	client := dialGateway(t, ln.Addr().(*net.UDPAddr).AddrPort())
 	conn, err := ln.Accept(compattest.Context(t))
 	require.NoError(t, err)
 	s := stuck{make(chan *quic.Conn, 1), make(chan struct{})}
@@ -228,7 +228,7 @@ func TestCloseLeavesNoConnectionBehind(t *testing.T) {
 }
 
 func TestOtherALPNsAreRefused(t *testing.T) {
-	d := openDoor(t)
+	d := openGateway(t)
 	_, err := quic.DialAddr(compattest.Context(t), d.addr.String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h3"}}, nil)
 	var refused *quic.TransportError
 	require.ErrorAs(t, err, &refused)
@@ -250,12 +250,12 @@ func TestRecordedExchanges(t *testing.T) {
 	require.NoError(t, json.Unmarshal(recorded, &vectors))
 	require.Greater(t, len(vectors.Exchanges), 100)
 
-	d := openDoor(t, WithDialer(newDialer(t)))
-	watch := dialDoor(t, d.addr).open()
+	d := openGateway(t, WithDialer(newDialer(t)))
+	watch := dialGateway(t, d.addr).open()
 	watch.connect("somebody else", "")
 	for _, x := range vectors.Exchanges {
 		t.Run(x.Name, func(t *testing.T) {
-			conn := dialDoor(t, d.addr)
+			conn := dialGateway(t, d.addr)
 			neighbour, s := conn.open(), conn.open()
 			neighbour.ask(&wire.Ping{})
 			for _, text := range x.Sent {
@@ -283,17 +283,17 @@ func TestRecordedExchanges(t *testing.T) {
 
 // Replies that nobody reads hold up nobody else.
 func TestSlowReader(t *testing.T) {
-	d := openDoor(t)
+	d := openGateway(t)
 	d.store(t, "k", compattest.Provider("n", wire.Pair{Key: "d", Value: wire.RawBytes(make([]byte, 60_000))}))
 	var questions []byte
 	for range 200 {
 		questions = append(questions, compattest.Frames(t, &wire.FindValue{Key: []byte("k")})...)
 	}
 	for range 8 {
-		s := dialDoor(t, d.addr).open()
+		s := dialGateway(t, d.addr).open()
 		s.connect("a node", "")
 		s.write(questions) // 12 MB of replies
 	}
-	dialDoor(t, d.addr).open().ask(&wire.Ping{})
+	dialGateway(t, d.addr).open().ask(&wire.Ping{})
 	compattest.RequireCloses(t, d.Close)
 }

@@ -52,13 +52,13 @@ func TestMetricsTracer(t *testing.T) {
 	} {
 		t.Run(string(reason), func(t *testing.T) {
 			var told tracer
-			d := openDoor(t, WithMetricsTracer(&told), limit(change))
-			guest, asker := dialDoor(t, d.addr), dialDoor(t, d.addr)
+			d := openGateway(t, WithMetricsTracer(&told), limit(change))
+			guest, asker := dialGateway(t, d.addr), dialGateway(t, d.addr)
 			asker.open().ask(&wire.Ping{})
 			s := guest.open()
 			s.connect("a node", "")
 			s.connect("the same node", "") // on the same connection: one session
-			dialDoor(t, d.addr).requireClosed(maculadht.ResetRefused)
+			dialGateway(t, d.addr).requireClosed(maculadht.ResetRefused)
 			require.Equal(t, 2, told.count("opened"))
 			require.Equal(t, 1, told.count(string(reason)))
 			require.Equal(t, 1, told.count("begun"))

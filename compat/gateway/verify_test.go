@@ -18,7 +18,7 @@ import (
 )
 
 // contactOf waits until a node has become a contact.
-func (d *door) contactOf(tb testing.TB, nodeID string) (c routing.Contact) {
+func (d *testGateway) contactOf(tb testing.TB, nodeID string) (c routing.Contact) {
 	tb.Helper()
 	compattest.Eventually(tb, func() (ok bool) {
 		c, ok = d.server.Contact(routing.IDFromBytes([]byte(nodeID)))
@@ -41,8 +41,8 @@ func TestVerification(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := compattest.StartErlang(t, test.listen)
-			d := openDoor(t, WithDialer(newDialer(t)), WithAllowedEndpoints(test.allow...))
-			s := dialDoor(t, d.addr).open()
+			d := openGateway(t, WithDialer(newDialer(t)), WithAllowedEndpoints(test.allow...))
+			s := dialGateway(t, d.addr).open()
 			s.connect("a node", "https://"+test.host+":"+compattest.PortOf(t, e.Endpoint()))
 			c := d.contactOf(t, "a node")
 			require.True(t, c.Verified)
@@ -67,8 +67,8 @@ func TestVerificationByCertificate(t *testing.T) {
 	require.Len(t, id, 64)
 	require.Equal(t, e.ClientID(), id)
 
-	d := openDoor(t, WithDialer(newDialer(t)))
-	s := dialDoor(t, d.addr).open()
+	d := openGateway(t, WithDialer(newDialer(t)))
+	s := dialGateway(t, d.addr).open()
 	forged := strings.Repeat("0f", 32)
 	s.connect(forged, e.Endpoint())
 	compattest.Eventually(t, func() bool { return e.Count(wire.TypePing) == 1 }, "the endpoint is asked")
@@ -88,8 +88,8 @@ func TestOtherHostsAreNotDialled(t *testing.T) {
 	_, number, err := net.SplitHostPort(stranger.LocalAddr().String())
 	require.NoError(t, err)
 	e := compattest.StartErlang(t, "127.0.0.1:0")
-	d := openDoor(t, WithDialer(newDialer(t)), WithAllowedEndpoints(netip.MustParsePrefix("127.0.0.3/32")))
-	s := dialDoor(t, d.addr).open()
+	d := openGateway(t, WithDialer(newDialer(t)), WithAllowedEndpoints(netip.MustParsePrefix("127.0.0.3/32")))
+	s := dialGateway(t, d.addr).open()
 	for _, endpoint := range []string{"https://127.0.0.2:" + number, "https://[::ffff:127.0.0.2]:" + number, "127.0.0.1:1", "", "no endpoint", "https://does-not-resolve.invalid:1"} {
 		s.connect("liar", endpoint)
 		s.connect("honest "+endpoint, e.Endpoint()) // comes after it
@@ -106,8 +106,8 @@ func TestOtherHostsAreNotDialled(t *testing.T) {
 func TestVerificationIsNotMultiplied(t *testing.T) {
 	e := compattest.StartErlang(t, "127.0.0.1:0")
 	letGo := e.HoldReplies(wire.TypePing)
-	d := openDoor(t, WithDialer(newDialer(t)))
-	conn := dialDoor(t, d.addr)
+	d := openGateway(t, WithDialer(newDialer(t)))
+	conn := dialGateway(t, d.addr)
 	s := conn.open()
 	const connects = 200
 	for i := range connects {
@@ -122,7 +122,7 @@ func TestVerificationIsNotMultiplied(t *testing.T) {
 	letGo = e.HoldReplies(wire.TypePing)
 	before := e.Count()
 	for i := range 8 {
-		dialDoor(t, d.addr).open().connect("other "+strconv.Itoa(i), e.Endpoint())
+		dialGateway(t, d.addr).open().connect("other "+strconv.Itoa(i), e.Endpoint())
 	}
 	compattest.Eventually(t, func() bool { return e.Count() == before+DefaultLimits().MaxVerifyPerSource }, "pinged")
 	require.Len(t, d.verify, DefaultLimits().MaxVerifyPerSource)
@@ -134,8 +134,8 @@ func TestVerificationIsNotMultiplied(t *testing.T) {
 // Without a dialer there are guests and no contacts.
 func TestWithoutVerification(t *testing.T) {
 	e := compattest.StartErlang(t, "127.0.0.1:0")
-	d := openDoor(t)
-	s := dialDoor(t, d.addr).open()
+	d := openGateway(t)
+	s := dialGateway(t, d.addr).open()
 	s.connect("a node", e.Endpoint())
 	require.Equal(t, []string{"a node " + e.Endpoint()}, s.addressesOf("a node"))
 	require.Empty(t, d.server.Contacts())
@@ -180,7 +180,7 @@ func TestMayVerify(t *testing.T) {
 }
 
 func TestListGateways(t *testing.T) {
-	d := openDoor(t)
+	d := openGateway(t)
 	register := func(host, itsRealm string) {
 		d.store(t, wire.GatewayPrefix+host, compattest.Provider(host,
 			wire.Pair{Key: "host", Value: wire.RawText(host)}, wire.Pair{Key: "port", Value: wire.RawInt(9443)}, wire.Pair{Key: "realm", Value: wire.RawText(itsRealm)}))
@@ -190,7 +190,7 @@ func TestListGateways(t *testing.T) {
 	register("c.example", "another realm")
 	own := strings.TrimPrefix(ownEndpoint, "https://")
 
-	conn := dialDoor(t, d.addr)
+	conn := dialGateway(t, d.addr)
 	for range 2 { // a stream that has not CONNECTed is told all, each time
 		require.ElementsMatch(t, []string{own, "a.example:9443", "b.example:9443"}, conn.open().gateways())
 	}

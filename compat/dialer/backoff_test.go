@@ -48,7 +48,7 @@ func TestNoReplyInTime(t *testing.T) {
 	d := newDialer(t, within(compattest.Patience, soon), backoff(never))
 	_, err := maculadht.FindValue(compattest.Context(t), d, compattest.At(e.Endpoint()), []byte("k"))
 	require.ErrorIs(t, err, routing.ErrUnreachable)
-	require.NotErrorIs(t, err, ErrResting)
+	require.NotErrorIs(t, err, ErrBackoff)
 	require.ErrorContains(t, err, "no reply within")
 	require.ErrorContains(t, err, e.Endpoint())
 
@@ -62,7 +62,7 @@ func TestNoReplyInTime(t *testing.T) {
 		},
 	} {
 		err := ask()
-		require.ErrorIs(t, err, ErrResting, name)
+		require.ErrorIs(t, err, ErrBackoff, name)
 		require.ErrorIs(t, err, routing.ErrUnreachable, name)
 	}
 	require.Equal(t, 1, e.Count(), "it is left alone")
@@ -73,8 +73,8 @@ func TestNoReplyInTime(t *testing.T) {
 	compattest.Eventually(t, func() bool { return e.Stats().Open == 0 }, "the connection goes with its last stream")
 }
 
-// Other endpoints are asked meanwhile, and this one after its rest.
-func TestRestEnds(t *testing.T) {
+// Other endpoints are asked meanwhile, and this one after its backoff.
+func TestBackoffEnds(t *testing.T) {
 	e, other := compattest.StartErlang(t, "127.0.0.1:0"), compattest.StartErlang(t, "127.0.0.1:0")
 	letGo := e.HoldReplies(wire.TypePing)
 	d := newDialer(t, within(compattest.Patience, 10*soon), backoff(2*soon)) // those who do answer take less than that
@@ -93,7 +93,7 @@ func TestRestEnds(t *testing.T) {
 
 // A node that did not answer is left alone by whatever endpoint it is asked: one
 // that has a connection, and one that would make another.
-func TestRestIsTheNodes(t *testing.T) {
+func TestBackoffIsTheNodes(t *testing.T) {
 	e := compattest.StartErlang(t, "127.0.0.1:0")
 	port := e.Endpoint()[strings.LastIndex(e.Endpoint(), ":"):]
 	d := newDialer(t, within(compattest.Patience, soon), backoff(never))
@@ -106,19 +106,19 @@ func TestRestIsTheNodes(t *testing.T) {
 
 	before := e.Stats()
 	_, err = maculadht.Ping(compattest.Context(t), d, compattest.At("https://localhost"+port))
-	require.ErrorIs(t, err, ErrResting, "over the connection that there is")
+	require.ErrorIs(t, err, ErrBackoff, "over the connection that there is")
 	_, err = maculadht.Ping(compattest.Context(t), d, compattest.At("https://[::ffff:127.0.0.1]"+port))
-	require.ErrorIs(t, err, ErrResting)
+	require.ErrorIs(t, err, ErrBackoff)
 	proved := compattest.At("https://gateway.invalid" + port)
 	proved.Addrs = []ma.Multiaddr{ma.StringCast("/ip4/127.0.0.1/udp/" + port[1:] + "/quic-v1")}
 	_, err = maculadht.Ping(compattest.Context(t), d, proved)
-	require.ErrorIs(t, err, ErrResting, "nor is it dialled")
+	require.ErrorIs(t, err, ErrBackoff, "nor is it dialled")
 	require.Equal(t, before, e.Stats())
 }
 
 // Those who wait for their turn are told at once, and do not ask an endpoint
 // that rests when their turn comes.
-func TestRestEndsTheQueue(t *testing.T) {
+func TestBackoffEndsTheQueue(t *testing.T) {
 	e := compattest.StartErlang(t, "127.0.0.1:0")
 	e.HoldReplies(wire.TypeFindValue)
 	d := newDialer(t, within(compattest.Patience, soon), backoff(never))
@@ -134,7 +134,7 @@ func TestRestEndsTheQueue(t *testing.T) {
 	for range lookups {
 		err := compattest.Wait(t, results)
 		require.ErrorIs(t, err, routing.ErrUnreachable)
-		if errors.Is(err, ErrResting) {
+		if errors.Is(err, ErrBackoff) {
 			resting++
 		}
 	}
@@ -208,7 +208,6 @@ func TestIdleConnectionIsClosed(t *testing.T) {
 	e.RequireSpared()
 }
 
-// A connection of which use is made is not idle, however long it takes.
 // Nobody has us keep a connection to every endpoint that he can think of.
 func TestLinksAreBounded(t *testing.T) {
 	busy, resting, idle, next := compattest.StartErlang(t, "127.0.0.1:0"), compattest.StartErlang(t, "127.0.0.1:0"), compattest.StartErlang(t, "127.0.0.1:0"), compattest.StartErlang(t, "127.0.0.1:0")
@@ -230,7 +229,7 @@ func TestLinksAreBounded(t *testing.T) {
 	require.NoError(t, ping(next))
 	require.Equal(t, 3, links(d))
 	compattest.Eventually(t, func() bool { return idle.Stats().Open == 0 }, "the idle connection made room")
-	require.ErrorIs(t, ping(resting), ErrResting, "the rest was kept")
+	require.ErrorIs(t, ping(resting), ErrBackoff, "the backoff was kept")
 	require.NoError(t, ping(busy))
 }
 
@@ -247,6 +246,7 @@ func TestLinksInUseStay(t *testing.T) {
 	d.leave(other)
 }
 
+// A connection of which use is made is not idle, however long it takes.
 func TestUsedConnectionIsNotIdle(t *testing.T) {
 	e := compattest.StartErlang(t, "127.0.0.1:0")
 	letGo := e.HoldReplies(wire.TypeFindValue)
@@ -267,8 +267,8 @@ func TestUsedConnectionIsNotIdle(t *testing.T) {
 	compattest.Eventually(t, func() bool { return e.Stats().Open == 0 }, "closed when it idles at last")
 }
 
-// The rest is remembered though nobody asks.
-func TestRestOutlivesIdleness(t *testing.T) {
+// The backoff is remembered though nobody asks.
+func TestBackoffOutlivesIdleness(t *testing.T) {
 	e, other := compattest.StartErlang(t, "127.0.0.1:0"), compattest.StartErlang(t, "127.0.0.1:0")
 	letGo := e.HoldReplies(wire.TypePing)
 	d := newDialer(t, within(compattest.Patience, soon), backoff(never), idleFor(soon))
@@ -279,7 +279,7 @@ func TestRestOutlivesIdleness(t *testing.T) {
 	require.NoError(t, err)
 	compattest.Eventually(t, func() bool { return links(d) == 1 }, "the other is forgotten")
 	_, err = maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
-	require.ErrorIs(t, err, ErrResting)
+	require.ErrorIs(t, err, ErrBackoff)
 }
 
 func TestDialerCloses(t *testing.T) {
@@ -417,14 +417,14 @@ func TestDialThroughTheListeningPort(t *testing.T) {
 func links(d *Dialer) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return len(d.links)
+	return len(d.pool)
 }
 
 // unusedLinks returns how many endpoints a dialer remembers and does not ask.
 func unusedLinks(d *Dialer) (n int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, l := range d.links {
+	for _, l := range d.pool {
 		if l.users == 0 {
 			n++
 		}
