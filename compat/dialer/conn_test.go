@@ -78,6 +78,7 @@ func TestHeldConnIsNotIdle(t *testing.T) {
 	require.NoError(t, err)
 	other, err := d.Acquire(compattest.Context(t), mustParse(t, idle.Endpoint()).Endpoint)
 	require.NoError(t, err)
+	compattest.Eventually(t, func() bool { return e.Stats().Open == 1 && idle.Stats().Open == 1 }, "both are accepted")
 	other.Release()
 	compattest.Eventually(t, func() bool { return idle.Stats().Open == 0 }, "the other is closed")
 	require.Equal(t, 1, e.Stats().Open)
