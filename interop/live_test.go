@@ -17,9 +17,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/macula-mesh/macula-node/compat"
+	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/doctor"
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/interop/doctor"
 	"github.com/macula-mesh/macula-node/interop/glass"
 	"github.com/macula-mesh/macula-node/node"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
@@ -53,7 +53,7 @@ func TestLive(t *testing.T) {
 // live is a suite under way.
 type live struct {
 	tb     testing.TB
-	dialer *compat.Dialer
+	dialer *dialer.Dialer
 	realm  string
 }
 
@@ -61,13 +61,13 @@ type live struct {
 // of which a check fails is asked nothing more.
 func tryLive(tb testing.TB, realm string, endpoints ...string) (reports []*doctor.Report) {
 	tb.Helper()
-	var parsed []compat.Endpoint // with their pins
+	var parsed []dialer.PinnedEndpoint // with their pins
 	for _, endpoint := range endpoints {
-		e, err := compat.ParseEndpoint(strings.TrimSpace(endpoint))
+		e, err := dialer.ParsePinnedEndpoint(strings.TrimSpace(endpoint))
 		require.NoError(tb, err)
 		parsed = append(parsed, e)
 	}
-	d, err := compat.NewDialer(compat.DialPinned(parsed...))
+	d, err := dialer.New(dialer.WithPins(parsed...))
 	require.NoError(tb, err)
 	defer func() { assert.NoError(tb, d.Close()) }()
 	l := &live{tb, d, realm}
@@ -90,7 +90,7 @@ func tryLive(tb testing.TB, realm string, endpoints ...string) (reports []*docto
 
 func (l *live) examine(endpoint string) *doctor.Report {
 	l.tb.Helper()
-	r, err := doctor.Examine(l.tb.Context(), l.dialer, endpoint, doctor.ExpectRealm(l.realm), doctor.Write())
+	r, err := doctor.Examine(l.tb.Context(), l.dialer, endpoint, doctor.WithRealm(l.realm), doctor.WithWriting())
 	require.NoError(l.tb, err)
 	return r
 }

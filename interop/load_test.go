@@ -11,7 +11,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/macula-mesh/macula-node/compat"
+	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/uplink"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/node"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
@@ -32,10 +33,12 @@ func TestGatewayOutlivesOurLoad(t *testing.T) {
 	t.Logf("seed %d", seed)
 	g := startGlass(t)
 	n := startNode(t)
-	endpoint, err := compat.ParseEndpoint(g.Endpoint())
+	endpoint, err := dialer.ParsePinnedEndpoint(g.Endpoint())
 	require.NoError(t, err)
-	uplinks, err := compat.NewUplinks(n.Dialer(), n.Service().Handlers, []compat.Endpoint{endpoint},
-		compat.UplinkRetries(10*time.Millisecond, 100*time.Millisecond)) // a node waits longer after so many losses
+	intervals := uplink.DefaultIntervals()
+	intervals.FirstRetry, intervals.LastRetry = 10*time.Millisecond, 100*time.Millisecond // a node waits longer after so many losses
+	uplinks, err := uplink.New(n.Dialer(), n.Service().Handlers, []dialer.PinnedEndpoint{endpoint},
+		uplink.WithIntervals(intervals))
 	require.NoError(t, err)
 	t.Cleanup(uplinks.Close)
 	joined := func() bool { return len(uplinks.Sessions()) == 1 }
@@ -81,7 +84,7 @@ func TestGatewayOutlivesOurLoad(t *testing.T) {
 
 // operate does one thing that a node does to a gateway, and gives one in three up
 // before it is done. What comes of it does not matter here.
-func operate(ctx context.Context, rng *rand.Rand, n *node.Node, uplinks *compat.Uplinks, gateway routing.Contact) {
+func operate(ctx context.Context, rng *rand.Rand, n *node.Node, uplinks *uplink.Uplinks, gateway routing.Contact) {
 	limit := 5 * time.Second
 	if rng.IntN(3) == 0 {
 		limit = time.Duration(rng.IntN(5000)) * time.Microsecond

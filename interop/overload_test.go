@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/time/rate"
 
-	"github.com/macula-mesh/macula-node/compat"
+	"github.com/macula-mesh/macula-node/compat/gateway"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 )
 
@@ -34,9 +34,12 @@ func TestOverload(t *testing.T) {
 	service, err := maculadht.New(h, maculadht.WithRealm(testRealm), maculadht.WithPeerBudget(rate.Every(time.Hour), budget))
 	require.NoError(t, err)
 	defer service.Close()
-	gateway := compat.NewGateway(service.Handlers, compat.PeerBudget(rate.Every(time.Hour), budget))
-	defer gateway.Close()
-	at, err := gateway.ListenOn("127.0.0.1:0", certificate(t))
+	limits := gateway.DefaultLimits()
+	limits.PeerRate, limits.PeerBurst = rate.Every(time.Hour), budget
+	g, err := gateway.New(service.Handlers, gateway.WithLimits(limits))
+	require.NoError(t, err)
+	defer g.Close()
+	at, err := g.ListenOn("127.0.0.1:0", certificate(t))
 	require.NoError(t, err)
 
 	info := h.Addrs()[0].String() + "/p2p/" + h.ID().String()

@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/macula-mesh/macula-node/compat"
+	"github.com/macula-mesh/macula-node/compat/dialer"
 )
 
 func TestSelfSignedCertificate(t *testing.T) {
@@ -74,14 +74,14 @@ func TestKeptCertificate(t *testing.T) {
 
 func TestFirstCertificateWins(t *testing.T) {
 	dir := t.TempDir()
-	pins := make(chan compat.Pin, 8)
+	pins := make(chan dialer.Pin, 8)
 	for range cap(pins) {
 		go func() {
 			cert, err := loadOrCreateCertificate(dir, slog.New(slog.DiscardHandler))
 			if assert.NoError(t, err) {
-				pins <- compat.PinOf(cert.Leaf)
+				pins <- dialer.PinOf(cert.Leaf)
 			} else {
-				pins <- compat.Pin{}
+				pins <- dialer.Pin{}
 			}
 		}()
 	}
@@ -113,7 +113,7 @@ func TestCertificateIsRenewed(t *testing.T) {
 			require.NoError(t, err)
 			require.Contains(t, log.String(), "made anew")
 			require.Greater(t, time.Until(renewed.Leaf.NotAfter), renewBefore)
-			require.Equal(t, compat.PinOf(old), compat.PinOf(renewed.Leaf))
+			require.Equal(t, dialer.PinOf(old), dialer.PinOf(renewed.Leaf))
 
 			log.Reset()
 			kept, err := loadOrCreateCertificate(dir, slog.New(slog.NewTextHandler(&log, nil)))

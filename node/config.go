@@ -13,7 +13,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 
-	"github.com/macula-mesh/macula-node/compat"
+	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 )
@@ -35,7 +35,7 @@ type Config struct {
 	Hostname string
 	// Bootstrap is whom to connect to at the start: multiaddrs with /p2p, of
 	// which the node itself may be one, and endpoints of Erlang gateways,
-	// https://host:port, which a pin may follow (compat.ParseEndpoint).
+	// https://host:port, which a pin may follow (dialer.ParsePinnedEndpoint).
 	Bootstrap []string
 	// Mode is whether the node answers libp2p peers; empty means ModeAuto.
 	Mode Mode
@@ -62,7 +62,7 @@ type settings struct {
 	listen    []ma.Multiaddr
 	port      uint16 // where listen is empty
 	bootstrap []peer.AddrInfo
-	gateways  []compat.Endpoint // each host and port once
+	gateways  []dialer.PinnedEndpoint // each host and port once
 	tls       identity
 }
 
@@ -133,11 +133,11 @@ func (s *settings) addBootstrap(text string) error {
 }
 
 func (s *settings) addGateway(text string) error {
-	e, err := compat.ParseEndpoint(text)
+	e, err := dialer.ParsePinnedEndpoint(text)
 	if err != nil {
 		return fmt.Errorf("bootstrap address %q is neither a multiaddr with /p2p nor an endpoint: %w", text, err)
 	}
-	i := slices.IndexFunc(s.gateways, func(g compat.Endpoint) bool { return g.Unpinned() == e.Unpinned() })
+	i := slices.IndexFunc(s.gateways, func(g dialer.PinnedEndpoint) bool { return g.Endpoint == e.Endpoint })
 	switch {
 	case i < 0:
 		s.gateways = append(s.gateways, e)

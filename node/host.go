@@ -23,7 +23,7 @@ import (
 	"github.com/quic-go/quic-go"
 	"go.uber.org/fx"
 
-	"github.com/macula-mesh/macula-node/compat"
+	"github.com/macula-mesh/macula-node/compat/gateway"
 )
 
 // hostConfig says what newHost builds. Every choice is the caller's; the zero value of a switch is off.
@@ -52,11 +52,7 @@ type peerHost struct {
 
 // How many connections one IPv4 address or IPv6 /56 may hold, and make a second, whatever their ALPN. libp2p's defaults,
 // 8 and one in five seconds, are too few for Erlang nodes: each of their lookups is a connection.
-const (
-	maxConnsPerIP = compat.DefaultMaxConnsPerIP
-	connsPerIPRPS = 50
-	connsPerIPMax = 2 * maxConnsPerIP // made at once
-)
+const connsPerIPRPS = 50
 
 // newResourceManager returns libp2p's default resource manager with room for the gateway's connections beside the
 // host's own.
@@ -65,12 +61,14 @@ func newResourceManager() (network.ResourceManager, error) {
 	libp2p.SetDefaultServiceLimits(&limits)
 	scaled := limits.AutoScale()
 	roomier := scaled.ToPartialLimitConfig()
-	roomier.System.Conns += compat.DefaultMaxConns
-	roomier.System.ConnsInbound += compat.DefaultMaxConns
-	roomier.Transient.Conns += maxConnsPerIP // of one source that comes all at once
-	roomier.Transient.ConnsInbound += maxConnsPerIP
+	most := gateway.DefaultLimits()
+	maxConnsPerIP := most.MaxConnsPerSource
+	roomier.System.Conns += rcmgr.LimitVal(most.MaxConns)
+	roomier.System.ConnsInbound += rcmgr.LimitVal(most.MaxConns)
+	roomier.Transient.Conns += rcmgr.LimitVal(maxConnsPerIP) // of one source that comes all at once
+	roomier.Transient.ConnsInbound += rcmgr.LimitVal(maxConnsPerIP)
 
-	rate := lprate.Limit{RPS: connsPerIPRPS, Burst: connsPerIPMax}
+	rate := lprate.Limit{RPS: connsPerIPRPS, Burst: 2 * maxConnsPerIP}
 	return rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(roomier.Build(scaled)),
 		rcmgr.WithLimitPerSubnet(
 			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: maxConnsPerIP}},

@@ -17,6 +17,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/protocol"
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/compat/gateway"
 )
 
 const (
@@ -214,6 +216,7 @@ func port(t *testing.T, h host.Host) int {
 
 // An Erlang node makes a connection for each of its lookups; so may several behind one address.
 func TestConnectionsOfOneAddress(t *testing.T) {
+	maxConnsPerIP := gateway.DefaultLimits().MaxConnsPerSource
 	resources, err := newResourceManager()
 	require.NoError(t, err)
 	defer resources.Close()

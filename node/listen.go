@@ -22,12 +22,12 @@ import (
 	manet "github.com/multiformats/go-multiaddr/net"
 	"github.com/quic-go/quic-go"
 
-	"github.com/macula-mesh/macula-node/compat"
+	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
 )
 
-// defaultPort is the UDP port of Macula: one door for libp2p and for Erlang nodes.
-const defaultPort = compat.DefaultPort
+// defaultPort is the UDP port of Macula: one for libp2p peers and for Erlang nodes.
+const defaultPort = wire.DefaultPort
 
 // anyAddrs returns every IPv4 and IPv6 address of this machine on a port.
 // A machine without IPv6 can use them too: libp2p fails only if it can listen on none of its addresses.
@@ -89,7 +89,7 @@ func quicAddrPort(addr ma.Multiaddr) (netip.AddrPort, bool) {
 	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()), true
 }
 
-// listenMacula opens, on every UDP port where h listens for libp2p, the door for ALPN "macula".
+// listenMacula listens for ALPN "macula" on every UDP port where h listens for libp2p.
 // Close the listeners when h is about to be closed and not before: quicreuse stops accepting on the whole port, libp2p
 // included, when a connection that was shaking hands for a listener finds it gone.
 func listenMacula(cm *quicreuse.ConnManager, h host.Host, tlsConf *tls.Config) ([]quicreuse.Listener, error) {
@@ -104,7 +104,7 @@ func listenMacula(cm *quicreuse.ConnManager, h host.Host, tlsConf *tls.Config) (
 			for _, l := range listeners {
 				err = errors.Join(err, l.Close())
 			}
-			return nil, fmt.Errorf("listen for ALPN %q on %s (one gateway a host: is another one running?): %w", compat.ALPN, addr, err)
+			return nil, fmt.Errorf("listen for ALPN %q on %s (one gateway a host: is another one running?): %w", dialer.ALPN, addr, err)
 		}
 		listeners = append(listeners, maculaListener{listener, accepted})
 	}
@@ -141,7 +141,7 @@ func settle(conn *quic.Conn, serial uint64) error {
 	if err != nil {
 		return nil // not counted
 	}
-	return scope.SetPeer(peer.ID(fmt.Sprintf("%s/%d", compat.ALPN, serial)))
+	return scope.SetPeer(peer.ID(fmt.Sprintf("%s/%d", dialer.ALPN, serial)))
 }
 
 // allowWindowIncrease lets quic-go buffer delta more bytes for a connection if the resource manager has the memory.
@@ -167,7 +167,7 @@ func endpoints(addrs []ma.Multiaddr) []string {
 	var texts []string
 	for _, addr := range dialable {
 		ap, _ := quicAddrPort(addr)
-		if text := "https://" + ap.String(); !slices.Contains(texts, text) {
+		if text := wire.EndpointAt(ap).String(); !slices.Contains(texts, text) {
 			texts = append(texts, text)
 		}
 	}
@@ -222,11 +222,15 @@ func hostnameEndpoint(hostname string, port int) (string, error) {
 	if port < 1 || port > 65535 {
 		return "", fmt.Errorf("hostname %q has the port %d: write a number between 1 and 65535", hostname, port)
 	}
-	endpoint := "https://" + net.JoinHostPort(name, strconv.Itoa(port))
+	endpoint := wire.Endpoint{Host: name, Port: uint16(port)}.String()
 	if len(endpoint) > wire.MaxField {
 		return "", fmt.Errorf("hostname %q makes an endpoint of %d bytes, and peers take at most %d: use a shorter name", hostname, len(endpoint), wire.MaxField)
 	}
-	return endpoint, nil
+	e, err := wire.ParseEndpoint(endpoint) // as others will read it
+	if err != nil {
+		return "", fmt.Errorf("hostname %q: %w", hostname, err)
+	}
+	return e.String(), nil
 }
 
 // splitHostname returns the host in a hostname, and the port in it or else the one given.

@@ -17,7 +17,8 @@ import (
 	"github.com/quic-go/quic-go"
 	"github.com/stretchr/testify/require"
 
-	"github.com/macula-mesh/macula-node/compat"
+	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/gateway"
 )
 
 func TestOnePortForLibp2pAndMacula(t *testing.T) {
@@ -33,16 +34,16 @@ func TestOnePortForLibp2pAndMacula(t *testing.T) {
 
 			connect(t, app, gateway.host)
 			erlang := dialMacula(t, gateway.endpoint)
-			for range 3 { // both doors, by turns and at the same time
+			for range 3 { // both protocols, by turns and at the same time
 				require.Equal(t, "from a libp2p peer", echo(t, app, gateway.host, "from a libp2p peer"))
 				require.Equal(t, "from an Erlang node", echoQUIC(t, erlang, "from an Erlang node"))
 			}
-			require.Equal(t, compat.ALPN, erlang.ConnectionState().TLS.NegotiatedProtocol)
+			require.Equal(t, dialer.ALPN, erlang.ConnectionState().TLS.NegotiatedProtocol)
 			require.Equal(t, "macula-node", erlang.ConnectionState().TLS.PeerCertificates[0].Subject.CommonName)
 
 			ap, ok := quicAddrPort(app.Network().ConnsToPeer(gateway.host.ID())[0].RemoteMultiaddr())
 			require.True(t, ok)
-			require.Equal(t, ap.String(), erlang.RemoteAddr().String(), "one door")
+			require.Equal(t, ap.String(), erlang.RemoteAddr().String(), "one port")
 		})
 	}
 }
@@ -61,7 +62,7 @@ func TestDialFromTheListeningPort(t *testing.T) {
 
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	conn, err := a.host.quic.DialQUIC(ctx, b.host.Network().ListenAddresses()[0], clientTLS(compat.ALPN), allowWindowIncrease)
+	conn, err := a.host.quic.DialQUIC(ctx, b.host.Network().ListenAddresses()[0], clientTLS(dialer.ALPN), allowWindowIncrease)
 	require.NoError(t, err)
 	defer conn.CloseWithError(0, "")
 	require.Equal(t, a.endpoint, conn.LocalAddr().String())
@@ -85,7 +86,7 @@ func TestMaculaNeedsAListener(t *testing.T) {
 	h := startHost(t)
 	ap, ok := quicAddrPort(h.Network().ListenAddresses()[0])
 	require.True(t, ok)
-	_, err := dialALPN(t, ap.String(), compat.ALPN)
+	_, err := dialALPN(t, ap.String(), dialer.ALPN)
 	var refused *quic.TransportError
 	require.ErrorAs(t, err, &refused)
 }
@@ -165,13 +166,13 @@ func TestAllOrNoMaculaListeners(t *testing.T) {
 	tlsConf := serverTLS(t)
 	for _, taken := range h.Network().ListenAddresses() {
 		occupied := tlsConf.Clone()
-		occupied.NextProtos = []string{compat.ALPN}
+		occupied.NextProtos = []string{dialer.ALPN}
 		occupant, err := h.quic.ListenQUIC(taken, occupied, allowWindowIncrease)
 		require.NoError(t, err)
 
 		_, err = listenMacula(h.quic, h, tlsConf)
 		require.ErrorContains(t, err, taken.String())
-		require.ErrorContains(t, err, compat.ALPN)
+		require.ErrorContains(t, err, dialer.ALPN)
 
 		require.NoError(t, occupant.Close())
 		listeners, err := listenMacula(h.quic, h, tlsConf)
@@ -181,7 +182,7 @@ func TestAllOrNoMaculaListeners(t *testing.T) {
 			requireCloses(t, l)
 		}
 	}
-	require.Equal(t, []string{compat.ALPN}, tlsConf.NextProtos, "the caller's configuration is not written to")
+	require.Equal(t, []string{dialer.ALPN}, tlsConf.NextProtos, "the caller's configuration is not written to")
 }
 
 func TestMaculaListenerCloses(t *testing.T) {
@@ -315,6 +316,8 @@ func TestHostnameEndpoint(t *testing.T) {
 		"[2001:db8::1]":         "https://[2001:db8::1]:9443",
 		"[2001:db8::1]:4001":    "https://[2001:db8::1]:4001",
 		"3com.example":          "https://3com.example:9443",
+		"Node.Example.ORG":      "https://node.example.org:9443", // or its own gateway would seem another
+		"::ffff:192.0.2.1":      "https://192.0.2.1:9443",
 	} {
 		got, err := hostnameEndpoint(hostname, defaultPort)
 		require.NoError(t, err)
@@ -353,21 +356,21 @@ func TestHostnameEndpoint(t *testing.T) {
 	require.ErrorContains(t, err, "has the port 0")
 }
 
-// gateway is a host whose port also has the door for ALPN "macula"; behind it every stream is an echo.
-type gateway struct {
+// echoGateway is a host whose port also serves ALPN "macula"; behind it every stream is an echo.
+type echoGateway struct {
 	host     *peerHost
 	endpoint string // host:port
 	accepted chan *quic.Conn
 }
 
-// startGateway opens the door on h and closes it, in time and before h, when the test ends.
-func startGateway(t *testing.T, h *peerHost) *gateway {
+// startGateway serves ALPN "macula" on h and closes it, in time and before h, when the test ends.
+func startGateway(t *testing.T, h *peerHost) *echoGateway {
 	t.Helper()
 	listeners, err := listenMacula(h.quic, h, serverTLS(t))
 	require.NoError(t, err)
 	require.Len(t, listeners, 1)
 
-	g := &gateway{host: h, endpoint: listeners[0].Addr().String(), accepted: make(chan *quic.Conn, 16)}
+	g := &echoGateway{host: h, endpoint: listeners[0].Addr().String(), accepted: make(chan *quic.Conn, 16)}
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
@@ -380,7 +383,7 @@ func startGateway(t *testing.T, h *peerHost) *gateway {
 	return g
 }
 
-func (g *gateway) serve(listener quicreuse.Listener) {
+func (g *echoGateway) serve(listener quicreuse.Listener) {
 	for {
 		conn, err := listener.Accept(context.Background())
 		if err != nil {
@@ -401,7 +404,7 @@ func (g *gateway) serve(listener quicreuse.Listener) {
 }
 
 // conn returns the next connection that the gateway has accepted.
-func (g *gateway) conn(t *testing.T) *quic.Conn {
+func (g *echoGateway) conn(t *testing.T) *quic.Conn {
 	t.Helper()
 	select {
 	case conn := <-g.accepted:
@@ -416,7 +419,7 @@ func serverTLS(t *testing.T) *tls.Config {
 	t.Helper()
 	certificate, err := selfSignedCertificate()
 	require.NoError(t, err)
-	return compat.ServerTLS(certificate)
+	return gateway.ServerTLS(certificate)
 }
 
 // clientTLS verifies nothing, like an Erlang node.
@@ -434,7 +437,7 @@ func dialALPN(t *testing.T, endpoint, alpn string) (*quic.Conn, error) {
 // dialMacula connects as an Erlang node does: by plain QUIC, from a port of its own.
 func dialMacula(t *testing.T, endpoint string) *quic.Conn {
 	t.Helper()
-	conn, err := dialALPN(t, endpoint, compat.ALPN)
+	conn, err := dialALPN(t, endpoint, dialer.ALPN)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.CloseWithError(0, "") })
 	return conn
@@ -504,7 +507,7 @@ func TestManyMaculaConnectionsFromOnePort(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for range 20 {
-		conn, err := from.Dial(ctx, to, clientTLS(compat.ALPN), nil)
+		conn, err := from.Dial(ctx, to, clientTLS(dialer.ALPN), nil)
 		require.NoError(t, err)
 		defer conn.CloseWithError(0, "")
 		require.NoError(t, gateway.conn(t).Context().Err(), "it is taken")

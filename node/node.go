@@ -14,7 +14,9 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 
-	"github.com/macula-mesh/macula-node/compat"
+	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/gateway"
+	"github.com/macula-mesh/macula-node/compat/uplink"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
@@ -25,9 +27,9 @@ type Node struct {
 	host    *peerHost
 	port    int // UDP, of the first address that is listened on
 	service *maculadht.Service
-	gateway *compat.Gateway
-	dialer  *compat.Dialer
-	uplinks *compat.Uplinks
+	gateway *gateway.Gateway
+	dialer  *dialer.Dialer
+	uplinks *uplink.Uplinks
 
 	certificate tls.Certificate // which Erlang nodes see
 
@@ -73,10 +75,10 @@ func (n *Node) start() error {
 	if n.port, err = n.checkListening(listen); err != nil {
 		return err
 	}
-	if n.dialer, err = compat.NewDialer(
-		compat.DialThrough(n.host.quic),
-		compat.DialTLS(n.cfg.tls.dialling),
-		compat.DialPinned(n.cfg.gateways...),
+	if n.dialer, err = dialer.New(
+		dialer.WithQUIC(n.host.quic),
+		dialer.WithTLS(n.cfg.tls.dialling),
+		dialer.WithPins(n.cfg.gateways...),
 	); err != nil {
 		return err
 	}
@@ -138,12 +140,14 @@ func (n *Node) openGateway() error {
 	if n.certificate, err = n.cfg.tlsCertificate(n.Endpoint()); err != nil {
 		return err
 	}
-	n.gateway = compat.NewGateway(n.service.Handlers,
-		compat.VerifyThrough(n.dialer),
-		compat.AllowEndpoints(n.cfg.AllowEndpoints...),
-		compat.GatewayLogger(n.cfg.Log),
-	)
-	listeners, err := listenMacula(n.host.quic, n.host, compat.ServerTLS(n.certificate))
+	if n.gateway, err = gateway.New(n.service.Handlers,
+		gateway.WithDialer(n.dialer),
+		gateway.WithAllowedEndpoints(n.cfg.AllowEndpoints...),
+		gateway.WithLogger(n.cfg.Log),
+	); err != nil {
+		return err
+	}
+	listeners, err := listenMacula(n.host.quic, n.host, gateway.ServerTLS(n.certificate))
 	if err != nil {
 		return err
 	}
@@ -155,7 +159,7 @@ func (n *Node) openGateway() error {
 	return nil
 }
 
-// Close stops the node: first both doors, then what they ask, last the host.
+// Close stops the node: first what peers come in by, then what that asks, last the host.
 // Further calls return what the first did.
 func (n *Node) Close() error { return n.close() }
 
@@ -188,7 +192,7 @@ func (n *Node) Host() host.Host { return n.host }
 func (n *Node) Service() *maculadht.Service { return n.service }
 
 // Dialer returns what asks Erlang nodes.
-func (n *Node) Dialer() *compat.Dialer { return n.dialer }
+func (n *Node) Dialer() *dialer.Dialer { return n.dialer }
 
 // ID returns the node's id in the DHT.
 func (n *Node) ID() routing.ID { return n.service.Routing().Self() }

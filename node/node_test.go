@@ -15,7 +15,6 @@ import (
 	"github.com/quic-go/quic-go"
 	"github.com/stretchr/testify/require"
 
-	"github.com/macula-mesh/macula-node/compat"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -100,7 +99,7 @@ func TestBothDialectsOnOnePort(t *testing.T) {
 	contact, _ := b.Service().Routing().Contact(a.ID())
 	addr, ok := quicAddrPort(contact.Addrs[0])
 	require.True(t, ok)
-	require.Equal(t, "https://"+addr.String(), a.Endpoint(), "one door")
+	require.Equal(t, "https://"+addr.String(), a.Endpoint(), "one port")
 
 	value := func(id string) wire.Raw { return wire.RawMap(wire.Pair{Key: "node_id", Value: wire.RawText(id)}) }
 	ctx := patient(t)
@@ -263,7 +262,7 @@ func TestTwoAddresses(t *testing.T) {
 		_, err := maculadht.Ping(patient(t), other.Dialer(), routing.Contact{Endpoint: endpoint})
 		require.NoError(t, err, endpoint)
 	}
-	six, err := compat.ParseEndpoint(n.Endpoints()[1])
+	six, err := wire.ParseEndpoint(n.Endpoints()[1])
 	require.NoError(t, err)
 	require.Equal(t, n.port, int(six.Port), "the port of the first address")
 }

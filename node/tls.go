@@ -10,7 +10,8 @@ import (
 	"runtime"
 	"time"
 
-	"github.com/macula-mesh/macula-node/compat"
+	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/wire"
 )
 
 // TLSMode says how this node and Erlang nodes know each other: Macula's
@@ -65,16 +66,16 @@ const (
 
 // Dialling returns which certificates are accepted from the nodes that are
 // dialled. It reads CAFile; the other files are for those who are listened to.
-func (t TLS) Dialling() (compat.TLS, error) {
+func (t TLS) Dialling() (dialer.TLS, error) {
 	mode, err := t.mode()
 	if err != nil || mode == TLSDevelopment {
-		return compat.TLS{}, err
+		return dialer.TLS{}, err
 	}
 	roots, err := t.roots()
 	if err != nil {
-		return compat.TLS{}, err
+		return dialer.TLS{}, err
 	}
-	return compat.TLS{Verify: true, Roots: roots, AnyHost: t.AnyHost}, nil
+	return dialer.TLS{Verify: true, Roots: roots, AnyHost: t.AnyHost}, nil
 }
 
 func (t TLS) mode() (TLSMode, error) {
@@ -156,7 +157,7 @@ func readKey(path string) ([]byte, error) {
 // identity is what the node shows and accepts.
 type identity struct {
 	certificate *tls.Certificate // nil: the node makes its own
-	dialling    compat.TLS
+	dialling    dialer.TLS
 }
 
 // load reads the files, or says all that is wrong with them.
@@ -186,14 +187,14 @@ func (s settings) tlsCertificate(endpoint string) (cert tls.Certificate, err err
 		return tls.Certificate{}, err
 	}
 	verifies := s.tls.dialling.Verify
-	s.Log.Info("certificate for Erlang nodes", "pin", compat.PinOf(cert.Leaf), "expires", cert.Leaf.NotAfter, "verifies_others", verifies)
+	s.Log.Info("certificate for Erlang nodes", "pin", dialer.PinOf(cert.Leaf), "expires", cert.Leaf.NotAfter, "verifies_others", verifies)
 	if !verifies {
 		if s.TLS.CAFile != "" {
 			s.Log.Warn("CA file not used: the TLS mode is development, which verifies nothing", "file", s.TLS.CAFile)
 		}
 		return cert, nil
 	}
-	if e, err := compat.ParseEndpoint(endpoint); err == nil && cert.Leaf.VerifyHostname(e.Host) != nil {
+	if e, err := wire.ParseEndpoint(endpoint); err == nil && cert.Leaf.VerifyHostname(e.Host) != nil {
 		s.Log.Warn("the certificate does not name the host that others dial: those who verify it will not connect", "endpoint", e)
 	}
 	return cert, nil

@@ -4,7 +4,8 @@ import (
 	"context"
 	"slices"
 
-	"github.com/macula-mesh/macula-node/compat"
+	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/uplink"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 )
@@ -12,26 +13,26 @@ import (
 // openUplinks starts a session with each Erlang gateway among the bootstrap
 // addresses, but for this node itself: one list for all nodes names each of them.
 func (n *Node) openUplinks() error {
-	self, err := compat.ClientID(n.certificate.Leaf)
+	self, err := dialer.ClientID(n.certificate.Leaf)
 	if err != nil {
 		return err
 	}
-	n.uplinks, err = compat.NewUplinks(n.dialer, n.service.Handlers, otherGateways(n.cfg.gateways, n.Endpoints()),
-		compat.UplinkListable(func() bool { return n.service.Mode() == maculadht.ModeServer }),
-		compat.UplinkSelf(self),
-		compat.UplinkLogger(n.cfg.Log),
+	n.uplinks, err = uplink.New(n.dialer, n.service.Handlers, otherGateways(n.cfg.gateways, n.Endpoints()),
+		uplink.WithListable(func() bool { return n.service.Mode() == maculadht.ModeServer }),
+		uplink.WithSelf(self),
+		uplink.WithLogger(n.cfg.Log),
 	)
 	return err
 }
 
 // otherGateways returns those that are not at an endpoint of our own.
-func otherGateways(all []compat.Endpoint, own []string) []compat.Endpoint {
-	return slices.DeleteFunc(slices.Clone(all), func(e compat.Endpoint) bool { return slices.Contains(own, e.String()) })
+func otherGateways(all []dialer.PinnedEndpoint, own []string) []dialer.PinnedEndpoint {
+	return slices.DeleteFunc(slices.Clone(all), func(e dialer.PinnedEndpoint) bool { return slices.Contains(own, e.String()) })
 }
 
 // Uplinks returns the sessions with the Erlang gateways among the bootstrap
 // addresses.
-func (n *Node) Uplinks() *compat.Uplinks { return n.uplinks }
+func (n *Node) Uplinks() *uplink.Uplinks { return n.uplinks }
 
 // bootstrap publishes through the node's uplinks, which need its handlers and so
 // come later than these.

@@ -11,7 +11,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/urfave/cli/v3"
 
-	"github.com/macula-mesh/macula-node/compat"
+	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -239,7 +239,7 @@ another one crashes on this question, and loses all that it stored.`,
 				return err
 			}
 			if isErlang(cmd.Args().First()) && !cmd.Bool("force") {
-				return usagef("%w; --force asks all the same", compat.ErrFindNode)
+				return usagef("%w; --force asks all the same", dialer.ErrFindNode)
 			}
 			return ask(ctx, cmd, func(ctx context.Context, t *target) error {
 				nodes, err := maculadht.FindNode(ctx, t.network, t.Contact, key)
@@ -305,7 +305,7 @@ func printGateways(cmd *cli.Command, list wire.GatewayList) error {
 	return table(cmd.Root().Writer, func(w io.Writer) {
 		fmt.Fprintln(w, "NODE ID\tENDPOINT\tREALM")
 		for _, g := range list {
-			e := compat.Endpoint{Host: g.Host, Port: uint16(g.Port)}
+			e := wire.Endpoint{Host: g.Host, Port: uint16(g.Port)}
 			fmt.Fprintf(w, "%s\t%s\t%s\n", idText(g.NodeID), legible(e.String()), legible(g.Realm))
 		}
 	})

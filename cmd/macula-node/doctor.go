@@ -9,9 +9,9 @@ import (
 
 	"github.com/urfave/cli/v3"
 
-	"github.com/macula-mesh/macula-node/compat"
+	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/doctor"
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/interop/doctor"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 )
 
@@ -56,7 +56,7 @@ func examine(ctx context.Context, cmd *cli.Command) error {
 		return usagef("the endpoint is missing; %s", usageOf(cmd))
 	}
 	endpoint := cmd.Args().First()
-	at, err := compat.ParseEndpoint(endpoint)
+	at, err := dialer.ParsePinnedEndpoint(endpoint)
 	if err != nil {
 		return usagef("%w; %s", err, usageOf(cmd))
 	}
@@ -65,7 +65,7 @@ func examine(ctx context.Context, cmd *cli.Command) error {
 		return err
 	}
 	timeout := cmd.Duration("timeout")
-	d, err := newDialer(cmd, at, compat.DialTimeouts(min(timeout, compat.DefaultDialTimeout), min(timeout, compat.DefaultReplyTimeout)))
+	d, err := newDialer(cmd, at, withinTime(min(timeout, dialer.DefaultLimits().DialTimeout)))
 	if err != nil {
 		return err
 	}
@@ -74,12 +74,14 @@ func examine(ctx context.Context, cmd *cli.Command) error {
 	defer cancel()
 	status := newStatus(cmd)
 	opts := []doctor.Option{
-		doctor.ExpectRealm(cmd.String("realm")),
-		doctor.Expect(keys...),
-		doctor.Observe(func(check string) { status.show("%s: %s", endpoint, check) }),
+		doctor.WithKeys(keys...),
+		doctor.WithObserver(func(check string) { status.show("%s: %s", endpoint, check) }),
+	}
+	if realm := cmd.String("realm"); realm != "" {
+		opts = append(opts, doctor.WithRealm(realm))
 	}
 	if cmd.Bool("write") {
-		opts = append(opts, doctor.Write())
+		opts = append(opts, doctor.WithWriting())
 	}
 	report, err := doctor.Examine(limited, d, endpoint, opts...)
 	status.clear()

@@ -19,7 +19,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
-	"github.com/macula-mesh/macula-node/compat"
+	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 )
 
@@ -80,8 +80,8 @@ func exitCode(err error) int {
 	case errors.Is(err, errNotFound), errors.Is(err, errUnwell):
 		return exitNotFound
 	case errors.As(err, &usage),
-		errors.Is(err, compat.ErrHarmful),
-		errors.Is(err, compat.ErrTooLargeForPeer),
+		errors.Is(err, dialer.ErrHarmful),
+		errors.Is(err, dialer.ErrTooLargeForPeer),
 		errors.Is(err, maculadht.ErrInvalidRequest):
 		return exitUsage
 	default:

@@ -8,7 +8,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
-	"github.com/macula-mesh/macula-node/compat"
+	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/node"
 )
 
@@ -50,7 +50,7 @@ func trimmed(list []string) []string {
 const quicPort variable = "MACULA_QUIC_PORT"
 
 func portFlag() cli.Flag {
-	return &cli.StringFlag{Name: "port", Usage: fmt.Sprintf("UDP `PORT` to listen on (default: %d) [%s]", compat.DefaultPort, quicPort)}
+	return &cli.StringFlag{Name: "port", Usage: fmt.Sprintf("UDP `PORT` to listen on (default: %d) [%s]", wire.DefaultPort, quicPort)}
 }
 
 // listenPort returns the port to listen on, or 0 where --listen says it or

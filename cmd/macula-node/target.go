@@ -16,7 +16,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/urfave/cli/v3"
 
-	"github.com/macula-mesh/macula-node/compat"
+	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -38,13 +38,13 @@ func isErlang(addr string) bool { return !strings.HasPrefix(addr, "/") }
 // peer that only asks: it never CONNECTs.
 func reach(cmd *cli.Command, addr string) (*target, error) {
 	if isErlang(addr) {
-		e, err := compat.ParseEndpoint(addr)
+		e, err := dialer.ParsePinnedEndpoint(addr)
 		if err != nil {
 			return nil, usagef("ADDR: %w, or a multiaddr with /p2p", err)
 		}
-		opts := []compat.DialerOption{compat.DialTimeouts(cmd.Duration("timeout"), cmd.Duration("timeout"))}
+		opts := []dialer.Option{withinTime(cmd.Duration("timeout"))}
 		if cmd.Bool("force") {
-			opts = append(opts, compat.ForceFindNode())
+			opts = append(opts, dialer.WithForcedFindNode())
 		}
 		d, err := newDialer(cmd, e, opts...)
 		if err != nil {
@@ -69,7 +69,7 @@ func reach(cmd *cli.Command, addr string) (*target, error) {
 
 // newDialer returns a dialer to an endpoint, which accepts what the command's TLS
 // flags and the endpoint's pin say.
-func newDialer(cmd *cli.Command, e compat.Endpoint, opts ...compat.DialerOption) (*compat.Dialer, error) {
+func newDialer(cmd *cli.Command, e dialer.PinnedEndpoint, opts ...dialer.Option) (*dialer.Dialer, error) {
 	policy, err := tlsPolicy(cmd)
 	if err != nil {
 		return nil, err
@@ -78,7 +78,14 @@ func newDialer(cmd *cli.Command, e compat.Endpoint, opts ...compat.DialerOption)
 	if err != nil {
 		return nil, usageError{err}
 	}
-	return compat.NewDialer(append(opts, compat.DialTLS(accepted), compat.DialPinned(e))...)
+	return dialer.New(append(opts, dialer.WithTLS(accepted), dialer.WithPins(e))...)
+}
+
+// withinTime sets how long a handshake and a reply may take.
+func withinTime(d time.Duration) dialer.Option {
+	limits := dialer.DefaultLimits()
+	limits.DialTimeout, limits.ReplyTimeout = d, d
+	return dialer.WithLimits(limits)
 }
 
 // newClient returns a host that only dials, and a client on it.

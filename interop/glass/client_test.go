@@ -305,7 +305,7 @@ func TestPropagation(t *testing.T) {
 func TestEndpointsThatAreNone(t *testing.T) {
 	g := start(t)
 	_, err := g.FindValue(within(t), "127.0.0.1:1", id16)
-	require.ErrorContains(t, err, "want https://host:port")
+	require.ErrorContains(t, err, "write https://host:port")
 	_, err = glass.Start(glass.Listen("nonsense"))
 	require.ErrorContains(t, err, "nonsense")
 	_, err = glass.Start(glass.Listen(g.Addr().String()))

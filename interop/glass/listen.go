@@ -28,7 +28,7 @@ func (g *Gateway) listen() (*quic.Listener, error) {
 		return nil, err
 	}
 	g.host, g.port = g.Addr().IP.String(), g.Addr().Port
-	g.endpoint = "https://" + g.Addr().String()
+	g.endpoint = wire.EndpointAt(g.Addr().AddrPort()).String()
 	g.transport = &quic.Transport{Conn: g.udp, ConnContext: g.oneAtATime}
 	gated := &tls.Config{
 		MinVersion: tls.VersionTLS13,

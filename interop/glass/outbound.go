@@ -52,11 +52,11 @@ func (o *outbound) open() (n int) {
 
 // dial connects to an endpoint, "https://host:port", and verifies nothing.
 func (g *Gateway) dial(ctx context.Context, endpoint string) (*quic.Conn, error) {
-	text, ok := strings.CutPrefix(endpoint, "https://")
-	if !ok {
-		return nil, fmt.Errorf("glass: endpoint %q: want https://host:port", endpoint)
+	e, err := wire.ParseEndpoint(endpoint)
+	if err != nil {
+		return nil, fmt.Errorf("glass: %w", err)
 	}
-	addr, err := net.ResolveUDPAddr("udp", text)
+	addr, err := net.ResolveUDPAddr("udp", e.HostPort())
 	if err != nil {
 		return nil, fmt.Errorf("glass: endpoint %q: %w", endpoint, err)
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -213,7 +212,9 @@ func (g *Gateway) meet(reply wire.Raw) {
 		host, _ := field(e, "host")
 		port, _ := field(e, "port")
 		number, _ := port.Int()
-		endpoints = append(endpoints, "https://"+net.JoinHostPort(contentOf(host), strconv.FormatInt(number, 10)))
+		if at, err := wire.EndpointOf(wire.Gateway{Host: contentOf(host), Port: number}); err == nil {
+			endpoints = append(endpoints, at.String())
+		}
 	}
 	if len(endpoints) == 0 {
 		return

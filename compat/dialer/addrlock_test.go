@@ -1,0 +1,62 @@
+package dialer
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/compat/internal/compattest"
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
+)
+
+// Two spellings of one node's endpoint are two links, and still one handshake at
+// a time.
+func TestOneHandshakeAtATimeHoweverItIsSpelt(t *testing.T) {
+	g := compattest.StartErlang(t, "127.0.0.1:0")
+	port := g.Endpoint()[strings.LastIndex(g.Endpoint(), ":"):]
+	letGo := g.HoldHandshakes()
+	d := newDialer(t)
+	var asks sync.WaitGroup
+	for _, host := range []string{"127.0.0.1", "localhost"} {
+		asks.Go(func() {
+			_, err := maculadht.Ping(compattest.Context(t), d, compattest.At("https://"+host+port))
+			require.NoError(t, err)
+		})
+	}
+	compattest.Eventually(t, func() bool { return g.Stats().Handshaking }, "one shakes hands")
+	require.Never(t, func() bool { return g.Stats().Refused > 0 }, 300*time.Millisecond, compattest.Tick, "the other waits")
+	letGo()
+	asks.Wait()
+	require.Equal(t, 2, g.Stats().Accepted)
+}
+
+func TestAddrLock(t *testing.T) {
+	var all addrLock
+	addr := netip.MustParseAddrPort("192.0.2.7:9443")
+	release, err := all.lock(t.Context(), addr)
+	require.NoError(t, err)
+	other, err := all.lock(t.Context(), netip.MustParseAddrPort("192.0.2.7:9444"))
+	require.NoError(t, err, "another address is no matter")
+	other()
+
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errors.New("gave up"))
+	_, err = all.lock(ctx, addr)
+	require.ErrorIs(t, err, context.Canceled)
+
+	next := make(chan func(), 1)
+	go func() {
+		release, err := all.lock(t.Context(), addr)
+		require.NoError(t, err)
+		next <- release
+	}()
+	release()
+	compattest.Wait(t, next)()
+	require.Empty(t, all.held, "nothing is kept of addresses that nobody dials")
+}

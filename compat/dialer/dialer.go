@@ -1,0 +1,261 @@
+package dialer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
+	"github.com/quic-go/quic-go"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+// Waits that are not for the caller to set.
+const (
+	closeGrace  = 2 * time.Second        // for replies under way when the dialer closes
+	sendGrace   = 200 * time.Millisecond // for what has no reply to arrive before its connection is closed
+	firstRedial = 100 * time.Millisecond // after a refused handshake, doubled each time
+)
+
+// ErrNoReply: the endpoint took a question and has not answered in time. It is
+// left alone from then on. It comes with a routing.ErrUnreachable.
+var ErrNoReply = errors.New("no reply")
+
+// ErrBackoff: the endpoint did not answer in time a short while ago and is left
+// alone. It is a routing.ErrUnreachable too.
+var ErrBackoff = routing.ErrResting
+
+// Dialer asks Erlang nodes. It keeps one connection to an endpoint and uses it
+// in the one way that a node survives: one handshake at a time, retried when it
+// is refused; one frame a stream, in one Write; a stream is closed only after
+// its reply has come, whether or not the caller still waits; no message that
+// harms. It implements routing.Network for contacts with an endpoint and is
+// safe for concurrent use.
+type Dialer struct {
+	cfg   config
+	owned *quicreuse.ConnManager // made here, so closed here
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
+	close  func() error
+
+	handshakes addrLock
+
+	mu     sync.Mutex
+	closed bool
+	pool   map[place]*link
+}
+
+// New returns a dialer. Close it.
+func New(opts ...Option) (*Dialer, error) {
+	d := &Dialer{
+		cfg:  config{limits: DefaultLimits(), pins: make(map[wire.Endpoint]Pin), tracer: noTracer{}},
+		pool: make(map[place]*link),
+	}
+	d.close = sync.OnceValue(d.shutdown)
+	for _, opt := range opts {
+		if opt == nil {
+			return nil, errors.New("dialer: a nil option")
+		}
+		if err := opt(&d.cfg); err != nil {
+			return nil, fmt.Errorf("dialer: %w", err)
+		}
+	}
+	if d.cfg.quic == nil {
+		cm, err := quicreuse.NewConnManager(quic.StatelessResetKey{}, quic.TokenGeneratorKey{})
+		if err != nil {
+			return nil, fmt.Errorf("dialer: %w", err)
+		}
+		d.cfg.quic, d.owned = cm, cm
+	}
+	d.ctx, d.cancel = context.WithCancel(context.Background())
+	return d, nil
+}
+
+// Close waits a moment for the replies that are under way, as closing on them
+// could crash who sends them, then closes all connections. What still waits
+// fails with maculadht.ErrClosed. Further calls return what the first did.
+func (d *Dialer) Close() error { return d.close() }
+
+func (d *Dialer) shutdown() error {
+	d.mu.Lock()
+	d.closed = true
+	d.mu.Unlock()
+	answered := make(chan struct{})
+	go func() { d.tasks.Wait(); close(answered) }()
+	select {
+	case <-answered:
+	case <-time.After(closeGrace):
+	}
+	d.cancel()
+	<-answered
+	d.mu.Lock()
+	for _, l := range d.pool {
+		l.close()
+	}
+	d.mu.Unlock()
+	if d.owned != nil {
+		return d.owned.Close()
+	}
+	return nil
+}
+
+var _ routing.Network = (*Dialer)(nil)
+
+// Send sends a message that has no reply and returns once it has left. Errors
+// are ErrHarmful, ErrTooLargeForPeer, ErrCertificate, routing.ErrUnreachable, and
+// of package maculadht ErrInvalidRequest and ErrClosed.
+func (d *Dialer) Send(ctx context.Context, to routing.Contact, m wire.Message) error {
+	start := time.Now()
+	_, err := d.exchange(ctx, to, m, false)
+	d.cfg.tracer.RequestCompleted(m.Type(), time.Since(start), resultOf(err))
+	return err
+}
+
+// Query sends a request and returns its reply. Errors are those of Send, and
+// routing.ErrRemote where the reply is one.
+func (d *Dialer) Query(ctx context.Context, to routing.Contact, m wire.Message) (wire.Message, error) {
+	start := time.Now()
+	reply, err := d.query(ctx, to, m)
+	d.cfg.tracer.RequestCompleted(m.Type(), time.Since(start), resultOf(err))
+	return reply, err
+}
+
+func (d *Dialer) query(ctx context.Context, to routing.Contact, m wire.Message) (wire.Message, error) {
+	f, err := d.exchange(ctx, to, m, true)
+	if err != nil {
+		return nil, err
+	}
+	return maculadht.ReadReply(f, m)
+}
+
+func (d *Dialer) exchange(ctx context.Context, to routing.Contact, m wire.Message, asks bool) (wire.Frame, error) {
+	switch _, has := m.Type().Reply(); {
+	case has && !asks:
+		return wire.Frame{}, fmt.Errorf("%w: %s has a reply, use Query", maculadht.ErrInvalidRequest, m.Type())
+	case asks && !has:
+		return wire.Frame{}, fmt.Errorf("%w: %s has no reply, use Send", maculadht.ErrInvalidRequest, m.Type())
+	}
+	p, err := placeOf(to)
+	if err != nil {
+		return wire.Frame{}, fmt.Errorf("%w: %w", routing.ErrUnreachable, err)
+	}
+	frame, err := encodeFor(m, d.cfg.forceFindNode)
+	if err != nil {
+		return wire.Frame{}, err
+	}
+	l, err := d.link(p)
+	if err != nil {
+		return wire.Frame{}, err
+	}
+	defer d.leave(l)
+	f, err := l.do(ctx, m.Type(), frame)
+	if err != nil {
+		return wire.Frame{}, fmt.Errorf("%s to %s: %w", m.Type(), p, err)
+	}
+	return f, nil
+}
+
+func (d *Dialer) link(p place) (*link, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return nil, maculadht.ErrClosed
+	}
+	l := d.pool[p]
+	if l == nil {
+		if len(d.pool) >= d.cfg.limits.MaxEndpoints && !d.makeRoom() {
+			return nil, fmt.Errorf("%w: %s: %d other endpoints are being asked", routing.ErrUnreachable, p, len(d.pool))
+		}
+		l = newLink(d, p)
+		d.pool[p] = l
+	}
+	l.users++
+	return l, nil
+}
+
+// makeRoom forgets a link that nobody uses, one in backoff only where there is no
+// other; whoever has us verify one endpoint after the other does not have us keep
+// a connection to each. d.mu is held.
+func (d *Dialer) makeRoom() bool {
+	var unused *link
+	for _, l := range d.pool {
+		if l.users > 0 {
+			continue
+		}
+		unused = l
+		if _, err := l.ready(); err == nil {
+			break
+		}
+	}
+	if unused == nil {
+		return false
+	}
+	delete(d.pool, unused.place)
+	unused.close()
+	return true
+}
+
+// leave gives a link up. The last user leaves it to the idle timer, which
+// closes the connection and, after a time-out, remembers the backoff until its
+// end.
+func (d *Dialer) leave(l *link) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if l.users--; l.users == 0 && !d.closed {
+		l.idle.Reset(max(d.cfg.limits.Idle, time.Until(l.backoffEnd())))
+	}
+}
+
+// backOff leaves the node at an address alone, by whatever endpoint it is known.
+func (d *Dialer) backOff(addr netip.AddrPort, until time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, l := range d.pool {
+		l.backOff(addr, until)
+	}
+}
+
+// inBackoffAt reports whether the node at an address is left alone.
+func (d *Dialer) inBackoffAt(addr netip.AddrPort) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, l := range d.pool {
+		if l.inBackoffAt(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// drop forgets a link that nobody uses.
+func (d *Dialer) drop(l *link) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if l.users == 0 && d.pool[l.place] == l {
+		delete(d.pool, l.place)
+		l.close()
+	}
+}
+
+// spawn runs f in a goroutine that holds the link, unless the dialer is closing.
+func (d *Dialer) spawn(l *link, f func()) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return maculadht.ErrClosed
+	}
+	l.users++
+	d.tasks.Go(func() {
+		defer d.leave(l)
+		f()
+	})
+	return nil
+}

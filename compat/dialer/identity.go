@@ -1,0 +1,42 @@
+package dialer
+
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"encoding/hex"
+	"fmt"
+	"strings"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+// ClientID returns the id under which the Erlang node with a certificate names
+// itself as a client: in CONNECT, in the values that it stores and in its own
+// entry of _dht.list_gateways. It is the SHA-256 of the public key's bits, in
+// hexadecimal (docs/WIRE.md). A node that is given a NODE_ID uses that instead.
+func ClientID(cert *x509.Certificate) (string, error) {
+	var key struct {
+		Algorithm pkix.AlgorithmIdentifier
+		Bits      asn1.BitString
+	}
+	if _, err := asn1.Unmarshal(cert.RawSubjectPublicKeyInfo, &key); err != nil {
+		return "", fmt.Errorf("public key of the certificate: %w", err)
+	}
+	sum := sha256.Sum256(key.Bits.Bytes)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+// MatchesClientID reports whether a node id may be that of the node with a
+// ClientID. One that is a ClientID in form belongs to that certificate alone; an
+// id of another form, and an empty clientID, prove nothing either way.
+func MatchesClientID(nodeID []byte, clientID string) bool {
+	if _, err := hex.DecodeString(string(nodeID)); err != nil || len(nodeID) != 2*sha256.Size || clientID == "" {
+		return true
+	}
+	return strings.EqualFold(string(nodeID), clientID)
+}
+
+// ErrAnotherNode: the node at an endpoint is not the one that named it.
+var ErrAnotherNode error = &routing.RefusedError{Reason: "the certificate there is another node's"}

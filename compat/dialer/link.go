@@ -1,0 +1,311 @@
+package dialer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+// link is what the pool keeps of an endpoint: its one connection, and when it may
+// be asked again.
+type link struct {
+	dialer *Dialer
+	place  place
+	users  int // guarded by dialer.mu
+	idle   *time.Timer
+
+	streams chan struct{} // one token for each stream in use
+	lookups chan struct{} // one token: a miss keeps the node busy
+
+	mu           sync.Mutex
+	conn         *conn
+	dial         *dial          // the handshake under way
+	addr         netip.AddrPort // where the last handshake led to
+	backoffUntil time.Time
+	backedOff    chan struct{} // closed when a backoff begins, and made anew
+}
+
+// conn is a connection with the streams that use it. It is closed with the last
+// of them once the link has no more use for it: closing it on a reply under way
+// could crash who sends that.
+type conn struct {
+	*quic.Conn
+	streams int  // guarded by link.mu
+	retired bool // guarded by link.mu
+}
+
+// dial is a handshake, which goes on when those who wait for it do not: an
+// Erlang node has room for one, and a broken one holds it.
+type dial struct {
+	begun time.Time
+	done  chan struct{}
+	conn  *conn // or err, once done
+	err   error
+}
+
+func newLink(d *Dialer, p place) *link {
+	l := &link{
+		dialer:    d,
+		place:     p,
+		streams:   make(chan struct{}, d.cfg.limits.MaxStreams),
+		lookups:   make(chan struct{}, 1),
+		backedOff: make(chan struct{}),
+	}
+	l.idle = time.AfterFunc(d.cfg.limits.Idle, func() { d.drop(l) })
+	return l
+}
+
+// close retires the connection of a link that nobody uses any more.
+func (l *link) close() {
+	l.idle.Stop()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.retire(l.conn)
+}
+
+// retire takes a connection out of use; l.mu is held.
+func (l *link) retire(c *conn) {
+	if c == nil {
+		return
+	}
+	if l.conn == c {
+		l.conn = nil
+	}
+	c.retired = true
+	if c.streams == 0 {
+		c.CloseWithError(0, "")
+	}
+}
+
+// leaveConn ends a stream's use of its connection.
+func (l *link) leaveConn(c *conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c.streams--; c.retired {
+		l.retire(c)
+	}
+}
+
+// hold adds a stream to those that use a connection; leaveConn ends it.
+func (l *link) hold(c *conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c.streams++
+}
+
+// current returns the connection that is in use, or nil.
+func (l *link) current() *conn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.conn
+}
+
+func (l *link) backoffEnd() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.backoffUntil
+}
+
+// ready returns what is closed when the next backoff begins, or ErrBackoff.
+func (l *link) ready() (backedOff <-chan struct{}, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if time.Now().Before(l.backoffUntil) {
+		return nil, ErrBackoff
+	}
+	return l.backedOff, nil
+}
+
+// abandon takes a connection out of use that failed or kept silent, and leaves
+// the node at its other end alone for a while.
+func (l *link) abandon(c *conn, backoff time.Duration) {
+	l.mu.Lock()
+	l.retire(c)
+	l.mu.Unlock()
+	if backoff > 0 {
+		l.dialer.cfg.tracer.BackoffStarted(backoff)
+		l.dialer.backOff(remoteAddr(c), time.Now().Add(backoff))
+	}
+}
+
+// backOff leaves the endpoint alone if it is at an address, also those who wait for
+// their turn.
+func (l *link) backOff(addr netip.AddrPort, until time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.addr == addr {
+		l.backoffUntil = until
+		close(l.backedOff)
+		l.backedOff = make(chan struct{})
+	}
+}
+
+// inBackoffAt reports whether the endpoint is at an address and is left alone.
+func (l *link) inBackoffAt(addr netip.AddrPort) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.addr == addr && time.Now().Before(l.backoffUntil)
+}
+
+type outcome struct {
+	frame wire.Frame
+	err   error
+}
+
+// do sends one frame on a stream of its own and returns the reply, if the type
+// has one. The stream outlives a caller that gives up.
+func (l *link) do(ctx context.Context, t wire.Type, frame []byte) (wire.Frame, error) {
+	tokens := []chan struct{}{l.streams}
+	if t == wire.TypeFindValue {
+		tokens = []chan struct{}{l.lookups, l.streams} // who waits for a lookup holds no stream
+	}
+	release, err := l.acquire(ctx, tokens...)
+	if err != nil {
+		return wire.Frame{}, err
+	}
+	c, err := l.connect(ctx)
+	if err != nil {
+		release()
+		return wire.Frame{}, err
+	}
+	done := make(chan outcome, 1)
+	err = l.dialer.spawn(l, func() {
+		defer release()
+		defer l.leaveConn(c)
+		l.run(c, t, frame, done)
+		if _, asks := t.Reply(); !asks {
+			release()
+			l.linger()
+		}
+	})
+	if err != nil {
+		l.leaveConn(c)
+		release()
+		return wire.Frame{}, err
+	}
+	select {
+	case o := <-done:
+		return o.frame, o.err
+	case <-ctx.Done():
+		return wire.Frame{}, fmt.Errorf("%w: %w", routing.ErrUnanswered, context.Cause(ctx))
+	}
+}
+
+// linger keeps a connection for the frame that was just written to it: nothing
+// tells when that has arrived, and closing would overtake it.
+func (l *link) linger() {
+	select {
+	case <-time.After(sendGrace):
+	case <-l.dialer.ctx.Done():
+	}
+}
+
+// acquire takes a token of each channel, unless the endpoint is in backoff.
+func (l *link) acquire(ctx context.Context, from ...chan struct{}) (release func(), err error) {
+	held := 0
+	giveBack := sync.OnceFunc(func() {
+		for _, c := range from[:held] {
+			<-c
+		}
+	})
+	defer func() {
+		if err != nil {
+			giveBack()
+		}
+	}()
+	for _, c := range from {
+		backedOff, err := l.ready()
+		if err != nil {
+			return nil, err
+		}
+		select {
+		case c <- struct{}{}:
+			held++
+		case <-backedOff:
+			return nil, ErrBackoff
+		case <-ctx.Done():
+			return nil, gaveUp(ctx)
+		}
+	}
+	if ctx.Err() != nil {
+		return nil, gaveUp(ctx)
+	}
+	if _, err := l.ready(); err != nil {
+		return nil, err // since a moment ago
+	}
+	return giveBack, nil
+}
+
+func gaveUp(ctx context.Context) error {
+	return fmt.Errorf("%w: %w", routing.ErrUnreachable, context.Cause(ctx))
+}
+
+// run is the life of a stream: one Write, the reply, and only then the end of
+// both directions. Until the reply has come nothing is cancelled, as that
+// crashes a gateway; a stream whose reply never comes goes with its connection.
+func (l *link) run(c *conn, t wire.Type, frame []byte, done chan<- outcome) {
+	stop := context.AfterFunc(l.dialer.ctx, func() { c.CloseWithError(0, "") })
+	defer stop()
+	timeout := l.dialer.cfg.limits.ReplyTimeout
+	fail := func(err error) { done <- outcome{err: l.failed(err)} }
+	ctx, cancel := context.WithTimeout(l.dialer.ctx, timeout)
+	defer cancel()
+	s, err := c.OpenStreamSync(ctx)
+	if err != nil {
+		l.abandon(c, 0)
+		fail(err)
+		return
+	}
+	s.SetWriteDeadline(time.Now().Add(timeout))
+	if _, err := s.Write(frame); err != nil {
+		l.abandon(c, 0)
+		fail(err)
+		return
+	}
+	if _, asks := t.Reply(); !asks {
+		Stream{s}.Close()
+		done <- outcome{}
+		return
+	}
+	in := wire.NewReader(s)
+	s.SetReadDeadline(time.Now().Add(timeout))
+	f, err := in.Next()
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		l.abandon(c, l.dialer.cfg.limits.Backoff)
+		fail(fmt.Errorf("%w within %v", ErrNoReply, timeout))
+		s.SetReadDeadline(time.Now().Add(l.dialer.cfg.limits.LateReply))
+		if _, err := in.Next(); err == nil {
+			Stream{s}.Close()
+		}
+		return
+	}
+	if err != nil {
+		l.abandon(c, 0)
+		fail(err)
+		return
+	}
+	Stream{s}.Close()
+	done <- outcome{frame: f} // the reader is not used again, so the frame keeps its memory
+}
+
+// failed returns the error of what could not be done: that the dialer is
+// closed, or that the endpoint was not reached or is somebody else's.
+func (l *link) failed(err error) error {
+	if l.dialer.ctx.Err() != nil {
+		return maculadht.ErrClosed
+	}
+	if errors.Is(err, ErrCertificate) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", routing.ErrUnreachable, err)
+}

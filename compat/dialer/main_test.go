@@ -1,0 +1,30 @@
+package dialer
+
+import (
+	"crypto/tls"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/macula-mesh/macula-node/compat/internal/compattest"
+)
+
+// TestMain fails the tests of this package if a goroutine outlives them.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m)
+}
+
+// newDialer returns a dialer that is closed, in time, when the test ends.
+func newDialer(tb testing.TB, opts ...Option) *Dialer {
+	tb.Helper()
+	d, err := New(opts...)
+	require.NoError(tb, err)
+	tb.Cleanup(func() { compattest.RequireCloses(tb, d.Close) })
+	return d
+}
+
+// serverTLS is that of a node with a certificate.
+func serverTLS(cert tls.Certificate) *tls.Config {
+	return &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{ALPN}, MinVersion: tls.VersionTLS13}
+}

@@ -1,0 +1,138 @@
+package dialer
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+)
+
+// grantedStreams is how many streams at a time an Erlang node grants a connection.
+const grantedStreams = 100
+
+// Limits are how long a Dialer waits and how much it keeps.
+type Limits struct {
+	// DialTimeout is how long a handshake may take, retries included.
+	DialTimeout time.Duration
+	// ReplyTimeout is how long a reply may take before its caller gives up, and
+	// the node is left alone for Backoff.
+	ReplyTimeout time.Duration
+	// LateReply is how much longer the connection is kept for such a reply, as
+	// closing on it could crash the node.
+	LateReply time.Duration
+	// Backoff is how long a node is left alone that did not answer in time: it is
+	// busy with its own network, and more questions make it worse. 0 is not at all.
+	Backoff time.Duration
+	// Idle is after how long an unused connection is closed.
+	Idle time.Duration
+	// MaxEndpoints is of how many endpoints a connection or a Backoff is kept.
+	MaxEndpoints int
+	// MaxStreams is how many streams of a connection are used at a time, of the 100
+	// that a node grants.
+	MaxStreams int
+}
+
+// DefaultLimits returns those of a dialer for which WithLimits says nothing else.
+func DefaultLimits() Limits {
+	return Limits{
+		DialTimeout:  10 * time.Second,
+		ReplyTimeout: 10 * time.Second,
+		LateReply:    time.Minute,
+		Backoff:      5 * time.Minute,
+		Idle:         30 * time.Second,
+		MaxEndpoints: 1024,
+		MaxStreams:   32,
+	}
+}
+
+func (l Limits) check() error {
+	var errs []error
+	for name, d := range map[string]time.Duration{"DialTimeout": l.DialTimeout, "ReplyTimeout": l.ReplyTimeout, "LateReply": l.LateReply, "Idle": l.Idle} {
+		if d <= 0 {
+			errs = append(errs, fmt.Errorf("limits: %s is %v: want more than 0", name, d))
+		}
+	}
+	if l.Backoff < 0 {
+		errs = append(errs, fmt.Errorf("limits: Backoff is %v: want 0 or more", l.Backoff))
+	}
+	if l.MaxEndpoints < 1 {
+		errs = append(errs, fmt.Errorf("limits: MaxEndpoints is %d: want 1 or more", l.MaxEndpoints))
+	}
+	if l.MaxStreams < 1 || l.MaxStreams > grantedStreams {
+		errs = append(errs, fmt.Errorf("limits: MaxStreams is %d: want 1 to %d", l.MaxStreams, grantedStreams))
+	}
+	return errors.Join(errs...)
+}
+
+type config struct {
+	quic          QUIC
+	limits        Limits
+	forceFindNode bool
+	tls           TLS
+	pins          map[wire.Endpoint]Pin
+	tracer        MetricsTracer
+}
+
+// Option sets a detail of a Dialer.
+type Option func(*config) error
+
+// WithQUIC makes the dialer use q, and so the UDP port that q listens on. Without
+// it the dialer has a port of its own.
+func WithQUIC(q QUIC) Option {
+	return func(c *config) error {
+		if q == nil {
+			return errors.New("no QUIC to dial through")
+		}
+		c.quic = q
+		return nil
+	}
+}
+
+// WithLimits sets the limits, all of them: begin with DefaultLimits.
+func WithLimits(l Limits) Option {
+	return func(c *config) error {
+		c.limits = l
+		return l.check()
+	}
+}
+
+// WithForcedFindNode lets FIND_NODE through, which crashes an Erlang node that
+// itself bootstrapped from another.
+func WithForcedFindNode() Option {
+	return func(c *config) error {
+		c.forceFindNode = true
+		return nil
+	}
+}
+
+// WithTLS sets which certificates are accepted; any are without it. Roots and
+// AnyHost without Verify are an error.
+func WithTLS(t TLS) Option {
+	return func(c *config) error {
+		if !t.Verify && (t.Roots != nil || t.AnyHost) {
+			return errors.New("TLS says what to verify of a certificate and not that it is verified")
+		}
+		c.tls = t
+		return nil
+	}
+}
+
+// WithPins has each endpoint that has a Pin show a certificate with that public
+// key, whoever signed it, also where it is a contact whose endpoint a peer told
+// us. Endpoints without a Pin are passed over; two pins of one endpoint are an
+// error.
+func WithPins(endpoints ...PinnedEndpoint) Option {
+	return func(c *config) error {
+		for _, e := range endpoints {
+			if e.Pin.IsZero() {
+				continue
+			}
+			if other, there := c.pins[e.Endpoint]; there && other != e.Pin {
+				return fmt.Errorf("%s has two pins, %s and %s", e, other, e.Pin)
+			}
+			c.pins[e.Endpoint] = e.Pin
+		}
+		return nil
+	}
+}

@@ -1,0 +1,69 @@
+package dialer
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
+	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+// place is where a link leads: to an endpoint, at the address at which it was
+// verified or, where that is zero, at those of its name.
+type place struct {
+	wire.Endpoint
+	verified netip.AddrPort
+}
+
+// placeOf returns where a contact is.
+func placeOf(c routing.Contact) (place, error) {
+	e, err := wire.ParseEndpoint(c.Endpoint)
+	if err != nil || !c.IsErlang() || len(c.Addrs) == 0 {
+		return place{Endpoint: e}, err
+	}
+	udp, _, err := quicreuse.FromQuicMultiaddr(c.Addrs[0])
+	if err != nil {
+		return place{}, fmt.Errorf("%w: address of %s: %w", wire.ErrBadEndpoint, e, err)
+	}
+	ap := udp.AddrPort()
+	return place{e, netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())}, nil
+}
+
+// addresses returns where to dial.
+func (p place) addresses(ctx context.Context) ([]netip.AddrPort, error) {
+	if p.verified.IsValid() {
+		return []netip.AddrPort{p.verified}, nil
+	}
+	return resolve(ctx, p.Endpoint)
+}
+
+// resolve returns the addresses of an endpoint's host, the address itself where
+// the host is one.
+func resolve(ctx context.Context, e wire.Endpoint) ([]netip.AddrPort, error) {
+	if ip, ok := e.Addr(); ok {
+		return []netip.AddrPort{netip.AddrPortFrom(ip, e.Port)}, nil
+	}
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", e.Host)
+	if err != nil {
+		return nil, err
+	}
+	addrs := make([]netip.AddrPort, len(ips))
+	for i, ip := range ips {
+		addrs[i] = netip.AddrPortFrom(ip.Unmap().WithZone(""), e.Port)
+	}
+	return addrs, nil
+}
+
+// quicMultiaddr returns the address as libp2p writes it.
+func quicMultiaddr(ap netip.AddrPort) (ma.Multiaddr, error) {
+	family := "ip4"
+	if ap.Addr().Is6() {
+		family = "ip6"
+	}
+	return ma.NewMultiaddr(fmt.Sprintf("/%s/%s/udp/%d/quic-v1", family, ap.Addr(), ap.Port()))
+}

@@ -1,0 +1,187 @@
+package dialer
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/compat/internal/compattest"
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+func text(s string) wire.Raw { return wire.RawText(s) }
+
+// strText is text as most MessagePack libraries write it.
+func strText(s string) wire.Raw { return append(wire.Raw{0xa0 | byte(len(s))}, s...) }
+
+func storeCall(args wire.Raw) *wire.Call {
+	return &wire.Call{Procedure: wire.ProcedureStore, Args: args, CallID: []byte("0123456789abcdef")}
+}
+
+func storeArgs(key string, value wire.Raw) wire.Raw {
+	return wire.RawMap(wire.Pair{Key: "key", Value: text(key)}, wire.Pair{Key: "value", Value: value})
+}
+
+// stranger is a message that another package could have made up.
+type stranger struct{ wire.Ping }
+
+func (stranger) Type() wire.Type { return wire.TypeStore }
+
+func TestHarmfulMessagesDoNotLeave(t *testing.T) {
+	value := compattest.Provider("n")
+	long := bytes.Repeat([]byte("k"), wire.MaxField+1)
+	sixteenBytes := []byte("0123456789abcdef")
+	tests := map[string]struct {
+		m  wire.Message
+		is error
+	}{
+		"STORE of a gateway":                    {&wire.Store{Key: []byte("peer.gateway.abc"), Value: value}, ErrHarmful},
+		"STORE of the bare prefix":              {&wire.Store{Key: []byte("peer.gateway."), Value: value}, ErrHarmful},
+		"STORE of a text":                       {&wire.Store{Key: []byte("k"), Value: text("v")}, ErrHarmful},
+		"STORE of a list":                       {&wire.Store{Key: []byte("k"), Value: wire.RawArray()}, ErrHarmful},
+		"STORE of nil":                          {&wire.Store{Key: []byte("k"), Value: wire.Raw{0xc0}}, ErrHarmful},
+		"STORE of half a map":                   {&wire.Store{Key: []byte("k"), Value: wire.Raw{0x81, 0xc4}}, ErrHarmful},
+		"STORE of a map and more":               {&wire.Store{Key: []byte("k"), Value: append(compattest.Provider("n"), 1)}, ErrHarmful},
+		"STORE of bad UTF-8":                    {&wire.Store{Key: []byte("k"), Value: wire.RawMap(wire.Pair{Key: "a", Value: wire.Raw{0xa1, 0xff}})}, ErrHarmful},
+		"STORE of an ext type":                  {&wire.Store{Key: []byte("k"), Value: wire.RawMap(wire.Pair{Key: "a", Value: wire.Raw{0xd4, 1, 1}})}, ErrHarmful},
+		"STORE without value":                   {&wire.Store{Key: []byte("k")}, ErrHarmful},
+		"STORE without key":                     {&wire.Store{Value: value}, maculadht.ErrInvalidRequest},
+		"STORE with a long key":                 {&wire.Store{Key: long, Value: value}, maculadht.ErrInvalidRequest},
+		"_dht.store of a gateway":               {storeCall(storeArgs("peer.gateway.abc", value)), ErrHarmful},
+		"_dht.store of a gateway, str keys":     {storeCall(append(append(append(wire.Raw{0x82}, strText("key")...), text("peer.gateway.abc")...), append(strText("value"), value...)...)), ErrHarmful},
+		"_dht.store of a text":                  {storeCall(storeArgs("k", text("v"))), ErrHarmful},
+		"_dht.store with args of text":          {storeCall(text("{}")), ErrHarmful},
+		"_dht.store with args of a list":        {storeCall(wire.RawArray()), ErrHarmful},
+		"_dht.store with nil args":              {storeCall(wire.Raw{0xc0}), ErrHarmful},
+		"_dht.store without args":               {storeCall(nil), ErrHarmful},
+		"_dht.store without value":              {storeCall(wire.RawMap(wire.Pair{Key: "key", Value: text("k")})), ErrHarmful},
+		"CALL with args of a list":              {&wire.Call{Procedure: "any", Args: wire.RawArray(), CallID: sixteenBytes}, ErrHarmful},
+		"CALL with args of text":                {&wire.Call{Procedure: "any", Args: text("{}"), CallID: sixteenBytes}, ErrHarmful},
+		"CALL with broken args":                 {&wire.Call{Procedure: "any", Args: wire.Raw{0x81}, CallID: sixteenBytes}, maculadht.ErrInvalidRequest},
+		"CALL without procedure":                {&wire.Call{Args: wire.RawMap(), CallID: sixteenBytes}, maculadht.ErrInvalidRequest},
+		"CONNECT":                               {&wire.Connect{Version: "1.0", NodeID: sixteenBytes, RealmID: "r", Endpoint: "https://a:1"}, ErrHarmful},
+		"FIND_NODE":                             {&wire.FindNode{Target: sixteenBytes}, ErrFindNode},
+		"FIND_NODE is harmful":                  {&wire.FindNode{Target: sixteenBytes}, ErrHarmful},
+		"FIND_VALUE without key":                {&wire.FindValue{}, maculadht.ErrInvalidRequest},
+		"FIND_VALUE with a long key":            {&wire.FindValue{Key: long}, maculadht.ErrInvalidRequest},
+		"an unknown type":                       {&wire.Opaque{MessageType: 0xee}, ErrHarmful},
+		"a type that is known by its name only": {&wire.Opaque{MessageType: wire.TypeSWIMPing}, ErrHarmful},
+		"a PING of one's own making":            {&wire.Opaque{MessageType: wire.TypePing, Fields: wire.Raw{5}}, ErrHarmful},
+		"a STORE of one's own making":           {&stranger{}, ErrHarmful},
+		"PONG":                                  {&wire.Pong{}, ErrHarmful},
+		"STORE of 10 kB":                        {&wire.Store{Key: []byte("k"), Value: compattest.Provider("n", wire.Pair{Key: "d", Value: wire.RawBytes(make([]byte, MaxFrame))})}, ErrTooLargeForPeer},
+		"STORE of 70 kB":                        {&wire.Store{Key: []byte("k"), Value: compattest.Provider("n", wire.Pair{Key: "d", Value: wire.RawBytes(make([]byte, 70_000))})}, ErrTooLargeForPeer},
+		"PUBLISH of 2 MB":                       {&wire.Publish{Topic: "t", Payload: make([]byte, 2<<20)}, ErrTooLargeForPeer},
+	}
+	e := compattest.StartErlang(t, "127.0.0.1:0")
+	d := newDialer(t)
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			var err error
+			if _, asks := test.m.Type().Reply(); asks {
+				_, err = d.Query(compattest.Context(t), compattest.At(e.Endpoint()), test.m)
+			} else {
+				err = d.Send(compattest.Context(t), compattest.At(e.Endpoint()), test.m)
+			}
+			require.ErrorIs(t, err, test.is)
+			require.NotErrorIs(t, err, routing.ErrUnreachable)
+		})
+	}
+	_, err := maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint())) // comes behind all else
+	require.NoError(t, err)
+	require.Equal(t, 1, e.Count(), "nothing else has left")
+	e.RequireSpared()
+}
+
+func TestHarmlessMessagesLeave(t *testing.T) {
+	sixteenBytes := []byte("0123456789abcdef")
+	nameless := wire.RawMap(wire.Pair{Key: "a", Value: wire.Raw{0xc0}})
+	for name, m := range map[string]wire.Message{
+		"PING":                              &wire.Ping{},
+		"DISCONNECT":                        &wire.Disconnect{Reason: "normal"},
+		"SUBSCRIBE":                         &wire.Subscribe{Topics: []string{"a"}},
+		"UNSUBSCRIBE":                       &wire.Unsubscribe{Topics: []string{"a"}},
+		"PUBLISH":                           &wire.Publish{Topic: "a", Payload: []byte("p"), MessageID: sixteenBytes},
+		"NAT_PROBE":                         &wire.NATProbe{NodeID: sixteenBytes, RequestID: sixteenBytes},
+		"RPC_REQUEST":                       &wire.RPCRequest{RequestID: sixteenBytes, Procedure: "p", Args: wire.RawMap(), FromNode: sixteenBytes},
+		"FIND_NODE, forced":                 &wire.FindNode{Target: sixteenBytes},
+		"FIND_VALUE":                        &wire.FindValue{Key: sixteenBytes},
+		"STORE":                             &wire.Store{Key: []byte("peer.gatewa"), Value: compattest.Provider("n")},
+		"STORE without node_id":             &wire.Store{Key: sixteenBytes, Value: nameless},
+		"_dht.store":                        storeCall(storeArgs("k", compattest.Provider("n"))),
+		"_dht.list_gateways":                &wire.Call{Procedure: wire.ProcedureListGateways, Args: wire.RawMap(), CallID: sixteenBytes},
+		"_dht.list_gateways, args of text":  &wire.Call{Procedure: wire.ProcedureListGateways, Args: text("{}"), CallID: sixteenBytes},
+		"a procedure that is not the DHT's": &wire.Call{Procedure: "my.app", Args: wire.RawMap(), CallID: sixteenBytes},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := compattest.StartErlang(t, "127.0.0.1:0")
+			d := newDialer(t, WithForcedFindNode())
+			if _, asks := m.Type().Reply(); asks {
+				d.Query(compattest.Context(t), compattest.At(e.Endpoint()), m) // whatever it answers
+			} else {
+				require.NoError(t, d.Send(compattest.Context(t), compattest.At(e.Endpoint()), m))
+			}
+			compattest.Eventually(t, func() bool { return e.Count(m.Type()) == 1 }, "it came")
+			e.RequireSpared()
+		})
+	}
+}
+
+func TestForcedFindNodeNeedsATarget(t *testing.T) {
+	_, err := encodeFor(&wire.FindNode{}, true)
+	require.ErrorIs(t, err, ErrHarmful)
+}
+
+// A frame of just the limit still leaves, in one Write.
+func TestLongestFrame(t *testing.T) {
+	pad := MaxFrame - len(compattest.Frames(t, &wire.Publish{Topic: "t", Payload: make([]byte, 5000)})) + 5000
+	longest, err := encodeFor(&wire.Publish{Topic: "t", Payload: make([]byte, pad)}, false)
+	require.NoError(t, err)
+	require.Len(t, longest, MaxFrame)
+	_, err = encodeFor(&wire.Publish{Topic: "t", Payload: make([]byte, pad+1)}, false)
+	require.ErrorIs(t, err, ErrTooLargeForPeer)
+	require.ErrorContains(t, err, "10001 bytes, limit 10000")
+}
+
+// Where a key is there twice, as bin and as str, an Erlang node reads only the
+// first. It must not see what was not looked at.
+func TestStoreArgsAreRewritten(t *testing.T) {
+	var args wire.Raw = []byte{0x85}
+	for _, pair := range [][2]wire.Raw{
+		{text("key"), text("peer.gateway.hidden")},
+		{text("value"), compattest.Provider("n")},
+		{text("expires_in"), wire.RawInt(5)},
+		{strText("key"), text("plain")},
+		{text("other"), wire.RawArray()},
+	} {
+		args = append(append(args, pair[0]...), pair[1]...)
+	}
+	call := storeCall(args)
+	frame, err := encodeFor(call, false)
+	require.NoError(t, err)
+	require.NotContains(t, string(frame), "peer.gateway.")
+	f, _, err := wire.DecodeFrame(frame)
+	require.NoError(t, err)
+	m, err := f.Decode()
+	require.NoError(t, err)
+	require.Equal(t, storeArgs("plain", compattest.Provider("n")), m.(*wire.Call).Args)
+	require.Equal(t, wire.Raw(args), call.Args, "the caller's message is left alone")
+}
+
+// What is asked, and what is sent.
+func TestQueryOrSend(t *testing.T) {
+	d := newDialer(t)
+	_, err := d.Query(compattest.Context(t), compattest.At("https://127.0.0.1:1"), &wire.Store{Key: []byte("k"), Value: compattest.Provider("n")})
+	require.ErrorIs(t, err, maculadht.ErrInvalidRequest)
+	require.ErrorContains(t, err, "store has no reply, use Send")
+	err = d.Send(compattest.Context(t), compattest.At("https://127.0.0.1:1"), &wire.Ping{})
+	require.ErrorIs(t, err, maculadht.ErrInvalidRequest)
+	require.ErrorContains(t, err, "ping has a reply, use Query")
+	_, err = d.Query(compattest.Context(t), compattest.At("127.0.0.1:1"), &wire.Ping{})
+	require.ErrorIs(t, err, wire.ErrBadEndpoint)
+	require.ErrorIs(t, err, routing.ErrUnreachable)
+	require.Zero(t, links(d))
+}

@@ -1,0 +1,207 @@
+package dialer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+// Why a session ended, or did not come about, beside the errors of Send.
+var (
+	// ErrDisconnected: the node sent DISCONNECT.
+	ErrDisconnected = errors.New("it disconnected us")
+	// ErrStreamEnded: the node ended the session's stream.
+	ErrStreamEnded = errors.New("it ended the stream")
+)
+
+// Session is a CONNECT that a node has answered, with the stream on which it
+// asks and tells us things from then on. Close it.
+type Session struct {
+	// NodeID is the node's own, of its PONG.
+	NodeID []byte
+
+	pong  chan wire.Frame // takes the first answer
+	close func()
+
+	mu    sync.Mutex
+	ended chan struct{}
+	err   error // once ended is closed
+}
+
+// Done is closed when the session has ended; Err says why.
+func (s *Session) Done() <-chan struct{} { return s.ended }
+
+// Err returns why the session ended, nil while it has not.
+func (s *Session) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// Close ends the session, and the connection with it: the node has no other way
+// to notice.
+func (s *Session) Close() { s.close() }
+
+// end ends the session; the first reason stands.
+func (s *Session) end(why error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil {
+		s.err = why
+		close(s.ended)
+	}
+}
+
+// A ServeFunc answers what a node asks on the stream of a session, until the
+// stream or ctx ends, and shows replies each frame that is no question, such as
+// PONG, before it reads the next one. It returns why the stream was reset, nil
+// where the node closed it.
+type ServeFunc func(ctx context.Context, s maculadht.Stream, replies func(wire.Frame)) error
+
+// Connect sends a CONNECT, the one message by which a node comes to know us, and
+// waits for its PONG. It goes over this very connection, or not at all
+// (ErrMoved). One of another realm hangs the node for ever, so look first which
+// realm it serves. What comes on the stream goes to serve, in a goroutine that
+// ends with the session, or with the dialer, which waits for it.
+//
+// Until the PONG has come nothing of the stream is ended, as that would crash
+// the node: when ctx ends it is waited for a moment longer. Errors are ErrNoReply,
+// ErrStreamEnded, ErrMoved, routing.ErrUnreachable, routing.ErrRefused,
+// routing.ErrRemote and maculadht.ErrClosed.
+func (c *Conn) Connect(ctx context.Context, m *wire.Connect, serve ServeFunc) (*Session, error) {
+	start := time.Now()
+	s, err := c.connect(ctx, m, serve)
+	c.link.dialer.cfg.tracer.RequestCompleted(m.Type(), time.Since(start), resultOf(err))
+	return s, err
+}
+
+func (c *Conn) connect(ctx context.Context, m *wire.Connect, serve ServeFunc) (*Session, error) {
+	l, d := c.link, c.link.dialer
+	if !c.Current() {
+		return nil, ErrMoved
+	}
+	frame, err := wire.AppendFrame(nil, m)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", maculadht.ErrInvalidRequest, err)
+	}
+	opening, cancel := context.WithTimeout(ctx, d.cfg.limits.ReplyTimeout)
+	defer cancel()
+	stream, err := c.conn.OpenStreamSync(opening)
+	if err != nil {
+		l.abandon(c.conn, 0)
+		return nil, l.failed(err)
+	}
+	stream.SetWriteDeadline(time.Now().Add(d.cfg.limits.ReplyTimeout))
+	if _, err := stream.Write(frame); err != nil {
+		l.abandon(c.conn, 0)
+		return nil, l.failed(err)
+	}
+
+	s := &Session{pong: make(chan wire.Frame, 1), ended: make(chan struct{})}
+	serving, stop := context.WithCancel(context.Background())
+	s.close = sync.OnceFunc(func() {
+		stop()
+		l.abandon(c.conn, 0)
+	})
+	l.hold(c.conn)
+	if err := d.spawn(l, func() {
+		defer l.leaveConn(c.conn)
+		defer context.AfterFunc(d.ctx, func() { c.conn.CloseWithError(0, "") })()
+		err := serve(serving, answering{Stream{stream}}, s.replies())
+		if err == nil {
+			err = ErrStreamEnded
+		}
+		s.end(err)
+	}); err != nil {
+		l.leaveConn(c.conn)
+		stop()
+		return nil, err
+	}
+
+	s.NodeID, err = s.awaitPong(ctx, d.cfg.limits.ReplyTimeout)
+	switch {
+	case err == nil:
+		return s, nil
+	case errors.Is(err, ErrNoReply):
+		l.abandon(c.conn, d.cfg.limits.Backoff)
+		time.AfterFunc(d.cfg.limits.LateReply, stop)
+	default:
+		s.Close()
+	}
+	return nil, fmt.Errorf("CONNECT to %s: %w", l.place, l.failed(err))
+}
+
+// replies returns what takes the frames that are no questions: the first PONG or
+// DISCONNECT answers our CONNECT, a DISCONNECT after it ends the session.
+func (s *Session) replies() func(wire.Frame) {
+	answered := false
+	return func(f wire.Frame) {
+		switch {
+		case f.Type != wire.TypePong && f.Type != wire.TypeDisconnect:
+		case !answered:
+			answered = true
+			f.Payload = bytes.Clone(f.Payload)
+			s.pong <- f // has room
+		case f.Type == wire.TypeDisconnect:
+			s.end(ErrDisconnected)
+		}
+	}
+}
+
+// awaitPong returns the node id of the PONG that answers our CONNECT. When ctx
+// ends it is waited for a moment, for the node's sake.
+func (s *Session) awaitPong(ctx context.Context, timeout time.Duration) ([]byte, error) {
+	silent := time.NewTimer(timeout)
+	defer silent.Stop()
+	closing := ctx.Done()
+	for {
+		select {
+		case f := <-s.pong:
+			reply, err := maculadht.ReadReply(f, &wire.Connect{})
+			if err != nil {
+				return nil, err
+			}
+			pong, ok := reply.(*wire.Pong)
+			if !ok || pong.NodeID == nil {
+				return nil, &routing.RemoteError{Code: "bad_reply", Message: "PONG to CONNECT without a node id"}
+			}
+			return pong.NodeID, nil
+		case <-s.ended:
+			return nil, s.Err()
+		case <-silent.C:
+			return nil, fmt.Errorf("%w within %v", ErrNoReply, timeout)
+		case <-closing:
+			closing = nil
+			silent.Reset(closeGrace)
+		}
+	}
+}
+
+// answering is the stream on which a node asks us. An answer that is longer than
+// what it can take does not leave.
+type answering struct{ Stream }
+
+func (a answering) Write(b []byte) (int, error) {
+	written := 0
+	for written < len(b) {
+		f, _, err := wire.DecodeFrame(b[written:])
+		if err != nil {
+			return written, err // not of what is served
+		}
+		frame := b[written : written+wire.HeaderSize+len(f.Payload)]
+		if len(frame) <= MaxFrame {
+			if _, err := a.Stream.Write(frame); err != nil {
+				return written, err
+			}
+		}
+		written += len(frame)
+	}
+	return written, nil
+}

@@ -1,0 +1,91 @@
+package dialer
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/compat/internal/compattest"
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/interop/glass"
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+func ourConnect() *wire.Connect {
+	return &wire.Connect{Version: "1.0", NodeID: []byte("me"), RealmID: glass.DefaultRealm, Endpoint: "https://127.0.0.1:1"}
+}
+
+// hold returns a hold on the connection to a node, released with the test.
+func hold(tb testing.TB, d *Dialer, e *compattest.Erlang) *Conn {
+	tb.Helper()
+	c, err := d.Acquire(compattest.Context(tb), mustParse(tb, e.Endpoint()).Endpoint)
+	require.NoError(tb, err)
+	tb.Cleanup(c.Release)
+	return c
+}
+
+func TestSession(t *testing.T) {
+	e := compattest.StartErlang(t, "127.0.0.1:0")
+	d := newDialer(t)
+	c := hold(t, d, e)
+	s, err := c.Connect(compattest.Context(t), ourConnect(), untilEnded)
+	require.NoError(t, err)
+	require.Equal(t, e.NodeID(), s.NodeID)
+	require.NoError(t, s.Err())
+	require.True(t, c.Current())
+	_, err = maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
+	require.NoError(t, err)
+	require.Equal(t, 1, e.Stats().Accepted, "questions go over the same connection")
+
+	n, err := e.Push(&wire.Disconnect{Reason: "shutting_down"})
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	compattest.Wait(t, s.Done())
+	require.ErrorIs(t, s.Err(), ErrDisconnected)
+
+	s.Close()
+	s.Close()
+	require.False(t, c.Current())
+	_, err = c.Connect(compattest.Context(t), ourConnect(), untilEnded)
+	require.ErrorIs(t, err, ErrMoved)
+	require.ErrorIs(t, err, routing.ErrUnreachable)
+	require.Equal(t, 1, e.Count(wire.TypeConnect), "nothing was sent")
+	c.Release()
+	compattest.Eventually(t, func() bool { return e.Stats().Open == 0 }, "the connection went with the session")
+	e.RequireUnharmed()
+}
+
+// Who gives up before the PONG has come waits for it a moment longer.
+func TestConnectGivenUp(t *testing.T) {
+	e := compattest.StartErlang(t, "127.0.0.1:0")
+	letGo := e.HoldReplies(wire.TypeConnect)
+	defer letGo()
+	c := hold(t, newDialer(t), e)
+	ctx, cancel := context.WithCancel(t.Context())
+	result := compattest.InBackground(func() error {
+		s, err := c.Connect(ctx, ourConnect(), untilEnded)
+		if err == nil {
+			s.Close()
+		}
+		return err
+	})
+	compattest.Eventually(t, func() bool { return e.Count(wire.TypeConnect) == 1 }, "CONNECT")
+	cancel()
+	time.AfterFunc(soon, letGo)
+	require.NoError(t, compattest.Wait(t, result))
+	e.RequireUnharmed()
+}
+
+// A dialer that closes ends its sessions.
+func TestCloseEndsSessions(t *testing.T) {
+	e := compattest.StartErlang(t, "127.0.0.1:0")
+	d := newDialer(t)
+	s, err := hold(t, d, e).Connect(compattest.Context(t), ourConnect(), untilEnded)
+	require.NoError(t, err)
+	compattest.RequireCloses(t, d.Close)
+	compattest.Wait(t, s.Done())
+	require.Error(t, s.Err())
+}

@@ -1,0 +1,92 @@
+package dialer
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"time"
+
+	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+// verifyTimeout is how long an endpoint has to answer a PING.
+const verifyTimeout = 15 * time.Second
+
+// ErrElsewhere: an endpoint is not at an address that may be dialled for it.
+var ErrElsewhere = errors.New("it is at no address that may be dialled for it")
+
+// Verify has the endpoint that a node is said to have answer a PING, and returns
+// the contact that the node then is. The endpoint is dialled only at an address
+// that may be: else it could be somebody else's, whom we would be sent to. The
+// contact is dialled there from then on, wherever its name leads then.
+//
+// Errors are wire.ErrBadEndpoint, ErrElsewhere, ErrAnotherNode, those of Query, and
+// that the name could not be resolved.
+func (d *Dialer) Verify(ctx context.Context, contact routing.Contact, may func(netip.Addr) bool) (routing.Contact, error) {
+	e, err := wire.ParseEndpoint(contact.Endpoint)
+	if err != nil {
+		return contact, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, verifyTimeout)
+	defer cancel()
+	addrs, err := resolve(ctx, e)
+	if err != nil {
+		return contact, err
+	}
+	i := slices.IndexFunc(addrs, func(a netip.AddrPort) bool { return may(a.Addr()) })
+	if i < 0 {
+		return contact, ErrElsewhere
+	}
+	at, err := d.settle(e, addrs[i], &contact)
+	if err != nil {
+		return contact, err
+	}
+	if _, err := maculadht.Ping(ctx, d, contact); err != nil {
+		return contact, err
+	}
+	contact.ClientID = d.clientIDAt(at)
+	if !MatchesClientID(contact.NodeID, contact.ClientID) {
+		return contact, ErrAnotherNode
+	}
+	contact.Verified, contact.LastSeen = true, time.Now()
+	return contact, nil
+}
+
+// settle has a contact dialled by one of its name's addresses from here on: the
+// name may lead elsewhere the next time that it is resolved. Where a certificate
+// proves the name, it is kept beside the address: TLS asks for it, ours and that
+// of those to whom the contact is named.
+func (d *Dialer) settle(e wire.Endpoint, addr netip.AddrPort, contact *routing.Contact) (place, error) {
+	bare := wire.EndpointAt(addr)
+	if e == bare || !d.cfg.proves(e) {
+		contact.Endpoint, contact.Addrs = bare.String(), nil
+		return place{Endpoint: bare}, nil
+	}
+	at, err := quicMultiaddr(addr)
+	if err != nil {
+		return place{}, err
+	}
+	contact.Endpoint, contact.Addrs = e.String(), []ma.Multiaddr{at}
+	return place{e, addr}, nil
+}
+
+// clientIDAt returns the ClientID of the node that is connected to at a place;
+// empty where there is no connection.
+func (d *Dialer) clientIDAt(p place) string {
+	d.mu.Lock()
+	l := d.pool[p]
+	d.mu.Unlock()
+	if l == nil {
+		return ""
+	}
+	c := l.current()
+	if c == nil {
+		return ""
+	}
+	return c.clientID()
+}

@@ -1,0 +1,238 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/quic-go/quic-go"
+
+	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
+)
+
+// Listener hands out QUIC connections whose ALPN is "macula": a *quic.Listener,
+// or a quicreuse.Listener on the port of a libp2p host.
+type Listener interface {
+	Accept(ctx context.Context) (*quic.Conn, error)
+	Addr() net.Addr
+	Close() error
+}
+
+// Gateway serves Erlang nodes.
+type Gateway struct {
+	handlers *maculadht.Handlers
+	cfg      config
+	budgets  *maculadht.Budgets
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
+	close  func() error
+	verify chan struct{} // one token for each endpoint that is being pinged
+
+	mu        sync.Mutex
+	closed    bool
+	listeners []Listener
+	ports     []io.Closer // closed after all connections
+	conns     int
+	memory    int
+	sources   map[netip.Addr]*source
+}
+
+// source is what the connections from one IP address share.
+type source struct {
+	gateway *Gateway
+	name    netip.Addr
+	verify  chan struct{} // one token for each endpoint that is being pinged
+
+	conns, memory int // guarded by gateway.mu
+}
+
+// ReserveMemory and ReleaseMemory make a source the wire.Memory of its streams.
+func (s *source) ReserveMemory(size int, _ uint8) error {
+	g := s.gateway
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.memory+size > g.cfg.limits.MaxMemory || s.memory+size > g.cfg.limits.MaxMemoryPerSource {
+		return fmt.Errorf("%w: %d bytes more for the frames of %s", network.ErrResourceLimitExceeded, size, s.name)
+	}
+	g.memory += size
+	s.memory += size
+	return nil
+}
+
+func (s *source) ReleaseMemory(size int) {
+	g := s.gateway
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.memory -= size
+	s.memory -= size
+}
+
+// New returns a gateway that serves through handlers, once it is given
+// something to Listen on. Close it.
+func New(handlers *maculadht.Handlers, opts ...Option) (*Gateway, error) {
+	if handlers == nil {
+		return nil, errors.New("gateway: no handlers")
+	}
+	cfg := config{limits: DefaultLimits(), log: slog.New(slog.DiscardHandler), tracer: noTracer{}}
+	for _, opt := range opts {
+		if opt == nil {
+			return nil, errors.New("gateway: a nil option")
+		}
+		if err := opt(&cfg); err != nil {
+			return nil, fmt.Errorf("gateway: %w", err)
+		}
+	}
+	g := &Gateway{
+		handlers: handlers,
+		cfg:      cfg,
+		budgets:  maculadht.NewBudgets(cfg.limits.PeerRate, cfg.limits.PeerBurst),
+		verify:   make(chan struct{}, cfg.limits.MaxVerify),
+		sources:  make(map[netip.Addr]*source),
+	}
+	g.close = sync.OnceValue(g.shutdown)
+	g.ctx, g.cancel = context.WithCancel(context.Background())
+	return g, nil
+}
+
+// Listen serves the connections of ln, which the gateway closes with itself. It
+// returns at once; after Close it fails with maculadht.ErrClosed.
+func (g *Gateway) Listen(ln Listener) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.listen(ln)
+}
+
+func (g *Gateway) listen(ln Listener) error {
+	if g.closed {
+		return maculadht.ErrClosed
+	}
+	g.listeners = append(g.listeners, ln)
+	g.tasks.Go(func() { g.accept(ln) })
+	return nil
+}
+
+// ListenOn opens a UDP port of the gateway's own, such as "0.0.0.0:9443", and
+// serves it. It is how a gateway is put beside a host that someone else built.
+// It returns the address, whose port is a free one where 0 was asked for.
+func (g *Gateway) ListenOn(address string, cert tls.Certificate) (netip.AddrPort, error) {
+	ln, err := listenOn(address, cert, g.cfg.limits.ProveAbove)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("gateway: listen on UDP %s: %w", address, err)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err := g.listen(ln); err != nil {
+		return netip.AddrPort{}, errors.Join(err, ln.Close(), ln.port.Close())
+	}
+	g.ports = append(g.ports, ln.port)
+	local := ln.Addr().(*net.UDPAddr).AddrPort()
+	return netip.AddrPortFrom(local.Addr().Unmap(), local.Port()), nil
+}
+
+// Close stops listening, resets all streams and waits for them. Further calls
+// return what the first did.
+func (g *Gateway) Close() error { return g.close() }
+
+func (g *Gateway) shutdown() error {
+	g.mu.Lock()
+	g.closed = true
+	listeners := g.listeners
+	g.mu.Unlock()
+	g.cancel()
+	var errs error
+	for _, ln := range listeners {
+		errs = errors.Join(errs, ln.Close())
+	}
+	g.tasks.Wait()
+	for _, port := range g.ports {
+		errs = errors.Join(errs, port.Close())
+	}
+	return errs
+}
+
+// accept takes connections until ln is closed. Those that came before that and
+// were not taken are closed too, so no context ends it.
+func (g *Gateway) accept(ln Listener) {
+	for {
+		conn, err := ln.Accept(context.Background())
+		if err != nil {
+			if g.ctx.Err() == nil {
+				g.cfg.log.Error("macula listener ended", "addr", ln.Addr(), "err", err)
+			}
+			return
+		}
+		ip := remoteIP(conn)
+		from, refusal := g.admit(ip)
+		if refusal != "" {
+			g.refuse(conn, ip, refusal)
+			continue
+		}
+		g.tasks.Go(func() {
+			opened := time.Now()
+			g.cfg.tracer.ConnectionOpened()
+			defer func() { g.cfg.tracer.ConnectionClosed(time.Since(opened)) }()
+			defer g.release(from)
+			serveConn(g, conn, ip, from)
+		})
+	}
+}
+
+func (g *Gateway) refuse(conn *quic.Conn, ip netip.Addr, reason RefusalReason) {
+	g.cfg.tracer.ConnectionRefused(reason)
+	if reason == RefusedClosing {
+		closeShutdown(conn)
+		return
+	}
+	g.cfg.log.Debug("connection refused: too many", "from", ip, "limit", reason)
+	conn.CloseWithError(quic.ApplicationErrorCode(maculadht.ResetRefused), "too many connections")
+}
+
+func remoteIP(conn *quic.Conn) netip.Addr {
+	if udp, ok := conn.RemoteAddr().(*net.UDPAddr); ok {
+		return udp.AddrPort().Addr().Unmap().WithZone("")
+	}
+	return netip.Addr{}
+}
+
+// admit counts a connection, or says why it is not served.
+func (g *Gateway) admit(ip netip.Addr) (*source, RefusalReason) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	name := dialer.Source(ip)
+	s := g.sources[name]
+	if s == nil {
+		s = &source{gateway: g, name: name, verify: make(chan struct{}, g.cfg.limits.MaxVerifyPerSource)}
+	}
+	switch {
+	case g.closed:
+		return nil, RefusedClosing
+	case g.conns >= g.cfg.limits.MaxConns:
+		return nil, RefusedTotal
+	case s.conns >= g.cfg.limits.MaxConnsPerSource:
+		return nil, RefusedSource
+	}
+	g.sources[name] = s
+	g.conns++
+	s.conns++
+	return s, ""
+}
+
+func (g *Gateway) release(s *source) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.conns--
+	if s.conns--; s.conns == 0 {
+		delete(g.sources, s.name)
+	}
+}

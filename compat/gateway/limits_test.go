@@ -1,0 +1,299 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/quic-go/quic-go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/compat/internal/compattest"
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
+)
+
+// soon is a time-out that a test waits for.
+const soon = 100 * time.Millisecond
+
+// limit changes some of a gateway's limits.
+func limit(change func(*Limits)) Option {
+	l := DefaultLimits()
+	change(&l)
+	return WithLimits(l)
+}
+
+// newGateway returns a gateway that is closed when the test ends.
+func newGateway(tb testing.TB, opts ...Option) *Gateway {
+	tb.Helper()
+	g, err := New(newHandlers(tb), opts...)
+	require.NoError(tb, err)
+	tb.Cleanup(func() { compattest.RequireCloses(tb, g.Close) })
+	return g
+}
+
+// requireClosed waits until the gateway closes a connection, and requires
+// its code.
+func (c *nodeConn) requireClosed(code maculadht.ResetCode) {
+	c.tb.Helper()
+	select {
+	case <-c.Context().Done():
+	case <-time.After(compattest.Patience):
+		require.FailNow(c.tb, "not closed")
+	}
+	var closed *quic.ApplicationError
+	cause := context.Cause(c.Context())
+	require.True(c.tb, errors.As(cause, &closed), "%T: %v", cause, cause)
+	require.True(c.tb, closed.Remote)
+	require.Equal(c.tb, code, maculadht.ResetCode(closed.ErrorCode))
+}
+
+func TestConnectionLimits(t *testing.T) {
+	for name, limits := range map[string][2]int{"in all": {2, 100}, "of one address": {100, 2}} {
+		t.Run(name, func(t *testing.T) {
+			d := openGateway(t, limit(func(l *Limits) { l.MaxConns, l.MaxConnsPerSource = limits[0], limits[1] }))
+			first, second := dialGateway(t, d.addr), dialGateway(t, d.addr)
+			first.open().ask(&wire.Ping{})
+			second.open().ask(&wire.Ping{})
+			dialGateway(t, d.addr).requireClosed(maculadht.ResetRefused)
+			second.open().ask(&wire.Ping{}) // the others do not notice
+
+			first.CloseWithError(0, "")
+			compattest.Eventually(t, func() bool {
+				d.mu.Lock()
+				defer d.mu.Unlock()
+				return d.conns == 1
+			}, "its place is free")
+			dialGateway(t, d.addr).open().ask(&wire.Ping{})
+		})
+	}
+}
+
+// Whoever has one IPv6 address has the /64 around it.
+func TestLimitsOfIPv6Networks(t *testing.T) {
+	g := newGateway(t, limit(func(l *Limits) { l.MaxConnsPerSource = 2 }))
+	ip := netip.MustParseAddr
+	a, refusal := g.admit(ip("2001:db8::1"))
+	require.Empty(t, refusal)
+	_, refusal = g.admit(ip("2001:db8::2"))
+	require.Empty(t, refusal)
+	_, refusal = g.admit(ip("2001:db8:0:0:ffff::3"))
+	require.Equal(t, RefusedSource, refusal, "the same /64")
+	_, refusal = g.admit(ip("2001:db8:0:1::1"))
+	require.Empty(t, refusal)
+	for _, v4 := range []string{"192.0.2.1", "192.0.2.2", "192.0.2.3"} {
+		_, refusal = g.admit(ip(v4))
+		require.Empty(t, refusal, v4)
+	}
+	g.release(a)
+	_, refusal = g.admit(ip("2001:db8::9"))
+	require.Empty(t, refusal)
+	require.Equal(t, "2001:db8::", a.name.String())
+}
+
+// A peer can not make the gateway hold half frames without end.
+func TestMemoryLimit(t *testing.T) {
+	most := DefaultLimits().MaxMemoryPerSource
+	d := openGateway(t)
+	conn := dialGateway(t, d.addr)
+	small := conn.open()
+	small.ask(&wire.Ping{})
+	half := compattest.RawFrame(wire.TypePublish, make([]byte, 800_000)...)[:700_000] // 1 MiB of buffer
+	var streams []*nodeStream
+	for range most>>20 - 1 {
+		s := conn.open()
+		go s.Write(half)
+		streams = append(streams, s)
+	}
+	held := func() int {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return d.memory
+	}
+	compattest.Eventually(t, func() bool { return held() > most-2<<20 }, "the buffers are full")
+	over := conn.open()
+	go over.Write(half)
+	over.requireReset(maculadht.ResetRefused)
+	require.LessOrEqual(t, held(), most)
+
+	small.ask(&wire.Ping{}) // what has its buffer is still served
+	for _, s := range streams {
+		s.CancelWrite(0)
+	}
+	compattest.Eventually(t, func() bool { return held() < 1<<20 }, "all is given back")
+	conn.CloseWithError(0, "")
+	compattest.Eventually(t, func() bool { return held() == 0 }, "to the last byte")
+
+	err := (&source{gateway: d.Gateway}).ReserveMemory(DefaultLimits().MaxMemory+1, 255)
+	require.ErrorIs(t, err, network.ErrResourceLimitExceeded)
+}
+
+func TestIdleConnections(t *testing.T) {
+	d := openGateway(t, limit(func(l *Limits) { l.Idle = soon }))
+	session := dialGateway(t, d.addr)
+	connected, quiet := session.open(), session.open()
+	connected.connect("a node", "")
+	quiet.ask(&wire.Ping{})
+	quiet.requireReset(maculadht.ResetTimeout)
+	for range 3 { // each time as long as a quiet connection may live
+		idle := dialGateway(t, d.addr)
+		idle.requireClosed(0)
+	}
+	connected.ask(&wire.Ping{})
+	require.Len(t, dialGateway(t, d.addr).open().addressesOf("a node"), 1)
+
+	connected.Close() // without a stream the connection is idle too
+	session.requireClosed(0)
+}
+
+func TestGatewayCloses(t *testing.T) {
+	d := openGateway(t)
+	conn, other := dialGateway(t, d.addr), dialGateway(t, d.addr)
+	s := conn.open()
+	s.connect("a node", "")
+	other.open().ask(&wire.Ping{})
+	compattest.RequireCloses(t, d.Close)
+	_, err := s.in.Next()
+	var reset *quic.StreamError
+	var closed *quic.ApplicationError
+	switch { // the stream or its connection, whichever comes first
+	case errors.As(err, &reset):
+		require.EqualValues(t, maculadht.ResetShutdown, reset.ErrorCode)
+	default:
+		require.ErrorAs(t, err, &closed)
+		require.EqualValues(t, maculadht.ResetShutdown, closed.ErrorCode)
+	}
+	conn.requireClosed(maculadht.ResetShutdown)
+	other.requireClosed(maculadht.ResetShutdown)
+	require.Empty(t, d.sources)
+
+	compattest.RequireCloses(t, d.Close)
+	require.ErrorIs(t, d.Listen(nil), maculadht.ErrClosed)
+	_, err = d.ListenOn(d.addr.String(), compattest.Certificate())
+	require.ErrorIs(t, err, maculadht.ErrClosed)
+	udp, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(d.addr))
+	require.NoError(t, err, "the port is free")
+	require.NoError(t, udp.Close())
+}
+
+func TestListenOnATakenPort(t *testing.T) {
+	d := openGateway(t)
+	_, err := openGateway(t).ListenOn(d.addr.String(), compattest.Certificate())
+	require.ErrorContains(t, err, d.addr.String())
+	require.ErrorContains(t, err, "in use")
+	_, err = d.ListenOn("nonsense", compattest.Certificate())
+	require.ErrorContains(t, err, "nonsense")
+}
+
+// stuck is a listener with connections that nobody took before it was closed.
+type stuck struct {
+	conns  chan *quic.Conn
+	closed chan struct{}
+}
+
+func (s stuck) Addr() net.Addr { return &net.UDPAddr{} }
+func (s stuck) Close() error   { close(s.closed); return nil }
+func (s stuck) Accept(context.Context) (*quic.Conn, error) {
+	<-s.closed
+	select {
+	case c := <-s.conns:
+		return c, nil
+	default:
+		return nil, net.ErrClosed
+	}
+}
+
+func TestCloseLeavesNoConnectionBehind(t *testing.T) {
+	ln, err := quic.ListenAddr("127.0.0.1:0", ServerTLS(compattest.Certificate()), nil)
+	require.NoError(t, err)
+	defer ln.Close()
+	client := dialGateway(t, ln.Addr().(*net.UDPAddr).AddrPort())
+	conn, err := ln.Accept(compattest.Context(t))
+	require.NoError(t, err)
+	s := stuck{make(chan *quic.Conn, 1), make(chan struct{})}
+	s.conns <- conn
+	g := newGateway(t)
+	require.NoError(t, g.Listen(s))
+	compattest.RequireCloses(t, g.Close)
+	client.requireClosed(maculadht.ResetShutdown)
+}
+
+func TestOtherALPNsAreRefused(t *testing.T) {
+	d := openGateway(t)
+	_, err := quic.DialAddr(compattest.Context(t), d.addr.String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h3"}}, nil)
+	var refused *quic.TransportError
+	require.ErrorAs(t, err, &refused)
+	require.True(t, refused.Remote)
+}
+
+// What crashed the reference, or hung it, harms neither this gateway nor the
+// other streams and connections.
+func TestRecordedExchanges(t *testing.T) {
+	recorded, err := os.ReadFile("../wire/testdata/macula-0.20.3.json")
+	require.NoError(t, err)
+	var vectors struct {
+		Exchanges []struct {
+			Name  string   `json:"name"`
+			Sent  []string `json:"sent_frames_hex"`
+			Reply string   `json:"recv_hex"`
+		}
+	}
+	require.NoError(t, json.Unmarshal(recorded, &vectors))
+	require.Greater(t, len(vectors.Exchanges), 100)
+
+	d := openGateway(t, WithDialer(newDialer(t)))
+	watch := dialGateway(t, d.addr).open()
+	watch.connect("somebody else", "")
+	for _, x := range vectors.Exchanges {
+		t.Run(x.Name, func(t *testing.T) {
+			conn := dialGateway(t, d.addr)
+			neighbour, s := conn.open(), conn.open()
+			neighbour.ask(&wire.Ping{})
+			for _, text := range x.Sent {
+				text, _, _ = strings.Cut(text, ".") // the long ones are recorded in part
+				b, err := hex.DecodeString(text)
+				require.NoError(t, err)
+				s.Write(b) // which may be turned away
+			}
+			s.Stream.Close()
+			answered := 0
+			for err = nil; err == nil; answered++ {
+				_, err = s.in.Next()
+			}
+			require.NotErrorIs(t, err, os.ErrDeadlineExceeded, "it ends")
+			whole := !strings.Contains(strings.Join(x.Sent, ""), ".") && !strings.Contains(x.Name, "junk")
+			if x.Reply != "" && whole {
+				require.Positive(t, answered-1, "what the reference answers is answered")
+			}
+			neighbour.ask(&wire.Ping{})
+			watch.ask(&wire.Ping{})
+			conn.CloseWithError(0, "")
+		})
+	}
+}
+
+// Replies that nobody reads hold up nobody else.
+func TestSlowReader(t *testing.T) {
+	d := openGateway(t)
+	d.store(t, "k", compattest.Provider("n", wire.Pair{Key: "d", Value: wire.RawBytes(make([]byte, 60_000))}))
+	var questions []byte
+	for range 200 {
+		questions = append(questions, compattest.Frames(t, &wire.FindValue{Key: []byte("k")})...)
+	}
+	for range 8 {
+		s := dialGateway(t, d.addr).open()
+		s.connect("a node", "")
+		s.write(questions) // 12 MB of replies
+	}
+	dialGateway(t, d.addr).open().ask(&wire.Ping{})
+	compattest.RequireCloses(t, d.Close)
+}

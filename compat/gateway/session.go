@@ -1,0 +1,216 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+// session is one connection of an Erlang node.
+type session struct {
+	gateway *Gateway
+	ip      netip.Addr
+	source  *source
+	ctx     context.Context // ends with the connection or the gateway
+
+	mu        sync.Mutex
+	begun     time.Time        // with the first CONNECT
+	detach    func()           // takes the guest that it is off the list
+	claim     *routing.Contact // the newest CONNECT, until it is being verified
+	verifying bool
+}
+
+// serveConn serves a connection's streams until it ends, or has had none for
+// Limits.Idle.
+func serveConn(g *Gateway, conn *quic.Conn, ip netip.Addr, from *source) {
+	ctx, cancel := context.WithCancel(conn.Context())
+	defer cancel()
+	stop := context.AfterFunc(g.ctx, cancel)
+	defer stop()
+	s := &session{gateway: g, ip: ip, source: from, ctx: ctx}
+	defer s.leave()
+
+	budget, release := g.budgets.Acquire(from.name.String())
+	defer release()
+	state := &maculadht.Session{
+		Dialect: dialer.Dialect(),
+		Source:  from.name.String(),
+		Budget:  budget,
+		Admit:   s.admit,
+	}
+	state.Dialect.Idle = g.cfg.limits.Idle
+	if udp, ok := conn.RemoteAddr().(*net.UDPAddr); ok {
+		state.Remote = udp.AddrPort()
+	}
+	var streams sync.WaitGroup
+	defer streams.Wait()
+	var open atomic.Int64
+	for {
+		idle, cancelIdle := context.WithTimeout(ctx, g.cfg.limits.Idle)
+		qs, err := conn.AcceptStream(idle)
+		cancelIdle()
+		switch {
+		case err == nil:
+		case ctx.Err() == nil && idle.Err() != nil && open.Load() > 0:
+			continue // quiet, but in use
+		case g.ctx.Err() != nil:
+			closeShutdown(conn)
+			return
+		default:
+			conn.CloseWithError(0, "")
+			return
+		}
+		open.Add(1)
+		streams.Go(func() {
+			defer open.Add(-1)
+			if err := g.handlers.Serve(ctx, dialer.Stream{Stream: qs}, state, wire.WithMemory(from)); err != nil {
+				g.cfg.log.Debug("stream ended", "err", err)
+			}
+		})
+	}
+}
+
+// leave takes the node off the list of those that are connected, and ends its
+// session.
+func (s *session) leave() {
+	s.list(nil)
+	s.mu.Lock()
+	begun := s.begun
+	s.mu.Unlock()
+	if !begun.IsZero() {
+		s.gateway.cfg.tracer.SessionEnded(time.Since(begun))
+	}
+}
+
+// begin notes that there is a session.
+func (s *session) begin() {
+	s.mu.Lock()
+	first := s.begun.IsZero()
+	if first {
+		s.begun = time.Now()
+	}
+	s.mu.Unlock()
+	if first {
+		s.gateway.cfg.tracer.SessionBegun()
+	}
+}
+
+// list replaces what an earlier CONNECT has put on the list.
+func (s *session) list(detach func()) {
+	s.mu.Lock()
+	earlier := s.detach
+	s.detach = detach
+	s.mu.Unlock()
+	if earlier != nil {
+		earlier()
+	}
+}
+
+// admit takes a CONNECT: the node is listed in FIND_NODE replies while its
+// connection lives, and becomes a contact once its endpoint has answered.
+func (s *session) admit(_ context.Context, m *wire.Connect) *wire.Disconnect {
+	s.begin()
+	contact := routing.Contact{
+		ID:       routing.IDFromBytes(m.NodeID),
+		NodeID:   bytes.Clone(m.NodeID),
+		Endpoint: m.Endpoint,
+		LastSeen: time.Now(),
+	}
+	detach, err := s.gateway.handlers.Routing().AttachGuest(contact)
+	if err != nil {
+		s.gateway.cfg.log.Debug("node not listed", "from", s.ip, "err", err)
+		return nil // it is served all the same
+	}
+	s.list(detach)
+	if s.gateway.cfg.dialer != nil {
+		s.claims(contact)
+	}
+	return nil
+}
+
+// claims has a contact verified, one at a time and the newest next, however
+// often the node CONNECTs.
+func (s *session) claims(contact routing.Contact) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.claim = &contact
+	if !s.verifying {
+		s.verifying = true
+		s.gateway.spawn(s.verifyClaims)
+	}
+}
+
+func (s *session) verifyClaims() {
+	for {
+		s.mu.Lock()
+		claim := s.claim
+		s.claim = nil
+		s.verifying = claim != nil
+		s.mu.Unlock()
+		if claim == nil {
+			return
+		}
+		s.verify(*claim)
+	}
+}
+
+// spawn runs f in a goroutine that Close waits for.
+func (g *Gateway) spawn(f func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.closed {
+		g.tasks.Go(f)
+	}
+}
+
+// verify takes a node for a contact if it answers at the endpoint that it names,
+// where that is its own.
+func (s *session) verify(contact routing.Contact) {
+	log := s.gateway.cfg.log.With("from", s.ip, "endpoint", contact.Endpoint)
+	if _, err := wire.ParseEndpoint(contact.Endpoint); err != nil {
+		return // a node that can not be reached is no contact
+	}
+	for _, turn := range []chan struct{}{s.source.verify, s.gateway.verify} { // its own first: it holds up nobody else
+		select {
+		case turn <- struct{}{}:
+			defer func() { <-turn }()
+		case <-s.ctx.Done():
+			return
+		}
+	}
+	contact, err := s.gateway.cfg.dialer.Verify(s.ctx, contact, func(ip netip.Addr) bool { return s.gateway.mayVerify(s.ip, ip) })
+	if err != nil {
+		log.Debug("endpoint not verified", "err", err)
+		return
+	}
+	if err := s.gateway.handlers.Routing().Admit(contact); err != nil {
+		log.Debug("endpoint not admitted", "err", err)
+		return
+	}
+	log.Debug("endpoint admitted")
+}
+
+// mayVerify reports whether an address that an endpoint stands for is the
+// connection's source or within an allowed range; a public node does not get
+// us to dial into our own network.
+func (g *Gateway) mayVerify(source, ip netip.Addr) bool {
+	switch {
+	case ip == source:
+		return true
+	case dialer.IsPublic(source) && !dialer.IsPublic(ip):
+		return false
+	}
+	return slices.ContainsFunc(g.cfg.allowed, func(p netip.Prefix) bool { return p.Contains(ip) })
+}

@@ -1,0 +1,62 @@
+package uplink
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+// meet takes the neighbours that a gateway lists for contacts, once each has
+// answered. A gateway does not get us to dial into our own network, or ourselves,
+// by an address that can not be what it meant. Of one that was tried a short while
+// ago nothing is asked.
+func (u *uplink) meet(ctx context.Context, own wire.Gateway, list wire.GatewayList, c *dialer.Conn) {
+	gateway := c.RemoteAddr().Addr()
+	may := func(ip netip.Addr) bool { return reachableFrom(gateway, ip) }
+	for endpoint, when := range u.tried {
+		if time.Since(when) >= u.cfg.intervals.Neighbours {
+			delete(u.tried, endpoint)
+		}
+	}
+	for _, g := range list[:min(len(list), maculadht.MaxGateways)] {
+		at, err := wire.EndpointOf(g)
+		if err != nil || g.Realm != u.handlers.Realm() || string(g.NodeID) == string(own.NodeID) || u.isOurs(g, at) {
+			continue
+		}
+		endpoint := at.String()
+		if _, again := u.tried[endpoint]; again {
+			continue
+		}
+		u.tried[endpoint] = time.Now()
+		neighbour, err := u.dialer.Verify(ctx, routing.Contact{
+			ID:       routing.IDFromBytes(g.NodeID),
+			NodeID:   g.NodeID,
+			Endpoint: endpoint,
+		}, may)
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil && neighbour.ClientID != "" && neighbour.ClientID == u.cfg.self {
+			err = errOurself
+		}
+		if err != nil {
+			u.log.Debug("neighbour not verified", "endpoint", endpoint, "err", err)
+			continue
+		}
+		u.admit(neighbour)
+	}
+}
+
+// isOurs reports whether an entry is this node's.
+func (u *uplink) isOurs(g wire.Gateway, at wire.Endpoint) bool {
+	self := u.handlers.Routing().Self()
+	ours, err := wire.ParseEndpoint(u.handlers.Endpoint())
+	return string(g.NodeID) == string(self[:]) || err == nil && at == ours ||
+		u.cfg.self != "" && strings.EqualFold(string(g.NodeID), u.cfg.self)
+}

@@ -1,0 +1,100 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// DefaultPort is the UDP port of an endpoint that names none.
+const DefaultPort = 9443
+
+// ErrBadEndpoint: a text is not an endpoint.
+var ErrBadEndpoint = errors.New("not an endpoint")
+
+// Endpoint is where a node listens for ALPN "macula", "https://host:port" on the
+// wire. As ParseEndpoint and EndpointAt write them, two that are equal but for
+// their spelling are equal. The zero Endpoint is none.
+type Endpoint struct {
+	Host string // a name in lower case or an IP address, without brackets
+	Port uint16
+}
+
+// ParseEndpoint reads "https://host:port", as an operator or a peer writes it, in
+// at most MaxField bytes; without a port it is DefaultPort. An IPv6 address stands
+// in brackets, and without a zone. The error is an ErrBadEndpoint.
+func ParseEndpoint(text string) (Endpoint, error) {
+	bad := func(why string) (Endpoint, error) {
+		return Endpoint{}, fmt.Errorf("%w: %.*q %s: write https://host:port", ErrBadEndpoint, MaxField, text, why)
+	}
+	if len(text) > MaxField {
+		return bad(fmt.Sprintf("… has %d bytes, and %d is the most", len(text), MaxField))
+	}
+	u, err := url.Parse(text)
+	switch {
+	case err != nil:
+		return bad("can not be read")
+	case u.Scheme != "https":
+		return bad("does not begin with https://")
+	case strings.Contains(text, "#"):
+		return bad("has more behind a #, where only an operator writes a pin")
+	case u.User != nil || strings.Contains(text, "?") || u.Path != "" && u.Path != "/":
+		return bad("has more than a host and a port")
+	}
+	e := Endpoint{Host: strings.ToLower(strings.TrimSuffix(u.Hostname(), ".")), Port: DefaultPort}
+	switch ip, isIP := e.addr(); {
+	case e.Host == "":
+		return bad("has no host")
+	case isIP && ip.Zone() != "":
+		return bad("has a zone, which means nothing to others")
+	case isIP:
+		e.Host = ip.Unmap().String()
+	case !isHost(e.Host) || strings.HasSuffix(e.Host, "."):
+		return bad("has a host that is neither a DNS name nor an IP address")
+	}
+	if p := u.Port(); p != "" {
+		port, err := strconv.ParseUint(p, 10, 16)
+		if err != nil || port == 0 {
+			return bad("has no port from 1 to 65535")
+		}
+		e.Port = uint16(port)
+	}
+	if n := len(e.String()); n > MaxField {
+		return bad(fmt.Sprintf("has %d bytes with its port, and %d is the most", n, MaxField))
+	}
+	return e, nil
+}
+
+// EndpointAt returns the endpoint of a node at an address.
+func EndpointAt(ap netip.AddrPort) Endpoint {
+	return Endpoint{Host: ap.Addr().Unmap().WithZone("").String(), Port: ap.Port()}
+}
+
+// EndpointOf returns where a list of gateways says that one is. The error is an
+// ErrBadEndpoint.
+func EndpointOf(g Gateway) (Endpoint, error) {
+	return ParseEndpoint("https://" + net.JoinHostPort(g.Host, strconv.FormatInt(g.Port, 10)))
+}
+
+// String returns the endpoint as it travels, "https://host:port".
+func (e Endpoint) String() string { return "https://" + e.HostPort() }
+
+// HostPort returns "host:port", with an IPv6 address in brackets.
+func (e Endpoint) HostPort() string {
+	return net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port)))
+}
+
+// Addr returns the host where it is an IP address, and whether it is.
+func (e Endpoint) Addr() (netip.Addr, bool) {
+	ip, ok := e.addr()
+	return ip.Unmap(), ok
+}
+
+func (e Endpoint) addr() (netip.Addr, bool) {
+	ip, err := netip.ParseAddr(e.Host)
+	return ip, err == nil
+}
