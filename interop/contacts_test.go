@@ -11,8 +11,8 @@ import (
 	"github.com/macula-mesh/macula-node/compat/uplink"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/interop/glass"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // A gateway with which there is a session, and that itself is connected to us, is
@@ -21,11 +21,11 @@ import (
 func TestGatewayOnBothSidesIsOneContact(t *testing.T) {
 	const often = 50 * time.Millisecond
 	erlang := startGlass(t, glass.ClientTimes(often, often))
-	server, err := routing.NewServer(routing.IDFromBytes([]byte("the gateway")))
+	r, err := routing.NewServer(routing.IDFromBytes([]byte("the gateway")))
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, server.Close()) })
-	handlers, err := maculadht.NewHandlers(server, maculadht.HandleRealm(testRealm),
-		maculadht.HandleEndpoint(func() string { return "https://gateway.example:9443" }))
+	t.Cleanup(func() { require.NoError(t, r.Close()) })
+	handlers, err := server.New(r, server.WithRealm(testRealm),
+		server.WithEndpoint(func() string { return "https://gateway.example:9443" }))
 	require.NoError(t, err)
 	d, err := dialer.New()
 	require.NoError(t, err)
@@ -49,11 +49,11 @@ func TestGatewayOnBothSidesIsOneContact(t *testing.T) {
 	pings := func() int { return erlang.Stats().Frames[wire.TypePing] }
 	before := pings()
 	require.Eventually(t, func() bool { return pings() >= before+5 }, patience, tick, "it is verified as a client too")
-	contacts := server.Contacts()
+	contacts := r.Contacts()
 	require.Len(t, contacts, 1)
 	require.Equal(t, erlang.NodeID(), contacts[0].NodeID)
 	require.Equal(t, erlang.ClientID(), contacts[0].ClientID)
-	require.Len(t, server.FindNode([]byte("k")), 1, "it is named once")
+	require.Len(t, r.FindNode([]byte("k")), 1, "it is named once")
 	require.Equal(t, 1, erlang.Stats().Accepted, "and reached over one connection")
 	require.NoError(t, s.Close())
 	require.Empty(t, erlang.Broken())

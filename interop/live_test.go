@@ -22,7 +22,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/interop/glass"
 	"github.com/macula-mesh/macula-node/node"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -181,15 +181,15 @@ func (l *live) carry(from, to *doctor.Report) {
 	try(to, "a value carried over from "+from.Endpoint, "the same here", func() (string, error) {
 		ctx, cancel := context.WithTimeout(l.tb.Context(), 2*patience)
 		defer cancel()
-		there, err := maculadht.FindValue(ctx, l.dialer, contact(from), from.Written)
+		there, err := client.FindValue(ctx, l.dialer, contact(from), from.Written)
 		if err != nil || len(there.Values) == 0 {
 			return "", fmt.Errorf("%d values there: %w", len(there.Values), err)
 		}
 		value := there.Values[0]
-		if err := maculadht.Put(ctx, l.dialer, contact(to), wire.StoreArgs{Key: from.Written, Value: value}); err != nil {
+		if err := client.Put(ctx, l.dialer, contact(to), wire.StoreArgs{Key: from.Written, Value: value}); err != nil {
 			return "", err
 		}
-		here, err := maculadht.FindValue(ctx, l.dialer, contact(to), from.Written)
+		here, err := client.FindValue(ctx, l.dialer, contact(to), from.Written)
 		if err != nil {
 			return "", err
 		}

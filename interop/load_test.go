@@ -15,7 +15,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/uplink"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/node"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -37,7 +37,7 @@ func TestGatewayOutlivesOurLoad(t *testing.T) {
 	require.NoError(t, err)
 	intervals := uplink.DefaultIntervals()
 	intervals.FirstRetry, intervals.LastRetry = 10*time.Millisecond, 100*time.Millisecond // a node waits longer after so many losses
-	uplinks, err := uplink.New(n.Dialer(), n.Service().Handlers, []dialer.PinnedEndpoint{endpoint},
+	uplinks, err := uplink.New(n.Dialer(), n.Service().Handlers(), []dialer.PinnedEndpoint{endpoint},
 		uplink.WithIntervals(intervals))
 	require.NoError(t, err)
 	t.Cleanup(uplinks.Close)
@@ -75,7 +75,7 @@ func TestGatewayOutlivesOurLoad(t *testing.T) {
 	require.Eventually(t, joined, patience, tick, "and joined it again")
 	require.Eventually(t, func() bool { return g.Stats().Open <= 1 }, patience, tick, "one connection is left")
 	require.Eventually(t, func() bool { return g.Stats().Streams <= 1 }, patience, tick, "and one stream, that of the session")
-	_, err = maculadht.Ping(inTime(t), n.Dialer(), gateway)
+	_, err = client.Ping(inTime(t), n.Dialer(), gateway)
 	require.NoError(t, err)
 	stats := g.Stats()
 	t.Logf("%d frames over %d connections: %v", stats.Total(), stats.Accepted, stats.Frames)
@@ -101,15 +101,15 @@ func operate(ctx context.Context, rng *rand.Rand, n *node.Node, uplinks *uplink.
 	d := n.Dialer()
 	switch rng.IntN(9) {
 	case 0:
-		maculadht.Ping(ctx, d, gateway)
+		client.Ping(ctx, d, gateway)
 	case 1:
-		maculadht.FindValue(ctx, d, gateway, key)
+		client.FindValue(ctx, d, gateway, key)
 	case 2:
-		maculadht.Put(ctx, d, gateway, wire.StoreArgs{Key: key, Value: value})
+		client.Put(ctx, d, gateway, wire.StoreArgs{Key: key, Value: value})
 	case 3:
 		d.Send(ctx, gateway, &wire.Store{Key: key, Value: value})
 	case 4:
-		maculadht.ListGateways(ctx, d, gateway)
+		client.ListGateways(ctx, d, gateway)
 	case 5:
 		uplinks.Publish(ctx, &wire.Publish{Topic: "t", Payload: wire.RawText("p")})
 	case 6:

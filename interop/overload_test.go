@@ -31,12 +31,12 @@ func TestOverload(t *testing.T) {
 	require.NoError(t, err)
 	defer h.Close()
 	const budget = 8 // frames, and none comes back in the time of a test
-	service, err := maculadht.New(h, maculadht.WithRealm(testRealm), maculadht.WithPeerBudget(rate.Every(time.Hour), budget))
+	limits := maculadht.DefaultLimits()
+	limits.Accounts.Source.FrameRate, limits.Accounts.Source.FrameBurst = rate.Every(time.Hour), budget
+	service, err := maculadht.New(h, maculadht.WithRealm(testRealm), maculadht.WithLimits(limits))
 	require.NoError(t, err)
 	defer service.Close()
-	limits := gateway.DefaultLimits()
-	limits.PeerRate, limits.PeerBurst = rate.Every(time.Hour), budget
-	g, err := gateway.New(service.Handlers, gateway.WithLimits(limits))
+	g, err := gateway.New(service.Handlers())
 	require.NoError(t, err)
 	defer g.Close()
 	at, err := g.ListenOn("127.0.0.1:0", certificate(t))

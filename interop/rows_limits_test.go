@@ -142,11 +142,11 @@ func TestTTL(t *testing.T) {
 				defer done()
 				for by, send := range map[string]func(key bin) (taken bool){
 					"STORE": func(key bin) bool {
-						before := b.node.Service().Stats().DroppedStores
+						before := b.node.Service().Handlers().Stats().DroppedStores
 						k := open()
 						k.send(frame(tStore, doc{"key": key, "value": value}))
 						k.requireAlive()
-						return b.node.Service().Stats().DroppedStores == before
+						return b.node.Service().Handlers().Stats().DroppedStores == before
 					},
 					"_dht.store": func(key bin) bool {
 						reply := open().ask(tCall, doc{"call_id": bin("c"), "procedure": bin("_dht.store"), "args": doc{"key": key, "value": value}})
@@ -248,11 +248,11 @@ func TestFindValueReplySize(t *testing.T) {
 					require.Equal(t, byte(tPong), k.ask(tConnect, doc{"node_id": bin("x"), "realm_id": bin(testRealm), "endpoint": bin("")}).Type)
 				}
 				k.requireAlive()
-				before := b.node.Service().Stats().LeftOut
+				before := b.node.Service().Handlers().Stats().LeftOut
 				reply := k.ask(tFindValue, doc{"key": key})
 				assert.Equal(t, want, reply.Fields["value"])
 				assert.LessOrEqual(t, k.size, test.limit, "bytes of the reply's frame")
-				assert.Equal(t, test.values-test.kept, int(b.node.Service().Stats().LeftOut-before), "providers left out, as counted")
+				assert.Equal(t, test.values-test.kept, int(b.node.Service().Handlers().Stats().LeftOut-before), "providers left out, as counted")
 			}
 		})
 	}

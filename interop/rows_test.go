@@ -129,7 +129,7 @@ func (c *cell) run(r row) {
 	open, done := c.side.connect(c.t)
 	witness := open()
 	witness.requireAlive()
-	dropped := c.node.Service().Stats().DroppedStores
+	dropped := c.node.Service().Handlers().Stats().DroppedStores
 
 	k := open()
 	k.send(r.send(c)...)
@@ -146,7 +146,7 @@ func (c *cell) run(r row) {
 	}
 	assert.Equal(c.t, want, replies)
 	assert.Equal(c.t, r.end, end)
-	assert.Equal(c.t, r.drops, int(c.node.Service().Stats().DroppedStores-dropped), "STOREs that were dropped")
+	assert.Equal(c.t, r.drops, int(c.node.Service().Handlers().Stats().DroppedStores-dropped), "STOREs that were dropped")
 	if r.keeps != nil {
 		assert.Equal(c.t, r.keeps, c.stored())
 	}

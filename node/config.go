@@ -9,13 +9,18 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/connmgr"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 )
 
 // Config says what a Node is. Only Key is needed.
@@ -27,7 +32,7 @@ type Config struct {
 	Listen []string
 	// Port is the UDP port to listen on where Listen is empty; 0 means 9443.
 	Port uint16
-	// Realm is the realm that is served; empty means maculadht.DefaultRealm.
+	// Realm is the realm that is served; empty means proto.DefaultRealm.
 	Realm string
 	// Hostname is what peers are told to reach this node by: a DNS name or an
 	// IP address, with ":port" where it is not the port listened on. Empty means
@@ -54,6 +59,18 @@ type Config struct {
 	Version string
 	// Log is where the node logs; nil for nowhere.
 	Log *slog.Logger
+
+	// Limits are what peers may use; nil means maculadht.DefaultLimits.
+	Limits *maculadht.Limits
+	// Store keeps the records, and is closed with the node; nil means in memory.
+	Store records.Store
+	// ConnManager trims the host's connections; nil means libp2p's own.
+	ConnManager connmgr.ConnManager
+	// Registerer takes libp2p's metrics; nil means prometheus.DefaultRegisterer.
+	Registerer prometheus.Registerer
+	// HostOptions are for the libp2p host, after the node's own. Listening, the
+	// identity, QUIC and routing are the node's.
+	HostOptions []libp2p.Option
 }
 
 // settings are a Config that has been checked.
@@ -74,13 +91,20 @@ func (c Config) check() (settings, error) {
 		errs = append(errs, errors.New("there is no identity key"))
 	}
 	if s.Realm == "" {
-		s.Realm = maculadht.DefaultRealm
+		s.Realm = proto.DefaultRealm
 	}
 	if s.Mode == "" {
 		s.Mode = ModeAuto
 	}
 	if s.Version == "" {
 		s.Version = "devel"
+	}
+	if s.Limits == nil {
+		l := maculadht.DefaultLimits()
+		s.Limits = &l
+	}
+	if s.Registerer == nil {
+		s.Registerer = prometheus.DefaultRegisterer
 	}
 	if s.Log == nil {
 		s.Log = slog.New(slog.DiscardHandler)

@@ -10,7 +10,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/node"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -31,10 +31,10 @@ func ExampleNew() {
 	defer cancel()
 	self := routing.Contact{Endpoint: n.Endpoint()}
 	value := wire.RawMap(wire.Pair{Key: "node_id", Value: wire.RawText("node-1")})
-	if err := maculadht.Put(ctx, n.Dialer(), self, wire.StoreArgs{Key: []byte("a.service"), Value: value}); err != nil {
+	if err := client.Put(ctx, n.Dialer(), self, wire.StoreArgs{Key: []byte("a.service"), Value: value}); err != nil {
 		panic(err)
 	}
-	values, err := n.Service().LookupValue([]byte("a.service"))
+	values, err := n.Service().Handlers().LookupValue(ctx, []byte("a.service"))
 	fmt.Println(n.Realm(), len(values), err)
 	// Output: macula.default 1 <nil>
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/libp2p/go-libp2p"
 	dht "github.com/libp2p/go-libp2p-kad-dht"
+	"github.com/libp2p/go-libp2p/core/connmgr"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
@@ -19,19 +20,23 @@ import (
 	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
 	lprate "github.com/libp2p/go-libp2p/x/rate"
+	"github.com/macula-mesh/macula-node/internal/budget"
 	ma "github.com/multiformats/go-multiaddr"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/quic-go/quic-go"
 	"go.uber.org/fx"
-
-	"github.com/macula-mesh/macula-node/compat/gateway"
 )
 
 // hostConfig says what newHost builds. Every choice is the caller's; the zero value of a switch is off.
 type hostConfig struct {
 	key         crypto.PrivKey
-	listenAddrs []ma.Multiaddr  // none: a host that only dials
-	version     string          // of this program, told to other peers
-	bootstrap   []peer.AddrInfo // where kad-dht begins; none: it waits to be found
+	listenAddrs []ma.Multiaddr        // none: a host that only dials
+	accounts    budget.Limits         // of peers
+	registerer  prometheus.Registerer // of libp2p's metrics
+	connManager connmgr.ConnManager   // nil: libp2p's own
+	options     []libp2p.Option       // of the host, after those that are set here
+	version     string                // of this program, told to other peers
+	bootstrap   []peer.AddrInfo       // where kad-dht begins; none: it waits to be found
 
 	kadServer    bool // answer kad-dht queries, not only ask them; kadHost changes it later
 	relay        bool // dial through relays, and reserve a slot on one where the public can not reach the host
@@ -56,15 +61,14 @@ const connsPerIPRPS = 50
 
 // newResourceManager returns libp2p's default resource manager with room for the gateway's connections beside the
 // host's own.
-func newResourceManager() (network.ResourceManager, error) {
+func newResourceManager(most budget.Limits) (network.ResourceManager, error) {
 	limits := rcmgr.DefaultLimits
 	libp2p.SetDefaultServiceLimits(&limits)
 	scaled := limits.AutoScale()
 	roomier := scaled.ToPartialLimitConfig()
-	most := gateway.DefaultLimits()
-	maxConnsPerIP := most.MaxConnsPerSource
-	roomier.System.Conns += rcmgr.LimitVal(most.MaxConns)
-	roomier.System.ConnsInbound += rcmgr.LimitVal(most.MaxConns)
+	maxConnsPerIP := most.Source.Conns
+	roomier.System.Conns += rcmgr.LimitVal(most.TotalConns)
+	roomier.System.ConnsInbound += rcmgr.LimitVal(most.TotalConns)
 	roomier.Transient.Conns += rcmgr.LimitVal(maxConnsPerIP) // of one source that comes all at once
 	roomier.Transient.ConnsInbound += rcmgr.LimitVal(maxConnsPerIP)
 
@@ -91,7 +95,7 @@ func newResourceManager() (network.ResourceManager, error) {
 // newHost starts a libp2p host that speaks QUIC alone, and kad-dht on it.
 func newHost(cfg hostConfig) (*peerHost, error) {
 	h := &peerHost{hasKad: make(chan struct{})}
-	resources, err := newResourceManager()
+	resources, err := newResourceManager(cfg.accounts)
 	if err != nil {
 		return nil, fmt.Errorf("start the resource manager: %w", err)
 	}
@@ -101,7 +105,8 @@ func newHost(cfg hostConfig) (*peerHost, error) {
 		libp2p.UserAgent("macula-node/" + cfg.version),
 		libp2p.NoListenAddrs, // listening comes second, below: a host that can not listen can then still be closed
 		libp2p.Transport(libp2pquic.NewTransport),
-		shareQUIC(&h.quic),
+		libp2p.PrometheusRegisterer(cfg.registerer),
+		shareQUIC(&h.quic, cfg.registerer),
 		libp2p.EnableAutoNATv2(),
 	}
 	if cfg.relay {
@@ -115,7 +120,10 @@ func newHost(cfg hostConfig) (*peerHost, error) {
 	if cfg.natPortMap {
 		options = append(options, libp2p.NATPortMap())
 	}
-	base, err := libp2p.New(options...)
+	if cfg.connManager != nil {
+		options = append(options, libp2p.ConnectionManager(cfg.connManager))
+	}
+	base, err := libp2p.New(append(options, cfg.options...)...)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start the libp2p host: %w", err), resources.Close())
 	}
@@ -155,12 +163,12 @@ func (h *peerHost) confirmedAddrs() []ma.Multiaddr {
 
 // shareQUIC has the host build its QUIC connection manager as libp2p does by default, and leaves it in *manager,
 // so that another ALPN can be served on, and dialled from, the same UDP port.
-func shareQUIC(manager **quicreuse.ConnManager) libp2p.Option {
+func shareQUIC(manager **quicreuse.ConnManager, registerer prometheus.Registerer) libp2p.Option {
 	return libp2p.QUICReuse(func(reset quic.StatelessResetKey, token quic.TokenGeneratorKey, resources network.ResourceManager, lifecycle fx.Lifecycle) (*quicreuse.ConnManager, error) {
 		cm, err := quicreuse.NewConnManager(reset, token,
 			quicreuse.ConnContext(countConn(resources)),
 			quicreuse.VerifySourceAddress(func(addr net.Addr) bool { return resources.VerifySourceAddress(addr) }),
-			quicreuse.EnableMetrics(nil), // nil: Prometheus' default registry, like the rest of libp2p
+			quicreuse.EnableMetrics(registerer),
 		)
 		if err != nil {
 			return nil, err

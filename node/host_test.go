@@ -15,10 +15,10 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/macula-mesh/macula-node/internal/budget"
 	ma "github.com/multiformats/go-multiaddr"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
-
-	"github.com/macula-mesh/macula-node/compat/gateway"
 )
 
 const (
@@ -124,7 +124,7 @@ func testConfig(t *testing.T) hostConfig {
 	t.Helper()
 	key, _, err := crypto.GenerateEd25519Key(rand.Reader)
 	require.NoError(t, err)
-	return hostConfig{key: key, listenAddrs: []ma.Multiaddr{loopback4()}, version: "test", kadServer: true}
+	return hostConfig{key: key, accounts: budget.DefaultLimits(), registerer: prometheus.DefaultRegisterer, listenAddrs: []ma.Multiaddr{loopback4()}, version: "test", kadServer: true}
 }
 
 // startHost starts a host and closes it, in time, when the test ends.
@@ -216,8 +216,8 @@ func port(t *testing.T, h host.Host) int {
 
 // An Erlang node makes a connection for each of its lookups; so may several behind one address.
 func TestConnectionsOfOneAddress(t *testing.T) {
-	maxConnsPerIP := gateway.DefaultLimits().MaxConnsPerSource
-	resources, err := newResourceManager()
+	maxConnsPerIP := budget.DefaultLimits().Source.Conns
+	resources, err := newResourceManager(budget.DefaultLimits())
 	require.NoError(t, err)
 	defer resources.Close()
 	from := ma.StringCast("/ip4/198.51.100.7/udp/4001/quic-v1")

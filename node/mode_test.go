@@ -16,6 +16,8 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
 var (
@@ -27,7 +29,7 @@ var (
 type verdict = event.EvtHostReachableAddrsChanged
 
 func TestAutoMode(t *testing.T) {
-	const server, client = maculadht.ModeServer, maculadht.ModeClient
+	const server, cl = maculadht.ModeServer, maculadht.ModeClient
 	one, two := []ma.Multiaddr{publicAddr}, []ma.Multiaddr{publicAddr, publicAddr6}
 	tests := []struct {
 		name       string
@@ -37,20 +39,20 @@ func TestAutoMode(t *testing.T) {
 		why        string
 	}{
 		{"no public address", verdict{}, server, server, "no public address"},
-		{"nothing known yet", verdict{Unknown: two}, server, client, "not known yet whether /ip4/9.9.9.9"},
+		{"nothing known yet", verdict{Unknown: two}, server, cl, "not known yet whether /ip4/9.9.9.9"},
 		{"one reachable", verdict{Reachable: one}, server, server, "/ip4/9.9.9.9/udp/9443/quic-v1 can be reached"},
-		{"one unreachable", verdict{Unreachable: one}, client, client, "none of the public addresses can be reached"},
-		{"all unreachable", verdict{Unreachable: two}, client, client, "/ip6/2620:fe::9"},
+		{"one unreachable", verdict{Unreachable: one}, cl, cl, "none of the public addresses can be reached"},
+		{"all unreachable", verdict{Unreachable: two}, cl, cl, "/ip6/2620:fe::9"},
 		{"some reachable", verdict{Reachable: one, Unreachable: two[1:]}, server, server, "can be reached"},
 		{"some reachable, some unknown", verdict{Reachable: one, Unknown: two[1:]}, server, server, "can be reached"},
-		{"some unreachable, some unknown", verdict{Unreachable: one, Unknown: two[1:]}, server, client, "not known yet whether /ip6/2620:fe::9"},
+		{"some unreachable, some unknown", verdict{Unreachable: one, Unknown: two[1:]}, server, cl, "not known yet whether /ip6/2620:fe::9"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			got, why := autoMode(server, test.e)
 			require.Equal(t, test.fromServer, got, "a server")
 			require.Contains(t, why, test.why)
-			got, why = autoMode(client, test.e)
+			got, why = autoMode(cl, test.e)
 			require.Equal(t, test.fromClient, got, "a client")
 			require.Contains(t, why, test.why)
 		})
@@ -96,7 +98,7 @@ func (n *Node) lists(other *Node, want bool) bool {
 // serves reports whether a node tells that it answers.
 func serves(n *Node) bool {
 	for _, id := range n.Host().Mux().Protocols() {
-		if id == maculadht.ProtocolID {
+		if id == proto.ProtocolID {
 			return len(kadProtocols(n.Host())) == 1
 		}
 	}
@@ -107,27 +109,27 @@ func TestClientNode(t *testing.T) {
 	a := startNode(t)
 	b := startNode(t, bootstrappedBy(a))
 	require.Equal(t, ModeAuto, a.Mode())
-	client := startNode(t, bootstrappedBy(a, b), inMode(ModeClient))
-	require.Equal(t, ModeClient, client.Mode())
-	require.False(t, serves(client))
+	cl := startNode(t, bootstrappedBy(a, b), inMode(ModeClient))
+	require.Equal(t, ModeClient, cl.Mode())
+	require.False(t, serves(cl))
 	require.Eventually(t, func() bool {
-		return a.lists(b, true) && b.lists(a, true) && client.lists(a, true) && client.lists(b, true)
+		return a.lists(b, true) && b.lists(a, true) && cl.lists(a, true) && cl.lists(b, true)
 	}, 4*patience, tick, "it knows the others")
 
 	value := wire.RawMap(wire.Pair{Key: "node_id", Value: wire.RawText("client")})
-	replicas, err := client.Service().Store(patient(t), []byte("k"), value)
+	replicas, err := cl.Service().Store(patient(t), []byte("k"), value)
 	require.NoError(t, err)
 	require.Len(t, replicas.Acknowledged, 2)
 	found, err := b.Service().FindValues(patient(t), []byte("k"))
 	require.NoError(t, err)
 	require.Len(t, found.Values, 1)
-	require.NoError(t, maculadht.Put(patient(t), a.Dialer(), erlangContact(b), wire.StoreArgs{Key: []byte("other"), Value: value}))
-	found, err = client.Service().FindValues(patient(t), []byte("other"))
+	require.NoError(t, client.Put(patient(t), a.Dialer(), erlangContact(b), wire.StoreArgs{Key: []byte("other"), Value: value}))
+	found, err = cl.Service().FindValues(patient(t), []byte("other"))
 	require.NoError(t, err)
 	require.Len(t, found.Values, 1)
 
-	require.True(t, a.lists(client, false) && b.lists(client, false), "nobody lists it")
-	_, err = maculadht.Ping(patient(t), a.Dialer(), erlangContact(client))
+	require.True(t, a.lists(cl, false) && b.lists(cl, false), "nobody lists it")
+	_, err = client.Ping(patient(t), a.Dialer(), erlangContact(cl))
 	require.NoError(t, err, "an Erlang node of its own network is served")
 }
 
@@ -218,7 +220,7 @@ func TestFixedModesStay(t *testing.T) {
 
 func TestBadMode(t *testing.T) {
 	_, err := New(Config{Key: newKey(t), Listen: []string{onLoopback4}, Mode: "Server"})
-	require.ErrorContains(t, err, `mode "Server": write auto, server or client`)
+	require.ErrorContains(t, err, `mode "Server": write auto, server or cl`)
 }
 
 // Streams that kad-dht answered on end with its being a server.

@@ -18,14 +18,17 @@ import (
 	"github.com/macula-mesh/macula-node/compat/gateway"
 	"github.com/macula-mesh/macula-node/compat/uplink"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // Node is a running peer.
 type Node struct {
 	cfg     settings
 	host    *peerHost
-	port    int // UDP, of the first address that is listened on
+	port    int              // UDP, of the first address that is listened on
+	records *records.Manager // of Config.Store; nil where the service has its own
 	service *maculadht.Service
 	gateway *gateway.Gateway
 	dialer  *dialer.Dialer
@@ -63,6 +66,10 @@ func (n *Node) start() error {
 		key:          n.cfg.Key,
 		listenAddrs:  listen,
 		version:      n.cfg.Version,
+		accounts:     n.cfg.Limits.Accounts,
+		registerer:   n.cfg.Registerer,
+		connManager:  n.cfg.ConnManager,
+		options:      n.cfg.HostOptions,
 		bootstrap:    n.cfg.bootstrap,
 		kadServer:    n.cfg.Mode != ModeClient,
 		relay:        true,
@@ -82,14 +89,11 @@ func (n *Node) start() error {
 	); err != nil {
 		return err
 	}
-	n.service, err = maculadht.New(n.host,
-		maculadht.WithMode(n.cfg.Mode.atStart()),
-		maculadht.WithRealm(n.cfg.Realm),
-		maculadht.WithHandlers(maculadht.HandleEndpoint(n.Endpoint), maculadht.HandleBootstrap(bootstrap{n})),
-		maculadht.WithEndpoints(n.dialer),
-		maculadht.WithLogger(n.cfg.Log),
-	)
+	opts, err := n.serviceOptions()
 	if err != nil {
+		return err
+	}
+	if n.service, err = maculadht.New(n.host, opts...); err != nil {
 		return err
 	}
 	if err := n.openGateway(); err != nil {
@@ -106,6 +110,26 @@ func (n *Node) start() error {
 		return err
 	}
 	return n.service.Join(ctx, n.cfg.bootstrap...)
+}
+
+// serviceOptions returns what the service is told, and opens the records.
+func (n *Node) serviceOptions() ([]maculadht.Option, error) {
+	opts := []maculadht.Option{
+		maculadht.WithMode(n.cfg.Mode.atStart()),
+		maculadht.WithRealm(n.cfg.Realm),
+		maculadht.WithLimits(*n.cfg.Limits),
+		maculadht.WithHandlers(server.WithEndpoint(n.Endpoint), server.WithBootstrap(bootstrap{n})),
+		maculadht.WithEndpoints(n.dialer),
+		maculadht.WithLogger(n.cfg.Log),
+	}
+	if n.cfg.Store == nil {
+		return opts, nil
+	}
+	var err error
+	if n.records, err = records.New(records.WithStore(n.cfg.Store)); err != nil {
+		return nil, fmt.Errorf("records: %w", err)
+	}
+	return append(opts, maculadht.WithRouting(routing.WithRecords(n.records))), nil
 }
 
 // checkListening returns the port of the first address that is listened on. It
@@ -140,7 +164,7 @@ func (n *Node) openGateway() error {
 	if n.certificate, err = n.cfg.tlsCertificate(n.Endpoint()); err != nil {
 		return err
 	}
-	if n.gateway, err = gateway.New(n.service.Handlers,
+	if n.gateway, err = gateway.New(n.service.Handlers(),
 		gateway.WithDialer(n.dialer),
 		gateway.WithAllowedEndpoints(n.cfg.AllowEndpoints...),
 		gateway.WithLogger(n.cfg.Log),
@@ -175,6 +199,9 @@ func (n *Node) shutdown() error {
 	}
 	if n.service != nil {
 		errs = append(errs, n.service.Close())
+	}
+	if n.records != nil {
+		errs = append(errs, n.records.Close())
 	}
 	if n.dialer != nil {
 		errs = append(errs, n.dialer.Close())

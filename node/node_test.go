@@ -16,7 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -87,7 +88,7 @@ func TestOtherRealmIsNotAdmitted(t *testing.T) {
 	require.False(t, a.knows(b))
 	require.False(t, b.knows(a))
 	require.Equal(t, "another", b.Realm())
-	require.Equal(t, maculadht.DefaultRealm, a.Realm())
+	require.Equal(t, proto.DefaultRealm, a.Realm())
 }
 
 // What an Erlang node stores is found by a libp2p peer, and the other way round,
@@ -103,14 +104,14 @@ func TestBothDialectsOnOnePort(t *testing.T) {
 
 	value := func(id string) wire.Raw { return wire.RawMap(wire.Pair{Key: "node_id", Value: wire.RawText(id)}) }
 	ctx := patient(t)
-	require.NoError(t, maculadht.Put(ctx, b.Dialer(), erlangContact(a), wire.StoreArgs{Key: []byte("k"), Value: value("erlang")}))
-	reply, err := maculadht.FindValue(ctx, b.Service().Client(), contact, []byte("k"))
+	require.NoError(t, client.Put(ctx, b.Dialer(), erlangContact(a), wire.StoreArgs{Key: []byte("k"), Value: value("erlang")}))
+	reply, err := client.FindValue(ctx, b.Service().Client(), contact, []byte("k"))
 	require.NoError(t, err)
 	require.Equal(t, []wire.Raw{value("erlang")}, reply.Values)
 	require.Len(t, reply.ExpiresIn, 1)
 
-	require.NoError(t, maculadht.Put(ctx, b.Service().Client(), contact, wire.StoreArgs{Key: []byte("k"), Value: value("libp2p")}))
-	reply, err = maculadht.FindValue(ctx, b.Dialer(), erlangContact(a), []byte("k"))
+	require.NoError(t, client.Put(ctx, b.Service().Client(), contact, wire.StoreArgs{Key: []byte("k"), Value: value("libp2p")}))
+	reply, err = client.FindValue(ctx, b.Dialer(), erlangContact(a), []byte("k"))
 	require.NoError(t, err)
 	require.Equal(t, []wire.Raw{value("libp2p"), value("erlang")}, reply.Values)
 	require.Empty(t, reply.ExpiresIn)
@@ -126,7 +127,7 @@ func connectRaw(t *testing.T, conn *quic.Conn, endpoint string) (*quic.Stream, *
 	s, err := conn.OpenStreamSync(patient(t))
 	require.NoError(t, err)
 	require.NoError(t, s.SetDeadline(time.Now().Add(2*patience)))
-	frame, err := wire.AppendFrame(nil, &wire.Connect{Version: "1.0", NodeID: []byte("erlang"), RealmID: maculadht.DefaultRealm, Endpoint: endpoint})
+	frame, err := wire.AppendFrame(nil, &wire.Connect{Version: "1.0", NodeID: []byte("erlang"), RealmID: proto.DefaultRealm, Endpoint: endpoint})
 	require.NoError(t, err)
 	_, err = s.Write(frame)
 	require.NoError(t, err)
@@ -146,7 +147,7 @@ func TestErlangNodeBecomesAContact(t *testing.T) {
 		c, ok := a.Service().Routing().Contact(routing.IDFromBytes([]byte("erlang")))
 		return ok && c.IsErlang() && c.Verified && c.Endpoint == erlang.Endpoint()
 	}, 2*patience, tick)
-	list, err := maculadht.ListGateways(patient(t), erlang.Dialer(), erlangContact(a))
+	list, err := client.ListGateways(patient(t), erlang.Dialer(), erlangContact(a))
 	require.NoError(t, err)
 	require.Len(t, list, 2)
 }
@@ -182,14 +183,14 @@ func TestNodeCloses(t *testing.T) {
 		n := startNode(t)
 		result := make(chan error, 1)
 		go func() {
-			_, err := maculadht.Ping(context.Background(), n.Dialer(), routing.Contact{Endpoint: "https://127.0.0.1:" + portIn(t, silent)})
+			_, err := client.Ping(context.Background(), n.Dialer(), routing.Contact{Endpoint: "https://127.0.0.1:" + portIn(t, silent)})
 			result <- err
 		}()
 		require.NoError(t, silent.SetReadDeadline(time.Now().Add(2*patience)))
 		_, _, err = silent.ReadFrom(make([]byte, 2000))
 		require.NoError(t, err)
 		requireCloses(t, n)
-		require.ErrorIs(t, <-result, maculadht.ErrClosed)
+		require.ErrorIs(t, <-result, proto.ErrClosed)
 	})
 }
 
@@ -259,7 +260,7 @@ func TestTwoAddresses(t *testing.T) {
 	require.Len(t, n.Endpoints(), 2)
 	other := startNode(t, func(c *Config) { c.Listen = []string{onLoopback4, onLoopback6} })
 	for _, endpoint := range n.Endpoints() {
-		_, err := maculadht.Ping(patient(t), other.Dialer(), routing.Contact{Endpoint: endpoint})
+		_, err := client.Ping(patient(t), other.Dialer(), routing.Contact{Endpoint: endpoint})
 		require.NoError(t, err, endpoint)
 	}
 	six, err := wire.ParseEndpoint(n.Endpoints()[1])

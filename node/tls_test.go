@@ -22,7 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -158,14 +158,14 @@ func TestProduction(t *testing.T) {
 	b := startNode(t, func(c *Config) { c.TLS = production })
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	_, err := maculadht.Ping(ctx, a.Dialer(), routing.Contact{Endpoint: b.Endpoint()})
+	_, err := client.Ping(ctx, a.Dialer(), routing.Contact{Endpoint: b.Endpoint()})
 	require.NoError(t, err)
 	require.NotNil(t, a.cfg.tls.dialling.Certificate, "shown to a node that asks, as an Erlang node does")
 	stranger := startNode(t)
 	require.Nil(t, stranger.cfg.tls.dialling.Certificate)
-	_, err = maculadht.Ping(ctx, a.Dialer(), routing.Contact{Endpoint: stranger.Endpoint()})
+	_, err = client.Ping(ctx, a.Dialer(), routing.Contact{Endpoint: stranger.Endpoint()})
 	require.ErrorIs(t, err, dialer.ErrCertificate)
-	_, err = maculadht.Ping(ctx, stranger.Dialer(), routing.Contact{Endpoint: a.Endpoint()})
+	_, err = client.Ping(ctx, stranger.Dialer(), routing.Contact{Endpoint: a.Endpoint()})
 	require.NoError(t, err, "development accepts any")
 }
 
@@ -185,7 +185,7 @@ func TestPinOfBootstrapGateway(t *testing.T) {
 		want error
 	}{{pin, nil}, {other, dialer.ErrCertificate}} {
 		n := startNode(t, func(c *Config) { c.Bootstrap = []string{gateway.Endpoint() + "#" + test.pin.String()} })
-		_, err := maculadht.Ping(ctx, n.Dialer(), routing.Contact{Endpoint: gateway.Endpoint()})
+		_, err := client.Ping(ctx, n.Dialer(), routing.Contact{Endpoint: gateway.Endpoint()})
 		require.ErrorIs(t, err, test.want)
 	}
 }

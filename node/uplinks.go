@@ -17,7 +17,7 @@ func (n *Node) openUplinks() error {
 	if err != nil {
 		return err
 	}
-	n.uplinks, err = uplink.New(n.dialer, n.service.Handlers, otherGateways(n.cfg.gateways, n.Endpoints()),
+	n.uplinks, err = uplink.New(n.dialer, n.service.Handlers(), otherGateways(n.cfg.gateways, n.Endpoints()),
 		uplink.WithListable(func() bool { return n.service.Mode() == maculadht.ModeServer }),
 		uplink.WithSelf(self),
 		uplink.WithLogger(n.cfg.Log),
@@ -38,7 +38,7 @@ func (n *Node) Uplinks() *uplink.Uplinks { return n.uplinks }
 // come later than these.
 type bootstrap struct{ n *Node }
 
-// Publish implements maculadht.Publisher.
+// Publish implements server.Publisher.
 func (b bootstrap) Publish(ctx context.Context, m *wire.Publish) error {
 	return b.n.uplinks.Publish(ctx, m)
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/interop/glass"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -29,7 +29,7 @@ func TestNodeKeepsASessionWithAGateway(t *testing.T) {
 	require.Eventually(t, func() bool { return len(n.Uplinks().Sessions()) == 1 }, 2*patience, tick, "a session")
 
 	//lint:ignore SA1019 it is deprecated, and kept
-	require.NoError(t, n.Service().ForwardPublishToBootstrap(patient(t), publish))
+	require.NoError(t, n.Service().Handlers().ForwardPublishToBootstrap(patient(t), publish))
 	require.Eventually(t, func() bool { return len(g.Notices()) == 1 }, 2*patience, tick, "the publication came")
 	require.Eventually(t, func() bool { return len(n.Service().Routing().Contacts()) == 1 }, 2*patience, tick, "it is a contact")
 	require.Equal(t, routing.IDFromBytes(g.NodeID()), n.Service().Routing().Contacts()[0].ID)
@@ -48,7 +48,7 @@ func TestClientNodeIsNotListedAtAGateway(t *testing.T) {
 	require.Eventually(t, func() bool { return len(n.Service().Routing().Contacts()) == 1 }, 2*patience, tick, "it is a contact")
 	require.Zero(t, g.Stats().Frames[wire.TypeConnect])
 	//lint:ignore SA1019 it is deprecated, and kept
-	require.ErrorIs(t, n.Service().ForwardPublishToBootstrap(patient(t), &wire.Publish{Topic: "t"}), maculadht.ErrNoConnection)
+	require.ErrorIs(t, n.Service().Handlers().ForwardPublishToBootstrap(patient(t), &wire.Publish{Topic: "t"}), proto.ErrNoConnection)
 }
 
 // One list for all nodes of a mesh names each of them.

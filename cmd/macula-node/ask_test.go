@@ -17,7 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -52,7 +53,7 @@ func guest(t *testing.T, endpoint, id string) {
 	t.Cleanup(func() { conn.CloseWithError(0, "") })
 	s, err := conn.OpenStreamSync(t.Context())
 	require.NoError(t, err)
-	frame, err := wire.AppendFrame(nil, &wire.Connect{Version: "1.0", NodeID: []byte(id), RealmID: maculadht.DefaultRealm})
+	frame, err := wire.AppendFrame(nil, &wire.Connect{Version: "1.0", NodeID: []byte(id), RealmID: proto.DefaultRealm})
 	require.NoError(t, err)
 	_, err = s.Write(frame)
 	require.NoError(t, err)
@@ -261,13 +262,13 @@ func TestRefused(t *testing.T) {
 	h, err := libp2p.New(libp2p.NoListenAddrs, libp2p.Transport(libp2pquic.NewTransport), libp2p.DisableRelay(), libp2p.DisableMetrics())
 	require.NoError(t, err)
 	defer h.Close()
-	owner, err := maculadht.NewClient(h)
+	owner, err := client.New(h)
 	require.NoError(t, err)
 	defer owner.Close()
 	id := routing.IDFromPeer(h.ID())
 	value := wire.RawMap(wire.Pair{Key: "node_id", Value: wire.RawBytes(id[:])})
 	to := routing.Contact{ID: routing.IDFromPeer(info.ID), Peer: info.ID, Addrs: info.Addrs}
-	require.NoError(t, maculadht.Put(t.Context(), owner, to, wire.StoreArgs{Key: []byte("k"), Value: value}))
+	require.NoError(t, client.Put(t.Context(), owner, to, wire.StoreArgs{Key: []byte("k"), Value: value}))
 
 	for _, addr := range []string{s.Addrs[0], s.Endpoints[0]} {
 		got := macula(t, "put", addr, "k", `{"node_id": {"$bin": "`+id.String()+`"}, "n": 2}`)

@@ -13,7 +13,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -43,10 +43,10 @@ func pingCommand() *cli.Command {
 				return err
 			}
 			return ask(ctx, cmd, func(ctx context.Context, t *target) error {
-				if _, err := maculadht.Ping(ctx, t.network, t.Contact); err != nil { // pays for the handshake
+				if _, err := client.Ping(ctx, t.network, t.Contact); err != nil { // pays for the handshake
 					return err
 				}
-				rtt, err := maculadht.Ping(ctx, t.network, t.Contact)
+				rtt, err := client.Ping(ctx, t.network, t.Contact)
 				if err != nil {
 					return err
 				}
@@ -74,7 +74,7 @@ Each value is one line of JSON; bytes that are no text show as {"$bin": "<hex>"}
 				return err
 			}
 			return ask(ctx, cmd, func(ctx context.Context, t *target) error {
-				reply, err := maculadht.FindValue(ctx, t.network, t.Contact, key)
+				reply, err := client.FindValue(ctx, t.network, t.Contact, key)
 				if err != nil {
 					return err
 				}
@@ -143,7 +143,7 @@ bytes; other bytes are given as {"$bin": "<hex>"}.`,
 				return err
 			}
 			return ask(ctx, cmd, func(ctx context.Context, t *target) error {
-				if err := maculadht.Put(ctx, t.network, t.Contact, wire.StoreArgs{Key: key, Value: value.Raw}); err != nil {
+				if err := client.Put(ctx, t.network, t.Contact, wire.StoreArgs{Key: key, Value: value.Raw}); err != nil {
 					return err
 				}
 				if cmd.Bool("json") {
@@ -242,7 +242,7 @@ another one crashes on this question, and loses all that it stored.`,
 				return usagef("%w; --force asks all the same", dialer.ErrFindNode)
 			}
 			return ask(ctx, cmd, func(ctx context.Context, t *target) error {
-				nodes, err := maculadht.FindNode(ctx, t.network, t.Contact, key)
+				nodes, err := client.FindNode(ctx, t.network, t.Contact, key)
 				if err != nil {
 					return err
 				}
@@ -284,7 +284,7 @@ func gatewaysCommand() *cli.Command {
 				return err
 			}
 			return ask(ctx, cmd, func(ctx context.Context, t *target) error {
-				list, err := maculadht.ListGateways(ctx, t.network, t.Contact)
+				list, err := client.ListGateways(ctx, t.network, t.Contact)
 				if err != nil {
 					return err
 				}

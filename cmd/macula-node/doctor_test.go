@@ -13,6 +13,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/interop/glass"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
 const glassRealm = "be.cortexiq.test"
@@ -127,7 +128,7 @@ func TestDoctorJSON(t *testing.T) {
 // TestDoctorOfOurOwn: a macula-node is a gateway as well.
 func TestDoctorOfOurOwn(t *testing.T) {
 	_, s := started(t)
-	got := macula(t, "doctor", s.Endpoints[0], "--realm", maculadht.DefaultRealm, "--write")
+	got := macula(t, "doctor", s.Endpoints[0], "--realm", proto.DefaultRealm, "--write")
 	require.Equal(t, exitOK, got.code, got.stdout)
 	require.Contains(t, got.stdout, "itself, by its node id")
 	require.Equal(t, "skipped", rows(t, got.stdout)["FIND_VALUE of its own key"])

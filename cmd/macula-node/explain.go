@@ -9,9 +9,8 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/sec"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/quic-go/quic-go"
-
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
 // askError is what became of asking a node, in words for whoever typed the
@@ -40,7 +39,7 @@ func explain(ctx context.Context, err error, a attempt) error {
 		return nil
 	case errors.Is(ctx.Err(), context.Canceled):
 		return &askError{fmt.Sprintf("interrupted after %v: %s had not answered yet", round(a.waited), a.addr), err}
-	case !errors.Is(err, routing.ErrUnreachable):
+	case !errors.Is(err, proto.ErrUnreachable):
 		return err // it says itself what the node had against it
 	case isMismatch:
 		return &askError{fmt.Sprintf("at %s is another node, with the peer id %s: check the address, or write that id behind /p2p/",
@@ -78,5 +77,5 @@ func isLost(err error, erlang bool) bool {
 		return unknown
 	}
 	_, notMade := errors.AsType[*swarm.DialError](err)
-	return errors.Is(err, routing.ErrUnreachable) && !notMade && !timedOut(err)
+	return errors.Is(err, proto.ErrUnreachable) && !notMade && !timedOut(err)
 }

@@ -11,16 +11,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/quic-go/quic-go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
 func TestExplain(t *testing.T) {
 	a := attempt{addr: "https://192.0.2.7:9443", waited: 5041 * time.Millisecond, timeout: 10 * time.Second}
-	unreachable := func(err error) error { return fmt.Errorf("ping: %w: %w", routing.ErrUnreachable, err) }
+	unreachable := func(err error) error { return fmt.Errorf("ping: %w: %w", proto.ErrUnreachable, err) }
 	const advice = "no answer from https://192.0.2.7:9443 within 5s: check the address, and that the node runs and its UDP port can be reached from here"
 	tests := []struct {
 		name   string
@@ -34,8 +33,8 @@ func TestExplain(t *testing.T) {
 		{"all the time that there was", unreachable(context.DeadlineExceeded), 10 * time.Second,
 			strings.Replace(advice, "5s", "10s", 1) + "; --timeout sets how long to wait"},
 		{"no such host", unreachable(errors.New("no such host")), 0, "ping: unreachable: no such host; check the address, and that the node runs"},
-		{"refused", &routing.RefusedError{Reason: "realm_mismatch"}, 0, "refused: realm_mismatch"},
-		{"an error of the node", &routing.RemoteError{Code: "busy"}, 0, (&routing.RemoteError{Code: "busy"}).Error()},
+		{"refused", &proto.RefusedError{Reason: "realm_mismatch"}, 0, "refused: realm_mismatch"},
+		{"an error of the node", &proto.RemoteError{Code: "busy"}, 0, (&proto.RemoteError{Code: "busy"}).Error()},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

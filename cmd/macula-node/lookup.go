@@ -18,6 +18,8 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
@@ -26,7 +28,7 @@ import (
 func meshFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringSliceFlag{Name: "bootstrap", Usage: "`MULTIADDR` with /p2p of a peer to begin at; repeatable, or with commas between; https:// endpoints are passed over", Sources: variables("MACULA_BOOTSTRAP_PEERS")},
-		&cli.StringFlag{Name: "realm", Usage: "`NAME` of the realm", Value: maculadht.DefaultRealm, Sources: variables("MACULA_REALM")},
+		&cli.StringFlag{Name: "realm", Usage: "`NAME` of the realm", Value: proto.DefaultRealm, Sources: variables("MACULA_REALM")},
 	}
 }
 
@@ -88,7 +90,7 @@ func inMesh(ctx context.Context, cmd *cli.Command, observe func(routing.Hop), f 
 type entry struct {
 	ctx     context.Context // an interrupt ends it
 	host    host.Host
-	client  *maculadht.Client
+	client  *client.Client
 	server  *routing.Server
 	realm   string
 	timeout time.Duration
@@ -141,7 +143,7 @@ func (e entry) enter(ctx context.Context, to routing.Contact) error {
 		return err
 	}
 	if pong, ok := reply.(*wire.Pong); !ok || pong.RealmID != e.realm {
-		return &routing.RefusedError{Reason: fmt.Sprintf("%s does not serve the realm %q", to.Peer, e.realm)}
+		return &proto.RefusedError{Reason: fmt.Sprintf("%s does not serve the realm %q", to.Peer, e.realm)}
 	}
 	if conns := e.host.Network().ConnsToPeer(to.Peer); len(conns) > 0 {
 		to.Addrs = []ma.Multiaddr{conns[0].RemoteMultiaddr()} // a name does not tell whether it is in our own network

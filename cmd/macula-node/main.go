@@ -20,7 +20,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
 // Exit codes, for scripts.
@@ -82,7 +82,7 @@ func exitCode(err error) int {
 	case errors.As(err, &usage),
 		errors.Is(err, dialer.ErrHarmful),
 		errors.Is(err, dialer.ErrTooLargeForPeer),
-		errors.Is(err, maculadht.ErrInvalidRequest):
+		errors.Is(err, proto.ErrInvalidRequest):
 		return exitUsage
 	default:
 		return exitUnreachable

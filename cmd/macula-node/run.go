@@ -15,7 +15,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/macula-mesh/macula-node/node"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -50,7 +50,7 @@ reached. Erlang nodes are served in any mode.`,
 			&cli.StringSliceFlag{Name: "listen", Usage: "`MULTIADDR` to listen on, repeatable (default: --port of all IPv4 and IPv6 addresses)"},
 			portFlag(),
 			dataDirFlag(),
-			&cli.StringFlag{Name: "realm", Usage: "`NAME` of the realm to serve", Value: maculadht.DefaultRealm, Sources: variables("MACULA_REALM")},
+			&cli.StringFlag{Name: "realm", Usage: "`NAME` of the realm to serve", Value: proto.DefaultRealm, Sources: variables("MACULA_REALM")},
 			&cli.StringFlag{Name: "hostname", Usage: "`NAME` that peers are told to reach this node by (default: a reachable public address, else one of an interface)", Sources: variables("MACULA_HOSTNAME")},
 			&cli.StringSliceFlag{Name: "bootstrap", Usage: "`ADDR` to connect to, a multiaddr with /p2p or https://HOST:PORT of an Erlang gateway; repeatable, or with commas between", Sources: variables("MACULA_BOOTSTRAP_PEERS")},
 			&cli.StringFlag{Name: "name", Usage: "`NAME` of this node in its logs and in what run prints; its id comes from its key", Sources: variables("NODE_NAME")},

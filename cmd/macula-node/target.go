@@ -18,7 +18,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -89,12 +89,12 @@ func withinTime(d time.Duration) dialer.Option {
 }
 
 // newClient returns a host that only dials, and a client on it.
-func newClient(timeout time.Duration) (host.Host, *maculadht.Client, func() error, error) {
+func newClient(timeout time.Duration) (host.Host, *client.Client, func() error, error) {
 	h, err := libp2p.New(libp2p.NoListenAddrs, libp2p.Transport(libp2pquic.NewTransport), libp2p.EnableRelay())
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	c, err := maculadht.NewClient(h, maculadht.ClientTimeout(timeout))
+	c, err := client.New(h, client.WithTimeout(timeout))
 	if err != nil {
 		return nil, nil, nil, errors.Join(err, h.Close())
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 )
 
 // Two spellings of one node's endpoint are two links, and still one handshake at
@@ -25,7 +25,7 @@ func TestOneHandshakeAtATimeHoweverItIsSpelt(t *testing.T) {
 	var asks sync.WaitGroup
 	for _, host := range []string{"127.0.0.1", "localhost"} {
 		asks.Go(func() {
-			_, err := maculadht.Ping(compattest.Context(t), d, compattest.At("https://"+host+port))
+			_, err := client.Ping(compattest.Context(t), d, compattest.At("https://"+host+port))
 			require.NoError(t, err)
 		})
 	}

@@ -17,8 +17,8 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
 const (
@@ -46,15 +46,15 @@ func TestNoReplyInTime(t *testing.T) {
 	e := compattest.StartErlang(t, "127.0.0.1:0")
 	letGo := e.HoldReplies(wire.TypeFindValue)
 	d := newDialer(t, within(compattest.Patience, soon), backoff(never))
-	_, err := maculadht.FindValue(compattest.Context(t), d, compattest.At(e.Endpoint()), []byte("k"))
-	require.ErrorIs(t, err, routing.ErrUnreachable)
+	_, err := client.FindValue(compattest.Context(t), d, compattest.At(e.Endpoint()), []byte("k"))
+	require.ErrorIs(t, err, proto.ErrUnreachable)
 	require.NotErrorIs(t, err, ErrBackoff)
 	require.ErrorContains(t, err, "no reply within")
 	require.ErrorContains(t, err, e.Endpoint())
 
 	for name, ask := range map[string]func() error{
 		"PING": func() error {
-			_, err := maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
+			_, err := client.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 			return err
 		},
 		"STORE": func() error {
@@ -63,7 +63,7 @@ func TestNoReplyInTime(t *testing.T) {
 	} {
 		err := ask()
 		require.ErrorIs(t, err, ErrBackoff, name)
-		require.ErrorIs(t, err, routing.ErrUnreachable, name)
+		require.ErrorIs(t, err, proto.ErrUnreachable, name)
 	}
 	require.Equal(t, 1, e.Count(), "it is left alone")
 	require.Equal(t, 1, e.Stats().Open, "its connection is not closed on the reply")
@@ -78,13 +78,13 @@ func TestBackoffEnds(t *testing.T) {
 	e, other := compattest.StartErlang(t, "127.0.0.1:0"), compattest.StartErlang(t, "127.0.0.1:0")
 	letGo := e.HoldReplies(wire.TypePing)
 	d := newDialer(t, within(compattest.Patience, 10*soon), backoff(2*soon)) // those who do answer take less than that
-	_, err := maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
-	require.ErrorIs(t, err, routing.ErrUnreachable)
+	_, err := client.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
+	require.ErrorIs(t, err, proto.ErrUnreachable)
 	letGo()
-	_, err = maculadht.Ping(compattest.Context(t), d, compattest.At(other.Endpoint()))
+	_, err = client.Ping(compattest.Context(t), d, compattest.At(other.Endpoint()))
 	require.NoError(t, err)
 	compattest.Eventually(t, func() bool {
-		_, err := maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
+		_, err := client.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 		return err == nil
 	}, "asked again")
 	require.Equal(t, 2, e.Stats().Accepted, "a fresh connection")
@@ -97,21 +97,21 @@ func TestBackoffIsTheNodes(t *testing.T) {
 	e := compattest.StartErlang(t, "127.0.0.1:0")
 	port := e.Endpoint()[strings.LastIndex(e.Endpoint(), ":"):]
 	d := newDialer(t, within(compattest.Patience, soon), backoff(never))
-	_, err := maculadht.Ping(compattest.Context(t), d, compattest.At("https://localhost"+port))
+	_, err := client.Ping(compattest.Context(t), d, compattest.At("https://localhost"+port))
 	require.NoError(t, err)
 	letGo := e.HoldReplies(wire.TypePing)
 	defer letGo()
-	_, err = maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
+	_, err = client.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 	require.ErrorIs(t, err, ErrNoReply)
 
 	before := e.Stats()
-	_, err = maculadht.Ping(compattest.Context(t), d, compattest.At("https://localhost"+port))
+	_, err = client.Ping(compattest.Context(t), d, compattest.At("https://localhost"+port))
 	require.ErrorIs(t, err, ErrBackoff, "over the connection that there is")
-	_, err = maculadht.Ping(compattest.Context(t), d, compattest.At("https://[::ffff:127.0.0.1]"+port))
+	_, err = client.Ping(compattest.Context(t), d, compattest.At("https://[::ffff:127.0.0.1]"+port))
 	require.ErrorIs(t, err, ErrBackoff)
 	proved := compattest.At("https://gateway.invalid" + port)
 	proved.Addrs = []ma.Multiaddr{ma.StringCast("/ip4/127.0.0.1/udp/" + port[1:] + "/quic-v1")}
-	_, err = maculadht.Ping(compattest.Context(t), d, proved)
+	_, err = client.Ping(compattest.Context(t), d, proved)
 	require.ErrorIs(t, err, ErrBackoff, "nor is it dialled")
 	require.Equal(t, before, e.Stats())
 }
@@ -126,14 +126,14 @@ func TestBackoffEndsTheQueue(t *testing.T) {
 	results := make(chan error, lookups)
 	for range lookups {
 		go func() {
-			_, err := maculadht.FindValue(context.Background(), d, compattest.At(e.Endpoint()), []byte("k"))
+			_, err := client.FindValue(context.Background(), d, compattest.At(e.Endpoint()), []byte("k"))
 			results <- err
 		}()
 	}
 	resting := 0
 	for range lookups {
 		err := compattest.Wait(t, results)
-		require.ErrorIs(t, err, routing.ErrUnreachable)
+		require.ErrorIs(t, err, proto.ErrUnreachable)
 		if errors.Is(err, ErrBackoff) {
 			resting++
 		}
@@ -147,8 +147,8 @@ func TestAbandoned(t *testing.T) {
 	e := compattest.StartErlang(t, "127.0.0.1:0")
 	e.HoldReplies(wire.TypePing)
 	d := newDialer(t, within(compattest.Patience, soon), backoff(0), lateReply(soon))
-	_, err := maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
-	require.ErrorIs(t, err, routing.ErrUnreachable)
+	_, err := client.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
+	require.ErrorIs(t, err, proto.ErrUnreachable)
 	compattest.Eventually(t, func() bool { return e.Stats().Open == 0 }, "closed")
 	e.RequireUnharmed("with nothing cancelled before")
 }
@@ -159,15 +159,15 @@ func TestRetiredConnectionWaitsForReplies(t *testing.T) {
 	letGo := e.HoldReplies(wire.TypeFindValue)
 	d := newDialer(t)
 	lookup := compattest.InBackground(func() error {
-		_, err := maculadht.FindValue(compattest.Context(t), d, compattest.At(e.Endpoint()), []byte("k"))
+		_, err := client.FindValue(compattest.Context(t), d, compattest.At(e.Endpoint()), []byte("k"))
 		return err
 	})
 	compattest.Eventually(t, func() bool { return e.Count(wire.TypeFindValue) == 1 }, "asked")
 	e.ReplyWith(func(wire.Frame) []byte { return []byte{2} }) // framing is lost
-	_, err := maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
-	require.ErrorIs(t, err, routing.ErrUnreachable)
+	_, err := client.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
+	require.ErrorIs(t, err, proto.ErrUnreachable)
 	e.ReplyWith(nil)
-	_, err = maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
+	_, err = client.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 	require.NoError(t, err)
 	require.Equal(t, 2, e.Stats().Open, "the old one, and one of which use is made")
 	letGo()
@@ -179,18 +179,18 @@ func TestRetiredConnectionWaitsForReplies(t *testing.T) {
 func TestRedialsAfterALoss(t *testing.T) {
 	e := compattest.StartErlang(t, "127.0.0.1:0")
 	d := newDialer(t)
-	_, err := maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
+	_, err := client.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 	require.NoError(t, err)
 	letGo := e.HoldReplies(wire.TypePing)
 	pending := compattest.InBackground(func() error {
-		_, err := maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
+		_, err := client.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 		return err
 	})
 	compattest.Eventually(t, func() bool { return e.Count() == 2 }, "asked")
 	e.DropClients()
-	require.ErrorIs(t, compattest.Wait(t, pending), routing.ErrUnreachable)
+	require.ErrorIs(t, compattest.Wait(t, pending), proto.ErrUnreachable)
 	letGo()
-	_, err = maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
+	_, err = client.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 	require.NoError(t, err)
 	require.Equal(t, 2, e.Stats().Accepted)
 }
@@ -199,7 +199,7 @@ func TestIdleConnectionIsClosed(t *testing.T) {
 	e := compattest.StartErlang(t, "127.0.0.1:0")
 	d := newDialer(t, idleFor(soon))
 	for round := 1; round <= 2; round++ {
-		_, err := maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
+		_, err := client.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 		require.NoError(t, err)
 		compattest.Eventually(t, func() bool { return e.Stats().Open == 0 }, "closed")
 		compattest.Eventually(t, func() bool { return links(d) == 0 }, "and forgotten")
@@ -213,7 +213,7 @@ func TestLinksAreBounded(t *testing.T) {
 	busy, resting, idle, next := compattest.StartErlang(t, "127.0.0.1:0"), compattest.StartErlang(t, "127.0.0.1:0"), compattest.StartErlang(t, "127.0.0.1:0"), compattest.StartErlang(t, "127.0.0.1:0")
 	d := newDialer(t, within(compattest.Patience, time.Second), backoff(never), keepLinks(3))
 	ping := func(e *compattest.Erlang) error {
-		_, err := maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
+		_, err := client.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 		return err
 	}
 	letGo := resting.HoldReplies(wire.TypePing)
@@ -238,7 +238,7 @@ func TestLinksInUseStay(t *testing.T) {
 	l, err := d.link(place{Endpoint: wire.Endpoint{Host: "127.0.0.1", Port: 1}})
 	require.NoError(t, err)
 	_, err = d.link(place{Endpoint: wire.Endpoint{Host: "127.0.0.1", Port: 2}})
-	require.ErrorIs(t, err, routing.ErrUnreachable)
+	require.ErrorIs(t, err, proto.ErrUnreachable)
 	require.ErrorContains(t, err, "https://127.0.0.1:2")
 	d.leave(l)
 	other, err := d.link(place{Endpoint: wire.Endpoint{Host: "127.0.0.1", Port: 2}})
@@ -252,12 +252,12 @@ func TestUsedConnectionIsNotIdle(t *testing.T) {
 	letGo := e.HoldReplies(wire.TypeFindValue)
 	d := newDialer(t, idleFor(soon))
 	result := compattest.InBackground(func() error {
-		_, err := maculadht.FindValue(compattest.Context(t), d, compattest.At(e.Endpoint()), []byte("k"))
+		_, err := client.FindValue(compattest.Context(t), d, compattest.At(e.Endpoint()), []byte("k"))
 		return err
 	})
 	idle := compattest.StartErlang(t, "127.0.0.1:0")
 	for range 2 { // what idles goes meanwhile
-		_, err := maculadht.Ping(compattest.Context(t), d, compattest.At(idle.Endpoint()))
+		_, err := client.Ping(compattest.Context(t), d, compattest.At(idle.Endpoint()))
 		require.NoError(t, err)
 		compattest.Eventually(t, func() bool { return idle.Stats().Open == 0 }, "closed")
 	}
@@ -272,13 +272,13 @@ func TestBackoffOutlivesIdleness(t *testing.T) {
 	e, other := compattest.StartErlang(t, "127.0.0.1:0"), compattest.StartErlang(t, "127.0.0.1:0")
 	letGo := e.HoldReplies(wire.TypePing)
 	d := newDialer(t, within(compattest.Patience, soon), backoff(never), idleFor(soon))
-	_, err := maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
-	require.ErrorIs(t, err, routing.ErrUnreachable)
+	_, err := client.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
+	require.ErrorIs(t, err, proto.ErrUnreachable)
 	letGo()
-	_, err = maculadht.Ping(compattest.Context(t), d, compattest.At(other.Endpoint()))
+	_, err = client.Ping(compattest.Context(t), d, compattest.At(other.Endpoint()))
 	require.NoError(t, err)
 	compattest.Eventually(t, func() bool { return links(d) == 1 }, "the other is forgotten")
-	_, err = maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
+	_, err = client.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 	require.ErrorIs(t, err, ErrBackoff)
 }
 
@@ -286,13 +286,13 @@ func TestDialerCloses(t *testing.T) {
 	t.Run("at once, when nothing is under way", func(t *testing.T) {
 		e := compattest.StartErlang(t, "127.0.0.1:0")
 		d := newDialer(t)
-		_, err := maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
+		_, err := client.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 		require.NoError(t, err)
 		start := time.Now()
 		compattest.RequireCloses(t, d.Close)
 		require.Less(t, time.Since(start), closeGrace)
-		_, err = maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
-		require.ErrorIs(t, err, maculadht.ErrClosed)
+		_, err = client.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
+		require.ErrorIs(t, err, proto.ErrClosed)
 		compattest.Eventually(t, func() bool { return e.Stats().Open == 0 }, "the connection is closed")
 		compattest.RequireCloses(t, d.Close)
 	})
@@ -301,7 +301,7 @@ func TestDialerCloses(t *testing.T) {
 		letGo := e.HoldReplies(wire.TypePing)
 		d := newDialer(t)
 		result := compattest.InBackground(func() error {
-			_, err := maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
+			_, err := client.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 			return err
 		})
 		compattest.Eventually(t, func() bool { return e.Count() == 1 }, "asked")
@@ -324,14 +324,14 @@ func TestDialerCloses(t *testing.T) {
 		results := make(chan error, lookups)
 		for range lookups {
 			go func() {
-				_, err := maculadht.FindValue(compattest.Context(t), d, compattest.At(e.Endpoint()), []byte("k"))
+				_, err := client.FindValue(compattest.Context(t), d, compattest.At(e.Endpoint()), []byte("k"))
 				results <- err
 			}()
 		}
 		compattest.Eventually(t, func() bool { return e.Count() == 1 }, "asked")
 		compattest.RequireCloses(t, d.Close)
 		for range lookups {
-			require.ErrorIs(t, compattest.Wait(t, results), maculadht.ErrClosed)
+			require.ErrorIs(t, compattest.Wait(t, results), proto.ErrClosed)
 		}
 	})
 	t.Run("while a handshake does not end", func(t *testing.T) {
@@ -340,12 +340,12 @@ func TestDialerCloses(t *testing.T) {
 		defer silent.Close()
 		d := newDialer(t)
 		result := compattest.InBackground(func() error {
-			_, err := maculadht.Ping(compattest.Context(t), d, compattest.At("https://"+silent.LocalAddr().String()))
+			_, err := client.Ping(compattest.Context(t), d, compattest.At("https://"+silent.LocalAddr().String()))
 			return err
 		})
 		compattest.Eventually(t, func() bool { return links(d) == 1 }, "dialling")
 		compattest.RequireCloses(t, d.Close)
-		require.ErrorIs(t, compattest.Wait(t, result), maculadht.ErrClosed)
+		require.ErrorIs(t, compattest.Wait(t, result), proto.ErrClosed)
 	})
 }
 
@@ -354,8 +354,8 @@ func TestDialTimeout(t *testing.T) {
 	require.NoError(t, err)
 	defer silent.Close()
 	d := newDialer(t, within(soon, compattest.Patience))
-	_, err = maculadht.Ping(compattest.Context(t), d, compattest.At("https://"+silent.LocalAddr().String()))
-	require.ErrorIs(t, err, routing.ErrUnreachable)
+	_, err = client.Ping(compattest.Context(t), d, compattest.At("https://"+silent.LocalAddr().String()))
+	require.ErrorIs(t, err, proto.ErrUnreachable)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 }
 
@@ -383,8 +383,8 @@ func TestAcceptsToClose(t *testing.T) {
 	q := &lostAtOnce{QUIC: cm}
 	d, err := New(WithQUIC(q))
 	require.NoError(t, err)
-	_, err = maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
-	require.ErrorIs(t, err, routing.ErrUnreachable)
+	_, err = client.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
+	require.ErrorIs(t, err, proto.ErrUnreachable)
 	require.NotErrorIs(t, err, context.DeadlineExceeded)
 	require.EqualValues(t, 1, q.dials.Load())
 	compattest.RequireCloses(t, d.Close)
@@ -398,7 +398,7 @@ func TestDialThroughTheListeningPort(t *testing.T) {
 	e := compattest.StartErlang(t, "127.0.0.1:0")
 	d, err := New(WithQUIC(cm))
 	require.NoError(t, err)
-	_, err = maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
+	_, err = client.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 	require.NoError(t, err)
 	require.Len(t, e.Clients(), 1)
 	require.Equal(t, ln.Addr().String(), e.Clients()[0].String())
@@ -406,7 +406,7 @@ func TestDialThroughTheListeningPort(t *testing.T) {
 
 	d, err = New(WithQUIC(cm)) // which the first has not closed
 	require.NoError(t, err)
-	_, err = maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
+	_, err = client.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 	require.NoError(t, err)
 	compattest.RequireCloses(t, d.Close)
 	require.NoError(t, ln.Close())

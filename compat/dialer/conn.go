@@ -9,12 +9,12 @@ import (
 	"sync"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
 // ErrMoved: a Conn is no longer the connection on which its node is asked, as
-// something failed on it. It is a routing.ErrUnreachable too.
-var ErrMoved = fmt.Errorf("%w: the connection was made anew meanwhile", routing.ErrUnreachable)
+// something failed on it. It is a proto.ErrUnreachable too.
+var ErrMoved = fmt.Errorf("%w: the connection was made anew meanwhile", proto.ErrUnreachable)
 
 // Conn is a hold on the one connection that a Dialer keeps to an endpoint: it is
 // not closed for idleness. Release it; what it tells of the node stays. It is
@@ -27,7 +27,7 @@ type Conn struct {
 
 // Acquire connects to the node at an endpoint, unless there is a connection, and
 // holds that until Release. Nothing is asked of the node. Errors are ErrBackoff,
-// ErrCertificate, routing.ErrUnreachable and maculadht.ErrClosed.
+// ErrCertificate, proto.ErrUnreachable and proto.ErrClosed.
 func (d *Dialer) Acquire(ctx context.Context, e wire.Endpoint) (*Conn, error) {
 	l, err := d.link(place{Endpoint: e})
 	if err != nil {

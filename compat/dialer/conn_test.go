@@ -11,8 +11,8 @@ import (
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/interop/glass"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
 // A Conn tells of the connection that the next question uses.
@@ -35,7 +35,7 @@ func TestAcquire(t *testing.T) {
 	require.Same(t, c.conn, again.conn)
 	again.Release()
 	again.Release() // which is not that of c
-	_, err = maculadht.Ping(compattest.Context(t), d, compattest.At(g.Endpoint()))
+	_, err = client.Ping(compattest.Context(t), d, compattest.At(g.Endpoint()))
 	require.NoError(t, err)
 	require.Equal(t, 1, g.Stats().Accepted)
 	require.Len(t, g.Clients(), 1)
@@ -49,7 +49,7 @@ func TestAcquire(t *testing.T) {
 	require.False(t, c.Current())
 	require.Error(t, c.Context().Err())
 	_, err = d.Acquire(compattest.Context(t), mustParse(t, g.Endpoint()).Endpoint)
-	require.ErrorIs(t, err, maculadht.ErrClosed)
+	require.ErrorIs(t, err, proto.ErrClosed)
 	require.Empty(t, g.Broken())
 	require.Empty(t, g.Lapses())
 }
@@ -61,9 +61,9 @@ func TestAcquireInBackoff(t *testing.T) {
 	defer g.Close()
 	letGo := g.HoldReplies(wire.TypePing)
 	d := newDialer(t, within(compattest.Patience, 50*time.Millisecond))
-	_, err = maculadht.Ping(compattest.Context(t), d, compattest.At(g.Endpoint()))
+	_, err = client.Ping(compattest.Context(t), d, compattest.At(g.Endpoint()))
 	require.ErrorIs(t, err, ErrNoReply)
-	require.ErrorIs(t, err, routing.ErrUnreachable)
+	require.ErrorIs(t, err, proto.ErrUnreachable)
 	_, err = d.Acquire(compattest.Context(t), mustParse(t, g.Endpoint()).Endpoint)
 	require.ErrorIs(t, err, ErrBackoff)
 	require.Equal(t, 1, g.Stats().Accepted)

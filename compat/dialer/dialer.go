@@ -12,7 +12,7 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -24,12 +24,12 @@ const (
 )
 
 // ErrNoReply: the endpoint took a question and has not answered in time. It is
-// left alone from then on. It comes with a routing.ErrUnreachable.
+// left alone from then on. It comes with a proto.ErrUnreachable.
 var ErrNoReply = errors.New("no reply")
 
 // ErrBackoff: the endpoint did not answer in time a short while ago and is left
-// alone. It is a routing.ErrUnreachable too.
-var ErrBackoff = routing.ErrResting
+// alone. It is a proto.ErrUnreachable too.
+var ErrBackoff = proto.ErrResting
 
 // Dialer asks Erlang nodes. It keeps one connection to an endpoint and uses it
 // in the one way that a node survives: one handshake at a time, retried when it
@@ -81,7 +81,7 @@ func New(opts ...Option) (*Dialer, error) {
 
 // Close waits a moment for the replies that are under way, as closing on them
 // could crash who sends them, then closes all connections. What still waits
-// fails with maculadht.ErrClosed. Further calls return what the first did.
+// fails with proto.ErrClosed. Further calls return what the first did.
 func (d *Dialer) Close() error { return d.close() }
 
 func (d *Dialer) shutdown() error {
@@ -110,7 +110,7 @@ func (d *Dialer) shutdown() error {
 var _ routing.Network = (*Dialer)(nil)
 
 // Send sends a message that has no reply and returns once it has left. Errors
-// are ErrHarmful, ErrTooLargeForPeer, ErrCertificate, routing.ErrUnreachable, and
+// are ErrHarmful, ErrTooLargeForPeer, ErrCertificate, proto.ErrUnreachable, and
 // of package maculadht ErrInvalidRequest and ErrClosed.
 func (d *Dialer) Send(ctx context.Context, to routing.Contact, m wire.Message) error {
 	start := time.Now()
@@ -120,7 +120,7 @@ func (d *Dialer) Send(ctx context.Context, to routing.Contact, m wire.Message) e
 }
 
 // Query sends a request and returns its reply. Errors are those of Send, and
-// routing.ErrRemote where the reply is one.
+// proto.ErrRemote where the reply is one.
 func (d *Dialer) Query(ctx context.Context, to routing.Contact, m wire.Message) (wire.Message, error) {
 	start := time.Now()
 	reply, err := d.query(ctx, to, m)
@@ -133,19 +133,19 @@ func (d *Dialer) query(ctx context.Context, to routing.Contact, m wire.Message) 
 	if err != nil {
 		return nil, err
 	}
-	return maculadht.ReadReply(f, m)
+	return proto.ReadReply(f, m)
 }
 
 func (d *Dialer) exchange(ctx context.Context, to routing.Contact, m wire.Message, asks bool) (wire.Frame, error) {
 	switch _, has := m.Type().Reply(); {
 	case has && !asks:
-		return wire.Frame{}, fmt.Errorf("%w: %s has a reply, use Query", maculadht.ErrInvalidRequest, m.Type())
+		return wire.Frame{}, fmt.Errorf("%w: %s has a reply, use Query", proto.ErrInvalidRequest, m.Type())
 	case asks && !has:
-		return wire.Frame{}, fmt.Errorf("%w: %s has no reply, use Send", maculadht.ErrInvalidRequest, m.Type())
+		return wire.Frame{}, fmt.Errorf("%w: %s has no reply, use Send", proto.ErrInvalidRequest, m.Type())
 	}
 	p, err := placeOf(to)
 	if err != nil {
-		return wire.Frame{}, fmt.Errorf("%w: %w", routing.ErrUnreachable, err)
+		return wire.Frame{}, fmt.Errorf("%w: %w", proto.ErrUnreachable, err)
 	}
 	frame, err := encodeFor(m, d.cfg.forceFindNode)
 	if err != nil {
@@ -167,12 +167,12 @@ func (d *Dialer) link(p place) (*link, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
-		return nil, maculadht.ErrClosed
+		return nil, proto.ErrClosed
 	}
 	l := d.pool[p]
 	if l == nil {
 		if len(d.pool) >= d.cfg.limits.MaxEndpoints && !d.makeRoom() {
-			return nil, fmt.Errorf("%w: %s: %d other endpoints are being asked", routing.ErrUnreachable, p, len(d.pool))
+			return nil, fmt.Errorf("%w: %s: %d other endpoints are being asked", proto.ErrUnreachable, p, len(d.pool))
 		}
 		l = newLink(d, p)
 		d.pool[p] = l
@@ -250,7 +250,7 @@ func (d *Dialer) spawn(l *link, f func()) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
-		return maculadht.ErrClosed
+		return proto.ErrClosed
 	}
 	l.users++
 	d.tasks.Go(func() {

@@ -15,8 +15,8 @@ import (
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/interop/glass"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
 // All who ask at once share one handshake, which is tried again while the node
@@ -26,7 +26,7 @@ func TestOneHandshakeAtATime(t *testing.T) {
 	letGo := e.HoldHandshakes()
 	other := newDialer(t) // occupies the one place that there is
 	first := compattest.InBackground(func() error {
-		_, err := maculadht.Ping(compattest.Context(t), other, compattest.At(e.Endpoint()))
+		_, err := client.Ping(compattest.Context(t), other, compattest.At(e.Endpoint()))
 		return err
 	})
 	compattest.Eventually(t, func() bool { return e.Stats().Handshaking }, "a handshake is under way")
@@ -36,7 +36,7 @@ func TestOneHandshakeAtATime(t *testing.T) {
 	results := make(chan error, callers)
 	for range callers {
 		go func() {
-			_, err := maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
+			_, err := client.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 			results <- err
 		}()
 	}
@@ -56,8 +56,8 @@ func TestRefusedForTooLong(t *testing.T) {
 	e := compattest.StartErlang(t, "127.0.0.1:0")
 	e.OccupyHandshake() // for ever
 	d := newDialer(t, within(300*time.Millisecond, compattest.Patience))
-	_, err := maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
-	require.ErrorIs(t, err, routing.ErrUnreachable)
+	_, err := client.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
+	require.ErrorIs(t, err, proto.ErrUnreachable)
 	require.True(t, refused(err), "%v", err)
 }
 
@@ -75,13 +75,13 @@ func TestStreamCreditIsGivenBack(t *testing.T) {
 				var err error
 				switch i % 4 {
 				case 0:
-					_, err = maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
+					_, err = client.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 				case 1:
 					err = d.Send(compattest.Context(t), compattest.At(e.Endpoint()), &wire.Store{Key: key, Value: value})
 				case 2:
-					_, err = maculadht.FindValue(compattest.Context(t), d, compattest.At(e.Endpoint()), key)
+					_, err = client.FindValue(compattest.Context(t), d, compattest.At(e.Endpoint()), key)
 				case 3:
-					err = maculadht.Put(compattest.Context(t), d, compattest.At(e.Endpoint()), wire.StoreArgs{Key: key, Value: value})
+					err = client.Put(compattest.Context(t), d, compattest.At(e.Endpoint()), wire.StoreArgs{Key: key, Value: value})
 				}
 				if err != nil {
 					failures <- err
@@ -147,13 +147,13 @@ func TestNothingIsCancelledBeforeTheReply(t *testing.T) {
 			cancel(gaveUp)
 			err := compattest.Wait(t, result)
 			require.ErrorIs(t, err, gaveUp)
-			require.ErrorIs(t, err, routing.ErrUnanswered)
-			require.ErrorIs(t, err, routing.ErrUnreachable)
+			require.ErrorIs(t, err, proto.ErrUnanswered)
+			require.ErrorIs(t, err, proto.ErrUnreachable)
 
 			// Other requests still go over the same connection, so what was sent
 			// for the cancelled one would have arrived.
 			if m.Type() != wire.TypePing {
-				_, err = maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
+				_, err = client.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 				require.NoError(t, err)
 			}
 			e.RequireUnharmed()
@@ -170,9 +170,9 @@ func TestCancelledBeforehand(t *testing.T) {
 	d := newDialer(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := maculadht.Ping(ctx, d, compattest.At(e.Endpoint()))
+	_, err := client.Ping(ctx, d, compattest.At(e.Endpoint()))
 	require.ErrorIs(t, err, context.Canceled)
-	require.ErrorIs(t, err, routing.ErrUnreachable)
+	require.ErrorIs(t, err, proto.ErrUnreachable)
 	require.Zero(t, e.Count())
 }
 
@@ -184,16 +184,16 @@ func TestHandshakeOutlivesItsCaller(t *testing.T) {
 	d := newDialer(t)
 	ctx, cancel := context.WithCancel(compattest.Context(t))
 	result := compattest.InBackground(func() error {
-		_, err := maculadht.Ping(ctx, d, compattest.At(e.Endpoint()))
+		_, err := client.Ping(ctx, d, compattest.At(e.Endpoint()))
 		return err
 	})
 	compattest.Eventually(t, func() bool { return e.Stats().Handshaking }, "a handshake is under way")
 	cancel()
 	err := compattest.Wait(t, result)
 	require.ErrorIs(t, err, context.Canceled)
-	require.NotErrorIs(t, err, routing.ErrUnanswered, "nothing was asked yet")
+	require.NotErrorIs(t, err, proto.ErrUnanswered, "nothing was asked yet")
 	letGo()
-	_, err = maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
+	_, err = client.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 	require.NoError(t, err)
 	require.Equal(t, 1, e.Stats().Accepted)
 	require.Zero(t, e.Stats().Refused)
@@ -207,21 +207,21 @@ func TestLookupsOneAtATime(t *testing.T) {
 	results := make(chan error, lookups)
 	for range lookups {
 		go func() {
-			_, err := maculadht.FindValue(compattest.Context(t), d, compattest.At(e.Endpoint()), []byte("k"))
+			_, err := client.FindValue(compattest.Context(t), d, compattest.At(e.Endpoint()), []byte("k"))
 			results <- err
 		}()
 	}
 	compattest.Eventually(t, func() bool { return e.Count(wire.TypeFindValue) == 1 }, "the first is asked")
 	for range 20 {
-		_, err := maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
+		_, err := client.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 		require.NoError(t, err)
 	}
 	require.Equal(t, 1, e.Count(wire.TypeFindValue), "the others wait")
 	ctx, cancel := context.WithTimeout(t.Context(), soon)
 	defer cancel()
-	_, err := maculadht.FindValue(ctx, d, compattest.At(e.Endpoint()), []byte("k"))
+	_, err := client.FindValue(ctx, d, compattest.At(e.Endpoint()), []byte("k"))
 	require.ErrorIs(t, err, context.DeadlineExceeded)
-	require.NotErrorIs(t, err, routing.ErrUnanswered, "who waits for its turn has not asked")
+	require.NotErrorIs(t, err, proto.ErrUnanswered, "who waits for its turn has not asked")
 	letGo()
 	for range lookups {
 		require.NoError(t, compattest.Wait(t, results))
@@ -238,7 +238,7 @@ func TestPingsInParallel(t *testing.T) {
 	results := make(chan error, pings)
 	for range pings {
 		go func() {
-			_, err := maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
+			_, err := client.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 			results <- err
 		}()
 	}
@@ -258,7 +258,7 @@ func TestLongReply(t *testing.T) {
 	e.Store([]byte("k"), another)
 	e.Store([]byte("k"), long)
 	d := newDialer(t)
-	reply, err := maculadht.FindValue(compattest.Context(t), d, compattest.At(e.Endpoint()), []byte("k"))
+	reply, err := client.FindValue(compattest.Context(t), d, compattest.At(e.Endpoint()), []byte("k"))
 	require.NoError(t, err)
 	require.Equal(t, []wire.Raw{long, another}, reply.Values)
 	e.RequireSpared()
@@ -273,14 +273,14 @@ func TestReplies(t *testing.T) {
 		is    error
 		says  string
 	}{
-		"of another type":        {ping, compattest.Frames(t, &wire.FindNodeReply{}), routing.ErrRemote, "wrong_reply"},
-		"an error":               {&wire.FindValue{Key: []byte("k")}, compattest.Frames(t, &wire.FindValueReply{Reason: "missing_key"}), routing.ErrRemote, "missing_key"},
-		"an error of a CALL":     {call, compattest.Frames(t, &wire.Reply{CallID: call.CallID, Error: &wire.CallError{Code: "invalid_args", Message: "value"}}), routing.ErrRemote, "invalid_args: value"},
-		"with another call_id":   {call, compattest.Frames(t, &wire.Reply{CallID: []byte("another"), Result: wire.RawMap()}), routing.ErrRemote, "wrong_call_id"},
-		"that is no map":         {ping, compattest.RawFrame(wire.TypePong, 5), routing.ErrRemote, "bad_reply"},
-		"of an unknown type":     {ping, compattest.RawFrame(0xee, 0x80), routing.ErrRemote, "wrong_reply"},
-		"of another version":     {ping, []byte{2, 4, 0, 0, 0, 0, 0, 0}, routing.ErrUnreachable, "unsupported frame version"},
-		"that promises too much": {ping, []byte{1, 4, 0, 0, 0xff, 0, 0, 0}, routing.ErrUnreachable, "too large"},
+		"of another type":        {ping, compattest.Frames(t, &wire.FindNodeReply{}), proto.ErrRemote, "wrong_reply"},
+		"an error":               {&wire.FindValue{Key: []byte("k")}, compattest.Frames(t, &wire.FindValueReply{Reason: "missing_key"}), proto.ErrRemote, "missing_key"},
+		"an error of a CALL":     {call, compattest.Frames(t, &wire.Reply{CallID: call.CallID, Error: &wire.CallError{Code: "invalid_args", Message: "value"}}), proto.ErrRemote, "invalid_args: value"},
+		"with another call_id":   {call, compattest.Frames(t, &wire.Reply{CallID: []byte("another"), Result: wire.RawMap()}), proto.ErrRemote, "wrong_call_id"},
+		"that is no map":         {ping, compattest.RawFrame(wire.TypePong, 5), proto.ErrRemote, "bad_reply"},
+		"of an unknown type":     {ping, compattest.RawFrame(0xee, 0x80), proto.ErrRemote, "wrong_reply"},
+		"of another version":     {ping, []byte{2, 4, 0, 0, 0, 0, 0, 0}, proto.ErrUnreachable, "unsupported frame version"},
+		"that promises too much": {ping, []byte{1, 4, 0, 0, 0xff, 0, 0, 0}, proto.ErrUnreachable, "too large"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -314,7 +314,7 @@ func TestEndpointsThatAreDialled(t *testing.T) {
 			_, number, err := net.SplitHostPort(strings.TrimPrefix(e.Endpoint(), "https://"))
 			require.NoError(t, err)
 			d := newDialer(t)
-			_, err = maculadht.Ping(compattest.Context(t), d, compattest.At("https://"+test.host+":"+number))
+			_, err = client.Ping(compattest.Context(t), d, compattest.At("https://"+test.host+":"+number))
 			require.NoError(t, err)
 			e.RequireSpared()
 		})

@@ -9,7 +9,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
 // ClientID returns the id under which the Erlang node with a certificate names
@@ -39,4 +39,4 @@ func MatchesClientID(nodeID []byte, clientID string) bool {
 }
 
 // ErrAnotherNode: the node at an endpoint is not the one that named it.
-var ErrAnotherNode error = &routing.RefusedError{Reason: "the certificate there is another node's"}
+var ErrAnotherNode error = &proto.RefusedError{Reason: "the certificate there is another node's"}

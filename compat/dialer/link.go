@@ -12,8 +12,7 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
 // link is what the pool keeps of an endpoint: its one connection, and when it may
@@ -197,7 +196,7 @@ func (l *link) do(ctx context.Context, t wire.Type, frame []byte) (wire.Frame, e
 	case o := <-done:
 		return o.frame, o.err
 	case <-ctx.Done():
-		return wire.Frame{}, fmt.Errorf("%w: %w", routing.ErrUnanswered, context.Cause(ctx))
+		return wire.Frame{}, fmt.Errorf("%w: %w", proto.ErrUnanswered, context.Cause(ctx))
 	}
 }
 
@@ -247,7 +246,7 @@ func (l *link) acquire(ctx context.Context, from ...chan struct{}) (release func
 }
 
 func gaveUp(ctx context.Context) error {
-	return fmt.Errorf("%w: %w", routing.ErrUnreachable, context.Cause(ctx))
+	return fmt.Errorf("%w: %w", proto.ErrUnreachable, context.Cause(ctx))
 }
 
 // run is the life of a stream: one Write, the reply, and only then the end of
@@ -302,10 +301,10 @@ func (l *link) run(c *conn, t wire.Type, frame []byte, done chan<- outcome) {
 // closed, or that the endpoint was not reached or is somebody else's.
 func (l *link) failed(err error) error {
 	if l.dialer.ctx.Err() != nil {
-		return maculadht.ErrClosed
+		return proto.ErrClosed
 	}
 	if errors.Is(err, ErrCertificate) {
 		return err
 	}
-	return fmt.Errorf("%w: %w", routing.ErrUnreachable, err)
+	return fmt.Errorf("%w: %w", proto.ErrUnreachable, err)
 }

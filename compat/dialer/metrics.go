@@ -6,8 +6,7 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
 // Result is how a dial or a request ended, few enough to count each.
@@ -61,21 +60,21 @@ func resultOf(err error) Result {
 	switch {
 	case err == nil:
 		return ResultOK
-	case errors.Is(err, maculadht.ErrClosed):
+	case errors.Is(err, proto.ErrClosed):
 		return ResultClosed
 	case errors.Is(err, ErrBackoff):
 		return ResultBackoff
 	case errors.Is(err, ErrCertificate):
 		return ResultCertificate
-	case errors.Is(err, routing.ErrRemote), errors.Is(err, routing.ErrRefused):
+	case errors.Is(err, proto.ErrRemote), errors.Is(err, proto.ErrRefused):
 		return ResultRemoteError
-	case errors.Is(err, ErrHarmful), errors.Is(err, ErrTooLargeForPeer), errors.Is(err, maculadht.ErrInvalidRequest):
+	case errors.Is(err, ErrHarmful), errors.Is(err, ErrTooLargeForPeer), errors.Is(err, proto.ErrInvalidRequest):
 		return ResultNotSent
 	case refused(err):
 		return ResultBusy
 	case errors.Is(err, ErrNoReply), errors.Is(err, context.DeadlineExceeded):
 		return ResultTimeout
-	case errors.Is(err, context.Canceled), errors.Is(err, routing.ErrUnanswered):
+	case errors.Is(err, context.Canceled), errors.Is(err, proto.ErrUnanswered):
 		return ResultCanceled
 	}
 	return ResultUnreachable

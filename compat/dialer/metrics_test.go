@@ -12,8 +12,9 @@ import (
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/interop/glass"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // tracer notes what it is told.
@@ -48,8 +49,8 @@ func (t *tracer) RequestCompleted(m wire.Type, took time.Duration, r Result) {
 func (t *tracer) BackoffStarted(wait time.Duration) { t.note(0, "backoff %v", wait) }
 
 // untilEnded is a ServeFunc that answers nothing.
-func untilEnded(ctx context.Context, s maculadht.Stream, replies func(wire.Frame)) error {
-	defer context.AfterFunc(ctx, func() { s.Reset(maculadht.ResetShutdown) })()
+func untilEnded(ctx context.Context, s server.Stream, replies func(wire.Frame)) error {
+	defer context.AfterFunc(ctx, func() { s.Reset(proto.ResetShutdown) })()
 	in := wire.NewReader(s)
 	for {
 		f, err := in.Next()
@@ -66,7 +67,7 @@ func TestMetricsTracer(t *testing.T) {
 	d := newDialer(t, WithMetricsTracer(told), within(compattest.Patience, 5*soon), backoff(time.Hour))
 	to := compattest.At(e.Endpoint())
 
-	_, err := maculadht.Ping(compattest.Context(t), d, to)
+	_, err := client.Ping(compattest.Context(t), d, to)
 	require.NoError(t, err)
 	require.Equal(t, []string{"dial ok", "ping ok"}, told.takeAll())
 	require.NoError(t, d.Send(compattest.Context(t), to, &wire.Store{Key: []byte("k"), Value: compattest.Provider("n")}))
@@ -77,8 +78,8 @@ func TestMetricsTracer(t *testing.T) {
 	require.Equal(t, []string{"find_node not_sent"}, told.takeAll())
 
 	e.ReplyWith(func(wire.Frame) []byte { return compattest.Frames(t, &wire.FindNodeReply{}) })
-	_, err = maculadht.Ping(compattest.Context(t), d, to)
-	require.ErrorIs(t, err, routing.ErrRemote)
+	_, err = client.Ping(compattest.Context(t), d, to)
+	require.ErrorIs(t, err, proto.ErrRemote)
 	require.Equal(t, []string{"ping remote_error"}, told.takeAll())
 	e.ReplyWith(nil)
 
@@ -93,9 +94,9 @@ func TestMetricsTracer(t *testing.T) {
 
 	letGo := e.HoldReplies(wire.TypePing)
 	defer letGo()
-	_, err = maculadht.Ping(compattest.Context(t), d, to)
+	_, err = client.Ping(compattest.Context(t), d, to)
 	require.ErrorIs(t, err, ErrNoReply)
-	_, err = maculadht.Ping(compattest.Context(t), d, to)
+	_, err = client.Ping(compattest.Context(t), d, to)
 	require.ErrorIs(t, err, ErrBackoff)
 	require.Equal(t, []string{"dial ok", "backoff 1h0m0s", "ping timeout", "ping backoff"}, told.takeAll())
 
@@ -106,12 +107,12 @@ func TestMetricsTracer(t *testing.T) {
 func TestResults(t *testing.T) {
 	for want, err := range map[Result]error{
 		ResultOK:          nil,
-		ResultClosed:      maculadht.ErrClosed,
+		ResultClosed:      proto.ErrClosed,
 		ResultCertificate: &certificateError{text: "another"},
-		ResultRemoteError: &routing.RefusedError{Reason: "realm_mismatch"},
-		ResultTimeout:     fmt.Errorf("%w: %w", routing.ErrUnreachable, context.DeadlineExceeded),
-		ResultCanceled:    fmt.Errorf("%w: changed its mind", routing.ErrUnanswered),
-		ResultUnreachable: fmt.Errorf("%w: network is down", routing.ErrUnreachable),
+		ResultRemoteError: &proto.RefusedError{Reason: "realm_mismatch"},
+		ResultTimeout:     fmt.Errorf("%w: %w", proto.ErrUnreachable, context.DeadlineExceeded),
+		ResultCanceled:    fmt.Errorf("%w: changed its mind", proto.ErrUnanswered),
+		ResultUnreachable: fmt.Errorf("%w: network is down", proto.ErrUnreachable),
 		ResultBackoff:     fmt.Errorf("ping: %w", ErrBackoff),
 		ResultNotSent:     fmt.Errorf("%w: a list", ErrHarmful),
 	} {

@@ -6,7 +6,7 @@ import (
 	"fmt"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
 // MaxFrame is how long a frame to an Erlang node may be, in bytes: it takes each
@@ -40,7 +40,7 @@ func encodeFor(m wire.Message, force bool) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %s frame of %d bytes, limit %d", ErrTooLargeForPeer, m.Type(), len(frame), MaxFrame)
 	}
 	if _, err := (wire.Frame{Type: m.Type(), Payload: frame[wire.HeaderSize:]}).Decode(); err != nil {
-		return nil, fmt.Errorf("%w: %w", maculadht.ErrInvalidRequest, err)
+		return nil, fmt.Errorf("%w: %w", proto.ErrInvalidRequest, err)
 	}
 	return frame, nil
 }
@@ -119,7 +119,7 @@ func harmlessRecord(key []byte, value wire.Raw) error {
 
 func wantKey(key []byte) error {
 	if key == nil || len(key) > wire.MaxField {
-		return fmt.Errorf("%w: key of %d bytes, want at most %d", maculadht.ErrInvalidRequest, len(key), wire.MaxField)
+		return fmt.Errorf("%w: key of %d bytes, want at most %d", proto.ErrInvalidRequest, len(key), wire.MaxField)
 	}
 	return nil
 }

@@ -8,8 +8,8 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
 func text(s string) wire.Raw { return wire.RawText(s) }
@@ -48,8 +48,8 @@ func TestHarmfulMessagesDoNotLeave(t *testing.T) {
 		"STORE of bad UTF-8":                    {&wire.Store{Key: []byte("k"), Value: wire.RawMap(wire.Pair{Key: "a", Value: wire.Raw{0xa1, 0xff}})}, ErrHarmful},
 		"STORE of an ext type":                  {&wire.Store{Key: []byte("k"), Value: wire.RawMap(wire.Pair{Key: "a", Value: wire.Raw{0xd4, 1, 1}})}, ErrHarmful},
 		"STORE without value":                   {&wire.Store{Key: []byte("k")}, ErrHarmful},
-		"STORE without key":                     {&wire.Store{Value: value}, maculadht.ErrInvalidRequest},
-		"STORE with a long key":                 {&wire.Store{Key: long, Value: value}, maculadht.ErrInvalidRequest},
+		"STORE without key":                     {&wire.Store{Value: value}, proto.ErrInvalidRequest},
+		"STORE with a long key":                 {&wire.Store{Key: long, Value: value}, proto.ErrInvalidRequest},
 		"_dht.store of a gateway":               {storeCall(storeArgs("peer.gateway.abc", value)), ErrHarmful},
 		"_dht.store of a gateway, str keys":     {storeCall(append(append(append(wire.Raw{0x82}, strText("key")...), text("peer.gateway.abc")...), append(strText("value"), value...)...)), ErrHarmful},
 		"_dht.store of a text":                  {storeCall(storeArgs("k", text("v"))), ErrHarmful},
@@ -60,13 +60,13 @@ func TestHarmfulMessagesDoNotLeave(t *testing.T) {
 		"_dht.store without value":              {storeCall(wire.RawMap(wire.Pair{Key: "key", Value: text("k")})), ErrHarmful},
 		"CALL with args of a list":              {&wire.Call{Procedure: "any", Args: wire.RawArray(), CallID: sixteenBytes}, ErrHarmful},
 		"CALL with args of text":                {&wire.Call{Procedure: "any", Args: text("{}"), CallID: sixteenBytes}, ErrHarmful},
-		"CALL with broken args":                 {&wire.Call{Procedure: "any", Args: wire.Raw{0x81}, CallID: sixteenBytes}, maculadht.ErrInvalidRequest},
-		"CALL without procedure":                {&wire.Call{Args: wire.RawMap(), CallID: sixteenBytes}, maculadht.ErrInvalidRequest},
+		"CALL with broken args":                 {&wire.Call{Procedure: "any", Args: wire.Raw{0x81}, CallID: sixteenBytes}, proto.ErrInvalidRequest},
+		"CALL without procedure":                {&wire.Call{Args: wire.RawMap(), CallID: sixteenBytes}, proto.ErrInvalidRequest},
 		"CONNECT":                               {&wire.Connect{Version: "1.0", NodeID: sixteenBytes, RealmID: "r", Endpoint: "https://a:1"}, ErrHarmful},
 		"FIND_NODE":                             {&wire.FindNode{Target: sixteenBytes}, ErrFindNode},
 		"FIND_NODE is harmful":                  {&wire.FindNode{Target: sixteenBytes}, ErrHarmful},
-		"FIND_VALUE without key":                {&wire.FindValue{}, maculadht.ErrInvalidRequest},
-		"FIND_VALUE with a long key":            {&wire.FindValue{Key: long}, maculadht.ErrInvalidRequest},
+		"FIND_VALUE without key":                {&wire.FindValue{}, proto.ErrInvalidRequest},
+		"FIND_VALUE with a long key":            {&wire.FindValue{Key: long}, proto.ErrInvalidRequest},
 		"an unknown type":                       {&wire.Opaque{MessageType: 0xee}, ErrHarmful},
 		"a type that is known by its name only": {&wire.Opaque{MessageType: wire.TypeSWIMPing}, ErrHarmful},
 		"a PING of one's own making":            {&wire.Opaque{MessageType: wire.TypePing, Fields: wire.Raw{5}}, ErrHarmful},
@@ -87,10 +87,10 @@ func TestHarmfulMessagesDoNotLeave(t *testing.T) {
 				err = d.Send(compattest.Context(t), compattest.At(e.Endpoint()), test.m)
 			}
 			require.ErrorIs(t, err, test.is)
-			require.NotErrorIs(t, err, routing.ErrUnreachable)
+			require.NotErrorIs(t, err, proto.ErrUnreachable)
 		})
 	}
-	_, err := maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint())) // comes behind all else
+	_, err := client.Ping(compattest.Context(t), d, compattest.At(e.Endpoint())) // comes behind all else
 	require.NoError(t, err)
 	require.Equal(t, 1, e.Count(), "nothing else has left")
 	e.RequireSpared()
@@ -175,13 +175,13 @@ func TestStoreArgsAreRewritten(t *testing.T) {
 func TestQueryOrSend(t *testing.T) {
 	d := newDialer(t)
 	_, err := d.Query(compattest.Context(t), compattest.At("https://127.0.0.1:1"), &wire.Store{Key: []byte("k"), Value: compattest.Provider("n")})
-	require.ErrorIs(t, err, maculadht.ErrInvalidRequest)
+	require.ErrorIs(t, err, proto.ErrInvalidRequest)
 	require.ErrorContains(t, err, "store has no reply, use Send")
 	err = d.Send(compattest.Context(t), compattest.At("https://127.0.0.1:1"), &wire.Ping{})
-	require.ErrorIs(t, err, maculadht.ErrInvalidRequest)
+	require.ErrorIs(t, err, proto.ErrInvalidRequest)
 	require.ErrorContains(t, err, "ping has a reply, use Query")
 	_, err = d.Query(compattest.Context(t), compattest.At("127.0.0.1:1"), &wire.Ping{})
 	require.ErrorIs(t, err, wire.ErrBadEndpoint)
-	require.ErrorIs(t, err, routing.ErrUnreachable)
+	require.ErrorIs(t, err, proto.ErrUnreachable)
 	require.Zero(t, links(d))
 }

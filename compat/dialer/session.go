@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // Why a session ended, or did not come about, beside the errors of Send.
@@ -63,7 +63,7 @@ func (s *Session) end(why error) {
 // stream or ctx ends, and shows replies each frame that is no question, such as
 // PONG, before it reads the next one. It returns why the stream was reset, nil
 // where the node closed it.
-type ServeFunc func(ctx context.Context, s maculadht.Stream, replies func(wire.Frame)) error
+type ServeFunc func(ctx context.Context, s server.Stream, replies func(wire.Frame)) error
 
 // Connect sends a CONNECT, the one message by which a node comes to know us, and
 // waits for its PONG. It goes over this very connection, or not at all
@@ -73,8 +73,8 @@ type ServeFunc func(ctx context.Context, s maculadht.Stream, replies func(wire.F
 //
 // Until the PONG has come nothing of the stream is ended, as that would crash
 // the node: when ctx ends it is waited for a moment longer. Errors are ErrNoReply,
-// ErrStreamEnded, ErrMoved, routing.ErrUnreachable, routing.ErrRefused,
-// routing.ErrRemote and maculadht.ErrClosed.
+// ErrStreamEnded, ErrMoved, proto.ErrUnreachable, proto.ErrRefused,
+// proto.ErrRemote and proto.ErrClosed.
 func (c *Conn) Connect(ctx context.Context, m *wire.Connect, serve ServeFunc) (*Session, error) {
 	start := time.Now()
 	s, err := c.connect(ctx, m, serve)
@@ -89,7 +89,7 @@ func (c *Conn) connect(ctx context.Context, m *wire.Connect, serve ServeFunc) (*
 	}
 	frame, err := wire.AppendFrame(nil, m)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", maculadht.ErrInvalidRequest, err)
+		return nil, fmt.Errorf("%w: %w", proto.ErrInvalidRequest, err)
 	}
 	opening, cancel := context.WithTimeout(ctx, d.cfg.limits.ReplyTimeout)
 	defer cancel()
@@ -164,13 +164,13 @@ func (s *Session) awaitPong(ctx context.Context, timeout time.Duration) ([]byte,
 	for {
 		select {
 		case f := <-s.pong:
-			reply, err := maculadht.ReadReply(f, &wire.Connect{})
+			reply, err := proto.ReadReply(f, &wire.Connect{})
 			if err != nil {
 				return nil, err
 			}
 			pong, ok := reply.(*wire.Pong)
 			if !ok || pong.NodeID == nil {
-				return nil, &routing.RemoteError{Code: "bad_reply", Message: "PONG to CONNECT without a node id"}
+				return nil, &proto.RemoteError{Code: "bad_reply", Message: "PONG to CONNECT without a node id"}
 			}
 			return pong.NodeID, nil
 		case <-s.ended:

@@ -10,8 +10,8 @@ import (
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/interop/glass"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
 func ourConnect() *wire.Connect {
@@ -36,7 +36,7 @@ func TestSession(t *testing.T) {
 	require.Equal(t, e.NodeID(), s.NodeID)
 	require.NoError(t, s.Err())
 	require.True(t, c.Current())
-	_, err = maculadht.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
+	_, err = client.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 	require.NoError(t, err)
 	require.Equal(t, 1, e.Stats().Accepted, "questions go over the same connection")
 
@@ -51,7 +51,7 @@ func TestSession(t *testing.T) {
 	require.False(t, c.Current())
 	_, err = c.Connect(compattest.Context(t), ourConnect(), untilEnded)
 	require.ErrorIs(t, err, ErrMoved)
-	require.ErrorIs(t, err, routing.ErrUnreachable)
+	require.ErrorIs(t, err, proto.ErrUnreachable)
 	require.Equal(t, 1, e.Count(wire.TypeConnect), "nothing was sent")
 	c.Release()
 	compattest.Eventually(t, func() bool { return e.Stats().Open == 0 }, "the connection went with the session")

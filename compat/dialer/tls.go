@@ -6,12 +6,12 @@ import (
 	"fmt"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
 // ErrCertificate: the node at an endpoint shows a certificate that is not the
-// one wanted, so nothing was asked of it. It is a routing.ErrRefused too.
-var ErrCertificate error = &routing.RefusedError{Reason: "its certificate is not accepted"}
+// one wanted, so nothing was asked of it. It is a proto.ErrRefused too.
+var ErrCertificate error = &proto.RefusedError{Reason: "its certificate is not accepted"}
 
 // TLS says which certificates are accepted from the nodes that are dialled. The
 // zero value is Macula's development mode: any is.

@@ -15,8 +15,8 @@ import (
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/interop/glass"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
 func mustParse(tb testing.TB, endpoint string) PinnedEndpoint {
@@ -84,15 +84,15 @@ func TestCertificates(t *testing.T) {
 			if test.pin != nil {
 				opts = append(opts, WithPins(mustParse(t, endpoint+"#"+PinOf(test.pin.Leaf).String())))
 			}
-			_, err := maculadht.Ping(compattest.Context(t), newDialer(t, opts...), compattest.At(endpoint))
+			_, err := client.Ping(compattest.Context(t), newDialer(t, opts...), compattest.At(endpoint))
 			if test.want == nil {
 				require.NoError(t, err)
 				require.Equal(t, 1, e.Count(wire.TypePing))
 				return
 			}
 			require.ErrorIs(t, err, ErrCertificate)
-			require.ErrorIs(t, err, routing.ErrRefused)
-			require.NotErrorIs(t, err, routing.ErrUnreachable)
+			require.ErrorIs(t, err, proto.ErrRefused)
+			require.NotErrorIs(t, err, proto.ErrUnreachable)
 			for _, want := range test.want {
 				require.ErrorContains(t, err, want)
 			}
@@ -116,13 +116,13 @@ func TestPinsOfContacts(t *testing.T) {
 
 	d := newDialer(t, WithTLS(TLS{Verify: true, Roots: x509.NewCertPool()}), WithPins(pinned))
 	for _, endpoint := range []string{e.Endpoint(), pinned.String(), e.Endpoint() + "/"} {
-		_, err = maculadht.Ping(compattest.Context(t), d, compattest.At(endpoint))
+		_, err = client.Ping(compattest.Context(t), d, compattest.At(endpoint))
 		require.NoError(t, err)
 	}
 	require.Equal(t, 1, e.Stats().Accepted)
 
 	other := newDialer(t, WithTLS(TLS{Verify: true, Roots: x509.NewCertPool()}))
-	_, err = maculadht.Ping(compattest.Context(t), other, compattest.At(e.Endpoint()+"#"+pinned.Pin.String()))
+	_, err = client.Ping(compattest.Context(t), other, compattest.At(e.Endpoint()+"#"+pinned.Pin.String()))
 	require.ErrorIs(t, err, wire.ErrBadEndpoint)
 	require.ErrorContains(t, err, "only an operator writes a pin")
 	require.Zero(t, links(other))
@@ -163,7 +163,7 @@ func TestVerificationOfNames(t *testing.T) {
 			require.True(t, c.Verified)
 			require.Equal(t, "https://"+test.want+":"+compattest.PortOf(t, e.Endpoint()), c.Endpoint)
 			require.Equal(t, 1, links(d))
-			_, err = maculadht.Ping(compattest.Context(t), d, c)
+			_, err = client.Ping(compattest.Context(t), d, c)
 			require.NoError(t, err)
 			require.Equal(t, 1, links(d), "the link of the verification")
 			require.Equal(t, 1, e.Stats().Accepted)
@@ -184,11 +184,11 @@ func TestVerifiedAddress(t *testing.T) {
 	e := compattest.StartErlangWith(t, glass.ServeTLS(serverTLS(ca.Leaf(x509.Certificate{DNSNames: []string{"does-not-resolve.invalid"}}))))
 	d := newDialer(t, WithTLS(TLS{Verify: true, Roots: ca.Pool()}))
 	c := compattest.At("https://does-not-resolve.invalid:" + compattest.PortOf(t, e.Endpoint()))
-	_, err := maculadht.Ping(compattest.Context(t), d, c)
-	require.ErrorIs(t, err, routing.ErrUnreachable)
+	_, err := client.Ping(compattest.Context(t), d, c)
+	require.ErrorIs(t, err, proto.ErrUnreachable)
 	_, err = d.settle(mustParse(t, c.Endpoint).Endpoint, netip.MustParseAddrPort(strings.TrimPrefix(e.Endpoint(), "https://")), &c)
 	require.NoError(t, err)
-	_, err = maculadht.Ping(compattest.Context(t), d, c)
+	_, err = client.Ping(compattest.Context(t), d, c)
 	require.NoError(t, err)
 }
 

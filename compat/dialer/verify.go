@@ -10,7 +10,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -46,7 +46,7 @@ func (d *Dialer) Verify(ctx context.Context, contact routing.Contact, may func(n
 	if err != nil {
 		return contact, err
 	}
-	if _, err := maculadht.Ping(ctx, d, contact); err != nil {
+	if _, err := client.Ping(ctx, d, contact); err != nil {
 		return contact, err
 	}
 	contact.ClientID = d.clientIDAt(at)

@@ -15,8 +15,8 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
 func (x *examination) connection(c *Check) {
@@ -96,7 +96,7 @@ func (x *examination) ping(c *Check) {
 	for len(took) < x.pings && (len(took) == 0 || time.Since(begin) < pingTime) {
 		var rtt time.Duration
 		if err = c.timed(func() (err error) {
-			rtt, err = maculadht.Ping(x.ctx, x.dialer, x.contact)
+			rtt, err = client.Ping(x.ctx, x.dialer, x.contact)
 			return err
 		}); err != nil {
 			break
@@ -142,7 +142,7 @@ func (x *examination) natProbe(c *Check) {
 		}
 		var ok bool
 		if reply, ok = m.(*wire.NATProbeReply); !ok {
-			return &routing.RemoteError{Code: "wrong_reply", Message: m.Type().String()}
+			return &proto.RemoteError{Code: "wrong_reply", Message: m.Type().String()}
 		}
 		return nil
 	})
@@ -183,7 +183,7 @@ func (x *examination) gateways(c *Check) {
 	for {
 		var list wire.GatewayList
 		if err := c.timed(func() (err error) {
-			list, err = maculadht.ListGateways(x.ctx, x.dialer, x.contact)
+			list, err = client.ListGateways(x.ctx, x.dialer, x.contact)
 			return err
 		}); err != nil {
 			x.failed(c, err)
@@ -317,7 +317,7 @@ func (x *examination) call(c *Check) {
 		_, err := x.dialer.Query(x.ctx, x.contact, &wire.Call{Procedure: noProcedure, Args: wire.RawMap(), CallID: id})
 		return err
 	})
-	remote, ok := errors.AsType[*routing.RemoteError](err)
+	remote, ok := errors.AsType[*proto.RemoteError](err)
 	switch {
 	case err == nil:
 		c.saw("a result")

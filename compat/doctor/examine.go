@@ -8,6 +8,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -138,7 +139,7 @@ func (x *examination) failed(c *Check, err error) {
 	case isSilence(err):
 		x.stopped = "left alone: it kept silent"
 		c.fail("does not answer %s: it is busy with its network, or hangs; try again in some minutes, and restart it if nothing changes", c.Name)
-	case errors.Is(err, routing.ErrUnreachable):
+	case errors.Is(err, proto.ErrUnreachable):
 		x.stopped = "left alone: it broke the connection off"
 		c.fail("breaks the connection off at %s (%s): it has crashed or was restarted; look at its log, then try again", c.Name, c.Seen)
 	default:

@@ -19,8 +19,8 @@ import (
 	"github.com/macula-mesh/macula-node/compat/doctor"
 	"github.com/macula-mesh/macula-node/compat/gateway"
 	"github.com/macula-mesh/macula-node/node"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // silence returns an endpoint of loopback at which nobody answers.
@@ -101,10 +101,10 @@ func TestCertificates(t *testing.T) {
 			der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 			require.NoError(t, err)
 
-			server, err := routing.NewServer(routing.IDFromBytes([]byte("gateway")))
+			contacts, err := routing.NewServer(routing.IDFromBytes([]byte("gateway")))
 			require.NoError(t, err)
-			defer server.Close()
-			handlers, err := maculadht.NewHandlers(server)
+			defer contacts.Close()
+			handlers, err := server.New(contacts)
 			require.NoError(t, err)
 			g, err := gateway.New(handlers)
 			require.NoError(t, err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 )
 
 // ownKey asks for the key under which a gateway registered itself. It is asked
@@ -64,7 +65,7 @@ func (x *examination) findValue(c *Check, key Key) {
 func (x *examination) values(c *Check, key []byte) (values []wire.Raw, ok bool) {
 	var reply *wire.FindValueReply
 	if err := c.timed(func() (err error) {
-		reply, err = maculadht.FindValue(x.ctx, x.dialer, x.contact, key)
+		reply, err = client.FindValue(x.ctx, x.dialer, x.contact, key)
 		return err
 	}); err != nil {
 		x.failed(c, err)
@@ -141,7 +142,7 @@ func (x *examination) writing() {
 		{"_dht.store", "status ok", func(c *Check) {
 			x.report.Written = key // it may arrive even if its answer does not
 			err := c.timed(func() error {
-				return maculadht.Put(x.ctx, x.dialer, x.contact, wire.StoreArgs{Key: key, Value: written(byCall)})
+				return client.Put(x.ctx, x.dialer, x.contact, wire.StoreArgs{Key: key, Value: written(byCall)})
 			})
 			if err != nil {
 				x.failed(c, err)

@@ -12,7 +12,7 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
 // noALPN is the TLS alert of a server that does not speak the protocol asked
@@ -28,17 +28,17 @@ const (
 // words says in a few words why asking failed.
 func words(err error, waited time.Duration) string {
 	transport, isTransport := errors.AsType[*quic.TransportError](err)
-	remote, isRemote := errors.AsType[*routing.RemoteError](err)
+	remote, isRemote := errors.AsType[*proto.RemoteError](err)
 	cert, isCert := errors.AsType[*tls.CertificateVerificationError](err)
 	dns, isDNS := errors.AsType[*net.DNSError](err)
 	switch {
 	case errors.Is(err, dialer.ErrBackoff):
 		return "left alone: it kept silent"
 	case isRemote:
-		return strings.TrimPrefix(remote.Error(), routing.ErrRemote.Error()+": ")
+		return strings.TrimPrefix(remote.Error(), proto.ErrRemote.Error()+": ")
 	case errors.Is(err, dialer.ErrCertificate):
 		text := err.Error()
-		return text[strings.Index(text, dialer.ErrCertificate.Error())+len(routing.ErrRefused.Error()+": "):]
+		return text[strings.Index(text, dialer.ErrCertificate.Error())+len(proto.ErrRefused.Error()+": "):]
 	case isCert:
 		return "certificate refused: " + cert.Err.Error()
 	case isTransport && transport.Remote && transport.ErrorCode == quic.ConnectionRefused:
@@ -51,8 +51,8 @@ func words(err error, waited time.Duration) string {
 		return fmt.Sprintf("no answer within %v", round(waited))
 	}
 	text := err.Error()
-	if i := strings.LastIndex(text, routing.ErrUnreachable.Error()+": "); i >= 0 {
-		text = text[i+len(routing.ErrUnreachable.Error()+": "):]
+	if i := strings.LastIndex(text, proto.ErrUnreachable.Error()+": "); i >= 0 {
+		text = text[i+len(proto.ErrUnreachable.Error()+": "):]
 	}
 	return text
 }

@@ -12,11 +12,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
 func TestWords(t *testing.T) {
-	unreachable := func(err error) error { return fmt.Errorf("reach https://x:1: %w: %w", routing.ErrUnreachable, err) }
+	unreachable := func(err error) error { return fmt.Errorf("reach https://x:1: %w: %w", proto.ErrUnreachable, err) }
 	for name, test := range map[string]struct {
 		err     error
 		want    string
@@ -27,7 +27,7 @@ func TestWords(t *testing.T) {
 		"time is up":    {unreachable(context.DeadlineExceeded), "no answer within 2s", true},
 		"no reply":      {unreachable(fmt.Errorf("%w within 1s", dialer.ErrNoReply)), "no answer within 2s", true},
 		"left alone":    {fmt.Errorf("reach: %w", dialer.ErrBackoff), "left alone: it kept silent", true},
-		"an error":      {fmt.Errorf("call: %w", &routing.RemoteError{Code: "busy", Message: "later"}), "busy: later", false},
+		"an error":      {fmt.Errorf("call: %w", &proto.RemoteError{Code: "busy", Message: "later"}), "busy: later", false},
 		"anything else": {unreachable(errors.New("network is down")), "network is down", false},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/gateway"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -34,7 +35,7 @@ func Example() {
 	}
 	defer service.Close()
 
-	g, err := gateway.New(service.Handlers)
+	g, err := gateway.New(service.Handlers())
 	if err != nil {
 		panic(err)
 	}
@@ -55,14 +56,14 @@ func Example() {
 	defer cancel()
 
 	key := []byte("weather.service")
-	err = maculadht.Put(ctx, d, to, wire.StoreArgs{Key: key, Value: wire.RawMap(
+	err = client.Put(ctx, d, to, wire.StoreArgs{Key: key, Value: wire.RawMap(
 		wire.Pair{Key: "node_id", Value: wire.RawText("node-1")},
 		wire.Pair{Key: "endpoint", Value: wire.RawText("https://192.0.2.7:9443")},
 		wire.Pair{Key: "ttl", Value: wire.RawInt(300)},
 	)})
 	fmt.Println("put:", err)
 
-	reply, err := maculadht.FindValue(ctx, d, to, key)
+	reply, err := client.FindValue(ctx, d, to, key)
 	if err != nil {
 		panic(err)
 	}
@@ -70,7 +71,7 @@ func Example() {
 	text, _ := endpoint.Bytes()
 	fmt.Printf("found at the gateway: %s\n", text)
 
-	values, err := service.LookupValue(key)
+	values, err := service.Handlers().LookupValue(ctx, key)
 	fmt.Println("found at the host:", len(values), err)
 	// Output:
 	// put: <nil>

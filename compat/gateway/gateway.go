@@ -12,11 +12,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/quic-go/quic-go"
 
-	"github.com/macula-mesh/macula-node/compat/dialer"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/internal/budget"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // Listener hands out QUIC connections whose ALPN is "macula": a *quic.Listener,
@@ -29,9 +29,8 @@ type Listener interface {
 
 // Gateway serves Erlang nodes.
 type Gateway struct {
-	handlers *maculadht.Handlers
+	handlers *server.Handlers
 	cfg      config
-	budgets  *maculadht.Budgets
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -43,44 +42,18 @@ type Gateway struct {
 	closed    bool
 	listeners []Listener
 	ports     []io.Closer // closed after all connections
-	conns     int
-	memory    int
-	sources   map[netip.Addr]*source
+	sources   map[string]*source
 }
 
-// source is what the connections from one IP address share.
+// source is what the connections from one address share beside its account.
 type source struct {
-	gateway *Gateway
-	name    netip.Addr
-	verify  chan struct{} // one token for each endpoint that is being pinged
-
-	conns, memory int // guarded by gateway.mu
-}
-
-// ReserveMemory and ReleaseMemory make a source the wire.Memory of its streams.
-func (s *source) ReserveMemory(size int, _ uint8) error {
-	g := s.gateway
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.memory+size > g.cfg.limits.MaxMemory || s.memory+size > g.cfg.limits.MaxMemoryPerSource {
-		return fmt.Errorf("%w: %d bytes more for the frames of %s", network.ErrResourceLimitExceeded, size, s.name)
-	}
-	g.memory += size
-	s.memory += size
-	return nil
-}
-
-func (s *source) ReleaseMemory(size int) {
-	g := s.gateway
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.memory -= size
-	s.memory -= size
+	verify chan struct{} // one token for each endpoint that is being pinged
+	conns  int           // guarded by Gateway.mu
 }
 
 // New returns a gateway that serves through handlers, once it is given
 // something to Listen on. Close it.
-func New(handlers *maculadht.Handlers, opts ...Option) (*Gateway, error) {
+func New(handlers *server.Handlers, opts ...Option) (*Gateway, error) {
 	if handlers == nil {
 		return nil, errors.New("gateway: no handlers")
 	}
@@ -96,9 +69,8 @@ func New(handlers *maculadht.Handlers, opts ...Option) (*Gateway, error) {
 	g := &Gateway{
 		handlers: handlers,
 		cfg:      cfg,
-		budgets:  maculadht.NewBudgets(cfg.limits.PeerRate, cfg.limits.PeerBurst),
 		verify:   make(chan struct{}, cfg.limits.MaxVerify),
-		sources:  make(map[netip.Addr]*source),
+		sources:  make(map[string]*source),
 	}
 	g.close = sync.OnceValue(g.shutdown)
 	g.ctx, g.cancel = context.WithCancel(context.Background())
@@ -106,7 +78,7 @@ func New(handlers *maculadht.Handlers, opts ...Option) (*Gateway, error) {
 }
 
 // Listen serves the connections of ln, which the gateway closes with itself. It
-// returns at once; after Close it fails with maculadht.ErrClosed.
+// returns at once; after Close it fails with proto.ErrClosed.
 func (g *Gateway) Listen(ln Listener) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -115,7 +87,7 @@ func (g *Gateway) Listen(ln Listener) error {
 
 func (g *Gateway) listen(ln Listener) error {
 	if g.closed {
-		return maculadht.ErrClosed
+		return proto.ErrClosed
 	}
 	g.listeners = append(g.listeners, ln)
 	g.tasks.Go(func() { g.accept(ln) })
@@ -173,7 +145,7 @@ func (g *Gateway) accept(ln Listener) {
 			return
 		}
 		ip := remoteIP(conn)
-		from, refusal := g.admit(ip)
+		from, account, refusal := g.admit(ip)
 		if refusal != "" {
 			g.refuse(conn, ip, refusal)
 			continue
@@ -182,8 +154,8 @@ func (g *Gateway) accept(ln Listener) {
 			opened := time.Now()
 			g.cfg.tracer.ConnectionOpened()
 			defer func() { g.cfg.tracer.ConnectionClosed(time.Since(opened)) }()
-			defer g.release(from)
-			serveConn(g, conn, ip, from)
+			defer g.release(from, account)
+			serveConn(g, conn, ip, from, account)
 		})
 	}
 }
@@ -195,7 +167,7 @@ func (g *Gateway) refuse(conn *quic.Conn, ip netip.Addr, reason RefusalReason) {
 		return
 	}
 	g.cfg.log.Debug("connection refused: too many", "from", ip, "limit", reason)
-	conn.CloseWithError(quic.ApplicationErrorCode(maculadht.ResetRefused), "too many connections")
+	conn.CloseWithError(quic.ApplicationErrorCode(proto.ResetRefused), "too many connections")
 }
 
 func remoteIP(conn *quic.Conn) netip.Addr {
@@ -206,33 +178,38 @@ func remoteIP(conn *quic.Conn) netip.Addr {
 }
 
 // admit counts a connection, or says why it is not served.
-func (g *Gateway) admit(ip netip.Addr) (*source, RefusalReason) {
+func (g *Gateway) admit(ip netip.Addr) (*source, *budget.Account, RefusalReason) {
+	account := g.handlers.Budget().Open(budget.SourceOfAddr(ip))
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	name := dialer.Source(ip)
+	if g.closed {
+		account.Close()
+		return nil, nil, RefusedClosing
+	}
+	if err := account.OpenConn(); err != nil {
+		account.Close()
+		reason := RefusedTotal
+		if limit, ok := errors.AsType[*budget.LimitError](err); ok {
+			reason = RefusalReason(limit.Scope)
+		}
+		return nil, nil, reason
+	}
+	name := account.Source().Name
 	s := g.sources[name]
 	if s == nil {
-		s = &source{gateway: g, name: name, verify: make(chan struct{}, g.cfg.limits.MaxVerifyPerSource)}
+		s = &source{verify: make(chan struct{}, g.cfg.limits.MaxVerifyPerSource)}
+		g.sources[name] = s
 	}
-	switch {
-	case g.closed:
-		return nil, RefusedClosing
-	case g.conns >= g.cfg.limits.MaxConns:
-		return nil, RefusedTotal
-	case s.conns >= g.cfg.limits.MaxConnsPerSource:
-		return nil, RefusedSource
-	}
-	g.sources[name] = s
-	g.conns++
 	s.conns++
-	return s, ""
+	return s, account, ""
 }
 
-func (g *Gateway) release(s *source) {
+func (g *Gateway) release(s *source, account *budget.Account) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.conns--
 	if s.conns--; s.conns == 0 {
-		delete(g.sources, s.name)
+		delete(g.sources, account.Source().Name)
 	}
+	g.mu.Unlock()
+	account.CloseConn()
+	account.Close()
 }

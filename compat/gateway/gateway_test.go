@@ -15,10 +15,13 @@ import (
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/internal/budget"
 	"github.com/macula-mesh/macula-node/interop/glass"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 const (
@@ -35,31 +38,38 @@ type testGateway struct {
 
 func openGateway(tb testing.TB, opts ...Option) *testGateway {
 	tb.Helper()
-	server, err := routing.NewServer(routing.IDFromBytes([]byte("the gateway")))
-	require.NoError(tb, err)
-	tb.Cleanup(func() { require.NoError(tb, server.Close()) })
-	handlers, err := maculadht.NewHandlers(server,
-		maculadht.HandleRealm(realm),
-		maculadht.HandleEndpoint(func() string { return ownEndpoint }),
-	)
-	require.NoError(tb, err)
+	return openGatewayOf(tb, newHandlers(tb), opts...)
+}
+
+func openGatewayOf(tb testing.TB, handlers *server.Handlers, opts ...Option) *testGateway {
+	tb.Helper()
 	g, err := New(handlers, opts...)
 	require.NoError(tb, err)
 	tb.Cleanup(func() { compattest.RequireCloses(tb, g.Close) })
 	addr, err := g.ListenOn("127.0.0.1:0", compattest.Certificate())
 	require.NoError(tb, err)
-	return &testGateway{Gateway: g, addr: addr, server: server}
+	return &testGateway{Gateway: g, addr: addr, server: handlers.Routing()}
 }
 
-// newHandlers returns some with nothing behind them.
-func newHandlers(tb testing.TB) *maculadht.Handlers {
+func newHandlers(tb testing.TB, opts ...server.Option) *server.Handlers {
 	tb.Helper()
-	server, err := routing.NewServer(routing.IDFromBytes([]byte("the gateway")))
+	r, err := routing.NewServer(routing.IDFromBytes([]byte("the gateway")))
 	require.NoError(tb, err)
-	tb.Cleanup(func() { require.NoError(tb, server.Close()) })
-	handlers, err := maculadht.NewHandlers(server)
+	tb.Cleanup(func() { require.NoError(tb, r.Close()) })
+	handlers, err := server.New(r, append(opts,
+		server.WithRealm(realm),
+		server.WithEndpoint(func() string { return ownEndpoint }),
+	)...)
 	require.NoError(tb, err)
 	return handlers
+}
+
+// newHandlersWith returns handlers whose accounts have other limits.
+func newHandlersWith(tb testing.TB, change func(*budget.Limits)) *server.Handlers {
+	tb.Helper()
+	l := server.DefaultLimits()
+	change(&l.Accounts)
+	return newHandlers(tb, server.WithLimits(l))
 }
 
 func (d *testGateway) store(tb testing.TB, key string, value wire.Raw) {
@@ -167,14 +177,14 @@ func (s *nodeStream) gateways() (hosts []string) {
 }
 
 // requireReset reads until the gateway resets the stream, and requires its code.
-func (s *nodeStream) requireReset(code maculadht.ResetCode) {
+func (s *nodeStream) requireReset(code proto.ResetCode) {
 	s.tb.Helper()
 	for {
 		if _, err := s.in.Next(); err != nil {
 			var reset *quic.StreamError
 			require.ErrorAs(s.tb, err, &reset)
 			require.True(s.tb, reset.Remote)
-			require.Equal(s.tb, code, maculadht.ResetCode(reset.ErrorCode))
+			require.Equal(s.tb, code, proto.ResetCode(reset.ErrorCode))
 			return
 		}
 	}
@@ -236,7 +246,7 @@ func TestFindValueReplyFitsItsReader(t *testing.T) {
 		d.store(t, "big", compattest.Provider(strconv.Itoa(i), wire.Pair{Key: "d", Value: big}))
 	}
 	long := session.ask(&wire.FindValue{Key: []byte("big")})
-	require.LessOrEqual(t, len(long.Payload), maculadht.MaxFindValueReply)
+	require.LessOrEqual(t, len(long.Payload), proto.MaxFindValueReply)
 	m, err = long.Decode()
 	require.NoError(t, err)
 	require.Len(t, m.(*wire.FindValueReply).Values, 4)
@@ -400,7 +410,7 @@ func TestServerAsksForNoCertificate(t *testing.T) {
 	for name, cert := range map[string]*tls.Certificate{"none": nil, "one": &shown} {
 		t.Run(name, func(t *testing.T) {
 			d := openGateway(t)
-			_, err := maculadht.Ping(compattest.Context(t), newDialer(t, dialer.WithTLS(dialer.TLS{Certificate: cert})), compattest.At("https://"+d.addr.String()))
+			_, err := client.Ping(compattest.Context(t), newDialer(t, dialer.WithTLS(dialer.TLS{Certificate: cert})), compattest.At("https://"+d.addr.String()))
 			require.NoError(t, err)
 		})
 	}
@@ -413,9 +423,9 @@ func TestServerAsksForNoCertificate(t *testing.T) {
 		return nil
 	}
 	e := compattest.StartErlangWith(t, glass.ServeTLS(asking))
-	_, err := maculadht.Ping(compattest.Context(t), newDialer(t, dialer.WithTLS(dialer.TLS{Certificate: &shown})), compattest.At(e.Endpoint()))
+	_, err := client.Ping(compattest.Context(t), newDialer(t, dialer.WithTLS(dialer.TLS{Certificate: &shown})), compattest.At(e.Endpoint()))
 	require.NoError(t, err)
 	require.Equal(t, shown.Leaf.Raw, compattest.Wait(t, seen))
-	_, err = maculadht.Ping(compattest.Context(t), newDialer(t), compattest.At(e.Endpoint()))
-	require.ErrorIs(t, err, routing.ErrUnreachable)
+	_, err = client.Ping(compattest.Context(t), newDialer(t), compattest.At(e.Endpoint()))
+	require.ErrorIs(t, err, proto.ErrUnreachable)
 }

@@ -13,13 +13,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/quic-go/quic-go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/internal/budget"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // soon is a time-out that a test waits for.
@@ -43,7 +44,7 @@ func newGateway(tb testing.TB, opts ...Option) *Gateway {
 
 // requireClosed waits until the gateway closes a connection, and requires
 // its code.
-func (c *nodeConn) requireClosed(code maculadht.ResetCode) {
+func (c *nodeConn) requireClosed(code proto.ResetCode) {
 	c.tb.Helper()
 	select {
 	case <-c.Context().Done():
@@ -54,24 +55,22 @@ func (c *nodeConn) requireClosed(code maculadht.ResetCode) {
 	cause := context.Cause(c.Context())
 	require.True(c.tb, errors.As(cause, &closed), "%T: %v", cause, cause)
 	require.True(c.tb, closed.Remote)
-	require.Equal(c.tb, code, maculadht.ResetCode(closed.ErrorCode))
+	require.Equal(c.tb, code, proto.ResetCode(closed.ErrorCode))
 }
 
 func TestConnectionLimits(t *testing.T) {
 	for name, limits := range map[string][2]int{"in all": {2, 100}, "of one address": {100, 2}} {
 		t.Run(name, func(t *testing.T) {
-			d := openGateway(t, limit(func(l *Limits) { l.MaxConns, l.MaxConnsPerSource = limits[0], limits[1] }))
+			d := openGatewayOf(t, newHandlersWith(t, func(l *budget.Limits) { l.TotalConns, l.Source.Conns = limits[0], limits[1] }))
 			first, second := dialGateway(t, d.addr), dialGateway(t, d.addr)
 			first.open().ask(&wire.Ping{})
 			second.open().ask(&wire.Ping{})
-			dialGateway(t, d.addr).requireClosed(maculadht.ResetRefused)
+			dialGateway(t, d.addr).requireClosed(proto.ResetRefused)
 			second.open().ask(&wire.Ping{}) // the others do not notice
 
 			first.CloseWithError(0, "")
 			compattest.Eventually(t, func() bool {
-				d.mu.Lock()
-				defer d.mu.Unlock()
-				return d.conns == 1
+				return d.handlers.Budget().Usage().Conns == 1
 			}, "its place is free")
 			dialGateway(t, d.addr).open().ask(&wire.Ping{})
 		})
@@ -80,29 +79,38 @@ func TestConnectionLimits(t *testing.T) {
 
 // Whoever has one IPv6 address has the /64 around it.
 func TestLimitsOfIPv6Networks(t *testing.T) {
-	g := newGateway(t, limit(func(l *Limits) { l.MaxConnsPerSource = 2 }))
+	g, err := New(newHandlersWith(t, func(l *budget.Limits) { l.Source.Conns, l.Group.Conns = 2, 4 }))
+	require.NoError(t, err)
+	t.Cleanup(func() { compattest.RequireCloses(t, g.Close) })
 	ip := netip.MustParseAddr
-	a, refusal := g.admit(ip("2001:db8::1"))
+	admit := func(addr string) (release func(), refusal RefusalReason) {
+		s, account, refusal := g.admit(ip(addr))
+		return func() { g.release(s, account) }, refusal
+	}
+	release, refusal := admit("2001:db8::1")
 	require.Empty(t, refusal)
-	_, refusal = g.admit(ip("2001:db8::2"))
+	_, refusal = admit("2001:db8::2")
 	require.Empty(t, refusal)
-	_, refusal = g.admit(ip("2001:db8:0:0:ffff::3"))
+	_, refusal = admit("2001:db8:0:0:ffff::3")
 	require.Equal(t, RefusedSource, refusal, "the same /64")
-	_, refusal = g.admit(ip("2001:db8:0:1::1"))
-	require.Empty(t, refusal)
+	for _, other := range []string{"2001:db8:0:1::1", "2001:db8:0:2::1"} {
+		_, refusal = admit(other)
+		require.Empty(t, refusal, other)
+	}
+	_, refusal = admit("2001:db8:0:3::1")
+	require.Equal(t, RefusedGroup, refusal, "the same /48")
 	for _, v4 := range []string{"192.0.2.1", "192.0.2.2", "192.0.2.3"} {
-		_, refusal = g.admit(ip(v4))
+		_, refusal = admit(v4)
 		require.Empty(t, refusal, v4)
 	}
-	g.release(a)
-	_, refusal = g.admit(ip("2001:db8::9"))
+	release()
+	_, refusal = admit("2001:db8::9")
 	require.Empty(t, refusal)
-	require.Equal(t, "2001:db8::", a.name.String())
 }
 
 // A peer can not make the gateway hold half frames without end.
 func TestMemoryLimit(t *testing.T) {
-	most := DefaultLimits().MaxMemoryPerSource
+	most := server.DefaultLimits().Accounts.Source.Memory
 	d := openGateway(t)
 	conn := dialGateway(t, d.addr)
 	small := conn.open()
@@ -114,15 +122,11 @@ func TestMemoryLimit(t *testing.T) {
 		go s.Write(half)
 		streams = append(streams, s)
 	}
-	held := func() int {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		return d.memory
-	}
+	held := func() int64 { return d.handlers.Budget().Usage().Memory }
 	compattest.Eventually(t, func() bool { return held() > most-2<<20 }, "the buffers are full")
 	over := conn.open()
 	go over.Write(half)
-	over.requireReset(maculadht.ResetRefused)
+	over.requireReset(proto.ResetRefused)
 	require.LessOrEqual(t, held(), most)
 
 	small.ask(&wire.Ping{}) // what has its buffer is still served
@@ -132,9 +136,6 @@ func TestMemoryLimit(t *testing.T) {
 	compattest.Eventually(t, func() bool { return held() < 1<<20 }, "all is given back")
 	conn.CloseWithError(0, "")
 	compattest.Eventually(t, func() bool { return held() == 0 }, "to the last byte")
-
-	err := (&source{gateway: d.Gateway}).ReserveMemory(DefaultLimits().MaxMemory+1, 255)
-	require.ErrorIs(t, err, network.ErrResourceLimitExceeded)
 }
 
 func TestIdleConnections(t *testing.T) {
@@ -143,7 +144,7 @@ func TestIdleConnections(t *testing.T) {
 	connected, quiet := session.open(), session.open()
 	connected.connect("a node", "")
 	quiet.ask(&wire.Ping{})
-	quiet.requireReset(maculadht.ResetTimeout)
+	quiet.requireReset(proto.ResetTimeout)
 	for range 3 { // each time as long as a quiet connection may live
 		idle := dialGateway(t, d.addr)
 		idle.requireClosed(0)
@@ -167,19 +168,19 @@ func TestGatewayCloses(t *testing.T) {
 	var closed *quic.ApplicationError
 	switch { // the stream or its connection, whichever comes first
 	case errors.As(err, &reset):
-		require.EqualValues(t, maculadht.ResetShutdown, reset.ErrorCode)
+		require.EqualValues(t, proto.ResetShutdown, reset.ErrorCode)
 	default:
 		require.ErrorAs(t, err, &closed)
-		require.EqualValues(t, maculadht.ResetShutdown, closed.ErrorCode)
+		require.EqualValues(t, proto.ResetShutdown, closed.ErrorCode)
 	}
-	conn.requireClosed(maculadht.ResetShutdown)
-	other.requireClosed(maculadht.ResetShutdown)
+	conn.requireClosed(proto.ResetShutdown)
+	other.requireClosed(proto.ResetShutdown)
 	require.Empty(t, d.sources)
 
 	compattest.RequireCloses(t, d.Close)
-	require.ErrorIs(t, d.Listen(nil), maculadht.ErrClosed)
+	require.ErrorIs(t, d.Listen(nil), proto.ErrClosed)
 	_, err = d.ListenOn(d.addr.String(), compattest.Certificate())
-	require.ErrorIs(t, err, maculadht.ErrClosed)
+	require.ErrorIs(t, err, proto.ErrClosed)
 	udp, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(d.addr))
 	require.NoError(t, err, "the port is free")
 	require.NoError(t, udp.Close())
@@ -224,7 +225,7 @@ func TestCloseLeavesNoConnectionBehind(t *testing.T) {
 	g := newGateway(t)
 	require.NoError(t, g.Listen(s))
 	compattest.RequireCloses(t, g.Close)
-	client.requireClosed(maculadht.ResetShutdown)
+	client.requireClosed(proto.ResetShutdown)
 }
 
 func TestOtherALPNsAreRefused(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
 // ServerTLS returns the TLS configuration of a gateway, which shows the
@@ -28,7 +28,7 @@ func ServerTLS(cert tls.Certificate) *tls.Config {
 
 // closeShutdown closes a connection as the streams on it are reset.
 func closeShutdown(conn *quic.Conn) {
-	conn.CloseWithError(quic.ApplicationErrorCode(maculadht.ResetShutdown), "shutting down")
+	conn.CloseWithError(quic.ApplicationErrorCode(proto.ResetShutdown), "shutting down")
 }
 
 // portListener listens on a UDP port of its own.

@@ -10,9 +10,10 @@ type RefusalReason string
 
 // The reasons.
 const (
-	RefusedTotal   RefusalReason = "max_conns"            // Limits.MaxConns
-	RefusedSource  RefusalReason = "max_conns_per_source" // Limits.MaxConnsPerSource
-	RefusedClosing RefusalReason = "closing"              // the gateway is
+	RefusedTotal   RefusalReason = "all"     // there are as many as there may be
+	RefusedGroup   RefusalReason = "group"   // its IP group has as many as it may
+	RefusedSource  RefusalReason = "source"  // its address has as many as it may
+	RefusedClosing RefusalReason = "closing" // the gateway is
 )
 
 // MetricsTracer is told what a Gateway does. Its methods are called from many

@@ -9,7 +9,8 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/internal/budget"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
 // tracer counts what it is told.
@@ -46,19 +47,19 @@ func (t *tracer) lasted(what string, d time.Duration) {
 }
 
 func TestMetricsTracer(t *testing.T) {
-	for reason, change := range map[RefusalReason]func(*Limits){
-		RefusedTotal:  func(l *Limits) { l.MaxConns = 2 },
-		RefusedSource: func(l *Limits) { l.MaxConnsPerSource = 2 },
+	for reason, change := range map[RefusalReason]func(*budget.Limits){
+		RefusedTotal:  func(l *budget.Limits) { l.TotalConns = 2 },
+		RefusedSource: func(l *budget.Limits) { l.Source.Conns = 2 },
 	} {
 		t.Run(string(reason), func(t *testing.T) {
 			var told tracer
-			d := openGateway(t, WithMetricsTracer(&told), limit(change))
+			d := openGatewayOf(t, newHandlersWith(t, change), WithMetricsTracer(&told))
 			guest, asker := dialGateway(t, d.addr), dialGateway(t, d.addr)
 			asker.open().ask(&wire.Ping{})
 			s := guest.open()
 			s.connect("a node", "")
 			s.connect("the same node", "") // on the same connection: one session
-			dialGateway(t, d.addr).requireClosed(maculadht.ResetRefused)
+			dialGateway(t, d.addr).requireClosed(proto.ResetRefused)
 			require.Equal(t, 2, told.count("opened"))
 			require.Equal(t, 1, told.count(string(reason)))
 			require.Equal(t, 1, told.count("begun"))

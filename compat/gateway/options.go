@@ -7,29 +7,18 @@ import (
 	"net/netip"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/macula-mesh/macula-node/compat/dialer"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
-// Limits are how much a Gateway serves, in all and of one source: an IPv4 address
-// or an IPv6 network of /64.
+// Limits are how much a Gateway does at a time. How many connections, frames and
+// bytes a source, an IP group and all together may have is for the accounts of its
+// handlers to say: server.Limits.
 type Limits struct {
-	// MaxConns and MaxConnsPerSource are how many connections are served; what is
-	// over it is closed with maculadht.ResetRefused. An Erlang node opens one for
-	// each lookup, and one more for each gateway each time that it asks for them.
-	MaxConns, MaxConnsPerSource int
-	// MaxMemory and MaxMemoryPerSource are how many bytes the frames may take that
-	// are on their way in.
-	MaxMemory, MaxMemoryPerSource int
 	// MaxVerify and MaxVerifyPerSource are how many endpoints of nodes that
-	// CONNECTed are dialled at a time.
+	// CONNECTed are dialled at a time, in all and of one source: an IPv4 address or
+	// an IPv6 network of /64.
 	MaxVerify, MaxVerifyPerSource int
-	// PeerRate and PeerBurst are how many frames a second, and at once, are served;
-	// see maculadht.WithPeerBudget.
-	PeerRate  rate.Limit
-	PeerBurst int
 	// Idle is after how long a stream on which nothing comes is reset, and a
 	// connection without streams closed.
 	Idle time.Duration
@@ -40,34 +29,17 @@ type Limits struct {
 
 // DefaultLimits returns those of a gateway for which WithLimits says nothing else.
 func DefaultLimits() Limits {
-	return Limits{
-		MaxConns:           4096,
-		MaxConnsPerSource:  256,
-		MaxMemory:          256 << 20,
-		MaxMemoryPerSource: 32 << 20,
-		MaxVerify:          32,
-		MaxVerifyPerSource: 2,
-		PeerRate:           maculadht.DefaultPeerRate,
-		PeerBurst:          maculadht.DefaultPeerBurst,
-		Idle:               dialer.StreamIdle,
-		ProveAbove:         1000,
-	}
+	return Limits{MaxVerify: 32, MaxVerifyPerSource: 2, Idle: server.ErlangIdle, ProveAbove: 1000}
 }
 
 func (l Limits) check() error {
 	var errs []error
 	for name, n := range map[string]int{
-		"MaxConns": l.MaxConns, "MaxConnsPerSource": l.MaxConnsPerSource,
-		"MaxMemory": l.MaxMemory, "MaxMemoryPerSource": l.MaxMemoryPerSource,
-		"MaxVerify": l.MaxVerify, "MaxVerifyPerSource": l.MaxVerifyPerSource,
-		"PeerBurst": l.PeerBurst, "ProveAbove": l.ProveAbove,
+		"MaxVerify": l.MaxVerify, "MaxVerifyPerSource": l.MaxVerifyPerSource, "ProveAbove": l.ProveAbove,
 	} {
 		if n < 1 {
 			errs = append(errs, fmt.Errorf("limits: %s is %d: want 1 or more", name, n))
 		}
-	}
-	if !(l.PeerRate > 0) { // nor is NaN
-		errs = append(errs, fmt.Errorf("limits: PeerRate is %v: want more than 0", l.PeerRate))
 	}
 	if l.Idle <= 0 {
 		errs = append(errs, fmt.Errorf("limits: Idle is %v: want more than 0", l.Idle))

@@ -14,8 +14,9 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/internal/budget"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // session is one connection of an Erlang node.
@@ -34,7 +35,7 @@ type session struct {
 
 // serveConn serves a connection's streams until it ends, or has had none for
 // Limits.Idle.
-func serveConn(g *Gateway, conn *quic.Conn, ip netip.Addr, from *source) {
+func serveConn(g *Gateway, conn *quic.Conn, ip netip.Addr, from *source, account *budget.Account) {
 	ctx, cancel := context.WithCancel(conn.Context())
 	defer cancel()
 	stop := context.AfterFunc(g.ctx, cancel)
@@ -42,14 +43,7 @@ func serveConn(g *Gateway, conn *quic.Conn, ip netip.Addr, from *source) {
 	s := &session{gateway: g, ip: ip, source: from, ctx: ctx}
 	defer s.leave()
 
-	budget, release := g.budgets.Acquire(from.name.String())
-	defer release()
-	state := &maculadht.Session{
-		Dialect: dialer.Dialect(),
-		Source:  from.name.String(),
-		Budget:  budget,
-		Admit:   s.admit,
-	}
+	state := &server.Session{Dialect: server.Erlang(), Account: account, Admit: s.admit}
 	state.Dialect.Idle = g.cfg.limits.Idle
 	if udp, ok := conn.RemoteAddr().(*net.UDPAddr); ok {
 		state.Remote = udp.AddrPort()
@@ -75,7 +69,7 @@ func serveConn(g *Gateway, conn *quic.Conn, ip netip.Addr, from *source) {
 		open.Add(1)
 		streams.Go(func() {
 			defer open.Add(-1)
-			if err := g.handlers.Serve(ctx, dialer.Stream{Stream: qs}, state, wire.WithMemory(from)); err != nil {
+			if err := g.handlers.Mux().Serve(ctx, dialer.Stream{Stream: qs}, state); err != nil {
 				g.cfg.log.Debug("stream ended", "err", err)
 			}
 		})
@@ -120,7 +114,7 @@ func (s *session) list(detach func()) {
 
 // admit takes a CONNECT: the node is listed in FIND_NODE replies while its
 // connection lives, and becomes a contact once its endpoint has answered.
-func (s *session) admit(_ context.Context, m *wire.Connect) *wire.Disconnect {
+func (s *session) admit(_ *server.Peer, m *wire.Connect) *wire.Disconnect {
 	s.begin()
 	contact := routing.Contact{
 		ID:       routing.IDFromBytes(m.NodeID),

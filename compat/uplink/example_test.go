@@ -47,7 +47,7 @@ func ExampleNew() {
 	if err != nil {
 		panic(err)
 	}
-	uplinks, err := uplink.New(d, dht.Handlers, []dialer.PinnedEndpoint{at})
+	uplinks, err := uplink.New(d, dht.Handlers(), []dialer.PinnedEndpoint{at})
 	if err != nil {
 		panic(err)
 	}

@@ -7,13 +7,13 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
 // look asks a gateway who it is, and returns its own entry and those of others.
 func (u *uplink) look(contact routing.Contact, c *dialer.Conn) (own wire.Gateway, others wire.GatewayList, err error) {
-	list, err := maculadht.ListGateways(u.ctx, u.dialer, contact)
+	list, err := client.ListGateways(u.ctx, u.dialer, contact)
 	if err != nil {
 		return own, nil, err
 	}

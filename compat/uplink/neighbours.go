@@ -8,7 +8,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -24,7 +24,7 @@ func (u *uplink) meet(ctx context.Context, own wire.Gateway, list wire.GatewayLi
 			delete(u.tried, endpoint)
 		}
 	}
-	for _, g := range list[:min(len(list), maculadht.MaxGateways)] {
+	for _, g := range list[:min(len(list), proto.MaxGateways)] {
 		at, err := wire.EndpointOf(g)
 		if err != nil || g.Realm != u.handlers.Realm() || string(g.NodeID) == string(own.NodeID) || u.isOurs(g, at) {
 			continue

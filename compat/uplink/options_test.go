@@ -6,15 +6,15 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 func TestNewRefuses(t *testing.T) {
-	server, err := routing.NewServer(routing.IDFromBytes([]byte("self")))
+	r, err := routing.NewServer(routing.IDFromBytes([]byte("self")))
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, server.Close()) })
-	handlers, err := maculadht.NewHandlers(server)
+	t.Cleanup(func() { require.NoError(t, r.Close()) })
+	handlers, err := server.New(r)
 	require.NoError(t, err)
 	d := newDialer(t)
 	with := func(change func(*Intervals)) Option {

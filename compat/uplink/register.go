@@ -3,11 +3,10 @@ package uplink
 import (
 	"context"
 
-	"golang.org/x/time/rate"
-
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/internal/budget"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // register tells a gateway of this node, over the very connection over which the
@@ -20,20 +19,25 @@ func (u *uplink) register(c *dialer.Conn) (*dialer.Session, error) {
 		RealmID:      u.handlers.Realm(),
 		Endpoint:     u.handlers.Endpoint(),
 		Capabilities: []string{"dht"},
-	}, func(ctx context.Context, s maculadht.Stream, replies func(wire.Frame)) error {
-		return u.handlers.Serve(ctx, s, u.served(c, replies))
+	}, func(ctx context.Context, s server.Stream, replies func(wire.Frame)) error {
+		return u.serveStream(ctx, c, s, replies)
 	})
 }
 
-// served returns what the loop that answers a gateway is told of it.
-func (u *uplink) served(c *dialer.Conn, replies func(wire.Frame)) *maculadht.Session {
-	dialect := dialer.Dialect()
-	dialect.Idle = 0 // it may have nothing to say for days
-	return &maculadht.Session{
-		Dialect:   dialect,
-		Remote:    c.RemoteAddr(),
-		Source:    dialer.Source(c.RemoteAddr().Addr()).String(),
-		Budget:    rate.NewLimiter(maculadht.DefaultPeerRate, maculadht.DefaultPeerBurst),
-		Untouched: replies,
+// serveStream answers what a gateway asks on the stream of our CONNECT, and shows what
+// is no question.
+func (u *uplink) serveStream(ctx context.Context, c *dialer.Conn, s server.Stream, replies func(wire.Frame)) error {
+	show := func(_ *server.Peer, f wire.Frame) error {
+		if err := f.Check(); err != nil {
+			return err
+		}
+		replies(f)
+		return nil
 	}
+	account := u.handlers.Budget().Open(budget.SourceOfAddr(c.RemoteAddr().Addr()))
+	defer account.Close()
+	dialect := server.Erlang()
+	dialect.Idle = 0 // it may have nothing to say for days
+	mux := u.handlers.Mux().With(wire.TypePong, show).With(wire.TypeDisconnect, show)
+	return mux.Serve(ctx, s, &server.Session{Dialect: dialect, Remote: c.RemoteAddr(), Account: account})
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/interop/glass"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -94,7 +95,7 @@ func TestUplinkFollowsTheConnection(t *testing.T) {
 		return []byte{2} // framing is lost
 	})
 	_, err := u.dialer.Query(compattest.Context(t), u.Sessions()[0], &wire.NATProbe{NodeID: []byte("me"), RequestID: []byte("r")})
-	require.ErrorIs(t, err, routing.ErrUnreachable)
+	require.ErrorIs(t, err, proto.ErrUnreachable)
 	compattest.Eventually(t, func() bool { return frameCount(g, wire.TypeConnect)() == 2 }, "it is joined again")
 	compattest.Eventually(t, func() bool { return g.Stats().Open == 1 }, "over the only connection")
 	compattest.Eventually(t, u.has(1), "a session")
@@ -108,7 +109,7 @@ func TestUplinkAnswersAreSmall(t *testing.T) {
 	compattest.Eventually(t, u.has(1), "a session")
 	for i := range routing.BucketSize {
 		id := append(bytes.Repeat([]byte{'i'}, wire.MaxField-1), byte(i))
-		_, err := u.server.AttachGuest(routing.Contact{ID: routing.IDFromBytes(id), NodeID: id, Endpoint: string(id)})
+		_, err := u.r.AttachGuest(routing.Contact{ID: routing.IDFromBytes(id), NodeID: id, Endpoint: string(id)})
 		require.NoError(t, err)
 	}
 	for _, m := range []wire.Message{&wire.FindNode{Target: []byte("k")}, &wire.Ping{}} {

@@ -11,7 +11,8 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -164,13 +165,13 @@ func (u *uplink) watch(contact routing.Contact, c *dialer.Conn, session *dialer.
 		select {
 		case <-ping.C:
 		case <-ended:
-			return lasted, fmt.Errorf("%w: the session ended: %w", routing.ErrUnreachable, session.Err())
+			return lasted, fmt.Errorf("%w: the session ended: %w", proto.ErrUnreachable, session.Err())
 		case <-c.Context().Done():
-			return lasted, fmt.Errorf("%w: %w", routing.ErrUnreachable, context.Cause(c.Context()))
+			return lasted, fmt.Errorf("%w: %w", proto.ErrUnreachable, context.Cause(c.Context()))
 		case <-u.ctx.Done():
 			return lasted, u.ctx.Err()
 		}
-		if _, err := maculadht.Ping(u.ctx, u.dialer, contact); err != nil {
+		if _, err := client.Ping(u.ctx, u.dialer, contact); err != nil {
 			return lasted, err
 		}
 		lasted = true
@@ -186,7 +187,7 @@ func (u *uplink) watch(contact routing.Contact, c *dialer.Conn, session *dialer.
 			continue
 		}
 		met = time.Now()
-		list, err := maculadht.ListGateways(u.ctx, u.dialer, contact)
+		list, err := client.ListGateways(u.ctx, u.dialer, contact)
 		if err != nil {
 			return lasted, err
 		}

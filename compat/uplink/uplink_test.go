@@ -16,8 +16,9 @@ import (
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/interop/glass"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // A time-out that a test waits for.
@@ -29,7 +30,7 @@ const ourEndpoint = "https://127.0.0.1:1"
 // uplinked is a node with sessions.
 type uplinked struct {
 	*Uplinks
-	server *routing.Server
+	r      *routing.Server
 	dialer *dialer.Dialer
 }
 
@@ -41,14 +42,14 @@ func newUplinked(tb testing.TB, gateways []*glass.Gateway, opts ...Option) *upli
 
 func newUplinkedAt(tb testing.TB, endpoint string, gateways []*glass.Gateway, opts ...Option) *uplinked {
 	tb.Helper()
-	server, err := routing.NewServer(routing.IDFromBytes([]byte("self")))
+	r, err := routing.NewServer(routing.IDFromBytes([]byte("self")))
 	require.NoError(tb, err)
-	tb.Cleanup(func() { require.NoError(tb, server.Close()) })
-	handlers, err := maculadht.NewHandlers(server, maculadht.HandleEndpoint(func() string { return endpoint }))
+	tb.Cleanup(func() { require.NoError(tb, r.Close()) })
+	handlers, err := server.New(r, server.WithEndpoint(func() string { return endpoint }))
 	require.NoError(tb, err)
 	limits := dialer.DefaultLimits()
 	limits.DialTimeout, limits.ReplyTimeout, limits.Backoff = compattest.Patience, time.Second, 200*time.Millisecond
-	u := &uplinked{server: server, dialer: newDialer(tb, dialer.WithLimits(limits))}
+	u := &uplinked{r: r, dialer: newDialer(tb, dialer.WithLimits(limits))}
 	var endpoints []dialer.PinnedEndpoint
 	for _, g := range gateways {
 		e, err := dialer.ParsePinnedEndpoint(g.Endpoint())
@@ -114,8 +115,8 @@ func TestUplinkLooksAndJoins(t *testing.T) {
 	require.Equal(t, g.NodeID(), contact.NodeID, "as its PONG says")
 	require.Equal(t, g.ClientID(), contact.ClientID, "as its certificate says")
 	require.Equal(t, g.Endpoint(), contact.Endpoint)
-	compattest.Eventually(t, func() bool { return len(u.server.Contacts()) == 1 }, "it is a contact")
-	require.Equal(t, routing.IDFromBytes(g.NodeID()), u.server.Contacts()[0].ID)
+	compattest.Eventually(t, func() bool { return len(u.r.Contacts()) == 1 }, "it is a contact")
+	require.Equal(t, routing.IDFromBytes(g.NodeID()), u.r.Contacts()[0].ID)
 
 	pings := frameCount(g, wire.TypePing)
 	before := pings()
@@ -147,8 +148,8 @@ func TestUplinkToAnotherRealm(t *testing.T) {
 	u := newUplinked(t, []*glass.Gateway{g})
 	err := compattest.Wait(t, u.Refusals())
 	require.ErrorIs(t, err, ErrOtherRealm)
-	require.ErrorIs(t, err, routing.ErrRefused)
-	for _, text := range []string{g.Endpoint(), `"other"`, maculadht.DefaultRealm} {
+	require.ErrorIs(t, err, proto.ErrRefused)
+	for _, text := range []string{g.Endpoint(), `"other"`, proto.DefaultRealm} {
 		require.ErrorContains(t, err, text)
 	}
 	calls := frameCount(g, wire.TypeCall)
@@ -156,7 +157,7 @@ func TestUplinkToAnotherRealm(t *testing.T) {
 	compattest.Eventually(t, func() bool { return calls() > before }, "it is looked at again")
 	require.Zero(t, frameCount(g, wire.TypeConnect)())
 	require.Empty(t, u.Sessions())
-	require.Empty(t, u.server.Contacts(), "nor is it a contact")
+	require.Empty(t, u.r.Contacts(), "nor is it a contact")
 	requireUnhurt(t, g)
 }
 
@@ -257,14 +258,14 @@ func TestUplinkMeetsNeighbours(t *testing.T) {
 	}
 	self := routing.IDFromBytes([]byte("self"))
 	g := newGlass(t, glass.Neighbours(
-		entry(neighbour, neighbour.ClientID(), maculadht.DefaultRealm),
+		entry(neighbour, neighbour.ClientID(), proto.DefaultRealm),
 		entry(stranger, stranger.ClientID(), "other"),
-		wire.Gateway{NodeID: self[:], Host: "127.0.0.1", Port: 1, Realm: maculadht.DefaultRealm},
-		wire.Gateway{NodeID: []byte("gone"), Host: "127.0.0.1", Port: 2, Realm: maculadht.DefaultRealm},
+		wire.Gateway{NodeID: self[:], Host: "127.0.0.1", Port: 1, Realm: proto.DefaultRealm},
+		wire.Gateway{NodeID: []byte("gone"), Host: "127.0.0.1", Port: 2, Realm: proto.DefaultRealm},
 	))
 	u := newUplinked(t, []*glass.Gateway{g})
 	known := func() bool {
-		for _, c := range u.server.Contacts() {
+		for _, c := range u.r.Contacts() {
 			if c.ClientID == neighbour.ClientID() {
 				return true
 			}
@@ -282,18 +283,18 @@ func TestUplinkTellsOnlyOfANodeThatAnswers(t *testing.T) {
 	t.Run("not of one without endpoint", func(t *testing.T) {
 		g := newGlass(t)
 		u := newUplinkedAt(t, "", []*glass.Gateway{g})
-		compattest.Eventually(t, func() bool { return len(u.server.Contacts()) == 1 }, "it is a contact all the same")
+		compattest.Eventually(t, func() bool { return len(u.r.Contacts()) == 1 }, "it is a contact all the same")
 		pings := frameCount(g, wire.TypePing)
 		compattest.Eventually(t, func() bool { return pings() >= 2 }, "signs of life")
 		require.Zero(t, frameCount(g, wire.TypeConnect)())
-		require.ErrorIs(t, u.Publish(compattest.Context(t), &wire.Publish{Topic: "t"}), maculadht.ErrNoConnection)
+		require.ErrorIs(t, u.Publish(compattest.Context(t), &wire.Publish{Topic: "t"}), proto.ErrNoConnection)
 		requireUnhurt(t, g)
 	})
 	t.Run("while it is a server", func(t *testing.T) {
 		var listable atomic.Bool
 		g := newGlass(t)
 		u := newUplinked(t, []*glass.Gateway{g}, WithListable(listable.Load))
-		compattest.Eventually(t, func() bool { return len(u.server.Contacts()) == 1 }, "it is a contact")
+		compattest.Eventually(t, func() bool { return len(u.r.Contacts()) == 1 }, "it is a contact")
 		require.Zero(t, frameCount(g, wire.TypeConnect)())
 		listable.Store(true)
 		compattest.Eventually(t, u.has(1), "a session")
@@ -335,13 +336,13 @@ func TestReachableFrom(t *testing.T) {
 func TestUplinkDoesNotMeetItself(t *testing.T) {
 	ourselves, neighbour := newGlass(t), newGlass(t)
 	entry := func(g *glass.Gateway, id string) wire.Gateway {
-		return wire.Gateway{NodeID: []byte(id), Host: "127.0.0.1", Port: int64(g.Addr().Port), Realm: maculadht.DefaultRealm}
+		return wire.Gateway{NodeID: []byte(id), Host: "127.0.0.1", Port: int64(g.Addr().Port), Realm: proto.DefaultRealm}
 	}
 	g := newGlass(t, glass.Neighbours(entry(ourselves, "my-name"), entry(neighbour, "its-name")))
 	u := newUplinked(t, []*glass.Gateway{g}, WithSelf(ourselves.ClientID()))
 	compattest.Eventually(t, func() bool { return ourselves.Stats().Frames[wire.TypePing] == 1 }, "it is looked at")
-	compattest.Eventually(t, func() bool { return len(u.server.Contacts()) == 2 }, "the gateway and its neighbour are contacts")
-	require.Never(t, func() bool { return len(u.server.Contacts()) > 2 }, soon, compattest.Tick, "and nobody else")
+	compattest.Eventually(t, func() bool { return len(u.r.Contacts()) == 2 }, "the gateway and its neighbour are contacts")
+	require.Never(t, func() bool { return len(u.r.Contacts()) > 2 }, soon, compattest.Tick, "and nobody else")
 }
 
 func TestUplinkToOurself(t *testing.T) {
@@ -363,7 +364,7 @@ func TestPublishGoesThroughASession(t *testing.T) {
 	require.Equal(t, 1, g.Stats().Accepted, "over the session's connection")
 	requireUnhurt(t, g)
 
-	require.ErrorIs(t, newUplinked(t, nil).Publish(compattest.Context(t), m), maculadht.ErrNoConnection)
+	require.ErrorIs(t, newUplinked(t, nil).Publish(compattest.Context(t), m), proto.ErrNoConnection)
 }
 
 func TestOwnEntry(t *testing.T) {
@@ -431,15 +432,15 @@ func TestUplinkInProduction(t *testing.T) {
 	}
 	neighbour, impostor := newGlass(t, named("localhost")), newGlass(t, named("elsewhere.example.org"))
 	entry := func(g *glass.Gateway) wire.Gateway {
-		return wire.Gateway{NodeID: []byte(g.ClientID()), Host: "localhost", Port: int64(g.Addr().Port), Realm: maculadht.DefaultRealm}
+		return wire.Gateway{NodeID: []byte(g.ClientID()), Host: "localhost", Port: int64(g.Addr().Port), Realm: proto.DefaultRealm}
 	}
 	g := newGlass(t, named("localhost"), glass.Neighbours(entry(neighbour), entry(impostor)))
 	at := mustParse(t, "https://localhost:"+compattest.PortOf(t, g.Endpoint()))
 
-	server, err := routing.NewServer(routing.IDFromBytes([]byte("self")))
+	r, err := routing.NewServer(routing.IDFromBytes([]byte("self")))
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, server.Close()) })
-	handlers, err := maculadht.NewHandlers(server, maculadht.HandleEndpoint(func() string { return ourEndpoint }))
+	t.Cleanup(func() { require.NoError(t, r.Close()) })
+	handlers, err := server.New(r, server.WithEndpoint(func() string { return ourEndpoint }))
 	require.NoError(t, err)
 	for name, test := range map[string]struct {
 		roots  *x509.CertPool
@@ -456,10 +457,10 @@ func TestUplinkInProduction(t *testing.T) {
 				require.Empty(t, u.Sessions())
 				return
 			}
-			compattest.Eventually(t, func() bool { return len(u.Sessions()) == 1 && len(server.Contacts()) == 2 }, "a session, and a neighbour")
+			compattest.Eventually(t, func() bool { return len(u.Sessions()) == 1 && len(r.Contacts()) == 2 }, "a session, and a neighbour")
 			require.Equal(t, at.String(), u.Sessions()[0].Endpoint)
 			var names []string
-			for _, c := range server.Contacts() {
+			for _, c := range r.Contacts() {
 				names = append(names, c.Endpoint)
 			}
 			require.ElementsMatch(t, []string{at.String(), "https://localhost:" + compattest.PortOf(t, neighbour.Endpoint())}, names)
@@ -477,10 +478,10 @@ func TestPinsThatTheDialerDoesNotKnow(t *testing.T) {
 	d := newDialer(t)
 	require.False(t, d.Holds(pinned))
 
-	server, err := routing.NewServer(routing.IDFromBytes([]byte("self")))
+	r, err := routing.NewServer(routing.IDFromBytes([]byte("self")))
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, server.Close()) })
-	handlers, err := maculadht.NewHandlers(server)
+	t.Cleanup(func() { require.NoError(t, r.Close()) })
+	handlers, err := server.New(r)
 	require.NoError(t, err)
 	_, err = New(d, handlers, []dialer.PinnedEndpoint{pinned})
 	require.ErrorContains(t, err, pinned.Pin.String())

@@ -10,13 +10,14 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // ErrOtherRealm: a gateway serves another realm than ours, so it gets no CONNECT,
-// which would hang it for ever. It is a routing.ErrRefused too.
-var ErrOtherRealm error = &routing.RefusedError{Reason: "it serves another realm"}
+// which would hang it for ever. It is a proto.ErrRefused too.
+var ErrOtherRealm error = &proto.RefusedError{Reason: "it serves another realm"}
 
 // Uplinks keep a session with each Erlang gateway that an operator named: it is
 // looked at, and told of this node by CONNECT only if it serves our realm; what
@@ -29,7 +30,7 @@ var ErrOtherRealm error = &routing.RefusedError{Reason: "it serves another realm
 // answers nobody; such a node uses it all the same.
 type Uplinks struct {
 	dialer   *dialer.Dialer
-	handlers *maculadht.Handlers
+	handlers *server.Handlers
 	cfg      config
 	all      []*uplink
 	refusals chan error
@@ -42,7 +43,7 @@ type Uplinks struct {
 // New starts a session with each of the gateways, through d and with
 // what handlers answer. Close it before both. A gateway with a Pin that the dialer
 // was not given (dialer.WithPins) is an error.
-func New(d *dialer.Dialer, handlers *maculadht.Handlers, gateways []dialer.PinnedEndpoint, opts ...Option) (*Uplinks, error) {
+func New(d *dialer.Dialer, handlers *server.Handlers, gateways []dialer.PinnedEndpoint, opts ...Option) (*Uplinks, error) {
 	if d == nil || handlers == nil {
 		return nil, errors.New("uplink: no dialer, or no handlers")
 	}
@@ -107,21 +108,21 @@ func (u *Uplinks) Sessions() []routing.Contact {
 }
 
 // Publish sends a PUBLISH to the first gateway with a session that takes it. It
-// is a maculadht.Publisher: without a session the error is
-// maculadht.ErrNoConnection.
+// is a server.Publisher: without a session the error is
+// proto.ErrNoConnection.
 func (u *Uplinks) Publish(ctx context.Context, m *wire.Publish) error {
 	var errs error
 	for _, c := range u.Sessions() {
 		err := u.dialer.Send(ctx, c, m)
-		if err == nil || errors.Is(err, dialer.ErrHarmful) || errors.Is(err, dialer.ErrTooLargeForPeer) || errors.Is(err, maculadht.ErrInvalidRequest) {
+		if err == nil || errors.Is(err, dialer.ErrHarmful) || errors.Is(err, dialer.ErrTooLargeForPeer) || errors.Is(err, proto.ErrInvalidRequest) {
 			return err
 		}
 		errs = errors.Join(errs, err)
 	}
 	if errs == nil {
-		return maculadht.ErrNoConnection
+		return proto.ErrNoConnection
 	}
 	return errs
 }
 
-var _ maculadht.Publisher = (*Uplinks)(nil)
+var _ server.Publisher = (*Uplinks)(nil)

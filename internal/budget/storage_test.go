@@ -91,6 +91,30 @@ func TestStorage(t *testing.T) {
 	}
 }
 
+// What was stored under other limits stays, and may be replaced by as much.
+func TestStorageLoadedOverItsLimits(t *testing.T) {
+	tests := map[string]struct {
+		who                  budget.Source
+		source, group, total int64
+		want                 error
+	}{
+		"source": {alice, 400, 5000, 5000, budget.ErrSourceBudget},
+		"group":  {bob, 400, 400, 5000, budget.ErrGroupBudget},
+		"all":    {bob, 400, 5000, 400, budget.ErrStoreFull},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			old := budget.Entry{Source: tt.who, Bytes: 300}
+			s := newStorage(t, tt.source, tt.group, tt.total)
+			s.Post(nil, []budget.Entry{{Source: alice, Bytes: 900}, old})
+			require.ErrorIs(t, s.Charge(nil, budget.Entry{Source: tt.who, Bytes: 1}), tt.want)
+			require.ErrorIs(t, s.Charge([]budget.Entry{old}, budget.Entry{Source: tt.who, Bytes: 301}), tt.want)
+			require.NoError(t, s.Charge([]budget.Entry{old}, old))
+			require.EqualValues(t, 1200, s.Usage().Bytes)
+		})
+	}
+}
+
 // model is what is stored, by slot.
 type model map[string]budget.Entry
 

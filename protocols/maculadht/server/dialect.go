@@ -37,3 +37,26 @@ type Dialect struct {
 func LibP2P() Dialect {
 	return Dialect{Name: "libp2p", Extended: true, NodesOnMiss: true, TextsAsBin: true, Idle: proto.ServerIdle}
 }
+
+// What streams of Erlang nodes are allowed (docs/PROTOCOL.md, names and limits).
+const (
+	// ErlangIdle is after how long a stream on which nothing comes is reset, and
+	// a connection without streams closed.
+	ErlangIdle = 180 * time.Second
+	// FirstPacket is how long a FIND_VALUE_REPLY may be, in bytes of the whole
+	// frame, on a stream that never CONNECTed: an Erlang lookup takes the first
+	// packet as all.
+	FirstPacket = 1100
+)
+
+// Erlang returns the dialect of ALPN macula: Macula's own frames and nothing more,
+// an empty list on a miss, values byte for byte.
+func Erlang() Dialect {
+	return Dialect{
+		Name:          "macula",
+		GatewaysOnce:  true,
+		FirstPacket:   FirstPacket,
+		Idle:          ErlangIdle,
+		KeepConnected: true,
+	}
+}
