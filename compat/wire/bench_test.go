@@ -65,7 +65,7 @@ var usual = []struct {
 	{&wire.Connect{
 		Version: "1.0", NodeID: bytes.Repeat([]byte{7}, 32), RealmID: "org.example", Endpoint: "https://192.0.2.7:9443",
 		Capabilities: []string{"pubsub", "rpc"}, Addrs: [][]byte{bytes.Repeat([]byte{4}, 20)},
-	}, 9},
+	}, 8},
 }
 
 func TestUsualMessagesAllocateNoMoreThanTheirTexts(t *testing.T) {

@@ -132,11 +132,15 @@ type StoreArgs struct {
 
 // Raw returns the arguments as a map.
 func (a *StoreArgs) Raw() Raw {
-	p := beginPayload(nil)
-	p.bytes("key", a.Key)
-	p.raw("value", a.Value)
-	p.optInt("expires_in", a.ExpiresIn)
-	return p.b
+	c := encode(nil)
+	a.fields(&c)
+	return c.b
+}
+
+func (a *StoreArgs) fields(c *codec) {
+	c.bytes("key", &a.Key, MaxField, required)
+	c.raw("value", &a.Value, required)
+	c.optInt("expires_in", &a.ExpiresIn)
 }
 
 // Decode reads the arguments. A *FieldError names the one that is missing or
@@ -149,22 +153,12 @@ func (a *StoreArgs) Decode(args Raw) error {
 	if kind := args.Kind(); kind != Map {
 		return &FieldError{Type: TypeCall, Field: "args", Detail: kind.String() + " instead of a map", Err: ErrMistypedField}
 	}
-	f := readFields(TypeCall, args)
-	for f.next() {
-		switch string(f.key) {
-		case "key":
-			a.Key = f.bytes(MaxField)
-		case "value":
-			a.Value = f.raw()
-		case "expires_in":
-			a.ExpiresIn = f.int()
-		default:
-			f.raw() // what it holds is nobody's concern
-		}
+	c := decode(TypeCall, args)
+	c.lax = true
+	for c.pass() {
+		a.fields(&c)
 	}
-	f.need("key", a.Key != nil)
-	f.need("value", a.Value != nil)
-	return f.done()
+	return c.done()
 }
 
 // Gateway is an entry in the reply to ProcedureListGateways.
@@ -185,15 +179,19 @@ func (l GatewayList) Raw() Raw {
 	b = appendBin(b, "peers")
 	b = msgp.AppendArrayHeader(b, uint32(len(l)))
 	for _, g := range l {
-		p := beginPayload(b)
-		p.bytes("node_id", g.NodeID)
-		p.text("host", g.Host)
-		p.int("port", g.Port)
-		p.text("realm", g.Realm)
-		p.optInt("registered_at", g.RegisteredAt)
-		b = p.b
+		c := encode(b)
+		g.fields(&c)
+		b = c.b
 	}
 	return b
+}
+
+func (g *Gateway) fields(c *codec) {
+	c.bytes("node_id", &g.NodeID, MaxField, optional)
+	c.text("host", &g.Host, MaxField, always)
+	c.int("port", &g.Port)
+	c.text("realm", &g.Realm, MaxField, always)
+	c.optInt("registered_at", &g.RegisteredAt)
 }
 
 // Decode reads a result. Of the first maxGateways entries those without node_id,
@@ -227,24 +225,12 @@ const maxGateways = 1000
 // host and a port are there.
 func ParseGateway(entry Raw) (Gateway, bool) {
 	var g Gateway
-	f := readFields(TypeReply, entry)
-	for f.next() {
-		switch string(f.key) {
-		case "node_id":
-			g.NodeID = f.bytes(MaxField)
-		case "host":
-			g.Host = f.text(MaxField)
-		case "port":
-			g.Port = f.int().V
-		case "realm":
-			g.Realm = f.text(MaxField)
-		case "registered_at":
-			g.RegisteredAt = f.int()
-		default:
-			f.raw()
-		}
+	c := decode(TypeReply, entry)
+	c.lax = true
+	for c.pass() {
+		g.fields(&c)
 	}
-	ok := f.done() == nil && g.NodeID != nil && isHost(g.Host) && g.Port > 0 && g.Port <= 65535
+	ok := c.done() == nil && g.NodeID != nil && isHost(g.Host) && g.Port > 0 && g.Port <= 65535
 	return g, ok
 }
 
