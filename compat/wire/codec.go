@@ -31,9 +31,9 @@ func (o Opt[T]) Or(other T) T {
 //	}
 //
 // To write, fields is called once. To read, it is called in passes: a pass takes
-// the fields that come in its order, the next pass what is left, and the last
-// notes what is missing. So a payload in our own order takes one pass and one
-// check, and nothing is allocated:
+// the fields that come in its order, the next pass what is left, and a last one
+// notes what is missing, if anything may be. So a payload in our own order takes
+// one pass, and nothing is allocated:
 //
 //	c := decode(TypeCast, payload)
 //	for c.pass() {
@@ -50,7 +50,8 @@ type codec struct {
 	key    []byte // of the field that comes; nil where there is none or it is no text
 	left   uint32 // fields behind that one
 	phase  phase
-	passed bool // a pass began with this key: if none took it, it is unknown
+	passed bool // a pass began with this key: if nothing took it, it is unknown
+	lacks  bool // a field was missing when its turn came
 	typ    Type
 	lax    bool // what an unknown field holds is nobody's concern
 	depth  int  // levels that a value may open
@@ -74,19 +75,14 @@ const (
 type rule uint8
 
 const (
-	optional rule = 0
+	optional rule = 0         // written unless it is empty
 	always   rule = 1 << iota // written also where it is empty
-	never                     // read only
 	required                  // absent or empty it is missing
 )
 
-// when writes a field exactly if there is a reason to.
-func when(reason bool) rule {
-	if reason {
-		return always
-	}
-	return never
-}
+// when reports whether to visit a field that is written only for a reason; it is
+// read in any case.
+func (c *codec) when(reason bool) bool { return reason || c.phase != writing }
 
 // encode begins a map behind b. No message has more than 15 fields.
 func encode(b []byte) codec {
@@ -119,6 +115,7 @@ func decode(t Type, payload []byte) codec {
 		}
 	default:
 		c.left = uint32(head.size / 2)
+		c.lacks = c.left == 0
 		c.b = payload[head.head:]
 		c.next()
 	}
@@ -137,6 +134,8 @@ func (c *codec) pass() bool {
 	}
 	switch {
 	case c.err != nil || c.phase == checking:
+		return false
+	case c.phase == drained && !c.lacks:
 		return false
 	case c.phase == drained:
 		c.phase = checking
@@ -157,14 +156,15 @@ func (c *codec) next() {
 		return
 	}
 	c.left--
-	t, key := c.take(readable)
+	t, key := c.take(false)
 	if t.kind == Bin || t.kind == Text {
 		c.key = key[t.head:]
 	}
 }
 
-// take cuts the next value and returns its head too.
-func (c *codec) take(accept func(token, []byte) error) (token, Raw) {
+// take cuts the next value and returns its head too. In a lax one ext types and
+// invalid UTF-8 are passed over: it is judged later by a stricter rule.
+func (c *codec) take(lax bool) (token, Raw) {
 	if c.err != nil {
 		return token{}, nil
 	}
@@ -173,9 +173,13 @@ func (c *codec) take(accept func(token, []byte) error) (token, Raw) {
 	switch {
 	case err != nil:
 	case t.container():
+		accept := readable
+		if lax {
+			accept = wellFormed
+		}
 		n, err = walk(c.b, c.depth, accept)
-	default:
-		err = accept(t, c.b[:n])
+	case !lax && (t.kind == Text || t.kind == Ext):
+		err = readable(t, c.b[:n])
 	}
 	if err != nil {
 		c.err = fmt.Errorf("%s: %w", c.typ, err)
@@ -199,10 +203,15 @@ func (c *codec) done() error {
 	return nil
 }
 
-// need notes a missing field once all others are read.
+// need says whether a field that must be there is, as far as is read by now. One
+// that still is not at the end is noted.
 func (c *codec) need(name string, there bool) {
-	if c.phase == checking && !there {
+	switch {
+	case there:
+	case c.phase == checking:
 		c.note(name, "", ErrMissingField)
+	default:
+		c.lacks = true
 	}
 }
 
@@ -229,13 +238,7 @@ func (c *codec) not(kind Kind, what string) {
 	}
 }
 
-func (c *codec) skip() {
-	if c.lax {
-		c.take(wellFormed)
-	} else {
-		c.take(readable)
-	}
-}
+func (c *codec) skip() { c.take(c.lax) }
 
 // at reports whether the named field is the one to be read now.
 func (c *codec) at(name string) bool { return string(c.key) == name }
@@ -243,20 +246,14 @@ func (c *codec) at(name string) bool { return string(c.key) == name }
 // named begins a field that is written: its value is to be appended.
 func (c *codec) named(name string) []byte {
 	c.b[c.begin]++
-	return appendBin(c.b, name)
-}
-
-func (c *codec) putText(name, v string) { c.b = appendBin(c.named(name), v) }
-
-func (c *codec) putList(name string, n int) {
-	c.b = msgp.AppendArrayHeader(c.named(name), uint32(n))
+	return append(append(c.b, 0xc4, byte(len(name))), name...) // a short bin
 }
 
 // constant is a field that is written and not read.
 func (c *codec) constant(name, v string) {
 	switch {
 	case c.phase == writing:
-		c.putText(name, v)
+		c.b = appendBin(c.named(name), v)
 	case c.at(name):
 		c.skip()
 		c.next()
@@ -266,60 +263,76 @@ func (c *codec) constant(name, v string) {
 // bytes is a bin or str of at most limit bytes. Empty is nil; nil counts as
 // absent.
 func (c *codec) bytes(name string, v *[]byte, limit int, r rule) {
-	switch {
-	case c.phase == writing:
-		if *v != nil {
-			c.b = appendBin(c.named(name), *v)
-		}
-	case c.at(name):
+	if *v != nil || c.phase != writing {
+		c.codeBytes(name, v, limit, r)
+	}
+}
+
+// codeBytes is apart so that bytes, like some others, is inlined: a field that is
+// not to be written then costs no call.
+func (c *codec) codeBytes(name string, v *[]byte, limit int, r rule) {
+	if c.phase == writing {
+		c.b = appendBin(c.named(name), *v)
+		return
+	}
+	if c.at(name) {
 		*v = c.takeBytes(limit)
 		c.next()
-	case r&required != 0:
+	}
+	if r&required != 0 {
 		c.need(name, *v != nil)
 	}
 }
 
 // text is bytes as a string, which is copied.
 func (c *codec) text(name string, v *string, limit int, r rule) {
-	switch {
-	case c.phase == writing:
-		if *v != "" && r&never == 0 || r&always != 0 {
-			c.putText(name, *v)
-		}
-	case c.at(name):
+	if *v != "" || r != optional || c.phase != writing {
+		c.codeText(name, v, limit, r)
+	}
+}
+
+func (c *codec) codeText(name string, v *string, limit int, r rule) {
+	if c.phase == writing {
+		c.b = appendBin(c.named(name), *v)
+		return
+	}
+	if c.at(name) {
 		*v = string(c.takeBytes(limit))
 		c.next()
-	case r&required != 0:
+	}
+	if r&required != 0 {
 		c.need(name, *v != "")
 	}
 }
 
 // textThere is a text that may be empty and must not be absent.
 func (c *codec) textThere(name string, v *string, limit int, there *bool) {
-	switch {
-	case c.phase == writing:
-		c.putText(name, *v)
-	case c.at(name):
+	if c.phase == writing {
+		c.b = appendBin(c.named(name), *v)
+		return
+	}
+	if c.at(name) {
 		b := c.takeBytes(limit)
 		*v, *there = string(b), b != nil
 		c.next()
-	default:
-		c.need(name, *there)
 	}
+	c.need(name, *there)
 }
 
 // raw is any value, to be judged later; nil is one too. It is written unless it
 // is empty.
 func (c *codec) raw(name string, v *Raw, r rule) {
-	switch {
-	case c.phase == writing:
-		if len(*v) > 0 && r&never == 0 {
+	if c.phase == writing {
+		if len(*v) > 0 {
 			c.b = append(c.named(name), *v...)
 		}
-	case c.at(name):
-		_, *v = c.take(wellFormed)
+		return
+	}
+	if c.at(name) {
+		_, *v = c.take(true)
 		c.next()
-	case r&required != 0:
+	}
+	if r&required != 0 {
 		c.need(name, *v != nil)
 	}
 }
@@ -335,12 +348,17 @@ func (c *codec) int(name string, v *int64) {
 	}
 }
 
+// optInt is an integer that is written if it is set.
 func (c *codec) optInt(name string, v *Opt[int64]) {
+	if v.Set || c.phase != writing {
+		c.codeOptInt(name, v)
+	}
+}
+
+func (c *codec) codeOptInt(name string, v *Opt[int64]) {
 	switch {
 	case c.phase == writing:
-		if v.Set {
-			c.b = appendInt(c.named(name), v.V)
-		}
+		c.b = appendInt(c.named(name), v.V)
 	case c.at(name):
 		*v = c.takeInt()
 		c.next()
@@ -352,7 +370,7 @@ func (c *codec) bool(name string, v *bool) {
 	case c.phase == writing:
 		c.b = msgp.AppendBool(c.named(name), *v)
 	case c.at(name):
-		t, value := c.take(readable)
+		t, value := c.take(false)
 		var ok bool
 		if *v, ok = value.Bool(); !ok && c.err == nil {
 			c.not(t.kind, "a boolean")
@@ -366,7 +384,7 @@ func (c *codec) bool(name string, v *bool) {
 func (c *codec) texts(name string, v *[]string, limit int) {
 	switch {
 	case c.phase == writing:
-		c.putList(name, len(*v))
+		c.b = msgp.AppendArrayHeader(c.named(name), uint32(len(*v)))
 		for _, s := range *v {
 			c.b = appendBin(c.b, s)
 		}
@@ -384,13 +402,17 @@ func (c *codec) texts(name string, v *[]string, limit int) {
 
 // byteList is texts without the copy, and written unless it is empty.
 func (c *codec) byteList(name string, v *[][]byte, limit int) {
+	if len(*v) > 0 || c.phase != writing {
+		c.codeByteList(name, v, limit)
+	}
+}
+
+func (c *codec) codeByteList(name string, v *[][]byte, limit int) {
 	switch {
 	case c.phase == writing:
-		if len(*v) > 0 {
-			c.putList(name, len(*v))
-			for _, s := range *v {
-				c.b = appendBin(c.b, s)
-			}
+		c.b = msgp.AppendArrayHeader(c.named(name), uint32(len(*v)))
+		for _, s := range *v {
+			c.b = appendBin(c.b, s)
 		}
 	case c.at(name):
 		*v = nil
@@ -406,17 +428,17 @@ func (c *codec) byteList(name string, v *[][]byte, limit int) {
 
 // ints is a list of integers, written unless it is empty. What is beyond limit
 // is not read.
-func (c *codec) ints(name string, v *[]int64, limit int, r rule) {
+func (c *codec) ints(name string, v *[]int64, limit int) {
 	switch {
 	case c.phase == writing:
-		if len(*v) > 0 && r&never == 0 {
-			c.putList(name, len(*v))
+		if len(*v) > 0 {
+			c.b = msgp.AppendArrayHeader(c.named(name), uint32(len(*v)))
 			for _, i := range *v {
 				c.b = appendInt(c.b, i)
 			}
 		}
 	case c.at(name):
-		t, value := c.take(readable)
+		t, value := c.take(false)
 		var ok bool
 		if *v, ok = value.ints(limit); !ok && c.err == nil {
 			c.not(t.kind, "a list of integers")
@@ -427,14 +449,12 @@ func (c *codec) ints(name string, v *[]int64, limit int, r rule) {
 
 // raws is a list of any values; there is told whether it came. What is beyond
 // limit is not read.
-func (c *codec) raws(name string, v *[]Raw, limit int, r rule, there *bool) {
+func (c *codec) raws(name string, v *[]Raw, limit int, there *bool) {
 	switch {
 	case c.phase == writing:
-		if r&never == 0 {
-			c.putList(name, len(*v))
-			for _, e := range *v {
-				c.b = appendRaw(c.b, e)
-			}
+		c.b = msgp.AppendArrayHeader(c.named(name), uint32(len(*v)))
+		for _, e := range *v {
+			c.b = appendRaw(c.b, e)
 		}
 	case c.at(name):
 		*v = nil
@@ -447,7 +467,7 @@ func (c *codec) raws(name string, v *[]Raw, limit int, r rule, there *bool) {
 }
 
 func (c *codec) takeBytes(limit int) []byte {
-	t, v := c.take(readable)
+	t, v := c.take(false)
 	if c.err != nil {
 		return nil
 	}
@@ -467,7 +487,7 @@ func (c *codec) checkBytes(t token, v Raw, limit int) []byte {
 }
 
 func (c *codec) takeInt() (i Opt[int64]) {
-	t, v := c.take(readable)
+	t, v := c.take(false)
 	if c.err == nil {
 		if i.V, i.Set = v.Int(); !i.Set {
 			c.not(t.kind, "an integer")
@@ -482,7 +502,7 @@ func (c *codec) takeInt() (i Opt[int64]) {
 func (c *codec) takeList(elem func(token, Raw) bool) bool {
 	head, err := scan(c.b)
 	if err != nil || head.kind != Array {
-		t, v := c.take(readable)
+		t, v := c.take(false)
 		if c.err != nil {
 			return false
 		}
@@ -495,7 +515,7 @@ func (c *codec) takeList(elem func(token, Raw) bool) bool {
 	c.depth-- // the array's own level
 	wanted := true
 	for range head.size {
-		t, e := c.take(readable)
+		t, e := c.take(false)
 		if c.err != nil {
 			return false
 		}

@@ -1,5 +1,7 @@
 package wire
 
+import "github.com/tinylib/msgp/msgp"
+
 // The values of the fields type and result in the DHT's messages.
 const (
 	typeError  = "error"
@@ -33,16 +35,14 @@ func (n *Node) fields(c *codec) {
 
 // nodes is a list of nodes; there is told whether it came. One that is not a map
 // with a node_id, or more than MaxNodes of them, make it a mistyped field.
-func (c *codec) nodes(name string, v *[]Node, r rule, there *bool) {
+func (c *codec) nodes(name string, v *[]Node, there *bool) {
 	switch {
 	case c.phase == writing:
-		if r&never == 0 {
-			c.putList(name, len(*v))
-			for i := range *v {
-				outer := c.open()
-				(*v)[i].fields(c)
-				c.begin = outer
-			}
+		c.b = msgp.AppendArrayHeader(c.named(name), uint32(len(*v)))
+		for i := range *v {
+			outer := c.open()
+			(*v)[i].fields(c)
+			c.begin = outer
 		}
 	case c.at(name):
 		*v = nil
@@ -76,10 +76,10 @@ func (c *codec) node(nodes *[]Node, t token, e Raw) bool {
 	return true
 }
 
-// failure is what a reply holds that is an error.
+// failure is all that a reply holds that is an error.
 func (c *codec) failure(reason string) {
-	c.putText("type", typeError)
-	c.putText("reason", reason)
+	c.constant("type", typeError)
+	c.constant("reason", reason)
 }
 
 // FindNode asks for the nodes nearest to Target.
@@ -124,13 +124,13 @@ type FindNodeReply struct {
 func (*FindNodeReply) Type() Type { return TypeFindNodeReply }
 
 func (m *FindNodeReply) fields(c *codec) {
-	if c.phase == writing && m.Reason != "" {
+	if m.Reason != "" && c.phase == writing {
 		c.failure(m.Reason)
 		return
 	}
 	c.constant("type", "find_node_reply")
-	c.nodes("nodes", &m.Nodes, always, &c.listed)
-	c.text("reason", &m.Reason, MaxField, never)
+	c.nodes("nodes", &m.Nodes, &c.listed)
+	c.text("reason", &m.Reason, MaxField, optional)
 	c.need("nodes", c.listed || m.Reason != "")
 }
 
@@ -228,7 +228,7 @@ type FindValueReply struct {
 func (*FindValueReply) Type() Type { return TypeFindValueReply }
 
 func (m *FindValueReply) fields(c *codec) {
-	if c.phase == writing && m.Reason != "" {
+	if m.Reason != "" && c.phase == writing {
 		c.failure(m.Reason)
 		return
 	}
@@ -238,10 +238,14 @@ func (m *FindValueReply) fields(c *codec) {
 	}
 	c.constant("type", "find_value_reply")
 	c.constant("result", result)
-	c.raws("value", &m.Values, MaxValues, when(hit), &c.hit)
-	c.ints("expires_in", &m.ExpiresIn, MaxValues, when(hit))
-	c.nodes("nodes", &m.Nodes, when(!hit), &c.listed)
-	c.text("reason", &m.Reason, MaxField, never)
+	if c.when(hit) {
+		c.raws("value", &m.Values, MaxValues, &c.hit)
+		c.ints("expires_in", &m.ExpiresIn, MaxValues)
+	}
+	if c.when(!hit) {
+		c.nodes("nodes", &m.Nodes, &c.listed)
+	}
+	c.text("reason", &m.Reason, MaxField, optional)
 	c.need("value", c.hit || c.listed || m.Reason != "")
 }
 

@@ -78,7 +78,9 @@ func (*Reply) Type() Type { return TypeReply }
 
 func (m *Reply) fields(c *codec) {
 	c.bytes("call_id", &m.CallID, MaxField, optional)
-	c.raw("result", &m.Result, when(m.Error == nil))
+	if c.when(m.Error == nil) {
+		c.raw("result", &m.Result, optional)
+	}
 	c.callError("error", &m.Error)
 	c.need("result", m.Result != nil || m.Error != nil)
 }
@@ -113,7 +115,7 @@ func (c *codec) callError(name string, v **CallError) {
 		switch e := *v; {
 		case e == nil:
 		case e.Code == "":
-			c.putText(name, e.Message)
+			c.constant(name, e.Message)
 		default:
 			c.b = c.named(name)
 			outer := c.open()
@@ -127,7 +129,7 @@ func (c *codec) callError(name string, v **CallError) {
 }
 
 func (c *codec) takeCallError() *CallError {
-	t, v := c.take(readable)
+	t, v := c.take(false)
 	if c.err != nil || t.kind == Nil {
 		return nil
 	}

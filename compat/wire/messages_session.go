@@ -119,7 +119,9 @@ func (m *Pong) fields(c *codec) {
 	c.optInt("timestamp", &m.Timestamp)
 	c.optInt("server_time", &m.ServerTime)
 	c.bytes("node_id", &m.NodeID, MaxField, optional)
-	c.text("endpoint", &m.Endpoint, MaxField, when(m.NodeID != nil))
+	if c.when(m.NodeID != nil) {
+		c.text("endpoint", &m.Endpoint, MaxField, always)
+	}
 	c.text("realm_id", &m.RealmID, MaxField, optional)
 	c.byteList("addrs", &m.Addrs, MaxAddrs)
 }
