@@ -489,7 +489,7 @@ func (c *codec) checkBytes(t token, v Raw, limit int) []byte {
 func (c *codec) takeInt() (i Opt[int64]) {
 	t, v := c.take(false)
 	if c.err == nil {
-		if i.V, i.Set = v.Int(); !i.Set {
+		if i.V, i.Set = v.Whole(); !i.Set {
 			c.not(t.kind, "an integer")
 		}
 	}

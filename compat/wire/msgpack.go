@@ -199,6 +199,19 @@ func (r Raw) Int() (int64, bool) {
 	return i, err == nil
 }
 
+// Whole returns an integer, also one that came as a float: a JavaScript peer
+// writes Date.now() so. A float with a fraction or beyond the int64 range is none.
+func (r Raw) Whole() (int64, bool) {
+	if r.Kind() != Float {
+		return r.Int()
+	}
+	f, err := r.float()
+	if err != nil || f != math.Trunc(f) || f < -1<<63 || f >= 1<<63 {
+		return 0, false
+	}
+	return int64(f), true
+}
+
 // Bool returns a boolean.
 func (r Raw) Bool() (value, ok bool) {
 	if r.Kind() != Bool {
@@ -260,8 +273,8 @@ func (r Raw) Elems() iter.Seq[Raw] {
 	}
 }
 
-// Ints returns a list of integers, also where it was sent as a str of code
-// points, as an Erlang node does with a list of small ones.
+// Ints returns a list of integers as [Raw.Whole] takes them, also where it was
+// sent as a str of code points, as an Erlang node does with a list of small ones.
 func (r Raw) Ints() ([]int64, bool) { return r.ints(math.MaxInt) }
 
 // ints reads the first limit integers.
@@ -279,7 +292,7 @@ func (r Raw) ints(limit int) (ints []int64, ok bool) {
 		return ints, true
 	case Array:
 		for elem := range r.Elems() {
-			i, ok := elem.Int()
+			i, ok := elem.Whole()
 			if !ok {
 				return nil, false
 			}

@@ -227,18 +227,19 @@ func TestRawInts(t *testing.T) {
 		want []int64
 		ok   bool
 	}{
-		"array":               {list(num(1), num(-70_000)), []int64{1, -70_000}, true},
-		"code points":         {raw(0xa3, 1, 2, 3), []int64{1, 2, 3}, true},
-		"ports":               {raw(0xa6, 0xe2, 0x93, 0xa3, 0xe2, 0x93, 0xa4), []int64{9443, 9444}, true},
-		"U+FFFD is a number":  {str("\ufffd"), []int64{0xfffd}, true},
-		"empty str":           {str(""), nil, true},
-		"empty array":         {list(), nil, true},
-		"not UTF-8":           {badText, nil, false},
-		"bin":                 {bin("a"), nil, false},
-		"int":                 {num(1), nil, false},
-		"array with a text":   {list(num(1), bin("a")), nil, false},
-		"array with a float":  {list(raw(0xca, 0, 0, 0, 0)), nil, false},
-		"nil is no list here": {nilValue, nil, false},
+		"array":                 {list(num(1), num(-70_000)), []int64{1, -70_000}, true},
+		"code points":           {raw(0xa3, 1, 2, 3), []int64{1, 2, 3}, true},
+		"ports":                 {raw(0xa6, 0xe2, 0x93, 0xa3, 0xe2, 0x93, 0xa4), []int64{9443, 9444}, true},
+		"U+FFFD is a number":    {str("\ufffd"), []int64{0xfffd}, true},
+		"empty str":             {str(""), nil, true},
+		"empty array":           {list(), nil, true},
+		"not UTF-8":             {badText, nil, false},
+		"bin":                   {bin("a"), nil, false},
+		"int":                   {num(1), nil, false},
+		"array with a text":     {list(num(1), bin("a")), nil, false},
+		"array with a fraction": {list(num(1), float(0.5)), nil, false},
+		"array with a float":    {list(num(1), float(2)), []int64{1, 2}, true},
+		"nil is no list here":   {nilValue, nil, false},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -260,4 +261,37 @@ func TestEmptyRawIsNil(t *testing.T) {
 	m, err := f.Decode()
 	require.NoError(t, err)
 	assert.Equal(t, []wire.Raw{nilValue, num(1)}, m.(*wire.FindValueReply).Values)
+}
+
+func TestWhole(t *testing.T) {
+	tests := map[string]struct {
+		in   wire.Raw
+		want int64
+		ok   bool
+	}{
+		"int":                 {num(-5), -5, true},
+		"float64":             {float(1_700_000_000_123), 1_700_000_000_123, true},
+		"float32":             {raw(0xca, 0xc3, 0x96, 0, 0), -300, true},
+		"zero":                {float(0), 0, true},
+		"minus zero":          {float(math.Copysign(0, -1)), 0, true},
+		"fraction":            {float(0.5), 0, false},
+		"least":               {float(-1 << 63), math.MinInt64, true},
+		"below":               {float(-1<<63 - 2048), 0, false},
+		"greatest":            {float(1<<63 - 1024), 1<<63 - 1024, true},
+		"above":               {float(1 << 63), 0, false},
+		"infinite":            {float(math.Inf(1)), 0, false},
+		"NaN":                 {float(math.NaN()), 0, false},
+		"text":                {bin("1"), 0, false},
+		"a float that is cut": {raw(0xcb, 0, 0), 0, false},
+		"nothing":             {nil, 0, false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, ok := test.in.Whole()
+			assert.Equal(t, test.want, got)
+			assert.Equal(t, test.ok, ok)
+		})
+	}
+	_, ok := float(1).Int()
+	assert.False(t, ok, "Int goes by the type")
 }

@@ -30,7 +30,7 @@ type Value struct {
 // ParseValue checks a value against docs/PROTOCOL.md: a map of at most MaxValue bytes
 // and MaxValueDepth levels, without ext types and invalid UTF-8; node_id and
 // endpoint, where they are there, bin or str of at most MaxField bytes; ttl,
-// where it is there, a positive integer. The result shares raw's memory. What
+// where it is there, a positive integer (see [Raw.Whole]). The result shares raw's memory. What
 // is wrong is told in an ErrBadValue.
 func ParseValue(raw Raw) (Value, error) {
 	if len(raw) > MaxValue {
@@ -71,7 +71,7 @@ func ParseValue(raw Raw) (Value, error) {
 		}
 	}
 	if ttl != nil {
-		seconds, ok := ttl.Int()
+		seconds, ok := ttl.Whole()
 		if !ok || seconds <= 0 {
 			return Value{}, badField("ttl", ttl, "a positive number of whole seconds")
 		}
@@ -247,7 +247,3 @@ func isHost(host string) bool {
 	}
 	return host != "" && len(host) <= 253
 }
-
-// GatewayPrefix begins the keys under which gateways register themselves. Such
-// a key is never to be written to an Erlang node: its discovery crashes.
-const GatewayPrefix = "peer.gateway."

@@ -23,7 +23,6 @@ func sized(n int) wire.Raw {
 func TestParseValue(t *testing.T) {
 	const day = 86_400 * time.Second
 	x255, x256 := strings.Repeat("x", 255), strings.Repeat("x", 256)
-	float := raw(0xcb, 0x40, 0x59, 0, 0, 0, 0, 0, 0)
 	uintMax := raw(0xcf, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)
 	tests := map[string]struct {
 		in   wire.Raw
@@ -65,7 +64,13 @@ func TestParseValue(t *testing.T) {
 		"ttl 0":                   {fields("ttl", num(0)), "", 0},
 		"ttl -1":                  {fields("ttl", num(-1)), "", 0},
 		"ttl int64 min":           {fields("ttl", num(math.MinInt64)), "", 0},
-		"ttl float":               {fields("ttl", float), "", 0},
+		"ttl a whole float":       {fields("ttl", float(300)), "-", 300 * time.Second},
+		"ttl a whole float32":     {fields("ttl", raw(0xca, 0x43, 0x96, 0, 0)), "-", 300 * time.Second},
+		"ttl a fraction":          {fields("ttl", float(300.5)), "", 0},
+		"ttl a float of 0":        {fields("ttl", float(0)), "", 0},
+		"ttl a float beyond":      {fields("ttl", float(1<<63)), "", 0},
+		"ttl a large float":       {fields("ttl", float(1<<62)), "-", day},
+		"ttl NaN":                 {fields("ttl", float(math.NaN())), "", 0},
 		"ttl nil":                 {fields("ttl", nilValue), "", 0},
 		"ttl text":                {fields("ttl", bin("300")), "", 0},
 		"ttl bool":                {fields("ttl", aBool), "", 0},
