@@ -2,22 +2,6 @@ package wire
 
 import "github.com/tinylib/msgp/msgp"
 
-// The values of the fields type and result in the DHT's messages.
-const (
-	typeError  = "error"
-	resultHit  = "value"
-	resultMiss = "nodes"
-)
-
-// Reasons in replies that are errors.
-const (
-	ReasonMissingKey    = "missing_key"
-	ReasonInvalidKey    = "invalid_key"
-	ReasonMissingTarget = "missing_target"
-	ReasonInvalidTarget = "invalid_target"
-	ReasonBusy          = "busy"
-)
-
 // Node is a peer as replies list it.
 type Node struct {
 	ID       []byte   // as the peer sent it

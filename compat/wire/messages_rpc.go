@@ -1,19 +1,5 @@
 package wire
 
-// Procedures of the DHT that are asked for by Call.
-const (
-	ProcedureStore        = "_dht.store"
-	ProcedureListGateways = "_dht.list_gateways"
-)
-
-// Codes of errors in replies to Call.
-const (
-	CodeInvalidArgs   = "invalid_args"
-	CodeBootstrapOnly = "gateway_bootstrap_only"
-	CodeBusy          = "busy"
-	CodeNotOwner      = "not_owner"
-)
-
 // Call asks for a procedure.
 type Call struct {
 	Procedure string
@@ -227,7 +213,7 @@ type RPCReply struct {
 	RequestID []byte
 	FromNode  []byte // the answering node's id
 	Result    Raw
-	Error     string     // such as "rpc_handler_not_available"; empty for a result
+	Error     string     // such as ErrorNoHandler; empty for a result
 	Timestamp Opt[int64] // ms since 1970
 }
 

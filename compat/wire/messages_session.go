@@ -3,11 +3,11 @@ package wire
 // Connect introduces the sender. An Erlang node crashes on one without
 // Endpoint, so it is always written, be it empty.
 type Connect struct {
-	Version      string   // "1.0"
+	Version      string   // ProtocolVersion
 	NodeID       []byte   // any length up to MaxField; 64 hexadecimal digits from Erlang
 	RealmID      string   // the realm that the sender serves; stated, not proven
 	Endpoint     string   // "https://host:port"; empty for none
-	Capabilities []string // such as "pubsub" and "rpc"
+	Capabilities []string // such as CapabilityRPC
 	Addrs        [][]byte // the sender's multiaddrs; libp2p dialect only
 }
 
@@ -43,7 +43,7 @@ func (m *Connect) Decode(b []byte) error {
 
 // Disconnect says why the sender ends the session.
 type Disconnect struct {
-	Reason  string // a word, such as "normal" or "realm_mismatch"
+	Reason  string // a word, such as "normal" or ReasonRealmMismatch
 	Message string // for people
 }
 
