@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/tinylib/msgp/msgp"
+
+	"github.com/macula-mesh/macula-node/compat/wire/msgpack"
 )
 
 // Opt is a field that may be absent.
@@ -100,30 +102,22 @@ func (c *codec) open() (outer int) {
 // decode begins to read a payload.
 func decode(t Type, payload []byte) codec {
 	c := codec{phase: reading, typ: t, depth: MaxDepth - 1}
-	head, err := scan(payload)
+	head, err := msgpack.Scan(payload)
 	switch {
 	case err != nil:
 		c.err = err
-	case head.kind != Map:
+	case head.Kind != Map:
 		// Broken MessagePack comes before a payload of the wrong kind.
-		if n, err := walk(payload, MaxDepth, readable); err != nil {
-			c.err = err
-		} else if n != len(payload) {
-			c.err = trailing(len(payload) - n)
-		} else {
-			c.err = fmt.Errorf("%w: %s is a %s", ErrNotMap, t, head.kind)
+		if c.err = Raw(payload).Check(MaxDepth); c.err == nil {
+			c.err = fmt.Errorf("%w: %s is a %s", ErrNotMap, t, head.Kind)
 		}
 	default:
-		c.left = uint32(head.size / 2)
+		c.left = uint32(head.Size / 2)
 		c.lacks = c.left == 0
-		c.b = payload[head.head:]
+		c.b = payload[head.Head:]
 		c.next()
 	}
 	return c
-}
-
-func trailing(n int) error {
-	return fmt.Errorf("%w: %d bytes after the value", ErrMsgpack, n)
 }
 
 // pass reports whether the message's fields are to be visited once more.
@@ -157,33 +151,21 @@ func (c *codec) next() {
 	}
 	c.left--
 	t, key := c.take(false)
-	if t.kind == Bin || t.kind == Text {
-		c.key = key[t.head:]
+	if t.Text() {
+		c.key = key[t.Head:]
 	}
 }
 
 // take cuts the next value and returns its head too. In a lax one ext types and
 // invalid UTF-8 are passed over: it is judged later by a stricter rule.
-func (c *codec) take(lax bool) (token, Raw) {
+func (c *codec) take(lax bool) (msgpack.Token, Raw) {
 	if c.err != nil {
-		return token{}, nil
+		return msgpack.Token{}, nil
 	}
-	t, err := scan(c.b)
-	n := t.head + int(t.size)
-	switch {
-	case err != nil:
-	case t.container():
-		accept := readable
-		if lax {
-			accept = wellFormed
-		}
-		n, err = walk(c.b, c.depth, accept)
-	case !lax && (t.kind == Text || t.kind == Ext):
-		err = readable(t, c.b[:n])
-	}
+	t, n, err := msgpack.Next(c.b, c.depth, lax)
 	if err != nil {
 		c.err = fmt.Errorf("%s: %w", c.typ, err)
-		return token{}, nil
+		return msgpack.Token{}, nil
 	}
 	v := c.b[:n:n]
 	c.b = c.b[n:]
@@ -196,7 +178,7 @@ func (c *codec) done() error {
 	case c.err != nil:
 		return c.err
 	case len(c.b) > 0:
-		return fmt.Errorf("%s: %w", c.typ, trailing(len(c.b)))
+		return fmt.Errorf("%s: %w: %d bytes after the value", c.typ, ErrMsgpack, len(c.b))
 	case c.first != nil:
 		return c.first
 	}
@@ -253,7 +235,7 @@ func (c *codec) named(name string) []byte {
 func (c *codec) constant(name, v string) {
 	switch {
 	case c.phase == writing:
-		c.b = appendBin(c.named(name), v)
+		c.b = msgpack.AppendBin(c.named(name), v)
 	case c.at(name):
 		c.skip()
 		c.next()
@@ -272,7 +254,7 @@ func (c *codec) bytes(name string, v *[]byte, limit int, r rule) {
 // not to be written then costs no call.
 func (c *codec) codeBytes(name string, v *[]byte, limit int, r rule) {
 	if c.phase == writing {
-		c.b = appendBin(c.named(name), *v)
+		c.b = msgpack.AppendBin(c.named(name), *v)
 		return
 	}
 	if c.at(name) {
@@ -293,7 +275,7 @@ func (c *codec) text(name string, v *string, limit int, r rule) {
 
 func (c *codec) codeText(name string, v *string, limit int, r rule) {
 	if c.phase == writing {
-		c.b = appendBin(c.named(name), *v)
+		c.b = msgpack.AppendBin(c.named(name), *v)
 		return
 	}
 	if c.at(name) {
@@ -308,7 +290,7 @@ func (c *codec) codeText(name string, v *string, limit int, r rule) {
 // textThere is a text that may be empty and must not be absent.
 func (c *codec) textThere(name string, v *string, limit int, there *bool) {
 	if c.phase == writing {
-		c.b = appendBin(c.named(name), *v)
+		c.b = msgpack.AppendBin(c.named(name), *v)
 		return
 	}
 	if c.at(name) {
@@ -341,7 +323,7 @@ func (c *codec) raw(name string, v *Raw, r rule) {
 func (c *codec) int(name string, v *int64) {
 	switch {
 	case c.phase == writing:
-		c.b = appendInt(c.named(name), *v)
+		c.b = msgpack.AppendInt(c.named(name), *v)
 	case c.at(name):
 		*v = c.takeInt().V
 		c.next()
@@ -358,7 +340,7 @@ func (c *codec) optInt(name string, v *Opt[int64]) {
 func (c *codec) codeOptInt(name string, v *Opt[int64]) {
 	switch {
 	case c.phase == writing:
-		c.b = appendInt(c.named(name), v.V)
+		c.b = msgpack.AppendInt(c.named(name), v.V)
 	case c.at(name):
 		*v = c.takeInt()
 		c.next()
@@ -373,7 +355,7 @@ func (c *codec) bool(name string, v *bool) {
 		t, value := c.take(false)
 		var ok bool
 		if *v, ok = value.Bool(); !ok && c.err == nil {
-			c.not(t.kind, "a boolean")
+			c.not(t.Kind, "a boolean")
 		}
 		c.next()
 	}
@@ -386,11 +368,11 @@ func (c *codec) texts(name string, v *[]string, limit int) {
 	case c.phase == writing:
 		c.b = msgp.AppendArrayHeader(c.named(name), uint32(len(*v)))
 		for _, s := range *v {
-			c.b = appendBin(c.b, s)
+			c.b = msgpack.AppendBin(c.b, s)
 		}
 	case c.at(name):
 		*v = nil
-		c.takeList(func(t token, e Raw) bool {
+		c.takeList(func(t msgpack.Token, e Raw) bool {
 			if b := c.checkBytes(t, e, MaxField); b != nil {
 				*v = append(*v, string(b))
 			}
@@ -412,11 +394,11 @@ func (c *codec) codeByteList(name string, v *[][]byte, limit int) {
 	case c.phase == writing:
 		c.b = msgp.AppendArrayHeader(c.named(name), uint32(len(*v)))
 		for _, s := range *v {
-			c.b = appendBin(c.b, s)
+			c.b = msgpack.AppendBin(c.b, s)
 		}
 	case c.at(name):
 		*v = nil
-		c.takeList(func(t token, e Raw) bool {
+		c.takeList(func(t msgpack.Token, e Raw) bool {
 			if b := c.checkBytes(t, e, MaxField); b != nil {
 				*v = append(*v, b)
 			}
@@ -434,14 +416,14 @@ func (c *codec) ints(name string, v *[]int64, limit int) {
 		if len(*v) > 0 {
 			c.b = msgp.AppendArrayHeader(c.named(name), uint32(len(*v)))
 			for _, i := range *v {
-				c.b = appendInt(c.b, i)
+				c.b = msgpack.AppendInt(c.b, i)
 			}
 		}
 	case c.at(name):
 		t, value := c.take(false)
 		var ok bool
-		if *v, ok = value.ints(limit); !ok && c.err == nil {
-			c.not(t.kind, "a list of integers")
+		if *v, ok = value.IntsUpTo(limit); !ok && c.err == nil {
+			c.not(t.Kind, "a list of integers")
 		}
 		c.next()
 	}
@@ -454,11 +436,11 @@ func (c *codec) raws(name string, v *[]Raw, limit int, there *bool) {
 	case c.phase == writing:
 		c.b = msgp.AppendArrayHeader(c.named(name), uint32(len(*v)))
 		for _, e := range *v {
-			c.b = appendRaw(c.b, e)
+			c.b = msgpack.AppendRaw(c.b, e)
 		}
 	case c.at(name):
 		*v = nil
-		*there = c.takeList(func(_ token, e Raw) bool {
+		*there = c.takeList(func(_ msgpack.Token, e Raw) bool {
 			*v = append(*v, e)
 			return len(*v) < limit
 		})
@@ -474,14 +456,14 @@ func (c *codec) takeBytes(limit int) []byte {
 	return c.checkBytes(t, v, limit)
 }
 
-func (c *codec) checkBytes(t token, v Raw, limit int) []byte {
+func (c *codec) checkBytes(t msgpack.Token, v Raw, limit int) []byte {
 	switch {
-	case t.kind != Bin && t.kind != Text:
-		c.not(t.kind, "bin or str")
-	case len(v)-t.head <= limit:
-		return v[t.head:]
+	case !t.Text():
+		c.not(t.Kind, "bin or str")
+	case len(v)-t.Head <= limit:
+		return v[t.Head:]
 	case c.clean():
-		c.mistyped(fmt.Sprintf("%d bytes, limit %d", len(v)-t.head, limit))
+		c.mistyped(fmt.Sprintf("%d bytes, limit %d", len(v)-t.Head, limit))
 	}
 	return nil
 }
@@ -490,7 +472,7 @@ func (c *codec) takeInt() (i Opt[int64]) {
 	t, v := c.take(false)
 	if c.err == nil {
 		if i.V, i.Set = v.Whole(); !i.Set {
-			c.not(t.kind, "an integer")
+			c.not(t.Kind, "an integer")
 		}
 	}
 	return i
@@ -499,22 +481,22 @@ func (c *codec) takeInt() (i Opt[int64]) {
 // takeList takes an array, or the empty str that an Erlang node sends for an
 // empty list, and hands each element to elem until that returns false. It
 // reports whether the field is there: nil counts as absent.
-func (c *codec) takeList(elem func(token, Raw) bool) bool {
-	head, err := scan(c.b)
-	if err != nil || head.kind != Array {
+func (c *codec) takeList(elem func(msgpack.Token, Raw) bool) bool {
+	head, err := msgpack.Scan(c.b)
+	if err != nil || head.Kind != Array {
 		t, v := c.take(false)
 		if c.err != nil {
 			return false
 		}
-		if t.kind != Bin && t.kind != Text || len(v) > t.head {
-			c.not(t.kind, "a list")
+		if !t.Text() || len(v) > t.Head {
+			c.not(t.Kind, "a list")
 		}
-		return t.kind != Nil
+		return t.Kind != Nil
 	}
-	c.b = c.b[head.head:]
+	c.b = c.b[head.Head:]
 	c.depth-- // the array's own level
 	wanted := true
-	for range head.size {
+	for range head.Size {
 		t, e := c.take(false)
 		if c.err != nil {
 			return false

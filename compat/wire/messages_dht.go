@@ -1,6 +1,10 @@
 package wire
 
-import "github.com/tinylib/msgp/msgp"
+import (
+	"github.com/tinylib/msgp/msgp"
+
+	"github.com/macula-mesh/macula-node/compat/wire/msgpack"
+)
 
 // Node is a peer as replies list it.
 type Node struct {
@@ -30,18 +34,18 @@ func (c *codec) nodes(name string, v *[]Node, there *bool) {
 		}
 	case c.at(name):
 		*v = nil
-		*there = c.takeList(func(t token, e Raw) bool { return c.node(v, t, e) })
+		*there = c.takeList(func(t msgpack.Token, e Raw) bool { return c.node(v, t, e) })
 		c.next()
 	}
 }
 
 // node reads an element of a list of nodes, and reports whether it is one.
-func (c *codec) node(nodes *[]Node, t token, e Raw) bool {
+func (c *codec) node(nodes *[]Node, t msgpack.Token, e Raw) bool {
 	if len(*nodes) == MaxNodes {
 		c.mistyped("more than the 20 that a reply may list")
 		return false
 	}
-	if t.kind != Map {
+	if t.Kind != Map {
 		c.mistyped("an element that is not a map")
 		return false
 	}

@@ -116,12 +116,12 @@ func (c *codec) callError(name string, v **CallError) {
 
 func (c *codec) takeCallError() *CallError {
 	t, v := c.take(false)
-	if c.err != nil || t.kind == Nil {
+	if c.err != nil || t.Kind == Nil {
 		return nil
 	}
 	e := &CallError{}
-	if t.kind == Bin || t.kind == Text {
-		e.Message = string(v[t.head:])
+	if t.Text() {
+		e.Message = string(v[t.Head:])
 		return e
 	}
 	sub := decode(c.typ, v)

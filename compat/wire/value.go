@@ -4,9 +4,10 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
-	"unicode/utf8"
 
 	"github.com/tinylib/msgp/msgp"
+
+	"github.com/macula-mesh/macula-node/compat/wire/msgpack"
 )
 
 // Limits of a stored value (docs/PROTOCOL.md, names and limits).
@@ -15,7 +16,7 @@ const (
 	MaxValue = 64 << 10
 	// MaxValueDepth is how many maps and arrays a value may nest: two fewer
 	// than a payload, as the reply that carries it adds two.
-	MaxValueDepth = MaxDepth - 2
+	MaxValueDepth = msgpack.MaxValueDepth
 	// MaxTTL is the longest life of a value, and that of one without ttl.
 	MaxTTL = 86_400 * time.Second
 )
@@ -39,11 +40,8 @@ func ParseValue(raw Raw) (Value, error) {
 	if kind := raw.Kind(); kind != Map {
 		return Value{}, fmt.Errorf("%w: a %s instead of a map", ErrBadValue, kind)
 	}
-	switch n, err := walk(raw, MaxValueDepth, readable); {
-	case err != nil:
+	if err := raw.Check(MaxValueDepth); err != nil {
 		return Value{}, fmt.Errorf("%w: %w", ErrBadValue, err)
-	case n != len(raw):
-		return Value{}, fmt.Errorf("%w: %w", ErrBadValue, trailing(len(raw)-n))
 	}
 	v := Value{Raw: raw, TTL: MaxTTL}
 	var nodeID, endpoint, ttl Raw // the last of each counts
@@ -82,45 +80,6 @@ func ParseValue(raw Raw) (Value, error) {
 
 func badField(name string, found Raw, want string) error {
 	return fmt.Errorf("%w: %s is not %s but of the type %s", ErrBadValue, name, want, found.Kind())
-}
-
-// TextsAsBin returns v with every str, keys included, rewritten as bin: most
-// MessagePack libraries write str, which an Erlang node can not read as text.
-// Where there is no str it returns v itself. The result may be longer than v.
-func TextsAsBin(v Raw) (Raw, error) {
-	texts := 0
-	count := func(t token, _ []byte) error {
-		if t.kind == Text {
-			texts++
-		}
-		return nil
-	}
-	n, err := walk(v, MaxDepth, count)
-	if err != nil {
-		return nil, err
-	}
-	if n != len(v) {
-		return nil, trailing(len(v) - n)
-	}
-	if texts == 0 {
-		return v, nil
-	}
-	out := make(Raw, 0, len(v)+texts)
-	_, err = walk(v, MaxDepth, func(t token, b []byte) error {
-		if t.kind != Text {
-			out = append(out, b...)
-			return nil
-		}
-		if !utf8.Valid(b[t.head:]) {
-			return fmt.Errorf("%w: a str that is not UTF-8", ErrMsgpack)
-		}
-		out = appendBin(out, b[t.head:])
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
 }
 
 // StoreArgs are the arguments of a Call of ProcedureStore.
@@ -176,7 +135,7 @@ type GatewayList []Gateway
 // Raw returns the result as a map.
 func (l GatewayList) Raw() Raw {
 	b := msgp.AppendMapHeader(nil, 1)
-	b = appendBin(b, "peers")
+	b = msgpack.AppendBin(b, "peers")
 	b = msgp.AppendArrayHeader(b, uint32(len(l)))
 	for _, g := range l {
 		c := encode(b)

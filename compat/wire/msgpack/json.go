@@ -1,4 +1,4 @@
-package wire
+package msgpack
 
 import (
 	"bytes"
@@ -22,12 +22,8 @@ const binKey = "$bin"
 // other bin as {"$bin": "<hex>"}, maps with their last value of a key. Keys that
 // are no text are shown as their JSON, maps and lists among them in hexadecimal.
 func (r Raw) MarshalJSON() ([]byte, error) {
-	n, err := walk(r, MaxDepth, readable)
-	if err != nil {
+	if err := r.Check(MaxDepth); err != nil {
 		return nil, err
-	}
-	if n != len(r) {
-		return nil, trailing(len(r) - n)
 	}
 	v, err := r.plain()
 	if err != nil {
@@ -89,7 +85,7 @@ func (r Raw) plain() (any, error) {
 		}
 		return m, nil
 	default:
-		return nil, fmt.Errorf("%w: a %s has no JSON", ErrMsgpack, kind)
+		return nil, fmt.Errorf("%w: a %s has no JSON", ErrMalformed, kind)
 	}
 }
 
@@ -161,7 +157,7 @@ func appendJSON(b []byte, dec *json.Decoder, depth int) ([]byte, error) {
 	case bool:
 		return msgp.AppendBool(b, v), nil
 	case string:
-		return appendBin(b, v), nil
+		return AppendBin(b, v), nil
 	case json.Number:
 		return appendNumber(b, v)
 	}
@@ -179,7 +175,7 @@ func appendJSON(b []byte, dec *json.Decoder, depth int) ([]byte, error) {
 				return nil, err
 			}
 			lastKey, _ = key.(string)
-			inside = appendBin(inside, lastKey)
+			inside = AppendBin(inside, lastKey)
 			keys++
 		}
 		if inside, err = appendJSON(inside, dec, depth-1); err != nil {
@@ -213,12 +209,12 @@ func appendHex(b []byte, m Raw) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%q: %w", binKey, err)
 	}
-	return appendBin(b, bin), nil
+	return AppendBin(b, bin), nil
 }
 
 func appendNumber(b []byte, n json.Number) ([]byte, error) {
 	if i, err := strconv.ParseInt(n.String(), 10, 64); err == nil {
-		return appendInt(b, i), nil
+		return AppendInt(b, i), nil
 	}
 	if u, err := strconv.ParseUint(n.String(), 10, 64); err == nil {
 		return msgp.AppendUint64(b, u), nil

@@ -1,7 +1,17 @@
-package wire
+// Package msgpack reads and writes the MessagePack dialect of Erlang macula
+// nodes. It differs from plain MessagePack in what a text is: an Erlang node
+// takes a str for a list of code points, which equals no text that it knows. So
+// every key and every text is written as bin, and read from bin and str; the
+// empty str is an empty list, and a str where integers are expected is a list of
+// them (docs/PROTOCOL.md, frames; docs/WIRE.md). Ext types are not part of it.
+//
+// Everything is read in place: a [Raw] is a piece of the bytes that came, and no
+// count that a peer writes is believed before its elements are there.
+package msgpack
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"iter"
 	"math"
@@ -9,6 +19,19 @@ import (
 
 	"github.com/tinylib/msgp/msgp"
 )
+
+const (
+	// MaxDepth is how many maps and arrays may be nested in a payload, the
+	// payload's own map included.
+	MaxDepth = 16
+	// MaxValueDepth is how many a stored value may nest: two fewer, as the reply
+	// that carries it adds two.
+	MaxValueDepth = MaxDepth - 2
+)
+
+// ErrMalformed: the bytes are not exactly one well-formed value of at most so
+// many levels, without ext types and without invalid UTF-8 in a str.
+var ErrMalformed = errors.New("bad MessagePack")
 
 // Kind is what a MessagePack value is.
 type Kind uint8
@@ -32,61 +55,99 @@ var kindNames = [...]string{"invalid", "nil", "bool", "int", "float", "bin", "st
 
 func (k Kind) String() string { return kindNames[k] }
 
-// token is the head of one MessagePack value.
-type token struct {
-	kind Kind
-	head int    // bytes before the content
-	size uint64 // bytes of content; for Array and Map how many values are inside
+// Token is the head of one value.
+type Token struct {
+	Kind Kind
+	Head int    // bytes before the content
+	Size uint64 // bytes of content; for Array and Map how many values are inside
 }
 
-func (t token) container() bool { return t.kind == Array || t.kind == Map }
+// Text reports whether the value is one that a text may be: bin or str.
+func (t Token) Text() bool { return t.Kind == Bin || t.Kind == Text }
 
-// scan reads the head of the value at the front of b. The content, where it is
+func (t Token) container() bool { return t.Kind == Array || t.Kind == Map }
+
+// Next reads the head of the value at the front of b, and returns it with the
+// value's length. depth is how many more levels may be opened. Where it is lax,
+// ext types and invalid UTF-8 pass: for a value that is judged later.
+func Next(b []byte, depth int, lax bool) (t Token, length int, err error) {
+	t, err = Scan(b)
+	length = t.Head + int(t.Size)
+	switch {
+	case err != nil:
+		return Token{}, 0, err
+	case t.container():
+		accept := readable
+		if lax {
+			accept = wellFormed
+		}
+		length, err = walk(b, depth, accept)
+	case !lax && (t.Kind == Text || t.Kind == Ext):
+		err = readable(t, b[:length])
+	}
+	return t, length, err
+}
+
+// Check reports whether r is exactly one value that may be read, of at most that
+// many levels: else the error is an ErrMalformed.
+func (r Raw) Check(depth int) error {
+	n, err := walk(r, depth, readable)
+	if err == nil && n != len(r) {
+		err = trailing(len(r) - n)
+	}
+	return err
+}
+
+func trailing(n int) error {
+	return fmt.Errorf("%w: %d bytes after the value", ErrMalformed, n)
+}
+
+// Scan reads the head of the value at the front of b. The content, where it is
 // bytes, is all there.
-func scan(b []byte) (token, error) {
+func Scan(b []byte) (Token, error) {
 	if len(b) == 0 {
-		return token{}, fmt.Errorf("%w: ends too early", ErrMsgpack)
+		return Token{}, fmt.Errorf("%w: ends too early", ErrMalformed)
 	}
 	c := b[0]
-	var t token
+	var t Token
 	switch {
 	case c <= 0x7f || c >= 0xe0: // fixint
-		t = token{Int, 1, 0}
+		t = Token{Int, 1, 0}
 	case c <= 0x8f:
-		t = token{Map, 1, 2 * uint64(c&0x0f)}
+		t = Token{Map, 1, 2 * uint64(c&0x0f)}
 	case c <= 0x9f:
-		t = token{Array, 1, uint64(c & 0x0f)}
+		t = Token{Array, 1, uint64(c & 0x0f)}
 	case c <= 0xbf:
-		t = token{Text, 1, uint64(c & 0x1f)}
+		t = Token{Text, 1, uint64(c & 0x1f)}
 	default:
 		t = heads[c-0xc0]
-		if t.kind == Invalid {
-			return token{}, fmt.Errorf("%w: byte 0x%02x begins no value", ErrMsgpack, c)
+		if t.Kind == Invalid {
+			return Token{}, fmt.Errorf("%w: byte 0x%02x begins no value", ErrMalformed, c)
 		}
-		if width := t.head - 1; width > 0 { // the size is given in that many bytes
-			if len(b) < t.head {
-				return token{}, fmt.Errorf("%w: ends too early", ErrMsgpack)
+		if width := t.Head - 1; width > 0 { // the size is given in that many bytes
+			if len(b) < t.Head {
+				return Token{}, fmt.Errorf("%w: ends too early", ErrMalformed)
 			}
-			n := bigEndian(b[1:t.head])
-			switch t.kind {
+			n := bigEndian(b[1:t.Head])
+			switch t.Kind {
 			case Map:
-				t.size = 2 * n
+				t.Size = 2 * n
 			case Ext:
-				t.size = n + 1 // the ext type
+				t.Size = n + 1 // the ext type
 			default:
-				t.size = n
+				t.Size = n
 			}
 		}
 	}
-	if !t.container() && uint64(len(b)-t.head) < t.size {
-		return token{}, fmt.Errorf("%w: ends within a %s of %d bytes", ErrMsgpack, t.kind, t.size)
+	if !t.container() && uint64(len(b)-t.Head) < t.Size {
+		return Token{}, fmt.Errorf("%w: ends within a %s of %d bytes", ErrMalformed, t.Kind, t.Size)
 	}
 	return t, nil
 }
 
 // heads describes the bytes c0 to df; where head is more than one byte the size
 // is read from what is behind the first.
-var heads = [32]token{
+var heads = [32]Token{
 	{Nil, 1, 0}, {}, {Bool, 1, 0}, {Bool, 1, 0},
 	{Bin, 2, 0}, {Bin, 3, 0}, {Bin, 5, 0},
 	{Ext, 2, 0}, {Ext, 3, 0}, {Ext, 5, 0},
@@ -113,18 +174,18 @@ func bigEndian(b []byte) uint64 {
 // walk visits the tokens of the one value at the front of b, depth first, and
 // returns the value's length. It keeps its own stack, so that a peer can not
 // choose ours; depth is how many more levels may be opened.
-func walk(b []byte, depth int, visit func(t token, bytes []byte) error) (int, error) {
+func walk(b []byte, depth int, visit func(t Token, bytes []byte) error) (int, error) {
 	var open [MaxDepth]uint64 // values still to come, per level
 	level, pos := 0, 0
 	for left := uint64(1); ; {
-		t, err := scan(b[pos:])
+		t, err := Scan(b[pos:])
 		if err != nil {
 			return 0, err
 		}
 		from := pos
-		pos += t.head
+		pos += t.Head
 		if !t.container() {
-			pos += int(t.size)
+			pos += int(t.Size)
 		}
 		if err := visit(t, b[from:pos]); err != nil {
 			return 0, err
@@ -132,11 +193,11 @@ func walk(b []byte, depth int, visit func(t token, bytes []byte) error) (int, er
 		left--
 		if t.container() {
 			if level == depth {
-				return 0, fmt.Errorf("%w: nested too deep", ErrMsgpack)
+				return 0, fmt.Errorf("%w: nested too deep", ErrMalformed)
 			}
 			open[level] = left
 			level++
-			left = t.size
+			left = t.Size
 		}
 		for left == 0 {
 			if level == 0 {
@@ -150,15 +211,15 @@ func walk(b []byte, depth int, visit func(t token, bytes []byte) error) (int, er
 
 // wellFormed takes any value that is one; it is for values that are judged
 // later by a stricter rule.
-func wellFormed(token, []byte) error { return nil }
+func wellFormed(Token, []byte) error { return nil }
 
 // readable refuses what an Erlang node refuses anywhere in a frame.
-func readable(t token, b []byte) error {
+func readable(t Token, b []byte) error {
 	switch {
-	case t.kind == Ext:
-		return fmt.Errorf("%w: ext types are not part of the dialect", ErrMsgpack)
-	case t.kind == Text && !utf8.Valid(b[t.head:]):
-		return fmt.Errorf("%w: a str that is not UTF-8", ErrMsgpack)
+	case t.Kind == Ext:
+		return fmt.Errorf("%w: ext types are not part of the dialect", ErrMalformed)
+	case t.Kind == Text && !utf8.Valid(b[t.Head:]):
+		return fmt.Errorf("%w: a str that is not UTF-8", ErrMalformed)
 	}
 	return nil
 }
@@ -169,21 +230,21 @@ type Raw []byte
 
 // Kind returns what r is.
 func (r Raw) Kind() Kind {
-	t, err := scan(r)
+	t, err := Scan(r)
 	if err != nil {
 		return Invalid
 	}
-	return t.kind
+	return t.Kind
 }
 
 // Bytes returns the content of a bin or str.
 func (r Raw) Bytes() ([]byte, bool) {
-	t, err := scan(r)
-	if err != nil || t.kind != Bin && t.kind != Text {
+	t, err := Scan(r)
+	if err != nil || t.Kind != Bin && t.Kind != Text {
 		return nil, false
 	}
-	end := t.head + int(t.size)
-	return r[t.head:end:end], true
+	end := t.Head + int(t.Size)
+	return r[t.Head:end:end], true
 }
 
 // Int returns an integer. One above the int64 range is math.MaxInt64.
@@ -235,12 +296,12 @@ func (r Raw) Field(name string) (value Raw, ok bool) {
 // nothing, and of a damaged map what comes before the damage.
 func (r Raw) Fields() iter.Seq2[Raw, Raw] {
 	return func(yield func(Raw, Raw) bool) {
-		t, err := scan(r)
-		if err != nil || t.kind != Map {
+		t, err := Scan(r)
+		if err != nil || t.Kind != Map {
 			return
 		}
-		rest := r[t.head:]
-		for range t.size / 2 {
+		rest := r[t.Head:]
+		for range t.Size / 2 {
 			key, tail, err := cut(rest)
 			if err != nil {
 				return
@@ -258,12 +319,12 @@ func (r Raw) Fields() iter.Seq2[Raw, Raw] {
 // is how an Erlang node writes an empty list, has none.
 func (r Raw) Elems() iter.Seq[Raw] {
 	return func(yield func(Raw) bool) {
-		t, err := scan(r)
-		if err != nil || t.kind != Array {
+		t, err := Scan(r)
+		if err != nil || t.Kind != Array {
 			return
 		}
-		rest := r[t.head:]
-		for range t.size {
+		rest := r[t.Head:]
+		for range t.Size {
 			elem, tail, err := cut(rest)
 			if err != nil || !yield(elem) {
 				return
@@ -275,10 +336,10 @@ func (r Raw) Elems() iter.Seq[Raw] {
 
 // Ints returns a list of integers as [Raw.Whole] takes them, also where it was
 // sent as a str of code points, as an Erlang node does with a list of small ones.
-func (r Raw) Ints() ([]int64, bool) { return r.ints(math.MaxInt) }
+func (r Raw) Ints() ([]int64, bool) { return r.IntsUpTo(math.MaxInt) }
 
-// ints reads the first limit integers.
-func (r Raw) ints(limit int) (ints []int64, ok bool) {
+// IntsUpTo is Ints of which only the first limit are kept.
+func (r Raw) IntsUpTo(limit int) (ints []int64, ok bool) {
 	switch r.Kind() {
 	case Text:
 		text, _ := r.Bytes()
@@ -314,9 +375,9 @@ func cut(b []byte) (value Raw, rest []byte, err error) {
 	return Raw(b[:n:n]), b[n:], nil
 }
 
-// appendBin appends a key, a text or bytes as bin, the only form that an Erlang
+// AppendBin appends a key, a text or bytes as bin, the only form that an Erlang
 // node reads as text.
-func appendBin[T string | []byte](b []byte, v T) []byte {
+func AppendBin[T string | []byte](b []byte, v T) []byte {
 	switch n := len(v); {
 	case n <= math.MaxUint8:
 		b = append(b, 0xc4, byte(n))
@@ -328,8 +389,8 @@ func appendBin[T string | []byte](b []byte, v T) []byte {
 	return append(b, v...)
 }
 
-// appendInt appends i in its smallest form.
-func appendInt(b []byte, i int64) []byte {
+// AppendInt appends i in its smallest form.
+func AppendInt(b []byte, i int64) []byte {
 	if i >= 0 {
 		return msgp.AppendUint64(b, uint64(i))
 	}
@@ -337,17 +398,17 @@ func appendInt(b []byte, i int64) []byte {
 }
 
 // RawText returns text as a bin.
-func RawText(text string) Raw { return appendBin(nil, text) }
+func RawText(text string) Raw { return AppendBin(nil, text) }
 
 // RawBytes returns b as a bin.
-func RawBytes(b []byte) Raw { return appendBin(nil, b) }
+func RawBytes(b []byte) Raw { return AppendBin(nil, b) }
 
 // RawInt returns i as an integer in its smallest form.
-func RawInt(i int64) Raw { return appendInt(nil, i) }
+func RawInt(i int64) Raw { return AppendInt(nil, i) }
 
-// appendRaw appends v as an element or a field; an empty Raw, which would break
+// AppendRaw appends v as an element or a field; an empty Raw, which would break
 // what it is put into, as nil.
-func appendRaw(b []byte, v Raw) []byte {
+func AppendRaw(b []byte, v Raw) []byte {
 	if len(v) == 0 {
 		return msgp.AppendNil(b)
 	}
@@ -358,7 +419,7 @@ func appendRaw(b []byte, v Raw) []byte {
 func RawMap(pairs ...Pair) Raw {
 	b := msgp.AppendMapHeader(nil, uint32(len(pairs)))
 	for _, p := range pairs {
-		b = appendRaw(appendBin(b, p.Key), p.Value)
+		b = AppendRaw(AppendBin(b, p.Key), p.Value)
 	}
 	return b
 }
@@ -373,7 +434,7 @@ type Pair struct {
 func RawArray(values ...Raw) Raw {
 	b := msgp.AppendArrayHeader(nil, uint32(len(values)))
 	for _, v := range values {
-		b = appendRaw(b, v)
+		b = AppendRaw(b, v)
 	}
 	return b
 }
