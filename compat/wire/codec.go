@@ -471,7 +471,7 @@ func (c *codec) checkBytes(t msgpack.Token, v Raw, limit int) []byte {
 func (c *codec) takeInt() (i Opt[int64]) {
 	t, v := c.take(false)
 	if c.err == nil {
-		if i.V, i.Set = v.Whole(); !i.Set {
+		if i.V, i.Set = t.Whole(v); !i.Set {
 			c.not(t.Kind, "an integer")
 		}
 	}

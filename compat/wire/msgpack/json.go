@@ -2,6 +2,7 @@ package msgpack
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -47,17 +48,15 @@ func (r Raw) plain() (any, error) {
 		return b, nil
 	case Int:
 		if r[0] == 0xcf { // may be above the int64 range
-			u, _, err := msgp.ReadUint64Bytes(r)
-			return u, err
+			return binary.BigEndian.Uint64(r[1:]), nil
 		}
-		i, _ := r.Int()
-		return i, nil
+		return r.int(), nil
 	case Float:
-		f, err := r.float()
+		f := r.float()
 		if math.IsNaN(f) || math.IsInf(f, 0) {
-			return strconv.FormatFloat(f, 'g', -1, 64), err // JSON has no such number
+			return strconv.FormatFloat(f, 'g', -1, 64), nil // JSON has no such number
 		}
-		return f, err
+		return f, nil
 	case Bin, Text:
 		b, _ := r.Bytes()
 		if printable(b) {
@@ -87,15 +86,6 @@ func (r Raw) plain() (any, error) {
 	default:
 		return nil, fmt.Errorf("%w: a %s has no JSON", ErrMalformed, kind)
 	}
-}
-
-func (r Raw) float() (float64, error) {
-	if r[0] == 0xca {
-		f, _, err := msgp.ReadFloat32Bytes(r)
-		return float64(f), err
-	}
-	f, _, err := msgp.ReadFloat64Bytes(r)
-	return f, err
 }
 
 func jsonKey(key Raw) string {

@@ -77,12 +77,8 @@ func Next(b []byte, depth int, lax bool) (t Token, length int, err error) {
 	case err != nil:
 		return Token{}, 0, err
 	case t.container():
-		accept := readable
-		if lax {
-			accept = wellFormed
-		}
-		length, err = walk(b, depth, accept)
-	case !lax && (t.Kind == Text || t.Kind == Ext):
+		length, err = walk(b, depth, lax, nil)
+	case !lax:
 		err = readable(t, b[:length])
 	}
 	return t, length, err
@@ -91,7 +87,7 @@ func Next(b []byte, depth int, lax bool) (t Token, length int, err error) {
 // Check reports whether r is exactly one value that may be read, of at most that
 // many levels: else the error is an ErrMalformed.
 func (r Raw) Check(depth int) error {
-	n, err := walk(r, depth, readable)
+	n, err := walk(r, depth, false, nil)
 	if err == nil && n != len(r) {
 		err = trailing(len(r) - n)
 	}
@@ -174,7 +170,7 @@ func bigEndian(b []byte) uint64 {
 // walk visits the tokens of the one value at the front of b, depth first, and
 // returns the value's length. It keeps its own stack, so that a peer can not
 // choose ours; depth is how many more levels may be opened.
-func walk(b []byte, depth int, visit func(t Token, bytes []byte) error) (int, error) {
+func walk(b []byte, depth int, lax bool, visit func(t Token, bytes []byte) error) (int, error) {
 	var open [MaxDepth]uint64 // values still to come, per level
 	level, pos := 0, 0
 	for left := uint64(1); ; {
@@ -187,8 +183,15 @@ func walk(b []byte, depth int, visit func(t Token, bytes []byte) error) (int, er
 		if !t.container() {
 			pos += int(t.Size)
 		}
-		if err := visit(t, b[from:pos]); err != nil {
-			return 0, err
+		if !lax {
+			if err := readable(t, b[from:pos]); err != nil {
+				return 0, err
+			}
+		}
+		if visit != nil {
+			if err := visit(t, b[from:pos]); err != nil {
+				return 0, err
+			}
 		}
 		left--
 		if t.container() {
@@ -209,19 +212,19 @@ func walk(b []byte, depth int, visit func(t Token, bytes []byte) error) (int, er
 	}
 }
 
-// wellFormed takes any value that is one; it is for values that are judged
-// later by a stricter rule.
-func wellFormed(Token, []byte) error { return nil }
-
 // readable refuses what an Erlang node refuses anywhere in a frame.
 func readable(t Token, b []byte) error {
-	switch {
-	case t.Kind == Ext:
-		return fmt.Errorf("%w: ext types are not part of the dialect", ErrMalformed)
-	case t.Kind == Text && !utf8.Valid(b[t.Head:]):
-		return fmt.Errorf("%w: a str that is not UTF-8", ErrMalformed)
+	if t.Kind == Text && !utf8.Valid(b[t.Head:]) || t.Kind == Ext {
+		return unreadable(t)
 	}
 	return nil
+}
+
+func unreadable(t Token) error {
+	if t.Kind == Ext {
+		return fmt.Errorf("%w: ext types are not part of the dialect", ErrMalformed)
+	}
+	return fmt.Errorf("%w: a str that is not UTF-8", ErrMalformed)
 }
 
 // Raw is one encoded MessagePack value. The accessors read it by type and
@@ -252,25 +255,63 @@ func (r Raw) Int() (int64, bool) {
 	if r.Kind() != Int {
 		return 0, false
 	}
-	if r[0] == 0xcf {
-		u := binary.BigEndian.Uint64(r[1:])
-		return int64(min(u, math.MaxInt64)), true
-	}
-	i, _, err := msgp.ReadInt64Bytes(r)
-	return i, err == nil
+	return r.int(), true
 }
 
 // Whole returns an integer, also one that came as a float: a JavaScript peer
 // writes Date.now() so. A float with a fraction or beyond the int64 range is none.
 func (r Raw) Whole() (int64, bool) {
-	if r.Kind() != Float {
-		return r.Int()
-	}
-	f, err := r.float()
-	if err != nil || f != math.Trunc(f) || f < -1<<63 || f >= 1<<63 {
+	t, err := Scan(r)
+	if err != nil {
 		return 0, false
 	}
-	return int64(f), true
+	return t.Whole(r)
+}
+
+// Whole is [Raw.Whole] of the value that t is the head of.
+func (t Token) Whole(v Raw) (int64, bool) {
+	switch t.Kind {
+	case Int:
+		return v.int(), true
+	case Float:
+		f := v.float()
+		if f == math.Trunc(f) && f >= -1<<63 && f < 1<<63 {
+			return int64(f), true
+		}
+	}
+	return 0, false
+}
+
+// int reads what Kind says is an Int, and so is all there.
+func (r Raw) int() int64 {
+	switch c := r[0]; c {
+	case 0xcf:
+		return int64(min(binary.BigEndian.Uint64(r[1:]), math.MaxInt64))
+	case 0xce:
+		return int64(binary.BigEndian.Uint32(r[1:]))
+	case 0xcd:
+		return int64(binary.BigEndian.Uint16(r[1:]))
+	case 0xcc:
+		return int64(r[1])
+	case 0xd3:
+		return int64(binary.BigEndian.Uint64(r[1:]))
+	case 0xd2:
+		return int64(int32(binary.BigEndian.Uint32(r[1:])))
+	case 0xd1:
+		return int64(int16(binary.BigEndian.Uint16(r[1:])))
+	case 0xd0:
+		return int64(int8(r[1]))
+	default: // a fixint
+		return int64(int8(c))
+	}
+}
+
+// float reads what Kind says is a Float, and so is all there.
+func (r Raw) float() float64 {
+	if r[0] == 0xca {
+		return float64(math.Float32frombits(binary.BigEndian.Uint32(r[1:])))
+	}
+	return math.Float64frombits(binary.BigEndian.Uint64(r[1:]))
 }
 
 // Bool returns a boolean.
@@ -368,7 +409,7 @@ func (r Raw) IntsUpTo(limit int) (ints []int64, ok bool) {
 
 // cut splits the value at the front of b from what follows it.
 func cut(b []byte) (value Raw, rest []byte, err error) {
-	n, err := walk(b, MaxDepth, wellFormed)
+	_, n, err := Next(b, MaxDepth, true)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -16,7 +16,7 @@ func TextsAsBin(v Raw) (Raw, error) {
 		}
 		return nil
 	}
-	n, err := walk(v, MaxDepth, count)
+	n, err := walk(v, MaxDepth, true, count)
 	if err != nil {
 		return nil, err
 	}
@@ -27,7 +27,7 @@ func TextsAsBin(v Raw) (Raw, error) {
 		return v, nil
 	}
 	out := make(Raw, 0, len(v)+texts)
-	_, err = walk(v, MaxDepth, func(t Token, b []byte) error {
+	_, err = walk(v, MaxDepth, true, func(t Token, b []byte) error {
 		if t.Kind != Text {
 			out = append(out, b...)
 			return nil
