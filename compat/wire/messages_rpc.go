@@ -67,7 +67,9 @@ func (m *Reply) fields(c *codec) {
 	if c.when(m.Error == nil) {
 		c.raw("result", &m.Result, optional)
 	}
-	c.callError("error", &m.Error)
+	if c.when(m.Error != nil) {
+		c.callError("error", &m.Error)
+	}
 	c.need("result", m.Result != nil || m.Error != nil)
 }
 
@@ -98,16 +100,14 @@ func (e *CallError) fields(c *codec) {
 func (c *codec) callError(name string, v **CallError) {
 	switch {
 	case c.phase == writing:
-		switch e := *v; {
-		case e == nil:
-		case e.Code == "":
-			c.constant(name, e.Message)
-		default:
-			c.b = c.named(name)
-			outer := c.open()
-			e.fields(c)
-			c.begin = outer
+		if (*v).Code == "" {
+			c.constant(name, (*v).Message)
+			return
 		}
+		c.b = c.named(name)
+		outer := c.open()
+		(*v).fields(c)
+		c.begin = outer
 	case c.at(name):
 		*v = c.takeCallError()
 		c.next()
