@@ -49,3 +49,12 @@ func FromJSON(text []byte) (Raw, error) { return msgpack.FromJSON(text) }
 
 // TextsAsBin returns v with every str rewritten as bin, see [msgpack.TextsAsBin].
 func TextsAsBin(v Raw) (Raw, error) { return msgpack.TextsAsBin(v) }
+
+// Marshal returns a Go value in the dialect, see [msgpack.Marshal]: strings and
+// []byte as bin, structs as maps by their `macula:"name,omitempty"` tags. A
+// struct or map with what a value holds is ready for [ParseValue].
+func Marshal(v any) (Raw, error) { return msgpack.Marshal(v) }
+
+// Unmarshal reads a value into what a pointer leads to, see [msgpack.Unmarshal].
+// Its error names where in the value it is, as "metadata.tags[2]".
+func Unmarshal(raw Raw, into any) error { return msgpack.Unmarshal(raw, into) }

@@ -2,7 +2,6 @@ package msgpack
 
 import (
 	"bytes"
-	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -48,7 +47,7 @@ func (r Raw) plain() (any, error) {
 		return b, nil
 	case Int:
 		if r[0] == 0xcf { // may be above the int64 range
-			return binary.BigEndian.Uint64(r[1:]), nil
+			return r.uint(), nil
 		}
 		return r.int(), nil
 	case Float:

@@ -286,7 +286,7 @@ func (t Token) Whole(v Raw) (int64, bool) {
 func (r Raw) int() int64 {
 	switch c := r[0]; c {
 	case 0xcf:
-		return int64(min(binary.BigEndian.Uint64(r[1:]), math.MaxInt64))
+		return int64(min(r.uint(), math.MaxInt64))
 	case 0xce:
 		return int64(binary.BigEndian.Uint32(r[1:]))
 	case 0xcd:
@@ -305,6 +305,9 @@ func (r Raw) int() int64 {
 		return int64(int8(c))
 	}
 }
+
+// uint reads what begins with 0xcf, and so may be above the int64 range.
+func (r Raw) uint() uint64 { return binary.BigEndian.Uint64(r[1:]) }
 
 // float reads what Kind says is a Float, and so is all there.
 func (r Raw) float() float64 {
