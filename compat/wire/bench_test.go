@@ -46,6 +46,73 @@ func TestEncodeFindValueReplyAllocatesNothing(t *testing.T) {
 	}))
 }
 
+// usual are messages as they travel, with what it costs to read one: the texts
+// are copied, and lists are made.
+var usual = []struct {
+	m      wire.Message
+	allocs float64
+}{
+	{&wire.Ping{Timestamp: wire.Some[int64](1_700_000_000_123)}, 0},
+	{&wire.Pong{Timestamp: wire.Some[int64](1_700_000_000_123), ServerTime: wire.Some[int64](1_700_000_000_456)}, 0},
+	{&wire.FindNode{Target: bytes.Repeat([]byte{7}, 32)}, 0},
+	{&wire.FindNodeReply{Nodes: []wire.Node{{ID: bytes.Repeat([]byte{7}, 32), LastSeen: 1_700_000_000_123}}}, 1},
+	{&wire.Store{Key: bytes.Repeat([]byte{7}, 32), Value: findValueHit().Values[0]}, 0},
+	{&wire.Call{
+		Procedure: wire.ProcedureStore, CallID: make([]byte, 16),
+		Args: (&wire.StoreArgs{Key: bytes.Repeat([]byte{7}, 32), Value: findValueHit().Values[0], ExpiresIn: wire.Some[int64](290)}).Raw(),
+	}, 1},
+	{&wire.Reply{CallID: make([]byte, 16), Result: fields("status", bin("ok"))}, 0},
+	{&wire.Connect{
+		Version: "1.0", NodeID: bytes.Repeat([]byte{7}, 32), RealmID: "org.example", Endpoint: "https://192.0.2.7:9443",
+		Capabilities: []string{"pubsub", "rpc"}, Addrs: [][]byte{bytes.Repeat([]byte{4}, 20)},
+	}, 8},
+}
+
+func TestUsualMessagesAllocateNoMoreThanTheirTexts(t *testing.T) {
+	for _, u := range usual {
+		t.Run(u.m.Type().String(), func(t *testing.T) {
+			buf, err := wire.AppendFrame(nil, u.m)
+			require.NoError(t, err)
+			assert.Zero(t, testing.AllocsPerRun(1000, func() {
+				buf, _ = wire.AppendFrame(buf[:0], u.m)
+			}), "encode")
+			into, err := wire.Frame{Type: u.m.Type(), Payload: buf[wire.HeaderSize:]}.Decode()
+			require.NoError(t, err)
+			require.Equal(t, u.m, into)
+			m := into.(interface{ Decode([]byte) error })
+			assert.Equal(t, u.allocs, testing.AllocsPerRun(1000, func() {
+				if m.Decode(buf[wire.HeaderSize:]) != nil {
+					t.Error("not decoded")
+				}
+			}), "decode")
+		})
+	}
+}
+
+// What is on the stack stays there.
+func TestMessagesDoNotEscape(t *testing.T) {
+	ping, store, call, buf := usual[0].m.AppendPayload(nil), usual[4].m.AppendPayload(nil), usual[5].m.AppendPayload(nil), make([]byte, 1024)
+	assert.Zero(t, testing.AllocsPerRun(1000, func() {
+		var m wire.Ping
+		if m.Decode(ping) != nil || len(m.AppendPayload(buf[:0])) != len(ping) {
+			t.Error("ping")
+		}
+	}))
+	assert.Zero(t, testing.AllocsPerRun(1000, func() {
+		var m wire.Store
+		if m.Decode(store) != nil || len(m.AppendPayload(buf[:0])) != len(store) {
+			t.Error("store")
+		}
+	}))
+	assert.Equal(t, 1.0, testing.AllocsPerRun(1000, func() {
+		var m wire.Call
+		var args wire.StoreArgs
+		if m.Decode(call) != nil || len(m.AppendPayload(buf[:0])) != len(call) || args.Decode(m.Args) != nil {
+			t.Error("call")
+		}
+	}), "the procedure's name")
+}
+
 // A quiet stream of small frames lives in its first buffer.
 func TestReaderAllocatesNothing(t *testing.T) {
 	one := frame(wire.TypeFindValue, findValue())
@@ -107,6 +174,40 @@ func BenchmarkEncodeFindValueReply(b *testing.B) {
 		if buf, err = wire.AppendFrame(buf[:0], m); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+func BenchmarkEncode(b *testing.B) {
+	for _, u := range usual {
+		b.Run(u.m.Type().String(), func(b *testing.B) {
+			buf, err := wire.AppendFrame(nil, u.m)
+			require.NoError(b, err)
+			b.ReportAllocs()
+			b.SetBytes(int64(len(buf)))
+			for b.Loop() {
+				if buf, err = wire.AppendFrame(buf[:0], u.m); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkDecode(b *testing.B) {
+	for _, u := range usual {
+		b.Run(u.m.Type().String(), func(b *testing.B) {
+			f := wire.Frame{Type: u.m.Type(), Payload: u.m.AppendPayload(nil)}
+			into, err := f.Decode()
+			require.NoError(b, err)
+			m := into.(interface{ Decode([]byte) error })
+			b.ReportAllocs()
+			b.SetBytes(int64(len(f.Payload)))
+			for b.Loop() {
+				if err := m.Decode(f.Payload); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 

@@ -3,10 +3,16 @@
 // speak. It opens no sockets and starts no goroutines.
 //
 // A frame is an 8-byte header (version, type, flags, reserved, big-endian
-// payload length) and a payload that is one MessagePack map. The dialect
-// differs from plain MessagePack in one way that matters: an Erlang node reads
-// a str as a list of code points, which equals no text that it knows. So every
-// key and every text is sent as bin, and both bin and str are accepted.
+// payload length) and a payload that is one MessagePack map. The dialect, which
+// package msgpack knows, differs from plain MessagePack in one way that matters:
+// an Erlang node reads a str as a list of code points, which equals no text that
+// it knows. So every key and every text is sent as bin, and both bin and str are
+// accepted. Where an integer is expected, a float without a fraction is one.
+//
+// Each message names its fields once, in its method fields, which both encoding
+// and decoding go by (see codec). Words that travel, such as procedures and
+// reasons, are in vocabulary.go. Go values and structs become values of the
+// dialect by [Marshal], and back by [Unmarshal].
 //
 // Decoded messages share memory with the payload that they came from; clone
 // what must outlive it. A message that decodes with a [FieldError] holds every

@@ -3,6 +3,8 @@ package wire
 import (
 	"errors"
 	"fmt"
+
+	"github.com/macula-mesh/macula-node/compat/wire/msgpack"
 )
 
 // What can be wrong with a frame or a message. Compare with errors.Is: the
@@ -20,7 +22,7 @@ var (
 	ErrTooLarge = errors.New("payload too large")
 	// ErrMsgpack: the payload is not exactly one well-formed MessagePack value
 	// of at most MaxDepth levels without ext types and invalid UTF-8.
-	ErrMsgpack = errors.New("bad MessagePack")
+	ErrMsgpack = msgpack.ErrMalformed
 	// ErrNotMap: the payload is a MessagePack value, but not a map.
 	ErrNotMap = errors.New("payload is not a map")
 	// ErrMissingField: a field that the message can not do without is absent.

@@ -2,6 +2,7 @@ package wire_test
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 
@@ -141,13 +142,13 @@ func (k kind) wrong() map[string]wire.Raw {
 	case long:
 		return map[string]wire.Raw{"int": num(1), "array": list(bin("x"))}
 	case integer:
-		return map[string]wire.Raw{"bin": bin("1"), "float": raw(0xca, 0, 0, 0, 0), "bool": aBool}
+		return map[string]wire.Raw{"bin": bin("1"), "fraction": float(1.5), "NaN": float(math.NaN()), "2^63": float(1 << 63), "bool": aBool}
 	case boolean:
 		return map[string]wire.Raw{"int": num(1), "bin": bin("true")}
 	case shorts:
 		return map[string]wire.Raw{"text": bin("a"), "str": str("a"), "int": num(1), "int within": list(num(1)), "256 bytes within": list(long256)}
 	case integers:
-		return map[string]wire.Raw{"int": num(1), "bin": bin("a"), "text within": list(bin("a")), "float within": list(raw(0xca, 0, 0, 0, 0))}
+		return map[string]wire.Raw{"int": num(1), "bin": bin("a"), "text within": list(bin("a")), "fraction within": list(float(1.5)), "2^63 within": list(float(1 << 63))}
 	case nodeList:
 		return map[string]wire.Raw{"text": bin("a"), "map": fields(), "int within": list(num(1)), "map without node_id": list(fields()),
 			"node_id of 256 bytes": list(fields("node_id", long256)), "address an int": list(fields("node_id", bin("n"), "address", num(1)))}
@@ -255,6 +256,39 @@ func TestFieldsMissing(t *testing.T) {
 		assert.Equal(t, absentErr, err, "nil counts as absent")
 		assert.Equal(t, absent, null)
 	})
+}
+
+// A JavaScript peer writes Date.now() as a float, and may write any number so.
+func TestFieldsWholeFloats(t *testing.T) {
+	const now = 1_700_000_000_123
+	eachField(t, func(t *testing.T, f field) {
+		asInt, asFloat := num(now), float(now)
+		switch f.kind {
+		case integer:
+		case integers:
+			asInt, asFloat = list(asInt), list(asFloat)
+		default:
+			return
+		}
+		want, err := decode(f.typ, payloadWith(f.typ, f.name, asInt))
+		require.NoError(t, err)
+		got, err := decode(f.typ, payloadWith(f.typ, f.name, asFloat))
+		require.NoError(t, err)
+		assert.Equal(t, want, got)
+	})
+	node := fields("node_id", bin("n"), "last_seen", float(now))
+	m, err := decode(wire.TypeFindNodeReply, fields("nodes", list(node)))
+	require.NoError(t, err)
+	assert.Equal(t, int64(now), m.(*wire.FindNodeReply).Nodes[0].LastSeen)
+
+	gateway, ok := wire.ParseGateway(fields("node_id", bin("n"), "host", bin("h"), "port", float(9443), "registered_at", float(now)))
+	assert.True(t, ok)
+	assert.Equal(t, int64(9443), gateway.Port)
+	assert.Equal(t, int64(now), gateway.RegisteredAt.V)
+
+	var args wire.StoreArgs
+	require.NoError(t, args.Decode(fields("key", bin("k"), "value", fields(), "expires_in", float(290))))
+	assert.Equal(t, wire.Some[int64](290), args.ExpiresIn)
 }
 
 // What a message can not do without, as its handlers name it in their answers.

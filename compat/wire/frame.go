@@ -3,6 +3,8 @@ package wire
 import (
 	"encoding/binary"
 	"fmt"
+
+	"github.com/macula-mesh/macula-node/compat/wire/msgpack"
 )
 
 // The frame's layout and limits (docs/PROTOCOL.md, names and limits).
@@ -15,7 +17,7 @@ const (
 	MaxPayload = 1 << 20
 	// MaxDepth is how many maps and arrays may be nested, the payload's own
 	// map included.
-	MaxDepth = 16
+	MaxDepth = msgpack.MaxDepth
 	// MaxField is the longest key, node id, endpoint, realm or procedure, in
 	// bytes.
 	MaxField = 255

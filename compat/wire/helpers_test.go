@@ -246,6 +246,7 @@ func frame(t wire.Type, payload []byte) []byte {
 func str(text string) wire.Raw     { return msgp.AppendString(nil, text) }
 func bin(text string) wire.Raw     { return msgp.AppendBytes(nil, []byte(text)) }
 func num(i int64) wire.Raw         { return msgp.AppendInt64(nil, i) }
+func float(f float64) wire.Raw     { return msgp.AppendFloat64(nil, f) }
 func list(vs ...wire.Raw) wire.Raw { return wire.RawArray(vs...) }
 func raw(b ...byte) wire.Raw       { return b }
 func join(parts ...[]byte) []byte  { return bytes.Join(parts, nil) }

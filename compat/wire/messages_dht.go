@@ -1,21 +1,9 @@
 package wire
 
-import "github.com/tinylib/msgp/msgp"
+import (
+	"github.com/tinylib/msgp/msgp"
 
-// The values of the fields type and result in the DHT's messages.
-const (
-	typeError  = "error"
-	resultHit  = "value"
-	resultMiss = "nodes"
-)
-
-// Reasons in replies that are errors.
-const (
-	ReasonMissingKey    = "missing_key"
-	ReasonInvalidKey    = "invalid_key"
-	ReasonMissingTarget = "missing_target"
-	ReasonInvalidTarget = "invalid_target"
-	ReasonBusy          = "busy"
+	"github.com/macula-mesh/macula-node/compat/wire/msgpack"
 )
 
 // Node is a peer as replies list it.
@@ -26,80 +14,60 @@ type Node struct {
 	Addrs    [][]byte // multiaddrs with /p2p; libp2p dialect only
 }
 
-func (n *Node) append(b []byte) []byte {
-	p := beginPayload(b)
-	p.bytes("node_id", n.ID)
-	p.text("address", n.Address)
-	p.int("last_seen", n.LastSeen)
-	p.byteList("addrs", n.Addrs)
-	return p.b
+func (n *Node) fields(c *codec) {
+	c.bytes("node_id", &n.ID, MaxField, required)
+	c.text("address", &n.Address, MaxField, always)
+	c.int("last_seen", &n.LastSeen)
+	c.byteList("addrs", &n.Addrs, MaxAddrs)
 }
 
-// nodes takes a list of nodes, and reports whether it is there. One that is not
-// a map with a node_id, or more than MaxNodes of them, make the field a mistyped
-// one.
-func (f *fields) nodes() (nodes []Node, there bool) {
-	there = f.list(func(e Raw) bool {
-		if len(nodes) == MaxNodes {
-			f.mistyped("more than the 20 that a reply may list")
-			return false
+// nodes is a list of nodes; there is told whether it came. One that is not a map
+// with a node_id, or more than MaxNodes of them, make it a mistyped field.
+func (c *codec) nodes(name string, v *[]Node, there *bool) {
+	switch {
+	case c.phase == writing:
+		c.b = msgp.AppendArrayHeader(c.named(name), uint32(len(*v)))
+		for i := range *v {
+			outer := c.open()
+			(*v)[i].fields(c)
+			c.begin = outer
 		}
-		if e.Kind() != Map {
-			f.mistyped("an element that is not a map")
-			return false
-		}
-		var n Node
-		sub := readFields(f.typ, e)
-		for sub.next() {
-			switch string(sub.key) {
-			case "node_id":
-				n.ID = sub.bytes(MaxField)
-			case "address":
-				n.Address = sub.text(MaxField)
-			case "last_seen":
-				n.LastSeen = sub.int().V
-			case "addrs":
-				n.Addrs = sub.byteList(MaxAddrs)
-			default:
-				sub.skip()
-			}
-		}
-		sub.need("node_id", n.ID != nil)
-		if err := sub.done(); err != nil {
-			if f.clean() {
-				f.mistyped(err.Error())
-			}
-			return false
-		}
-		nodes = append(nodes, n)
-		return true
-	})
-	return nodes, there
-}
-
-// ints takes a list of integers, and what is beyond limit of them not.
-func (f *fields) ints(limit int) []int64 {
-	v := f.take(readable)
-	if f.err != nil {
-		return nil
-	}
-	ints, ok := v.ints(limit)
-	if !ok {
-		f.not(v, "a list of integers")
-	}
-	return ints
-}
-
-func (p *payload) nodes(nodes []Node) {
-	p.list("nodes", len(nodes))
-	for i := range nodes {
-		p.b = nodes[i].append(p.b)
+	case c.at(name):
+		*v = nil
+		*there = c.takeList(func(t msgpack.Token, e Raw) bool { return c.node(v, t, e) })
+		c.next()
 	}
 }
 
-func (p *payload) failure(reason string) {
-	p.text("type", typeError)
-	p.text("reason", reason)
+// node reads an element of a list of nodes, and reports whether it is one.
+func (c *codec) node(nodes *[]Node, t msgpack.Token, e Raw) bool {
+	if len(*nodes) == MaxNodes {
+		c.mistyped("more than the 20 that a reply may list")
+		return false
+	}
+	if t.Kind != Map {
+		c.mistyped("an element that is not a map")
+		return false
+	}
+	var n Node
+	sub := decode(c.typ, e)
+	for sub.pass() {
+		n.fields(&sub)
+	}
+	if err := sub.done(); err != nil {
+		if c.clean() {
+			c.mistyped(err.Error())
+		}
+		return false
+	}
+	*nodes = append(*nodes, n)
+	return true
+}
+
+// failure is all that a reply holds that is an error.
+func (c *codec) failure(reason string) {
+	c.constant("type", typeError)
+	c.constant("reason", reason)
 }
 
 // FindNode asks for the nodes nearest to Target.
@@ -110,30 +78,28 @@ type FindNode struct {
 // Type returns TypeFindNode.
 func (*FindNode) Type() Type { return TypeFindNode }
 
+func (m *FindNode) fields(c *codec) {
+	c.constant("type", "find_node")
+	c.bytes("target", &m.Target, MaxField, required)
+}
+
 // AppendPayload implements Message. It writes the field type, without which an
 // Erlang node answers unknown_message.
 func (m *FindNode) AppendPayload(b []byte) []byte {
-	p := beginPayload(b)
-	p.text("type", "find_node")
-	p.bytes("target", m.Target)
-	return p.b
+	c := encode(b)
+	m.fields(&c)
+	return c.b
 }
 
 // Decode reads the message from a payload, whose memory it shares. It needs
 // target.
 func (m *FindNode) Decode(b []byte) error {
 	*m = FindNode{}
-	f := readFields(TypeFindNode, b)
-	for f.next() {
-		switch string(f.key) {
-		case "target":
-			m.Target = f.bytes(MaxField)
-		default:
-			f.skip()
-		}
+	c := decode(TypeFindNode, b)
+	for c.pass() {
+		m.fields(&c)
 	}
-	f.need("target", m.Target != nil)
-	return f.done()
+	return c.done()
 }
 
 // FindNodeReply lists the nearest nodes, nearest first, or says why not.
@@ -145,36 +111,33 @@ type FindNodeReply struct {
 // Type returns TypeFindNodeReply.
 func (*FindNodeReply) Type() Type { return TypeFindNodeReply }
 
+func (m *FindNodeReply) fields(c *codec) {
+	if m.Reason != "" && c.phase == writing {
+		c.failure(m.Reason)
+		return
+	}
+	c.constant("type", "find_node_reply")
+	c.nodes("nodes", &m.Nodes, &c.listed)
+	c.text("reason", &m.Reason, MaxField, optional)
+	c.need("nodes", c.listed || m.Reason != "")
+}
+
 // AppendPayload implements Message.
 func (m *FindNodeReply) AppendPayload(b []byte) []byte {
-	p := beginPayload(b)
-	if m.Reason != "" {
-		p.failure(m.Reason)
-		return p.b
-	}
-	p.text("type", "find_node_reply")
-	p.nodes(m.Nodes)
-	return p.b
+	c := encode(b)
+	m.fields(&c)
+	return c.b
 }
 
 // Decode reads the message from a payload, whose memory it shares. It needs
 // nodes or reason.
 func (m *FindNodeReply) Decode(b []byte) error {
 	*m = FindNodeReply{}
-	f := readFields(TypeFindNodeReply, b)
-	listed := false
-	for f.next() {
-		switch string(f.key) {
-		case "nodes":
-			m.Nodes, listed = f.nodes()
-		case "reason":
-			m.Reason = f.text(MaxField)
-		default:
-			f.skip()
-		}
+	c := decode(TypeFindNodeReply, b)
+	for c.pass() {
+		m.fields(&c)
 	}
-	f.need("nodes", listed || m.Reason != "")
-	return f.done()
+	return c.done()
 }
 
 // Store asks to keep a value under a key. It is never answered.
@@ -186,33 +149,28 @@ type Store struct {
 // Type returns TypeStore.
 func (*Store) Type() Type { return TypeStore }
 
+func (m *Store) fields(c *codec) {
+	c.constant("type", "store")
+	c.bytes("key", &m.Key, MaxField, required)
+	c.raw("value", &m.Value, required)
+}
+
 // AppendPayload implements Message.
 func (m *Store) AppendPayload(b []byte) []byte {
-	p := beginPayload(b)
-	p.text("type", "store")
-	p.bytes("key", m.Key)
-	p.raw("value", m.Value)
-	return p.b
+	c := encode(b)
+	m.fields(&c)
+	return c.b
 }
 
 // Decode reads the message from a payload, whose memory it shares. It needs key
 // and value; whether the value may be stored is for ParseValue to say.
 func (m *Store) Decode(b []byte) error {
 	*m = Store{}
-	f := readFields(TypeStore, b)
-	for f.next() {
-		switch string(f.key) {
-		case "key":
-			m.Key = f.bytes(MaxField)
-		case "value":
-			m.Value = f.raw()
-		default:
-			f.skip()
-		}
+	c := decode(TypeStore, b)
+	for c.pass() {
+		m.fields(&c)
 	}
-	f.need("key", m.Key != nil)
-	f.need("value", m.Value != nil)
-	return f.done()
+	return c.done()
 }
 
 // FindValue asks for the values stored under Key.
@@ -223,28 +181,26 @@ type FindValue struct {
 // Type returns TypeFindValue.
 func (*FindValue) Type() Type { return TypeFindValue }
 
+func (m *FindValue) fields(c *codec) {
+	c.bytes("key", &m.Key, MaxField, required)
+}
+
 // AppendPayload implements Message.
 func (m *FindValue) AppendPayload(b []byte) []byte {
-	p := beginPayload(b)
-	p.bytes("key", m.Key)
-	return p.b
+	c := encode(b)
+	m.fields(&c)
+	return c.b
 }
 
 // Decode reads the message from a payload, whose memory it shares. It needs
 // key.
 func (m *FindValue) Decode(b []byte) error {
 	*m = FindValue{}
-	f := readFields(TypeFindValue, b)
-	for f.next() {
-		switch string(f.key) {
-		case "key":
-			m.Key = f.bytes(MaxField)
-		default:
-			f.skip()
-		}
+	c := decode(TypeFindValue, b)
+	for c.pass() {
+		m.fields(&c)
 	}
-	f.need("key", m.Key != nil)
-	return f.done()
+	return c.done()
 }
 
 // FindValueReply is a hit (Values), a miss (Nodes, be it empty) or an error
@@ -259,32 +215,33 @@ type FindValueReply struct {
 // Type returns TypeFindValueReply.
 func (*FindValueReply) Type() Type { return TypeFindValueReply }
 
+func (m *FindValueReply) fields(c *codec) {
+	if m.Reason != "" && c.phase == writing {
+		c.failure(m.Reason)
+		return
+	}
+	hit, result := len(m.Values) > 0, resultMiss
+	if hit {
+		result = resultHit
+	}
+	c.constant("type", "find_value_reply")
+	c.constant("result", result)
+	if c.when(hit) {
+		c.raws("value", &m.Values, MaxValues, &c.hit)
+		c.ints("expires_in", &m.ExpiresIn, MaxValues)
+	}
+	if c.when(!hit) {
+		c.nodes("nodes", &m.Nodes, &c.listed)
+	}
+	c.text("reason", &m.Reason, MaxField, optional)
+	c.need("value", c.hit || c.listed || m.Reason != "")
+}
+
 // AppendPayload implements Message.
 func (m *FindValueReply) AppendPayload(b []byte) []byte {
-	p := beginPayload(b)
-	if m.Reason != "" {
-		p.failure(m.Reason)
-		return p.b
-	}
-	p.text("type", "find_value_reply")
-	if len(m.Values) == 0 {
-		p.text("result", resultMiss)
-		p.nodes(m.Nodes)
-		return p.b
-	}
-	p.text("result", resultHit)
-	p.list("value", len(m.Values))
-	for _, v := range m.Values {
-		p.b = appendRaw(p.b, v)
-	}
-	if len(m.ExpiresIn) > 0 {
-		p.key("expires_in")
-		p.b = msgp.AppendArrayHeader(p.b, uint32(len(m.ExpiresIn)))
-		for _, s := range m.ExpiresIn {
-			p.b = appendInt(p.b, s)
-		}
-	}
-	return p.b
+	c := encode(b)
+	m.fields(&c)
+	return c.b
 }
 
 // Decode reads the message from a payload, whose memory it shares. It needs
@@ -292,30 +249,13 @@ func (m *FindValueReply) AppendPayload(b []byte) []byte {
 // there. Of both lists the first MaxValues are read.
 func (m *FindValueReply) Decode(b []byte) error {
 	*m = FindValueReply{}
-	f := readFields(TypeFindValueReply, b)
-	hit, miss := false, false
-	for f.next() {
-		switch string(f.key) {
-		case "value":
-			m.Values = nil
-			hit = f.list(func(e Raw) bool {
-				m.Values = append(m.Values, e)
-				return len(m.Values) < MaxValues
-			})
-		case "expires_in":
-			m.ExpiresIn = f.ints(MaxValues)
-		case "nodes":
-			m.Nodes, miss = f.nodes()
-		case "reason":
-			m.Reason = f.text(MaxField)
-		default:
-			f.skip()
-		}
+	c := decode(TypeFindValueReply, b)
+	for c.pass() {
+		m.fields(&c)
 	}
-	f.need("value", hit || miss || m.Reason != "")
 	if len(m.ExpiresIn) > 0 && len(m.ExpiresIn) != len(m.Values) {
-		f.note("expires_in", "not as long as value", ErrMistypedField)
+		c.note("expires_in", "not as long as value", ErrMistypedField)
 		m.ExpiresIn = nil
 	}
-	return f.done()
+	return c.done()
 }

@@ -14,40 +14,30 @@ type Publish struct {
 // Type returns TypePublish.
 func (*Publish) Type() Type { return TypePublish }
 
+func (m *Publish) fields(c *codec) {
+	c.text("topic", &m.Topic, MaxField, always|required)
+	c.bytes("payload", &m.Payload, MaxPayload, optional)
+	c.int("qos", &m.QoS)
+	c.bool("retain", &m.Retain)
+	c.bytes("message_id", &m.MessageID, MaxField, optional)
+}
+
 // AppendPayload implements Message.
 func (m *Publish) AppendPayload(b []byte) []byte {
-	p := beginPayload(b)
-	p.text("topic", m.Topic)
-	p.bytes("payload", m.Payload)
-	p.int("qos", m.QoS)
-	p.bool("retain", m.Retain)
-	p.bytes("message_id", m.MessageID)
-	return p.b
+	c := encode(b)
+	m.fields(&c)
+	return c.b
 }
 
 // Decode reads the message from a payload, whose memory it shares. It needs
 // topic.
 func (m *Publish) Decode(b []byte) error {
 	*m = Publish{}
-	f := readFields(TypePublish, b)
-	for f.next() {
-		switch string(f.key) {
-		case "topic":
-			m.Topic = f.text(MaxField)
-		case "payload":
-			m.Payload = f.bytes(MaxPayload)
-		case "qos":
-			m.QoS = f.int().V
-		case "retain":
-			m.Retain = f.bool()
-		case "message_id":
-			m.MessageID = f.bytes(MaxField)
-		default:
-			f.skip()
-		}
+	c := decode(TypePublish, b)
+	for c.pass() {
+		m.fields(&c)
 	}
-	f.need("topic", m.Topic != "")
-	return f.done()
+	return c.done()
 }
 
 // Subscribe asks for what is published under topics.
@@ -59,29 +49,26 @@ type Subscribe struct {
 // Type returns TypeSubscribe.
 func (*Subscribe) Type() Type { return TypeSubscribe }
 
+func (m *Subscribe) fields(c *codec) {
+	c.texts("topics", &m.Topics, maxTopics)
+	c.int("qos", &m.QoS)
+}
+
 // AppendPayload implements Message.
 func (m *Subscribe) AppendPayload(b []byte) []byte {
-	p := beginPayload(b)
-	p.texts("topics", m.Topics)
-	p.int("qos", m.QoS)
-	return p.b
+	c := encode(b)
+	m.fields(&c)
+	return c.b
 }
 
 // Decode reads the message from a payload.
 func (m *Subscribe) Decode(b []byte) error {
 	*m = Subscribe{}
-	f := readFields(TypeSubscribe, b)
-	for f.next() {
-		switch string(f.key) {
-		case "topics":
-			m.Topics = f.texts(maxTopics)
-		case "qos":
-			m.QoS = f.int().V
-		default:
-			f.skip()
-		}
+	c := decode(TypeSubscribe, b)
+	for c.pass() {
+		m.fields(&c)
 	}
-	return f.done()
+	return c.done()
 }
 
 // Unsubscribe ends what Subscribe asked for.
@@ -92,26 +79,25 @@ type Unsubscribe struct {
 // Type returns TypeUnsubscribe.
 func (*Unsubscribe) Type() Type { return TypeUnsubscribe }
 
+func (m *Unsubscribe) fields(c *codec) {
+	c.texts("topics", &m.Topics, maxTopics)
+}
+
 // AppendPayload implements Message.
 func (m *Unsubscribe) AppendPayload(b []byte) []byte {
-	p := beginPayload(b)
-	p.texts("topics", m.Topics)
-	return p.b
+	c := encode(b)
+	m.fields(&c)
+	return c.b
 }
 
 // Decode reads the message from a payload.
 func (m *Unsubscribe) Decode(b []byte) error {
 	*m = Unsubscribe{}
-	f := readFields(TypeUnsubscribe, b)
-	for f.next() {
-		switch string(f.key) {
-		case "topics":
-			m.Topics = f.texts(maxTopics)
-		default:
-			f.skip()
-		}
+	c := decode(TypeUnsubscribe, b)
+	for c.pass() {
+		m.fields(&c)
 	}
-	return f.done()
+	return c.done()
 }
 
 // PubSubRoute carries a publication to another node.
@@ -123,28 +109,25 @@ type PubSubRoute struct {
 // Type returns TypePubSubRoute.
 func (*PubSubRoute) Type() Type { return TypePubSubRoute }
 
+func (m *PubSubRoute) fields(c *codec) {
+	m.Route.fields(c)
+	c.text("topic", &m.Topic, MaxField, always)
+}
+
 // AppendPayload implements Message.
 func (m *PubSubRoute) AppendPayload(b []byte) []byte {
-	p := beginPayload(b)
-	m.append(&p)
-	p.text("topic", m.Topic)
-	return p.b
+	c := encode(b)
+	m.fields(&c)
+	return c.b
 }
 
 // Decode reads the message from a payload, whose memory it shares. It needs
 // destination_node_id.
 func (m *PubSubRoute) Decode(b []byte) error {
 	*m = PubSubRoute{}
-	f := readFields(TypePubSubRoute, b)
-	for f.next() {
-		switch {
-		case m.take(&f):
-		case string(f.key) == "topic":
-			m.Topic = f.text(MaxField)
-		default:
-			f.skip()
-		}
+	c := decode(TypePubSubRoute, b)
+	for c.pass() {
+		m.fields(&c)
 	}
-	f.need("destination_node_id", m.Destination != nil)
-	return f.done()
+	return c.done()
 }

@@ -1,19 +1,5 @@
 package wire
 
-// Procedures of the DHT that are asked for by Call.
-const (
-	ProcedureStore        = "_dht.store"
-	ProcedureListGateways = "_dht.list_gateways"
-)
-
-// Codes of errors in replies to Call.
-const (
-	CodeInvalidArgs   = "invalid_args"
-	CodeBootstrapOnly = "gateway_bootstrap_only"
-	CodeBusy          = "busy"
-	CodeNotOwner      = "not_owner"
-)
-
 // Call asks for a procedure.
 type Call struct {
 	Procedure string
@@ -26,40 +12,30 @@ type Call struct {
 // Type returns TypeCall.
 func (*Call) Type() Type { return TypeCall }
 
+func (m *Call) fields(c *codec) {
+	c.text("procedure", &m.Procedure, MaxField, always|required)
+	c.raw("args", &m.Args, optional)
+	c.bytes("call_id", &m.CallID, MaxField, optional)
+	c.text("realm", &m.Realm, MaxField, optional)
+	c.optInt("timeout", &m.Timeout)
+}
+
 // AppendPayload implements Message.
 func (m *Call) AppendPayload(b []byte) []byte {
-	p := beginPayload(b)
-	p.text("procedure", m.Procedure)
-	p.raw("args", m.Args)
-	p.bytes("call_id", m.CallID)
-	p.optText("realm", m.Realm)
-	p.optInt("timeout", m.Timeout)
-	return p.b
+	c := encode(b)
+	m.fields(&c)
+	return c.b
 }
 
 // Decode reads the message from a payload, whose memory it shares. It needs
 // procedure.
 func (m *Call) Decode(b []byte) error {
 	*m = Call{}
-	f := readFields(TypeCall, b)
-	for f.next() {
-		switch string(f.key) {
-		case "procedure":
-			m.Procedure = f.text(MaxField)
-		case "args":
-			m.Args = f.raw()
-		case "call_id":
-			m.CallID = f.bytes(MaxField)
-		case "realm":
-			m.Realm = f.text(MaxField)
-		case "timeout":
-			m.Timeout = f.int()
-		default:
-			f.skip()
-		}
+	c := decode(TypeCall, b)
+	for c.pass() {
+		m.fields(&c)
 	}
-	f.need("procedure", m.Procedure != "")
-	return f.done()
+	return c.done()
 }
 
 // Reply answers Call, with Result or Error.
@@ -86,68 +62,74 @@ func (e *CallError) Error() string {
 // Type returns TypeReply.
 func (*Reply) Type() Type { return TypeReply }
 
+func (m *Reply) fields(c *codec) {
+	c.bytes("call_id", &m.CallID, MaxField, optional)
+	if c.when(m.Error == nil) {
+		c.raw("result", &m.Result, optional)
+	}
+	if c.when(m.Error != nil) {
+		c.callError("error", &m.Error)
+	}
+	c.need("result", m.Result != nil || m.Error != nil)
+}
+
 // AppendPayload implements Message.
 func (m *Reply) AppendPayload(b []byte) []byte {
-	p := beginPayload(b)
-	p.bytes("call_id", m.CallID)
-	switch {
-	case m.Error == nil:
-		p.raw("result", m.Result)
-	case m.Error.Code == "":
-		p.text("error", m.Error.Message)
-	default:
-		p.key("error")
-		sub := beginPayload(p.b)
-		sub.text("code", m.Error.Code)
-		sub.text("message", m.Error.Message)
-		p.b = sub.b
-	}
-	return p.b
+	c := encode(b)
+	m.fields(&c)
+	return c.b
 }
 
 // Decode reads the message from a payload, whose memory it shares. It needs
 // result or error.
 func (m *Reply) Decode(b []byte) error {
 	*m = Reply{}
-	f := readFields(TypeReply, b)
-	for f.next() {
-		switch string(f.key) {
-		case "call_id":
-			m.CallID = f.bytes(MaxField)
-		case "result":
-			m.Result = f.raw()
-		case "error":
-			m.Error = f.callError()
-		default:
-			f.skip()
-		}
+	c := decode(TypeReply, b)
+	for c.pass() {
+		m.fields(&c)
 	}
-	f.need("result", m.Result != nil || m.Error != nil)
-	return f.done()
+	return c.done()
 }
 
-func (f *fields) callError() *CallError {
-	v := f.take(readable)
-	if f.err != nil || v.Kind() == Nil {
+func (e *CallError) fields(c *codec) {
+	c.text("code", &e.Code, MaxField, always)
+	c.text("message", &e.Message, MaxPayload, always)
+}
+
+// callError is a map, or, without a code, the message alone.
+func (c *codec) callError(name string, v **CallError) {
+	switch {
+	case c.phase == writing:
+		if (*v).Code == "" {
+			c.constant(name, (*v).Message)
+			return
+		}
+		c.b = c.named(name)
+		outer := c.open()
+		(*v).fields(c)
+		c.begin = outer
+	case c.at(name):
+		*v = c.takeCallError()
+		c.next()
+	}
+}
+
+func (c *codec) takeCallError() *CallError {
+	t, v := c.take(false)
+	if c.err != nil || t.Kind == Nil {
 		return nil
 	}
-	if text, ok := v.Bytes(); ok {
-		return &CallError{Message: string(text)}
-	}
 	e := &CallError{}
-	sub := readFields(f.typ, v)
-	for sub.next() {
-		switch string(sub.key) {
-		case "code":
-			e.Code = sub.text(MaxField)
-		case "message":
-			e.Message = sub.text(MaxPayload)
-		default:
-			sub.skip()
-		}
+	if t.Text() {
+		e.Message = string(v[t.Head:])
+		return e
+	}
+	sub := decode(c.typ, v)
+	for sub.pass() {
+		e.fields(&sub)
 	}
 	if err := sub.done(); err != nil {
-		f.note("error", err.Error(), ErrMistypedField)
+		c.mistyped(err.Error())
 	}
 	return e
 }
@@ -161,31 +143,27 @@ type Cast struct {
 // Type returns TypeCast.
 func (*Cast) Type() Type { return TypeCast }
 
+func (m *Cast) fields(c *codec) {
+	c.text("procedure", &m.Procedure, MaxField, always|required)
+	c.raw("args", &m.Args, optional)
+}
+
 // AppendPayload implements Message.
 func (m *Cast) AppendPayload(b []byte) []byte {
-	p := beginPayload(b)
-	p.text("procedure", m.Procedure)
-	p.raw("args", m.Args)
-	return p.b
+	c := encode(b)
+	m.fields(&c)
+	return c.b
 }
 
 // Decode reads the message from a payload, whose memory it shares. It needs
 // procedure.
 func (m *Cast) Decode(b []byte) error {
 	*m = Cast{}
-	f := readFields(TypeCast, b)
-	for f.next() {
-		switch string(f.key) {
-		case "procedure":
-			m.Procedure = f.text(MaxField)
-		case "args":
-			m.Args = f.raw()
-		default:
-			f.skip()
-		}
+	c := decode(TypeCast, b)
+	for c.pass() {
+		m.fields(&c)
 	}
-	f.need("procedure", m.Procedure != "")
-	return f.done()
+	return c.done()
 }
 
 // RPCRequest asks a node for a procedure, to be answered by RPCReply.
@@ -202,46 +180,32 @@ type RPCRequest struct {
 // Type returns TypeRPCRequest.
 func (*RPCRequest) Type() Type { return TypeRPCRequest }
 
+func (m *RPCRequest) fields(c *codec) {
+	c.bytes("request_id", &m.RequestID, MaxField, optional)
+	c.text("procedure", &m.Procedure, MaxField, always|required)
+	c.raw("args", &m.Args, optional)
+	c.bytes("from_node", &m.FromNode, MaxField, optional)
+	c.bytes("target_node", &m.TargetNode, MaxField, optional)
+	c.text("from_endpoint", &m.FromEndpoint, MaxField, optional)
+	c.optInt("timestamp", &m.Timestamp)
+}
+
 // AppendPayload implements Message.
 func (m *RPCRequest) AppendPayload(b []byte) []byte {
-	p := beginPayload(b)
-	p.bytes("request_id", m.RequestID)
-	p.text("procedure", m.Procedure)
-	p.raw("args", m.Args)
-	p.bytes("from_node", m.FromNode)
-	p.bytes("target_node", m.TargetNode)
-	p.optText("from_endpoint", m.FromEndpoint)
-	p.optInt("timestamp", m.Timestamp)
-	return p.b
+	c := encode(b)
+	m.fields(&c)
+	return c.b
 }
 
 // Decode reads the message from a payload, whose memory it shares. It needs
 // procedure.
 func (m *RPCRequest) Decode(b []byte) error {
 	*m = RPCRequest{}
-	f := readFields(TypeRPCRequest, b)
-	for f.next() {
-		switch string(f.key) {
-		case "request_id":
-			m.RequestID = f.bytes(MaxField)
-		case "procedure":
-			m.Procedure = f.text(MaxField)
-		case "args":
-			m.Args = f.raw()
-		case "from_node":
-			m.FromNode = f.bytes(MaxField)
-		case "target_node":
-			m.TargetNode = f.bytes(MaxField)
-		case "from_endpoint":
-			m.FromEndpoint = f.text(MaxField)
-		case "timestamp":
-			m.Timestamp = f.int()
-		default:
-			f.skip()
-		}
+	c := decode(TypeRPCRequest, b)
+	for c.pass() {
+		m.fields(&c)
 	}
-	f.need("procedure", m.Procedure != "")
-	return f.done()
+	return c.done()
 }
 
 // RPCReply answers RPCRequest, with Result or Error.
@@ -249,45 +213,36 @@ type RPCReply struct {
 	RequestID []byte
 	FromNode  []byte // the answering node's id
 	Result    Raw
-	Error     string     // such as "rpc_handler_not_available"; empty for a result
+	Error     string     // such as ErrorNoHandler; empty for a result
 	Timestamp Opt[int64] // ms since 1970
 }
 
 // Type returns TypeRPCReply.
 func (*RPCReply) Type() Type { return TypeRPCReply }
 
+func (m *RPCReply) fields(c *codec) {
+	c.bytes("request_id", &m.RequestID, MaxField, optional)
+	c.bytes("from_node", &m.FromNode, MaxField, optional)
+	c.raw("result", &m.Result, optional)
+	c.text("error", &m.Error, MaxPayload, optional)
+	c.optInt("timestamp", &m.Timestamp)
+}
+
 // AppendPayload implements Message.
 func (m *RPCReply) AppendPayload(b []byte) []byte {
-	p := beginPayload(b)
-	p.bytes("request_id", m.RequestID)
-	p.bytes("from_node", m.FromNode)
-	p.raw("result", m.Result)
-	p.optText("error", m.Error)
-	p.optInt("timestamp", m.Timestamp)
-	return p.b
+	c := encode(b)
+	m.fields(&c)
+	return c.b
 }
 
 // Decode reads the message from a payload, whose memory it shares.
 func (m *RPCReply) Decode(b []byte) error {
 	*m = RPCReply{}
-	f := readFields(TypeRPCReply, b)
-	for f.next() {
-		switch string(f.key) {
-		case "request_id":
-			m.RequestID = f.bytes(MaxField)
-		case "from_node":
-			m.FromNode = f.bytes(MaxField)
-		case "result":
-			m.Result = f.raw()
-		case "error":
-			m.Error = f.text(MaxPayload)
-		case "timestamp":
-			m.Timestamp = f.int()
-		default:
-			f.skip()
-		}
+	c := decode(TypeRPCReply, b)
+	for c.pass() {
+		m.fields(&c)
 	}
-	return f.done()
+	return c.done()
 }
 
 // Route is the envelope in which an Erlang mesh passes a message on.
@@ -299,31 +254,12 @@ type Route struct {
 	Payload     Raw // the message's map
 }
 
-func (r *Route) append(p *payload) {
-	p.bytes("destination_node_id", r.Destination)
-	p.bytes("source_node_id", r.Source)
-	p.int("hop_count", r.HopCount)
-	p.int("max_hops", r.MaxHops)
-	p.raw("payload", r.Payload)
-}
-
-// take reads the field that f stands at, if it is one of the envelope's.
-func (r *Route) take(f *fields) bool {
-	switch string(f.key) {
-	case "destination_node_id":
-		r.Destination = f.bytes(MaxField)
-	case "source_node_id":
-		r.Source = f.bytes(MaxField)
-	case "hop_count":
-		r.HopCount = f.int().V
-	case "max_hops":
-		r.MaxHops = f.int().V
-	case "payload":
-		r.Payload = f.raw()
-	default:
-		return false
-	}
-	return true
+func (r *Route) fields(c *codec) {
+	c.bytes("destination_node_id", &r.Destination, MaxField, required)
+	c.bytes("source_node_id", &r.Source, MaxField, optional)
+	c.int("hop_count", &r.HopCount)
+	c.int("max_hops", &r.MaxHops)
+	c.raw("payload", &r.Payload, optional)
 }
 
 // RPCRoute carries a message of the type PayloadType to another node.
@@ -335,28 +271,25 @@ type RPCRoute struct {
 // Type returns TypeRPCRoute.
 func (*RPCRoute) Type() Type { return TypeRPCRoute }
 
+func (m *RPCRoute) fields(c *codec) {
+	m.Route.fields(c)
+	c.text("payload_type", &m.PayloadType, MaxField, optional)
+}
+
 // AppendPayload implements Message.
 func (m *RPCRoute) AppendPayload(b []byte) []byte {
-	p := beginPayload(b)
-	m.append(&p)
-	p.optText("payload_type", m.PayloadType)
-	return p.b
+	c := encode(b)
+	m.fields(&c)
+	return c.b
 }
 
 // Decode reads the message from a payload, whose memory it shares. It needs
 // destination_node_id.
 func (m *RPCRoute) Decode(b []byte) error {
 	*m = RPCRoute{}
-	f := readFields(TypeRPCRoute, b)
-	for f.next() {
-		switch {
-		case m.take(&f):
-		case string(f.key) == "payload_type":
-			m.PayloadType = f.text(MaxField)
-		default:
-			f.skip()
-		}
+	c := decode(TypeRPCRoute, b)
+	for c.pass() {
+		m.fields(&c)
 	}
-	f.need("destination_node_id", m.Destination != nil)
-	return f.done()
+	return c.done()
 }

@@ -3,91 +3,73 @@ package wire
 // Connect introduces the sender. An Erlang node crashes on one without
 // Endpoint, so it is always written, be it empty.
 type Connect struct {
-	Version      string   // "1.0"
+	Version      string   // ProtocolVersion
 	NodeID       []byte   // any length up to MaxField; 64 hexadecimal digits from Erlang
 	RealmID      string   // the realm that the sender serves; stated, not proven
 	Endpoint     string   // "https://host:port"; empty for none
-	Capabilities []string // such as "pubsub" and "rpc"
+	Capabilities []string // such as CapabilityRPC
 	Addrs        [][]byte // the sender's multiaddrs; libp2p dialect only
 }
 
 // Type returns TypeConnect.
 func (*Connect) Type() Type { return TypeConnect }
 
+func (m *Connect) fields(c *codec) {
+	c.text("version", &m.Version, MaxField, always)
+	c.bytes("node_id", &m.NodeID, MaxField, required)
+	c.textThere("realm_id", &m.RealmID, MaxField, &c.realm)
+	c.text("endpoint", &m.Endpoint, MaxField, always)
+	c.texts("capabilities", &m.Capabilities, MaxAddrs)
+	c.byteList("addrs", &m.Addrs, MaxAddrs)
+}
+
 // AppendPayload implements Message.
 func (m *Connect) AppendPayload(b []byte) []byte {
-	p := beginPayload(b)
-	p.text("version", m.Version)
-	p.bytes("node_id", m.NodeID)
-	p.text("realm_id", m.RealmID)
-	p.text("endpoint", m.Endpoint)
-	p.texts("capabilities", m.Capabilities)
-	p.byteList("addrs", m.Addrs)
-	return p.b
+	c := encode(b)
+	m.fields(&c)
+	return c.b
 }
 
 // Decode reads the message from a payload, whose memory it shares. It needs
 // node_id and realm_id.
 func (m *Connect) Decode(b []byte) error {
 	*m = Connect{}
-	f := readFields(TypeConnect, b)
-	realm := false
-	for f.next() {
-		switch string(f.key) {
-		case "version":
-			m.Version = f.text(MaxField)
-		case "node_id":
-			m.NodeID = f.bytes(MaxField)
-		case "realm_id":
-			v := f.bytes(MaxField)
-			m.RealmID, realm = string(v), v != nil
-		case "endpoint":
-			m.Endpoint = f.text(MaxField)
-		case "capabilities":
-			m.Capabilities = f.texts(MaxAddrs)
-		case "addrs":
-			m.Addrs = f.byteList(MaxAddrs)
-		default:
-			f.skip()
-		}
+	c := decode(TypeConnect, b)
+	for c.pass() {
+		m.fields(&c)
 	}
-	f.need("node_id", m.NodeID != nil)
-	f.need("realm_id", realm)
-	return f.done()
+	return c.done()
 }
 
 // Disconnect says why the sender ends the session.
 type Disconnect struct {
-	Reason  string // a word, such as "normal" or "realm_mismatch"
+	Reason  string // a word, such as "normal" or ReasonRealmMismatch
 	Message string // for people
 }
 
 // Type returns TypeDisconnect.
 func (*Disconnect) Type() Type { return TypeDisconnect }
 
+func (m *Disconnect) fields(c *codec) {
+	c.text("reason", &m.Reason, MaxField, always)
+	c.text("message", &m.Message, MaxPayload, always)
+}
+
 // AppendPayload implements Message.
 func (m *Disconnect) AppendPayload(b []byte) []byte {
-	p := beginPayload(b)
-	p.text("reason", m.Reason)
-	p.text("message", m.Message)
-	return p.b
+	c := encode(b)
+	m.fields(&c)
+	return c.b
 }
 
 // Decode reads the message from a payload.
 func (m *Disconnect) Decode(b []byte) error {
 	*m = Disconnect{}
-	f := readFields(TypeDisconnect, b)
-	for f.next() {
-		switch string(f.key) {
-		case "reason":
-			m.Reason = f.text(MaxField)
-		case "message":
-			m.Message = f.text(MaxPayload)
-		default:
-			f.skip()
-		}
+	c := decode(TypeDisconnect, b)
+	for c.pass() {
+		m.fields(&c)
 	}
-	return f.done()
+	return c.done()
 }
 
 // Ping asks for a Pong with the same timestamp.
@@ -98,26 +80,25 @@ type Ping struct {
 // Type returns TypePing.
 func (*Ping) Type() Type { return TypePing }
 
+func (m *Ping) fields(c *codec) {
+	c.optInt("timestamp", &m.Timestamp)
+}
+
 // AppendPayload implements Message.
 func (m *Ping) AppendPayload(b []byte) []byte {
-	p := beginPayload(b)
-	p.optInt("timestamp", m.Timestamp)
-	return p.b
+	c := encode(b)
+	m.fields(&c)
+	return c.b
 }
 
 // Decode reads the message from a payload.
 func (m *Ping) Decode(b []byte) error {
 	*m = Ping{}
-	f := readFields(TypePing, b)
-	for f.next() {
-		switch string(f.key) {
-		case "timestamp":
-			m.Timestamp = f.int()
-		default:
-			f.skip()
-		}
+	c := decode(TypePing, b)
+	for c.pass() {
+		m.fields(&c)
 	}
-	return f.done()
+	return c.done()
 }
 
 // Pong answers Ping and Connect. The fields from NodeID on are there in the
@@ -134,43 +115,32 @@ type Pong struct {
 // Type returns TypePong.
 func (*Pong) Type() Type { return TypePong }
 
+func (m *Pong) fields(c *codec) {
+	c.optInt("timestamp", &m.Timestamp)
+	c.optInt("server_time", &m.ServerTime)
+	c.bytes("node_id", &m.NodeID, MaxField, optional)
+	if c.when(m.NodeID != nil) {
+		c.text("endpoint", &m.Endpoint, MaxField, always)
+	}
+	c.text("realm_id", &m.RealmID, MaxField, optional)
+	c.byteList("addrs", &m.Addrs, MaxAddrs)
+}
+
 // AppendPayload implements Message.
 func (m *Pong) AppendPayload(b []byte) []byte {
-	p := beginPayload(b)
-	p.optInt("timestamp", m.Timestamp)
-	p.optInt("server_time", m.ServerTime)
-	if m.NodeID != nil {
-		p.bytes("node_id", m.NodeID)
-		p.text("endpoint", m.Endpoint)
-	}
-	p.optText("realm_id", m.RealmID)
-	p.byteList("addrs", m.Addrs)
-	return p.b
+	c := encode(b)
+	m.fields(&c)
+	return c.b
 }
 
 // Decode reads the message from a payload, whose memory it shares.
 func (m *Pong) Decode(b []byte) error {
 	*m = Pong{}
-	f := readFields(TypePong, b)
-	for f.next() {
-		switch string(f.key) {
-		case "timestamp":
-			m.Timestamp = f.int()
-		case "server_time":
-			m.ServerTime = f.int()
-		case "node_id":
-			m.NodeID = f.bytes(MaxField)
-		case "endpoint":
-			m.Endpoint = f.text(MaxField)
-		case "realm_id":
-			m.RealmID = f.text(MaxField)
-		case "addrs":
-			m.Addrs = f.byteList(MaxAddrs)
-		default:
-			f.skip()
-		}
+	c := decode(TypePong, b)
+	for c.pass() {
+		m.fields(&c)
 	}
-	return f.done()
+	return c.done()
 }
 
 // NATProbe asks under which address the sender is seen.
@@ -183,32 +153,27 @@ type NATProbe struct {
 // Type returns TypeNATProbe.
 func (*NATProbe) Type() Type { return TypeNATProbe }
 
+func (m *NATProbe) fields(c *codec) {
+	c.bytes("node_id", &m.NodeID, MaxField, optional)
+	c.optInt("local_port", &m.LocalPort)
+	c.bytes("request_id", &m.RequestID, MaxField, optional)
+}
+
 // AppendPayload implements Message.
 func (m *NATProbe) AppendPayload(b []byte) []byte {
-	p := beginPayload(b)
-	p.bytes("node_id", m.NodeID)
-	p.optInt("local_port", m.LocalPort)
-	p.bytes("request_id", m.RequestID)
-	return p.b
+	c := encode(b)
+	m.fields(&c)
+	return c.b
 }
 
 // Decode reads the message from a payload, whose memory it shares.
 func (m *NATProbe) Decode(b []byte) error {
 	*m = NATProbe{}
-	f := readFields(TypeNATProbe, b)
-	for f.next() {
-		switch string(f.key) {
-		case "node_id":
-			m.NodeID = f.bytes(MaxField)
-		case "local_port":
-			m.LocalPort = f.int()
-		case "request_id":
-			m.RequestID = f.bytes(MaxField)
-		default:
-			f.skip()
-		}
+	c := decode(TypeNATProbe, b)
+	for c.pass() {
+		m.fields(&c)
 	}
-	return f.done()
+	return c.done()
 }
 
 // NATProbeReply tells the address under which the asker is seen.
@@ -223,36 +188,27 @@ type NATProbeReply struct {
 // Type returns TypeNATProbeReply.
 func (*NATProbeReply) Type() Type { return TypeNATProbeReply }
 
+func (m *NATProbeReply) fields(c *codec) {
+	c.bytes("node_id", &m.NodeID, MaxField, optional)
+	c.bytes("request_id", &m.RequestID, MaxField, optional)
+	c.text("reflexive_ip", &m.ReflexiveIP, MaxField, always)
+	c.int("reflexive_port", &m.ReflexivePort)
+	c.optInt("server_time", &m.ServerTime)
+}
+
 // AppendPayload implements Message.
 func (m *NATProbeReply) AppendPayload(b []byte) []byte {
-	p := beginPayload(b)
-	p.bytes("node_id", m.NodeID)
-	p.bytes("request_id", m.RequestID)
-	p.text("reflexive_ip", m.ReflexiveIP)
-	p.int("reflexive_port", m.ReflexivePort)
-	p.optInt("server_time", m.ServerTime)
-	return p.b
+	c := encode(b)
+	m.fields(&c)
+	return c.b
 }
 
 // Decode reads the message from a payload, whose memory it shares.
 func (m *NATProbeReply) Decode(b []byte) error {
 	*m = NATProbeReply{}
-	f := readFields(TypeNATProbeReply, b)
-	for f.next() {
-		switch string(f.key) {
-		case "node_id":
-			m.NodeID = f.bytes(MaxField)
-		case "request_id":
-			m.RequestID = f.bytes(MaxField)
-		case "reflexive_ip":
-			m.ReflexiveIP = f.text(MaxField)
-		case "reflexive_port":
-			m.ReflexivePort = f.int().V
-		case "server_time":
-			m.ServerTime = f.int()
-		default:
-			f.skip()
-		}
+	c := decode(TypeNATProbeReply, b)
+	for c.pass() {
+		m.fields(&c)
 	}
-	return f.done()
+	return c.done()
 }

@@ -21,11 +21,10 @@ func (m *Opaque) AppendPayload(b []byte) []byte {
 // Decode keeps the payload, whose memory the message shares, after it is seen
 // to be a well-formed map.
 func (m *Opaque) Decode(b []byte) error {
-	f := readFields(m.MessageType, b)
-	for f.next() {
-		f.skip()
+	c := decode(m.MessageType, b)
+	for c.pass() { // every field is unknown
 	}
-	if err := f.done(); err != nil {
+	if err := c.done(); err != nil {
 		return err
 	}
 	m.Fields = b

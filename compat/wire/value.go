@@ -4,9 +4,10 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
-	"unicode/utf8"
 
 	"github.com/tinylib/msgp/msgp"
+
+	"github.com/macula-mesh/macula-node/compat/wire/msgpack"
 )
 
 // Limits of a stored value (docs/PROTOCOL.md, names and limits).
@@ -15,7 +16,7 @@ const (
 	MaxValue = 64 << 10
 	// MaxValueDepth is how many maps and arrays a value may nest: two fewer
 	// than a payload, as the reply that carries it adds two.
-	MaxValueDepth = MaxDepth - 2
+	MaxValueDepth = msgpack.MaxValueDepth
 	// MaxTTL is the longest life of a value, and that of one without ttl.
 	MaxTTL = 86_400 * time.Second
 )
@@ -30,7 +31,7 @@ type Value struct {
 // ParseValue checks a value against docs/PROTOCOL.md: a map of at most MaxValue bytes
 // and MaxValueDepth levels, without ext types and invalid UTF-8; node_id and
 // endpoint, where they are there, bin or str of at most MaxField bytes; ttl,
-// where it is there, a positive integer. The result shares raw's memory. What
+// where it is there, a positive integer (see [Raw.Whole]). The result shares raw's memory. What
 // is wrong is told in an ErrBadValue.
 func ParseValue(raw Raw) (Value, error) {
 	if len(raw) > MaxValue {
@@ -39,11 +40,8 @@ func ParseValue(raw Raw) (Value, error) {
 	if kind := raw.Kind(); kind != Map {
 		return Value{}, fmt.Errorf("%w: a %s instead of a map", ErrBadValue, kind)
 	}
-	switch n, err := walk(raw, MaxValueDepth, readable); {
-	case err != nil:
+	if err := raw.Check(MaxValueDepth); err != nil {
 		return Value{}, fmt.Errorf("%w: %w", ErrBadValue, err)
-	case n != len(raw):
-		return Value{}, fmt.Errorf("%w: %w", ErrBadValue, trailing(len(raw)-n))
 	}
 	v := Value{Raw: raw, TTL: MaxTTL}
 	var nodeID, endpoint, ttl Raw // the last of each counts
@@ -71,7 +69,7 @@ func ParseValue(raw Raw) (Value, error) {
 		}
 	}
 	if ttl != nil {
-		seconds, ok := ttl.Int()
+		seconds, ok := ttl.Whole()
 		if !ok || seconds <= 0 {
 			return Value{}, badField("ttl", ttl, "a positive number of whole seconds")
 		}
@@ -84,45 +82,6 @@ func badField(name string, found Raw, want string) error {
 	return fmt.Errorf("%w: %s is not %s but of the type %s", ErrBadValue, name, want, found.Kind())
 }
 
-// TextsAsBin returns v with every str, keys included, rewritten as bin: most
-// MessagePack libraries write str, which an Erlang node can not read as text.
-// Where there is no str it returns v itself. The result may be longer than v.
-func TextsAsBin(v Raw) (Raw, error) {
-	texts := 0
-	count := func(t token, _ []byte) error {
-		if t.kind == Text {
-			texts++
-		}
-		return nil
-	}
-	n, err := walk(v, MaxDepth, count)
-	if err != nil {
-		return nil, err
-	}
-	if n != len(v) {
-		return nil, trailing(len(v) - n)
-	}
-	if texts == 0 {
-		return v, nil
-	}
-	out := make(Raw, 0, len(v)+texts)
-	_, err = walk(v, MaxDepth, func(t token, b []byte) error {
-		if t.kind != Text {
-			out = append(out, b...)
-			return nil
-		}
-		if !utf8.Valid(b[t.head:]) {
-			return fmt.Errorf("%w: a str that is not UTF-8", ErrMsgpack)
-		}
-		out = appendBin(out, b[t.head:])
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
 // StoreArgs are the arguments of a Call of ProcedureStore.
 type StoreArgs struct {
 	Key       []byte
@@ -132,11 +91,15 @@ type StoreArgs struct {
 
 // Raw returns the arguments as a map.
 func (a *StoreArgs) Raw() Raw {
-	p := beginPayload(nil)
-	p.bytes("key", a.Key)
-	p.raw("value", a.Value)
-	p.optInt("expires_in", a.ExpiresIn)
-	return p.b
+	c := encode(nil)
+	a.fields(&c)
+	return c.b
+}
+
+func (a *StoreArgs) fields(c *codec) {
+	c.bytes("key", &a.Key, MaxField, required)
+	c.raw("value", &a.Value, required)
+	c.optInt("expires_in", &a.ExpiresIn)
 }
 
 // Decode reads the arguments. A *FieldError names the one that is missing or
@@ -149,22 +112,12 @@ func (a *StoreArgs) Decode(args Raw) error {
 	if kind := args.Kind(); kind != Map {
 		return &FieldError{Type: TypeCall, Field: "args", Detail: kind.String() + " instead of a map", Err: ErrMistypedField}
 	}
-	f := readFields(TypeCall, args)
-	for f.next() {
-		switch string(f.key) {
-		case "key":
-			a.Key = f.bytes(MaxField)
-		case "value":
-			a.Value = f.raw()
-		case "expires_in":
-			a.ExpiresIn = f.int()
-		default:
-			f.raw() // what it holds is nobody's concern
-		}
+	c := decode(TypeCall, args)
+	c.lax = true
+	for c.pass() {
+		a.fields(&c)
 	}
-	f.need("key", a.Key != nil)
-	f.need("value", a.Value != nil)
-	return f.done()
+	return c.done()
 }
 
 // Gateway is an entry in the reply to ProcedureListGateways.
@@ -182,18 +135,22 @@ type GatewayList []Gateway
 // Raw returns the result as a map.
 func (l GatewayList) Raw() Raw {
 	b := msgp.AppendMapHeader(nil, 1)
-	b = appendBin(b, "peers")
+	b = msgpack.AppendBin(b, "peers")
 	b = msgp.AppendArrayHeader(b, uint32(len(l)))
 	for _, g := range l {
-		p := beginPayload(b)
-		p.bytes("node_id", g.NodeID)
-		p.text("host", g.Host)
-		p.int("port", g.Port)
-		p.text("realm", g.Realm)
-		p.optInt("registered_at", g.RegisteredAt)
-		b = p.b
+		c := encode(b)
+		g.fields(&c)
+		b = c.b
 	}
 	return b
+}
+
+func (g *Gateway) fields(c *codec) {
+	c.bytes("node_id", &g.NodeID, MaxField, optional)
+	c.text("host", &g.Host, MaxField, always)
+	c.int("port", &g.Port)
+	c.text("realm", &g.Realm, MaxField, always)
+	c.optInt("registered_at", &g.RegisteredAt)
 }
 
 // Decode reads a result. Of the first maxGateways entries those without node_id,
@@ -227,24 +184,12 @@ const maxGateways = 1000
 // host and a port are there.
 func ParseGateway(entry Raw) (Gateway, bool) {
 	var g Gateway
-	f := readFields(TypeReply, entry)
-	for f.next() {
-		switch string(f.key) {
-		case "node_id":
-			g.NodeID = f.bytes(MaxField)
-		case "host":
-			g.Host = f.text(MaxField)
-		case "port":
-			g.Port = f.int().V
-		case "realm":
-			g.Realm = f.text(MaxField)
-		case "registered_at":
-			g.RegisteredAt = f.int()
-		default:
-			f.raw()
-		}
+	c := decode(TypeReply, entry)
+	c.lax = true
+	for c.pass() {
+		g.fields(&c)
 	}
-	ok := f.done() == nil && g.NodeID != nil && isHost(g.Host) && g.Port > 0 && g.Port <= 65535
+	ok := c.done() == nil && g.NodeID != nil && isHost(g.Host) && g.Port > 0 && g.Port <= 65535
 	return g, ok
 }
 
@@ -261,7 +206,3 @@ func isHost(host string) bool {
 	}
 	return host != "" && len(host) <= 253
 }
-
-// GatewayPrefix begins the keys under which gateways register themselves. Such
-// a key is never to be written to an Erlang node: its discovery crashes.
-const GatewayPrefix = "peer.gateway."

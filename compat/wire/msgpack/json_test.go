@@ -1,4 +1,4 @@
-package wire_test
+package msgpack_test
 
 import (
 	"encoding/json"
@@ -10,13 +10,12 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/tinylib/msgp/msgp"
 
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/msgpack"
 )
 
 func TestMarshalJSON(t *testing.T) {
-	float := func(f float64) wire.Raw { return msgp.AppendFloat64(nil, f) }
 	tests := map[string]struct {
-		in   wire.Raw
+		in   msgpack.Raw
 		want string
 	}{
 		"nil":                        {nilValue, `null`},
@@ -48,12 +47,12 @@ func TestMarshalJSON(t *testing.T) {
 			assert.JSONEq(t, `{"v":`+test.want+`}`, string(via))
 		})
 	}
-	for name, in := range map[string]wire.Raw{
+	for name, in := range map[string]msgpack.Raw{
 		"nothing": {}, "damaged": {0x81}, "trailing": {0xc0, 0xc0}, "ext": list(anExt), "bad UTF-8": badText, "too deep": nest(17),
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := in.MarshalJSON()
-			require.ErrorIs(t, err, wire.ErrMsgpack)
+			require.ErrorIs(t, err, msgpack.ErrMalformed)
 		})
 	}
 }
@@ -62,7 +61,7 @@ func TestMarshalJSON(t *testing.T) {
 // keys within keys a stored value would become gigabytes.
 func TestMarshalJSONOfNestedKeysStaysSmall(t *testing.T) {
 	v := bin(strings.Repeat(`"`, 1000))
-	for range wire.MaxValueDepth - 1 {
+	for range msgpack.MaxValueDepth - 1 {
 		v = asMap(v, nilValue)
 	}
 	out, err := v.MarshalJSON()
@@ -73,11 +72,11 @@ func TestMarshalJSONOfNestedKeysStaysSmall(t *testing.T) {
 func TestFromJSON(t *testing.T) {
 	tests := map[string]struct {
 		in   string
-		want wire.Raw
+		want msgpack.Raw
 	}{
 		"null":                   {`null`, nilValue},
 		"bools":                  {`[true, false]`, list(raw(0xc3), raw(0xc2))},
-		"ints":                   {`[0, 127, 128, -1, -33, 9223372036854775807, -9223372036854775808]`, list(raw(0), raw(0x7f), raw(0xcc, 0x80), raw(0xff), raw(0xd0, 0xdf), wire.RawInt(math.MaxInt64), num(math.MinInt64))},
+		"ints":                   {`[0, 127, 128, -1, -33, 9223372036854775807, -9223372036854775808]`, list(raw(0), raw(0x7f), raw(0xcc, 0x80), raw(0xff), raw(0xd0, 0xdf), msgpack.RawInt(math.MaxInt64), num(math.MinInt64))},
 		"uint64 max":             {`18446744073709551615`, raw(0xcf, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)},
 		"beyond 64 bits":         {`18446744073709551616`, msgp.AppendFloat64(nil, 1<<64)},
 		"floats":                 {`[1.0, 1e2, -0.5]`, list(msgp.AppendFloat64(nil, 1), msgp.AppendFloat64(nil, 100), msgp.AppendFloat64(nil, -0.5))},
@@ -93,11 +92,11 @@ func TestFromJSON(t *testing.T) {
 		"$bin behind other keys": {`{"a": 1, "$bin": "00"}`, fields("a", num(1), "$bin", bin("00"))},
 		"empty containers":       {` [ [], {} ] `, list(list(), fields())},
 		"16 items":               {`[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]`, join(raw(0xdc, 0, 16), raw(1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1))},
-		"16 deep":                {strings.Repeat("[", 16) + strings.Repeat("]", 16), append(wire.Raw(strings.Repeat("\x91", 15)), 0x90)},
+		"16 deep":                {strings.Repeat("[", 16) + strings.Repeat("]", 16), append(msgpack.Raw(strings.Repeat("\x91", 15)), 0x90)},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, err := wire.FromJSON([]byte(test.in))
+			got, err := msgpack.FromJSON([]byte(test.in))
 			require.NoError(t, err)
 			assert.Equal(t, test.want, got)
 		})
@@ -111,7 +110,7 @@ func TestFromJSON(t *testing.T) {
 		"17 deep": strings.Repeat("[", 17) + strings.Repeat("]", 17), "a million deep": strings.Repeat("[", 1_000_000), "a million maps deep": strings.Repeat(`{"a":`, 1_000_000),
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := wire.FromJSON([]byte(in))
+			got, err := msgpack.FromJSON([]byte(in))
 			require.Error(t, err)
 			assert.Nil(t, got)
 			assert.Contains(t, err.Error(), "not a JSON value")
@@ -127,14 +126,14 @@ func TestJSONRoundTrip(t *testing.T) {
 		`{"endpoint":"https://127.0.0.1:9443","node_id":{"$bin":"e91104e590"},"ttl":300}`,
 		strings.Repeat("[", 16) + strings.Repeat("]", 16),
 	} {
-		raw, err := wire.FromJSON([]byte(text))
+		raw, err := msgpack.FromJSON([]byte(text))
 		require.NoError(t, err, text)
 		got, err := raw.MarshalJSON()
 		require.NoError(t, err, text)
 		assert.Equal(t, text, string(got))
 	}
 	// Bytes that are a text are shown as one, and stay the same bytes.
-	raw, err := wire.FromJSON([]byte(`{"$bin":"616263"}`))
+	raw, err := msgpack.FromJSON([]byte(`{"$bin":"616263"}`))
 	require.NoError(t, err)
 	assert.Equal(t, bin("abc"), raw)
 }

@@ -1,4 +1,4 @@
-package wire
+package msgpack
 
 import (
 	"bytes"
@@ -22,12 +22,8 @@ const binKey = "$bin"
 // other bin as {"$bin": "<hex>"}, maps with their last value of a key. Keys that
 // are no text are shown as their JSON, maps and lists among them in hexadecimal.
 func (r Raw) MarshalJSON() ([]byte, error) {
-	n, err := walk(r, MaxDepth, readable)
-	if err != nil {
+	if err := r.Check(MaxDepth); err != nil {
 		return nil, err
-	}
-	if n != len(r) {
-		return nil, trailing(len(r) - n)
 	}
 	v, err := r.plain()
 	if err != nil {
@@ -51,17 +47,15 @@ func (r Raw) plain() (any, error) {
 		return b, nil
 	case Int:
 		if r[0] == 0xcf { // may be above the int64 range
-			u, _, err := msgp.ReadUint64Bytes(r)
-			return u, err
+			return r.uint(), nil
 		}
-		i, _ := r.Int()
-		return i, nil
+		return r.int(), nil
 	case Float:
-		f, err := r.float()
+		f := r.float()
 		if math.IsNaN(f) || math.IsInf(f, 0) {
-			return strconv.FormatFloat(f, 'g', -1, 64), err // JSON has no such number
+			return strconv.FormatFloat(f, 'g', -1, 64), nil // JSON has no such number
 		}
-		return f, err
+		return f, nil
 	case Bin, Text:
 		b, _ := r.Bytes()
 		if printable(b) {
@@ -89,17 +83,8 @@ func (r Raw) plain() (any, error) {
 		}
 		return m, nil
 	default:
-		return nil, fmt.Errorf("%w: a %s has no JSON", ErrMsgpack, kind)
+		return nil, fmt.Errorf("%w: a %s has no JSON", ErrMalformed, kind)
 	}
-}
-
-func (r Raw) float() (float64, error) {
-	if r[0] == 0xca {
-		f, _, err := msgp.ReadFloat32Bytes(r)
-		return float64(f), err
-	}
-	f, _, err := msgp.ReadFloat64Bytes(r)
-	return f, err
 }
 
 func jsonKey(key Raw) string {
@@ -161,7 +146,7 @@ func appendJSON(b []byte, dec *json.Decoder, depth int) ([]byte, error) {
 	case bool:
 		return msgp.AppendBool(b, v), nil
 	case string:
-		return appendBin(b, v), nil
+		return AppendBin(b, v), nil
 	case json.Number:
 		return appendNumber(b, v)
 	}
@@ -179,7 +164,7 @@ func appendJSON(b []byte, dec *json.Decoder, depth int) ([]byte, error) {
 				return nil, err
 			}
 			lastKey, _ = key.(string)
-			inside = appendBin(inside, lastKey)
+			inside = AppendBin(inside, lastKey)
 			keys++
 		}
 		if inside, err = appendJSON(inside, dec, depth-1); err != nil {
@@ -213,12 +198,12 @@ func appendHex(b []byte, m Raw) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%q: %w", binKey, err)
 	}
-	return appendBin(b, bin), nil
+	return AppendBin(b, bin), nil
 }
 
 func appendNumber(b []byte, n json.Number) ([]byte, error) {
 	if i, err := strconv.ParseInt(n.String(), 10, 64); err == nil {
-		return appendInt(b, i), nil
+		return AppendInt(b, i), nil
 	}
 	if u, err := strconv.ParseUint(n.String(), 10, 64); err == nil {
 		return msgp.AppendUint64(b, u), nil

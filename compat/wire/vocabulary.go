@@ -1,0 +1,67 @@
+package wire
+
+// ProtocolVersion is the version that a Connect states.
+const ProtocolVersion = "1.0"
+
+// What a Connect may say that its sender can do.
+const (
+	CapabilityPubSub = "pubsub"
+	CapabilityRPC    = "rpc"
+)
+
+// Procedures of the DHT that are asked for by Call.
+const (
+	ProcedureStore        = "_dht.store"         // see StoreArgs; answers {status: StatusOK}
+	ProcedureListGateways = "_dht.list_gateways" // answers a GatewayList
+)
+
+// StatusOK is the field status in the result of ProcedureStore.
+const StatusOK = "ok"
+
+// GatewayPrefix begins the keys under which gateways register themselves. Such
+// a key is never to be written to an Erlang node: its discovery crashes.
+const GatewayPrefix = "peer.gateway."
+
+// UndefinedID answers a Call, NATProbe or RPCRequest that has no id.
+const UndefinedID = "undefined"
+
+// Reasons in a FindNodeReply or FindValueReply that is an error.
+const (
+	ReasonMissingKey    = "missing_key"
+	ReasonInvalidKey    = "invalid_key"
+	ReasonMissingTarget = "missing_target"
+	ReasonInvalidTarget = "invalid_target"
+	ReasonBusy          = "busy"
+)
+
+// Reasons in a Disconnect that turns a Connect away.
+const (
+	ReasonRealmMismatch  = "realm_mismatch"   // the realm is not the one that is served here
+	ReasonNodeIDMismatch = "node_id_mismatch" // the node id is not the libp2p peer's
+	ReasonInvalidConnect = "invalid_connect"  // the node id is missing or mistyped
+)
+
+// Codes in the CallError of a Reply.
+const (
+	CodeInvalidArgs   = "invalid_args"
+	CodeBootstrapOnly = "gateway_bootstrap_only" // no such procedure here
+	CodeBusy          = "busy"
+	CodeNotOwner      = "not_owner"
+)
+
+// ErrorNoHandler is the Error of an RPCReply where nobody handles the procedure.
+const ErrorNoHandler = "rpc_handler_not_available"
+
+// Codes that never travel: what an asker says of an answer that can not be one.
+const (
+	CodeWrongReply  = "wrong_reply"   // a message of another type, or to another request
+	CodeBadReply    = "bad_reply"     // broken, or without what it must hold
+	CodeWrongCallID = "wrong_call_id" // the answer to another Call
+)
+
+// The values of the fields type and result in the DHT's messages.
+const (
+	typeError  = "error"
+	resultHit  = "value"
+	resultMiss = "nodes"
+)
