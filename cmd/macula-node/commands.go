@@ -168,7 +168,7 @@ func parseValue(text string) (wire.Value, error) {
 		return wire.Value{}, usagef("VALUE '%s' is not an object; %s", shorten(text), valueExample)
 	}
 	if ttl, ok := raw.Field("ttl"); ok {
-		if seconds, whole := ttl.Int(); !whole || seconds <= 0 {
+		if seconds, whole := ttl.Whole(); !whole || seconds <= 0 {
 			shown, _ := ttl.MarshalJSON() // it came from JSON
 			return wire.Value{}, usagef(`VALUE has the "ttl" %s: write whole seconds, 1 or more (above 86400 counts as 86400)`, shorten(string(shown)))
 		}

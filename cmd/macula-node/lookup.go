@@ -138,7 +138,7 @@ func isEndpoint(text string) bool { return strings.HasPrefix(text, "https://") }
 // nobody.
 func (e entry) enter(ctx context.Context, to routing.Contact) error {
 	self := e.server.Self()
-	reply, err := e.client.Query(ctx, to, &wire.Connect{Version: "1.0", NodeID: self[:], RealmID: e.realm})
+	reply, err := e.client.Query(ctx, to, &wire.Connect{Version: wire.ProtocolVersion, NodeID: self[:], RealmID: e.realm})
 	if err != nil {
 		return err
 	}

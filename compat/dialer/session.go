@@ -170,7 +170,7 @@ func (s *Session) awaitPong(ctx context.Context, timeout time.Duration) ([]byte,
 			}
 			pong, ok := reply.(*wire.Pong)
 			if !ok || pong.NodeID == nil {
-				return nil, &proto.RemoteError{Code: "bad_reply", Message: "PONG to CONNECT without a node id"}
+				return nil, &proto.RemoteError{Code: wire.CodeBadReply, Message: "PONG to CONNECT without a node id"}
 			}
 			return pong.NodeID, nil
 		case <-s.ended:

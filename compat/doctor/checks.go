@@ -142,7 +142,7 @@ func (x *examination) natProbe(c *Check) {
 		}
 		var ok bool
 		if reply, ok = m.(*wire.NATProbeReply); !ok {
-			return &proto.RemoteError{Code: "wrong_reply", Message: m.Type().String()}
+			return &proto.RemoteError{Code: wire.CodeWrongReply, Message: m.Type().String()}
 		}
 		return nil
 	})

@@ -14,7 +14,7 @@ import (
 func (u *uplink) register(c *dialer.Conn) (*dialer.Session, error) {
 	self := u.handlers.Routing().Self()
 	return c.Connect(u.ctx, &wire.Connect{
-		Version:      "1.0",
+		Version:      wire.ProtocolVersion,
 		NodeID:       self[:],
 		RealmID:      u.handlers.Realm(),
 		Endpoint:     u.handlers.Endpoint(),

@@ -16,7 +16,6 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // connectTimeout is how long a CONNECT may take from its stream to the PONG.
@@ -151,7 +150,7 @@ func (s *Service) introduce(conn network.Conn) error {
 	defer cancel()
 	ctx = network.WithNoDial(ctx, "a connection that is gone is not made again to say hello")
 	m := &wire.Connect{
-		Version:      "1.0",
+		Version:      wire.ProtocolVersion,
 		NodeID:       s.nodeID(),
 		RealmID:      s.handlers.Realm(),
 		Endpoint:     s.handlers.Endpoint(),
@@ -185,7 +184,7 @@ func isNodeIDOf(p peer.ID, nodeID []byte) bool {
 func (s *Service) admit(conn network.Conn, m *wire.Connect) *wire.Disconnect {
 	p := conn.RemotePeer()
 	if !isNodeIDOf(p, m.NodeID) {
-		return &wire.Disconnect{Reason: server.ReasonNodeID,
+		return &wire.Disconnect{Reason: wire.ReasonNodeIDMismatch,
 			Message: fmt.Sprintf("The node id of peer %s is %s: the SHA-256 of its peer id", p, routing.IDFromPeer(p))}
 	}
 	contact := contactOf(conn, bytes.Clone(m.NodeID), m.Endpoint, m.Addrs)

@@ -49,7 +49,7 @@ func TestStoreRefusesValues(t *testing.T) {
 		{"ttl 0", ttl(wire.RawInt(0)), "ttl"},
 		{"ttl -1", ttl(wire.RawInt(-1)), "ttl"},
 		{"ttl is a text", ttl(wire.RawText("60")), "ttl"},
-		{"ttl is a float", ttl(msgp.AppendFloat64(nil, 60)), "ttl"},
+		{"ttl is a fraction", ttl(msgp.AppendFloat64(nil, 60.5)), "ttl"},
 	}
 	srv := dhttest.Host(t)
 	s := newService(t, srv)

@@ -20,7 +20,7 @@ func Ping(ctx context.Context, n routing.Network, to routing.Contact) (time.Dura
 		return 0, err
 	}
 	if pong.Timestamp != wire.Some(sent) {
-		return 0, &proto.RemoteError{Code: "wrong_reply", Message: "PONG with another timestamp than the PING's"}
+		return 0, &proto.RemoteError{Code: wire.CodeWrongReply, Message: "PONG with another timestamp than the PING's"}
 	}
 	return time.Since(start), nil
 }
@@ -54,7 +54,7 @@ func ListGateways(ctx context.Context, n routing.Network, to routing.Contact) (w
 	}
 	var list wire.GatewayList
 	if err := list.Decode(result); err != nil {
-		return nil, &proto.RemoteError{Code: "bad_reply", Message: err.Error()}
+		return nil, &proto.RemoteError{Code: wire.CodeBadReply, Message: err.Error()}
 	}
 	return list, nil
 }
@@ -78,7 +78,7 @@ func ask[M wire.Message](ctx context.Context, n routing.Network, to routing.Cont
 	}
 	typed, ok := reply.(M)
 	if !ok {
-		return none, &proto.RemoteError{Code: "wrong_reply", Message: fmt.Sprintf("%s answered by %s", m.Type(), reply.Type())}
+		return none, &proto.RemoteError{Code: wire.CodeWrongReply, Message: fmt.Sprintf("%s answered by %s", m.Type(), reply.Type())}
 	}
 	return typed, nil
 }

@@ -228,12 +228,12 @@ func TestClientBadReplies(t *testing.T) {
 		reply []byte
 		code  string
 	}{
-		{"broken MessagePack", ping, dhttest.Frame(wire.TypePong, 0xc1), "bad_reply"},
-		{"no map", ping, dhttest.Frame(wire.TypePong, 0x90), "bad_reply"},
-		{"neither value nor nodes", find, dhttest.Frame(wire.TypeFindValueReply, 0x80), "bad_reply"},
+		{"broken MessagePack", ping, dhttest.Frame(wire.TypePong, 0xc1), wire.CodeBadReply},
+		{"no map", ping, dhttest.Frame(wire.TypePong, 0x90), wire.CodeBadReply},
+		{"neither value nor nodes", find, dhttest.Frame(wire.TypeFindValueReply, 0x80), wire.CodeBadReply},
 		{"an error", find, dhttest.Frames(t, &wire.FindValueReply{Reason: "busy"}), "busy"},
 		{"an error of find_node", &wire.FindNode{Target: []byte("t")}, dhttest.Frames(t, &wire.FindNodeReply{Reason: "busy"}), "busy"},
-		{"another call's reply", call, dhttest.Frames(t, &wire.Reply{CallID: []byte("yours"), Result: dhttest.StoreOK}), "wrong_call_id"},
+		{"another call's reply", call, dhttest.Frames(t, &wire.Reply{CallID: []byte("yours"), Result: dhttest.StoreOK}), wire.CodeWrongCallID},
 		{"a call's error", call, dhttest.Frames(t, &wire.Reply{CallID: []byte("mine"), Error: &wire.CallError{Code: "oops", Message: "why"}}), "oops"},
 	}
 	for _, test := range tests {

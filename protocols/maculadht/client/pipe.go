@@ -207,7 +207,7 @@ func (p *pipe) read() {
 		if r == nil || !f.Type.Answers(r.typ) {
 			p.mu.Unlock()
 			p.end(fmt.Errorf("%w: %w", errBroken, &proto.RemoteError{
-				Code: "wrong_reply", Message: fmt.Sprintf("%s came out of turn", f.Type)}), proto.ResetWrongReply)
+				Code: wire.CodeWrongReply, Message: fmt.Sprintf("%s came out of turn", f.Type)}), proto.ResetWrongReply)
 			return
 		}
 		p.waiting[0] = nil

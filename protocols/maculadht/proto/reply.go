@@ -12,11 +12,11 @@ import (
 // *RefusedError.
 func ReadReply(f wire.Frame, request wire.Message) (wire.Message, error) {
 	if !f.Type.Answers(request.Type()) {
-		return nil, &RemoteError{Code: "wrong_reply", Message: fmt.Sprintf("%s answered by %s", request.Type(), f.Type)}
+		return nil, &RemoteError{Code: wire.CodeWrongReply, Message: fmt.Sprintf("%s answered by %s", request.Type(), f.Type)}
 	}
 	m, err := f.Decode()
 	if err != nil {
-		return nil, &RemoteError{Code: "bad_reply", Message: err.Error()}
+		return nil, &RemoteError{Code: wire.CodeBadReply, Message: err.Error()}
 	}
 	switch m := m.(type) {
 	case *wire.FindNodeReply:
@@ -31,7 +31,7 @@ func ReadReply(f wire.Frame, request wire.Message) (wire.Message, error) {
 		return nil, &RefusedError{Reason: m.Reason + ": " + m.Message}
 	case *wire.Reply:
 		if call, ok := request.(*wire.Call); ok && !bytes.Equal(call.CallID, m.CallID) {
-			return nil, &RemoteError{Code: "wrong_call_id", Message: fmt.Sprintf("asked %x, answered %x", call.CallID, m.CallID)}
+			return nil, &RemoteError{Code: wire.CodeWrongCallID, Message: fmt.Sprintf("asked %x, answered %x", call.CallID, m.CallID)}
 		}
 		if m.Error != nil {
 			return nil, &RemoteError{Code: m.Error.Code, Message: m.Error.Message}

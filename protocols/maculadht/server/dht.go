@@ -138,21 +138,14 @@ func (h *Handlers) serveConnect(p *Peer, f wire.Frame) error {
 	return p.Reply(pong)
 }
 
-// Reasons of a DISCONNECT.
-const (
-	ReasonRealm     = "realm_mismatch"
-	ReasonNodeID    = "node_id_mismatch"
-	ReasonMalformed = "invalid_connect"
-)
-
 // admit returns nil, or why the peer is turned away.
 func (h *Handlers) admit(p *Peer, m *wire.Connect, field *wire.FieldError) *wire.Disconnect {
 	switch {
 	case m.RealmID != h.cfg.realm:
-		return &wire.Disconnect{Reason: ReasonRealm,
+		return &wire.Disconnect{Reason: wire.ReasonRealmMismatch,
 			Message: fmt.Sprintf("This node serves the realm %q, not %q", h.cfg.realm, m.RealmID)}
 	case field != nil && m.NodeID == nil:
-		return &wire.Disconnect{Reason: ReasonMalformed, Message: field.Error()}
+		return &wire.Disconnect{Reason: wire.ReasonInvalidConnect, Message: field.Error()}
 	case p.session.Admit == nil:
 		return nil
 	}
@@ -184,7 +177,7 @@ func (h *Handlers) serveRPCRequest(p *Peer, f wire.Frame) error {
 	return p.Reply(&wire.RPCReply{
 		RequestID: orUndefined(m.RequestID),
 		FromNode:  h.nodeID,
-		Error:     "rpc_handler_not_available",
+		Error:     wire.ErrorNoHandler,
 		Timestamp: wire.Some(time.Now().UnixMilli()),
 	})
 }
@@ -193,7 +186,7 @@ func (h *Handlers) serveRPCRequest(p *Peer, f wire.Frame) error {
 // none.
 func orUndefined(id []byte) []byte {
 	if id == nil {
-		return []byte("undefined")
+		return []byte(wire.UndefinedID)
 	}
 	return id
 }
@@ -229,7 +222,7 @@ func (h *Handlers) serveCall(p *Peer, f wire.Frame) error {
 // its own, in the peer's budget: it looks at up to a thousand records.
 const listGatewaysCost = 100
 
-var storeOK = wire.RawMap(wire.Pair{Key: "status", Value: wire.RawText("ok")})
+var storeOK = wire.RawMap(wire.Pair{Key: "status", Value: wire.RawText(wire.StatusOK)})
 
 func (h *Handlers) callStore(p *Peer, raw wire.Raw) *wire.CallError {
 	var args wire.StoreArgs
