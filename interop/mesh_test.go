@@ -99,7 +99,7 @@ func TestMixedMesh(t *testing.T) {
 		}
 	})
 	t.Run("advertised at a node, found through a gateway", func(t *testing.T) {
-		offer, err := right.Service().AdvertiseService(t.Context(), "go.greeter", "https://127.0.0.1:8080", nil)
+		offer, err := right.Service().AdvertiseService(t.Context(), maculadht.Offer{Name: "go.greeter", Endpoint: "https://127.0.0.1:8080"})
 		require.NoError(t, err)
 		defer offer.Withdraw()
 		<-offer.Published()

@@ -94,7 +94,9 @@ func newClient(timeout time.Duration) (host.Host, *client.Client, func() error, 
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	c, err := client.New(h, client.WithTimeout(timeout))
+	limits := client.DefaultLimits()
+	limits.Timeout = timeout
+	c, err := client.New(h, client.WithLimits(limits))
 	if err != nil {
 		return nil, nil, nil, errors.Join(err, h.Close())
 	}

@@ -2,6 +2,7 @@ package maculadht
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -145,53 +146,48 @@ type Provider struct {
 	Value wire.Raw
 }
 
-// AdvertiseOption sets a detail of an advertised service.
-type AdvertiseOption func(*advertiseConfig) error
-
-type advertiseConfig struct {
-	ttl time.Duration
+// Offer is a service that somebody can be asked for.
+type Offer struct {
+	Name     string // of the service; ServiceKey makes the key of it
+	Endpoint string // where it is, such as "https://host:port"
+	// Metadata is what else is told of it, a map; nil for an empty one.
+	Metadata wire.Raw
+	// TTL is how long a copy of the record lives after it was last published, whole
+	// seconds of 1 to wire.MaxTTL; 0 means DefaultServiceTTL.
+	TTL time.Duration
 }
 
-// AdvertiseTTL sets how long a copy of the record lives after it was last
-// published, whole seconds of 1 to wire.MaxTTL; DefaultServiceTTL without it.
-func AdvertiseTTL(ttl time.Duration) AdvertiseOption {
-	return func(c *advertiseConfig) error {
-		if ttl < time.Second || ttl > wire.MaxTTL || ttl%time.Second != 0 {
-			return fmt.Errorf("%w: ttl %v, want whole seconds from 1s to %v", proto.ErrInvalidRequest, ttl, wire.MaxTTL)
-		}
-		c.ttl = ttl
-		return nil
+func (o Offer) check() error {
+	switch {
+	case o.Name == "":
+		return fmt.Errorf("%w: a service without a name", proto.ErrInvalidRequest)
+	case o.Endpoint == "":
+		return fmt.Errorf("%w: service %q without an endpoint: nobody could call it", proto.ErrInvalidRequest, o.Name)
+	case o.Metadata.Kind() != wire.Map:
+		return fmt.Errorf("%w: metadata of service %q is a %s, want a map", proto.ErrInvalidRequest, o.Name, o.Metadata.Kind())
+	case o.TTL < time.Second || o.TTL > wire.MaxTTL || o.TTL%time.Second != 0:
+		return fmt.Errorf("%w: ttl %v of service %q, want whole seconds from 1s to %v", proto.ErrInvalidRequest, o.TTL, o.Name, wire.MaxTTL)
 	}
+	return nil
 }
 
 // AdvertiseService tells the network that this node offers a service, or knows
-// who does, at an endpoint; see Advertise. Metadata is a map that goes with it,
-// nil for an empty one. The record has the fields that Erlang nodes write and
+// who does; see Advertise. The record has the fields that Erlang nodes write and
 // read: node_id, endpoint, metadata and ttl. As its node_id is this node's, other
 // libp2p peers let nobody else replace it.
-func (s *Service) AdvertiseService(ctx context.Context, name, endpoint string, metadata wire.Raw, opts ...AdvertiseOption) (*Advertisement, error) {
-	cfg := advertiseConfig{ttl: DefaultServiceTTL}
-	for _, opt := range opts {
-		if err := opt(&cfg); err != nil {
-			return nil, err
-		}
+func (s *Service) AdvertiseService(ctx context.Context, o Offer) (*Advertisement, error) {
+	o.TTL = cmp.Or(o.TTL, DefaultServiceTTL)
+	if o.Metadata == nil {
+		o.Metadata = wire.RawMap()
 	}
-	if metadata == nil {
-		metadata = wire.RawMap()
+	if err := o.check(); err != nil {
+		return nil, err
 	}
-	switch {
-	case name == "":
-		return nil, fmt.Errorf("%w: a service without a name", proto.ErrInvalidRequest)
-	case endpoint == "":
-		return nil, fmt.Errorf("%w: service %q without an endpoint: nobody could call it", proto.ErrInvalidRequest, name)
-	case metadata.Kind() != wire.Map:
-		return nil, fmt.Errorf("%w: metadata of service %q is a %s, want a map", proto.ErrInvalidRequest, name, metadata.Kind())
-	}
-	return s.Advertise(ctx, ServiceKey(name), wire.RawMap(
+	return s.Advertise(ctx, ServiceKey(o.Name), wire.RawMap(
 		wire.Pair{Key: "node_id", Value: wire.RawBytes(s.nodeID())},
-		wire.Pair{Key: "endpoint", Value: wire.RawText(endpoint)},
-		wire.Pair{Key: "metadata", Value: metadata},
-		wire.Pair{Key: "ttl", Value: wire.RawInt(int64(cfg.ttl / time.Second))},
+		wire.Pair{Key: "endpoint", Value: wire.RawText(o.Endpoint)},
+		wire.Pair{Key: "metadata", Value: o.Metadata},
+		wire.Pair{Key: "ttl", Value: wire.RawInt(int64(o.TTL / time.Second))},
 	))
 }
 

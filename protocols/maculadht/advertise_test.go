@@ -19,7 +19,7 @@ func TestAdvertisedServiceIsFoundByWhoNeverMetItsProvider(t *testing.T) {
 	services := chain(t, 4)
 	provider, caller := services[0], services[3]
 	metadata := wire.RawMap(wire.Pair{Key: "version", Value: wire.RawText("2")})
-	a, err := provider.AdvertiseService(t.Context(), "greeter", "https://127.0.0.1:8080", metadata)
+	a, err := provider.AdvertiseService(t.Context(), Offer{Name: "greeter", Endpoint: "https://127.0.0.1:8080", Metadata: metadata})
 	require.NoError(t, err)
 	published(t, a)
 
@@ -73,7 +73,7 @@ func TestAdvertisedUntilWithdrawn(t *testing.T) {
 		dhttest.Connect(t, s.host, services[0].host)
 		eventually(t, knows(services[0], s.host), "admitted")
 	}
-	a, err := services[0].AdvertiseService(t.Context(), "greeter", "https://127.0.0.1:8080", nil, AdvertiseTTL(ttl))
+	a, err := services[0].AdvertiseService(t.Context(), Offer{Name: "greeter", Endpoint: "https://127.0.0.1:8080", TTL: ttl})
 	require.NoError(t, err)
 	published(t, a)
 
@@ -111,23 +111,23 @@ func TestAdvertisedUntilWithdrawn(t *testing.T) {
 func TestAdvertisementEndsWithItsContextAndItsService(t *testing.T) {
 	services := chain(t, 2)
 	ctx, cancel := context.WithCancel(t.Context())
-	a, err := services[0].AdvertiseService(ctx, "greeter", "https://127.0.0.1:8080", nil)
+	a, err := services[0].AdvertiseService(ctx, Offer{Name: "greeter", Endpoint: "https://127.0.0.1:8080"})
 	require.NoError(t, err)
 	cancel()
 	<-a.done
 
-	a, err = services[0].AdvertiseService(t.Context(), "greeter", "https://127.0.0.1:8080", nil)
+	a, err = services[0].AdvertiseService(t.Context(), Offer{Name: "greeter", Endpoint: "https://127.0.0.1:8080"})
 	require.NoError(t, err)
 	require.NoError(t, services[0].Close())
 	<-a.done
-	_, err = services[0].AdvertiseService(t.Context(), "greeter", "https://127.0.0.1:8080", nil)
+	_, err = services[0].AdvertiseService(t.Context(), Offer{Name: "greeter", Endpoint: "https://127.0.0.1:8080"})
 	require.ErrorIs(t, err, proto.ErrClosed)
 }
 
 // Who advertises before there is a network is found once there is one.
 func TestAdvertisedBeforeThereIsANetwork(t *testing.T) {
 	first, second := newService(t, dhttest.Host(t)), newService(t, dhttest.Host(t))
-	a, err := first.AdvertiseService(t.Context(), "greeter", "https://127.0.0.1:8080", nil)
+	a, err := first.AdvertiseService(t.Context(), Offer{Name: "greeter", Endpoint: "https://127.0.0.1:8080"})
 	require.NoError(t, err)
 	eventually(t, func() bool { _, err := a.Last(); return err != nil }, "the first publication fails")
 	_, err = a.Last()
@@ -183,27 +183,27 @@ func TestWhatCanNotBeAdvertised(t *testing.T) {
 	s := newService(t, dhttest.Host(t))
 	tests := map[string]func() error{
 		"a service without a name": func() error {
-			_, err := s.AdvertiseService(t.Context(), "", "https://127.0.0.1:8080", nil)
+			_, err := s.AdvertiseService(t.Context(), Offer{Name: "", Endpoint: "https://127.0.0.1:8080"})
 			return err
 		},
 		"a service without an endpoint": func() error {
-			_, err := s.AdvertiseService(t.Context(), "greeter", "", nil)
+			_, err := s.AdvertiseService(t.Context(), Offer{Name: "greeter", Endpoint: ""})
 			return err
 		},
 		"an endpoint that is too long": func() error {
-			_, err := s.AdvertiseService(t.Context(), "greeter", "https://"+string(make([]byte, wire.MaxField)), nil)
+			_, err := s.AdvertiseService(t.Context(), Offer{Name: "greeter", Endpoint: "https://" + string(make([]byte, wire.MaxField))})
 			return err
 		},
 		"metadata that are no map": func() error {
-			_, err := s.AdvertiseService(t.Context(), "greeter", "https://127.0.0.1:8080", wire.RawInt(1))
+			_, err := s.AdvertiseService(t.Context(), Offer{Name: "greeter", Endpoint: "https://127.0.0.1:8080", Metadata: wire.RawInt(1)})
 			return err
 		},
 		"half a second of life": func() error {
-			_, err := s.AdvertiseService(t.Context(), "greeter", "https://127.0.0.1:8080", nil, AdvertiseTTL(time.Second/2))
+			_, err := s.AdvertiseService(t.Context(), Offer{Name: "greeter", Endpoint: "https://127.0.0.1:8080", TTL: time.Second / 2})
 			return err
 		},
 		"two days of life": func() error {
-			_, err := s.AdvertiseService(t.Context(), "greeter", "https://127.0.0.1:8080", nil, AdvertiseTTL(48*time.Hour))
+			_, err := s.AdvertiseService(t.Context(), Offer{Name: "greeter", Endpoint: "https://127.0.0.1:8080", TTL: 48 * time.Hour})
 			return err
 		},
 		"a value that is no map": func() error {

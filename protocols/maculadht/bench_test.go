@@ -111,7 +111,7 @@ func benchmarkEcho(b *testing.B, inFlight int) {
 	srv.SetStreamHandler(echo, serveEcho)
 	dhttest.Connect(b, asker, srv)
 
-	streams := (inFlight + client.DefaultPipeline - 1) / client.DefaultPipeline
+	streams := (inFlight + client.DefaultLimits().Pipeline - 1) / client.DefaultLimits().Pipeline
 	var tasks sync.WaitGroup
 	b.ResetTimer()
 	for i := range streams {
@@ -245,7 +245,7 @@ func benchmarkEchoCallers(b *testing.B, inFlight int) {
 	srv.SetStreamHandler(echo, serveEcho)
 	dhttest.Connect(b, asker, srv)
 
-	pipes := make([]*echoPipe, (inFlight+client.DefaultPipeline-1)/client.DefaultPipeline)
+	pipes := make([]*echoPipe, (inFlight+client.DefaultLimits().Pipeline-1)/client.DefaultLimits().Pipeline)
 	var tasks sync.WaitGroup
 	for i := range pipes {
 		s, err := asker.NewStream(b.Context(), srv.ID(), echo)

@@ -29,7 +29,7 @@ func TestCloseAtAnyMoment(t *testing.T) {
 		for _, name := range []string{"a", "b", "c"} {
 			withdraw := time.Duration(rng.IntN(100)) * time.Millisecond
 			use(func(ctx context.Context) {
-				if a, err := s.AdvertiseService(ctx, name, "https://127.0.0.1:1", nil, AdvertiseTTL(time.Second)); err == nil {
+				if a, err := s.AdvertiseService(ctx, Offer{Name: name, Endpoint: "https://127.0.0.1:1", TTL: time.Second}); err == nil {
 					time.Sleep(withdraw)
 					a.Withdraw()
 				}

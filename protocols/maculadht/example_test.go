@@ -85,7 +85,7 @@ func ExampleService_AdvertiseService() {
 		log.Fatal(err)
 	}
 
-	offer, err := provider.AdvertiseService(ctx, "greeter", "https://192.0.2.7:8080", nil)
+	offer, err := provider.AdvertiseService(ctx, maculadht.Offer{Name: "greeter", Endpoint: "https://192.0.2.7:8080"})
 	if err != nil {
 		log.Fatal(err)
 	}

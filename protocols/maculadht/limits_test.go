@@ -13,6 +13,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // Over its budget a peer is told so where there is a way, and reset where there
@@ -86,13 +87,24 @@ func TestOptionsAreChecked(t *testing.T) {
 		opt  Option
 	}{
 		{"no rate", frames(0, 1)},
+		{"nil", nil},
 		{"no logger", WithLogger(nil)},
+		{"no endpoints", WithEndpoints(nil)},
+		{"no routing server", WithRoutingServer(nil)},
+		{"a mode that is none", WithMode(2)},
+		{"no endpoint", WithHandlers(server.WithEndpoint(nil))},
+		{"no addrs", WithHandlers(server.WithAddrs(nil))},
+		{"no network", WithHandlers(server.WithNetwork(nil))},
+		{"no bootstrap", WithHandlers(server.WithBootstrap(nil))},
+		{"no tracer", WithHandlers(server.WithMetricsTracer(nil))},
+		{"nil of the handlers", WithHandlers(nil)},
+		{"too short a queue", WithLimits(Limits{Accounts: DefaultLimits().Accounts, Queue: 1000, Slots: 1, SlotTime: time.Second})},
 		{"no burst", frames(1, 0)},
 		{"no realm", WithRealm("")},
 		{"too long a realm", WithRealm(strings.Repeat("r", 256))},
-		{"no streams", WithClient(client.WithStreams(0, 1))},
-		{"no pipeline", WithClient(client.WithStreams(1, 0))},
-		{"no time", WithClient(client.WithTimeout(0))},
+		{"no streams", WithClient(client.WithLimits(client.Limits{Pipeline: 1, Timeout: 1}))},
+		{"no pipeline", WithClient(client.WithLimits(client.Limits{Streams: 1, Timeout: 1}))},
+		{"no time", WithClient(client.WithLimits(client.Limits{Streams: 1, Pipeline: 1}))},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

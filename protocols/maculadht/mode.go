@@ -2,6 +2,7 @@ package maculadht
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
@@ -28,6 +29,9 @@ func (m Mode) String() string {
 // WithMode sets the mode that the service starts in, ModeServer without it.
 func WithMode(m Mode) Option {
 	return func(c *serviceConfig) error {
+		if m != ModeServer && m != ModeClient {
+			return fmt.Errorf("mode %d: want ModeServer or ModeClient", m)
+		}
 		c.mode = m
 		return nil
 	}

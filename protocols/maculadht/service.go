@@ -105,6 +105,9 @@ func WithRouting(opts ...routing.Option) Option {
 // nodes, are reached by their endpoints. It stays its caller's to close.
 func WithEndpoints(n routing.Network) Option {
 	return func(c *serviceConfig) error {
+		if n == nil {
+			return errors.New("network of endpoints is nil")
+		}
 		c.endpoints = n
 		return nil
 	}
@@ -151,6 +154,9 @@ func New(h host.Host, opts ...Option) (*Service, error) {
 		log:  slog.New(slog.DiscardHandler),
 	}
 	for _, opt := range opts {
+		if opt == nil {
+			return nil, errors.New("maculadht: a nil option")
+		}
 		if err := opt(&cfg); err != nil {
 			return nil, fmt.Errorf("maculadht: %w", err)
 		}

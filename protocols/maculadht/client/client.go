@@ -28,18 +28,6 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
-// What a client uses without options.
-const (
-	// DefaultStreams is how many streams to one peer are kept at most.
-	DefaultStreams = 4
-	// DefaultPipeline is how many requests wait for their replies on one
-	// stream at most.
-	DefaultPipeline = 64
-	// DefaultQueryTimeout is how long a peer may take for a reply, whatever
-	// time the caller has.
-	DefaultQueryTimeout = 10 * time.Second
-)
-
 // Client asks libp2p peers over /macula/dht/1.0. It keeps a few streams to each
 // peer and sends requests one behind the other on them; a stream of which no
 // use is made is closed after ClientIdle. It implements routing.Network for
@@ -59,12 +47,6 @@ type Client struct {
 	lanes  map[laneKey]*lane
 }
 
-type config struct {
-	streams  int
-	pipeline int
-	timeout  time.Duration
-}
-
 // laneKey names the streams that requests to a peer share. What may wait for a
 // disk at the other end does not hold up the rest.
 type laneKey struct {
@@ -72,43 +54,19 @@ type laneKey struct {
 	slow bool
 }
 
-// Option sets a detail of a Client.
-type Option func(*config) error
-
-// WithStreams sets how many streams to a peer are kept at most, and how many
-// requests each carries at a time; more requests wait for their turn.
-func WithStreams(streams, pipeline int) Option {
-	return func(c *config) error {
-		if streams < 1 || pipeline < 1 {
-			return fmt.Errorf("%d streams of %d requests: want at least one of each", streams, pipeline)
-		}
-		c.streams, c.pipeline = streams, pipeline
-		return nil
-	}
-}
-
-// WithTimeout sets how long a peer may take for a reply. When it takes longer
-// its stream is reset: replies come in order, so nothing behind it would come.
-func WithTimeout(d time.Duration) Option {
-	return func(c *config) error {
-		if d <= 0 {
-			return fmt.Errorf("query timeout %v: want more than 0", d)
-		}
-		c.timeout = d
-		return nil
-	}
-}
-
 // New returns a client that asks from h, which need not serve the protocol. Close it
 // before the host.
 func New(h host.Host, opts ...Option) (*Client, error) {
 	c := &Client{
 		host:  h,
-		cfg:   config{streams: DefaultStreams, pipeline: DefaultPipeline, timeout: DefaultQueryTimeout},
+		cfg:   config{limits: DefaultLimits(), tracer: noMetrics{}},
 		lanes: make(map[laneKey]*lane),
 	}
 	c.requests.New = newRequest
 	for _, opt := range opts {
+		if opt == nil {
+			return nil, errors.New("client: a nil option")
+		}
 		if err := opt(&c.cfg); err != nil {
 			return nil, fmt.Errorf("client: %w", err)
 		}
@@ -136,17 +94,23 @@ var _ routing.Network = (*Client)(nil)
 
 // Send sends a message that has no reply, such as STORE, and returns once it
 // has been handed to the stream.
-func (c *Client) Send(ctx context.Context, to routing.Contact, m wire.Message) error {
+func (c *Client) Send(ctx context.Context, to routing.Contact, m wire.Message) (err error) {
+	if c.cfg.traced() {
+		defer c.trace(m.Type(), time.Now(), &err)
+	}
 	if _, asks := m.Type().Reply(); asks {
 		return fmt.Errorf("%w: %s has a reply, use Query", proto.ErrInvalidRequest, m.Type())
 	}
-	_, err := c.exchange(ctx, to, m)
+	_, err = c.exchange(ctx, to, m)
 	return err
 }
 
 // Query sends a request and returns its reply, which owns its memory. A reply
 // that is an error is returned as a *routing.RemoteError.
-func (c *Client) Query(ctx context.Context, to routing.Contact, m wire.Message) (wire.Message, error) {
+func (c *Client) Query(ctx context.Context, to routing.Contact, m wire.Message) (reply wire.Message, err error) {
+	if c.cfg.traced() {
+		defer c.trace(m.Type(), time.Now(), &err)
+	}
 	if _, asks := m.Type().Reply(); !asks {
 		return nil, fmt.Errorf("%w: %s has no reply, use Send", proto.ErrInvalidRequest, m.Type())
 	}
@@ -159,6 +123,11 @@ func (c *Client) Query(ctx context.Context, to routing.Contact, m wire.Message) 
 		return nil, err
 	}
 	return proto.ReadReply(f, m)
+}
+
+// trace tells the tracer how a request ended.
+func (c *Client) trace(t wire.Type, start time.Time, err *error) {
+	c.cfg.tracer.RequestDone(t, proto.ResultOf(*err), time.Since(start))
 }
 
 // exchange sends a message over the streams kept for its peer and returns the
@@ -260,7 +229,14 @@ const lostPause = 128 * time.Millisecond
 
 // openStream opens a stream to a peer, dialling it where need be.
 func (c *Client) openStream(ctx context.Context, p peer.ID) (network.Stream, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.timeout)
+	start := time.Now()
+	s, err := c.newStream(ctx, p)
+	c.cfg.tracer.StreamDone(proto.ResultOf(err), time.Since(start))
+	return s, err
+}
+
+func (c *Client) newStream(ctx context.Context, p peer.ID) (network.Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.limits.Timeout)
 	defer cancel()
 	s, err := c.host.NewStream(ctx, p, proto.ProtocolID)
 	// Over a new one, which is made once the host has seen that the old one is gone.
@@ -303,7 +279,7 @@ func (c *Client) queryOnce(ctx context.Context, to routing.Contact, m wire.Messa
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.timeout)
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.limits.Timeout)
 	defer cancel()
 	defer context.AfterFunc(c.ctx, cancel)()
 	s, err := c.openStream(ctx, to.Peer)

@@ -37,7 +37,7 @@ func TestClientCancelledKeepsItsSlot(t *testing.T) {
 		}
 		s.Answer()
 	})
-	client := newClient(t, dhttest.Host(t), WithStreams(1, slots))
+	client := newClient(t, dhttest.Host(t), WithLimits(Limits{Streams: 1, Pipeline: slots, Timeout: DefaultLimits().Timeout}))
 	to := dhttest.Contact(server)
 	ask := func(ctx context.Context, i int64) error {
 		pong, err := client.Query(ctx, to, &wire.Ping{Timestamp: wire.Some(i)})
@@ -195,7 +195,7 @@ func TestClientGivesUp(t *testing.T) {
 				timeout = noReply
 			}
 			dhttest.Connect(t, h, server) // which would take of the time for a reply
-			client := newClient(t, h, WithTimeout(timeout))
+			client := newClient(t, h, WithLimits(Limits{Streams: 4, Pipeline: 64, Timeout: timeout}))
 			_, err := Ping(dhttest.Context(t), client, dhttest.Contact(server))
 			require.ErrorIs(t, err, test.want)
 			require.ErrorContains(t, err, test.text)
@@ -283,7 +283,7 @@ func TestClientClose(t *testing.T) {
 	for range cap(errs) {
 		require.ErrorIs(t, <-errs, proto.ErrClosed)
 	}
-	require.Less(t, time.Since(start), DefaultQueryTimeout/2)
+	require.Less(t, time.Since(start), DefaultLimits().Timeout/2)
 	require.Equal(t, proto.ResetShutdown, <-arrived)
 	require.ErrorIs(t, pingOnly(dhttest.Context(t), client, dhttest.Contact(server)), proto.ErrClosed)
 	require.ErrorIs(t, client.Send(dhttest.Context(t), dhttest.Contact(server), &wire.Store{Key: []byte("k"), Value: dhttest.Value("p")}), proto.ErrClosed)

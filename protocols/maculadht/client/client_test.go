@@ -49,7 +49,7 @@ func TestClientSharesFewStreams(t *testing.T) {
 		})
 	}
 	all.Wait()
-	require.LessOrEqual(t, opened.Load(), int32(DefaultStreams))
+	require.LessOrEqual(t, opened.Load(), int32(DefaultLimits().Streams))
 	require.Equal(t, uint64(callers*rounds*2), h.Mux().Stats().Frames)
 }
 

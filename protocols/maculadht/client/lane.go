@@ -46,7 +46,7 @@ type opening struct {
 }
 
 func newLane(c *Client, key laneKey) *lane {
-	l := &lane{client: c, key: key, slots: make(chan struct{}, c.cfg.streams*c.cfg.pipeline)}
+	l := &lane{client: c, key: key, slots: make(chan struct{}, c.cfg.limits.Streams*c.cfg.limits.Pipeline)}
 	l.pipes.Store(new([]*pipe))
 	return l
 }
@@ -158,7 +158,7 @@ func (l *lane) pick(ctx context.Context, fresh time.Time) (*pipe, *opening, erro
 func (l *lane) leastBusy(fresh time.Time) (best *pipe, enough bool) {
 	cfg := &l.client.cfg
 	var older *pipe
-	least, leastOlder := cfg.pipeline, cfg.pipeline
+	least, leastOlder := cfg.limits.Pipeline, cfg.limits.Pipeline
 	streams := 0
 	for _, p := range *l.pipes.Load() {
 		n, ended := p.load()
@@ -175,10 +175,10 @@ func (l *lane) leastBusy(fresh time.Time) (best *pipe, enough bool) {
 			best, least = p, n
 		}
 	}
-	if best == nil && streams >= cfg.streams {
+	if best == nil && streams >= cfg.limits.Streams {
 		best = older
 	}
-	return best, streams >= cfg.streams || least < max(cfg.pipeline/2, 1)
+	return best, streams >= cfg.limits.Streams || least < max(cfg.limits.Pipeline/2, 1)
 }
 
 // open opens one more stream. It ends with the client, not with the request

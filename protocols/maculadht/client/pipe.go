@@ -87,7 +87,7 @@ func (p *pipe) load() (requests int, ended bool) {
 func (p *pipe) enqueue(r *request) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.err != nil || int(p.requests.Load()) >= p.lane.client.cfg.pipeline {
+	if p.err != nil || int(p.requests.Load()) >= p.lane.client.cfg.limits.Pipeline {
 		return false
 	}
 	p.requests.Add(1)
@@ -116,7 +116,7 @@ func (p *pipe) finish(r *request, o outcome) {
 // of an idle stream.
 func (p *pipe) write() {
 	defer p.lane.client.tasks.Done()
-	timer := time.NewTimer(p.lane.client.cfg.timeout)
+	timer := time.NewTimer(p.lane.client.cfg.limits.Timeout)
 	defer timer.Stop()
 	var spare []byte
 	for {
@@ -133,7 +133,7 @@ func (p *pipe) write() {
 		p.requests.Add(-int32(len(written)))
 		p.mu.Unlock()
 		if len(out) > 0 {
-			p.stream.SetWriteDeadline(time.Now().Add(p.lane.client.cfg.timeout))
+			p.stream.SetWriteDeadline(time.Now().Add(p.lane.client.cfg.limits.Timeout))
 			_, err := p.stream.Write(out)
 			for _, r := range written {
 				o := outcome{}
@@ -162,7 +162,7 @@ func (p *pipe) write() {
 // checkTime ends the pipe whose reply is overdue or that is idle, else returns
 // when to look again.
 func (p *pipe) checkTime() (next time.Duration, ok bool) {
-	timeout := p.lane.client.cfg.timeout
+	timeout := p.lane.client.cfg.limits.Timeout
 	p.mu.Lock()
 	now := time.Now()
 	if len(p.waiting) > 0 {

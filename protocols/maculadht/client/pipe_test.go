@@ -179,8 +179,8 @@ func TestPipeReplyOverdue(t *testing.T) {
 	}, func(t *testing.T, h *fakeHost, c *Client) {
 		start := time.Now()
 		require.NoError(t, pingOnly(t.Context(), c, somebody), "asked once more")
-		require.Equal(t, end{code: proto.ResetTimeout, at: start.Add(DefaultQueryTimeout)}, first.first())
-		require.Equal(t, DefaultQueryTimeout, time.Since(start))
+		require.Equal(t, end{code: proto.ResetTimeout, at: start.Add(DefaultLimits().Timeout)}, first.first())
+		require.Equal(t, DefaultLimits().Timeout, time.Since(start))
 	})
 }
 
@@ -195,7 +195,7 @@ func TestPipeWriteBlocks(t *testing.T) {
 			failed <- c.Send(t.Context(), somebody, &wire.Store{Key: []byte("k"), Value: dhttest.Value("p")})
 		}()
 		require.ErrorIs(t, <-failed, proto.ErrUnreachable)
-		require.Equal(t, 2*DefaultQueryTimeout, time.Since(start), "tried twice")
+		require.Equal(t, 2*DefaultLimits().Timeout, time.Since(start), "tried twice")
 
 		go func() { failed <- pingOnly(t.Context(), c, somebody) }()
 		synctest.Wait()
@@ -269,7 +269,7 @@ func TestLaneOpeningEnds(t *testing.T) {
 	}, func(t *testing.T, h *fakeHost, c *Client) {
 		start := time.Now()
 		require.ErrorIs(t, pingOnly(t.Context(), c, somebody), proto.ErrUnreachable)
-		require.Equal(t, DefaultQueryTimeout, time.Since(start))
+		require.Equal(t, DefaultLimits().Timeout, time.Since(start))
 
 		failed := make(chan error, 1)
 		go func() { failed <- pingOnly(t.Context(), c, somebody) }()
@@ -281,7 +281,7 @@ func TestLaneOpeningEnds(t *testing.T) {
 
 // Requests that break all at once share the few fresh streams there may be.
 func TestLaneDoesNotStorm(t *testing.T) {
-	const callers = DefaultStreams * DefaultPipeline
+	callers := DefaultLimits().Streams * DefaultLimits().Pipeline
 	var mu sync.Mutex
 	var streams []*fakeStream
 	bubble(t, func(_ context.Context, n int) (*fakeStream, error) {
@@ -289,7 +289,7 @@ func TestLaneDoesNotStorm(t *testing.T) {
 		mu.Lock()
 		streams = append(streams, s)
 		mu.Unlock()
-		if n > DefaultStreams {
+		if n > DefaultLimits().Streams {
 			go s.pong()
 		} else {
 			go func() {
@@ -307,14 +307,14 @@ func TestLaneDoesNotStorm(t *testing.T) {
 			go func() { errs <- pingOnly(t.Context(), c, somebody) }()
 		}
 		synctest.Wait()
-		require.Equal(t, DefaultStreams, h.streams())
-		for _, s := range streams[:DefaultStreams] {
+		require.Equal(t, DefaultLimits().Streams, h.streams())
+		for _, s := range streams[:DefaultLimits().Streams] {
 			s.peer.Close()
 		}
 		for range callers {
 			require.NoError(t, <-errs)
 		}
-		require.LessOrEqual(t, h.streams(), 2*DefaultStreams)
+		require.LessOrEqual(t, h.streams(), 2*DefaultLimits().Streams)
 	})
 }
 

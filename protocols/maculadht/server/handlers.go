@@ -139,6 +139,9 @@ func New(server *routing.Server, opts ...Option) (*Handlers, error) {
 		tracer:   noMetrics{},
 	}, clients: newClients()}
 	for _, opt := range opts {
+		if opt == nil {
+			return nil, errors.New("a nil option")
+		}
 		if err := opt(&h.cfg); err != nil {
 			return nil, err
 		}
