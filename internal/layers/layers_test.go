@@ -1,0 +1,82 @@
+package layers
+
+import (
+	"encoding/json"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const module = "github.com/macula-mesh/macula-node/"
+
+// floors are the packages of the product from the ground up. A package imports
+// packages of lower floors only: those of one floor do not know each other. Who
+// adds a package gives it its place here.
+var floors = [][]string{
+	{"compat/wire/msgpack"},
+	{"compat/wire", "internal/budget", "internal/logs"},
+	{"protocols/maculadht/proto"},
+	{"protocols/maculadht/records"},
+	{"protocols/maculadht/routing"},
+	{"protocols/maculadht/routing/lookup"},
+	{"protocols/maculadht/routing/upkeep"},
+	{"protocols/maculadht/server", "protocols/maculadht/client"},
+	{"protocols/maculadht"},
+	{"compat/dialer"},
+	{"compat/gateway", "compat/uplink", "compat/doctor"},
+	{"node"},
+	{"cmd/macula-node"},
+}
+
+// testOnly are for tests, so no package of the product imports them.
+func testOnly(path string) bool {
+	return strings.HasPrefix(path, "interop") || strings.HasSuffix(path, "test") || path == "compat" || path == "internal/layers"
+}
+
+func TestImportsRunOneWay(t *testing.T) {
+	floorOf := make(map[string]int)
+	for floor, paths := range floors {
+		for _, path := range paths {
+			floorOf[path] = floor
+		}
+	}
+	list := exec.Command("go", "list", "-json=ImportPath,Imports", module+"...")
+	out, err := list.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, list.Start())
+	seen := make(map[string]bool)
+	for dec := json.NewDecoder(out); ; {
+		var p struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := dec.Decode(&p); err == io.EOF {
+			break
+		} else {
+			require.NoError(t, err)
+		}
+		path := strings.TrimPrefix(p.ImportPath, module)
+		if testOnly(path) {
+			continue
+		}
+		floor, placed := floorOf[path]
+		require.True(t, placed, "package %s has no place in this test's floors", path)
+		seen[path] = true
+		for _, imported := range p.Imports {
+			below, ours := strings.CutPrefix(imported, module)
+			if !ours {
+				continue
+			}
+			require.False(t, testOnly(below), "%s imports %s, which is for tests", path, below)
+			require.Less(t, floorOf[below], floor, "%s imports %s, which does not lie below it", path, below)
+		}
+	}
+	require.NoError(t, list.Wait())
+	for _, path := range slices.Concat(floors...) {
+		require.True(t, seen[path], "package %s has a place in this test's floors and is not there", path)
+	}
+}
