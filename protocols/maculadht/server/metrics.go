@@ -40,6 +40,7 @@ type DropReason string
 const (
 	DropSlow   DropReason = "slow"   // the peer takes what is pushed more slowly than it comes
 	DropMemory DropReason = "memory" // its account had no room
+	DropEnded  DropReason = "ended"  // its stream ended first
 )
 
 type noMetrics struct{}

@@ -74,13 +74,16 @@ func (m *Mux) With(t wire.Type, h Handler) *Mux {
 func (m *Mux) Serve(ctx context.Context, stream Stream, s *Session) error {
 	p := newPeer(ctx, m, stream, s)
 	defer p.end()
-	stop := context.AfterFunc(ctx, func() { stream.Reset(proto.ResetShutdown) })
+	stop := context.AfterFunc(ctx, func() {
+		stream.Reset(proto.ResetShutdown)
+		p.out.abort() // open slots are not waited for
+	})
 	defer stop()
 	started := time.Now()
 	m.tracer.StreamOpened(s.Dialect.Name)
 
 	written := make(chan writeEnd, 1)
-	go func() { written <- p.out.write(stream) }()
+	go func() { written <- p.out.write() }()
 	err := p.read()
 	switch {
 	case err == nil, errors.Is(err, errTurnedAway):
@@ -91,8 +94,11 @@ func (m *Mux) Serve(ctx context.Context, stream Stream, s *Session) error {
 	if w := <-written; w.err != nil && (err == nil || w.first) {
 		err = w.err // why nothing could be read any more, or what was asked not answered
 	}
-	code := proto.ResetGone
-	if err == nil || errors.Is(err, errTurnedAway) {
+	if err == nil {
+		err = ctx.Err() // it was reset before all was answered
+	}
+	code, ok := proto.ResetGone, err == nil || errors.Is(err, errTurnedAway)
+	if ok {
 		stream.Close()
 	} else {
 		code = proto.ResetCodeOf(err)
@@ -102,7 +108,7 @@ func (m *Mux) Serve(ctx context.Context, stream Stream, s *Session) error {
 		m.count.resets[code].Add(1)
 		stream.Reset(code)
 	}
-	m.tracer.StreamEnded(s.Dialect.Name, code, err == nil, time.Since(started))
+	m.tracer.StreamEnded(s.Dialect.Name, code, ok, time.Since(started))
 	if err != nil {
 		return fmt.Errorf("macula stream of %s: %w", s, err)
 	}
@@ -177,30 +183,35 @@ func (p *Peer) dispatch(f wire.Frame, result *FrameResult) error {
 // busy answers a frame that is over a budget: those that have a word for it. Of
 // others the stream ends.
 func (p *Peer) busy(f wire.Frame) error {
-	if err := f.Check(); err != nil && f.Type != wire.TypeCall {
-		return err
-	}
 	var reply wire.Message
+	var err error
 	switch f.Type {
 	case wire.TypeFindValue:
 		reply = &wire.FindValueReply{Reason: wire.ReasonBusy}
+		err = f.Check()
 	case wire.TypeFindNode:
 		reply = &wire.FindNodeReply{Reason: wire.ReasonBusy}
+		err = f.Check()
 	case wire.TypeCall:
 		var m wire.Call
-		if _, err := broken(m.Decode(f.Payload)); err != nil {
-			return err
-		}
+		_, err = broken(m.Decode(f.Payload))
 		reply = &wire.Reply{CallID: orUndefined(m.CallID), Error: overBudget}
 	default:
 		return proto.ErrOverBudget
 	}
-	if err := p.Reply(reply); errors.Is(err, errNoMemory) {
-		return proto.ErrOverBudget
-	} else if err != nil {
+	if err != nil {
 		return err
 	}
-	return nil
+	if err = p.Reply(reply); !errors.Is(err, errNoMemory) {
+		return err
+	}
+	if err = p.out.wait(p.ctx, 0); err != nil { // what is written leaves its room
+		return err
+	}
+	if err = p.Reply(reply); errors.Is(err, errNoMemory) {
+		return proto.ErrOverBudget
+	}
+	return err
 }
 
 var overBudget = &wire.CallError{Code: wire.CodeBusy, Message: "Over this peer's budget, ask more slowly"}

@@ -14,10 +14,12 @@ import (
 
 const (
 	flushAt   = 32 << 10 // how much of answers is gathered while more requests are at hand
+	writeAt   = 64 << 10 // how much a peer must take within proto.FrameTimeout
 	keepAt    = 64 << 10 // a buffer that grew beyond this is not kept
 	firstGrow = 512      // what a stream's first answers have room in
 
-	slotCost = 1 << 10 // what an open slot is reserved at: itself, its timer and the answer for who is late
+	frameCost = 64  // what a frame of its own costs beside its bytes
+	slotCost  = 512 // what an open slot costs beside the answer for who is late
 )
 
 // ErrNoRoom: a frame was dropped, as too much waits to be written to its peer.
@@ -30,26 +32,32 @@ var errNoMemory = fmt.Errorf("%w: its account is full", ErrNoRoom)
 // their turn, then those that wait for an open slot before them, and between them
 // what is pushed. What it holds is reserved from the peer's account.
 type outbox struct {
+	stream  Stream
 	limits  Limits
 	memory  wire.Memory
 	dropped func(DropReason)
 
-	wake chan struct{} // has a token when the writer may have something to do
-	room chan struct{} // has one when less waits
+	wake    chan struct{} // has a token when the writer may have something to do
+	room    chan struct{} // has one when less waits
+	aborted atomic.Bool   // the deadline of all that is still written is set
 
 	// Copies of len(replies) and queued, for the reader to look at without mu.
 	gatheredNow, queuedNow atomic.Int64
 
-	mu       sync.Mutex
-	state    outboxState
-	err      error    // why nothing can be written any more
-	replies  []byte   // whole frames
-	spare    []byte   // the other buffer, while it is not being written
-	due      bool     // replies are to be written, be they few
-	slots    []*Slot  // in order, the first one open or about to be written
-	pushed   []framed // oldest first
-	queued   int      // bytes that wait or are being written
-	reserved int      // bytes of the account
+	batch batch // the writer's own
+
+	mu         sync.Mutex
+	state      outboxState
+	err        error    // why nothing can be written any more
+	replies    []byte   // whole frames
+	spare      []byte   // the other buffer, while it is not being written
+	due        bool     // replies are to be written, be they few
+	slots      []*Slot  // in order, the first one open or about to be written
+	open       int      // how many of them are open
+	pushed     []framed // oldest first
+	pushedCost int      // of all of them
+	queued     int      // bytes of replies and costs of frames that wait or are being written
+	reserved   int      // bytes of the account
 }
 
 // framed is a frame of its own and what of the account it holds, in bytes.
@@ -58,6 +66,7 @@ type framed struct {
 	cost  int
 }
 
+// outboxState never goes back.
 type outboxState uint8
 
 const (
@@ -67,8 +76,9 @@ const (
 	outboxClosed
 )
 
-func newOutbox(limits Limits, memory wire.Memory, dropped func(DropReason)) *outbox {
+func newOutbox(stream Stream, limits Limits, memory wire.Memory, dropped func(DropReason)) *outbox {
 	return &outbox{
+		stream:  stream,
 		limits:  limits,
 		memory:  memory,
 		dropped: dropped,
@@ -84,13 +94,15 @@ func signal(c chan struct{}) {
 	}
 }
 
-// reserve takes n bytes of the account; mu is held.
+// reserve takes n bytes of the account; mu is held. What is pushed makes room
+// where that suffices.
 func (o *outbox) reserve(n int) bool {
-	if n > 0 {
-		const always = 255 // the priority up to which the whole limit may be used
-		if o.memory.ReserveMemory(n, always) != nil {
+	const always = 255 // the priority up to which the whole limit may be used
+	for n > 0 && o.memory.ReserveMemory(n, always) != nil {
+		if o.pushedCost < n {
 			return false
 		}
+		o.dropOldest(DropMemory)
 	}
 	o.reserved += n
 	return true
@@ -109,26 +121,30 @@ func (o *outbox) queue(n int) {
 }
 
 // encode returns a frame of its own for a message. Of its cost a part may be
-// reserved already, and what of that it does not need is given back.
+// reserved already, and what of that it does not need is given back. On an error
+// that part stays reserved.
 func (o *outbox) encode(m wire.Message, already int) (framed, error) {
 	size := sizeOf(m)
-	more := max(size-already, 0)
-	if !o.reserve(more) {
+	have := max(frameCost+size, already)
+	if !o.reserve(have - already) {
 		return framed{}, errNoMemory
 	}
 	b, err := wire.AppendFrame(make([]byte, 0, size), m)
+	cost := frameCost + cap(b)
+	switch {
+	case err != nil:
+	case cost > have: // it was larger than thought
+		if !o.reserve(cost - have) {
+			err = errNoMemory
+		}
+	default:
+		o.release(have - cost)
+	}
 	if err != nil {
-		o.release(more)
+		o.release(have - already)
 		return framed{}, err
 	}
-	if cap(b) > already+more && !o.reserve(cap(b)-already-more) { // it was larger than thought
-		o.release(more)
-		return framed{}, errNoMemory
-	}
-	if cap(b) < already+more {
-		o.release(already + more - cap(b))
-	}
-	return framed{b, cap(b)}, nil
+	return framed{b, cost}, nil
 }
 
 // reply adds an answer behind those before it.
@@ -144,7 +160,7 @@ func (o *outbox) reply(m wire.Message) error {
 			return err
 		}
 		o.slots = append(o.slots, &Slot{out: o, answer: frame})
-		o.queue(len(frame.bytes))
+		o.queue(frame.cost)
 		return nil
 	}
 	before := len(o.replies)
@@ -166,12 +182,18 @@ func (o *outbox) reply(m wire.Message) error {
 
 // grow makes room for n bytes more of answers, after they are reserved.
 func (o *outbox) grow(n int) bool {
-	if cap(o.replies)-len(o.replies) >= n {
+	if len(o.replies) == 0 && cap(o.replies) < cap(o.spare) {
+		o.replies, o.spare = o.spare, o.replies
+	}
+	need := len(o.replies) + n
+	if need <= cap(o.replies) {
 		return true
 	}
-	size := max(len(o.replies)+n, min(2*cap(o.replies), cap(o.replies)+flushAt), firstGrow)
+	size := max(need, min(2*cap(o.replies), cap(o.replies)+flushAt), firstGrow)
 	if !o.reserve(size - cap(o.replies)) {
-		return false
+		if size = need; !o.reserve(size - cap(o.replies)) {
+			return false
+		}
 	}
 	b := make([]byte, len(o.replies), size)
 	copy(b, o.replies)
@@ -193,10 +215,14 @@ func (o *outbox) flush() {
 	signal(o.wake)
 }
 
-// waitForRoom waits while so much waits to be written that no more is to be
-// asked. The writer's deadlines end it, and those of the slots.
-func (o *outbox) waitForRoom(ctx context.Context) error {
-	for o.queuedNow.Load() > int64(o.limits.Queue) {
+// waitForRoom waits while more than a queue waits to be written, so that no more
+// is asked.
+func (o *outbox) waitForRoom(ctx context.Context) error { return o.wait(ctx, o.limits.Queue) }
+
+// wait waits while more than so many bytes wait to be written. The writer's
+// deadlines end it, and those of the slots.
+func (o *outbox) wait(ctx context.Context, bytes int) error {
+	for o.queuedNow.Load() > int64(bytes) {
 		o.flush()
 		select {
 		case <-o.room:
@@ -221,12 +247,21 @@ func (o *outbox) deferReply(timeout time.Duration, late wire.Message) (*Slot, er
 		return nil, o.err
 	case timeout <= 0 || timeout > o.limits.SlotTime:
 		return nil, fmt.Errorf("answer deferred for %v: want more than 0 and at most %v", timeout, o.limits.SlotTime)
-	case len(o.slots) >= o.limits.Slots || !o.reserve(slotCost):
+	case o.open >= o.limits.Slots:
 		return nil, errNoMemory
 	}
-	s := &Slot{out: o}
-	s.late = time.AfterFunc(timeout, func() { _ = o.fill(s, late) }) // fails where it is not late
+	frame, err := o.encode(late, 0)
+	if err != nil {
+		return nil, err
+	}
+	if !o.reserve(slotCost) {
+		o.release(frame.cost)
+		return nil, errNoMemory
+	}
+	s := &Slot{out: o, open: true, answer: frame}
+	s.late = time.AfterFunc(timeout, func() { o.fillLate(s) })
 	o.slots = append(o.slots, s)
+	o.open++
 	return s, nil
 }
 
@@ -234,20 +269,37 @@ func (o *outbox) fill(s *Slot, m wire.Message) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
-	case s.filled():
+	case !s.open:
 		return ErrFilled
-	case o.state == outboxAborted || o.state == outboxClosed || o.err != nil:
+	case o.state >= outboxAborted || o.err != nil:
 		return proto.ErrClosed
 	}
-	frame, err := o.encode(m, slotCost)
+	frame, err := o.encode(m, slotCost+s.answer.cost)
 	if err != nil {
 		return err
 	}
 	s.late.Stop()
-	s.answer, o.due = frame, true
-	o.queue(len(frame.bytes))
-	signal(o.wake)
+	o.filled(s, frame)
 	return nil
+}
+
+// fillLate answers for who is late, which is encoded and can not fail.
+func (o *outbox) fillLate(s *Slot) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !s.open || o.state >= outboxAborted {
+		return
+	}
+	o.release(slotCost)
+	o.filled(s, s.answer)
+}
+
+func (o *outbox) filled(s *Slot, frame framed) {
+	s.open, s.answer = false, frame
+	o.open--
+	o.due = true
+	o.queue(frame.cost)
+	signal(o.wake)
 }
 
 func (o *outbox) push(frame []byte) error {
@@ -256,72 +308,80 @@ func (o *outbox) push(frame []byte) error {
 	if o.state != outboxOpen || o.err != nil {
 		return proto.ErrClosed
 	}
-	for o.queued+len(frame) > o.limits.Queue && len(o.pushed) > 0 {
-		o.dropOldest(DropSlow)
-	}
-	if o.queued+len(frame) > o.limits.Queue && o.queued > 0 { // answers fill it, or what is being written
+	cost := frameCost + len(frame)
+	// What can not make room is answers, and what is being written.
+	if stays := o.queued - o.pushedCost; stays > 0 && stays+cost > o.limits.Queue {
 		o.dropped(DropSlow)
 		return ErrNoRoom
 	}
-	for !o.reserve(len(frame)) {
-		if len(o.pushed) == 0 {
-			o.dropped(DropMemory)
-			return errNoMemory
-		}
-		o.dropOldest(DropMemory)
+	for len(o.pushed) > 0 && o.queued+cost > o.limits.Queue {
+		o.dropOldest(DropSlow)
 	}
-	o.pushed = append(o.pushed, framed{frame, len(frame)})
-	o.queue(len(frame))
+	if !o.reserve(cost) {
+		o.dropped(DropMemory)
+		return errNoMemory
+	}
+	o.pushed = append(o.pushed, framed{frame, cost})
+	o.pushedCost += cost
+	o.queue(cost)
 	signal(o.wake)
 	return nil
 }
 
 func (o *outbox) dropOldest(why DropReason) {
-	f := o.pushed[0]
-	o.pushed[0] = framed{}
-	o.pushed = o.pushed[1:]
-	o.queue(-len(f.bytes))
+	f := o.shiftPushed()
+	o.queue(-f.cost)
 	o.release(f.cost)
 	o.dropped(why)
 }
 
+func (o *outbox) shiftPushed() framed {
+	f := o.pushed[0]
+	o.pushed[0] = framed{}
+	o.pushed = o.pushed[1:]
+	o.pushedCost -= f.cost
+	return f
+}
+
 // batch is what the writer writes next.
 type batch struct {
-	replies []byte   // in one Write
+	replies []byte   // in one Write, if they are not too many
 	frames  []framed // each in one of its own: some receivers take what comes together for one frame
 }
 
-// pushesAtOnce is how many pushed frames are written before answers have their
-// turn again.
-const pushesAtOnce = 16
-
-// take returns what to write next. It reports false where there is nothing.
-func (o *outbox) take() (b batch, ok bool) {
+// take fills the batch with what to write next. It reports false where there is
+// nothing. Of frames it takes about flushAt, so that answers and what is pushed
+// have their turns, and what waits behind can still make room.
+func (o *outbox) take(b *batch) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.replies) > 0 && (o.due || len(o.replies) >= flushAt || o.state != outboxOpen) {
-		b.replies, o.replies, o.spare, o.due = o.replies, o.spare[:0], nil, false
+		b.replies, o.replies, o.spare = o.replies, o.spare[:0], nil
 		o.gatheredNow.Store(0)
 	}
-	if len(b.replies) > 0 || len(o.replies) == 0 { // answers of before the slots leave before them
-		for len(o.slots) > 0 && o.slots[0].filled() {
-			b.frames = append(b.frames, o.slots[0].answer)
+	o.due = false
+	if len(o.replies) == 0 { // answers of before the slots leave before them
+		for n := 0; n < flushAt && len(o.slots) > 0 && !o.slots[0].open; {
+			s := o.slots[0]
+			n += s.answer.cost
+			b.frames = append(b.frames, s.answer)
+			s.answer = framed{} // whoever filled the slot may keep it
 			o.slots[0] = nil
 			o.slots = o.slots[1:]
 		}
 	}
 	if o.state <= outboxFinishing {
-		for range min(pushesAtOnce, len(o.pushed)) {
-			b.frames = append(b.frames, o.pushed[0])
-			o.pushed[0] = framed{}
-			o.pushed = o.pushed[1:]
+		for n := 0; n < flushAt && len(o.pushed) > 0; {
+			f := o.shiftPushed()
+			n += f.cost
+			b.frames = append(b.frames, f)
 		}
 	}
-	return b, len(b.replies)+len(b.frames) > 0
+	return len(b.replies)+len(b.frames) > 0
 }
 
-// written gives back the memory of what was written.
-func (o *outbox) written(b batch) {
+// written gives back the memory of what was written, and empties the batch.
+func (o *outbox) written(b *batch) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	n := len(b.replies)
@@ -332,9 +392,11 @@ func (o *outbox) written(b batch) {
 		o.spare = b.replies[:0]
 	}
 	for _, f := range b.frames {
-		n += len(f.bytes)
+		n += f.cost
 		o.release(f.cost)
 	}
+	clear(b.frames)
+	b.replies, b.frames = nil, b.frames[:0]
 	o.queue(-n)
 	signal(o.room)
 }
@@ -347,7 +409,7 @@ func (o *outbox) over() bool {
 	case outboxOpen:
 		return false
 	case outboxFinishing:
-		return len(o.slots)+len(o.replies) == 0
+		return len(o.slots)+len(o.replies)+len(o.pushed) == 0
 	default:
 		return true
 	}
@@ -356,17 +418,17 @@ func (o *outbox) over() bool {
 // write writes what waits until the outbox is finished or aborted. Its error is
 // why it could not; the stream is reset then, which the reader sees. It reports
 // whether that was what ended the stream.
-func (o *outbox) write(stream Stream) writeEnd {
+func (o *outbox) write() writeEnd {
+	b := &o.batch
 	for {
-		b, ok := o.take()
-		if !ok {
+		if !o.take(b) {
 			if o.over() {
 				return writeEnd{}
 			}
 			<-o.wake
 			continue
 		}
-		err := o.writeBatch(stream, b)
+		err := o.writeBatch(b)
 		o.written(b)
 		if err != nil {
 			o.mu.Lock()
@@ -374,7 +436,7 @@ func (o *outbox) write(stream Stream) writeEnd {
 			o.err = err
 			o.mu.Unlock()
 			signal(o.room)
-			stream.Reset(proto.ResetCodeOf(err))
+			o.stream.Reset(proto.ResetCodeOf(err))
 			return writeEnd{err, first}
 		}
 	}
@@ -386,35 +448,49 @@ type writeEnd struct {
 	first bool
 }
 
-func (o *outbox) writeBatch(stream Stream, b batch) error {
-	if len(b.replies) > 0 {
-		if err := writeFrames(stream, b.replies); err != nil {
-			return err
-		}
+func (o *outbox) writeBatch(b *batch) error {
+	if err := o.writeAll(b.replies); err != nil {
+		return err
 	}
 	for _, frame := range b.frames {
-		if err := writeFrames(stream, frame.bytes); err != nil {
+		if err := o.writeAll(frame.bytes); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func writeFrames(stream Stream, b []byte) error {
-	stream.SetWriteDeadline(time.Now().Add(proto.FrameTimeout)) // an error shows in the Write
-	_, err := stream.Write(b)
-	return err
+// writeAll gives the peer proto.FrameTimeout for each part, so that who is slow
+// and steady gets all.
+func (o *outbox) writeAll(b []byte) error {
+	for len(b) > 0 {
+		part := b[:min(len(b), writeAt)]
+		if !o.aborted.Load() {
+			o.stream.SetWriteDeadline(time.Now().Add(proto.FrameTimeout)) // an error shows in the Write
+		}
+		if _, err := o.stream.Write(part); err != nil {
+			return err
+		}
+		b = b[len(part):]
+	}
+	return nil
 }
 
 // finish has what was asked for answered, and the writer end then.
 func (o *outbox) finish() { o.setState(outboxFinishing) }
 
-// abort has what has its turn written, and the writer end then.
-func (o *outbox) abort() { o.setState(outboxAborted) }
+// abort has what has its turn written, all of it within proto.FrameTimeout, and
+// the writer end then.
+func (o *outbox) abort() {
+	if !o.aborted.Swap(true) {
+		o.stream.SetWriteDeadline(time.Now().Add(proto.FrameTimeout))
+	}
+	o.setState(outboxAborted)
+}
 
 func (o *outbox) setState(s outboxState) {
 	o.mu.Lock()
-	o.state = s
+	o.state = max(o.state, s)
 	o.mu.Unlock()
 	signal(o.wake)
 }
@@ -425,10 +501,16 @@ func (o *outbox) close() {
 	defer o.mu.Unlock()
 	o.state = outboxClosed
 	for _, s := range o.slots {
-		if !s.filled() {
+		if s.open {
 			s.late.Stop()
 		}
+		s.answer = framed{}
+	}
+	for range o.pushed {
+		o.dropped(DropEnded)
 	}
 	o.slots, o.pushed, o.replies, o.spare = nil, nil, nil, nil
+	o.open, o.pushedCost = 0, 0
+	o.queue(-o.queued)
 	o.release(o.reserved)
 }

@@ -69,7 +69,7 @@ func newPeer(ctx context.Context, m *Mux, stream Stream, s *Session) *Peer {
 	p := &Peer{mux: m, session: s, stream: stream, from: s.origin()}
 	p.ctx, p.cancel = context.WithCancel(ctx)
 	memory := memoryOf(stream, s)
-	p.out = newOutbox(m.limits, memory, m.dropped)
+	p.out = newOutbox(stream, m.limits, memory, m.dropped)
 	p.in = wire.NewReader(stream, wire.BeforeRead(p.setReadDeadline), wire.WithMemory(memory))
 	return p
 }
@@ -126,7 +126,8 @@ func (p *Peer) Charge(frames int) bool {
 func (p *Peer) Reply(m wire.Message) error { return p.out.reply(m) }
 
 // Defer keeps the place of an answer that comes later, from another goroutine.
-// Unless the slot is filled within the timeout, late is the answer. Until then
+// Unless the slot is filled within the timeout, late is the answer; it is encoded
+// at once, so it may share the frame's memory. Until then
 // the answers to what this stream asks next wait behind it; other streams do not.
 // An error is for the handler to return.
 func (p *Peer) Defer(timeout time.Duration, late wire.Message) (*Slot, error) {

@@ -26,6 +26,10 @@ func sizeOf(m wire.Message) int {
 		}
 	case *wire.Disconnect:
 		size += len(m.Message)
+	case *wire.NATProbeReply:
+		size += len(m.NodeID) + len(m.RequestID)
+	case *wire.Opaque:
+		size += len(m.Fields)
 	case *wire.RPCReply:
 		size += len(m.RequestID) + len(m.FromNode) + len(m.Result) + len(m.Error)
 	}

@@ -12,12 +12,13 @@ var ErrFilled = errors.New("the slot is filled")
 
 // Slot is the place of an answer in the order of a stream's answers.
 type Slot struct {
-	out    *outbox
-	late   *time.Timer // fills it when it is late
-	answer framed      // of no bytes while the slot is open
-}
+	out  *outbox
+	late *time.Timer // answers when it is late
 
-func (s *Slot) filled() bool { return s.answer.bytes != nil }
+	// Guarded by out.mu.
+	open   bool
+	answer framed // while the slot is open the one for who is late; of no bytes once it is being written
+}
 
 // Fill answers. It fails with [ErrFilled] where the slot has its answer, with
 // [proto.ErrClosed] where the stream has ended, and with [ErrNoRoom] where the
