@@ -115,13 +115,21 @@ func (s *Storage) charge(removed []Entry, added Entry) error {
 }
 
 // Post posts that the removed records went and the added ones came, whatever the
-// limits: for records that expired, and for those that were stored before the
-// ledger began. With the arguments exchanged it takes a posting back.
+// limits: for records that expired. With the arguments exchanged it takes a
+// posting back.
 func (s *Storage) Post(removed, added []Entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.enter(removed, -1)
 	s.enter(added, +1)
+}
+
+// Load posts what a source had stored before the ledger began, whatever the
+// limits.
+func (s *Storage) Load(source Source, stored Stored) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.post(source, stored)
 }
 
 // Used returns what a source, and its group, have stored. A source without a
@@ -160,11 +168,14 @@ func (s *Storage) enter(entries []Entry, sign int64) {
 }
 
 func (s *Storage) enterOne(e Entry, sign int64) {
-	d := Stored{Bytes: sign * e.Bytes, Records: sign}
+	s.post(e.Source, Stored{Bytes: sign * e.Bytes, Records: sign})
+}
+
+func (s *Storage) post(source Source, d Stored) {
 	s.all = s.all.plus(d)
-	s.sources.add(e.Source.Name, d)
-	if e.Source.Group != "" {
-		s.groups.add(e.Source.Group, d)
+	s.sources.add(source.Name, d)
+	if source.Group != "" {
+		s.groups.add(source.Group, d)
 	}
 }
 

@@ -272,3 +272,18 @@ func TestStorageOverhead(t *testing.T) {
 		require.Less(t, kept, uint64(64<<10))
 	}
 }
+
+// What was stored before the ledger began counts, be it over the limits.
+func TestStorageLoad(t *testing.T) {
+	s := newStorage(t, 1000, 1500, 3000)
+	s.Load(alice, budget.Stored{Bytes: 2000, Records: 3})
+	s.Load(budget.Source{}, budget.Stored{Bytes: 500, Records: 1})
+	source, group := s.Used(alice)
+	require.Equal(t, budget.Stored{Bytes: 2000, Records: 3}, source)
+	require.Equal(t, source, group)
+	require.Equal(t, budget.StorageTotals{Stored: budget.Stored{Bytes: 2500, Records: 4}, Sources: 2, Groups: 1}, s.Usage())
+
+	require.ErrorIs(t, s.Charge(nil, budget.Entry{Source: alice, Bytes: 1}), budget.ErrSourceBudget)
+	require.ErrorIs(t, s.Charge(nil, budget.Entry{Source: bob, Bytes: 1}), budget.ErrGroupBudget)
+	require.NoError(t, s.Charge([]budget.Entry{{Source: alice, Bytes: 700}}, budget.Entry{Source: alice, Bytes: 700}), "no more than before")
+}

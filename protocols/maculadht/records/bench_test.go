@@ -32,7 +32,7 @@ func BenchmarkValues(b *testing.B) {
 
 func BenchmarkStoreReplace(b *testing.B) {
 	s := newManager(b)
-	put := Put{Key: key, NodeID: []byte("node"), Value: make([]byte, 200), Source: "s"}
+	put := Put{Key: key, NodeID: []byte("node"), Value: make([]byte, 200), Source: stranger("s")}
 	b.ReportAllocs()
 	for b.Loop() {
 		if err := s.Store(b.Context(), put); err != nil {

@@ -28,7 +28,7 @@ func Example() {
 		NodeID: sender[:],
 		TTL:    5 * time.Minute,
 		From:   sender[:],
-		Source: "their peer id",
+		Source: records.Source{Name: "their peer id", Group: "192.0.2.0/24"},
 	})
 	if err != nil {
 		fmt.Println(err)

@@ -27,6 +27,9 @@ func newRand(seed uint64) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, 1))
 }
 
+// stranger returns a source of an IP group of its own.
+func stranger(name string) Source { return Source{Name: name, Group: "group of " + name} }
+
 // nodeID returns the node id of a peer.
 func nodeID(name string) []byte {
 	id := sha256.Sum256([]byte(name))

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/macula-mesh/macula-node/internal/budget"
 )
 
 // ErrNotFound means that nothing live is stored under a key.
@@ -23,7 +25,7 @@ const (
 // expired. It is safe for concurrent use.
 type Manager struct {
 	store    Store
-	ledger   *ledger
+	ledger   *budget.Storage // posted to under the store's lock of a key, so always exact
 	keys     atomic.Int64
 	counters counters
 	tracer   MetricsTracer
@@ -49,7 +51,13 @@ func New(opts ...Option) (*Manager, error) {
 	if cfg.store == nil {
 		cfg.store = NewMemoryStore()
 	}
-	m := &Manager{store: cfg.store, ledger: newLedger(cfg.limits), tracer: cfg.tracer}
+	ledger, err := budget.NewStorage(budget.StorageLimits{
+		Source: cfg.limits.BytesPerSource, Group: cfg.limits.BytesPerGroup, Total: cfg.limits.Bytes,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("limits of records: %w", err)
+	}
+	m := &Manager{store: cfg.store, ledger: ledger, tracer: cfg.tracer}
 	m.closeOnce = sync.OnceValue(m.shutdown)
 
 	ctx, cancel := context.WithCancel(context.Background())
@@ -58,10 +66,12 @@ func New(opts ...Option) (*Manager, error) {
 		cancel()
 		return nil, fmt.Errorf("read what is stored: %w", err)
 	}
-	m.ledger.load(usage.Sources)
+	for source, u := range usage.Sources {
+		m.ledger.Load(source, budget.Stored{Bytes: u.Bytes + u.Records*RecordOverhead, Records: u.Records})
+	}
 	m.keys.Store(usage.Keys)
-	bytes, records := m.ledger.used()
-	m.tracer.Changed(usage.Keys, records, bytes)
+	stored := m.ledger.Usage()
+	m.tracer.Changed(usage.Keys, stored.Records, stored.Bytes)
 
 	m.stopSweeper = cancel
 	m.sweeper.Go(func() { m.sweepEvery(ctx, cfg.sweepInterval) })
@@ -94,8 +104,10 @@ func (m *Manager) shutdown() error {
 //     the record it would replace changes nothing and returns nil.
 //   - A key holds [MaxProviders]; over that the soonest to expire goes, be it
 //     the new one, and Store returns nil all the same.
-//   - A value that would take its source or the store over the budget is
-//     refused with [ErrSourceBudget] or [ErrStoreFull].
+//   - A value that would take its source, the source's IP group or the store
+//     over the budget is refused with [ErrSourceBudget], [ErrGroupBudget] or
+//     [ErrStoreFull]; not so our own, and one that costs no more than what it
+//     replaces.
 //
 // A value without life is refused with [ErrExpired]. Errors of the store, and of
 // ctx, are wrapped.
@@ -180,11 +192,11 @@ func (m *Manager) update(ctx context.Context, key []byte, now time.Time, plan fu
 	err := m.store.Update(ctx, key, func(old []Record) []Record {
 		var live []Record
 		live, expired = split(old, now)
-		_ = m.ledger.post(key, expired, nil) // refuses only what is added
+		m.ledger.Post(entries(key, expired), nil)
 
 		done, refused = plan(live)
-		if refused == nil {
-			refused = m.ledger.post(key, done.removed, done.added)
+		if refused == nil && done.added != nil {
+			refused = m.ledger.Charge(entries(key, done.removed), entry(key, done.added))
 		}
 		if refused != nil {
 			done = edit{next: live}
@@ -193,13 +205,31 @@ func (m *Manager) update(ctx context.Context, key []byte, now time.Time, plan fu
 		return done.next
 	})
 	if err != nil {
-		m.ledger.undo(key, done.removed, done.added)
-		m.ledger.undo(key, expired, nil)
+		if done.added != nil {
+			m.ledger.Post([]budget.Entry{entry(key, done.added)}, entries(key, done.removed))
+		}
+		m.ledger.Post(nil, entries(key, expired))
 		return fmt.Errorf("update records: %w", err)
 	}
 	m.keys.Add(keys)
 	m.count(key, keys, &done, expired, refused)
 	return refused
+}
+
+// entry is a record under key to the ledger.
+func entry(key []byte, r *Record) budget.Entry {
+	return budget.Entry{Source: r.Source, Bytes: Cost(key, r)}
+}
+
+func entries(key []byte, recs []Record) []budget.Entry {
+	if len(recs) == 0 {
+		return nil
+	}
+	out := make([]budget.Entry, len(recs))
+	for i := range recs {
+		out[i] = entry(key, &recs[i])
+	}
+	return out
 }
 
 // present returns 1 for a key with records and 0 for one without.

@@ -21,6 +21,9 @@ func TestNewRefusesBadOptions(t *testing.T) {
 		"negative total":        WithLimits(Limits{Bytes: -1}),
 		"negative per source":   WithLimits(Limits{Bytes: 1000, BytesPerSource: -1}),
 		"per source over total": WithLimits(Limits{Bytes: 1000, BytesPerSource: 1001}),
+		"negative per group":    WithLimits(Limits{Bytes: 1000, BytesPerGroup: -1}),
+		"per group over total":  WithLimits(Limits{Bytes: 1000, BytesPerGroup: 1001}),
+		"per source over group": WithLimits(Limits{Bytes: 1000, BytesPerSource: 500, BytesPerGroup: 499}),
 		"nil tracer":            WithMetricsTracer(nil),
 		"no sweep interval":     WithSweepInterval(0),
 		"store that can't load": WithStore(unreadable{NewMemoryStore()}),
@@ -160,7 +163,7 @@ func TestStats(t *testing.T) {
 }
 
 func TestManagerConcurrently(t *testing.T) {
-	s := newManager(t, WithLimits(Limits{Bytes: 100_000, BytesPerSource: 20_000}), WithSweepInterval(time.Millisecond))
+	s := newManager(t, WithLimits(Limits{Bytes: 100_000, BytesPerSource: 20_000, BytesPerGroup: 30_000}), WithSweepInterval(time.Millisecond))
 	var wg sync.WaitGroup
 	for w := range 8 {
 		wg.Go(func() {
@@ -169,9 +172,9 @@ func TestManagerConcurrently(t *testing.T) {
 				k := fmt.Append(nil, wire.GatewayPrefix, rng.IntN(10))
 				err := s.Store(t.Context(), Put{
 					Key: k, NodeID: fmt.Append(nil, rng.IntN(20)), Value: make([]byte, rng.IntN(500)),
-					TTL: time.Duration(1+rng.IntN(5)) * time.Millisecond, Source: fmt.Sprint(w),
+					TTL: time.Duration(1+rng.IntN(5)) * time.Millisecond, Source: Source{Name: fmt.Sprint(w), Group: fmt.Sprint(w / 2)},
 				})
-				if err != nil && !errors.Is(err, ErrSourceBudget) && !errors.Is(err, ErrStoreFull) {
+				if err != nil && !errors.Is(err, ErrSourceBudget) && !errors.Is(err, ErrGroupBudget) && !errors.Is(err, ErrStoreFull) {
 					t.Error(err)
 				}
 				if recs, err := s.Values(t.Context(), k); err == nil && len(recs) == 0 {

@@ -278,7 +278,7 @@ func (m *memoryStore) Expired(ctx context.Context, now time.Time, max int) (keys
 }
 
 func (m *memoryStore) Usage(ctx context.Context) (Usage, error) {
-	usage := Usage{Sources: make(map[string]SourceUsage)}
+	usage := Usage{Sources: make(map[Source]SourceUsage)}
 	for i := range m.shards {
 		if err := ctx.Err(); err != nil {
 			return Usage{}, err

@@ -29,6 +29,7 @@ const (
 	RefusedNotOwner     Refusal = "not_owner"     // ErrNotOwner
 	RefusedExpired      Refusal = "expired"       // ErrExpired
 	RefusedSourceBudget Refusal = "source_budget" // ErrSourceBudget
+	RefusedGroupBudget  Refusal = "group_budget"  // ErrGroupBudget
 	RefusedStoreFull    Refusal = "store_full"    // ErrStoreFull
 	RefusedStoreFailed  Refusal = "store_failed"  // an error of the store, or the context's
 )
@@ -42,6 +43,8 @@ func refusal(err error) Refusal {
 		return RefusedExpired
 	case errors.Is(err, ErrSourceBudget):
 		return RefusedSourceBudget
+	case errors.Is(err, ErrGroupBudget):
+		return RefusedGroupBudget
 	case errors.Is(err, ErrStoreFull):
 		return RefusedStoreFull
 	default:

@@ -14,15 +14,16 @@ import (
 // model is the rules once more, written for plainness: it recomputes all costs
 // each time. Times are in seconds.
 type model struct {
-	now              int
-	total, perSource int
-	lists            map[string][]modelRecord
+	now                        int
+	total, perGroup, perSource int
+	lists                      map[string][]modelRecord
 }
 
 type modelRecord struct {
-	value, id, source string
-	named, owned      bool
-	expires           int
+	value, id    string
+	source       Source
+	named, owned bool
+	expires      int
 }
 
 func (m *model) live(key string) (recs []modelRecord) {
@@ -40,17 +41,20 @@ func (m *model) keep(key string, recs []modelRecord) {
 	}
 }
 
-func (m *model) cost(source string) (all, own int) {
+func (m *model) cost(source Source) (all, group, own int) {
 	for key, recs := range m.lists {
 		for _, r := range recs {
 			c := len(key) + len(r.value) + RecordOverhead
 			all += c
-			if r.source == source {
+			if r.source.Name == source.Name {
 				own += c
+			}
+			if r.source.Group != "" && r.source.Group == source.Group {
+				group += c
 			}
 		}
 	}
-	return all, own
+	return all, group, own
 }
 
 func (m *model) store(p Put) error {
@@ -99,15 +103,18 @@ func (m *model) store(p Put) error {
 		}
 	}
 
-	all, own := m.cost(r.source)
+	all, group, own := m.cost(r.source)
 	m.keep(key, next)
-	allThen, ownThen := m.cost(r.source)
+	allThen, groupThen, ownThen := m.cost(r.source)
 	switch {
-	case r.source == "":
+	case r.source == (Source{}):
 		return nil
 	case ownThen > m.perSource && ownThen > own:
 		m.keep(key, recs)
 		return ErrSourceBudget
+	case groupThen > m.perGroup && groupThen > group:
+		m.keep(key, recs)
+		return ErrGroupBudget
 	case allThen > m.total && allThen > all:
 		m.keep(key, recs)
 		return ErrStoreFull
@@ -133,16 +140,19 @@ func TestManagerAgainstModel(t *testing.T) {
 
 func runModel(t *testing.T, seed uint64) {
 	rng := newRand(seed)
-	const total, perSource = 12_000, 4_000
+	limits := Limits{Bytes: 14_000, BytesPerGroup: 8_000, BytesPerSource: 5_000}
+	if seed == 0 { // one key is near MaxProviders; its records are our own, and the limits far
+		limits = Limits{Bytes: 1 << 30, BytesPerGroup: 2 << 20, BytesPerSource: 1 << 20}
+	}
 	// The manager's own sweeper stays out: the model has to know when it comes.
-	s, err := New(WithLimits(Limits{Bytes: total, BytesPerSource: perSource}), WithSweepInterval(1000*time.Hour))
+	s, err := New(WithLimits(limits), WithSweepInterval(1000*time.Hour))
 	require.NoError(t, err)
 	defer s.Close()
-	m := &model{total: total, perSource: perSource, lists: map[string][]modelRecord{}}
-
-	if seed == 0 { // one key is near MaxProviders; its records are our own, and the limits far
-		s.ledger.total, s.ledger.perSource = 1<<30, 1<<20
-		m.total, m.perSource = 1<<30, 1<<20
+	m := &model{
+		total: int(limits.Bytes), perGroup: int(limits.BytesPerGroup), perSource: int(limits.BytesPerSource),
+		lists: map[string][]modelRecord{},
+	}
+	if seed == 0 {
 		for i := range MaxProviders - 2 {
 			p := Put{Key: []byte("key 0"), NodeID: fmt.Append(nil, "filler ", i), Value: []byte("v"), TTL: 500 * time.Second}
 			require.NoError(t, s.Store(t.Context(), p))
@@ -150,6 +160,7 @@ func runModel(t *testing.T, seed uint64) {
 		}
 	}
 	peers := [][]byte{nil, alice, bob, nodeID("carol")}
+	sources := []Source{{}, {Name: "s"}, {Name: "t", Group: "g"}, {Name: "u", Group: "g"}, {Name: "u", Group: "h"}, {Name: "v", Group: "h"}}
 	outcomes := map[error]int{}
 	for range 3000 >> (seed / 3) {
 		switch rng.IntN(12) {
@@ -166,7 +177,7 @@ func runModel(t *testing.T, seed uint64) {
 				Value:  []byte(strings.Repeat(string(rune('a'+rng.IntN(3))), 1+rng.IntN(3)*300)),
 				TTL:    time.Duration(rng.IntN(60)) * time.Second,
 				From:   peers[rng.IntN(len(peers))],
-				Source: []string{"", "s", "t", "u", "v"}[rng.IntN(5)],
+				Source: sources[rng.IntN(len(sources))],
 			}
 			switch rng.IntN(5) {
 			case 0: // without node id
@@ -180,7 +191,7 @@ func runModel(t *testing.T, seed uint64) {
 			if rng.IntN(3) == 0 {
 				p.ExpiresIn = time.Duration(1+rng.IntN(60)) * time.Second
 			}
-			if p.Source == "" && p.TTL == 0 {
+			if p.Source == (Source{}) && p.TTL == 0 {
 				p.TTL = time.Second // else our own fill the store for a day
 			}
 			want := m.store(p)
@@ -194,6 +205,7 @@ func runModel(t *testing.T, seed uint64) {
 		require.Positive(t, s.Stats().Evicted)
 	} else {
 		require.Positive(t, outcomes[ErrSourceBudget])
+		require.Positive(t, outcomes[ErrGroupBudget])
 		require.Positive(t, outcomes[ErrStoreFull])
 	}
 }

@@ -9,14 +9,29 @@ import (
 // DefaultSweepInterval is how often expired records are cleared away.
 const DefaultSweepInterval = time.Minute
 
-// Limits are what storage may cost. A field that is 0 has its default.
+// What storage may cost where nothing is said.
+const (
+	// DefaultBytes is for all records together: 512 MiB.
+	DefaultBytes = 512 << 20
+	// DefaultSourceShare is the part of all that one source may use: a sixteenth.
+	DefaultSourceShare = 16
+	// DefaultGroupSources is how many times a source's limit that of an IP group
+	// is.
+	DefaultGroupSources = 4
+)
+
+// Limits are what storage may cost, in bytes, each record as [Cost] says. A field
+// that is 0 has its default. This node's own records count and are not limited.
 type Limits struct {
-	// Bytes is what all records may cost together, in bytes of values and keys plus
-	// RecordOverhead each; DefaultBytes without it.
+	// Bytes is what all records may cost together: DefaultBytes.
 	Bytes int64
-	// BytesPerSource is how much of that one source may use; by default a
-	// DefaultSourceShare-th of it.
+	// BytesPerSource is how much of Bytes one source may use, be it a libp2p peer
+	// or an IP address: by default a DefaultSourceShare-th.
 	BytesPerSource int64
+	// BytesPerGroup is how much of Bytes the sources of one IP group (an IPv4 /24,
+	// an IPv6 /48) may use together; no less than one source. By default
+	// DefaultGroupSources times BytesPerSource, or Bytes if that is less.
+	BytesPerGroup int64
 }
 
 // Option changes how New builds a manager.
@@ -41,12 +56,15 @@ func WithStore(store Store) Option {
 	}
 }
 
-// WithLimits sets what storage may cost.
+// WithLimits sets what storage may cost. Negative limits, and limits that leave a
+// source more than its group or a group more than all, are an error.
 func WithLimits(limits Limits) Option {
 	return func(c *config) error {
 		l := limits.orDefault()
-		if limits.Bytes < 0 || limits.BytesPerSource < 0 || l.BytesPerSource > l.Bytes {
-			return fmt.Errorf("limit of %d bytes, of one source %d: want 0 <= of one source <= all", limits.Bytes, limits.BytesPerSource)
+		if min(limits.Bytes, limits.BytesPerSource, limits.BytesPerGroup) < 0 ||
+			l.BytesPerSource > l.BytesPerGroup || l.BytesPerGroup > l.Bytes {
+			return fmt.Errorf("limit of %d bytes, of one group %d, of one source %d: want 0 <= of one source <= of one group <= all",
+				limits.Bytes, limits.BytesPerGroup, limits.BytesPerSource)
 		}
 		c.limits = l
 		return nil
@@ -59,6 +77,12 @@ func (l Limits) orDefault() Limits {
 	}
 	if l.BytesPerSource == 0 {
 		l.BytesPerSource = max(l.Bytes/DefaultSourceShare, 1)
+	}
+	if l.BytesPerGroup == 0 {
+		l.BytesPerGroup = l.Bytes
+		if l.BytesPerSource < l.Bytes/DefaultGroupSources {
+			l.BytesPerGroup = DefaultGroupSources * l.BytesPerSource
+		}
 	}
 	return l
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 	"time"
+
+	"github.com/macula-mesh/macula-node/internal/budget"
 )
 
 const (
@@ -14,8 +16,14 @@ const (
 	DefaultTTL = 24 * time.Hour
 )
 
-// Why a record was not stored, beside the budgets.
+// Why a record was not stored.
 var (
+	// ErrStoreFull means that the budget of all records together is used up.
+	ErrStoreFull = budget.ErrStoreFull
+	// ErrSourceBudget means that its source has used up its own budget.
+	ErrSourceBudget = budget.ErrSourceBudget
+	// ErrGroupBudget means that the IP group of its source has used up its own.
+	ErrGroupBudget = budget.ErrGroupBudget
 	// ErrNotOwner means that the peer whose node id the value carries has
 	// stored a record itself, and somebody else tried to replace it.
 	ErrNotOwner = errors.New("record belongs to another peer")
@@ -38,9 +46,9 @@ type Put struct {
 	// From is the node id of the libp2p peer that sent it, 32 bytes; nil when
 	// nobody has proved to be the sender.
 	From []byte
-	// Source is whose budget pays: a peer id's text or an IP address. Empty
-	// for our own values, which have no limit.
-	Source string
+	// Source is whose storage budget pays; zero for our own values, which have
+	// no limit.
+	Source Source
 }
 
 // isCopy reports whether the put hands over a record that lives elsewhere.
@@ -72,8 +80,8 @@ func (p *Put) record(now time.Time) (Record, error) {
 // edit is what happens to the live records of a key.
 type edit struct {
 	next     []Record // the new list
-	removed  []Record // what is no longer in it
 	added    *Record  // what is new in it, or nil
+	removed  []Record // what went for it
 	replaced bool     // added stands where removed stood
 	evicted  bool     // there was one provider too many
 }

@@ -3,6 +3,8 @@ package records
 import (
 	"bytes"
 	"time"
+
+	"github.com/macula-mesh/macula-node/internal/budget"
 )
 
 // Record is one provider's value under a key. Records and their bytes are
@@ -12,8 +14,23 @@ type Record struct {
 	NodeID  []byte    // value.node_id as sent; nil when the value has none
 	Expires time.Time // no longer returned from this moment on
 	Owned   bool      // stored by the peer whose node id NodeID is; only it may replace it
-	Source  string    // whose storage budget it is charged to; empty for our own
+	Source  Source    // whose storage budget it is charged to; zero for our own
 }
+
+// RecordOverhead is what a record costs beside its value and its key, in bytes:
+// the Record itself, its share of maps and lists, and what its source costs the
+// ledger at most.
+const RecordOverhead = 192 + budget.LedgerOverhead
+
+// Cost is what a record under key is charged, in bytes. The key counts for each
+// record, so that each source pays for itself.
+func Cost(key []byte, r *Record) int64 {
+	return int64(len(key) + len(r.Value) + RecordOverhead)
+}
+
+// Source is whose storage budget pays: by Name a libp2p peer or an IP address,
+// by Group the IP group that it came from. The zero Source is this node itself.
+type Source = budget.Source
 
 // Live reports whether the record has not expired at now.
 func (r *Record) Live(now time.Time) bool {

@@ -13,7 +13,7 @@ type Stats struct {
 	Stored        uint64 // records that were new
 	Replaced      uint64 // records that took another's place
 	NotOwner      uint64 // refused with ErrNotOwner
-	OverBudget    uint64 // refused with ErrStoreFull or ErrSourceBudget
+	OverBudget    uint64 // refused with ErrSourceBudget, ErrGroupBudget or ErrStoreFull
 	Expired       uint64 // records dropped at the end of their life
 	Evicted       uint64 // records dropped, or not taken, over MaxProviders
 	SweepFailures uint64 // times the store failed under the sweeper
@@ -30,7 +30,7 @@ func (m *Manager) count(key []byte, keys int64, done *edit, expired []Record, re
 		switch refusal(refused) {
 		case RefusedNotOwner:
 			m.counters.notOwner.Add(1)
-		case RefusedSourceBudget, RefusedStoreFull:
+		case RefusedSourceBudget, RefusedGroupBudget, RefusedStoreFull:
 			m.counters.overBudget.Add(1)
 		}
 		m.tracer.Refused(refusal(refused))
@@ -74,11 +74,11 @@ func (m *Manager) sweepFailed() {
 // Stats returns the manager's gauges and counters. They are read one after the
 // other, so those of a busy manager need not agree to the last record.
 func (m *Manager) Stats() Stats {
-	bytes, records := m.ledger.used()
+	stored := m.ledger.Usage()
 	return Stats{
-		Records: records,
+		Records: stored.Records,
 		Keys:    m.keys.Load(),
-		Bytes:   bytes,
+		Bytes:   stored.Bytes,
 
 		Stored:        m.counters.stored.Load(),
 		Replaced:      m.counters.replaced.Load(),

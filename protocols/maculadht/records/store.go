@@ -63,7 +63,7 @@ var ErrCursor = errors.New("not a cursor of this store")
 // Usage is what a store holds.
 type Usage struct {
 	Keys    int64                  // with at least one record
-	Sources map[string]SourceUsage // by [Record.Source]; none that has no record
+	Sources map[Source]SourceUsage // by [Record.Source]; none that has no record
 }
 
 // SourceUsage is what one source has stored.

@@ -60,7 +60,7 @@ func TestNothingIsScanned(t *testing.T) {
 			if i < due {
 				ttl = time.Second
 			}
-			require.NoError(t, first.Store(t.Context(), Put{Key: fmt.Append(nil, i), Value: []byte("v"), TTL: ttl, Source: "s"}))
+			require.NoError(t, first.Store(t.Context(), Put{Key: fmt.Append(nil, i), Value: []byte("v"), TTL: ttl, Source: stranger("s")}))
 		}
 		require.NoError(t, first.Close())
 		store.updates.Store(0)
@@ -220,7 +220,7 @@ func requireTraced(t *testing.T, s *Manager, m *traced) {
 	require.Equal(t, stats, Stats{
 		Records: m.records, Keys: m.keys, Bytes: m.bytes,
 		Stored: uint64(m.stored), Replaced: uint64(m.replaced), NotOwner: uint64(m.refused[RefusedNotOwner]),
-		OverBudget: uint64(m.refused[RefusedSourceBudget] + m.refused[RefusedStoreFull]),
+		OverBudget: uint64(m.refused[RefusedSourceBudget] + m.refused[RefusedGroupBudget] + m.refused[RefusedStoreFull]),
 		Expired:    uint64(m.expired), Evicted: uint64(m.evicted), SweepFailures: uint64(m.sweepFailures),
 	})
 }
@@ -229,7 +229,7 @@ func TestMetricsTracer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &brokenStore{Store: NewMemoryStore()}
 		m := &traced{refused: map[Refusal]int{}}
-		s, err := New(WithStore(store), WithMetricsTracer(m), WithLimits(Limits{Bytes: 1 << 20, BytesPerSource: 1000}))
+		s, err := New(WithStore(store), WithMetricsTracer(m), WithLimits(Limits{Bytes: 1 << 20, BytesPerSource: 1000, BytesPerGroup: 1500}))
 		require.NoError(t, err)
 		put := func(p Put) { p.Key = key; _ = s.Store(t.Context(), p); requireTraced(t, s, m) }
 		put(by(string(alice), "1").from(alice))
@@ -237,8 +237,10 @@ func TestMetricsTracer(t *testing.T) {
 		put(by(string(alice), "3").from(bob))
 		put(by("b", "4").ttl(-1))
 		put(sized(1001, "a", "s"))
+		put(sized(800, "c", "").of(Source{Name: "t", Group: "g"}).ttl(10 * time.Second))
+		put(sized(800, "d", "").of(Source{Name: "u", Group: "g"}))
 		put(sized(1<<20, "a", "").ttl(10 * time.Second))
-		put(sized(500, "b", "s"))
+		put(sized(900, "b", "s"))
 		for i := range MaxProviders {
 			put(by(fmt.Sprint(i), "v").ttl(5 * time.Second))
 		}
@@ -254,7 +256,7 @@ func TestMetricsTracer(t *testing.T) {
 		synctest.Wait()
 		requireTraced(t, s, m)
 		require.NoError(t, s.Close()) // nothing is told any more
-		require.Equal(t, map[Refusal]int{RefusedNotOwner: 1, RefusedExpired: 1, RefusedSourceBudget: 1, RefusedStoreFull: 1, RefusedStoreFailed: 1}, m.refused)
+		require.Equal(t, map[Refusal]int{RefusedNotOwner: 1, RefusedExpired: 1, RefusedSourceBudget: 1, RefusedGroupBudget: 1, RefusedStoreFull: 1, RefusedStoreFailed: 1}, m.refused)
 		require.Positive(t, m.evicted)
 		require.Equal(t, 1, m.sweepFailures)
 		require.EqualValues(t, 1, m.records, "alice's")
@@ -270,7 +272,7 @@ func TestMetricsTracer(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	for err, want := range map[error]Refusal{
-		ErrNotOwner: RefusedNotOwner, ErrExpired: RefusedExpired, ErrSourceBudget: RefusedSourceBudget,
+		ErrNotOwner: RefusedNotOwner, ErrExpired: RefusedExpired, ErrSourceBudget: RefusedSourceBudget, ErrGroupBudget: RefusedGroupBudget,
 		ErrStoreFull: RefusedStoreFull, context.Canceled: RefusedStoreFailed, errors.New("x"): RefusedStoreFailed,
 	} {
 		require.Equal(t, want, refusal(fmt.Errorf("wrapped: %w", err)))

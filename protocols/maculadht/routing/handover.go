@@ -21,8 +21,10 @@ const (
 	handOverHolders = 3
 	// handOversAtOnce is how many records are on their way at a time.
 	handOversAtOnce = 8
-	// maxHandOver is more than a record costs of what is handed over a second.
-	maxHandOver = wire.MaxValue + wire.MaxField + records.RecordOverhead
+	// callOverhead is about what the CALL around a record takes, in bytes.
+	callOverhead = 192
+	// maxHandOver is the most that a record takes of what is handed over a second.
+	maxHandOver = wire.MaxValue + wire.MaxField + callOverhead
 	// handOverAgain is how long it takes until a contact is a newcomer again:
 	// one that comes and goes does not have us go through the store each time.
 	handOverAgain = 10 * time.Minute
@@ -118,7 +120,7 @@ func (u *Upkeep) handOverTo(newcomers map[ID]*heir) {
 					<-slots
 					break
 				}
-				if u.bytes.WaitN(u.ctx, int(records.Cost(key, &live[i]))) != nil {
+				if u.bytes.WaitN(u.ctx, handOverBytes(key, &live[i])) != nil {
 					return false
 				}
 				sends.Go(func() {
@@ -133,6 +135,9 @@ func (u *Upkeep) handOverTo(newcomers map[ID]*heir) {
 		u.server.counters.handOverFailures.Add(1)
 	}
 }
+
+// handOverBytes is what a record takes of what is handed over a second.
+func handOverBytes(key []byte, r *records.Record) int { return len(key) + len(r.Value) + callOverhead }
 
 // heirs returns the newcomers that are among the contacts nearest to a key, if it
 // is for this node to hand its records over to them: it is one of the nearest of

@@ -195,7 +195,7 @@ func (s *script) fill(n int) (newcomer Contact, size int64) {
 		v := wire.RawMap(wire.Pair{Key: "node_id", Value: wire.RawBytes(make([]byte, 20))}, wire.Pair{Key: "data", Value: wire.RawBytes(make([]byte, 700))})
 		put := records.Put{Key: id[:], Value: v, NodeID: make([]byte, 20), TTL: 20 * time.Hour}
 		require.NoError(s.t, s.server.Records().Store(s.t.Context(), put))
-		size = records.Cost(put.Key, &records.Record{Value: v})
+		size = int64(handOverBytes(put.Key, &records.Record{Value: v}))
 	}
 	return at(key, 210, 1), size
 }

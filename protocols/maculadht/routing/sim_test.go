@@ -317,7 +317,7 @@ func (n *simNetwork) keep(node *simNode, m *wire.Call) {
 	require.NoError(n.t, err)
 	require.NoError(n.t, node.server.Records().Store(context.Background(), records.Put{
 		Key: args.Key, Value: v.Raw, NodeID: v.NodeID, TTL: v.TTL, ExpiresIn: time.Duration(args.ExpiresIn.V) * time.Second,
-		From: n.from.contact.NodeID, Source: n.from.contact.ID.String(),
+		From: n.from.contact.NodeID, Source: records.Source{Name: n.from.contact.ID.String()},
 	}))
 }
 

@@ -185,9 +185,8 @@ type Origin struct {
 	// Node is the proven node id of a libp2p peer; zero where nothing proves
 	// who sent it.
 	Node routing.ID
-	// Source is whose storage budget pays: a peer id or an IP address; empty
-	// for this process itself.
-	Source string
+	// Source is whose storage budget pays; zero for this process itself.
+	Source budget.Source
 }
 
 // HandleStore forwards the value to the routing server. It has no reply, ever:
@@ -471,7 +470,7 @@ func storeError(err error) *wire.CallError {
 	switch {
 	case errors.Is(err, records.ErrNotOwner):
 		return &wire.CallError{Code: wire.CodeNotOwner, Message: "The record is its provider's; only that peer replaces it before it expires"}
-	case errors.Is(err, records.ErrStoreFull), errors.Is(err, records.ErrSourceBudget):
+	case errors.Is(err, records.ErrSourceBudget), errors.Is(err, records.ErrGroupBudget), errors.Is(err, records.ErrStoreFull):
 		return &wire.CallError{Code: wire.CodeBusy, Message: "No room left: " + err.Error()}
 	default:
 		return &wire.CallError{Code: wire.CodeInvalidArgs, Message: "Invalid parameter: value: " + err.Error()}

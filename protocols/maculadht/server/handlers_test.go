@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -273,7 +274,7 @@ func TestFit(t *testing.T) {
 		recs := make([]records.Record, 1+rng.IntN(9))
 		for i := range recs {
 			value := wire.RawMap(wire.Pair{Key: "x", Value: wire.RawText(string(make([]byte, rng.IntN(400))))})
-			recs[i] = records.Record{Value: value, Expires: time.Unix(int64(rng.IntN(5)), 0), Source: string(rune('a' + i))}
+			recs[i] = records.Record{Value: value, Expires: time.Unix(int64(rng.IntN(5)), 0), Source: records.Source{Name: string(rune('a' + i))}}
 		}
 		d, limit := Dialect{Extended: rng.IntN(2) == 0}, rng.IntN(2500)
 		got, left := fit(recs, d, limit)
@@ -319,4 +320,24 @@ func TestEncodeAddrsWritesToNoAddress(t *testing.T) {
 	first := routing.EncodePeerAddrs(p, []ma.Multiaddr{roomy})
 	require.Equal(t, ma.StringCast("/ip4/127.0.0.1/udp/9443/quic-v1/p2p/"+p.String()).Bytes(), first[0])
 	require.Equal(t, ma.Component{}, behind[len(roomy)], "nothing is written behind it")
+}
+
+// Whoever stores by _dht.store is told why a value was not kept.
+func TestStoreError(t *testing.T) {
+	tests := map[string]struct {
+		err  error
+		code string
+	}{
+		"of another":     {records.ErrNotOwner, wire.CodeNotOwner},
+		"source is full": {records.ErrSourceBudget, wire.CodeBusy},
+		"group is full":  {records.ErrGroupBudget, wire.CodeBusy},
+		"store is full":  {records.ErrStoreFull, wire.CodeBusy},
+		"no life left":   {records.ErrExpired, wire.CodeInvalidArgs},
+		"no value":       {wire.ErrBadValue, wire.CodeInvalidArgs},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			require.Equal(t, tt.code, storeError(fmt.Errorf("store: %w", tt.err)).Code)
+		})
+	}
 }

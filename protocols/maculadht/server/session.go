@@ -31,7 +31,7 @@ type Session struct {
 func (s *Session) origin() Origin {
 	var o Origin
 	if s.Account != nil {
-		o.Source = s.Account.Source().Name
+		o.Source = s.Account.Source()
 	}
 	if s.Peer != "" {
 		o.Node = routing.IDFromPeer(s.Peer)

@@ -136,7 +136,7 @@ func texts(keys [][]byte) []string {
 
 // rec returns a record that expires so long after the start.
 func rec(value string, life time.Duration) records.Record {
-	return records.Record{Value: []byte(value), NodeID: []byte(value), Expires: start.Add(life), Source: "s"}
+	return records.Record{Value: []byte(value), NodeID: []byte(value), Expires: start.Add(life), Source: records.Source{Name: "s", Group: "g"}}
 }
 
 func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 1)) }
@@ -170,8 +170,9 @@ func testFaithful(t *testing.T, s *store) {
 		"in order":                         {rec("c", 3), rec("a", 1), rec("b", 2)},
 		"no node id":                       {{Value: []byte("v"), Expires: start}},
 		"empty one":                        {{Value: []byte("v"), NodeID: []byte{}, Expires: start}},
-		"owned":                            {{Value: []byte("v"), NodeID: []byte("n"), Expires: start, Owned: true, Source: "source"}},
-		"bytes":                            {{Value: []byte{0, 0xff, 0}, NodeID: []byte{0}, Expires: start, Source: "\x00\xff"}},
+		"owned":                            {{Value: []byte("v"), NodeID: []byte("n"), Expires: start, Owned: true, Source: records.Source{Name: "source", Group: "group"}}},
+		"bytes":                            {{Value: []byte{0, 0xff, 0}, NodeID: []byte{0}, Expires: start, Source: records.Source{Name: "\x00\xff", Group: "\xff\x00"}}},
+		"no group":                         {{Value: []byte("v"), Expires: start, Source: records.Source{Name: "s"}}},
 		"\x00\xff\x00":                     {rec("a", 0)},
 		"":                                 {rec("empty key", 0)},
 		"large":                            {{Value: bytes.Repeat([]byte("x"), wire.MaxValue), NodeID: bytes.Repeat([]byte("n"), wire.MaxField), Expires: start}},
@@ -485,7 +486,7 @@ func testUsage(t *testing.T, s *store) {
 	for key := range m {
 		s.put(key)
 	}
-	require.Equal(t, records.Usage{Sources: map[string]records.SourceUsage{}}, s.usage())
+	require.Equal(t, records.Usage{Sources: map[records.Source]records.SourceUsage{}}, s.usage())
 }
 
 // model is what a store should hold.
@@ -503,7 +504,7 @@ func (m model) write(s *store, rng *rand.Rand, n int) {
 			recs = recs[:len(recs)/2]
 		default:
 			r := rec(strings.Repeat("v", rng.IntN(100)), time.Duration(rng.IntN(100)))
-			r.Source = []string{"", "s", "t", "u"}[rng.IntN(4)]
+			r.Source = []records.Source{{}, {Name: "s"}, {Name: "s", Group: "g"}, {Name: "t", Group: "g"}, {Name: "s", Group: "h"}}[rng.IntN(5)]
 			recs = slices.Insert(recs, 0, r)
 		}
 		s.put(key, recs...)
@@ -517,7 +518,7 @@ func (m model) write(s *store, rng *rand.Rand, n int) {
 // methods.
 func (m model) require(s *store) {
 	s.t.Helper()
-	want := records.Usage{Sources: map[string]records.SourceUsage{}}
+	want := records.Usage{Sources: map[records.Source]records.SourceUsage{}}
 	keys, due := []string{}, []string{}
 	for key, recs := range m {
 		requireSame(s.t, recs, s.get(key))
