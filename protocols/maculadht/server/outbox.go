@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
@@ -461,10 +462,10 @@ func (o *outbox) writeBatch(b *batch) error {
 }
 
 // writeAll gives the peer proto.FrameTimeout for each part, so that who is slow
-// and steady gets all.
+// and steady gets all. A part ends with a frame.
 func (o *outbox) writeAll(b []byte) error {
 	for len(b) > 0 {
-		part := b[:min(len(b), writeAt)]
+		part := wholeFrames(b, writeAt)
 		if !o.aborted.Load() {
 			o.stream.SetWriteDeadline(time.Now().Add(proto.FrameTimeout)) // an error shows in the Write
 		}
@@ -474,6 +475,23 @@ func (o *outbox) writeAll(b []byte) error {
 		b = b[len(part):]
 	}
 	return nil
+}
+
+// wholeFrames returns the first frames of b, as many as are n bytes long at most,
+// and at least one.
+func wholeFrames(b []byte, n int) []byte {
+	if len(b) <= n {
+		return b
+	}
+	end := 0
+	for end < len(b) {
+		next := end + wire.HeaderSize + int(binary.BigEndian.Uint32(b[end+4:]))
+		if end > 0 && next > n {
+			break
+		}
+		end = next
+	}
+	return b[:end]
 }
 
 // finish has what was asked for answered, and the writer end then.
