@@ -1,10 +1,7 @@
 package maculadht
 
 import (
-	"net"
-	"net/netip"
-	"net/url"
-
+	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	ma "github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
@@ -12,12 +9,12 @@ import (
 
 // isAt reports whether an endpoint has the IP address of a multiaddr.
 func isAt(endpoint string, seenAt ma.Multiaddr) bool {
-	u, err := url.Parse(endpoint)
+	e, err := wire.ParseEndpoint(endpoint)
 	if err != nil || seenAt == nil {
 		return false
 	}
-	ip, err := netip.ParseAddr(u.Hostname())
-	return err == nil && ip.Unmap() == routing.AddrPortOf(seenAt).Addr().Unmap()
+	ip, isIP := e.Addr()
+	return isIP && ip == routing.AddrPortOf(seenAt).Addr().Unmap()
 }
 
 // learnt returns the addresses that a peer tells of itself, without those that
@@ -30,22 +27,22 @@ func learnt(addrs []ma.Multiaddr, seenAt ma.Multiaddr) []ma.Multiaddr {
 }
 
 // learntEndpoint returns the endpoint that a peer tells of itself, or nothing where
-// that can not lead to it, as behind a NAT: Erlang nodes are told of it, and dial
-// what they are told.
+// it is none, or can not lead to it, as behind a NAT: Erlang nodes are told of it,
+// and dial what they are told.
 func learntEndpoint(endpoint string, seenAt ma.Multiaddr) string {
-	u, err := url.Parse(endpoint)
-	if err != nil || seenAt == nil {
+	e, err := wire.ParseEndpoint(endpoint)
+	if err != nil {
+		return ""
+	}
+	ip, isIP := e.Addr()
+	if !isIP || seenAt == nil {
 		return endpoint
 	}
-	ip, err := netip.ParseAddr(u.Hostname())
-	if err != nil {
-		return endpoint // a name
-	}
-	at, err := manet.FromIP(net.IP(ip.WithZone("").AsSlice()))
+	at, err := manet.FromIP(ip.AsSlice())
 	switch {
 	case err != nil,
 		manet.IsPublicAddr(seenAt) && !manet.IsPublicAddr(at),
-		ip.Unmap().IsLoopback() && !manet.IsIPLoopback(seenAt):
+		ip.IsLoopback() && !manet.IsIPLoopback(seenAt):
 		return ""
 	}
 	return endpoint

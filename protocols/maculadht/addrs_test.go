@@ -33,7 +33,7 @@ func TestLearntEndpoint(t *testing.T) {
 		"private through a public relay": {"https://10.0.0.2:9443", public + "/p2p-circuit", false},
 		"a name":                         {"https://node.example.org:9443", public, true},
 		"none":                           {"", public, true},
-		"nonsense":                       {"://", public, true},
+		"nonsense":                       {"://", public, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			want := ""

@@ -1,12 +1,6 @@
 package server
 
 import (
-	"net"
-	"net/netip"
-	"net/url"
-	"strconv"
-	"strings"
-
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
@@ -117,22 +111,17 @@ func (h *Handlers) ownNames() map[string]bool {
 // gatewayNames returns what tells a gateway from others: its node id, and its
 // address in one spelling.
 func gatewayNames(g wire.Gateway) (id, address string) {
-	host := strings.ToLower(strings.TrimSuffix(g.Host, "."))
-	if ip, err := netip.ParseAddr(host); err == nil {
-		host = ip.Unmap().String()
+	if e, err := wire.EndpointOf(g); err == nil {
+		address = "at " + e.HostPort()
 	}
-	return "id " + string(g.NodeID), "at " + net.JoinHostPort(host, strconv.FormatInt(g.Port, 10))
+	return "id " + string(g.NodeID), address
 }
 
 // gateway returns the entry of a node with an endpoint.
 func (h *Handlers) gateway(nodeID []byte, endpoint string) (wire.Gateway, bool) {
-	u, err := url.Parse(endpoint)
-	if err != nil || u.Hostname() == "" {
+	e, err := wire.ParseEndpoint(endpoint)
+	if err != nil {
 		return wire.Gateway{}, false
 	}
-	port, err := strconv.ParseUint(u.Port(), 10, 16)
-	if err != nil || port == 0 {
-		return wire.Gateway{}, false
-	}
-	return wire.Gateway{NodeID: nodeID, Host: u.Hostname(), Port: int64(port), Realm: h.cfg.realm}, true
+	return wire.Gateway{NodeID: nodeID, Host: e.Host, Port: int64(e.Port), Realm: h.cfg.realm}, true
 }
