@@ -18,6 +18,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/internal/logs"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
@@ -57,7 +58,8 @@ type Config struct {
 	AllowEndpoints []netip.Prefix
 	// Version of the program, as told to other peers.
 	Version string
-	// Log is where the node logs; nil for nowhere.
+	// Log is where all of the node logs; nil means go-log's loggers, of the
+	// subsystems macula/node, macula/dht, macula/gateway and macula/uplink.
 	Log *slog.Logger
 
 	// Limits are what peers may use; nil means maculadht.DefaultLimits.
@@ -105,9 +107,6 @@ func (c Config) check() (settings, error) {
 	}
 	if s.Registerer == nil {
 		s.Registerer = prometheus.DefaultRegisterer
-	}
-	if s.Log == nil {
-		s.Log = slog.New(slog.DiscardHandler)
 	}
 	if len(s.Realm) > wire.MaxField {
 		errs = append(errs, fmt.Errorf("realm %q has %d bytes: write at most %d", s.Realm, len(s.Realm), wire.MaxField))
@@ -171,4 +170,12 @@ func (s *settings) addGateway(text string) error {
 		return fmt.Errorf("bootstrap address %s has two pins, %s and %s: write the one of its key", e, s.gateways[i].Pin, e.Pin)
 	}
 	return nil
+}
+
+// log returns the logger of a subsystem.
+func (c Config) log(subsystem string) *slog.Logger {
+	if c.Log != nil {
+		return c.Log
+	}
+	return logs.Logger(subsystem)
 }

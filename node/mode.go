@@ -83,10 +83,10 @@ func (n *Node) onReachability(e event.EvtHostReachableAddrsChanged) {
 	now := n.service.Mode()
 	m, why := autoMode(now, e)
 	if m == now {
-		n.cfg.Log.Debug("mode stays", "mode", m, "why", why)
+		n.cfg.log("node").Debug("mode stays", "mode", m, "why", why)
 		return
 	}
-	n.cfg.Log.Info("mode changes", "from", now, "to", m, "why", why)
+	n.cfg.log("node").Info("mode changes", "from", now, "to", m, "why", why)
 	n.service.SetMode(m)
 	n.host.kadHost.setServer(m == maculadht.ModeServer)
 }

@@ -120,7 +120,7 @@ func (n *Node) serviceOptions() ([]maculadht.Option, error) {
 		maculadht.WithLimits(*n.cfg.Limits),
 		maculadht.WithHandlers(server.WithEndpoint(n.Endpoint), server.WithBootstrap(bootstrap{n})),
 		maculadht.WithEndpoints(n.dialer),
-		maculadht.WithLogger(n.cfg.Log),
+		maculadht.WithLogger(n.cfg.log("dht")),
 	}
 	if n.cfg.Store == nil {
 		return opts, nil
@@ -167,7 +167,7 @@ func (n *Node) openGateway() error {
 	if n.gateway, err = gateway.New(n.service.Handlers(),
 		gateway.WithDialer(n.dialer),
 		gateway.WithAllowedEndpoints(n.cfg.AllowEndpoints...),
-		gateway.WithLogger(n.cfg.Log),
+		gateway.WithLogger(n.cfg.log("gateway")),
 	); err != nil {
 		return err
 	}
@@ -262,7 +262,7 @@ func (n *Node) Endpoint() string {
 func (n *Node) interfaceAddrs() []ma.Multiaddr {
 	addrs, err := n.host.Network().InterfaceListenAddresses()
 	if err != nil {
-		n.cfg.Log.Warn("can not read the interfaces' addresses", "err", err)
+		n.cfg.log("node").Warn("can not read the interfaces' addresses", "err", err)
 	}
 	return addrs
 }

@@ -179,7 +179,7 @@ func (s settings) tlsCertificate(endpoint string) (cert tls.Certificate, err err
 	case s.tls.certificate != nil:
 		cert = *s.tls.certificate
 	case s.DataDir != "":
-		cert, err = loadOrCreateCertificate(s.DataDir, s.Log)
+		cert, err = loadOrCreateCertificate(s.DataDir, s.log("node"))
 	default:
 		cert, err = selfSignedCertificate()
 	}
@@ -187,15 +187,15 @@ func (s settings) tlsCertificate(endpoint string) (cert tls.Certificate, err err
 		return tls.Certificate{}, err
 	}
 	verifies := s.tls.dialling.Verify
-	s.Log.Info("certificate for Erlang nodes", "pin", dialer.PinOf(cert.Leaf), "expires", cert.Leaf.NotAfter, "verifies_others", verifies)
+	s.log("node").Info("certificate for Erlang nodes", "pin", dialer.PinOf(cert.Leaf), "expires", cert.Leaf.NotAfter, "verifies_others", verifies)
 	if !verifies {
 		if s.TLS.CAFile != "" {
-			s.Log.Warn("CA file not used: the TLS mode is development, which verifies nothing", "file", s.TLS.CAFile)
+			s.log("node").Warn("CA file not used: the TLS mode is development, which verifies nothing", "file", s.TLS.CAFile)
 		}
 		return cert, nil
 	}
 	if e, err := wire.ParseEndpoint(endpoint); err == nil && cert.Leaf.VerifyHostname(e.Host) != nil {
-		s.Log.Warn("the certificate does not name the host that others dial: those who verify it will not connect", "endpoint", e)
+		s.log("node").Warn("the certificate does not name the host that others dial: those who verify it will not connect", "endpoint", e)
 	}
 	return cert, nil
 }

@@ -20,7 +20,7 @@ func (n *Node) openUplinks() error {
 	n.uplinks, err = uplink.New(n.dialer, n.service.Handlers(), otherGateways(n.cfg.gateways, n.Endpoints()),
 		uplink.WithListable(func() bool { return n.service.Mode() == maculadht.ModeServer }),
 		uplink.WithSelf(self),
-		uplink.WithLogger(n.cfg.Log),
+		uplink.WithLogger(n.cfg.log("uplink")),
 	)
 	return err
 }

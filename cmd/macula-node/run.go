@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -46,7 +46,7 @@ With --json it prints one line once it serves:
 A server answers libp2p peers and is listed by them; a client asks and stores, but answers none and
 nobody lists it. Mode auto is a server, unless there are public addresses and none of them can be
 reached. Erlang nodes are served in any mode.`,
-		Flags: append([]cli.Flag{
+		Flags: slices.Concat([]cli.Flag{
 			&cli.StringSliceFlag{Name: "listen", Usage: "`MULTIADDR` to listen on, repeatable (default: --port of all IPv4 and IPv6 addresses)"},
 			portFlag(),
 			dataDirFlag(),
@@ -56,12 +56,11 @@ reached. Erlang nodes are served in any mode.`,
 			&cli.StringFlag{Name: "name", Usage: "`NAME` of this node in its logs and in what run prints; its id comes from its key", Sources: variables("NODE_NAME")},
 			&cli.BoolFlag{Name: "port-mapping", Usage: "ask the router (UPnP, NAT-PMP) to forward the port, unless it is listened on loopback alone; --port-mapping=false for not at all", Value: true},
 			&cli.StringFlag{Name: "mode", Usage: "`MODE` towards libp2p peers: auto, server or client", Value: string(node.ModeAuto)},
-			&cli.StringFlag{Name: "log-level", Usage: "`LEVEL` of what is logged to standard error: debug, info, warn or error", Value: "info"},
 			jsonFlag(),
-		}, tlsFlags(
+		}, logFlags(), tlsFlags(
 			&cli.StringFlag{Name: "tls-cert", Usage: "`FILE` of the certificate that Erlang nodes are shown, with its chain, in PEM (default: a self-signed one, kept in the data directory)", Sources: variables("MACULA_TLS_CERTFILE")},
 			&cli.StringFlag{Name: "tls-key", Usage: "`FILE` of the certificate's key, in PEM", Sources: variables("MACULA_TLS_KEYFILE")},
-		)...),
+		)),
 		Action: runNode,
 	}
 }
@@ -69,10 +68,6 @@ reached. Erlang nodes are served in any mode.`,
 func runNode(ctx context.Context, cmd *cli.Command) error {
 	if cmd.Args().Present() {
 		return usagef("run takes no arguments, but got %q", cmd.Args().First())
-	}
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(cmd.String("log-level"))); err != nil {
-		return usagef("--log-level %q: want debug, info, warn or error", cmd.String("log-level"))
 	}
 	port, err := listenPort(cmd)
 	if err != nil {
@@ -86,9 +81,8 @@ func runNode(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return usageError{err}
 	}
-	log := slog.New(slog.NewTextHandler(cmd.Root().ErrWriter, &slog.HandlerOptions{Level: level}))
-	if name := cmd.String("name"); name != "" {
-		log = log.With("name", name)
+	if err := setupLogs(cmd, cmd.Root().ErrWriter); err != nil {
+		return err
 	}
 	n, err := node.New(node.Config{
 		Key:       key,
@@ -104,7 +98,6 @@ func runNode(ctx context.Context, cmd *cli.Command) error {
 		TLS:     policy,
 		DataDir: cmd.String("data-dir"),
 		Version: version(),
-		Log:     log,
 	})
 	if err != nil {
 		return usageError{err}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
@@ -15,6 +14,7 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/macula-mesh/macula-node/internal/budget"
+	"github.com/macula-mesh/macula-node/internal/logs"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
@@ -57,7 +57,7 @@ func New(handlers *server.Handlers, opts ...Option) (*Gateway, error) {
 	if handlers == nil {
 		return nil, errors.New("gateway: no handlers")
 	}
-	cfg := config{limits: DefaultLimits(), log: slog.New(slog.DiscardHandler), tracer: noTracer{}}
+	cfg := config{limits: DefaultLimits(), log: logs.Logger("gateway"), tracer: noTracer{}}
 	for _, opt := range opts {
 		if opt == nil {
 			return nil, errors.New("gateway: a nil option")

@@ -95,7 +95,7 @@ func WithLimits(l Limits) Option {
 	}
 }
 
-// WithLogger sets where the gateway logs; nowhere without it.
+// WithLogger sets where the gateway logs; go-log's macula/gateway without it.
 func WithLogger(log *slog.Logger) Option {
 	return func(c *config) error {
 		if log == nil {

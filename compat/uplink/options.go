@@ -92,7 +92,7 @@ func WithSelf(clientID string) Option {
 	}
 }
 
-// WithLogger sets where the uplinks log; nowhere without it.
+// WithLogger sets where the uplinks log; go-log's macula/uplink without it.
 func WithLogger(log *slog.Logger) Option {
 	return func(c *config) error {
 		if log == nil {

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/internal/logs"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
@@ -54,7 +54,7 @@ func New(d *dialer.Dialer, handlers *server.Handlers, gateways []dialer.PinnedEn
 		cfg: config{
 			intervals: DefaultIntervals(),
 			listable:  func() bool { return true },
-			log:       slog.New(slog.DiscardHandler),
+			log:       logs.Logger("uplink"),
 			tracer:    noTracer{},
 		},
 	}

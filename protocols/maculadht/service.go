@@ -14,6 +14,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/internal/budget"
+	"github.com/macula-mesh/macula-node/internal/logs"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -136,7 +137,7 @@ func DefaultLimits() Limits { return server.DefaultLimits() }
 // with proto.ResetRefused.
 func WithLimits(l Limits) Option { return WithHandlers(server.WithLimits(l)) }
 
-// WithLogger sets where the service logs; nowhere without it.
+// WithLogger sets where the service logs; go-log's macula/dht without it.
 func WithLogger(log *slog.Logger) Option {
 	return func(c *serviceConfig) error {
 		if log == nil {
@@ -151,7 +152,7 @@ func WithLogger(log *slog.Logger) Option {
 func New(h host.Host, opts ...Option) (*Service, error) {
 	cfg := serviceConfig{
 		join: joinConfig{DefaultFirstRetry, DefaultLastRetry, DefaultLookAgain},
-		log:  slog.New(slog.DiscardHandler),
+		log:  logs.Logger("dht"),
 	}
 	for _, opt := range opts {
 		if opt == nil {
