@@ -22,6 +22,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
 )
 
 // meshFlags say where a short-lived peer enters the network.
@@ -36,11 +37,11 @@ func meshFlags() []cli.Flag {
 type mesh struct {
 	server  *routing.Server
 	network routing.Network
-	lookups *routing.Lookups
+	lookups *lookup.Lookups
 }
 
 // inMesh runs f in the network that the command's bootstrap peers are in.
-func inMesh(ctx context.Context, cmd *cli.Command, observe func(routing.Hop), f func(context.Context, *mesh) error) error {
+func inMesh(ctx context.Context, cmd *cli.Command, observe func(lookup.Hop), f func(context.Context, *mesh) error) error {
 	named := trimmed(cmd.StringSlice("bootstrap"))
 	texts := slices.DeleteFunc(slices.Clone(named), isEndpoint) // one list serves run too
 	switch {
@@ -79,7 +80,7 @@ func inMesh(ctx context.Context, cmd *cli.Command, observe func(routing.Hop), f 
 	for _, err := range failed {
 		fmt.Fprintf(cmd.Root().ErrWriter, "macula-node: %s\n", legible(err.Error()))
 	}
-	lookups, err := routing.NewLookups(server, client, routing.WithObserver(observe))
+	lookups, err := lookup.New(server, client, lookup.WithObserver(observe))
 	if err != nil {
 		return err
 	}
@@ -166,9 +167,9 @@ each that answered; the values come last, one line of JSON each.`,
 			if err != nil {
 				return err
 			}
-			observe := func(routing.Hop) {}
+			observe := func(lookup.Hop) {}
 			if !cmd.Bool("json") {
-				observe = func(h routing.Hop) { printHop(cmd.Root().Writer, h) }
+				observe = func(h lookup.Hop) { printHop(cmd.Root().Writer, h) }
 			}
 			return inMesh(ctx, cmd, observe, func(ctx context.Context, m *mesh) error {
 				found, err := m.lookups.Values(ctx, key)
@@ -185,7 +186,7 @@ each that answered; the values come last, one line of JSON each.`,
 	}
 }
 
-func printHop(out io.Writer, h routing.Hop) {
+func printHop(out io.Writer, h lookup.Hop) {
 	what := plural(h.Nodes, "node")
 	switch {
 	case h.Err != nil:
@@ -214,7 +215,7 @@ type hopView struct {
 	Error  string  `json:"error,omitempty"`
 }
 
-func viewHops(hops []routing.Hop) []hopView {
+func viewHops(hops []lookup.Hop) []hopView {
 	views := make([]hopView, len(hops))
 	for i, h := range hops {
 		views[i] = hopView{
@@ -232,7 +233,7 @@ func viewHops(hops []routing.Hop) []hopView {
 	return views
 }
 
-func printLookup(cmd *cli.Command, key []byte, found *routing.Found) error {
+func printLookup(cmd *cli.Command, key []byte, found *lookup.Found) error {
 	values, expiresIn := []wire.Raw{}, []int64{}
 	for _, v := range found.Values {
 		values = append(values, v.Raw)
@@ -271,7 +272,7 @@ func putReplicated(ctx context.Context, cmd *cli.Command) error {
 		return err
 	}
 	asked, status := 0, newStatus(cmd)
-	observe := func(routing.Hop) {
+	observe := func(lookup.Hop) {
 		asked++
 		status.show("asked %s for those nearest to the key", plural(asked, "node"))
 	}

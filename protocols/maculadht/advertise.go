@@ -13,7 +13,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
 )
 
 const (
@@ -192,7 +192,7 @@ func (s *Service) AdvertiseService(ctx context.Context, o Offer) (*Advertisement
 }
 
 // FindProviders finds who offers a service, those first whose records live
-// longest. The error is routing.ErrNotFound where nobody does, else as of FindValues.
+// longest. The error is records.ErrNotFound where nobody does, else as of FindValues.
 func (s *Service) FindProviders(ctx context.Context, name string) ([]Provider, error) {
 	return s.findProviders(ctx, ServiceKey(name))
 }
@@ -212,7 +212,7 @@ func (s *Service) findProviders(ctx context.Context, key []byte) ([]Provider, er
 	return providers, err
 }
 
-func providerOf(v routing.FoundValue) Provider {
+func providerOf(v lookup.FoundValue) Provider {
 	p := Provider{NodeID: v.NodeID, Expires: v.Expires, Value: v.Raw}
 	if endpoint, ok := v.Raw.Field("endpoint"); ok {
 		text, _ := endpoint.Bytes()

@@ -13,6 +13,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
 )
 
 func TestAdvertisedServiceIsFoundByWhoNeverMetItsProvider(t *testing.T) {
@@ -167,7 +168,7 @@ func TestAdvertisedAloneForLong(t *testing.T) {
 		require.NoError(t, err)
 		defer srv.Close()
 		s := &Service{routing: srv, network: router{}}
-		s.lookups, err = routing.NewLookups(srv, s.network)
+		s.lookups, err = lookup.New(srv, s.network)
 		require.NoError(t, err)
 		value, err := wire.ParseValue(dhttest.Value("me", wire.Pair{Key: "ttl", Value: wire.RawInt(int64(ttl / time.Second))}))
 		require.NoError(t, err)

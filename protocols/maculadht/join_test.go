@@ -22,6 +22,8 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/upkeep"
 )
 
 // quick has a service look after its table and its bootstrap peers at the pace of
@@ -30,8 +32,8 @@ func quick() Option {
 	return func(c *serviceConfig) error {
 		for _, opt := range []Option{
 			WithRetries(50*time.Millisecond, 200*time.Millisecond, 100*time.Millisecond),
-			WithRouting(routing.WithChecks(100*time.Millisecond, 200*time.Millisecond, 50*time.Millisecond)),
-			WithRouting(routing.WithTimeouts(time.Second, 200*time.Millisecond, 5*time.Second)),
+			WithUpkeep(upkeep.WithChecks(100*time.Millisecond, 200*time.Millisecond, 50*time.Millisecond)),
+			WithLookups(lookup.WithTimeouts(time.Second, 200*time.Millisecond, 5*time.Second)),
 			handOverAtOnce(),
 		} {
 			if err := opt(c); err != nil {
@@ -44,7 +46,7 @@ func quick() Option {
 
 // handOverAtOnce hands records over as soon as there is whom to.
 func handOverAtOnce() Option {
-	return WithRouting(routing.WithHandOver(10*time.Millisecond, routing.DefaultHandOverRate))
+	return WithUpkeep(upkeep.WithHandOver(10*time.Millisecond, upkeep.DefaultHandOverRate))
 }
 
 func infoOf(h host.Host) peer.AddrInfo { return peer.AddrInfo{ID: h.ID(), Addrs: h.Addrs()} }
@@ -323,5 +325,5 @@ func TestHandOverToANewcomer(t *testing.T) {
 	require.Equal(t, []byte(value), records[0].Value)
 	require.LessOrEqual(t, time.Until(records[0].Expires), 20*time.Second, "what is left of its life, not its ttl")
 	require.False(t, records[0].Owned, "a copy belongs to nobody")
-	eventually(t, func() bool { return holder.Routing().Stats().HandedOver > 0 }, "counted")
+	eventually(t, func() bool { return holder.Upkeep().Stats().HandedOver > 0 }, "counted")
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
 )
 
 // replicasAtOnce is how many nodes are written to at a time.
@@ -26,7 +27,7 @@ type Replicas struct {
 	// Failed holds why others did not take it, by contact.
 	Failed map[routing.ID]error
 	// Found is the lookup by which the nodes were found.
-	Found *routing.Found
+	Found *lookup.Found
 }
 
 // ErrNoReplicas: nobody was found, or would take the value.
@@ -38,7 +39,7 @@ var ErrNoReplicas = errors.New("no other node has the value")
 //
 // The error is ErrNoReplicas where nobody has it in the end, with what each of
 // them said; the replicas tell what came of it either way.
-func Replicate(ctx context.Context, server *routing.Server, l *routing.Lookups, n routing.Network, key []byte, value wire.Value) (*Replicas, error) {
+func Replicate(ctx context.Context, server *routing.Server, l *lookup.Lookups, n routing.Network, key []byte, value wire.Value) (*Replicas, error) {
 	r := &Replicas{Failed: make(map[routing.ID]error)}
 	var err error
 	if r.Found, err = l.Nodes(ctx, key); err != nil && len(r.Found.Closest) == 0 {
@@ -100,13 +101,13 @@ func erlangAmong(server *routing.Server, key []byte, closest []routing.Contact) 
 }
 
 // FindNodes finds the live contacts nearest to target, anywhere in the network.
-func (s *Service) FindNodes(ctx context.Context, target []byte) (*routing.Found, error) {
+func (s *Service) FindNodes(ctx context.Context, target []byte) (*lookup.Found, error) {
 	return s.lookups.Nodes(ctx, target)
 }
 
 // FindValues finds the values stored under key, anywhere in the network; see
-// routing.Lookups.Values.
-func (s *Service) FindValues(ctx context.Context, key []byte) (*routing.Found, error) {
+// lookup.Lookups.Values.
+func (s *Service) FindValues(ctx context.Context, key []byte) (*lookup.Found, error) {
 	return s.lookups.Values(ctx, key)
 }
 

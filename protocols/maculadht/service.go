@@ -18,6 +18,8 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/upkeep"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
@@ -30,8 +32,8 @@ type Service struct {
 	handlers *server.Handlers
 	client   *client.Client
 	network  routing.Network
-	lookups  *routing.Lookups
-	upkeep   *routing.Upkeep
+	lookups  *lookup.Lookups
+	upkeep   *upkeep.Upkeep
 	joining  joinConfig
 	log      *slog.Logger
 	owned    *routing.Server // made here, so closed here
@@ -64,6 +66,8 @@ type serviceConfig struct {
 	handlers  []server.Option
 	client    []client.Option
 	routing   []routing.Option
+	lookups   []lookup.Option
+	upkeep    []upkeep.Option
 	join      joinConfig
 	endpoints routing.Network
 	server    *routing.Server
@@ -93,11 +97,27 @@ func WithClient(opts ...client.Option) Option {
 	}
 }
 
-// WithRouting passes options on to the routing server, the lookups and the upkeep
-// of the table.
+// WithRouting passes options on to the routing server that the service makes. It
+// contradicts WithRoutingServer.
 func WithRouting(opts ...routing.Option) Option {
 	return func(c *serviceConfig) error {
 		c.routing = append(c.routing, opts...)
+		return nil
+	}
+}
+
+// WithLookups passes options on to the lookups.
+func WithLookups(opts ...lookup.Option) Option {
+	return func(c *serviceConfig) error {
+		c.lookups = append(c.lookups, opts...)
+		return nil
+	}
+}
+
+// WithUpkeep passes options on to the upkeep of the table and of the records.
+func WithUpkeep(opts ...upkeep.Option) Option {
+	return func(c *serviceConfig) error {
+		c.upkeep = append(c.upkeep, opts...)
 		return nil
 	}
 }
@@ -173,7 +193,10 @@ func New(h host.Host, opts ...Option) (*Service, error) {
 	s.hasJoined = sync.OnceFunc(func() { close(s.joined) })
 	self := routing.IDFromPeer(h.ID())
 	srv := cfg.server
-	if srv == nil {
+	switch {
+	case srv != nil && len(cfg.routing) > 0:
+		return nil, errors.New("maculadht: options of a routing server, and a server that is made already")
+	case srv == nil:
 		var err error
 		if srv, err = routing.NewServer(self, cfg.routing...); err != nil {
 			return nil, fmt.Errorf("maculadht: %w", err)
@@ -208,14 +231,10 @@ func (s *Service) start(srv *routing.Server, self routing.ID, cfg serviceConfig)
 	if s.handlers, err = server.New(srv, append(defaults, cfg.handlers...)...); err != nil {
 		return err
 	}
-	var late []routing.Option
-	if cfg.server != nil { // it was made without them
-		late = cfg.routing
-	}
-	if s.lookups, err = routing.NewLookups(srv, s.network, late...); err != nil {
+	if s.lookups, err = lookup.New(srv, s.network, cfg.lookups...); err != nil {
 		return err
 	}
-	if s.upkeep, err = routing.NewUpkeep(s.lookups); err != nil {
+	if s.upkeep, err = upkeep.New(s.lookups, cfg.upkeep...); err != nil {
 		return err
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -234,6 +253,9 @@ func (s *Service) Handlers() *server.Handlers { return s.handlers }
 
 // Routing returns the routing server that the service forwards to.
 func (s *Service) Routing() *routing.Server { return s.routing }
+
+// Upkeep returns what keeps the table true and hands records over.
+func (s *Service) Upkeep() *upkeep.Upkeep { return s.upkeep }
 
 // nodeID returns this node's id as it travels.
 func (s *Service) nodeID() []byte {

@@ -216,4 +216,7 @@ func TestNewChecksTheRoutingServer(t *testing.T) {
 	require.Same(t, own, s.Routing())
 	require.NoError(t, s.Close())
 	require.NoError(t, own.Close(), "stays its caller's to close")
+
+	_, err = New(h, WithRoutingServer(own), WithRouting(routing.WithBucketSize(1)))
+	require.ErrorContains(t, err, "options of a routing server", "they would have no effect")
 }

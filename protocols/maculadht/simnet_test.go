@@ -28,6 +28,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
 )
 
 const (
@@ -111,7 +112,7 @@ func (w *simWorld) newHost(i int) *simHost {
 	s, err := New(h)
 	require.NoError(w.t, err)
 	sh := &simHost{Host: h, service: s, asked: &questions{Network: s.network}}
-	s.lookups, err = routing.NewLookups(s.Routing(), sh.asked)
+	s.lookups, err = lookup.New(s.Routing(), sh.asked)
 	require.NoError(w.t, err)
 	sh.kad, err = dht.New(h,
 		dht.ProtocolPrefix("/macula"),
@@ -235,7 +236,7 @@ func (h *simHost) findNodes(t *testing.T, target []byte) looked {
 
 // closestPeers is kad-dht's lookup.
 func (h *simHost) closestPeers(t *testing.T, key string) looked {
-	ctx, cancel := context.WithTimeout(t.Context(), routing.DefaultLookupTimeout)
+	ctx, cancel := context.WithTimeout(t.Context(), lookup.DefaultLookupTimeout)
 	defer cancel()
 	ctx, events := kadevents.RegisterForQueryEvents(ctx)
 	sent := make(chan int)

@@ -3,11 +3,8 @@ package routing
 import (
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 )
 
 func BenchmarkNearest(b *testing.B) {
@@ -64,30 +61,4 @@ func BenchmarkTableAddErlang(b *testing.B) {
 			}
 		})
 	}
-}
-
-// What it costs to find out which of 100,000 keys a newcomer is nearest to, apart
-// from what is handed over.
-func BenchmarkHandOver(b *testing.B) {
-	const keys = 100_000
-	rng := newRand(10)
-	s := newServer(b)
-	for i := range 5000 {
-		_ = s.Admit(scriptPeer(i))
-	}
-	for range keys {
-		id := randomID(rng)
-		require.NoError(b, s.Records().Store(b.Context(), records.Put{Key: id[:], Value: []byte("v"), TTL: time.Hour}))
-	}
-	l, err := NewLookups(s, silentNetwork{})
-	require.NoError(b, err)
-	u, err := NewUpkeep(l)
-	require.NoError(b, err)
-	defer u.Close()
-	stranger := map[ID]*heir{randomID(rng): new(heir)} // not in the table, so heir of nothing
-	b.ReportAllocs()
-	for b.Loop() {
-		u.handOverTo(stranger)
-	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/keys, "ns/key")
 }

@@ -40,6 +40,18 @@ func (c Contact) IsErlang() bool {
 	return c.Peer == ""
 }
 
+// isErlang and isPeer tell whom to leave out.
+func (c *Contact) isErlang() bool { return c.Peer == "" }
+func (c *Contact) isPeer() bool   { return c.Peer != "" }
+
+// Failures returns how many questions in a row the contact left unanswered, or
+// answered wrongly; it is out of the table at [MaxFailures].
+func (c Contact) Failures() int { return c.failures }
+
+// Doubtful reports whether it is to be asked for a sign of life, though it spoke
+// not long ago: it left the last question unanswered, or let a lookup wait.
+func (c Contact) Doubtful() bool { return c.failures > 0 || c.doubted }
+
 // clone copies what the caller could still write to.
 func (c Contact) clone() *Contact {
 	c.NodeID = bytes.Clone(c.NodeID)

@@ -140,7 +140,7 @@ func TestDiversityAgainstBruteForce(t *testing.T) {
 				}
 			}
 			requireDiverse(t, table)
-			for bucket := range table.waiting {
+			for bucket := range table.replacements {
 				require.Len(t, table.buckets.lists[bucket], table.size, "they wait for a place")
 			}
 		}

@@ -13,33 +13,33 @@ var ErrUnverified = errors.New("contact is not verified")
 // Server is the state of a node: its contacts, its guests and its records. It is
 // safe for concurrent use. No method asks the network.
 type Server struct {
-	table    *Table
-	guests   *guests
-	records  *records.Manager
-	owned    bool // records were made here, so are closed here
-	counters counters
-	cfg      config
+	table   *Table
+	guests  *guests
+	records *records.Manager
+	owned   bool // records were made here, so are closed here
 }
 
 // NewServer returns a server for the node with id self. Close it when its lookups
 // and its upkeep are over.
 func NewServer(self ID, opts ...Option) (*Server, error) {
-	cfg, err := defaults().with(opts, madeServer)
-	if err != nil {
-		return nil, err
+	cfg := defaults()
+	for _, opt := range opts {
+		if err := opt(&cfg); err != nil {
+			return nil, fmt.Errorf("routing option: %w", err)
+		}
 	}
 	s := &Server{
 		table:   NewTable(self, cfg.bucketSize),
 		guests:  newGuests(self),
 		records: cfg.records,
-		cfg:     cfg,
 	}
 	s.table.limit, s.table.tracer = cfg.limit, cfg.tracer
 	if s.records == nil {
-		if s.records, err = records.New(); err != nil {
+		own, err := records.New()
+		if err != nil {
 			return nil, fmt.Errorf("own records: %w", err)
 		}
-		s.owned = true
+		s.records, s.owned = own, true
 	}
 	return s, nil
 }
@@ -106,6 +106,9 @@ func (s *Server) FindNode(target []byte) []Contact {
 	s.guests.collect(&near)
 	return near.contacts()
 }
+
+// Table returns the k-buckets that the contacts are in. Guests are not among them.
+func (s *Server) Table() *Table { return s.table }
 
 // Nearest returns the n contacts nearest to target, nearest first: whom to ask.
 // Guests are not among them.

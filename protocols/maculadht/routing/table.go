@@ -2,6 +2,7 @@ package routing
 
 import (
 	"cmp"
+	"crypto/rand"
 	"errors"
 	"slices"
 	"strings"
@@ -31,20 +32,22 @@ var (
 // Table is a Kademlia routing table: contacts in 256 buckets, by the length of
 // the id prefix that they share with self. It is safe for concurrent use.
 //
-// Whoever finds its bucket full is kept in mind, and enters when one of those in
-// it has died. [Upkeep] sees to that, and is told by the table's news.
+// Whoever finds its bucket full goes into the bucket's replacement cache, and enters
+// when one of those in it has died. An upkeep (package upkeep) sees to that, and is
+// told of the table's changes.
 type Table struct {
 	size   int
 	limit  diversity
 	tracer MetricsTracer
+	spare  sync.Pool // of *nearest, for AppendNearestPeers
 
-	mu        sync.RWMutex
-	buckets   buckets
-	endpoints map[string]ID // of the Erlang contacts
-	clients   map[string]ID // of those whose ClientID is known
-	networks  networks      // of the Erlang contacts, counted
-	waiting   waiting
-	news      news
+	mu           sync.RWMutex
+	buckets      buckets
+	endpoints    map[string]ID // of the Erlang contacts
+	clients      map[string]ID // of those whose ClientID is known
+	networks     networks      // of the Erlang contacts, counted
+	replacements replacementCache
+	changes      changes
 }
 
 // NewTable returns an empty table around self with room for bucketSize contacts
@@ -55,15 +58,15 @@ func NewTable(self ID, bucketSize int) *Table {
 		bucketSize = BucketSize
 	}
 	return &Table{
-		size:      bucketSize,
-		limit:     diversity{perBucket: DefaultPerBucket, perTable: DefaultPerTable},
-		tracer:    noTracer{},
-		buckets:   buckets{self: self},
-		endpoints: make(map[string]ID),
-		clients:   make(map[string]ID),
-		networks:  make(networks),
-		waiting:   make(waiting),
-		news:      news{wake: make(chan struct{}, 1), joined: make(map[ID]struct{}), full: make(map[int]struct{})},
+		size:         bucketSize,
+		limit:        diversity{perBucket: DefaultPerBucket, perTable: DefaultPerTable},
+		tracer:       noTracer{},
+		buckets:      buckets{self: self},
+		endpoints:    make(map[string]ID),
+		clients:      make(map[string]ID),
+		networks:     make(networks),
+		replacements: make(replacementCache),
+		changes:      changes{wake: make(chan struct{}, 1), joined: make(map[ID]struct{}), full: make(map[int]struct{})},
 	}
 }
 
@@ -77,7 +80,7 @@ func NewTable(self ID, bucketSize int) *Table {
 // [ErrBucketFull], or [ErrIDTaken] when that would push out a contact with a
 // better claim: a verified libp2p contact yields to no other identity, and no
 // verified contact to an unverified one. A failed Add takes nobody in and nobody
-// out; after ErrBucketFull a verified contact is kept in mind. For a verified
+// out; after ErrBucketFull a verified contact is in the replacement cache. For a verified
 // libp2p contact a bucket is not full while there is an Erlang one in it.
 func (t *Table) Add(c Contact) error {
 	if c.ID == t.buckets.self {
@@ -125,8 +128,8 @@ func (t *Table) add(added *Contact) error {
 	}
 	if known == nil && displaced == nil && !t.hasRoom(added, rivals) {
 		if added.Verified {
-			t.waiting.put(t.bucketOf(added.ID), added, t.limit.perBucket)
-			t.news.bucketFull(t.bucketOf(added.ID))
+			t.replacements.put(t.bucketOf(added.ID), added, t.limit.perBucket)
+			t.changes.bucketFull(t.bucketOf(added.ID))
 		}
 		return ErrBucketFull
 	}
@@ -142,7 +145,7 @@ func (t *Table) add(added *Contact) error {
 	}
 	t.buckets.put(added)
 	t.networks.count(added, +1)
-	t.waiting.drop(t.bucketOf(added.ID), added.ID)
+	t.replacements.drop(t.bucketOf(added.ID), added.ID)
 	if added.IsErlang() && added.Endpoint != "" {
 		t.endpoints[added.Endpoint] = added.ID
 	}
@@ -150,7 +153,7 @@ func (t *Table) add(added *Contact) error {
 		t.clients[added.ClientID] = added.ID
 	}
 	if added.Verified && (known == nil || !known.Verified || !known.sameNode(added)) {
-		t.news.contactJoined(added.ID)
+		t.changes.contactJoined(added.ID)
 	}
 	for _, rival := range rivals {
 		t.fill(t.bucketOf(rival.ID))
@@ -237,10 +240,10 @@ func (t *Table) fill(bucket int) {
 	if len(t.buckets.lists[bucket]) >= t.size {
 		return
 	}
-	queue := t.waiting.take(bucket)
+	queue := t.replacements.take(bucket)
 	for i, next := range queue {
 		if len(t.rivals(next)) == 0 && t.add(next) == nil {
-			t.waiting.restore(bucket, queue[i+1:])
+			t.replacements.restore(bucket, queue[i+1:])
 			return
 		}
 	}
@@ -253,7 +256,7 @@ func (t *Table) Remove(id ID) bool {
 	defer t.traceSize(t.buckets.count)
 	c := t.buckets.get(id)
 	if c == nil {
-		t.waiting.drop(t.bucketOf(id), id)
+		t.replacements.drop(t.bucketOf(id), id)
 		return false
 	}
 	t.removeAndFill(c)
@@ -274,6 +277,34 @@ func (t *Table) Get(id ID) (Contact, bool) {
 // first; fewer when it holds fewer.
 func (t *Table) Nearest(target ID, n int) []Contact {
 	return t.nearest(target, n, nil)
+}
+
+// NearestPeers is Nearest of the libp2p contacts alone.
+func (t *Table) NearestPeers(target ID, n int) []Contact {
+	return t.nearest(target, n, (*Contact).isErlang)
+}
+
+// NearestErlang is Nearest of the Erlang contacts alone.
+func (t *Table) NearestErlang(target ID, n int) []Contact {
+	return t.nearest(target, n, (*Contact).isPeer)
+}
+
+// AppendNearestPeers appends to ids those of the [BucketSize] libp2p contacts
+// nearest to target, nearest first. It allocates nothing where ids has room.
+func (t *Table) AppendNearestPeers(ids []ID, target ID) []ID {
+	near, _ := t.spare.Get().(*nearest)
+	if near == nil {
+		near = &nearest{limit: BucketSize, skip: (*Contact).isErlang, found: make([]candidate, 0, BucketSize)}
+	}
+	near.target = target
+	t.collect(near)
+	for _, f := range near.found {
+		ids = append(ids, f.contact.ID)
+	}
+	clear(near.found) // it keeps nobody in memory
+	near.found = near.found[:0]
+	t.spare.Put(near)
+	return ids
 }
 
 // nearest is Nearest without the contacts to skip, if that is not nil.
@@ -332,9 +363,9 @@ func (t *Table) Alive(id ID, now time.Time) {
 	}
 }
 
-// doubt notes that a contact let a lookup wait, which ended before it was known
+// Doubt notes that a contact let a lookup wait, which ended before it was known
 // whether it answers at all.
-func (t *Table) doubt(id ID) {
+func (t *Table) Doubt(id ID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if old := t.buckets.get(id); old != nil {
@@ -363,10 +394,10 @@ func (t *Table) Failed(id ID) (removed bool) {
 	return false
 }
 
-// depth returns the number of the bucket that the nearest libp2p contact is in,
+// Depth returns the number of the bucket that the nearest libp2p contact is in,
 // 0 where there is none: those before it lie farther away. Others' ids prove
 // nothing, and could be as near as they like.
-func (t *Table) depth() int {
+func (t *Table) Depth() int {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	for i := len(t.buckets.lists) - 1; i >= 0; i-- {
@@ -377,4 +408,17 @@ func (t *Table) depth() int {
 		}
 	}
 	return 0
+}
+
+// RandomID returns a random id of a bucket's part of the id space: one that shares
+// just as many leading bits with self. The bucket is one of 0 to [IDBits]-1.
+func (t *Table) RandomID(bucket int) ID {
+	self := t.buckets.self
+	var id ID
+	rand.Read(id[:]) // never fails
+	for i := range bucket {
+		id.setBit(i, self.bit(i))
+	}
+	id.setBit(bucket, !self.bit(bucket))
+	return id
 }

@@ -226,7 +226,7 @@ func TestLibp2pContactsComeBeforeErlangOnes(t *testing.T) {
 	table := NewTable(IDFromBytes([]byte("self")), 2)
 	var all []Contact
 	for i := 0; len(all) < 4; i++ { // of bucket 0
-		c := scriptPeer(i)
+		c := libp2pContact(randomID(newRand(uint64(i))), "p")
 		if table.bucketOf(c.ID) == 0 {
 			all = append(all, c)
 		}
@@ -249,4 +249,70 @@ func TestLibp2pContactsComeBeforeErlangOnes(t *testing.T) {
 	require.ElementsMatch(t, []ID{all[2].ID, all[3].ID}, []ID{table.All()[0].ID, table.All()[1].ID})
 	require.ErrorIs(t, table.Add(newer), ErrBucketFull, "and nobody makes way for it")
 	require.Len(t, table.endpoints, 0)
+}
+
+func TestRandomID(t *testing.T) {
+	rng := newRand(12)
+	for bucket := range IDBits {
+		table := NewTable(randomID(rng), BucketSize)
+		require.Equal(t, bucket, table.buckets.self.CommonPrefixLen(table.RandomID(bucket)))
+	}
+	table := NewTable(ID{}, BucketSize)
+	require.NotEqual(t, table.RandomID(3), table.RandomID(3))
+}
+
+// The nearest of one kind are those of all without the other kind.
+func TestNearestOfOneKind(t *testing.T) {
+	rng := newRand(13)
+	table := NewTable(randomID(rng), BucketSize)
+	var peers, erlang []ID
+	for i := range 400 {
+		id := randomID(rng)
+		if i%3 == 0 && table.Add(erlangContact(id, fmt.Sprintf("https://10.0.0.1:%d", i))) == nil {
+			erlang = append(erlang, id)
+		}
+		if i%3 > 0 && len(*table.buckets.in(id)) < BucketSize && table.Add(libp2pContact(id, "p")) == nil { // so nobody makes way
+			peers = append(peers, id)
+		}
+	}
+	var appended []ID
+	for range 100 {
+		target := randomID(rng)
+		require.Equal(t, bruteForce(peers, target, BucketSize), ids(table.NearestPeers(target, BucketSize)))
+		require.Equal(t, bruteForce(erlang, target, 5), ids(table.NearestErlang(target, 5)))
+		appended = table.AppendNearestPeers(append(appended[:0], ID{7}), target)
+		require.Equal(t, append([]ID{{7}}, bruteForce(peers, target, BucketSize)...), appended)
+	}
+	require.Zero(t, testing.AllocsPerRun(100, func() { appended = table.AppendNearestPeers(appended[:0], ID{1}) }))
+}
+
+// What speaks for and against a contact since it last answered.
+func TestDoubtfulContacts(t *testing.T) {
+	c := libp2pContact(ID{1}, "p")
+	type view struct {
+		failures int
+		doubtful bool
+	}
+	tests := map[string]struct {
+		steps func(table *Table)
+		want  view
+	}{
+		"new":                 {func(*Table) {}, view{0, false}},
+		"a failure":           {func(table *Table) { table.Failed(c.ID) }, view{1, true}},
+		"two":                 {func(table *Table) { table.Failed(c.ID); table.Failed(c.ID) }, view{2, true}},
+		"a lookup waited":     {func(table *Table) { table.Doubt(c.ID) }, view{0, true}},
+		"and it answered":     {func(table *Table) { table.Doubt(c.ID); table.Failed(c.ID); table.Alive(c.ID, time.Now()) }, view{0, false}},
+		"and it spoke":        {func(table *Table) { table.Failed(c.ID); _ = table.Add(c) }, view{0, false}},
+		"another was doubted": {func(table *Table) { table.Doubt(ID{2}) }, view{0, false}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			table := NewTable(ID{}, 0)
+			require.NoError(t, table.Add(c))
+			tt.steps(table)
+			got, ok := table.Get(c.ID)
+			require.True(t, ok)
+			require.Equal(t, tt.want, view{got.Failures(), got.Doubtful()})
+		})
+	}
 }

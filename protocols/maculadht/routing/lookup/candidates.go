@@ -1,0 +1,210 @@
+package lookup
+
+import (
+	"bytes"
+	"slices"
+	"time"
+
+	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+const (
+	// maxAsked is how many contacts one lookup asks at most, whatever it is
+	// told. An honest network needs a fifth of it.
+	maxAsked = 16 * routing.BucketSize
+	// maxUnasked is how many contacts a lookup keeps in mind to ask. Of more,
+	// the farthest go.
+	maxUnasked = 16 * routing.BucketSize
+)
+
+// candidateState is how far a lookup is with a contact.
+type candidateState uint8
+
+const (
+	unasked  candidateState = iota
+	asked                   // it holds a slot
+	slow                    // asked long ago: its slot is given to another, its answer still counts
+	answered                // it is alive and told what it knows
+	dropped                 // it failed, or answered what can not be
+)
+
+// peerCandidate is a contact in a lookup.
+type peerCandidate struct {
+	routing.Contact
+	distance routing.ID
+	state    candidateState
+	round    int // 1 for a contact of our own, one more than who named it for others
+	since    time.Time
+	helpful  bool // it had a value, or named a contact nearer than itself
+	retry    bool // it was not reached, and may be asked once more where others say it is
+	retried  bool
+	holds    bool // it had a value, and so named nobody
+	again    bool // it holds, and is asked for nodes as well
+}
+
+// learnAddrs adds addresses and reports whether any was new: the first who names
+// a peer may have named it wrongly.
+func (p *peerCandidate) learnAddrs(addrs []ma.Multiaddr) (learnt bool) {
+	for _, a := range addrs {
+		if len(p.Addrs) < wire.MaxAddrs && !slices.ContainsFunc(p.Addrs, a.Equal) {
+			p.Addrs = append(slices.Clip(p.Addrs), a) // what was is shared
+			learnt = true
+		}
+	}
+	return learnt
+}
+
+// frontier is what a lookup knows of, nearest to the target first. Replies may
+// make it hold maxUnasked contacts beside those that were asked, maxAsked at
+// most.
+type frontier struct {
+	target  routing.ID
+	self    routing.ID
+	k       int
+	list    []*peerCandidate
+	known   map[routing.ID]*peerCandidate
+	unasked int // of list
+	asked   int // contacts so far
+}
+
+func newFrontier(target, self routing.ID, k int) *frontier {
+	return &frontier{target: target, self: self, k: k, known: make(map[routing.ID]*peerCandidate)}
+}
+
+// open reports whether anything can be learnt of the contact with this id: it
+// is new, or not asked yet, or was not reached.
+func (f *frontier) open(id routing.ID) bool {
+	p := f.known[id]
+	return id != f.self && (p == nil || p.state == unasked || p.retry)
+}
+
+// add takes a contact in. Of one that is known only the addresses may be new.
+func (f *frontier) add(c routing.Contact, round int) {
+	if !f.open(c.ID) || f.asked == maxAsked {
+		return
+	}
+	if p := f.known[c.ID]; p != nil {
+		if p.learnAddrs(c.Addrs) && p.retry {
+			p.retry = false
+			p.state = unasked
+			f.unasked++
+		}
+		return
+	}
+	p := &peerCandidate{Contact: c, distance: f.target.Distance(c.ID), round: round}
+	at, _ := slices.BinarySearchFunc(f.list, p, func(a, b *peerCandidate) int {
+		return bytes.Compare(a.distance[:], b.distance[:])
+	})
+	f.list = slices.Insert(f.list, at, p)
+	f.known[c.ID] = p
+	if f.unasked++; f.unasked > maxUnasked {
+		f.shed(1)
+	}
+}
+
+// shed forgets the n farthest contacts that were not asked.
+func (f *frontier) shed(n int) {
+	for i := len(f.list) - 1; n > 0; i-- {
+		if p := f.list[i]; p.state == unasked {
+			f.list = slices.Delete(f.list, i, i+1)
+			delete(f.known, p.ID)
+			f.unasked--
+			n--
+		}
+	}
+}
+
+// next returns the contact to ask now, which counts as asked, or nil: the
+// nearest that is not asked yet, if fewer than k nearer ones answered or may do
+// so soon.
+func (f *frontier) next() *peerCandidate {
+	live := 0
+	for _, p := range f.list {
+		switch p.state {
+		case unasked:
+			p.state = asked
+			f.unasked--
+			if f.asked++; f.asked == maxAsked {
+				f.shed(f.unasked)
+			}
+			return p
+		case asked, answered:
+			if live++; live == f.k {
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+// holder returns the nearest that had a value and was not asked for nodes yet,
+// where fewer than k have answered: its neighbours may have the value too. It
+// counts as asked; nil where there is none.
+func (f *frontier) holder() *peerCandidate {
+	var nearest *peerCandidate
+	live := 0
+	for _, p := range f.list {
+		if p.state != answered {
+			continue
+		}
+		live++
+		if nearest == nil && p.holds && !p.again {
+			nearest = p
+		}
+	}
+	if nearest == nil || live >= f.k {
+		return nil
+	}
+	nearest.again, nearest.state = true, asked
+	return nearest
+}
+
+// reached reports whether the n nearest that may be alive, and are not slow, have
+// answered.
+func (f *frontier) reached(n int) bool {
+	for _, p := range f.list {
+		switch p.state {
+		case unasked, asked:
+			return false
+		case answered:
+			if n--; n == 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// settled reports whether there is nothing left to wait for: the k nearest that
+// may be alive have answered. A slow contact is not waited for when k others
+// have.
+func (f *frontier) settled() bool {
+	live, slowOnes := 0, 0
+	for _, p := range f.list {
+		switch p.state {
+		case unasked, asked:
+			return false
+		case slow:
+			slowOnes++
+		case answered:
+			if live++; live == f.k {
+				return true
+			}
+		}
+	}
+	return slowOnes == 0
+}
+
+// closest returns the k nearest that answered, nearest first.
+func (f *frontier) closest() []routing.Contact {
+	live := make([]routing.Contact, 0, f.k)
+	for _, p := range f.list {
+		if p.state == answered && len(live) < f.k {
+			live = append(live, p.Contact)
+		}
+	}
+	return live
+}

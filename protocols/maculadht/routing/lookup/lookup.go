@@ -1,0 +1,139 @@
+package lookup
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+// How a lookup goes about, unless an option says otherwise.
+const (
+	// DefaultAlpha is how many contacts are asked at a time; see WithAlpha.
+	DefaultAlpha = 3
+	// DefaultQuorum is how many answers with a value end a lookup for it.
+	DefaultQuorum = 3
+	// DefaultQueryTimeout is how long one contact may take.
+	DefaultQueryTimeout = 5 * time.Second
+	// DefaultLookupTimeout is how long a lookup may take.
+	DefaultLookupTimeout = 30 * time.Second
+	// DefaultSlow is after how long a contact's slot is given to another; its
+	// answer still counts while the lookup lasts.
+	DefaultSlow = time.Second
+)
+
+// Lookups finds what is anywhere in the network, by asking ever nearer contacts
+// through a [routing.Network], beginning at those of a [routing.Server].
+//
+// Libp2p contacts are asked first, the nearest known first, and those that they
+// name; they do not enter the table by that. Erlang contacts of the server's own
+// are asked for values only, one at a time, after all others have missed.
+//
+// A contact that answered is noted in the table as alive. One that failed, or
+// answered what can not be, is dropped from the lookup, what it said is thrown
+// away, and it is noted as failed; not so where the lookup was ended, and where
+// nobody could be reached, which tells more of this node than of others. Whom a
+// lookup did not wait for is doubtful, and asked for a sign of life by the upkeep.
+// Erlang contacts are never noted as failed: they may be left alone for a while,
+// and are checked by PING.
+//
+// Lookups is safe for concurrent use and starts no goroutine that outlives a
+// call.
+type Lookups struct {
+	server   *routing.Server
+	network  routing.Network
+	cfg      config
+	negative negativeCache
+	visited  visits
+}
+
+// New returns lookups that begin at server's contacts and ask through
+// network.
+func New(server *routing.Server, network routing.Network, opts ...Option) (*Lookups, error) {
+	cfg := defaults()
+	for _, opt := range opts {
+		if err := opt(&cfg); err != nil {
+			return nil, fmt.Errorf("lookup option: %w", err)
+		}
+	}
+	return &Lookups{server: server, network: network, cfg: cfg}, nil
+}
+
+// Server returns the server at whose contacts the lookups begin.
+func (l *Lookups) Server() *routing.Server { return l.server }
+
+// LastLookup returns when something was last looked up in a bucket's part of the id
+// space, and with [routing.IDBits] as the bucket, when our own id was; zero for never.
+func (l *Lookups) LastLookup(bucket int) time.Time { return l.visited.at(bucket) }
+
+// Query asks one contact something, for as long as a question of a lookup may take,
+// and has the tracer told of it. Nothing is noted in the table. Errors are those of
+// the [routing.Network].
+func (l *Lookups) Query(ctx context.Context, to routing.Contact, m wire.Message) (wire.Message, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.cfg.query)
+	defer cancel()
+	start := time.Now()
+	reply, err := l.network.Query(ctx, to, m)
+	l.cfg.tracer.QueryDone(m.Type(), resultOf(err), time.Since(start))
+	return reply, err
+}
+
+// Found is what came of a lookup.
+type Found struct {
+	// Closest are the libp2p contacts nearest to the target that answered,
+	// nearest first, at most BucketSize.
+	Closest []routing.Contact
+	// Values are those of all holders that were asked, merged: of one
+	// provider's the one with the most life left. Longest life first, and at
+	// most [records.MaxProviders].
+	Values []FoundValue
+	// Holders is how many contacts had a value, this node included.
+	Holders int
+	// Hops are the contacts that were asked, in the order of their answers.
+	// Those whose answer was not waited for are not among them.
+	Hops []Hop
+}
+
+// FoundValue is a value and when its life ends.
+type FoundValue struct {
+	wire.Value
+	Expires time.Time
+}
+
+// Hop is one contact that a lookup asked.
+type Hop struct {
+	Contact routing.Contact
+	Round   int // 1 for a contact of our own, one more than who named it for others
+	Took    time.Duration
+	Nodes   int   // how many it named
+	Values  int   // how many it had
+	Err     error // why it was dropped from the lookup; nil for a good answer
+}
+
+// Nodes finds the live contacts nearest to target. It ends when the BucketSize
+// nearest of all that it came to know, and that are alive, have answered. The
+// error is that of ctx, or [context.DeadlineExceeded] at the lookup's own
+// deadline; what was found by then is returned with it.
+func (l *Lookups) Nodes(ctx context.Context, target []byte) (*Found, error) {
+	start := time.Now()
+	found, err := l.run(ctx, target, false)
+	l.cfg.tracer.LookupDone(KindNodes, resultOf(err), time.Since(start), len(found.Hops))
+	return found, err
+}
+
+// Values finds the values stored under key, here and elsewhere. It ends when
+// enough holders have answered (WithQuorum), or the whole neighbourhood has.
+// Where there is nothing the error is [records.ErrNotFound]; otherwise it is as for
+// Nodes. What was found is returned with the error.
+func (l *Lookups) Values(ctx context.Context, key []byte) (*Found, error) {
+	start := time.Now()
+	found, err := l.run(ctx, key, true)
+	if err == nil && len(found.Values) == 0 {
+		err = records.ErrNotFound
+	}
+	l.cfg.tracer.LookupDone(KindValues, resultOf(err), time.Since(start), len(found.Hops))
+	return found, err
+}

@@ -1,0 +1,72 @@
+package lookup
+
+import (
+	"slices"
+	"time"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
+)
+
+// maxMerged is how many bytes of values a lookup gathers. Of more, those with
+// the shortest life go.
+const maxMerged = 8 << 20
+
+// merger gathers the values of several holders: records.MaxProviders and maxMerged bytes
+// of them at most. Of one provider's, or of the same value without provider, the
+// one with the most life left stays.
+type merger struct {
+	byProvider map[string]FoundValue
+	bytes      int
+}
+
+func (m *merger) add(values ...FoundValue) {
+	if m.byProvider == nil {
+		m.byProvider = make(map[string]FoundValue)
+	}
+	for _, v := range values {
+		provider := "id:" + string(v.NodeID)
+		if v.NodeID == nil {
+			provider = "value:" + string(v.Raw)
+		}
+		old, there := m.byProvider[provider]
+		if there && !v.Expires.After(old.Expires) {
+			continue
+		}
+		m.byProvider[provider] = v
+		m.bytes += len(v.Raw) - len(old.Raw)
+	}
+	if len(m.byProvider) > records.MaxProviders || m.bytes > maxMerged {
+		m.shrink()
+	}
+}
+
+// shrink keeps the values with the longest life.
+func (m *merger) shrink() {
+	sorted := m.sorted()
+	keep, size := 0, 0
+	for keep < min(len(sorted), records.MaxProviders) && size+len(sorted[keep].Raw) <= maxMerged {
+		size += len(sorted[keep].Raw)
+		keep++
+	}
+	*m = merger{}
+	m.add(sorted[:keep]...)
+}
+
+// values returns those that are still alive, longest life first.
+func (m *merger) values(now time.Time) []FoundValue {
+	return slices.DeleteFunc(m.sorted(), func(v FoundValue) bool { return !now.Before(v.Expires) })
+}
+
+func (m *merger) sorted() []FoundValue {
+	out := make([]FoundValue, 0, len(m.byProvider))
+	for _, v := range m.byProvider {
+		out = append(out, v)
+	}
+	slices.SortFunc(out, func(a, b FoundValue) int {
+		if c := b.Expires.Compare(a.Expires); c != 0 {
+			return c
+		}
+		return slices.Compare(a.Raw, b.Raw)
+	})
+	return out
+}

@@ -1,0 +1,87 @@
+package lookup
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Option changes how [New] builds lookups.
+type Option func(*config) error
+
+type config struct {
+	alpha, quorum       int
+	query, slow, lookup time.Duration
+	observe             func(Hop)
+	tracer              MetricsTracer
+}
+
+func defaults() config {
+	return config{
+		alpha:  DefaultAlpha,
+		quorum: DefaultQuorum,
+		query:  DefaultQueryTimeout,
+		slow:   DefaultSlow,
+		lookup: DefaultLookupTimeout,
+		tracer: noTracer{},
+	}
+}
+
+// WithAlpha sets how many contacts a lookup asks at a time. A lookup of nodes that
+// has heard the alpha nearest asks the rest of the BucketSize nearest at once.
+func WithAlpha(alpha int) Option {
+	return func(c *config) error {
+		if alpha < 1 {
+			return fmt.Errorf("alpha %d: want at least 1", alpha)
+		}
+		c.alpha = alpha
+		return nil
+	}
+}
+
+// WithQuorum sets how many answers with a value end a lookup for it; 0 means
+// that the whole neighbourhood of the key is asked.
+func WithQuorum(answers int) Option {
+	return func(c *config) error {
+		if answers < 0 {
+			return fmt.Errorf("quorum %d: want 0 or more", answers)
+		}
+		c.quorum = answers
+		return nil
+	}
+}
+
+// WithTimeouts sets how long one contact may take, after how long its slot in a
+// lookup is given to another, and how long a whole lookup may take.
+func WithTimeouts(query, slow, lookup time.Duration) Option {
+	return func(c *config) error {
+		if query <= 0 || slow <= 0 || lookup <= 0 {
+			return fmt.Errorf("lookup timeouts %v, %v and %v: want more than 0", query, slow, lookup)
+		}
+		c.query, c.slow, c.lookup = query, slow, lookup
+		return nil
+	}
+}
+
+// WithObserver has each answer shown to observe as it comes, those of one
+// lookup one at a time, by the goroutine that called for the lookup.
+func WithObserver(observe func(Hop)) Option {
+	return func(c *config) error {
+		if observe == nil {
+			return errors.New("observer is nil")
+		}
+		c.observe = observe
+		return nil
+	}
+}
+
+// WithMetricsTracer has what happens told to tracer.
+func WithMetricsTracer(tracer MetricsTracer) Option {
+	return func(c *config) error {
+		if tracer == nil {
+			return errors.New("metrics tracer is nil")
+		}
+		c.tracer = tracer
+		return nil
+	}
+}

@@ -1,0 +1,205 @@
+package upkeep
+
+import (
+	"crypto/rand"
+	"errors"
+	"maps"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
+)
+
+const (
+	// handOverHolders is how many of a record's holders hand it over, those
+	// nearest to its key: one alone may be dead, and all of them would be too
+	// many.
+	handOverHolders = 3
+	// handOversAtOnce is how many records are on their way at a time.
+	handOversAtOnce = 8
+	// callOverhead is about what the CALL around a record takes, in bytes.
+	callOverhead = 192
+	// maxHandOver is the most that a record takes of what is handed over a second.
+	maxHandOver = wire.MaxValue + wire.MaxField + callOverhead
+	// handOverAgain is how long it takes until a contact is a newcomer again:
+	// one that comes and goes does not have us go through the store each time.
+	handOverAgain = 10 * time.Minute
+	// faultsAllowed is how many records a newcomer may turn away, or take its time
+	// over, before it is left alone, and one more for each so many that it took:
+	// the others wait for it.
+	faultsAllowed = 16
+	// slowAnswer is from when on a newcomer takes its time over a record.
+	slowAnswer = lookup.DefaultSlow
+	// maxNewcomers is how many newcomers are kept in mind, and how many are handed
+	// something within a while: as many as a table holds.
+	maxNewcomers = routing.IDBits * routing.BucketSize
+)
+
+// newcomer is one of those that a hand-over is to.
+type newcomer struct {
+	taken  atomic.Int64 // records that it took at once
+	faults atomic.Int64 // records that it turned away, or took its time over
+	gone   atomic.Bool  // it was not reached
+}
+
+// leftAlone reports whether no more records are offered to it.
+func (n *newcomer) leftAlone() bool {
+	return n.gone.Load() || n.faults.Load() >= faultsAllowed+n.taken.Load()/faultsAllowed
+}
+
+// noteNewcomers notes contacts that records may have to be handed over to, and has
+// those that were noted before looked at again.
+func (u *Upkeep) noteNewcomers(joined []routing.Contact) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, c := range joined {
+		if c.Verified && !c.IsErlang() && len(u.newcomers) < maxNewcomers {
+			u.newcomers[c.ID] = struct{}{}
+		}
+	}
+	if len(u.newcomers) > 0 {
+		select {
+		case u.arrived <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// due takes the newcomers that are still contacts and that nothing was handed
+// over to lately. Others wait, be it because there were too many of late.
+func (u *Upkeep) due(now time.Time) map[routing.ID]*newcomer {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	maps.DeleteFunc(u.served, func(_ routing.ID, at time.Time) bool { return now.Sub(at) >= handOverAgain })
+	due := make(map[routing.ID]*newcomer)
+	for id := range u.newcomers {
+		if _, there := u.server.Contact(id); !there {
+			delete(u.newcomers, id)
+			continue
+		}
+		if _, lately := u.served[id]; lately || len(u.served) >= maxNewcomers {
+			continue
+		}
+		delete(u.newcomers, id)
+		u.served[id] = now
+		due[id] = new(newcomer)
+	}
+	return due
+}
+
+// handOver hands records over to newcomers, those of a while in one go.
+func (u *Upkeep) handOver() {
+	for {
+		select {
+		case <-u.ctx.Done():
+			return
+		case <-u.arrived:
+		}
+		if !u.sleep(u.cfg.handOverDelay) {
+			return
+		}
+		if due := u.due(time.Now()); len(due) > 0 {
+			u.handOverTo(due)
+		}
+	}
+}
+
+// handOverTo goes through the records once for all of some newcomers. That may
+// take long; meanwhile nothing is locked, and kept are a page of keys and the records
+// of one.
+func (u *Upkeep) handOverTo(newcomers map[routing.ID]*newcomer) {
+	var sends sync.WaitGroup
+	defer sends.Wait()
+	slots := make(chan struct{}, handOversAtOnce)
+	nearest := make([]routing.ID, 0, routing.BucketSize)
+	err := u.server.Records().Range(u.ctx, nil, func(key []byte, live []records.Record) bool {
+		id := routing.IDFromBytes(key)
+		nearest = u.server.Table().AppendNearestPeers(nearest[:0], id)
+		for _, c := range u.receivers(id, nearest, newcomers) {
+			n := newcomers[c.ID]
+			for i := range live {
+				slots <- struct{}{}
+				if n.leftAlone() {
+					<-slots
+					break
+				}
+				if u.bytes.WaitN(u.ctx, handOverBytes(key, &live[i])) != nil {
+					return false
+				}
+				sends.Go(func() {
+					defer func() { <-slots }()
+					u.putCopy(n, c, key, live[i])
+				})
+			}
+		}
+		return true
+	})
+	if err != nil && u.ctx.Err() == nil {
+		u.counters.handOverFailures.Add(1)
+	}
+}
+
+// handOverBytes is what a record takes of what is handed over a second.
+func handOverBytes(key []byte, r *records.Record) int { return len(key) + len(r.Value) + callOverhead }
+
+// receivers returns the newcomers that are among the contacts nearest to a key, if
+// it is for this node to hand its records over to them: it is one of the nearest of
+// the others, or so far away that it may be the only one that has them.
+func (u *Upkeep) receivers(key routing.ID, nearest []routing.ID, newcomers map[routing.ID]*newcomer) []routing.Contact {
+	var receivers []routing.Contact
+	nearer, farther := 0, 0
+	self := u.server.Self()
+	for _, id := range nearest {
+		switch _, isNew := newcomers[id]; {
+		case isNew:
+			if c, there := u.server.Contact(id); there {
+				receivers = append(receivers, c)
+			}
+		case key.Closer(id, self):
+			nearer++
+		default:
+			farther++
+		}
+	}
+	if nearer >= handOverHolders && farther > 0 {
+		return nil
+	}
+	return receivers
+}
+
+// putCopy has a contact keep a record for what is left of its life.
+func (u *Upkeep) putCopy(n *newcomer, c routing.Contact, key []byte, r records.Record) {
+	start := time.Now()
+	left := int64(r.Expires.Sub(start) / time.Second)
+	if left < 1 {
+		return
+	}
+	id := make([]byte, 16)
+	rand.Read(id) // never fails
+	args := wire.StoreArgs{Key: key, Value: r.Value, ExpiresIn: wire.Some(left)}
+	_, err := u.lookups.Query(u.ctx, c, &wire.Call{Procedure: wire.ProcedureStore, Args: args.Raw(), CallID: id})
+	var remote *proto.RemoteError
+	switch {
+	case err == nil:
+		u.counters.handedOver.Add(1)
+		u.cfg.tracer.HandedOver(true)
+	case u.ctx.Err() != nil:
+		return
+	default:
+		u.counters.handOverFailures.Add(1)
+		u.cfg.tracer.HandedOver(false)
+	}
+	switch owned := errors.As(err, &remote) && remote.Code == wire.CodeNotOwner; {
+	case err != nil && remote == nil:
+		n.gone.Store(true)
+	case err != nil && !owned, time.Since(start) >= slowAnswer:
+		n.faults.Add(1)
+	default:
+		n.taken.Add(1)
+	}
+}

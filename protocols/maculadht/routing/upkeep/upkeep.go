@@ -1,0 +1,144 @@
+package upkeep
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
+)
+
+// How the upkeep goes about, unless an option says otherwise.
+const (
+	// DefaultCheckInterval is how often the table is looked over: for contacts
+	// that have been silent, and for buckets that have been idle.
+	DefaultCheckInterval = time.Minute
+	// DefaultIdle is for how long a contact may be silent before it is asked for
+	// a sign of life, and a bucket without a lookup before it is refreshed.
+	DefaultIdle = 10 * time.Minute
+	// DefaultRetry is how long the upkeep waits before it asks a contact again
+	// that did not answer while another waits for its place.
+	DefaultRetry = 5 * time.Second
+	// DefaultHandOverDelay is how long newcomers are gathered before the records
+	// that are theirs are looked for: each search goes through all that is stored.
+	DefaultHandOverDelay = 10 * time.Second
+	// DefaultHandOverRate is how much is handed over, in bytes of records a
+	// second.
+	DefaultHandOverRate = 1 << 20
+)
+
+// pingsAtOnce is how many contacts are asked for a sign of life at a time.
+const pingsAtOnce = 8
+
+// Upkeep keeps the table of a [routing.Server] true and its records where they belong:
+//
+//   - Of a full bucket that turns somebody away the contact that was silent
+//     longest is asked for a sign of life. If it fails [routing.MaxFailures] times in a
+//     row, who came last has its place; if it answers it keeps it.
+//   - Contacts that were silent for long, or that a lookup did not wait for, are
+//     asked too, and leave the table in the same way.
+//   - A bucket in which nothing was looked up for long is refreshed by a lookup.
+//   - Records go to a verified libp2p contact that is new and nearer to their key
+//     than the last of the [routing.BucketSize] nearest that were known, with what is
+//     left of their life. A few of their holders see to it, those nearest to the
+//     key. Erlang contacts get none: they would keep them for ever.
+//
+// Where nobody answers at all nobody is blamed: it is likelier that this node is
+// cut off. Close it.
+type Upkeep struct {
+	server   *routing.Server
+	lookups  *lookup.Lookups
+	cfg      config
+	bytes    *rate.Limiter // of records that are handed over
+	counters counters
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
+	pings  chan struct{} // one token for each ping under way
+
+	mu         sync.Mutex
+	challenged map[int]struct{}         // buckets whose oldest is being asked
+	newcomers  map[routing.ID]struct{}  // that nothing was handed over to yet
+	served     map[routing.ID]time.Time // when something was, lately
+	arrived    chan struct{}            // has a token while there are newcomers
+}
+
+// New starts the upkeep of the server whose lookups these are, which asks
+// through their network. Close it before the network.
+func New(lookups *lookup.Lookups, opts ...Option) (*Upkeep, error) {
+	cfg := defaults()
+	for _, opt := range opts {
+		if err := opt(&cfg); err != nil {
+			return nil, fmt.Errorf("upkeep option: %w", err)
+		}
+	}
+	u := &Upkeep{
+		server:     lookups.Server(),
+		lookups:    lookups,
+		cfg:        cfg,
+		pings:      make(chan struct{}, pingsAtOnce),
+		challenged: make(map[int]struct{}),
+		newcomers:  make(map[routing.ID]struct{}),
+		served:     make(map[routing.ID]time.Time),
+		arrived:    make(chan struct{}, 1),
+	}
+	u.bytes = rate.NewLimiter(rate.Limit(u.cfg.handOverRate), max(u.cfg.handOverRate, maxHandOver))
+	u.ctx, u.cancel = context.WithCancel(context.Background())
+	u.tasks.Go(u.watch)
+	u.tasks.Go(u.lookOver)
+	u.tasks.Go(u.handOver)
+	return u, nil
+}
+
+// Close stops the upkeep and waits for it.
+func (u *Upkeep) Close() {
+	u.cancel()
+	u.tasks.Wait()
+}
+
+// watch acts on the table's changes.
+func (u *Upkeep) watch() {
+	for {
+		select {
+		case <-u.ctx.Done():
+			return
+		case <-u.server.Table().Changed():
+		}
+		joined, full := u.server.Table().TakeChanges()
+		for _, bucket := range full {
+			u.challenge(bucket)
+		}
+		u.noteNewcomers(joined)
+	}
+}
+
+// lookOver checks what has been silent or idle, again and again.
+func (u *Upkeep) lookOver() {
+	ticker := time.NewTicker(u.cfg.check)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-u.ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		u.checkSilent()
+		u.refresh()
+		u.noteNewcomers(nil)
+	}
+}
+
+// sleep waits, and reports whether the upkeep goes on.
+func (u *Upkeep) sleep(d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-u.ctx.Done():
+		return false
+	}
+}
