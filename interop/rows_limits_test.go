@@ -127,7 +127,7 @@ func TestTTL(t *testing.T) {
 		{"zero", 0, 0},
 		{"less", -1, 0},
 		{"a fraction", 1.5, 0},
-		{"whole, but a float", 60.0, 0},
+		{"whole, but a float", 60.0, 60},
 		{"a text", bin("60"), 0},
 		{"true", true, 0},
 	}

@@ -36,7 +36,9 @@ func TestConfigDefaults(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "macula.default", s.Realm)
 	require.Equal(t, "devel", s.Version)
-	require.NotNil(t, s.Log)
+	require.Nil(t, s.Log)
+	require.NotNil(t, s.log("node"), "go-log's")
+	require.NotNil(t, s.Limits)
 	require.Empty(t, s.listen)
 }
 

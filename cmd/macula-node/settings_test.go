@@ -166,11 +166,11 @@ func TestBootstrapFromEnvironment(t *testing.T) {
 	t.Setenv("MACULA_BOOTSTRAP_PEERS", " https://[::1]:"+silent+" , "+other.Addrs[0]+","+gateway.Endpoint()+",https://localhost:"+silent+"#sha256="+strings.Repeat("0f", 32)+",")
 	r, _ := started(t)
 	for _, text := range []string{
-		`msg="connected to bootstrap peer" peer=` + other.PeerID,
-		`msg="joined the network" realm=macula.default peers=`,
-		`msg="joined the gateway" gateway=` + gateway.Endpoint(),
-		`msg="gateway not reached" gateway=https://[::1]:` + silent,
-		`msg="gateway not reached" gateway=https://localhost:` + silent,
+		`macula/dht	connected to bootstrap peer	{"peer": "` + other.PeerID,
+		`macula/dht	joined the network	{"realm": "macula.default", "as": "server", "peers": `,
+		`macula/uplink	joined the gateway	{"gateway": "` + gateway.Endpoint(),
+		`macula/uplink	gateway not reached	{"gateway": "https://[::1]:` + silent,
+		`macula/uplink	gateway not reached	{"gateway": "https://localhost:` + silent,
 	} {
 		waitFor(t, text, func() bool { return strings.Contains(r.stderr.String(), text) })
 	}
@@ -225,7 +225,7 @@ func TestName(t *testing.T) {
 	r, s := started(t, "--data-dir", data)
 	assert.Equal(t, "gw-1", s.Name)
 	assert.Equal(t, plain.NodeID, s.NodeID)
-	assert.Contains(t, r.stderr.String(), "name=gw-1")
+	assert.Contains(t, r.stderr.String(), `"name": "gw-1"`)
 
 	r = start(t, "--name", "gw-2")
 	waitFor(t, "the banner", func() bool { return strings.Contains(r.stdout.String(), "Ctrl-C stops it.") })

@@ -259,3 +259,14 @@ func (d *Dialer) spawn(l *link, f func()) error {
 	})
 	return nil
 }
+
+// BackoffEnd returns until when the node at an endpoint is left alone, as it did
+// not answer in time; a time that has passed where it is not.
+func (d *Dialer) BackoffEnd(e wire.Endpoint) time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if l := d.pool[place{Endpoint: e}]; l != nil {
+		return l.backoffEnd()
+	}
+	return time.Time{}
+}

@@ -19,6 +19,9 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
+// summarizeFor is for how long refusals of one kind are counted and told as one.
+const summarizeFor = 10 * time.Second
+
 // Listener hands out QUIC connections whose ALPN is "macula": a *quic.Listener,
 // or a quicreuse.Listener on the port of a libp2p host.
 type Listener interface {
@@ -37,6 +40,8 @@ type Gateway struct {
 	tasks  sync.WaitGroup
 	close  func() error
 	verify chan struct{} // one token for each endpoint that is being pinged
+
+	refusals *logs.Summary
 
 	mu        sync.Mutex
 	closed    bool
@@ -72,6 +77,7 @@ func New(handlers *server.Handlers, opts ...Option) (*Gateway, error) {
 		verify:   make(chan struct{}, cfg.limits.MaxVerify),
 		sources:  make(map[string]*source),
 	}
+	g.refusals = logs.NewSummary(cfg.log, summarizeFor)
 	g.close = sync.OnceValue(g.shutdown)
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	return g, nil
@@ -127,6 +133,7 @@ func (g *Gateway) shutdown() error {
 		errs = errors.Join(errs, ln.Close())
 	}
 	g.tasks.Wait()
+	g.refusals.Close()
 	for _, port := range g.ports {
 		errs = errors.Join(errs, port.Close())
 	}
@@ -140,7 +147,7 @@ func (g *Gateway) accept(ln Listener) {
 		conn, err := ln.Accept(context.Background())
 		if err != nil {
 			if g.ctx.Err() == nil {
-				g.cfg.log.Error("macula listener ended", "addr", ln.Addr(), "err", err)
+				g.cfg.log.Error("Erlang nodes are not served any more: the listener ended, restart the node", "addr", ln.Addr(), "err", err)
 			}
 			return
 		}
@@ -166,7 +173,7 @@ func (g *Gateway) refuse(conn *quic.Conn, ip netip.Addr, reason RefusalReason) {
 		closeShutdown(conn)
 		return
 	}
-	g.cfg.log.Debug("connection refused: too many", "from", ip, "limit", reason)
+	g.refusals.Info("connection refused: too many", "from", ip, "limit_of", reason)
 	conn.CloseWithError(quic.ApplicationErrorCode(proto.ResetRefused), "too many connections")
 }
 

@@ -3,6 +3,7 @@ package gateway
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/internal/budget"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
@@ -70,7 +72,7 @@ func serveConn(g *Gateway, conn *quic.Conn, ip netip.Addr, from *source, account
 		streams.Go(func() {
 			defer open.Add(-1)
 			if err := g.handlers.Mux().Serve(ctx, dialer.Stream{Stream: qs}, state); err != nil {
-				g.cfg.log.Debug("stream ended", "err", err)
+				s.noteEnd(err)
 			}
 		})
 	}
@@ -84,12 +86,25 @@ func (s *session) leave() {
 	begun := s.begun
 	s.mu.Unlock()
 	if !begun.IsZero() {
+		s.gateway.cfg.log.Info("Erlang node left", "from", s.ip, "after", time.Since(begun).Round(time.Millisecond))
 		s.gateway.cfg.tracer.SessionEnded(time.Since(begun))
 	}
 }
 
+// noteEnd logs why a stream was not closed in order.
+func (s *session) noteEnd(err error) {
+	switch log := s.gateway.cfg.log; {
+	case errors.Is(err, server.ErrTurnedAway):
+		s.gateway.refusals.Info("Erlang node turned away", "from", s.ip, "why", err)
+	case proto.ResetCodeOf(err) == proto.ResetGone:
+		log.Debug("the node or its connection ended the stream", "from", s.ip)
+	default:
+		log.Debug("stream reset", "from", s.ip, "err", err)
+	}
+}
+
 // begin notes that there is a session.
-func (s *session) begin() {
+func (s *session) begin(m *wire.Connect) {
 	s.mu.Lock()
 	first := s.begun.IsZero()
 	if first {
@@ -97,6 +112,7 @@ func (s *session) begin() {
 	}
 	s.mu.Unlock()
 	if first {
+		s.gateway.cfg.log.Info("Erlang node came", "from", s.ip, "endpoint", m.Endpoint)
 		s.gateway.cfg.tracer.SessionBegun()
 	}
 }
@@ -115,7 +131,7 @@ func (s *session) list(detach func()) {
 // admit takes a CONNECT: the node is listed in FIND_NODE replies while its
 // connection lives, and becomes a contact once its endpoint has answered.
 func (s *session) admit(_ *server.Peer, m *wire.Connect) *wire.Disconnect {
-	s.begin()
+	s.begin(m)
 	contact := routing.Contact{
 		ID:       routing.IDFromBytes(m.NodeID),
 		NodeID:   bytes.Clone(m.NodeID),
@@ -186,14 +202,14 @@ func (s *session) verify(contact routing.Contact) {
 	}
 	contact, err := s.gateway.cfg.dialer.Verify(s.ctx, contact, func(ip netip.Addr) bool { return s.gateway.mayVerify(s.ip, ip) })
 	if err != nil {
-		log.Debug("endpoint not verified", "err", err)
+		s.gateway.refusals.Info("Erlang node is no contact: its endpoint was not verified", "from", s.ip, "endpoint", contact.Endpoint, "why", err)
 		return
 	}
 	if err := s.gateway.handlers.Routing().Admit(contact); err != nil {
 		log.Debug("endpoint not admitted", "err", err)
 		return
 	}
-	log.Debug("endpoint admitted")
+	log.Info("Erlang node is a contact: its endpoint answered")
 }
 
 // mayVerify reports whether an address that an endpoint stands for is the

@@ -62,6 +62,7 @@ func (u *uplink) run() {
 			retry, lookAgain = u.cfg.intervals.FirstRetry, u.cfg.intervals.LookAgain
 		}
 		pause := retry/2 + rand.N(retry) // so that many nodes do not come back at once
+		pause = max(pause, time.Until(u.dialer.BackoffEnd(u.endpoint)))
 		switch {
 		case u.ctx.Err() != nil:
 			return
@@ -79,7 +80,11 @@ func (u *uplink) run() {
 			continue
 		default:
 			retry = min(2*retry, u.cfg.intervals.LastRetry)
-			u.log.Warn("gateway not reached", "again_in", pause.Round(time.Millisecond), "err", err)
+			msg := "gateway not reached"
+			if lasted {
+				msg = "the session with the gateway has ended"
+			}
+			u.log.Warn(msg, "again_in", pause.Round(time.Millisecond), "err", err)
 		}
 		select {
 		case <-time.After(pause):

@@ -76,9 +76,27 @@ func (s *Service) forgetIfGone(p peer.ID) {
 		return
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if ps := s.sessions[p]; ps != nil {
-		delete(s.sessions, p)
+	ps := s.sessions[p]
+	delete(s.sessions, p)
+	s.mu.Unlock()
+	if ps != nil && !ps.came.IsZero() {
+		s.log.Info("peer left", "peer", p, "after", time.Since(ps.came).Round(time.Millisecond))
+		s.tracer.PeerLeft(time.Since(ps.came))
+	}
+}
+
+// noteCame tells of a peer that has been admitted, once in its connections' life.
+func (s *Service) noteCame(c routing.Contact) {
+	s.mu.Lock()
+	ps := s.sessions[c.Peer]
+	first := ps != nil && ps.came.IsZero()
+	if first {
+		ps.came = time.Now()
+	}
+	s.mu.Unlock()
+	if first {
+		s.log.Info("peer came", "peer", c.Peer, "addrs", c.Addrs, "endpoint", c.Endpoint)
+		s.tracer.PeerCame()
 	}
 }
 
@@ -136,7 +154,7 @@ func (s *Service) onSpeaks(p peer.ID) {
 		go func() {
 			defer s.tasks.Done()
 			if err := s.introduce(ours); err != nil {
-				s.log.Info("peer not admitted", "peer", p, "err", err)
+				s.refusals.Info("peer not admitted", "peer", p, "err", err)
 			}
 			s.forgetIfGone(p) // as in serve
 		}()
@@ -201,10 +219,10 @@ func (s *Service) enter(c routing.Contact) {
 	case errors.Is(err, routing.ErrBucketFull):
 		s.log.Debug("bucket full", "peer", c.Peer)
 	case err != nil:
-		s.log.Info("peer not admitted", "peer", c.Peer, "err", err)
+		s.refusals.Info("peer not admitted", "peer", c.Peer, "err", err)
 	case !s.speaks(c.Peer): // it became a client meanwhile, and onSilent came too early
 		s.routing.Forget(c.ID)
 	default:
-		s.log.Debug("peer admitted", "peer", c.Peer, "endpoint", c.Endpoint)
+		s.noteCame(c)
 	}
 }

@@ -102,6 +102,7 @@ func (a *Advertisement) run(ctx context.Context, s *Service, key []byte, value w
 		if ctx.Err() != nil {
 			return
 		}
+		s.tracer.Published(acknowledged(replicas), err)
 		a.mu.Lock()
 		a.last, a.err = replicas, err
 		a.mu.Unlock()
@@ -121,6 +122,13 @@ func (a *Advertisement) run(ctx context.Context, s *Service, key []byte, value w
 			return
 		}
 	}
+}
+
+func acknowledged(r *Replicas) int {
+	if r == nil {
+		return 0
+	}
+	return len(r.Acknowledged)
 }
 
 // republishAfter returns when to publish a value again: at 80 % of its life, or up

@@ -167,7 +167,7 @@ func TestAdvertisedAloneForLong(t *testing.T) {
 		srv, err := routing.NewServer(routing.IDFromBytes([]byte("alone")), routing.WithRecords(kept))
 		require.NoError(t, err)
 		defer srv.Close()
-		s := &Service{routing: srv, network: router{}}
+		s := &Service{routing: srv, network: router{}, tracer: noMetrics{}}
 		s.lookups, err = lookup.New(srv, s.network)
 		require.NoError(t, err)
 		value, err := wire.ParseValue(dhttest.Value("me", wire.Pair{Key: "ttl", Value: wire.RawInt(int64(ttl / time.Second))}))

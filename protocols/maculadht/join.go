@@ -77,7 +77,9 @@ func (s *Service) Join(ctx context.Context, peers ...peer.AddrInfo) error {
 				s.log.Warn("the lookups that fill the table ended early", "err", err)
 			}
 			s.hasJoined()
-			s.log.Info("joined the network", "realm", s.handlers.Realm(), "peers", len(s.routing.Contacts()))
+			peers := len(s.routing.Contacts())
+			s.log.Info("joined the network", "realm", s.handlers.Realm(), "as", s.Mode(), "peers", peers)
+			s.tracer.Joined(peers)
 		}
 	})
 }

@@ -89,6 +89,7 @@ func TestOptionsAreChecked(t *testing.T) {
 		{"no rate", frames(0, 1)},
 		{"nil", nil},
 		{"no logger", WithLogger(nil)},
+		{"no tracer of the service", WithMetricsTracer(nil)},
 		{"no endpoints", WithEndpoints(nil)},
 		{"no routing server", WithRoutingServer(nil)},
 		{"a mode that is none", WithMode(2)},

@@ -36,6 +36,8 @@ type Service struct {
 	upkeep   *upkeep.Upkeep
 	joining  joinConfig
 	log      *slog.Logger
+	refusals *logs.Summary
+	tracer   MetricsTracer
 	owned    *routing.Server // made here, so closed here
 	joined   chan struct{}   // closed by hasJoined
 
@@ -59,6 +61,7 @@ type Service struct {
 type peerSession struct {
 	introduced network.Conn     // the connection of ours over which a CONNECT was sent
 	connect    *routing.Contact // its CONNECT, until it is known to speak the protocol
+	came       time.Time        // when it was admitted; zero where it was not
 	lapsed     bool             // it stopped speaking the protocol, so neither side may know the other
 }
 
@@ -73,6 +76,7 @@ type serviceConfig struct {
 	server    *routing.Server
 	mode      Mode
 	log       *slog.Logger
+	tracer    MetricsTracer
 }
 
 // Option sets a detail of a Service.
@@ -171,8 +175,9 @@ func WithLogger(log *slog.Logger) Option {
 // New starts the service on h: any host will do. Close it before the host.
 func New(h host.Host, opts ...Option) (*Service, error) {
 	cfg := serviceConfig{
-		join: joinConfig{DefaultFirstRetry, DefaultLastRetry, DefaultLookAgain},
-		log:  logs.Logger("dht"),
+		join:   joinConfig{DefaultFirstRetry, DefaultLastRetry, DefaultLookAgain},
+		log:    logs.Logger("dht"),
+		tracer: noMetrics{},
 	}
 	for _, opt := range opts {
 		if opt == nil {
@@ -186,6 +191,8 @@ func New(h host.Host, opts ...Option) (*Service, error) {
 		host:     h,
 		joining:  cfg.join,
 		log:      cfg.log,
+		refusals: logs.NewSummary(cfg.log, summarizeFor),
+		tracer:   cfg.tracer,
 		mode:     ModeClient, // until start
 		joined:   make(chan struct{}),
 		sessions: make(map[peer.ID]*peerSession),
@@ -282,6 +289,7 @@ func (s *Service) Close() error {
 	s.upkeep.Close()
 	err := s.client.Close()
 	s.tasks.Wait()
+	s.refusals.Close()
 	if s.owned != nil {
 		err = errors.Join(err, s.owned.Close())
 	}
@@ -297,6 +305,9 @@ func (s *Service) begin() bool {
 	}
 	return !s.closed
 }
+
+// summarizeFor is for how long refusals of one kind are counted and told as one.
+const summarizeFor = 10 * time.Second
 
 // session returns what is kept of a connected peer; s.mu is held.
 func (s *Service) session(p peer.ID) *peerSession {
@@ -316,7 +327,7 @@ func (s *Service) serve(stream network.Stream) {
 	}
 	defer s.tasks.Done()
 	if err := stream.Scope().SetService(proto.ServiceName); err != nil {
-		s.log.Debug("stream refused by the resource manager", "peer", stream.Conn().RemotePeer(), "err", err)
+		s.refusals.Info("stream refused by the resource manager", "peer", stream.Conn().RemotePeer(), "err", err)
 		stream.ResetWithError(network.StreamErrorCode(proto.ResetRefused))
 		return
 	}
@@ -336,9 +347,21 @@ func (s *Service) serve(stream network.Stream) {
 		Admit:   func(_ *server.Peer, m *wire.Connect) *wire.Disconnect { return s.admit(conn, m) },
 	}
 	if err := s.handlers.Mux().Serve(ctx, server.HostStream{Stream: stream}, session); err != nil {
-		s.log.Debug("stream ended", "err", err)
+		s.noteEnd(p, err)
 	}
 	s.forgetIfGone(p) // the disconnect may have been seen before the session was made
+}
+
+// noteEnd logs why a stream of a peer was not closed in order.
+func (s *Service) noteEnd(p peer.ID, err error) {
+	switch {
+	case errors.Is(err, server.ErrTurnedAway):
+		s.refusals.Info("peer turned away", "peer", p, "why", err)
+	case proto.ResetCodeOf(err) == proto.ResetGone:
+		s.log.Debug("the peer or its connection ended the stream", "peer", p)
+	default:
+		s.log.Debug("stream reset", "peer", p, "err", err)
+	}
 }
 
 // contactOf returns the contact that a peer makes of itself by CONNECT or PONG.

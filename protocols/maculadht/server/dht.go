@@ -117,7 +117,7 @@ func (h *Handlers) serveConnect(p *Peer, f wire.Frame) error {
 		if err := p.Reply(why); err != nil {
 			return err
 		}
-		return fmt.Errorf("%w: %s: %s", errTurnedAway, why.Reason, why.Message)
+		return fmt.Errorf("%w: %s: %s", ErrTurnedAway, why.Reason, why.Message)
 	}
 	p.connected.Store(true)
 	if p.session.Dialect.KeepConnected {

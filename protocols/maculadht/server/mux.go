@@ -86,7 +86,7 @@ func (m *Mux) Serve(ctx context.Context, stream Stream, s *Session) error {
 	go func() { written <- p.out.write() }()
 	err := p.read()
 	switch {
-	case err == nil, errors.Is(err, errTurnedAway):
+	case err == nil, errors.Is(err, ErrTurnedAway):
 		p.out.finish()
 	default:
 		p.out.abort()
@@ -97,7 +97,7 @@ func (m *Mux) Serve(ctx context.Context, stream Stream, s *Session) error {
 	if err == nil {
 		err = ctx.Err() // it was reset before all was answered
 	}
-	code, ok := proto.ResetGone, err == nil || errors.Is(err, errTurnedAway)
+	code, ok := proto.ResetGone, err == nil || errors.Is(err, ErrTurnedAway)
 	if ok {
 		stream.Close()
 	} else {
@@ -115,8 +115,8 @@ func (m *Mux) Serve(ctx context.Context, stream Stream, s *Session) error {
 	return nil
 }
 
-// errTurnedAway ends a stream after its DISCONNECT.
-var errTurnedAway = errors.New("turned away")
+// ErrTurnedAway: the peer was sent a DISCONNECT, and its stream closed.
+var ErrTurnedAway = errors.New("turned away")
 
 // read hands each frame to its handler.
 func (p *Peer) read() error {
