@@ -71,7 +71,7 @@ func serveConn(g *Gateway, conn *quic.Conn, ip netip.Addr, from *source, account
 		open.Add(1)
 		streams.Go(func() {
 			defer open.Add(-1)
-			if err := g.handlers.Mux().Serve(ctx, dialer.Stream{Stream: qs}, state); err != nil {
+			if err := g.handlers.Mux().Serve(g.ctx, dialer.Stream{Stream: qs}, state); err != nil {
 				s.noteEnd(err)
 			}
 		})

@@ -79,6 +79,11 @@ func (p *Peer) end() {
 	p.cancel()
 	p.in.Close()
 	p.out.close()
+	p.runEnded()
+}
+
+// runEnded calls what waits for the end of the stream.
+func (p *Peer) runEnded() {
 	p.mu.Lock()
 	p.ended = true
 	ended := p.onEnd
