@@ -56,6 +56,9 @@ type process struct {
 	Realm     string   `json:"realm"`
 	Addrs     []string `json:"addrs"`
 	Endpoints []string `json:"endpoints"`
+
+	logged *lockedBuffer
+	stop   func() // in order, once; the end of the test does it else
 }
 
 // udp returns where the process listens.
@@ -101,7 +104,7 @@ func startProcessIn(tb testing.TB, realm string, flags ...string) *process {
 		}
 		ended <- cmd.Wait()
 	}()
-	tb.Cleanup(func() {
+	stop := sync.OnceFunc(func() {
 		cmd.Process.Signal(syscall.SIGTERM)
 		select {
 		case err := <-ended:
@@ -111,7 +114,8 @@ func startProcessIn(tb testing.TB, realm string, flags ...string) *process {
 			require.NoError(tb, errors.Join(errors.New("did not stop on SIGTERM"), <-ended))
 		}
 	})
-	p := &process{}
+	tb.Cleanup(stop)
+	p := &process{logged: &logged, stop: stop}
 	select {
 	case line := <-lines:
 		require.NoError(tb, json.Unmarshal([]byte(line), p), "the line of --json: %s", line)
