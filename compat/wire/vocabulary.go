@@ -47,7 +47,11 @@ const (
 	CodeBootstrapOnly = "gateway_bootstrap_only" // no such procedure here
 	CodeBusy          = "busy"
 	CodeNotOwner      = "not_owner"
+	CodeNotRouted     = "not_routed" // an RPCRoute with a call is not passed on
 )
+
+// PayloadCall is the PayloadType of an RPCRoute that carries a call.
+const PayloadCall = "call"
 
 // ErrorNoHandler is the Error of an RPCReply where nobody handles the procedure.
 const ErrorNoHandler = "rpc_handler_not_available"

@@ -23,6 +23,7 @@ func (h *Handlers) register(m *Mux) error {
 		wire.TypeConnect:    h.serveConnect,
 		wire.TypeNATProbe:   h.serveNATProbe,
 		wire.TypeRPCRequest: h.serveRPCRequest,
+		wire.TypeRPCRoute:   h.serveRPCRoute,
 	} {
 		errs = errors.Join(errs, m.Handle(t, handler))
 	}
@@ -180,6 +181,29 @@ func (h *Handlers) serveRPCRequest(p *Peer, f wire.Frame) error {
 		Error:     wire.ErrorNoHandler,
 		Timestamp: wire.Some(time.Now().UnixMilli()),
 	})
+}
+
+// serveRPCRoute answers a call that is to be passed on, which nobody here does: an
+// Erlang caller that is never answered crashes after its time-out, of 5 s
+// (docs/WIRE.md). To a libp2p peer it is no request.
+func (h *Handlers) serveRPCRoute(p *Peer, f wire.Frame) error {
+	var m wire.RPCRoute
+	if _, err := broken(m.Decode(f.Payload)); err != nil {
+		return err
+	}
+	if p.session.Dialect.Extended || m.PayloadType != wire.PayloadCall {
+		return nil
+	}
+	var id []byte
+	if field, there := m.Payload.Field("call_id"); there {
+		if b, ok := field.Bytes(); ok && len(b) <= wire.MaxField {
+			id = b
+		}
+	}
+	return p.Reply(&wire.Reply{CallID: orUndefined(id), Error: &wire.CallError{
+		Code:    wire.CodeNotRouted,
+		Message: "This node passes no calls on. Discover the service via DHT and call its endpoint directly",
+	}})
 }
 
 // orUndefined gives the id back, or what the reference says where there is
