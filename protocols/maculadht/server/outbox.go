@@ -15,6 +15,7 @@ import (
 
 const (
 	flushAt   = 32 << 10 // how much of answers is gathered while more requests are at hand
+	gatherAt  = 48 << 10 // how much while those before them are written
 	writeAt   = 64 << 10 // how much a peer must take within proto.FrameTimeout
 	keepAt    = 64 << 10 // a buffer that grew beyond this is not kept
 	firstGrow = 512      // what a stream's first answers have room in
@@ -39,7 +40,7 @@ type outbox struct {
 	dropped func(DropReason)
 
 	wake    chan struct{} // has a token when the writer may have something to do
-	room    chan struct{} // has one when less waits
+	room    chan struct{} // has one when less waits, or less is gathered
 	aborted atomic.Bool   // the deadline of all that is still written is set
 
 	// Copies of len(replies) and queued, for the reader to look at without mu.
@@ -216,14 +217,15 @@ func (o *outbox) flush() {
 	signal(o.wake)
 }
 
-// waitForRoom waits while more than a queue waits to be written, so that no more
-// is asked.
+// waitForRoom waits while more than a queue waits to be written, or more answers
+// than the writer takes at once, so that no more is asked.
 func (o *outbox) waitForRoom(ctx context.Context) error { return o.wait(ctx, o.limits.Queue) }
 
-// wait waits while more than so many bytes wait to be written. The writer's
+// wait waits while more than so many bytes wait to be written, or more than
+// gatherAt has not even begun to be, as larger buffers would not be kept. The writer's
 // deadlines end it, and those of the slots.
 func (o *outbox) wait(ctx context.Context, bytes int) error {
-	for o.queuedNow.Load() > int64(bytes) {
+	for o.queuedNow.Load() > int64(bytes) || o.gathered() > gatherAt {
 		o.flush()
 		select {
 		case <-o.room:
@@ -359,6 +361,7 @@ func (o *outbox) take(b *batch) bool {
 	if len(o.replies) > 0 && (o.due || len(o.replies) >= flushAt || o.state != outboxOpen) {
 		b.replies, o.replies, o.spare = o.replies, o.spare[:0], nil
 		o.gatheredNow.Store(0)
+		signal(o.room)
 	}
 	o.due = false
 	if len(o.replies) == 0 { // answers of before the slots leave before them
