@@ -45,6 +45,7 @@ type rig struct {
 	mux      *Mux
 	account  *budget.Account
 	peers    chan *Peer
+	wrap     func(net.Conn) net.Conn // the server's end; may be nil
 }
 
 func newRig(t testing.TB, opts ...Option) *rig {
@@ -92,6 +93,9 @@ func (r *rig) serve(d Dialect) *memPeer {
 		stream:   &memStream{Conn: halfConn{asked, toPeer}, reset: make(chan resetAt, 1)},
 		shutdown: cancel,
 		ended:    make(chan error, 1),
+	}
+	if r.wrap != nil {
+		p.stream.Conn = r.wrap(p.stream.Conn)
 	}
 	mux := r.mux
 	go func() {
