@@ -20,7 +20,7 @@ import (
 )
 
 // newHandlers returns handlers on a routing server of their own.
-func newHandlers(t *testing.T, opts ...Option) *Handlers {
+func newHandlers(t testing.TB, opts ...Option) *Handlers {
 	t.Helper()
 	server, err := routing.NewServer(routing.ID{})
 	require.NoError(t, err)

@@ -64,8 +64,9 @@ type outbox struct {
 
 // framed is a frame of its own and what of the account it holds, in bytes.
 type framed struct {
-	bytes []byte
-	cost  int
+	bytes  []byte
+	cost   int
+	pushed bool
 }
 
 // outboxState never goes back.
@@ -146,7 +147,7 @@ func (o *outbox) encode(m wire.Message, already int) (framed, error) {
 		o.release(have - already)
 		return framed{}, err
 	}
-	return framed{b, cost}, nil
+	return framed{bytes: b, cost: cost}, nil
 }
 
 // reply adds an answer behind those before it.
@@ -324,7 +325,7 @@ func (o *outbox) push(frame []byte) error {
 		o.dropped(DropMemory)
 		return errNoMemory
 	}
-	o.pushed = append(o.pushed, framed{frame, cost})
+	o.pushed = append(o.pushed, framed{bytes: frame, cost: cost, pushed: true})
 	o.pushedCost += cost
 	o.queue(cost)
 	signal(o.wake)
@@ -453,15 +454,16 @@ type writeEnd struct {
 }
 
 func (o *outbox) writeBatch(b *batch) error {
-	if err := o.writeAll(b.replies); err != nil {
-		return err
-	}
+	err := o.writeAll(b.replies)
 	for _, frame := range b.frames {
-		if err := o.writeAll(frame.bytes); err != nil {
-			return err
+		if err == nil {
+			err = o.writeAll(frame.bytes)
+		}
+		if err != nil && frame.pushed {
+			o.dropped(DropEnded)
 		}
 	}
-	return nil
+	return err
 }
 
 // writeAll gives the peer proto.FrameTimeout for each part, so that who is slow

@@ -1,13 +1,13 @@
 package server
 
 import (
+	"bytes"
 	"context"
-	"fmt"
+	"encoding/binary"
+	"math/rand/v2"
 	"net"
-	"net/netip"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -15,269 +15,202 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/internal/budget"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
-// talk is a stream in memory of which a test has both ends: as the other end it
-// writes and reads, and it holds the Peer.
-type talk struct {
-	*served
+// Types that are none of Macula's, for what a test handles itself.
+const (
+	typeHello wire.Type = 0xe0 + iota // tells the test its Peer
+	typeAsk
+)
 
-	peer    *Peer
-	account *budget.Account
+// halfConn reads from one connection and writes to another, so that either
+// direction may end before the other.
+type halfConn struct {
+	net.Conn // is read
+	out      net.Conn
 }
 
-// openTalk serves a stream whose first frame shows the Peer. Defaults that a test
-// changes are in limits and session.
-func openTalk(t *testing.T, change func(*Limits, *Session)) *talk {
+func (c halfConn) Write(b []byte) (int, error)        { return c.out.Write(b) }
+func (c halfConn) SetWriteDeadline(t time.Time) error { return c.out.SetWriteDeadline(t) }
+func (c halfConn) CloseWrite() error                  { return c.out.Close() }
+func (c halfConn) Close() error {
+	c.out.Close()
+	return c.Conn.Close()
+}
+
+// rig serves streams in memory.
+type rig struct {
+	t        testing.TB
+	handlers *Handlers
+	mux      *Mux
+	account  *budget.Account
+	peers    chan *Peer
+	wrap     func(net.Conn) net.Conn // the server's end; may be nil
+}
+
+func newRig(t testing.TB, opts ...Option) *rig {
 	t.Helper()
-	limits := DefaultLimits()
-	session := &Session{Dialect: Erlang()}
-	if change != nil {
-		change(&limits, session)
+	h := newHandlers(t, opts...)
+	r := &rig{t: t, handlers: h, mux: h.Mux(), peers: make(chan *Peer, 1)}
+	r.account = h.Budget().Open(budget.Source{Name: "alice"})
+	t.Cleanup(r.account.Close)
+	require.NoError(t, r.mux.Handle(typeHello, func(p *Peer, _ wire.Frame) error {
+		select {
+		case r.peers <- p:
+		default: // a fuzzer says it more often
+		}
+		return nil
+	}))
+	return r
+}
+
+// limits returns the default limits with these changed.
+func limits(change func(*Limits)) Option {
+	l := DefaultLimits()
+	change(&l)
+	return WithLimits(l)
+}
+
+// memPeer is the other end of a stream in memory.
+type memPeer struct {
+	halfConn
+
+	t        testing.TB
+	in       *wire.Reader
+	peer     *Peer // the server's
+	stream   *memStream
+	shutdown context.CancelFunc
+	ended    chan error
+}
+
+// serve serves one more stream, and returns when the server reads it.
+func (r *rig) serve(d Dialect) *memPeer {
+	r.t.Helper()
+	toServer, asked := net.Pipe()
+	answers, toPeer := net.Pipe()
+	ctx, cancel := context.WithCancel(context.Background())
+	p := &memPeer{
+		halfConn: halfConn{answers, toServer},
+		t:        r.t,
+		in:       wire.NewReader(answers),
+		stream:   &memStream{Conn: halfConn{asked, toPeer}, reset: make(chan resetAt, 1)},
+		shutdown: cancel,
+		ended:    make(chan error, 1),
 	}
-	contacts, err := routing.NewServer(routing.ID{})
-	require.NoError(t, err)
-	h, err := New(contacts, WithLimits(limits))
-	require.NoError(t, err)
-	session.Account = h.Budget().Open(budget.SourceOfAddr(netip.MustParseAddr("192.0.2.1")))
-	peers := make(chan *Peer, 1)
-	mux := h.Mux().With(wire.TypeGossipPush, func(p *Peer, _ wire.Frame) error { peers <- p; return nil })
-	ours, theirs := net.Pipe()
-	ctx, cancel := context.WithCancel(t.Context())
-	s := &served{
-		Conn: theirs, t: t, in: wire.NewReader(theirs), handlers: h, started: time.Now(),
-		stream: &memStream{Conn: ours, reset: make(chan resetAt, 1)}, shutdown: cancel, ended: make(chan error, 1),
+	if r.wrap != nil {
+		p.stream.Conn = r.wrap(p.stream.Conn)
 	}
+	mux := r.mux
 	go func() {
-		err := mux.Serve(ctx, s.stream, session)
+		p.ended <- mux.Serve(ctx, p.stream, &Session{Dialect: d, Account: r.account})
 		cancel()
-		s.ended <- err
 	}()
-	t.Cleanup(func() {
-		cancel()
-		theirs.Close()
-		require.NoError(t, contacts.Close())
-	})
-	s.write(dhttest.Frame(wire.TypeGossipPush, 0x80))
-	return &talk{served: s, peer: <-peers, account: session.Account}
+	p.write(dhttest.Frame(typeHello))
+	p.peer = <-r.peers
+	return p
 }
 
-// end ends the stream and requires that nothing is held for it any more.
-func (k *talk) end() {
-	k.t.Helper()
-	k.Close()
-	<-k.ended
-	k.requireNothingHeld()
+func (p *memPeer) write(b []byte) {
+	p.t.Helper()
+	_, err := p.Write(b)
+	require.NoError(p.t, err)
 }
 
-func (k *talk) requireNothingHeld() {
-	k.t.Helper()
-	held, _ := k.account.Usage()
-	require.Zero(k.t, held.Memory, "bytes of the account")
+func (p *memPeer) next() wire.Frame {
+	p.t.Helper()
+	f, err := p.in.Next()
+	require.NoError(p.t, err)
+	return f
 }
 
-// pushed returns the n-th frame that somebody pushes.
-func pushed(t *testing.T, who, n, size int) []byte {
-	payload := make([]byte, size)
-	return dhttest.Frames(t, &wire.Publish{Topic: fmt.Sprintf("%d/%d", who, n), Payload: payload})
+// requireEnd closes the peer's side and requires that the stream ends in order.
+func (p *memPeer) requireEnd() {
+	p.t.Helper()
+	require.NoError(p.t, p.Close())
+	require.NoError(p.t, <-p.ended)
 }
 
-// Many push while requests are answered: each answer comes once and in order, each
-// pushed frame whole and in the order of who pushed it.
-func TestPushesBetweenAnswers(t *testing.T) {
-	k := openTalk(t, func(l *Limits, _ *Session) { l.Queue = 8 << 20 }) // nothing is dropped
-	const pushers, pushes, questions = 8, 200, 500
-	var work sync.WaitGroup
+// requireNothingHeld requires that the account has all its memory back.
+func (r *rig) requireNothingHeld() {
+	r.t.Helper()
+	held, _ := r.account.Usage()
+	require.Zero(r.t, held.Memory)
+}
+
+func numbered(n uint32) []byte {
+	return dhttest.Frame(typeAsk, binary.BigEndian.AppendUint32(nil, n)...)
+}
+
+func numberOf(f wire.Frame) uint32 { return binary.BigEndian.Uint32(f.Payload) }
+
+func pong(n uint32) *wire.Pong { return &wire.Pong{Timestamp: wire.Some(int64(n))} }
+
+// Answers, at once and later, and what is pushed do not get in each other's way.
+func TestPushesBetweenReplies(t *testing.T) {
+	const asked, pushers, pushed = 1500, 8, 200
+	r := newRig(t, limits(func(l *Limits) { l.Queue, l.Slots = 16<<20, asked }))
+	var fillers sync.WaitGroup
+	require.NoError(t, r.mux.Handle(typeAsk, func(p *Peer, f wire.Frame) error {
+		n := numberOf(f)
+		if n%3 > 0 {
+			return p.Reply(pong(n))
+		}
+		slot, err := p.Defer(30*time.Second, pong(1<<30))
+		if err != nil {
+			return err
+		}
+		fillers.Go(func() {
+			if err := slot.Fill(pong(n)); err != nil {
+				t.Error(err)
+			}
+		})
+		return nil
+	}))
+	p := r.serve(LibP2P())
+
+	var senders sync.WaitGroup
 	for who := range pushers {
-		work.Go(func() {
-			for n := range pushes {
-				if err := k.peer.Push(pushed(t, who, n, n)); err != nil {
-					t.Errorf("push: %v", err)
+		senders.Go(func() {
+			rng := rand.New(rand.NewPCG(uint64(who), 1))
+			for n := range uint32(pushed) {
+				payload := append([]byte{byte(who)}, binary.BigEndian.AppendUint32(nil, n)...)
+				payload = append(payload, bytes.Repeat([]byte{byte(n)}, rng.IntN(2000))...)
+				if err := p.peer.Push(dhttest.Frame(wire.TypePublish, payload...)); err != nil {
+					t.Error(err)
 				}
 			}
 		})
 	}
-	work.Go(func() {
-		for n := range questions {
-			k.write(dhttest.Frames(t, &wire.Ping{Timestamp: wire.Some(int64(n))}))
+	senders.Go(func() {
+		for n := range uint32(asked) {
+			if _, err := p.Write(numbered(n)); err != nil {
+				t.Error(err)
+			}
 		}
 	})
-	next, pongs := make([]int, pushers), int64(0)
-	for range pushers*pushes + questions {
-		f, err := k.in.Next()
-		require.NoError(t, err)
-		m, err := f.Decode()
-		require.NoError(t, err)
-		switch m := m.(type) {
-		case *wire.Pong:
-			require.Equal(t, pongs, m.Timestamp.V)
-			pongs++
-		case *wire.Publish:
-			var who, n int
-			_, err := fmt.Sscanf(m.Topic, "%d/%d", &who, &n)
+	var answers uint32
+	var pushes [pushers]uint32
+	for range asked + pushers*pushed {
+		switch f := p.next(); f.Type {
+		case wire.TypePong:
+			m, err := f.Decode()
 			require.NoError(t, err)
-			require.Equal(t, next[who], n)
-			require.Len(t, m.Payload, n)
-			next[who]++
+			require.Equal(t, wire.Some(int64(answers)), m.(*wire.Pong).Timestamp)
+			answers++
+		case wire.TypePublish:
+			who, n := f.Payload[0], binary.BigEndian.Uint32(f.Payload[1:])
+			require.Equal(t, pushes[who], n, "of pusher %d", who)
+			rest := f.Payload[5:]
+			require.Equal(t, len(rest), bytes.Count(rest, []byte{byte(n)}), "it is whole")
+			pushes[who]++
+		default:
+			t.Fatalf("a frame of type %s", f.Type)
 		}
 	}
-	work.Wait()
-	k.end()
-}
-
-// What is pushed to a peer that does not read drops its oldest; answers do not
-// suffer, and who takes nothing for 10 s is cut off.
-func TestPushToAPeerThatDoesNotRead(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		k := openTalk(t, nil)
-		const size, pushes = 10_000, 200
-		for n := range pushes {
-			require.NoError(t, k.peer.Push(pushed(t, 0, n, size)))
-			synctest.Wait()
-			held, _ := k.account.Usage()
-			require.LessOrEqual(t, held.Memory, int64(DefaultLimits().Queue+64<<10), "what waits is bounded")
-		}
-		require.Greater(t, k.handlers.Mux().Stats().PushesDropped, uint64(150))
-		time.Sleep(proto.FrameTimeout)
-		k.requireReset(proto.ResetTimeout, proto.FrameTimeout)
-		k.requireNothingHeld()
-		require.ErrorIs(t, k.peer.Push(pushed(t, 0, 0, 1)), proto.ErrClosed)
-		require.Equal(t, uint64(pushes-1), k.handlers.Mux().Stats().PushesDropped, "all but the one that was being written")
-	})
-}
-
-func TestPushesDropTheOldest(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		k := openTalk(t, nil)
-		const size, pushes = 60_000, 10
-		for n := range pushes {
-			require.NoError(t, k.peer.Push(pushed(t, 0, n, size)))
-			synctest.Wait() // the writer holds the first
-		}
-		var got []string
-		for range pushes - int(k.handlers.Mux().Stats().PushesDropped) {
-			f, err := k.in.Next()
-			require.NoError(t, err)
-			var m wire.Publish
-			require.NoError(t, m.Decode(f.Payload))
-			got = append(got, m.Topic)
-		}
-		require.Equal(t, []string{"0/0", "0/7", "0/8", "0/9"}, got)
-		require.NoError(t, k.peer.Push(pushed(t, 0, 0, 900_000)), "longer than the queue, which is empty")
-		f, err := k.in.Next()
-		require.NoError(t, err)
-		require.Greater(t, len(f.Payload), 900_000)
-		k.end()
-	})
-}
-
-// An asker that is slow and steady gets all of its answers, though together they
-// are far above what may wait.
-func TestSlowReaderGetsAll(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		k := openTalk(t, nil)
-		value := dhttest.Value("me", wire.Pair{Key: "filler", Value: wire.RawBytes(make([]byte, 60_000))})
-		k.handlers.HandleStore(t.Context(), &wire.Store{Key: []byte("k"), Value: value}, Origin{}, Erlang())
-		k.peer.connected.Store(true) // the answer need not fit a packet
-		const questions = 50
-		go func() {
-			for range questions {
-				k.Write(dhttest.Frames(t, &wire.FindValue{Key: []byte("k")}))
-			}
-		}()
-		for range questions {
-			time.Sleep(5 * time.Second)
-			f, err := k.in.Next()
-			require.NoError(t, err)
-			var m wire.FindValueReply
-			require.NoError(t, m.Decode(f.Payload))
-			require.Len(t, m.Values, 1)
-			held, _ := k.account.Usage()
-			require.LessOrEqual(t, held.Memory, int64(3*DefaultLimits().Queue))
-		}
-		k.end()
-	})
-}
-
-// With its account full a peer is answered busy where there is a word for it, and
-// served again when there is room.
-func TestFullAccount(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		k := openTalk(t, nil)
-		require.IsType(t, &wire.Pong{}, k.ask(&wire.Ping{})) // it has its first buffers
-		all := k.handlers.Budget().Limits().Source.Memory
-		held, _ := k.account.Usage()
-		rest := int(all - held.Memory)
-		require.NoError(t, k.account.ReserveMemory(rest, 255))
-		target := wire.FindNode{Target: make([]byte, 32)}
-		for i := range 20 { // so that the answer needs more than there is
-			id := routing.ID{byte(i), 1}
-			require.NoError(t, k.handlers.Routing().Admit(routing.Contact{ID: id, NodeID: id[:], Endpoint: fmt.Sprintf("https://192.0.2.%d:9443", i), Verified: true}))
-		}
-		require.Equal(t, wire.ReasonBusy, k.ask(&target).(*wire.FindNodeReply).Reason)
-		k.account.ReleaseMemory(rest)
-		require.Len(t, k.ask(&target).(*wire.FindNodeReply).Nodes, 20)
-		k.end()
-	})
-}
-
-func TestClients(t *testing.T) {
-	c := newClients()
-	newest := func(id string) *Peer { p, _ := c.Get([]byte(id)); return p }
-	first, second := &Peer{}, &Peer{}
-	c.add([]byte("a"), first)
-	require.Same(t, first, newest("a"))
-	c.add([]byte("a"), second)
-	require.Same(t, second, newest("a"), "the newest")
-	c.add([]byte("a"), first)
-	require.Same(t, first, newest("a"), "who CONNECTs again is the newest")
-	c.add([]byte("b"), first)
-	require.Same(t, second, newest("a"), "the earlier again")
-	require.Same(t, first, newest("b"))
-	require.Equal(t, 2, c.Len())
-	second.runEnded()
-	require.Nil(t, newest("a"), "gone with its stream")
-	first.runEnded()
-	require.Zero(t, c.Len())
-	gone := &Peer{}
-	gone.runEnded()
-	c.add([]byte("late"), gone)
-	require.Nil(t, newest("late"), "its stream has ended")
-}
-
-// Who CONNECTs on a stream that stays can be sent to; a libp2p peer's stream does
-// not stay.
-func TestConnectMakesAClient(t *testing.T) {
-	for name, test := range map[string]struct {
-		dialect Dialect
-		listed  bool
-	}{"Erlang": {Erlang(), true}, "libp2p": {LibP2P(), false}} {
-		t.Run(name, func(t *testing.T) {
-			k := openTalk(t, func(_ *Limits, s *Session) { s.Dialect = test.dialect })
-			require.IsType(t, &wire.Pong{}, k.ask(&wire.Connect{NodeID: []byte("me"), RealmID: proto.DefaultRealm}))
-			p, there := k.handlers.Clients().Get([]byte("me"))
-			require.Equal(t, test.listed, there)
-			if there {
-				require.Same(t, k.peer, p)
-			}
-			k.end()
-			require.Zero(t, k.handlers.Clients().Len())
-		})
-	}
-}
-
-func TestMux(t *testing.T) {
-	k := openTalk(t, nil)
-	mux := k.handlers.Mux()
-	require.ErrorIs(t, mux.Handle(wire.TypePing, func(*Peer, wire.Frame) error { return nil }), ErrHandled)
-	require.Error(t, mux.Handle(wire.TypeCast, nil))
-	other := mux.With(wire.TypePing, func(*Peer, wire.Frame) error { return nil })
-	require.NoError(t, mux.Handle(wire.TypeSubscribe, func(*Peer, wire.Frame) error { return nil }))
-	require.NoError(t, other.Handle(wire.TypeSubscribe, func(*Peer, wire.Frame) error { return nil }), "its own")
-	before := mux.Stats().Frames
-	require.IsType(t, &wire.Pong{}, k.ask(&wire.Ping{}))
-	require.Equal(t, before+1, other.Stats().Frames, "counters are shared")
-	k.end()
+	senders.Wait()
+	fillers.Wait()
+	require.EqualValues(t, asked, answers)
+	p.requireEnd()
+	require.Zero(t, r.mux.Stats().PushesDropped)
+	r.requireNothingHeld()
 }

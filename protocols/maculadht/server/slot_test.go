@@ -1,6 +1,8 @@
 package server
 
 import (
+	"errors"
+	"io"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,126 +14,258 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
-// slotTime is how long the answers of these tests may be outstanding.
+// late marks the answer for who is late.
+const late = 1 << 20
+
 const slotTime = 5 * time.Second
 
-// openSlots serves a stream on which each RPC_REQUEST is answered later, through
-// the slots that come out.
-func openSlots(t *testing.T, change func(*Limits, *Session)) (*talk, chan *Slot) {
-	k := openTalk(t, change)
+// deferring answers even numbers at once, and hands out the slots of odd ones.
+func (r *rig) deferring() <-chan *Slot {
+	r.t.Helper()
 	slots := make(chan *Slot, 1000)
-	handlers := *k.handlers.mux.handlers.Load()
-	handlers[wire.TypeCall] = func(p *Peer, _ wire.Frame) error {
-		s, err := p.Defer(slotTime, late)
+	require.NoError(r.t, r.mux.Handle(typeAsk, func(p *Peer, f wire.Frame) error {
+		n := numberOf(f)
+		if n%2 == 0 {
+			return p.Reply(pong(n))
+		}
+		slot, err := p.Defer(slotTime, pong(n+late))
 		if err == nil {
-			slots <- s
+			slots <- slot
 		}
 		return err
+	}))
+	return slots
+}
+
+func (p *memPeer) ask(numbers ...uint32) {
+	p.t.Helper()
+	for _, n := range numbers {
+		p.write(numbered(n))
 	}
-	k.peer.mux.handlers.Store(&handlers)
-	return k, slots
 }
 
-var late = &wire.Reply{Error: &wire.CallError{Code: "late", Message: "nobody answered"}}
-
-func answer(n int64) *wire.Reply { return &wire.Reply{Result: wire.RawInt(n)} }
-
-func (k *talk) next() wire.Message {
-	k.t.Helper()
-	f, err := k.in.Next()
-	require.NoError(k.t, err)
-	m, err := f.Decode()
-	require.NoError(k.t, err)
-	return m
+func (p *memPeer) requireAnswers(numbers ...uint32) {
+	p.t.Helper()
+	for _, n := range numbers {
+		m, err := p.next().Decode()
+		require.NoError(p.t, err)
+		require.Equal(p.t, wire.Some(int64(n)), m.(*wire.Pong).Timestamp)
+	}
 }
 
-func (k *talk) requireAnswer(n int64) {
-	k.t.Helper()
-	got, ok := k.next().(*wire.Reply).Result.Int()
-	require.True(k.t, ok)
-	require.Equal(k.t, n, got)
+// requireSilence requires that no answer waits to be read.
+func (p *memPeer) requireSilence() {
+	p.t.Helper()
+	require.NoError(p.t, p.SetReadDeadline(time.Now().Add(time.Millisecond)))
+	_, err := p.in.Next()
+	require.ErrorContains(p.t, err, "timeout")
+	require.NoError(p.t, p.SetReadDeadline(time.Time{}))
 }
 
-func TestSlotsKeepTheOrder(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		k, slots := openSlots(t, nil)
-		call, ping := &wire.Call{Procedure: "p"}, &wire.Ping{Timestamp: wire.Some[int64](7)}
-		k.write(dhttest.Frames(t, ping, call, ping, call, call, ping))
-		require.IsType(t, &wire.Pong{}, k.next(), "what was asked before does not wait")
-		first, second, third := <-slots, <-slots, <-slots
-		synctest.Wait()
-		go func() {
-			for _, fill := range []struct {
-				slot *Slot
-				n    int64
-			}{{third, 3}, {second, 2}, {first, 1}} {
-				time.Sleep(time.Second)
-				if err := fill.slot.Fill(answer(fill.n)); err != nil {
-					t.Error(err)
-				}
-			}
-		}()
-		begun := time.Now()
-		k.requireAnswer(1)
-		require.Equal(t, 3*time.Second, time.Since(begun))
-		require.IsType(t, &wire.Pong{}, k.next())
-		k.requireAnswer(2)
-		k.requireAnswer(3)
-		require.IsType(t, &wire.Pong{}, k.next())
-		require.ErrorIs(t, first.Fill(answer(1)), ErrFilled)
-		k.end()
-		require.ErrorIs(t, first.Fill(answer(1)), ErrFilled)
-	})
-}
-
-func TestSlotThatIsLate(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		k, slots := openSlots(t, nil)
-		k.write(dhttest.Frames(t, &wire.Call{Procedure: "p"}, &wire.Ping{}))
-		begun := time.Now()
-		require.Equal(t, "late", k.next().(*wire.Reply).Error.Code)
-		require.Equal(t, slotTime, time.Since(begun))
-		require.IsType(t, &wire.Pong{}, k.next())
-		require.ErrorIs(t, (<-slots).Fill(answer(1)), ErrFilled)
-		k.end()
-	})
-}
-
-func TestTooManySlots(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		k, slots := openSlots(t, func(l *Limits, _ *Session) { l.Slots = 2 })
-		call := &wire.Call{Procedure: "p", CallID: []byte("id")}
-		k.write(dhttest.Frames(t, call, call, call))
-		first, second := <-slots, <-slots
-		require.NoError(t, first.Fill(answer(1)))
-		require.NoError(t, second.Fill(answer(2)))
-		k.requireAnswer(1)
-		k.requireAnswer(2)
-		require.Equal(t, wire.CodeBusy, k.next().(*wire.Reply).Error.Code)
-		k.end()
-	})
-}
-
-// When the node stops, or the peer goes, open slots are given up at once.
-func TestSlotsEndWithTheStream(t *testing.T) {
-	for name, end := range map[string]func(*talk){
-		"shutdown":  func(k *talk) { k.shutdown() },
-		"peer gone": func(k *talk) { k.stream.Reset(proto.ResetGone) },
-	} {
-		t.Run(name, func(t *testing.T) {
+func TestSlots(t *testing.T) {
+	tests := []struct {
+		name string
+		run  func(t *testing.T, r *rig, p *memPeer, slots <-chan *Slot)
+	}{
+		{"what is asked after it waits, what before does not", func(t *testing.T, r *rig, p *memPeer, slots <-chan *Slot) {
+			p.ask(0, 1, 2, 4)
+			p.requireAnswers(0)
+			p.requireSilence()
+			filled := make(chan error)
+			slot := <-slots
+			go func() { filled <- slot.Fill(pong(1)) }()
+			require.NoError(t, <-filled)
+			p.requireAnswers(1, 2, 4)
+			p.ask(6)
+			p.requireAnswers(6)
+			p.requireEnd()
+		}},
+		{"filled in reverse", func(t *testing.T, r *rig, p *memPeer, slots <-chan *Slot) {
+			p.ask(1, 3, 5, 7, 8)
+			first, second, third, fourth := <-slots, <-slots, <-slots, <-slots
+			require.NoError(t, fourth.Fill(pong(7)))
+			require.NoError(t, third.Fill(pong(5)))
+			require.NoError(t, second.Fill(pong(3)))
+			p.requireSilence()
+			require.NoError(t, first.Fill(pong(1)))
+			p.requireAnswers(1, 3, 5, 7, 8)
+			p.requireEnd()
+		}},
+		{"late", func(t *testing.T, r *rig, p *memPeer, slots <-chan *Slot) {
+			start := time.Now()
+			p.ask(1, 2)
+			slot := <-slots
+			p.requireAnswers(1 + late)
+			require.Equal(t, slotTime, time.Since(start))
+			p.requireAnswers(2)
+			require.ErrorIs(t, slot.Fill(pong(1)), ErrFilled)
+			p.requireSilence()
+			p.requireEnd()
+			require.ErrorIs(t, slot.Fill(pong(1)), ErrFilled)
+		}},
+		{"filled twice", func(t *testing.T, r *rig, p *memPeer, slots <-chan *Slot) {
+			p.ask(1)
+			slot := <-slots
+			require.NoError(t, slot.Fill(pong(1)))
+			require.ErrorIs(t, slot.Fill(pong(9)), ErrFilled)
+			p.requireAnswers(1)
+			time.Sleep(2 * slotTime)
+			p.requireSilence()
+			p.requireEnd()
+		}},
+		{"the stream has ended", func(t *testing.T, r *rig, p *memPeer, slots <-chan *Slot) {
+			p.ask(1)
+			slot := <-slots
+			p.shutdown()
+			require.Error(t, <-p.ended)
+			require.ErrorIs(t, slot.Fill(pong(1)), proto.ErrClosed)
+			require.ErrorIs(t, p.peer.Push(dhttest.Frame(wire.TypePublish)), proto.ErrClosed)
+		}},
+		{"the peer asks nothing more", func(t *testing.T, r *rig, p *memPeer, slots <-chan *Slot) {
+			p.ask(1, 2, 3, 4)
+			require.NoError(t, p.CloseWrite())
+			first := <-slots
+			<-slots // nobody fills it
+			time.Sleep(time.Second)
+			require.NoError(t, first.Fill(pong(1)))
+			p.requireAnswers(1, 2, 3+late, 4)
+			_, err := p.in.Next()
+			require.ErrorIs(t, err, io.EOF)
+			require.NoError(t, <-p.ended)
+			require.Empty(t, p.stream.reset)
+		}},
+		{"too large an answer", func(t *testing.T, r *rig, p *memPeer, slots <-chan *Slot) {
+			p.ask(1, 2)
+			require.ErrorIs(t, (<-slots).Fill(&wire.Reply{Result: make(wire.Raw, wire.MaxPayload+1)}), wire.ErrTooLarge)
+			p.requireAnswers(1+late, 2)
+			p.requireEnd()
+		}},
+		{"no room for the answer", func(t *testing.T, r *rig, p *memPeer, slots <-chan *Slot) {
+			p.ask(1, 2)
+			slot := <-slots
+			all := r.handlers.Budget().Limits().Source.Memory
+			held, _ := r.account.Usage()
+			require.NoError(t, r.account.ReserveMemory(int(all-held.Memory), 255))
+			require.ErrorIs(t, slot.Fill(&wire.FindValueReply{Values: []wire.Raw{make(wire.Raw, 5000)}}), ErrNoRoom)
+			r.account.ReleaseMemory(int(all - held.Memory))
+			p.requireAnswers(1+late, 2)
+			p.requireEnd()
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				k, slots := openSlots(t, nil)
-				k.write(dhttest.Frames(t, &wire.Call{Procedure: "p"}, &wire.Call{Procedure: "p"}))
-				slot := <-slots
-				require.NoError(t, k.peer.Push(pushed(t, 0, 0, 1000)), "nobody reads it")
-				synctest.Wait()
-				begun := time.Now()
-				end(k)
-				require.Error(t, <-k.ended)
-				require.Zero(t, time.Since(begun))
-				require.ErrorIs(t, slot.Fill(answer(1)), proto.ErrClosed)
-				k.requireNothingHeld()
+				r := newRig(t)
+				slots := r.deferring()
+				test.run(t, r, r.serve(Erlang()), slots)
+				r.requireNothingHeld()
 			})
 		})
 	}
+}
+
+// What is asked while all slots are open is answered busy, in its turn.
+func TestSlotsAreLimited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, limits(func(l *Limits) { l.Slots = 2 }))
+		slots := make(chan *Slot, 2)
+		r.mux = r.mux.With(wire.TypeFindValue, func(p *Peer, f wire.Frame) error {
+			slot, err := p.Defer(slotTime, &wire.FindValueReply{Reason: wire.ReasonBusy})
+			if err == nil {
+				slots <- slot
+			}
+			return err
+		})
+		p := r.serve(LibP2P())
+		value := dhttest.Value("a")
+		ask := dhttest.Frames(t, &wire.FindValue{Key: []byte("k")})
+		for range 3 {
+			p.write(ask)
+		}
+		require.NoError(t, (<-slots).Fill(&wire.FindValueReply{Values: []wire.Raw{value}}))
+		require.NoError(t, (<-slots).Fill(&wire.FindValueReply{Values: []wire.Raw{value}}))
+		for _, want := range []*wire.FindValueReply{{Values: []wire.Raw{value}}, {Values: []wire.Raw{value}}, {Reason: wire.ReasonBusy}} {
+			got, err := p.next().Decode()
+			require.NoError(t, err)
+			require.Equal(t, want, got)
+		}
+		require.EqualValues(t, 1, r.mux.Stats().Busy)
+		p.write(ask)
+		require.NoError(t, (<-slots).Fill(&wire.FindValueReply{Values: []wire.Raw{value}}), "a slot is free again")
+		p.next()
+		p.requireEnd()
+		r.requireNothingHeld()
+	})
+}
+
+func TestDeferChecksItsTime(t *testing.T) {
+	for name, timeout := range map[string]time.Duration{"none": 0, "negative": -1, "too long": 30*time.Second + 1} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			errs := make(chan error, 1)
+			require.NoError(t, r.mux.Handle(typeAsk, func(p *Peer, _ wire.Frame) error {
+				_, err := p.Defer(timeout, pong(0))
+				errs <- err
+				return nil
+			}))
+			p := r.serve(LibP2P())
+			p.ask(1)
+			require.ErrorContains(t, <-errs, "deferred for")
+			p.requireEnd()
+		})
+	}
+}
+
+// Shutting down waits for nothing: not for slots, nor for a Write that nobody
+// takes.
+func TestShutdownWithAllOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		slots := r.deferring()
+		p := r.serve(Erlang())
+		p.ask(0, 1, 2, 3) // nobody reads: the Write of the first answer blocks
+		for range 50 {
+			require.NoError(t, p.peer.Push(dhttest.Frame(wire.TypePublish, make([]byte, 1000)...)))
+		}
+		synctest.Wait()
+		held, _ := r.account.Usage()
+		require.Greater(t, held.Memory, int64(50_000))
+		ended := make(chan time.Time, 1)
+		p.peer.OnEnd(func() { ended <- time.Now() })
+
+		start := time.Now()
+		p.shutdown()
+		require.Error(t, <-p.ended)
+		require.Zero(t, time.Since(start))
+		require.Equal(t, start, <-ended)
+		require.Equal(t, proto.ResetShutdown, (<-p.stream.reset).code)
+		require.EqualValues(t, 1, r.mux.Stats().Resets[proto.ResetShutdown])
+		require.EqualValues(t, 50, r.mux.Stats().PushesDropped)
+		r.requireNothingHeld()
+		for range 2 {
+			require.ErrorIs(t, (<-slots).Fill(pong(0)), proto.ErrClosed)
+		}
+		called := false
+		p.peer.OnEnd(func() { called = true })
+		require.True(t, called, "at once after the end")
+		require.Error(t, p.peer.Context().Err())
+	})
+}
+
+// A handler's error ends the stream, whatever is open.
+func TestHandlerErrorEndsTheStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		slots := r.deferring()
+		failure := errors.New("failure")
+		r.mux = r.mux.With(wire.TypePing, func(*Peer, wire.Frame) error { return failure })
+		p := r.serve(Erlang())
+		p.ask(0)
+		p.requireAnswers(0)
+		p.ask(1, 2)
+		p.write(dhttest.Frames(t, &wire.Ping{}))
+		require.ErrorIs(t, <-p.ended, failure)
+		require.ErrorIs(t, (<-slots).Fill(pong(1)), proto.ErrClosed)
+		r.requireNothingHeld()
+	})
 }

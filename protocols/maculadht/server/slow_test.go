@@ -1,0 +1,214 @@
+package server
+
+import (
+	"bytes"
+	"io"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/internal/budget"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+)
+
+// valueSize is how long the values of these tests are, about.
+const valueSize = 60_000
+
+// storeLong stores a long value under the key "k".
+func storeLong(t *testing.T, h *Handlers) {
+	t.Helper()
+	filler := wire.Pair{Key: "filler", Value: wire.RawBytes(make([]byte, valueSize))}
+	h.HandleStore(t.Context(), &wire.Store{Key: []byte("k"), Value: dhttest.Value("p", filler)}, Origin{}, LibP2P())
+	require.EqualValues(t, 1, h.Stats().Stored)
+}
+
+// findLong asks for it so many times.
+func findLong(t *testing.T, times int) []byte {
+	t.Helper()
+	return bytes.Repeat(dhttest.Frames(t, &wire.FindValue{Key: []byte("k")}), times)
+}
+
+// requireLong reads so many answers with it.
+func (p *memPeer) requireLong(answers int) {
+	p.t.Helper()
+	for range answers {
+		f := p.next()
+		require.Equal(p.t, wire.TypeFindValueReply, f.Type)
+		require.Greater(p.t, len(f.Payload), valueSize)
+	}
+}
+
+// Who asks and does not read is disconnected after proto.FrameTimeout, and holds
+// about a queue until then.
+func TestNeverReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		storeLong(t, r.handlers)
+		p := r.serve(LibP2P())
+		start := time.Now()
+		go p.Write(findLong(t, 10_000))
+		synctest.Wait()
+		held, _ := r.account.Usage()
+		require.Greater(t, held.Memory, int64(r.handlers.Mux().limits.Queue))
+		require.Less(t, held.Memory, int64(3*r.handlers.Mux().limits.Queue))
+
+		other := r.serve(LibP2P())
+		other.write(findLong(t, 1))
+		other.requireLong(1)
+		other.requireEnd()
+
+		require.Error(t, <-p.ended)
+		require.Equal(t, proto.FrameTimeout, time.Since(start))
+		require.Equal(t, proto.ResetTimeout, (<-p.stream.reset).code)
+		r.requireNothingHeld()
+	})
+}
+
+// Each part that is taken in time gives the peer as long again.
+func TestReadsSlowly(t *testing.T) {
+	const asked = 50 // 3 MB, more than ten queues
+	tests := map[string]struct {
+		every time.Duration // between two answers
+		ok    bool
+	}{
+		"just fast enough": {proto.FrameTimeout - time.Second, true},
+		"too slowly":       {proto.FrameTimeout + time.Second, false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t)
+				storeLong(t, r.handlers)
+				p := r.serve(LibP2P())
+				go p.Write(findLong(t, asked))
+				if !test.ok {
+					time.Sleep(test.every)
+					_, err := io.Copy(io.Discard, p)
+					require.NoError(t, err) // it ends
+					require.Error(t, <-p.ended)
+					require.Equal(t, proto.ResetTimeout, (<-p.stream.reset).code)
+					return
+				}
+				for range asked {
+					time.Sleep(test.every)
+					p.requireLong(1)
+				}
+				p.requireEnd()
+				r.requireNothingHeld()
+				require.EqualValues(t, asked, r.handlers.Stats().Hits)
+			})
+		})
+	}
+}
+
+// serveHost serves the protocol on a host until the test ends.
+func serveHost(t *testing.T, h *Handlers) host.Host {
+	t.Helper()
+	srv := dhttest.Host(t)
+	var serving sync.WaitGroup
+	srv.SetStreamHandler(proto.ProtocolID, func(s network.Stream) {
+		serving.Add(1)
+		defer serving.Done()
+		account := h.Budget().Open(sourceOf(s))
+		defer account.Close()
+		h.Mux().Serve(t.Context(), HostStream{Stream: s}, &Session{Dialect: LibP2P(), Peer: s.Conn().RemotePeer(), Account: account})
+	})
+	t.Cleanup(func() {
+		srv.RemoveStreamHandler(proto.ProtocolID)
+		serving.Wait()
+	})
+	return srv
+}
+
+func sourceOf(s network.Stream) budget.Source {
+	return budget.Source{Name: s.Conn().RemotePeer().String()}
+}
+
+// A peer that asks on many streams for much that it does not read costs its own
+// account, and nobody else anything.
+func TestManyStreamsThatNeverRead(t *testing.T) {
+	const streams, asked = 64, 400 // 24 MB each, far above QUIC's windows
+	if testing.Short() {
+		t.Skip("takes the time that a peer has for a frame, twice")
+	}
+	h := newHandlers(t)
+	storeLong(t, h)
+	srv := serveHost(t, h)
+	greedy, honest := dhttest.Host(t), dhttest.Host(t)
+	ask := findLong(t, asked)
+	start := time.Now()
+	var opened []*dhttest.Stream
+	for range streams {
+		s := dhttest.Open(t, greedy, srv)
+		s.SetDeadline(time.Time{})
+		opened = append(opened, s)
+	}
+	var writers sync.WaitGroup
+	for _, s := range opened {
+		writers.Go(func() { s.Write(ask) }) // until it is reset, where there is no room
+	}
+
+	account := h.Budget().Open(budget.Source{Name: greedy.ID().String()})
+	t.Cleanup(account.Close)
+	var most atomic.Int64
+	watch := func() {
+		held, _ := account.Usage()
+		most.Store(max(most.Load(), held.Memory))
+	}
+	steady := dhttest.Open(t, honest, srv)
+	steady.SetDeadline(start.Add(5 * dhttest.Patience))
+	for time.Since(start) < proto.FrameTimeout/2 {
+		asked := time.Now()
+		require.NotEmpty(t, steady.Ask(&wire.FindValue{Key: []byte("k")}).(*wire.FindValueReply).Values)
+		require.IsType(t, &wire.Pong{}, steady.Ask(&wire.Ping{}))
+		require.Less(t, time.Since(asked), 5*time.Second)
+		watch()
+	}
+	require.LessOrEqual(t, most.Load(), h.Budget().Limits().Source.Memory)
+	require.LessOrEqual(t, most.Load(), int64(streams*(2*h.Mux().limits.Queue)), "about a queue for each stream")
+	require.Greater(t, most.Load(), int64(streams*h.Mux().limits.Queue/2), "they did fill up")
+
+	// Those that are reset free QUIC's window of the connection, which may give
+	// others another FrameTimeout. Where the account is full some are refused, and
+	// some are answered busy, which they have room for.
+	const quiet = 80 << 10 // more than a stream on which nothing happens holds
+	require.Eventually(t, func() bool {
+		resets := h.Mux().Stats().Resets
+		left := streams - int64(resets[proto.ResetTimeout]+resets[proto.ResetRefused])
+		held, _ := account.Usage()
+		return left <= streams/4 && held.Memory <= left*quiet
+	}, 4*proto.FrameTimeout, 10*time.Millisecond)
+	require.Greater(t, h.Mux().Stats().Resets[proto.ResetTimeout], uint64(streams/2))
+	for _, s := range opened {
+		s.Reset()
+	}
+	writers.Wait()
+	require.Eventually(t, func() bool {
+		held, _ := account.Usage()
+		return held.Memory == 0
+	}, dhttest.Patience, time.Millisecond)
+	require.IsType(t, &wire.Pong{}, steady.Ask(&wire.Ping{}))
+}
+
+// A pipeliner that reads gets all that it asked for, however much it is.
+func TestPipelinesMoreThanAQueue(t *testing.T) {
+	const asked = 300 // 18 MB
+	h := newHandlers(t)
+	storeLong(t, h)
+	s := dhttest.Open(t, dhttest.Host(t), serveHost(t, h))
+	s.WriteAll(findLong(t, asked))
+	for range asked {
+		require.Len(t, s.Next().(*wire.FindValueReply).Values, 1)
+	}
+	require.NoError(t, s.CloseWrite())
+	_, err := s.In.Next()
+	require.ErrorIs(t, err, io.EOF)
+}
