@@ -11,9 +11,9 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 )
 
-// FuzzServe sends anything, cut anywhere, to a stream with all handlers of the
+// FuzzCutAnywhere sends anything, cut anywhere, to a stream with all handlers of the
 // DHT: each split is the length of the next Write.
-func FuzzServe(f *testing.F) {
+func FuzzCutAnywhere(f *testing.F) {
 	key, value := []byte("k"), dhttest.Value("p", wire.Pair{Key: "endpoint", Value: wire.RawText("https://a:1")})
 	conversation := dhttest.Frames(f,
 		&wire.Connect{NodeID: []byte("n"), RealmID: "default"},
@@ -68,7 +68,7 @@ func FuzzServe(f *testing.F) {
 			require.NoError(t, err, "%s that can be decoded", frame.Type)
 		}
 		err := <-p.ended
-		require.Equal(t, err != nil, len(p.stream.reset) == 1 || errors.Is(err, errTurnedAway))
+		require.Equal(t, err != nil, len(p.stream.reset) == 1 || errors.Is(err, ErrTurnedAway))
 		require.Zero(t, r.handlers.Clients().Len())
 		r.requireNothingHeld()
 	})

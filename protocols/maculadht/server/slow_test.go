@@ -57,7 +57,7 @@ func TestNeverReads(t *testing.T) {
 		go p.Write(findLong(t, 10_000))
 		synctest.Wait()
 		held, _ := r.account.Usage()
-		require.Greater(t, held.Memory, int64(r.handlers.Mux().limits.Queue))
+		require.Greater(t, held.Memory, int64(gatherAt))
 		require.Less(t, held.Memory, int64(3*r.handlers.Mux().limits.Queue))
 
 		other := r.serve(LibP2P())
@@ -174,7 +174,7 @@ func TestManyStreamsThatNeverRead(t *testing.T) {
 	}
 	require.LessOrEqual(t, most.Load(), h.Budget().Limits().Source.Memory)
 	require.LessOrEqual(t, most.Load(), int64(streams*(2*h.Mux().limits.Queue)), "about a queue for each stream")
-	require.Greater(t, most.Load(), int64(streams*h.Mux().limits.Queue/2), "they did fill up")
+	require.Greater(t, most.Load(), int64(streams*gatherAt), "they did fill up")
 
 	// Those that are reset free QUIC's window of the connection, which may give
 	// others another FrameTimeout. Where the account is full some are refused, and
