@@ -68,7 +68,7 @@ func FuzzServe(f *testing.F) {
 			require.NoError(t, err, "%s that can be decoded", frame.Type)
 		}
 		err := <-p.ended
-		require.Equal(t, err != nil, len(p.stream.reset) == 1 || errors.Is(err, errTurnedAway))
+		require.Equal(t, err != nil, len(p.stream.reset) == 1 || errors.Is(err, ErrTurnedAway))
 		require.Zero(t, r.handlers.Clients().Len())
 		r.requireNothingHeld()
 	})

@@ -19,6 +19,8 @@ const (
 	keepAt    = 64 << 10 // a buffer that grew beyond this is not kept
 	firstGrow = 512      // what a stream's first answers have room in
 
+	firstBytes = 4 << 10 // what each stream gets while there is any room at all
+
 	frameCost = 64  // what a frame of its own costs beside its bytes
 	slotCost  = 512 // what an open slot costs beside the answer for who is late
 )
@@ -99,8 +101,11 @@ func signal(c chan struct{}) {
 // reserve takes n bytes of the account; mu is held. What is pushed makes room
 // where that suffices.
 func (o *outbox) reserve(n int) bool {
-	const always = 255 // the priority up to which the whole limit may be used
-	for n > 0 && o.memory.ReserveMemory(n, always) != nil {
+	prio := uint8(wire.MemoryFirst)
+	if o.reserved+n > firstBytes {
+		prio = wire.MemoryMore
+	}
+	for n > 0 && o.memory.ReserveMemory(n, prio) != nil {
 		if o.pushedCost < n {
 			return false
 		}
@@ -120,6 +125,9 @@ func (o *outbox) release(n int) {
 func (o *outbox) queue(n int) {
 	o.queued += n
 	o.queuedNow.Store(int64(o.queued))
+	if n < 0 {
+		signal(o.room)
+	}
 }
 
 // encode returns a frame of its own for a message. Of its cost a part may be
@@ -218,13 +226,9 @@ func (o *outbox) flush() {
 }
 
 // waitForRoom waits while more than a queue waits to be written, so that no more
-// is asked.
-func (o *outbox) waitForRoom(ctx context.Context) error { return o.wait(ctx, o.limits.Queue) }
-
-// wait waits while more than so many bytes wait to be written. The writer's
-// deadlines end it, and those of the slots.
-func (o *outbox) wait(ctx context.Context, bytes int) error {
-	for o.queuedNow.Load() > int64(bytes) {
+// is asked. The writer's deadlines end it, and those of the slots.
+func (o *outbox) waitForRoom(ctx context.Context) error {
+	for o.queuedNow.Load() > int64(o.limits.Queue) {
 		o.flush()
 		select {
 		case <-o.room:
@@ -239,6 +243,22 @@ func (o *outbox) wait(ctx context.Context, bytes int) error {
 		}
 	}
 	return nil
+}
+
+// waitForBatch waits until something has been written and its memory given back,
+// where something is on its way, for proto.FrameTimeout at most.
+func (o *outbox) waitForBatch(ctx context.Context) {
+	if o.queuedNow.Load() == 0 {
+		return
+	}
+	o.flush()
+	timeout := time.NewTimer(proto.FrameTimeout)
+	defer timeout.Stop()
+	select {
+	case <-o.room:
+	case <-timeout.C:
+	case <-ctx.Done():
+	}
 }
 
 func (o *outbox) deferReply(timeout time.Duration, late wire.Message) (*Slot, error) {
@@ -357,7 +377,7 @@ type batch struct {
 func (o *outbox) take(b *batch) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.replies) > 0 && (o.due || len(o.replies) >= flushAt || o.state != outboxOpen) {
+	if len(o.replies) > 0 && (o.due || len(o.pushed) > 0 || len(o.replies) >= flushAt || o.state != outboxOpen) {
 		b.replies, o.replies, o.spare = o.replies, o.spare[:0], nil
 		o.gatheredNow.Store(0)
 	}
