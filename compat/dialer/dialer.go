@@ -111,7 +111,7 @@ var _ routing.Network = (*Dialer)(nil)
 
 // Send sends a message that has no reply and returns once it has left. Errors
 // are ErrHarmful, ErrTooLargeForPeer, ErrCertificate, proto.ErrUnreachable, and
-// of package maculadht ErrInvalidRequest and ErrClosed.
+// proto.ErrInvalidRequest and proto.ErrClosed.
 func (d *Dialer) Send(ctx context.Context, to routing.Contact, m wire.Message) error {
 	start := time.Now()
 	_, err := d.exchange(ctx, to, m, false)

@@ -3,6 +3,7 @@ package dialer
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
@@ -174,6 +175,9 @@ func (s *Session) awaitPong(ctx context.Context, timeout time.Duration) ([]byte,
 			}
 			return pong.NodeID, nil
 		case <-s.ended:
+			if len(s.pong) > 0 {
+				continue // it answered before it ended
+			}
 			return nil, s.Err()
 		case <-silent.C:
 			return nil, fmt.Errorf("%w within %v", ErrNoReply, timeout)
@@ -191,11 +195,8 @@ type answering struct{ Stream }
 func (a answering) Write(b []byte) (int, error) {
 	written := 0
 	for written < len(b) {
-		f, _, err := wire.DecodeFrame(b[written:])
-		if err != nil {
-			return written, err // not of what is served
-		}
-		frame := b[written : written+wire.HeaderSize+len(f.Payload)]
+		size := wire.HeaderSize + int(binary.BigEndian.Uint32(b[written+4:])) // a Write has whole frames
+		frame := b[written : written+size]
 		if len(frame) <= MaxFrame {
 			if _, err := a.Stream.Write(frame); err != nil {
 				return written, err

@@ -20,7 +20,7 @@ type QUIC interface {
 	DialQUIC(ctx context.Context, to ma.Multiaddr, tlsConf *tls.Config, allowWindowIncrease func(*quic.Conn, uint64) bool) (*quic.Conn, error)
 }
 
-// Stream is a QUIC stream as the serving loop of package maculadht takes it.
+// Stream is a QUIC stream as the serving loop of package server takes it.
 type Stream struct{ *quic.Stream }
 
 // Close ends both directions in order.

@@ -19,7 +19,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
-// summarizeFor is for how long refusals of one kind are counted and told as one.
+// summarizeFor is for how long events of one kind are counted and told as one.
 const summarizeFor = 10 * time.Second
 
 // Listener hands out QUIC connections whose ALPN is "macula": a *quic.Listener,
@@ -41,7 +41,7 @@ type Gateway struct {
 	close  func() error
 	verify chan struct{} // one token for each endpoint that is being pinged
 
-	refusals *logs.Summary
+	summary *logs.Summary
 
 	mu        sync.Mutex
 	closed    bool
@@ -77,7 +77,7 @@ func New(handlers *server.Handlers, opts ...Option) (*Gateway, error) {
 		verify:   make(chan struct{}, cfg.limits.MaxVerify),
 		sources:  make(map[string]*source),
 	}
-	g.refusals = logs.NewSummary(cfg.log, summarizeFor)
+	g.summary = logs.NewSummary(cfg.log, summarizeFor)
 	g.close = sync.OnceValue(g.shutdown)
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	return g, nil
@@ -133,7 +133,7 @@ func (g *Gateway) shutdown() error {
 		errs = errors.Join(errs, ln.Close())
 	}
 	g.tasks.Wait()
-	g.refusals.Close()
+	g.summary.Close()
 	for _, port := range g.ports {
 		errs = errors.Join(errs, port.Close())
 	}
@@ -173,7 +173,7 @@ func (g *Gateway) refuse(conn *quic.Conn, ip netip.Addr, reason RefusalReason) {
 		closeShutdown(conn)
 		return
 	}
-	g.refusals.Info("connection refused: too many", "from", ip, "limit_of", reason)
+	g.summary.Info("connection refused: too many", "from", ip, "limit_of", reason)
 	conn.CloseWithError(quic.ApplicationErrorCode(proto.ResetRefused), "too many connections")
 }
 

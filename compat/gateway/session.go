@@ -86,7 +86,7 @@ func (s *session) leave() {
 	begun := s.begun
 	s.mu.Unlock()
 	if !begun.IsZero() {
-		s.gateway.cfg.log.Info("Erlang node left", "from", s.ip, "after", time.Since(begun).Round(time.Millisecond))
+		s.gateway.summary.Info("Erlang node left", "from", s.ip, "after", time.Since(begun).Round(time.Millisecond))
 		s.gateway.cfg.tracer.SessionEnded(time.Since(begun))
 	}
 }
@@ -95,7 +95,7 @@ func (s *session) leave() {
 func (s *session) noteEnd(err error) {
 	switch log := s.gateway.cfg.log; {
 	case errors.Is(err, server.ErrTurnedAway):
-		s.gateway.refusals.Info("Erlang node turned away", "from", s.ip, "why", err)
+		s.gateway.summary.Info("Erlang node turned away", "from", s.ip, "why", err)
 	case proto.ResetCodeOf(err) == proto.ResetGone:
 		log.Debug("the node or its connection ended the stream", "from", s.ip)
 	default:
@@ -112,7 +112,7 @@ func (s *session) begin(m *wire.Connect) {
 	}
 	s.mu.Unlock()
 	if first {
-		s.gateway.cfg.log.Info("Erlang node came", "from", s.ip, "endpoint", m.Endpoint)
+		s.gateway.summary.Info("Erlang node came", "from", s.ip, "endpoint", m.Endpoint)
 		s.gateway.cfg.tracer.SessionBegun()
 	}
 }
@@ -202,14 +202,14 @@ func (s *session) verify(contact routing.Contact) {
 	}
 	contact, err := s.gateway.cfg.dialer.Verify(s.ctx, contact, func(ip netip.Addr) bool { return s.gateway.mayVerify(s.ip, ip) })
 	if err != nil {
-		s.gateway.refusals.Info("Erlang node is no contact: its endpoint was not verified", "from", s.ip, "endpoint", contact.Endpoint, "why", err)
+		s.gateway.summary.Info("Erlang node is no contact: its endpoint was not verified", "from", s.ip, "endpoint", contact.Endpoint, "why", err)
 		return
 	}
 	if err := s.gateway.handlers.Routing().Admit(contact); err != nil {
 		log.Debug("endpoint not admitted", "err", err)
 		return
 	}
-	log.Info("Erlang node is a contact: its endpoint answered")
+	s.gateway.summary.Info("Erlang node is a contact: its endpoint answered", "from", s.ip, "endpoint", contact.Endpoint)
 }
 
 // mayVerify reports whether an address that an endpoint stands for is the

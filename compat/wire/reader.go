@@ -23,6 +23,15 @@ type Memory interface {
 	ReleaseMemory(size int)
 }
 
+// The priorities with which a stream's buffers are reserved, as in libp2p's
+// resource manager: the first few KiB may use a limit to its end, what grows beyond
+// them three quarters of it. So whoever has much does not keep others from having
+// little.
+const (
+	MemoryFirst = 255
+	MemoryMore  = 191
+)
+
 // ReaderOption sets a detail of a Reader.
 type ReaderOption func(*Reader)
 
@@ -173,8 +182,11 @@ func (r *Reader) reserve(size int) error {
 	if r.memory == nil || grow <= 0 {
 		return nil
 	}
-	const always = 255 // the priority up to which the whole limit may be used
-	if err := r.memory.ReserveMemory(grow, always); err != nil {
+	prio := uint8(MemoryFirst)
+	if size > readBuffer {
+		prio = MemoryMore
+	}
+	if err := r.memory.ReserveMemory(grow, prio); err != nil {
 		return fmt.Errorf("no memory for a frame of %d bytes: %w", size, err)
 	}
 	r.reserved = size

@@ -101,8 +101,8 @@ func refund(l *rate.Limiter, now time.Time, n int) { l.AllowN(now, -n) }
 
 // ReserveMemory takes size bytes, from the source's, the group's and all; a
 // refusal is a *LimitError, and nothing is taken. As in libp2p's resource
-// manager a priority below 255 may use the (1+prio)/256th part of each limit
-// only. It allocates nothing unless it refuses.
+// manager a priority below 255 may use the (1+prio)/256th part of a limit only,
+// here of the group's and of all: what is its own a source may use up. It allocates nothing unless it refuses.
 func (a *Account) ReserveMemory(size int, prio uint8) error {
 	if size < 0 {
 		return errNegative
@@ -128,7 +128,7 @@ func (a *Account) take(r Resource, n int64, prio uint8) error {
 		b.all[r].Add(n)
 		return nil
 	}
-	if !a.source.held.take(r, n, part(b.perSource[r], prio)) {
+	if !a.source.held.take(r, n, b.perSource[r]) {
 		return &LimitError{a.who, ScopeSource, r, b.perSource[r]}
 	}
 	if a.group != nil && !a.group.held.take(r, n, part(b.perGroup[r], prio)) {

@@ -231,7 +231,7 @@ func TestLimitErrorText(t *testing.T) {
 func TestReserveMemory(t *testing.T) {
 	const limit = 1 << 20
 	limits := budget.DefaultLimits()
-	limits.Source.Memory = limit
+	limits.Source.Memory, limits.Group.Memory = limit, limit // of the source's any priority takes all
 	tests := map[string]struct {
 		size int
 		prio uint8

@@ -55,13 +55,18 @@ func (h texts) WithGroup(name string) slog.Handler { return texts{h.Handler.With
 
 func asText(a slog.Attr) slog.Attr {
 	v := a.Value.Resolve()
-	if v.Kind() == slog.KindAny {
-		switch x := v.Any().(type) {
-		case error:
-			v = slog.StringValue(x.Error())
-		case fmt.Stringer:
-			v = slog.StringValue(x.String())
+	switch v.Kind() {
+	case slog.KindAny:
+		switch v.Any().(type) {
+		case error, fmt.Stringer:
+			v = slog.StringValue(fmt.Sprint(v.Any())) // it minds nil pointers
 		}
+	case slog.KindGroup:
+		var group []slog.Attr
+		for _, inner := range v.Group() {
+			group = append(group, asText(inner))
+		}
+		v = slog.GroupValue(group...)
 	}
 	return slog.Attr{Key: a.Key, Value: v}
 }

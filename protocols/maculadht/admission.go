@@ -80,7 +80,7 @@ func (s *Service) forgetIfGone(p peer.ID) {
 	delete(s.sessions, p)
 	s.mu.Unlock()
 	if ps != nil && !ps.came.IsZero() {
-		s.log.Info("peer left", "peer", p, "after", time.Since(ps.came).Round(time.Millisecond))
+		s.summary.Info("peer left", "peer", p, "after", time.Since(ps.came).Round(time.Millisecond))
 		s.tracer.PeerLeft(time.Since(ps.came))
 	}
 }
@@ -95,7 +95,7 @@ func (s *Service) noteCame(c routing.Contact) {
 	}
 	s.mu.Unlock()
 	if first {
-		s.log.Info("peer came", "peer", c.Peer, "addrs", c.Addrs, "endpoint", c.Endpoint)
+		s.summary.Info("peer came", "peer", c.Peer, "addrs", fmt.Sprint(c.Addrs), "endpoint", c.Endpoint)
 		s.tracer.PeerCame()
 	}
 }
@@ -154,7 +154,7 @@ func (s *Service) onSpeaks(p peer.ID) {
 		go func() {
 			defer s.tasks.Done()
 			if err := s.introduce(ours); err != nil {
-				s.refusals.Info("peer not admitted", "peer", p, "err", err)
+				s.summary.Info("peer not admitted", "peer", p, "err", err)
 			}
 			s.forgetIfGone(p) // as in serve
 		}()
@@ -219,7 +219,7 @@ func (s *Service) enter(c routing.Contact) {
 	case errors.Is(err, routing.ErrBucketFull):
 		s.log.Debug("bucket full", "peer", c.Peer)
 	case err != nil:
-		s.refusals.Info("peer not admitted", "peer", c.Peer, "err", err)
+		s.summary.Info("peer not admitted", "peer", c.Peer, "err", err)
 	case !s.speaks(c.Peer): // it became a client meanwhile, and onSilent came too early
 		s.routing.Forget(c.ID)
 	default:

@@ -65,6 +65,7 @@ func (s *Service) Advertise(ctx context.Context, key []byte, raw wire.Raw) (*Adv
 	a := &Advertisement{stop: stop, done: make(chan struct{}), published: make(chan struct{})}
 	err = s.spawn(ctx, func(ctx context.Context) {
 		defer close(a.done)
+		defer stop()
 		a.run(ctx, s, bytes.Clone(key), value)
 	})
 	if err != nil {

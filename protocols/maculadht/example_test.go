@@ -16,7 +16,7 @@ import (
 )
 
 // A program that has a libp2p host of its own serves the DHT on it with New.
-// Another one, which only asks, needs no more than NewClient.
+// Another one, which only asks, needs no more than client.New.
 func Example() {
 	ctx := context.Background()
 

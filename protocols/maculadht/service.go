@@ -36,7 +36,7 @@ type Service struct {
 	upkeep   *upkeep.Upkeep
 	joining  joinConfig
 	log      *slog.Logger
-	refusals *logs.Summary
+	summary  *logs.Summary
 	tracer   MetricsTracer
 	owned    *routing.Server // made here, so closed here
 	joined   chan struct{}   // closed by hasJoined
@@ -82,7 +82,7 @@ type serviceConfig struct {
 // Option sets a detail of a Service.
 type Option func(*serviceConfig) error
 
-// WithHandlers passes options on to the handlers, such as HandleRealm.
+// WithHandlers passes options on to the handlers, such as server.WithRealm.
 func WithHandlers(opts ...server.Option) Option {
 	return func(c *serviceConfig) error {
 		c.handlers = append(c.handlers, opts...)
@@ -191,7 +191,7 @@ func New(h host.Host, opts ...Option) (*Service, error) {
 		host:     h,
 		joining:  cfg.join,
 		log:      cfg.log,
-		refusals: logs.NewSummary(cfg.log, summarizeFor),
+		summary:  logs.NewSummary(cfg.log, summarizeFor),
 		tracer:   cfg.tracer,
 		mode:     ModeClient, // until start
 		joined:   make(chan struct{}),
@@ -289,7 +289,7 @@ func (s *Service) Close() error {
 	s.upkeep.Close()
 	err := s.client.Close()
 	s.tasks.Wait()
-	s.refusals.Close()
+	s.summary.Close()
 	if s.owned != nil {
 		err = errors.Join(err, s.owned.Close())
 	}
@@ -306,7 +306,7 @@ func (s *Service) begin() bool {
 	return !s.closed
 }
 
-// summarizeFor is for how long refusals of one kind are counted and told as one.
+// summarizeFor is for how long events of one kind are counted and told as one.
 const summarizeFor = 10 * time.Second
 
 // session returns what is kept of a connected peer; s.mu is held.
@@ -327,7 +327,7 @@ func (s *Service) serve(stream network.Stream) {
 	}
 	defer s.tasks.Done()
 	if err := stream.Scope().SetService(proto.ServiceName); err != nil {
-		s.refusals.Info("stream refused by the resource manager", "peer", stream.Conn().RemotePeer(), "err", err)
+		s.summary.Info("stream refused by the resource manager", "peer", stream.Conn().RemotePeer(), "err", err)
 		stream.ResetWithError(network.StreamErrorCode(proto.ResetRefused))
 		return
 	}
@@ -356,7 +356,7 @@ func (s *Service) serve(stream network.Stream) {
 func (s *Service) noteEnd(p peer.ID, err error) {
 	switch {
 	case errors.Is(err, server.ErrTurnedAway):
-		s.refusals.Info("peer turned away", "peer", p, "why", err)
+		s.summary.Info("peer turned away", "peer", p, "why", err)
 	case proto.ResetCodeOf(err) == proto.ResetGone:
 		s.log.Debug("the peer or its connection ended the stream", "peer", p)
 	default:

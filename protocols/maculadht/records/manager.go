@@ -44,6 +44,9 @@ func New(opts ...Option) (*Manager, error) {
 		tracer:        noTracer{},
 	}
 	for _, opt := range opts {
+		if opt == nil {
+			return nil, errors.New("records: a nil option")
+		}
 		if err := opt(&cfg); err != nil {
 			return nil, fmt.Errorf("records option: %w", err)
 		}

@@ -24,6 +24,9 @@ type Server struct {
 func NewServer(self ID, opts ...Option) (*Server, error) {
 	cfg := defaults()
 	for _, opt := range opts {
+		if opt == nil {
+			return nil, errors.New("routing: a nil option")
+		}
 		if err := opt(&cfg); err != nil {
 			return nil, fmt.Errorf("routing option: %w", err)
 		}

@@ -162,3 +162,24 @@ func TestFullAccount(t *testing.T) {
 		k.end()
 	})
 }
+
+// The answer that says busy waits for the buffer that is being written, whatever
+// was written before.
+func TestBusyWaitsForABuffer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := openTalk(t, nil)
+		require.IsType(t, &wire.Pong{}, k.ask(&wire.Ping{}))
+		synctest.Wait()
+		held, _ := k.account.Usage()
+		rest := int(k.handlers.Budget().Limits().Source.Memory - held.Memory)
+		require.NoError(t, k.account.ReserveMemory(rest, 255))
+		k.write(dhttest.Frames(t, &wire.Ping{}))
+		synctest.Wait() // its answer is being written
+		k.write(dhttest.Frames(t, &wire.FindNode{Target: make([]byte, 32)}))
+		time.Sleep(proto.FrameTimeout / 2)
+		require.IsType(t, &wire.Pong{}, k.next())
+		require.Equal(t, wire.ReasonBusy, k.next().(*wire.FindNodeReply).Reason)
+		k.account.ReleaseMemory(rest)
+		k.end()
+	})
+}

@@ -121,9 +121,6 @@ func (h *Handlers) serveConnect(p *Peer, f wire.Frame) error {
 		return fmt.Errorf("%w: %s: %s", ErrTurnedAway, why.Reason, why.Message)
 	}
 	p.connected.Store(true)
-	if p.session.Dialect.KeepConnected {
-		h.clients.add(m.NodeID, p)
-	}
 	h.neverName(p, m.NodeID, m.Endpoint)
 	now := time.Now().UnixMilli()
 	pong := &wire.Pong{
@@ -136,7 +133,13 @@ func (h *Handlers) serveConnect(p *Peer, f wire.Frame) error {
 		pong.RealmID = h.cfg.realm
 		pong.Addrs = routing.EncodeAddrs(h.cfg.addrs())
 	}
-	return p.Reply(pong)
+	if err := p.Reply(pong); err != nil {
+		return err
+	}
+	if p.session.Dialect.KeepConnected { // now that whatever is pushed comes after the PONG
+		h.clients.add(m.NodeID, p)
+	}
+	return nil
 }
 
 // admit returns nil, or why the peer is turned away.

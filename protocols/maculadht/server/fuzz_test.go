@@ -11,9 +11,9 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 )
 
-// FuzzCutAnywhere sends anything, cut anywhere, to a stream with all handlers of the
+// FuzzServe sends anything, cut anywhere, to a stream with all handlers of the
 // DHT: each split is the length of the next Write.
-func FuzzCutAnywhere(f *testing.F) {
+func FuzzServe(f *testing.F) {
 	key, value := []byte("k"), dhttest.Value("p", wire.Pair{Key: "endpoint", Value: wire.RawText("https://a:1")})
 	conversation := dhttest.Frames(f,
 		&wire.Connect{NodeID: []byte("n"), RealmID: "default"},

@@ -19,14 +19,16 @@ type Limits struct {
 	Queue int
 	// Slots is how many answers may be outstanding; see [Peer.Defer].
 	Slots int
-	// SlotTime is the longest that an answer may be outstanding.
+	// SlotTime is the longest that an answer may be outstanding: less than an asker
+	// waits before it gives the stream up, and all that is behind on it
+	// (client.Limits.Timeout).
 	SlotTime time.Duration
 }
 
-// DefaultLimits returns 256 KiB that wait, 256 answers outstanding, and 30 s for
+// DefaultLimits returns 256 KiB that wait, 256 answers outstanding, and 8 s for
 // each, and budget.DefaultLimits.
 func DefaultLimits() Limits {
-	return Limits{Accounts: budget.DefaultLimits(), Queue: 256 << 10, Slots: 256, SlotTime: 30 * time.Second}
+	return Limits{Accounts: budget.DefaultLimits(), Queue: 256 << 10, Slots: 256, SlotTime: 8 * time.Second}
 }
 
 func (l Limits) check() error {

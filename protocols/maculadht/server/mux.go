@@ -205,9 +205,7 @@ func (p *Peer) busy(f wire.Frame) error {
 	if err = p.Reply(reply); !errors.Is(err, errNoMemory) {
 		return err
 	}
-	if err = p.out.wait(p.ctx, 0); err != nil { // what is written leaves its room
-		return err
-	}
+	p.out.waitForBatch(p.ctx)
 	if err = p.Reply(reply); errors.Is(err, errNoMemory) {
 		return proto.ErrOverBudget
 	}

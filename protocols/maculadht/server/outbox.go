@@ -20,6 +20,8 @@ const (
 	keepAt    = 64 << 10 // a buffer that grew beyond this is not kept
 	firstGrow = 512      // what a stream's first answers have room in
 
+	firstBytes = 4 << 10 // what each stream gets while there is any room at all
+
 	frameCost = 64  // what a frame of its own costs beside its bytes
 	slotCost  = 512 // what an open slot costs beside the answer for who is late
 )
@@ -45,6 +47,7 @@ type outbox struct {
 
 	// Copies of len(replies) and queued, for the reader to look at without mu.
 	gatheredNow, queuedNow atomic.Int64
+	batches                atomic.Int64 // how many were written
 
 	batch batch // the writer's own
 
@@ -100,8 +103,11 @@ func signal(c chan struct{}) {
 // reserve takes n bytes of the account; mu is held. What is pushed makes room
 // where that suffices.
 func (o *outbox) reserve(n int) bool {
-	const always = 255 // the priority up to which the whole limit may be used
-	for n > 0 && o.memory.ReserveMemory(n, always) != nil {
+	prio := uint8(wire.MemoryFirst)
+	if o.reserved+n > firstBytes {
+		prio = wire.MemoryMore
+	}
+	for n > 0 && o.memory.ReserveMemory(n, prio) != nil {
 		if o.pushedCost < n {
 			return false
 		}
@@ -121,6 +127,9 @@ func (o *outbox) release(n int) {
 func (o *outbox) queue(n int) {
 	o.queued += n
 	o.queuedNow.Store(int64(o.queued))
+	if n < 0 {
+		signal(o.room)
+	}
 }
 
 // encode returns a frame of its own for a message. Of its cost a part may be
@@ -218,15 +227,11 @@ func (o *outbox) flush() {
 	signal(o.wake)
 }
 
-// waitForRoom waits while more than a queue waits to be written, or more answers
-// than the writer takes at once, so that no more is asked.
-func (o *outbox) waitForRoom(ctx context.Context) error { return o.wait(ctx, o.limits.Queue) }
-
-// wait waits while more than so many bytes wait to be written, or more than
-// gatherAt has not even begun to be, as larger buffers would not be kept. The writer's
+// waitForRoom waits while more than a queue waits to be written, or more than
+// gatherAt has not even begun to be, so that no more is asked. The writer's
 // deadlines end it, and those of the slots.
-func (o *outbox) wait(ctx context.Context, bytes int) error {
-	for o.queuedNow.Load() > int64(bytes) || o.gathered() > gatherAt {
+func (o *outbox) waitForRoom(ctx context.Context) error {
+	for o.queuedNow.Load() > int64(o.limits.Queue) || o.gathered() > gatherAt {
 		o.flush()
 		select {
 		case <-o.room:
@@ -241,6 +246,21 @@ func (o *outbox) wait(ctx context.Context, bytes int) error {
 		}
 	}
 	return nil
+}
+
+// waitForBatch waits until something has been written and its memory given back,
+// where something is on its way, for proto.FrameTimeout at most.
+func (o *outbox) waitForBatch(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, proto.FrameTimeout)
+	defer cancel()
+	for before := o.batches.Load(); o.batches.Load() == before && o.queuedNow.Load() > 0; {
+		o.flush()
+		select {
+		case <-o.room: // which may be of before
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 func (o *outbox) deferReply(timeout time.Duration, late wire.Message) (*Slot, error) {
@@ -359,7 +379,7 @@ type batch struct {
 func (o *outbox) take(b *batch) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.replies) > 0 && (o.due || len(o.replies) >= flushAt || o.state != outboxOpen) {
+	if len(o.replies) > 0 && (o.due || len(o.pushed) > 0 || len(o.replies) >= flushAt || o.state != outboxOpen) {
 		b.replies, o.replies, o.spare = o.replies, o.spare[:0], nil
 		o.gatheredNow.Store(0)
 		signal(o.room)
@@ -402,6 +422,7 @@ func (o *outbox) written(b *batch) {
 	}
 	clear(b.frames)
 	b.replies, b.frames = nil, b.frames[:0]
+	o.batches.Add(1)
 	o.queue(-n)
 	signal(o.room)
 }

@@ -155,7 +155,7 @@ func TestPushesBetweenReplies(t *testing.T) {
 		if n%3 > 0 {
 			return p.Reply(pong(n))
 		}
-		slot, err := p.Defer(30*time.Second, pong(1<<30))
+		slot, err := p.Defer(DefaultLimits().SlotTime, pong(1<<30))
 		if err != nil {
 			return err
 		}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"io"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -130,72 +129,6 @@ func serveHost(t *testing.T, h *Handlers) host.Host {
 
 func sourceOf(s network.Stream) budget.Source {
 	return budget.Source{Name: s.Conn().RemotePeer().String()}
-}
-
-// A peer that asks on many streams for much that it does not read costs its own
-// account, and nobody else anything.
-func TestManyStreamsThatNeverRead(t *testing.T) {
-	const streams, asked = 64, 400 // 24 MB each, far above QUIC's windows
-	if testing.Short() {
-		t.Skip("takes the time that a peer has for a frame, twice")
-	}
-	h := newHandlers(t)
-	storeLong(t, h)
-	srv := serveHost(t, h)
-	greedy, honest := dhttest.Host(t), dhttest.Host(t)
-	ask := findLong(t, asked)
-	start := time.Now()
-	var opened []*dhttest.Stream
-	for range streams {
-		s := dhttest.Open(t, greedy, srv)
-		s.SetDeadline(time.Time{})
-		opened = append(opened, s)
-	}
-	var writers sync.WaitGroup
-	for _, s := range opened {
-		writers.Go(func() { s.Write(ask) }) // until it is reset, where there is no room
-	}
-
-	account := h.Budget().Open(budget.Source{Name: greedy.ID().String()})
-	t.Cleanup(account.Close)
-	var most atomic.Int64
-	watch := func() {
-		held, _ := account.Usage()
-		most.Store(max(most.Load(), held.Memory))
-	}
-	steady := dhttest.Open(t, honest, srv)
-	steady.SetDeadline(start.Add(5 * dhttest.Patience))
-	for time.Since(start) < proto.FrameTimeout/2 {
-		asked := time.Now()
-		require.NotEmpty(t, steady.Ask(&wire.FindValue{Key: []byte("k")}).(*wire.FindValueReply).Values)
-		require.IsType(t, &wire.Pong{}, steady.Ask(&wire.Ping{}))
-		require.Less(t, time.Since(asked), 5*time.Second)
-		watch()
-	}
-	require.LessOrEqual(t, most.Load(), h.Budget().Limits().Source.Memory)
-	require.LessOrEqual(t, most.Load(), int64(streams*(2*h.Mux().limits.Queue)), "about a queue for each stream")
-	require.Greater(t, most.Load(), int64(streams*gatherAt), "they did fill up")
-
-	// Those that are reset free QUIC's window of the connection, which may give
-	// others another FrameTimeout. Where the account is full some are refused, and
-	// some are answered busy, which they have room for.
-	const quiet = 80 << 10 // more than a stream on which nothing happens holds
-	require.Eventually(t, func() bool {
-		resets := h.Mux().Stats().Resets
-		left := streams - int64(resets[proto.ResetTimeout]+resets[proto.ResetRefused])
-		held, _ := account.Usage()
-		return left <= streams/4 && held.Memory <= left*quiet
-	}, 4*proto.FrameTimeout, 10*time.Millisecond)
-	require.Greater(t, h.Mux().Stats().Resets[proto.ResetTimeout], uint64(streams/2))
-	for _, s := range opened {
-		s.Reset()
-	}
-	writers.Wait()
-	require.Eventually(t, func() bool {
-		held, _ := account.Usage()
-		return held.Memory == 0
-	}, dhttest.Patience, time.Millisecond)
-	require.IsType(t, &wire.Pong{}, steady.Ask(&wire.Ping{}))
 }
 
 // A pipeliner that reads gets all that it asked for, however much it is.

@@ -2,6 +2,7 @@ package lookup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -55,6 +56,9 @@ type Lookups struct {
 func New(server *routing.Server, network routing.Network, opts ...Option) (*Lookups, error) {
 	cfg := defaults()
 	for _, opt := range opts {
+		if opt == nil {
+			return nil, errors.New("lookup: a nil option")
+		}
 		if err := opt(&cfg); err != nil {
 			return nil, fmt.Errorf("lookup option: %w", err)
 		}

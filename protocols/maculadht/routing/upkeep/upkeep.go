@@ -2,6 +2,7 @@ package upkeep
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -73,6 +74,9 @@ type Upkeep struct {
 func New(lookups *lookup.Lookups, opts ...Option) (*Upkeep, error) {
 	cfg := defaults()
 	for _, opt := range opts {
+		if opt == nil {
+			return nil, errors.New("upkeep: a nil option")
+		}
 		if err := opt(&cfg); err != nil {
 			return nil, fmt.Errorf("upkeep option: %w", err)
 		}
