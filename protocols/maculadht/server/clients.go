@@ -14,6 +14,10 @@ type Clients struct {
 	byNode map[string][]*Peer // by the node id as sent; the newest last
 }
 
+// maxStreamsOfNode is how many streams are kept in mind for one node id: anybody
+// may CONNECT under it as often as connections and streams allow.
+const maxStreamsOfNode = 8
+
 func newClients() *Clients { return &Clients{byNode: make(map[string][]*Peer)} }
 
 // Get returns the peer through which a node is reached; the node id is as it was
@@ -46,6 +50,9 @@ func (c *Clients) add(nodeID []byte, p *Peer) {
 	id := string(nodeID)
 	p.client = &id
 	c.byNode[id] = append(c.byNode[id], p)
+	if of := c.byNode[id]; len(of) > maxStreamsOfNode {
+		c.byNode[id] = slices.Delete(of, 0, 1)
+	}
 	c.mu.Unlock()
 	if !again {
 		p.OnEnd(func() {

@@ -29,6 +29,7 @@ type Mux struct {
 	limits Limits
 	tracer MetricsTracer
 	count  *muxCounters
+	below  *Mux // has the handlers that this one has not; nil for none
 
 	registering sync.Mutex
 	handlers    atomic.Pointer[[256]Handler] // replaced, never written to
@@ -58,13 +59,23 @@ func (m *Mux) Handle(t wire.Type, h Handler) error {
 }
 
 // With returns a Mux that has h take the frames of a type and is this one else,
-// counters included; what is registered with either later is its own.
+// counters included, also as to what is registered with this one later.
 func (m *Mux) With(t wire.Type, h Handler) *Mux {
-	other := &Mux{limits: m.limits, tracer: m.tracer, count: m.count}
-	handlers := *m.handlers.Load()
-	handlers[t] = h
-	other.handlers.Store(&handlers)
+	other := &Mux{limits: m.limits, tracer: m.tracer, count: m.count, below: m}
+	var own [256]Handler
+	own[t] = h
+	other.handlers.Store(&own)
 	return other
+}
+
+// handler returns what takes the frames of a type, nil for nobody.
+func (m *Mux) handler(t wire.Type) Handler {
+	for ; m != nil; m = m.below {
+		if h := m.handlers.Load()[t]; h != nil {
+			return h
+		}
+	}
+	return nil
 }
 
 // Serve serves one stream until the peer ends it, breaks the framing, keeps
@@ -170,7 +181,7 @@ func (p *Peer) dispatch(f wire.Frame, result *FrameResult) error {
 		*result = FrameBusy
 		return p.busy(f)
 	}
-	if h := p.mux.handlers.Load()[f.Type]; h != nil {
+	if h := p.mux.handler(f.Type); h != nil {
 		return h(p, f)
 	}
 	*result = FrameDropped

@@ -108,3 +108,16 @@ func TestFramesWithoutHandler(t *testing.T) {
 		})
 	}
 }
+
+// What is registered later is handled on the streams of both.
+func TestMuxWithSeesWhatComesLater(t *testing.T) {
+	r := newRig(t)
+	below := r.mux
+	r.mux = below.With(typeAsk, answers(1))
+	p := r.serve(LibP2P())
+	const typeLater = typeAsk + 1
+	require.NoError(t, below.Handle(typeLater, answers(2)))
+	p.write(dhttest.Frame(typeLater))
+	p.requireAnswers(2)
+	p.requireEnd()
+}
