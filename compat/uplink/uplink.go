@@ -61,8 +61,9 @@ func (u *uplink) run() {
 		if lasted {
 			retry, lookAgain = u.cfg.intervals.FirstRetry, u.cfg.intervals.LookAgain
 		}
-		pause := retry/2 + rand.N(retry) // so that many nodes do not come back at once
-		pause = max(pause, time.Until(u.dialer.BackoffEnd(u.endpoint)))
+		pause := retry/2 + rand.N(retry)                    // so that many nodes do not come back at once
+		rest := time.Until(u.dialer.BackoffEnd(u.endpoint)) // before which nothing is tried
+		pause = max(pause, rest)
 		switch {
 		case u.ctx.Err() != nil:
 			return
@@ -70,11 +71,11 @@ func (u *uplink) run() {
 			u.log.Info("the bootstrap gateway is this node itself")
 			return
 		case errors.Is(err, errUnlisted):
-			pause = lookAgain
+			pause = max(lookAgain, rest)
 			lookAgain = min(2*lookAgain, max(u.cfg.intervals.LastRetry, u.cfg.intervals.LookAgain)) // one that never does is no reason to ask for ever
 			u.log.Info("gateway not joined yet", "again_in", pause, "err", err)
 		case errors.Is(err, ErrOtherRealm):
-			retry, pause = u.cfg.intervals.LastRetry, u.cfg.intervals.LastRetry
+			retry, pause = u.cfg.intervals.LastRetry, max(u.cfg.intervals.LastRetry, rest)
 			u.log.Error("gateway not joined", "again_in", pause, "err", err)
 		case errors.Is(err, errListing):
 			continue

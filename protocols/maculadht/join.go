@@ -113,7 +113,7 @@ func (s *Service) keepKnown(ctx context.Context, p peer.AddrInfo, answered chan<
 	isContact := func() bool { _, is := s.routing.Contact(routing.IDFromPeer(p.ID)); return is }
 	retry, told, wasContact := cfg.firstRetry, false, false
 	for ctx.Err() == nil {
-		is, pause := isContact(), cfg.lookAgain
+		is, pause := isContact(), spread(cfg.lookAgain)
 		told = told && (is || !wasContact)
 		var err error
 		if !is {
@@ -124,9 +124,9 @@ func (s *Service) keepKnown(ctx context.Context, p peer.AddrInfo, answered chan<
 		switch {
 		case ctx.Err() != nil:
 		case err != nil:
-			told, pause = false, retry
+			told, pause = false, spread(retry)
 			retry = min(2*retry, cfg.lastRetry)
-			s.log.Warn("bootstrap peer not reached", "peer", p.ID, "again_in", pause, "err", err)
+			s.log.Warn("bootstrap peer not reached", "peer", p.ID, "again_in", pause.Round(time.Millisecond), "err", err)
 		case !told:
 			told, retry = true, cfg.firstRetry
 			s.log.Info("connected to bootstrap peer", "peer", p.ID)
@@ -136,11 +136,15 @@ func (s *Service) keepKnown(ctx context.Context, p peer.AddrInfo, answered chan<
 			}
 		}
 		select {
-		case <-time.After(pause/2 + rand.N(pause)): // so that many nodes do not come back at once
+		case <-time.After(pause):
 		case <-ctx.Done():
 		}
 	}
 }
+
+// spread returns half to one and a half of a pause, so that many nodes do not come
+// back at once.
+func spread(pause time.Duration) time.Duration { return pause/2 + rand.N(pause) }
 
 // meet connects to a peer, where there is no connection, and introduces us: it is
 // a contact then, or waits for a place in its bucket.
