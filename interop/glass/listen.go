@@ -26,8 +26,9 @@ type line struct {
 	listener  *quic.Listener
 }
 
-// close ends all connections without a word.
-func (l line) close() error { return errors.Join(l.transport.Close(), l.packets.Close()) }
+// close ends all connections without a word. The port goes first, which ends the
+// reading of it on any network.
+func (l line) close() error { return errors.Join(l.packets.Close(), l.transport.Close()) }
 
 // listen opens the port.
 func (g *Gateway) listen(address string) (l line, err error) {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/quic-go/quic-go"
 
@@ -25,6 +26,11 @@ var (
 
 	errCrashed = errors.New("crashed by it")
 )
+
+// noticeWithin is how long it takes a node at most to notice that another one
+// was killed. The reference's QUIC library gives up on what is not acknowledged;
+// this one knows only the idle time-out.
+const noticeWithin = 13 * time.Second
 
 // outbound is what a node has dialled; guarded by Gateway.mu.
 type outbound struct {
@@ -64,7 +70,9 @@ func (g *Gateway) dial(ctx context.Context, endpoint string) (*quic.Conn, error)
 	g.mu.Lock()
 	transport := g.line.transport
 	g.mu.Unlock()
-	conn, err := transport.Dial(ctx, addr, conf, quicConfig())
+	out := quicConfig()
+	out.MaxIdleTimeout, out.KeepAlivePeriod = noticeWithin, noticeWithin/3
+	conn, err := transport.Dial(ctx, addr, conf, out)
 	if err != nil {
 		return nil, fmt.Errorf("glass: dial %s: %w", endpoint, err)
 	}

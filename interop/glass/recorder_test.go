@@ -18,6 +18,7 @@ import (
 type recorder struct {
 	endpoint string
 	answer   func(wire.Frame) []byte
+	hangUp   bool // ends its side of a stream after each answer
 
 	mu      sync.Mutex
 	streams [][]wire.Frame // one stream a connection
@@ -29,6 +30,10 @@ func record(tb testing.TB, answer func(wire.Frame) []byte) *recorder {
 	conf := &tls.Config{Certificates: []tls.Certificate{start(tb).Certificate()}, NextProtos: []string{glass.ALPN}}
 	ln, err := quic.ListenAddr("127.0.0.1:0", conf, nil)
 	require.NoError(tb, err)
+	return recordOn(tb, ln, answer)
+}
+
+func recordOn(tb testing.TB, ln *quic.Listener, answer func(wire.Frame) []byte) *recorder {
 	r := &recorder{endpoint: "https://" + ln.Addr().String(), answer: answer}
 	var tasks sync.WaitGroup
 	tasks.Go(func() {
@@ -71,6 +76,9 @@ func (r *recorder) serve(conn *quic.Conn) {
 		r.mu.Unlock()
 		if b := r.answer(f); b != nil {
 			s.Write(b)
+			if r.hangUp {
+				s.Close()
+			}
 		}
 	}
 }

@@ -38,6 +38,7 @@ type Session struct {
 	meetMu sync.Once
 
 	mu          sync.Mutex
+	era         int // goes up when all is cut; what was to come of an older one does not
 	links       []*link // the newest last
 	pong        wire.Pong
 	refused     *wire.Disconnect
@@ -48,6 +49,8 @@ type Session struct {
 	waiting     map[string]chan wire.Raw        // for the REPLY or RPC_REPLY to an id
 	procedures  map[string]func([]byte) Outcome // see Register
 }
+
+var errCut = errors.New("glass: cut meanwhile")
 
 // link is one connection of a session, with the one stream.
 type link struct {
@@ -106,7 +109,7 @@ func (g *Gateway) newSession(ctx context.Context, endpoint string, id []byte, te
 		procedures: make(map[string]func([]byte) Outcome),
 	}
 	s.ctx, s.end = context.WithCancel(g.ctx)
-	l, err := s.connect(ctx)
+	l, err := s.connect(ctx, 0)
 	if err != nil {
 		s.end()
 		return nil, err
@@ -133,7 +136,7 @@ func (g *Gateway) enter(s *Session) {
 }
 
 // connect opens one more connection and states CONNECT on it.
-func (s *Session) connect(ctx context.Context) (*link, error) {
+func (s *Session) connect(ctx context.Context, era int) (*link, error) {
 	g := s.gateway
 	conn, err := g.keep(ctx, s.endpoint)
 	if err != nil {
@@ -146,6 +149,11 @@ func (s *Session) connect(ctx context.Context) (*link, error) {
 	}
 	l := &link{conn: conn, stream: stream}
 	s.mu.Lock()
+	if s.era != era {
+		s.mu.Unlock()
+		conn.CloseWithError(0, "")
+		return nil, errCut
+	}
 	s.links = slices.DeleteFunc(s.links, func(old *link) bool { return old.conn.Context().Err() != nil })
 	s.links = append(s.links, l)
 	s.mu.Unlock()
@@ -267,6 +275,7 @@ func (s *Session) cut() {
 	s.mu.Lock()
 	links := s.links
 	s.links = nil
+	s.era++
 	for _, l := range links {
 		l.over = true
 	}
@@ -297,31 +306,34 @@ func (s *Session) over(l *link) {
 
 func (s *Session) reconnectIn(after time.Duration) {
 	g := s.gateway
+	s.mu.Lock()
+	era := s.era
+	s.mu.Unlock()
 	g.spawn(func() {
 		if !pause(s.ctx, after) {
 			return
 		}
-		if n := s.Connections(); n >= maxReconnect {
+		s.mu.Lock()
+		late, n := s.era != era, s.open()
+		s.mu.Unlock()
+		if late {
+			return
+		}
+		if n >= maxReconnect {
 			s.breakDown(n)
 			return
 		}
 		ctx, cancel := context.WithTimeout(s.ctx, g.cfg.peerTimeout)
 		defer cancel()
-		if _, err := s.connect(ctx); err != nil {
-			s.reconnectIn(max(g.cfg.reconnectIn, after))
+		if _, err := s.connect(ctx, era); err != nil && !errors.Is(err, errCut) {
+			s.reconnectIn(g.cfg.reconnectIn)
 		}
 	})
 }
 
 // breakDown is what becomes of too many connections: all end, and it begins
-// again with one. Reconnects that were under way find it so.
+// again with one.
 func (s *Session) breakDown(n int) {
-	s.mu.Lock()
-	again := s.open() >= maxReconnect
-	s.mu.Unlock()
-	if !again {
-		return // another one was first
-	}
 	s.cut()
 	g := s.gateway
 	g.mu.Lock()
