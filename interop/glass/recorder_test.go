@@ -36,16 +36,27 @@ func record(tb testing.TB, answer func(wire.Frame) []byte) *recorder {
 func recordOn(tb testing.TB, ln *quic.Listener, answer func(wire.Frame) []byte) *recorder {
 	r := &recorder{endpoint: "https://" + ln.Addr().String(), answer: answer}
 	var tasks sync.WaitGroup
+	var open []*quic.Conn // of the one that accepts, until that has ended
+	accepted := make(chan struct{})
 	tasks.Go(func() {
+		defer close(accepted)
 		for {
 			conn, err := ln.Accept(context.Background())
 			if err != nil {
 				return
 			}
+			open = append(open, conn)
 			tasks.Go(func() { r.serve(conn) })
 		}
 	})
-	tb.Cleanup(func() { ln.Close(); tasks.Wait() })
+	tb.Cleanup(func() {
+		ln.Close()
+		<-accepted
+		for _, conn := range open {
+			conn.CloseWithError(0, "")
+		}
+		tasks.Wait()
+	})
 	return r
 }
 

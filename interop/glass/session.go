@@ -38,7 +38,7 @@ type Session struct {
 	meetMu sync.Once
 
 	mu          sync.Mutex
-	era         int // goes up when all is cut; what was to come of an older one does not
+	era         int     // goes up when all is cut; what was to come of an older one does not
 	links       []*link // the newest last
 	pong        wire.Pong
 	refused     *wire.Disconnect
