@@ -88,6 +88,7 @@ func (r *recorder) serve(conn *quic.Conn) {
 		if b := r.answer(f); b != nil {
 			s.Write(b)
 			if r.hangUp {
+				s.CancelRead(0)
 				s.Close()
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"sync"
@@ -50,12 +51,11 @@ type Session struct {
 	procedures  map[string]func([]byte) Outcome // see Register
 }
 
-var errCut = errors.New("glass: cut meanwhile")
-
 // link is one connection of a session, with the one stream.
 type link struct {
 	conn   *quic.Conn
 	stream *quic.Stream
+	read   chan struct{} // closed when all that came was read
 	over   bool // it has led to its reconnects, or shall not; guarded by Session.mu
 }
 
@@ -118,8 +118,16 @@ func (g *Gateway) newSession(ctx context.Context, endpoint string, id []byte, te
 	case <-s.met:
 		g.enter(s)
 		return s, nil
-	case <-l.stream.Context().Done():
-		err = context.Cause(l.stream.Context())
+	case <-l.read:
+		select {
+		case <-s.met:
+			g.enter(s)
+			return s, nil
+		default:
+		}
+		if err = context.Cause(l.conn.Context()); err == nil {
+			err = io.EOF
+		}
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	}
@@ -147,7 +155,7 @@ func (s *Session) connect(ctx context.Context, era int) (*link, error) {
 		conn.CloseWithError(0, "")
 		return nil, err
 	}
-	l := &link{conn: conn, stream: stream}
+	l := &link{conn: conn, stream: stream, read: make(chan struct{})}
 	s.mu.Lock()
 	if s.era != era {
 		s.mu.Unlock()
@@ -171,8 +179,15 @@ func (s *Session) connect(ctx context.Context, era int) (*link, error) {
 		conn.CloseWithError(0, "")
 		return nil, err
 	}
-	context.AfterFunc(stream.Context(), func() { s.over(l) })
+	context.AfterFunc(stream.Context(), func() { // the answer may have come with its end
+		select {
+		case <-s.met:
+		case <-l.read:
+		}
+		s.over(l)
+	})
 	if !g.spawn(func() { s.read(l) }) {
+		close(l.read)
 		conn.CloseWithError(0, "")
 		return nil, net.ErrClosed
 	}
@@ -285,72 +300,6 @@ func (s *Session) cut() {
 	}
 }
 
-// over is called when a stream has ended, in whatever way.
-func (s *Session) over(l *link) {
-	s.mu.Lock()
-	first := !l.over
-	l.over = true
-	s.mu.Unlock()
-	select {
-	case <-s.met:
-	default:
-		return // who was never answered is told so by its Bootstrap
-	}
-	if !first || s.ctx.Err() != nil {
-		return
-	}
-	for range s.gateway.cfg.reconnects {
-		s.reconnectIn(s.gateway.cfg.reconnectIn)
-	}
-}
-
-func (s *Session) reconnectIn(after time.Duration) {
-	g := s.gateway
-	s.mu.Lock()
-	era := s.era
-	s.mu.Unlock()
-	g.spawn(func() {
-		if !pause(s.ctx, after) {
-			return
-		}
-		s.mu.Lock()
-		late, n := s.era != era, s.open()
-		s.mu.Unlock()
-		if late {
-			return
-		}
-		if n >= maxReconnect {
-			s.breakDown(n)
-			return
-		}
-		ctx, cancel := context.WithTimeout(s.ctx, g.cfg.peerTimeout)
-		defer cancel()
-		if _, err := s.connect(ctx, era); err != nil && !errors.Is(err, errCut) {
-			s.reconnectIn(g.cfg.reconnectIn)
-		}
-	})
-}
-
-// breakDown is what becomes of too many connections: all end, and it begins
-// again with one.
-func (s *Session) breakDown(n int) {
-	s.cut()
-	g := s.gateway
-	g.mu.Lock()
-	g.breaksBy(PeerCrash, CauseReconnects, fmt.Sprintf("%d connections to %s", n, s.endpoint))
-	g.mu.Unlock()
-	s.reconnectIn(g.cfg.reconnectIn)
-}
-
-// crash is the end of a client.
-func (s *Session) crash(why Cause, detail string) {
-	g := s.gateway
-	g.mu.Lock()
-	g.breaksBy(CallerCrash, why, detail)
-	g.mu.Unlock()
-	s.Close()
-}
-
 // every returns a channel of ticks, nil for never.
 func every(d time.Duration) (<-chan time.Time, func()) {
 	if d <= 0 {
@@ -407,10 +356,11 @@ func counter(n uint64) []byte {
 func (s *Session) read(l *link) {
 	in := wire.NewReader(l.stream)
 	defer in.Close()
+	defer s.over(l)
+	defer close(l.read)
 	for {
 		f, err := in.Next()
 		if err != nil {
-			s.over(l)
 			return
 		}
 		f.Payload = bytes.Clone(f.Payload)
