@@ -56,7 +56,7 @@ type link struct {
 	conn   *quic.Conn
 	stream *quic.Stream
 	read   chan struct{} // closed when all that came was read
-	over   bool // it has led to its reconnects, or shall not; guarded by Session.mu
+	over   bool          // it has led to its reconnects, or shall not; guarded by Session.mu
 }
 
 // Bootstrap joins the network of the node at an endpoint: CONNECT, then, until
