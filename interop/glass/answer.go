@@ -20,8 +20,33 @@ func answers(t wire.Type) bool {
 // handle does what the reference does with a message, a well-formed map, and
 // returns its reply; nil where there is none. The turn is held.
 func (g *Gateway) handle(s *stream, t wire.Type, m wire.Raw) []byte {
-	if t == wire.TypeFindValue {
+	if g.isHung() {
+		return nil
+	}
+	switch t {
+	case wire.TypeFindValue:
 		return g.findValue(m)
+	case wire.TypePublish:
+		g.publish(m)
+		return nil
+	case wire.TypeSubscribe:
+		g.subscribe(s, m)
+		return nil
+	case wire.TypePubSubRoute:
+		g.pubSubRoute(m)
+		return nil
+	case wire.TypeRPCRoute:
+		g.rpcRoute(m)
+		return nil
+	case wire.TypeRPCRequest:
+		return g.rpcRequest(m)
+	case wire.TypeRPCReply:
+		g.rpcReply(m)
+		return nil
+	case wire.TypeStore, wire.TypeFindNode, wire.TypeCall:
+		if !g.waitRouting() {
+			return nil
+		}
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -41,10 +66,28 @@ func (g *Gateway) handle(s *stream, t wire.Type, m wire.Raw) []byte {
 		return g.call(m)
 	case wire.TypeNATProbe:
 		return g.natProbe(s, m)
-	case wire.TypeRPCRequest:
-		return g.rpcRequest(m)
+	case wire.TypeUnsubscribe:
+		g.unsubscribe(s, m)
+	case wire.TypePunchCoordinate:
+		g.punchCoordinate(m)
 	}
 	return nil
+}
+
+func (g *Gateway) isHung() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.hung
+}
+
+// punchCoordinate needs its fields; which ones is not recorded, so it is all
+// that the reference sends. g.mu is held.
+func (g *Gateway) punchCoordinate(m wire.Raw) {
+	for _, name := range []string{"peer_id", "peer_ports", "punch_time", "role", "session_id"} {
+		if _, ok := g.need(wire.TypePunchCoordinate, m, name); !ok {
+			return
+		}
+	}
 }
 
 // need returns a field without which the reference crashes; g.mu is held.
@@ -57,8 +100,25 @@ func (g *Gateway) need(t wire.Type, m wire.Raw, name string) (wire.Raw, bool) {
 	if _, asText := m.Field(name); asText {
 		why = CauseTextKeys
 	}
-	g.crash(why, fmt.Sprintf("%s: %s", t, name))
+	detail := fmt.Sprintf("%s: %s", t, name)
+	if t == wire.TypeStore {
+		g.crash(why, detail) // it is the routing server that reads this one
+	} else {
+		g.crashGateway(why, detail)
+	}
 	return nil, false
+}
+
+// needAll is need of several fields for those who do not hold g.mu.
+func (g *Gateway) needAll(t wire.Type, m wire.Raw, names ...string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, name := range names {
+		if _, ok := g.need(t, m, name); !ok {
+			return false
+		}
+	}
+	return true
 }
 
 func (g *Gateway) connect(s *stream, m wire.Raw) []byte {
@@ -78,12 +138,13 @@ func (g *Gateway) connect(s *stream, m wire.Raw) []byte {
 	}
 	endpoint, _ := field(m, "endpoint")
 	if endpoint == nil || endpoint.Kind() == wire.Nil {
-		g.crash(CauseNoEndpoint, "")
+		g.crashGateway(CauseNoEndpoint, "")
 		return nil
 	}
 	now := time.Now().UnixMilli()
 	id = erlangForm(id)
-	g.guests[string(id)] = &guest{id: id, address: erlangForm(endpoint), lastSeen: now, stream: s}
+	g.guests[string(id)] = &guest{id: id, address: erlangForm(endpoint), lastSeen: now}
+	g.streams[string(id)] = s // of several the newest
 	return frame(wire.TypePong,
 		wire.Pair{Key: "timestamp", Value: wire.RawInt(now)},
 		wire.Pair{Key: "server_time", Value: wire.RawInt(now)},
@@ -147,25 +208,16 @@ func (g *Gateway) storeMessage(m wire.Raw) {
 	g.putFromOutside(key, value)
 }
 
-// findValue looks in the store and then asks the peers, and does nothing else
-// meanwhile. The turn is held, g.mu is not.
+// findValue asks the routing server, and does nothing else meanwhile. The turn
+// is held, g.mu is not.
 func (g *Gateway) findValue(m wire.Raw) []byte {
-	g.mu.Lock()
-	if g.hung {
-		g.mu.Unlock()
-		return nil
-	}
 	key, ok := field(m, "key")
 	if !ok {
-		g.mu.Unlock()
 		return failure(wire.TypeFindValueReply, "missing_key")
 	}
-	values := g.values[string(erlangForm(key))]
-	g.mu.Unlock()
-	if values == nil {
-		if values, ok = g.miss(key); !ok {
-			return nil
-		}
+	values, ok := g.find(key)
+	if !ok {
+		return nil
 	}
 	typ := wire.Pair{Key: "type", Value: wire.RawText("find_value_reply")}
 	if len(values) == 0 {
@@ -238,12 +290,4 @@ func (g *Gateway) natProbe(s *stream, m wire.Raw) []byte {
 		wire.Pair{Key: "reflexive_ip", Value: wire.RawText(seen.IP.String())},
 		wire.Pair{Key: "reflexive_port", Value: wire.RawInt(int64(seen.Port))},
 		wire.Pair{Key: "server_time", Value: wire.RawInt(time.Now().UnixMilli())})
-}
-
-func (g *Gateway) rpcRequest(m wire.Raw) []byte {
-	return frame(wire.TypeRPCReply,
-		wire.Pair{Key: "request_id", Value: orUndefined(m, "request_id")},
-		wire.Pair{Key: "from_node", Value: wire.RawBytes(g.cfg.nodeID)},
-		wire.Pair{Key: "error", Value: wire.RawText("rpc_handler_not_available")},
-		wire.Pair{Key: "timestamp", Value: wire.RawInt(time.Now().UnixMilli())})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // Kind is how a gateway broke.
@@ -13,8 +14,19 @@ type Kind string
 const (
 	// Hang: it answers nothing any more. Only a restart helps.
 	Hang Kind = "hang"
-	// Crash: it lost all that it stored, and who CONNECTed; then it goes on.
+	// Crash of its routing server: it lost all that it stored, and with its
+	// gateway who CONNECTed; then it goes on.
 	Crash Kind = "crash"
+	// GatewayCrash: it forgot the streams of those who CONNECTed, what they
+	// subscribed to, and its handlers. Its connections live on, and the records
+	// and the routing table stay. Its clients are deaf until they connect anew.
+	GatewayCrash Kind = "gateway crash"
+	// CallerCrash: a client of it, of macula:connect, is gone with all of its
+	// connections, and what it subscribed to and offers.
+	CallerCrash Kind = "caller crash"
+	// PeerCrash: what keeps a client's connections ended, at too many of them,
+	// and begins again with one.
+	PeerCrash Kind = "peer system crash"
 	// Discovery: what finds other gateways crashes, at every poll.
 	Discovery Kind = "discovery crash"
 )
@@ -36,6 +48,12 @@ const (
 	CauseStoreArgs     Cause = "_dht.store with args that are no map"
 	CauseSlowMiss      Cause = "a FIND_VALUE miss that took too long"
 	CauseGatewayKey    Cause = "a gateway's key was written to it"
+	CausePublishTopic  Cause = "PUBLISH whose topic is no bin"
+	CauseTopics        Cause = "SUBSCRIBE whose topics are no list"
+	CauseOKTuple       Cause = "RPC_ROUTE call of a handler that returns {ok, _}"
+	CauseTopicNodeID   Cause = "a topic's record whose node_id is no bin of 32 bytes or more"
+	CauseTopicEndpoint Cause = "a topic's record whose endpoint is no bin"
+	CauseTooOften      Cause = "its gateway crashed too often"
 )
 
 // What it was answered as a client.
@@ -43,6 +61,11 @@ const (
 	CauseReplyNodes      Cause = "FIND_VALUE_REPLY with nodes"
 	CauseReplyValue      Cause = "FIND_VALUE_REPLY whose value is no list"
 	CauseNamelessGateway Cause = "_dht.list_gateways with an entry without node_id"
+	CauseUnanswered      Cause = "an RPC_ROUTE call without a REPLY"
+	CauseServiceNodeID   Cause = "a service's record without node_id"
+	CauseServiceKey      Cause = "a service's record with a key that is no text of at most 255 bytes"
+	CauseNoProviders     Cause = "a FIND_VALUE_REPLY with an empty value" // read, not seen
+	CauseReconnects      Cause = "reconnects doubled with each stream that ended"
 )
 
 // Break is one time that a gateway broke.
@@ -81,6 +104,24 @@ func (g *Gateway) crash(why Cause, detail string) {
 	g.breaksBy(Crash, why, detail)
 	g.forget()
 	g.registerLater()
+}
+
+// crashGateway loses what the gateway process holds; g.mu is held.
+func (g *Gateway) crashGateway(why Cause, detail string) {
+	g.breaksBy(GatewayCrash, why, detail)
+	g.forgetClients()
+	now := time.Now()
+	g.crashes = append(g.crashes, now)
+	if n := g.cfg.crashLimit; n > 0 && len(g.crashes) >= n && now.Sub(g.crashes[len(g.crashes)-n]) < g.cfg.crashWithin {
+		g.hang(CauseTooOften, fmt.Sprintf("%d times within %v", n, g.cfg.crashWithin))
+	}
+}
+
+// crashGatewayNow is crashGateway for those who do not hold g.mu.
+func (g *Gateway) crashGatewayNow(why Cause, detail string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.crashGateway(why, detail)
 }
 
 // hang ends all answering; g.mu is held.

@@ -39,13 +39,13 @@ func stopped(m wire.Message) func(*glass.Gateway, client) {
 var weaknesses = map[string]weakness{
 	"CancelRead before the reply to PING": {
 		do:   stopped(&wire.Ping{}),
-		want: glass.Break{Kind: glass.Crash, Why: glass.CauseStopSending, Detail: "ping"}},
+		want: glass.Break{Kind: glass.GatewayCrash, Why: glass.CauseStopSending, Detail: "ping"}},
 	"CancelRead before the reply to CONNECT": {
 		do:   stopped(connecting("node")),
-		want: glass.Break{Kind: glass.Crash, Why: glass.CauseStopSending, Detail: "connect"}},
+		want: glass.Break{Kind: glass.GatewayCrash, Why: glass.CauseStopSending, Detail: "connect"}},
 	"CancelRead before the reply to NAT_PROBE": {
 		do:   stopped(&wire.NATProbe{NodeID: id16, RequestID: id16}),
-		want: glass.Break{Kind: glass.Crash, Why: glass.CauseStopSending, Detail: "nat_probe"}},
+		want: glass.Break{Kind: glass.GatewayCrash, Why: glass.CauseStopSending, Detail: "nat_probe"}},
 	"CONNECT of another realm": {
 		do: func(_ *glass.Gateway, c client) {
 			m := connecting("node")
@@ -58,19 +58,19 @@ var weaknesses = map[string]weakness{
 		want: glass.Break{Kind: glass.Hang, Why: glass.CauseOtherRealm, Detail: `"be.cortexiq.test", a str`}},
 	"CONNECT without endpoint": {
 		do:   whole(wire.TypeConnect, mapping("node_id", "node", "realm_id", realm)),
-		want: glass.Break{Kind: glass.Crash, Why: glass.CauseNoEndpoint}},
+		want: glass.Break{Kind: glass.GatewayCrash, Why: glass.CauseNoEndpoint}},
 	"CONNECT with endpoint nil": {
 		do:   whole(wire.TypeConnect, mapping("node_id", "node", "realm_id", realm, "endpoint", wire.Raw{0xc0})),
-		want: glass.Break{Kind: glass.Crash, Why: glass.CauseNoEndpoint}},
+		want: glass.Break{Kind: glass.GatewayCrash, Why: glass.CauseNoEndpoint}},
 	"CONNECT with keys in str": {
 		do:   whole(wire.TypeConnect, inStr("node_id", "node", "realm_id", realm, "endpoint", "")),
-		want: glass.Break{Kind: glass.Crash, Why: glass.CauseTextKeys, Detail: "connect: realm_id"}},
+		want: glass.Break{Kind: glass.GatewayCrash, Why: glass.CauseTextKeys, Detail: "connect: realm_id"}},
 	"CALL with keys in str": {
 		do:   whole(wire.TypeCall, inStr("procedure", wire.ProcedureListGateways, "args", wire.RawMap(), "call_id", id16)),
-		want: glass.Break{Kind: glass.Crash, Why: glass.CauseTextKeys, Detail: "call: procedure"}},
+		want: glass.Break{Kind: glass.GatewayCrash, Why: glass.CauseTextKeys, Detail: "call: procedure"}},
 	"CALL without call_id": {
 		do:   whole(wire.TypeCall, mapping("procedure", wire.ProcedureListGateways)),
-		want: glass.Break{Kind: glass.Crash, Why: glass.CauseMissingField, Detail: "call: call_id"}},
+		want: glass.Break{Kind: glass.GatewayCrash, Why: glass.CauseMissingField, Detail: "call: call_id"}},
 	"STORE of a gateway's key": {
 		do: func(_ *glass.Gateway, c client) {
 			c.tell(&wire.Store{Key: []byte("peer.gateway.a"), Value: provider("a")})
@@ -105,11 +105,11 @@ var weaknesses = map[string]weakness{
 		want: glass.Break{Kind: glass.Crash, Why: glass.CauseStoreArgs, Detail: "bin"}},
 	"a payload that is no map": {
 		do:   whole(wire.TypePing, wire.RawInt(5)),
-		want: glass.Break{Kind: glass.Crash, Why: glass.CauseNotMap, Detail: "ping"}},
+		want: glass.Break{Kind: glass.GatewayCrash, Why: glass.CauseNotMap, Detail: "ping"}},
 	"a miss that takes too long": {
-		opts: []glass.Option{glass.MissTakes(never), glass.MissLimit(soon)},
+		opts: []glass.Option{glass.MissTakes(never), glass.MissLimit(soon), glass.PeerTimeout(time.Millisecond)},
 		do:   func(_ *glass.Gateway, c client) { c.open().send(encode(c.tb, &wire.FindValue{Key: []byte("miss")})) },
-		want: glass.Break{Kind: glass.Crash, Why: glass.CauseSlowMiss, Detail: "more than 50ms"}},
+		want: glass.Break{Kind: glass.GatewayCrash, Why: glass.CauseSlowMiss, Detail: "more than 50ms"}},
 }
 
 // Each weakness of the reference breaks a gateway, in its way and no other.
@@ -133,7 +133,11 @@ func TestWeaknesses(t *testing.T) {
 			case glass.Hang:
 				requireHangs(t, g, session)
 			case glass.Crash:
-				requireLost(t, g, session)
+				require.Empty(t, g.Stored([]byte("kept")))
+				requireForgotten(t, g, session)
+			case glass.GatewayCrash:
+				require.Len(t, g.Stored([]byte("kept")), 1, "the records stay")
+				requireForgotten(t, g, session)
 			case glass.Discovery:
 				require.Len(t, g.Stored([]byte("kept")), 1, "nothing is lost")
 				eventually(t, func() bool { return g.Stats().DiscoveryCrashes > 2 }, "over and over")
@@ -159,10 +163,9 @@ func requireHangs(t *testing.T, g *glass.Gateway, session *talk) {
 	}
 }
 
-// requireLost requires that it goes on, but remembers nothing.
-func requireLost(t *testing.T, g *glass.Gateway, session *talk) {
+// requireForgotten requires that it goes on, but does not know its clients.
+func requireForgotten(t *testing.T, g *glass.Gateway, session *talk) {
 	t.Helper()
-	require.Empty(t, g.Stored([]byte("kept")))
 	session.ask(&wire.Ping{})
 	g.Store([]byte("new"), provider("own"))
 	found := dial(t, g).ask(&wire.FindValue{Key: []byte("new")}).(*wire.FindValueReply)

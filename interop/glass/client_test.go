@@ -143,17 +143,30 @@ func TestBootstrapFromAnother(t *testing.T) {
 	require.Equal(t, glass.CauseBootstrapNode, first.Why)
 }
 
-func TestBootstrapIsRefused(t *testing.T) {
+// A node that is turned away does not understand it, and goes on as if nothing
+// had come.
+func TestDisconnectIsIgnored(t *testing.T) {
 	r := record(t, func(wire.Frame) []byte { return encode(t, &wire.Disconnect{Reason: "realm_mismatch"}) })
-	_, err := start(t).Bootstrap(within(t), r.endpoint)
-	require.ErrorIs(t, err, glass.ErrRefused)
-	require.ErrorContains(t, err, "realm_mismatch")
-	require.Zero(t, r.end(t, 0))
+	g := start(t, glass.ClientTimes(soon, soon))
+	s, err := g.Bootstrap(within(t), r.endpoint)
+	require.NoError(t, err)
+	require.Equal(t, "realm_mismatch", s.Refused().Reason)
+	eventually(t, func() bool {
+		return count(r.conns()[0], wire.TypePing) > 1 && count(r.conns()[0], wire.TypeCall) > 1
+	}, "it pings and polls")
+	require.Len(t, r.conns(), 1)
+	require.Empty(t, g.Broken())
+}
 
+func TestBootstrapIsNotAnswered(t *testing.T) {
+	r := record(t, silent)
+	g := start(t, glass.Reconnects(2, soon))
 	ctx, cancel := context.WithTimeout(t.Context(), soon)
 	defer cancel()
-	_, err = start(t).Bootstrap(ctx, record(t, silent).endpoint)
-	require.Error(t, err)
+	_, err := g.Bootstrap(ctx, r.endpoint)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.Zero(t, r.end(t, 0))
+	require.Equal(t, 1, g.Stats().Dialled)
 }
 
 // listing answers CONNECT, and CALL with these peers.

@@ -1,8 +1,10 @@
 package glass
 
 import (
+	"crypto/rand"
 	"encoding/binary"
 	"math"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/tinylib/msgp/msgp"
@@ -50,6 +52,48 @@ func frame(t wire.Type, fields ...wire.Pair) []byte {
 	b[0], b[1] = wire.Version, byte(t)
 	binary.BigEndian.PutUint32(b[4:], uint32(len(payload)))
 	return append(b, payload...)
+}
+
+// boolean returns a boolean.
+func boolean(v bool) wire.Raw {
+	if v {
+		return wire.Raw{0xc3}
+	}
+	return wire.Raw{0xc2}
+}
+
+// with returns a map with some of its fields replaced.
+func with(m wire.Raw, fields ...wire.Pair) wire.Raw {
+	var pairs []wire.Pair
+	for key, value := range m.Fields() {
+		if key.Kind() != wire.Bin {
+			continue // nothing that travels has others
+		}
+		pair := wire.Pair{Key: contentOf(key), Value: value}
+		if i := slices.IndexFunc(fields, func(f wire.Pair) bool { return f.Key == pair.Key }); i >= 0 {
+			pair = fields[i]
+			fields = slices.Delete(slices.Clone(fields), i, i+1)
+		}
+		pairs = append(pairs, pair)
+	}
+	return wire.RawMap(append(pairs, fields...)...)
+}
+
+// again returns a frame of a map that was received, as an Erlang node passes it
+// on.
+func again(t wire.Type, m wire.Raw) []byte {
+	payload := erlangForm(m)
+	b := make([]byte, wire.HeaderSize, wire.HeaderSize+len(payload))
+	b[0], b[1] = wire.Version, byte(t)
+	binary.BigEndian.PutUint32(b[4:], uint32(len(payload)))
+	return append(b, payload...)
+}
+
+// id16 returns 16 random bytes.
+func id16() wire.Raw {
+	b := make([]byte, 16)
+	rand.Read(b)
+	return wire.RawBytes(b)
 }
 
 // list returns a list as an Erlang node sends it: an empty one is an empty str.

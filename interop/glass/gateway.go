@@ -11,15 +11,12 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"math/big"
 	"net"
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/quic-go/quic-go"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 )
@@ -29,30 +26,34 @@ const ALPN = "macula"
 
 // Gateway is the double of an Erlang node. Close it.
 type Gateway struct {
-	cfg       config
-	cert      tls.Certificate
-	clientID  string
-	endpoint  string
-	host      string
-	port      int
-	udp       *net.UDPConn
-	transport *quic.Transport
-	buffers   sync.Pool // of one receive event
+	cfg      config
+	cert     tls.Certificate
+	clientID string
+	endpoint string
+	host     string
+	port     int
+	buffers  sync.Pool // of one receive event
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
 	close  func() error
 
-	turn   sync.Mutex    // it does one thing at a time
-	broken chan struct{} // closed with the first break
+	turn    turn          // its gateway process does one thing at a time
+	routing turn          // and so does its routing server, for which that waits
+	broken  chan struct{} // closed with the first break
 
 	mu       sync.Mutex // guards what follows
+	line     line       // another one after a restart
 	closed   bool
 	hung     bool
 	breaks   []Break
+	crashes  []time.Time // of its gateway process
 	register *time.Timer
+	sessions []*Session // that have not ended
 	store
+	clients
+	admission
 	ledger
 	hooks
 	outbound
@@ -72,11 +73,17 @@ func Start(opts ...Option) (*Gateway, error) {
 			missLimit:     DefaultMissLimit,
 			eventLimit:    DefaultEventLimit,
 			eventGap:      DefaultEventGap,
+			restartAfter:  DefaultRestartAfter,
+			reconnects:    DefaultReconnects,
+			reconnectIn:   DefaultReconnectAfter,
+			ttl:           DefaultTTL,
 		},
+		turn:     newTurn(),
+		routing:  newTurn(),
 		broken:   make(chan struct{}),
 		ledger:   newLedger(),
 		hooks:    hooks{held: make(map[wire.Type]chan struct{})},
-		outbound: outbound{pool: make(map[string]*pooled)},
+		outbound: outbound{pool: make(map[string]*pooled), mesh: make(map[string]*pooled)},
 	}
 	for _, opt := range opts {
 		opt(&g.cfg)
@@ -90,26 +97,35 @@ func Start(opts ...Option) (*Gateway, error) {
 	if err := g.identify(); err != nil {
 		return nil, fmt.Errorf("glass: certificate: %w", err)
 	}
-	ln, err := g.listen()
+	l, err := g.listen(g.cfg.address)
 	if err != nil {
 		return nil, fmt.Errorf("glass: listen on %s: %w", g.cfg.address, err)
 	}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
+	g.host, g.port = l.addr.IP.String(), l.addr.Port
+	g.endpoint = wire.EndpointAt(l.addr.AddrPort()).String()
 	if g.cfg.nodeID == nil {
 		id := sha256.Sum256([]byte(g.endpoint))
 		g.cfg.nodeID = id[:]
 	}
-	g.parents = g.cfg.parents
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.begin(l)
+	g.tasks.Go(g.discover)
+	return g, nil
+}
+
+// begin is a start with an empty memory, on what was opened for it; g.mu is held.
+func (g *Gateway) begin(l line) {
+	g.line = l
+	g.hung = false
+	g.parents = g.cfg.parents
 	g.forget()
 	for _, n := range g.cfg.neighbours {
 		g.put(wire.RawText(wire.GatewayPrefix+string(n.NodeID)), entry(n))
 	}
 	g.registerLater()
-	g.tasks.Go(func() { g.accept(ln) })
-	g.tasks.Go(g.discover)
-	return g, nil
+	g.tasks.Go(func() { g.accept(l.listener) })
 }
 
 // identify makes the certificate, unless it was given one, and the client id that
@@ -156,7 +172,11 @@ func selfSigned() (tls.Certificate, error) {
 func (g *Gateway) Endpoint() string { return g.endpoint }
 
 // Addr returns the UDP address on which it listens.
-func (g *Gateway) Addr() *net.UDPAddr { return g.udp.LocalAddr().(*net.UDPAddr) }
+func (g *Gateway) Addr() *net.UDPAddr {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.line.addr
+}
 
 // ClientID returns the id under which the node names itself in its own entry, in
 // CONNECT and in what it stores: the SHA-256 of its certificate's public key
@@ -170,8 +190,8 @@ func (g *Gateway) NodeID() []byte { return g.cfg.nodeID }
 func (g *Gateway) Certificate() tls.Certificate { return g.cert }
 
 // Close stops it as a node is stopped: those who connected are told nothing.
-// The connections that it dialled are closed with code 0. Further calls return
-// what the first did.
+// The connections that it dialled are closed with code 0, and its sessions end.
+// Further calls return what the first did.
 func (g *Gateway) Close() error { return g.close() }
 
 func (g *Gateway) shutdown() error {
@@ -182,11 +202,12 @@ func (g *Gateway) shutdown() error {
 		g.register.Stop()
 	}
 	dialled := slices.Clone(g.kept)
+	l := g.line
 	g.mu.Unlock()
 	for _, c := range dialled {
 		c.CloseWithError(0, "")
 	}
-	err := errors.Join(g.transport.Close(), g.udp.Close())
+	err := l.close()
 	g.tasks.Wait()
 	return err
 }

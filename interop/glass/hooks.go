@@ -107,15 +107,6 @@ func (g *Gateway) DropClients() {
 	}
 }
 
-// welcome lets a guest that has its PONG be pushed to; g.mu is held.
-func (g *Gateway) welcome(s *stream) {
-	for _, peer := range g.guests {
-		if peer.stream == s {
-			peer.welcome = true
-		}
-	}
-}
-
 // Push sends a message to all that have CONNECTed, on the streams on which they
 // did, and returns to how many it was written.
 func (g *Gateway) Push(m wire.Message) (sent int, err error) {
@@ -125,9 +116,9 @@ func (g *Gateway) Push(m wire.Message) (sent int, err error) {
 	}
 	g.mu.Lock()
 	var streams []*stream
-	for _, peer := range g.guests {
-		if peer.welcome && !slices.Contains(streams, peer.stream) {
-			streams = append(streams, peer.stream)
+	for _, s := range g.streams {
+		if s.welcome && !slices.Contains(streams, s) {
+			streams = append(streams, s)
 		}
 	}
 	g.mu.Unlock()

@@ -27,6 +27,12 @@ type Stats struct {
 	MostAsking map[wire.Type]int // the most of them at a time
 	Lost       int               // receive events, or parts of one, that were no frame
 
+	Limited  int // connections that were refused for there being too many, see [RateLimited]
+	Restarts int
+	Denied   int // deliveries of a PUBLISH to what is subscribed in the DHT, as its topic is not public
+	Unrouted int // what was to be passed on to another node, and was lost
+	Stray    int // RPC_REPLYs for nobody who is connected
+
 	DiscoveryCrashes int // one at each poll of a store with a gateway's key from outside
 
 	Dialled     int // connections, in all

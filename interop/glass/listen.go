@@ -18,18 +18,25 @@ import (
 
 var errOneHandshake = errors.New("busy with another handshake")
 
+// line is where a gateway listens, and from where it dials.
+type line struct {
+	addr      *net.UDPAddr
+	packets   net.PacketConn
+	transport *quic.Transport
+	listener  *quic.Listener
+}
+
+// close ends all connections without a word. The port goes first, which ends the
+// reading of it on any network.
+func (l line) close() error { return errors.Join(l.packets.Close(), l.transport.Close()) }
+
 // listen opens the port.
-func (g *Gateway) listen() (*quic.Listener, error) {
-	addr, err := net.ResolveUDPAddr("udp", g.cfg.address)
-	if err != nil {
-		return nil, err
+func (g *Gateway) listen(address string) (l line, err error) {
+	if l.packets, err = g.openPackets(address); err != nil {
+		return line{}, err
 	}
-	if g.udp, err = net.ListenUDP("udp", addr); err != nil {
-		return nil, err
-	}
-	g.host, g.port = g.Addr().IP.String(), g.Addr().Port
-	g.endpoint = wire.EndpointAt(g.Addr().AddrPort()).String()
-	g.transport = &quic.Transport{Conn: g.udp, ConnContext: g.oneAtATime}
+	l.addr = l.packets.LocalAddr().(*net.UDPAddr)
+	l.transport = &quic.Transport{Conn: l.packets, ConnContext: g.oneAtATime}
 	gated := &tls.Config{
 		MinVersion: tls.VersionTLS13,
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
@@ -37,11 +44,25 @@ func (g *Gateway) listen() (*quic.Listener, error) {
 			return g.cfg.tls, nil
 		},
 	}
-	ln, err := g.transport.Listen(gated, quicConfig())
-	if err != nil {
-		return nil, errors.Join(err, g.transport.Close(), g.udp.Close())
+	if l.listener, err = l.transport.Listen(gated, quicConfig()); err != nil {
+		return line{}, errors.Join(err, l.close())
 	}
-	return ln, nil
+	return l, nil
+}
+
+func (g *Gateway) openPackets(address string) (net.PacketConn, error) {
+	if g.cfg.network != nil {
+		return g.cfg.network(address)
+	}
+	network := "udp"
+	if g.cfg.ipv4Only {
+		network = "udp4"
+	}
+	addr, err := net.ResolveUDPAddr(network, address)
+	if err != nil {
+		return nil, err
+	}
+	return net.ListenUDP(network, addr)
 }
 
 func quicConfig() *quic.Config {
@@ -70,6 +91,10 @@ func (g *Gateway) oneAtATime(ctx context.Context, client *quic.ClientInfo) (cont
 	defer g.mu.Unlock()
 	if time.Since(g.refusals[from]) < firstFlight {
 		return ctx, errOneHandshake
+	}
+	if !g.admit(client.RemoteAddr) {
+		g.refusals[from] = time.Now()
+		return ctx, errTooMany
 	}
 	if g.shaking != nil {
 		g.stats.Refused++
@@ -135,6 +160,7 @@ type stream struct {
 	*quic.Stream
 	conn *quic.Conn
 
+	welcome bool        // it has CONNECTed and has its PONG; guarded by Gateway.mu
 	frames  int         // guarded by Gateway.mu
 	waiting []wire.Type // the frames not yet replied to; guarded by Gateway.mu
 	blamed  bool        // it has crashed the gateway; guarded by Gateway.mu
@@ -208,7 +234,7 @@ func (g *Gateway) onEvent(s *stream, event []byte) {
 	}
 	switch {
 	case errors.Is(err, wire.ErrNotMap):
-		g.crash(CauseNotMap, f.Type.String())
+		g.crashGateway(CauseNotMap, f.Type.String())
 		g.mu.Unlock()
 		s.conn.CloseWithError(0, "")
 		return
@@ -220,9 +246,11 @@ func (g *Gateway) onEvent(s *stream, event []byte) {
 	g.heard(s, f)
 	g.mu.Unlock()
 
-	g.turn.Lock()
+	if !g.turn.take(g.ctx) {
+		return
+	}
 	reply := g.handle(s, f.Type, f.Payload)
-	g.turn.Unlock()
+	g.turn.give()
 	if reply == nil {
 		g.mu.Lock()
 		g.answered(s, f.Type)
@@ -264,7 +292,7 @@ func (g *Gateway) write(s *stream, t wire.Type, b []byte) {
 	if stopped(err) {
 		g.blame(s, t)
 	} else if t == wire.TypeConnect && err == nil {
-		g.welcome(s)
+		s.welcome = true
 	}
 }
 
@@ -280,7 +308,7 @@ func (g *Gateway) blame(s *stream, t wire.Type) {
 	case wire.TypePing, wire.TypeConnect, wire.TypeNATProbe:
 		if !s.blamed {
 			s.blamed = true
-			g.crash(CauseStopSending, t.String())
+			g.crashGateway(CauseStopSending, t.String())
 		}
 	}
 }

@@ -2,6 +2,7 @@ package glass
 
 import (
 	"crypto/tls"
+	"net"
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
@@ -19,6 +20,22 @@ const (
 	DefaultMissLimit     = 10 * time.Second
 	DefaultEventLimit    = 64 << 10
 	DefaultEventGap      = 100 * time.Millisecond
+
+	DefaultRestartAfter   = 500 * time.Millisecond
+	DefaultReconnects     = 2
+	DefaultReconnectAfter = 5 * time.Second
+	DefaultTTL            = 300 * time.Second
+	DefaultFindEvery      = 30 * time.Second
+)
+
+// What the reference does not let be set.
+const (
+	renewBefore  = 60 * time.Second // before a record's ttl has passed
+	callTimeout  = 5 * time.Second  // of macula:call, and of the lookup before it
+	topicFresh   = 5 * time.Second  // how long a topic's records are kept in mind
+	topicEvery   = 2 * time.Second  // how often a topic is looked up at most
+	repeatAfter  = 5 * time.Second  // a PUBLISH of QoS 1 or 2
+	maxReconnect = 256              // connections of a client, before it breaks
 )
 
 // StreamCredit is how many streams at a time a connection is granted.
@@ -37,9 +54,23 @@ type config struct {
 	missLimit     time.Duration
 	eventLimit    int
 	eventGap      time.Duration
+	restartAfter  time.Duration
+	reconnects    int
+	reconnectIn   time.Duration
+	ttl           time.Duration
+	crashLimit    int
+	crashWithin   time.Duration
 	parents       []parent
 	neighbours    []wire.Gateway
 	tls           *tls.Config
+	network       func(address string) (net.PacketConn, error)
+
+	rawIDs     bool // what follows is of other versions than 0.20.3
+	ipv4Only   bool
+	findEvery  time.Duration
+	perSource  int
+	perSecond  int
+	sourceTime time.Duration
 }
 
 // parent is a node that this one bootstrapped from.
@@ -108,4 +139,32 @@ func DiscoverEvery(d time.Duration) Option { return func(c *config) { c.discover
 // with 80 kB always.
 func Events(limit int, gap time.Duration) Option {
 	return func(c *config) { c.eventLimit, c.eventGap = limit, gap }
+}
+
+// Network makes it open its port by a function, as in a simulated network,
+// with which all of its times can be virtual. The address is that of [Listen],
+// after a restart the one that it had.
+func Network(listen func(address string) (net.PacketConn, error)) Option {
+	return func(c *config) { c.network = listen }
+}
+
+// RestartAfter sets how long [Gateway.Restart] leaves it down.
+func RestartAfter(d time.Duration) Option { return func(c *config) { c.restartAfter = d } }
+
+// Reconnects sets how many reconnects each ended stream of a session schedules,
+// and when. The reference has 2 to 4 of them, each after 5 s.
+func Reconnects(n int, after time.Duration) Option {
+	return func(c *config) { c.reconnects, c.reconnectIn = n, after }
+}
+
+// TTL sets the ttl of what its clients advertise and subscribe to; they do so
+// anew 60 s before it has passed, or after half of it where it is shorter than
+// 2 min.
+func TTL(d time.Duration) Option { return func(c *config) { c.ttl = d } }
+
+// CrashLimit makes it hang once its gateway process has crashed n times within
+// a time. The reference's supervisor ends at 10 in 60 s; without this option it
+// never does.
+func CrashLimit(n int, within time.Duration) Option {
+	return func(c *config) { c.crashLimit, c.crashWithin = n, within }
 }

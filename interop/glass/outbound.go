@@ -9,7 +9,7 @@ import (
 	"net"
 	"slices"
 	"strings"
-	"sync"
+	"time"
 
 	"github.com/quic-go/quic-go"
 
@@ -27,16 +27,22 @@ var (
 	errCrashed = errors.New("crashed by it")
 )
 
+// noticeWithin is how long it takes a node at most to notice that another one
+// was killed. The reference's QUIC library gives up on what is not acknowledged;
+// this one knows only the idle time-out.
+const noticeWithin = 13 * time.Second
+
 // outbound is what a node has dialled; guarded by Gateway.mu.
 type outbound struct {
 	kept []*quic.Conn       // never closed
-	pool map[string]*pooled // per endpoint's text
+	pool map[string]*pooled // for STORE, per endpoint's text
+	mesh map[string]*pooled // for what is routed, per node id
 }
 
-// pooled is the one connection, with one stream, on which values are passed on
-// to an endpoint.
+// pooled is a connection with one stream, on which frames are passed on to an
+// endpoint. Nothing is read of it.
 type pooled struct {
-	mu     sync.Mutex
+	turn   turn
 	conn   *quic.Conn // nil where there is none
 	stream *quic.Stream
 }
@@ -61,7 +67,12 @@ func (g *Gateway) dial(ctx context.Context, endpoint string) (*quic.Conn, error)
 		return nil, fmt.Errorf("glass: endpoint %q: %w", endpoint, err)
 	}
 	conf := &tls.Config{NextProtos: []string{ALPN}, MinVersion: tls.VersionTLS13, InsecureSkipVerify: true}
-	conn, err := g.transport.Dial(ctx, addr, conf, quicConfig())
+	g.mu.Lock()
+	transport := g.line.transport
+	g.mu.Unlock()
+	out := quicConfig()
+	out.MaxIdleTimeout, out.KeepAlivePeriod = noticeWithin, noticeWithin/3
+	conn, err := transport.Dial(ctx, addr, conf, out)
 	if err != nil {
 		return nil, fmt.Errorf("glass: dial %s: %w", endpoint, err)
 	}
@@ -103,67 +114,6 @@ func (g *Gateway) peers() (endpoints []string) {
 		}
 	}
 	return endpoints
-}
-
-// miss asks the peers for a value, within the time after which the gateway
-// crashes. It reports whether it has not; the turn is held.
-func (g *Gateway) miss(key wire.Raw) (values []wire.Raw, ok bool) {
-	ctx, cancel := context.WithTimeout(g.ctx, g.cfg.missLimit)
-	defer cancel()
-	values, err := g.askPeers(ctx, key)
-	if err == nil && values == nil && g.cfg.missTakes > 0 {
-		pause(ctx, g.cfg.missTakes)
-	}
-	if err != nil || g.ctx.Err() != nil {
-		return nil, false
-	}
-	if ctx.Err() != nil {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		g.crash(CauseSlowMiss, fmt.Sprintf("more than %v", g.cfg.missLimit))
-		return nil, false
-	}
-	return values, true
-}
-
-// askPeers asks one peer after the other until one has the value, or its reply
-// has crashed the node, which is the only error.
-func (g *Gateway) askPeers(ctx context.Context, key wire.Raw) ([]wire.Raw, error) {
-	for _, endpoint := range g.peers() {
-		values, err := g.ask(ctx, endpoint, key)
-		if errors.Is(err, errCrashed) {
-			return nil, err
-		}
-		if len(values) > 0 {
-			return values, nil
-		}
-	}
-	return nil, nil
-}
-
-// Lookup looks for the values of a key: in its own store, then at its peers, one
-// after the other. It answers nobody meanwhile. Without a value it is
-// ErrNotFound, after a reply that crashed it ErrBadReply.
-func (g *Gateway) Lookup(ctx context.Context, key []byte) ([]wire.Raw, error) {
-	if values := g.Stored(key); values != nil {
-		return values, nil
-	}
-	g.turn.Lock()
-	defer g.turn.Unlock()
-	values, err := g.askPeers(ctx, wire.RawBytes(key))
-	if values != nil || err != nil {
-		return values, err
-	}
-	return nil, fmt.Errorf("%w: %x", ErrNotFound, key)
-}
-
-// FindValue asks one endpoint for the values of a key, as each step of a lookup
-// does: a new connection, one stream, one frame, no FIN, and the first bytes
-// that come are the reply. A miss has none.
-func (g *Gateway) FindValue(ctx context.Context, endpoint string, key []byte) ([]wire.Raw, error) {
-	g.turn.Lock()
-	defer g.turn.Unlock()
-	return g.ask(ctx, endpoint, wire.RawBytes(key))
 }
 
 func (g *Gateway) ask(ctx context.Context, endpoint string, key wire.Raw) ([]wire.Raw, error) {
@@ -240,15 +190,30 @@ func (g *Gateway) StoreAt(ctx context.Context, endpoint string, key []byte, valu
 	if err != nil {
 		return err
 	}
-	g.mu.Lock()
-	p := g.pool[endpoint]
-	if p == nil {
-		p = &pooled{}
-		g.pool[endpoint] = p
+	if err := g.passOn(ctx, g.pooledTo(&g.pool, endpoint), endpoint, b); err != nil {
+		return fmt.Errorf("glass: store at %s: %w", endpoint, err)
 	}
-	g.mu.Unlock()
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	return nil
+}
+
+// pooledTo returns what is kept under a name, be it without a connection yet.
+func (g *Gateway) pooledTo(kept *map[string]*pooled, name string) *pooled {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	p := (*kept)[name]
+	if p == nil {
+		p = &pooled{turn: newTurn()}
+		(*kept)[name] = p
+	}
+	return p
+}
+
+// passOn writes a frame on a pooled stream, which is opened where there is none.
+func (g *Gateway) passOn(ctx context.Context, p *pooled, endpoint string, b []byte) (err error) {
+	if !p.turn.take(ctx) {
+		return context.Cause(ctx)
+	}
+	defer p.turn.give()
 	if p.conn == nil || p.conn.Context().Err() != nil {
 		if p.conn, err = g.keep(ctx, endpoint); err != nil {
 			p.conn = nil
@@ -256,12 +221,12 @@ func (g *Gateway) StoreAt(ctx context.Context, endpoint string, key []byte, valu
 		}
 		if p.stream, err = p.conn.OpenStreamSync(ctx); err != nil {
 			p.conn.CloseWithError(0, "")
-			return fmt.Errorf("glass: stream to %s: %w", endpoint, err)
+			return err
 		}
 	}
 	if _, err := p.stream.Write(b); err != nil {
 		p.conn.CloseWithError(0, "") // and dialled anew the next time
-		return fmt.Errorf("glass: store at %s: %w", endpoint, err)
+		return err
 	}
 	return nil
 }

@@ -18,6 +18,7 @@ import (
 type recorder struct {
 	endpoint string
 	answer   func(wire.Frame) []byte
+	hangUp   bool // ends its side of a stream after each answer
 
 	mu      sync.Mutex
 	streams [][]wire.Frame // one stream a connection
@@ -29,18 +30,33 @@ func record(tb testing.TB, answer func(wire.Frame) []byte) *recorder {
 	conf := &tls.Config{Certificates: []tls.Certificate{start(tb).Certificate()}, NextProtos: []string{glass.ALPN}}
 	ln, err := quic.ListenAddr("127.0.0.1:0", conf, nil)
 	require.NoError(tb, err)
+	return recordOn(tb, ln, answer)
+}
+
+func recordOn(tb testing.TB, ln *quic.Listener, answer func(wire.Frame) []byte) *recorder {
 	r := &recorder{endpoint: "https://" + ln.Addr().String(), answer: answer}
 	var tasks sync.WaitGroup
+	var open []*quic.Conn // of the one that accepts, until that has ended
+	accepted := make(chan struct{})
 	tasks.Go(func() {
+		defer close(accepted)
 		for {
 			conn, err := ln.Accept(context.Background())
 			if err != nil {
 				return
 			}
+			open = append(open, conn)
 			tasks.Go(func() { r.serve(conn) })
 		}
 	})
-	tb.Cleanup(func() { ln.Close(); tasks.Wait() })
+	tb.Cleanup(func() {
+		ln.Close()
+		<-accepted
+		for _, conn := range open {
+			conn.CloseWithError(0, "")
+		}
+		tasks.Wait()
+	})
 	return r
 }
 
@@ -71,6 +87,10 @@ func (r *recorder) serve(conn *quic.Conn) {
 		r.mu.Unlock()
 		if b := r.answer(f); b != nil {
 			s.Write(b)
+			if r.hangUp {
+				s.CancelRead(0)
+				s.Close()
+			}
 		}
 	}
 }

@@ -10,12 +10,12 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 )
 
-// store is what a crash loses. Keys are those of maps as an Erlang node has
+// store is what its routing server holds, and loses in a crash. Keys are those of maps as an Erlang node has
 // them: the MessagePack of the key, so that a bin and a str differ.
 type store struct {
 	values   map[string][]wire.Raw // per key, the newest provider first
 	keys     []string              // those of gateways, in the order in which they came
-	guests   map[string]*guest     // per node id
+	guests   map[string]*guest     // the routing table, per node id
 	poisoned bool                  // a gateway's key was written from outside
 	parents  []parent              // which a crash does not lose
 }
@@ -24,12 +24,11 @@ type store struct {
 type guest struct {
 	id, address wire.Raw
 	lastSeen    int64
-	stream      *stream
-	welcome     bool // it has its PONG
 }
 
-// forget is what a crash does; g.mu is held.
+// forget is what a crash of the routing server does; g.mu is held.
 func (g *Gateway) forget() {
+	g.forgetClients()
 	g.values = make(map[string][]wire.Raw)
 	g.keys = nil
 	g.guests = make(map[string]*guest)
@@ -141,6 +140,7 @@ func (g *Gateway) discover() {
 type node struct {
 	distance [sha256.Size]byte
 	guest    *guest // nil for a parent
+	endpoint string // of a parent
 }
 
 // maxNodes is how many nodes FIND_NODE returns.
@@ -150,17 +150,17 @@ const maxNodes = 20
 func (g *Gateway) nearest(target wire.Raw) []node {
 	to := id256(target)
 	nodes := make([]node, 0, len(g.guests)+len(g.parents))
-	add := func(id [sha256.Size]byte, from *guest) {
+	add := func(id [sha256.Size]byte, from *guest, endpoint string) {
 		for i := range id {
 			id[i] ^= to[i]
 		}
-		nodes = append(nodes, node{id, from})
+		nodes = append(nodes, node{id, from, endpoint})
 	}
 	for _, p := range g.parents {
-		add(id256(wire.RawBytes(p.id)), nil)
+		add(id256(wire.RawBytes(p.id)), nil, p.endpoint)
 	}
 	for _, peer := range g.guests {
-		add(id256(peer.id), peer)
+		add(id256(peer.id), peer, "")
 	}
 	slices.SortStableFunc(nodes, func(a, b node) int { return bytes.Compare(a.distance[:], b.distance[:]) })
 	return nodes[:min(len(nodes), maxNodes)]

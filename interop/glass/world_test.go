@@ -1,0 +1,112 @@
+package glass_test
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"io"
+	"log/slog"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/marcopolo/simnet"
+	"github.com/quic-go/quic-go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/interop/glass"
+)
+
+// world is a simulated network in virtual time, in which the reference's own
+// times cost nothing.
+type world struct {
+	*testing.T
+	net   *simnet.Simnet
+	hosts int
+}
+
+func inWorld(t *testing.T, test func(w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{T: t, net: &simnet.Simnet{
+			LatencyFunc: simnet.StaticLatency(time.Millisecond),
+			Logger:      slog.New(slog.NewTextHandler(io.Discard, nil)),
+		}}
+		w.net.Start()
+		t.Cleanup(w.net.Close)
+		test(w)
+	})
+}
+
+// listen opens a port of a host, and takes the place of what was there.
+func (w *world) listen(address string) (net.PacketConn, error) {
+	addr, err := net.ResolveUDPAddr("udp", address)
+	if err != nil {
+		return nil, err
+	}
+	link := simnet.LinkSettings{BitsPerSecond: 1000 * simnet.Mibps}
+	return w.net.NewEndpoint(addr, simnet.NodeBiDiLinkSettings{Downlink: link, Uplink: link}), nil
+}
+
+func (w *world) nextHost() string {
+	w.hosts++
+	return net.JoinHostPort(simnet.IntToPublicIPv4(w.hosts).String(), "9443")
+}
+
+func (w *world) start(opts ...glass.Option) *glass.Gateway {
+	w.Helper()
+	return start(w, append([]glass.Option{glass.Listen(w.nextHost()), glass.Network(w.listen), glass.RegisterAfter(glass.DefaultRegisterAfter)}, opts...)...)
+}
+
+// transport is one of a plain host, such as a test's client.
+func (w *world) transport() *quic.Transport {
+	w.Helper()
+	packets, err := w.listen(w.nextHost())
+	require.NoError(w, err)
+	tr := &quic.Transport{Conn: packets}
+	w.Cleanup(func() { packets.Close(); tr.Close() })
+	return tr
+}
+
+func (w *world) dialFrom(tr *quic.Transport, g *glass.Gateway) (client, error) {
+	conf := &tls.Config{NextProtos: []string{glass.ALPN}, InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}
+	conn, err := tr.Dial(within(w), g.Addr(), conf, &quic.Config{MaxIdleTimeout: time.Hour, KeepAlivePeriod: 20 * time.Second})
+	return client{w, conn}, err
+}
+
+func (w *world) dial(g *glass.Gateway) client {
+	w.Helper()
+	c, err := w.dialFrom(w.transport(), g)
+	require.NoError(w, err)
+	return c
+}
+
+func (w *world) record(answer func(wire.Frame) []byte) *recorder {
+	w.Helper()
+	cert := w.start(glass.RegisterAfter(-1)).Certificate()
+	conf := &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{glass.ALPN}}
+	ln, err := w.transport().Listen(conf, &quic.Config{MaxIdleTimeout: time.Hour})
+	require.NoError(w, err)
+	return recordOn(w, ln, answer)
+}
+
+// pass lets virtual time go on.
+func (w *world) pass(d time.Duration) { time.Sleep(d); synctest.Wait() }
+
+// yes answers CONNECT, PING and CALL, and lists no gateways.
+func yes(tb testing.TB) func(wire.Frame) []byte {
+	return func(f wire.Frame) []byte {
+		switch f.Type {
+		case wire.TypeConnect, wire.TypePing:
+			return encode(tb, &wire.Pong{NodeID: id32, Endpoint: "https://127.0.0.1:9443"})
+		case wire.TypeCall:
+			return made(wire.TypeReply, mapping("call_id", id16, "result", mapping("peers", wire.Raw{0xa0})))
+		}
+		return nil
+	}
+}
+
+var id32 = []byte("0123456789abcdef0123456789abcdef")
+
+func hashed(name string) []byte { sum := sha256.Sum256([]byte(name)); return sum[:] }
