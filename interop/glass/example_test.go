@@ -32,9 +32,13 @@ func Example() {
 	if err != nil {
 		panic(err)
 	}
-	w := wire.NewWriter(stream)
-	w.Append(&wire.Connect{Version: "1.0", NodeID: []byte("me"), RealmID: "com.example", Endpoint: "https://192.0.2.7:9443"})
-	w.Flush()
+	frame, err := wire.AppendFrame(nil, &wire.Connect{Version: "1.0", NodeID: []byte("me"), RealmID: "com.example", Endpoint: "https://192.0.2.7:9443"})
+	if err != nil {
+		panic(err)
+	}
+	if _, err := stream.Write(frame); err != nil {
+		panic(err)
+	}
 
 	fmt.Println(g.WaitBroken(ctx))
 	// Output: hang: CONNECT of another realm ("com.example", a bin) <nil>
