@@ -61,6 +61,35 @@ func TestGatewayList(t *testing.T) {
 	}
 }
 
+func TestPeerInfo(t *testing.T) {
+	full := wire.PeerInfo{PeerID: "12D3", Addrs: [][]byte{{4, 127, 0, 0, 1}}, Realm: "r"}
+	tests := map[string]struct {
+		in   wire.Raw
+		want wire.PeerInfo
+		err  error
+	}{
+		"ours":               {full.Raw(), full, nil},
+		"without addrs":      {fields("peer_id", bin("12D3"), "realm_id", bin("r")), wire.PeerInfo{PeerID: "12D3", Realm: "r"}, nil},
+		"with what is new":   {fields("peer_id", bin("12D3"), "realm_id", bin("r"), "zz", num(1)), wire.PeerInfo{PeerID: "12D3", Realm: "r"}, nil},
+		"without peer_id":    {fields("realm_id", bin("r")), wire.PeerInfo{Realm: "r"}, wire.ErrMissingField},
+		"without realm_id":   {fields("peer_id", bin("12D3")), wire.PeerInfo{PeerID: "12D3"}, wire.ErrMissingField},
+		"peer_id a number":   {fields("peer_id", num(1), "realm_id", bin("r")), wire.PeerInfo{Realm: "r"}, wire.ErrMistypedField},
+		"an Erlang ok":       {bin("ok"), wire.PeerInfo{}, wire.ErrNotMap},
+		"nothing":            {nil, wire.PeerInfo{}, wire.ErrMsgpack},
+		"what is left of it": {full.Raw()[:9], wire.PeerInfo{}, wire.ErrMsgpack},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got := wire.PeerInfo{PeerID: "of before"}
+			err := got.Decode(test.in)
+			require.ErrorIs(t, err, test.err)
+			if test.err == nil {
+				require.Equal(t, test.want, got)
+			}
+		})
+	}
+}
+
 func TestGatewayListRecorded(t *testing.T) {
 	found := false
 	for _, v := range vectors().Encode {

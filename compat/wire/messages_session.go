@@ -9,6 +9,7 @@ type Connect struct {
 	Endpoint     string   // "https://host:port"; empty for none
 	Capabilities []string // such as CapabilityRPC
 	Addrs        [][]byte // the sender's multiaddrs; libp2p dialect only
+	StoreID      []byte   // names the sender's store since it was begun; libp2p dialect only
 }
 
 // Type returns TypeConnect.
@@ -21,6 +22,7 @@ func (m *Connect) fields(c *codec) {
 	c.text("endpoint", &m.Endpoint, MaxField, always)
 	c.texts("capabilities", &m.Capabilities, MaxAddrs)
 	c.byteList("addrs", &m.Addrs, MaxAddrs)
+	c.bytes("store_id", &m.StoreID, MaxField, optional)
 }
 
 // AppendPayload implements Message.
@@ -110,6 +112,7 @@ type Pong struct {
 	Endpoint   string     // "https://host:port"; written, be it empty, with NodeID
 	RealmID    string     // libp2p dialect only
 	Addrs      [][]byte   // multiaddrs; libp2p dialect only
+	StoreID    []byte     // as in Connect; libp2p dialect only
 }
 
 // Type returns TypePong.
@@ -124,6 +127,7 @@ func (m *Pong) fields(c *codec) {
 	}
 	c.text("realm_id", &m.RealmID, MaxField, optional)
 	c.byteList("addrs", &m.Addrs, MaxAddrs)
+	c.bytes("store_id", &m.StoreID, MaxField, optional)
 }
 
 // AppendPayload implements Message.

@@ -120,6 +120,38 @@ func (a *StoreArgs) Decode(args Raw) error {
 	return c.done()
 }
 
+// PeerInfo is the result of a Call of ProcedurePeerInfo: the libp2p peer that a
+// macula-node is, for who came to it by its endpoint. Erlang nodes know no such
+// procedure.
+type PeerInfo struct {
+	PeerID string   // in its text form
+	Addrs  [][]byte // its multiaddrs, in binary
+	Realm  string   // the realm that it serves
+}
+
+// Raw returns the result as a map.
+func (p *PeerInfo) Raw() Raw {
+	c := encode(nil)
+	p.fields(&c)
+	return c.b
+}
+
+func (p *PeerInfo) fields(c *codec) {
+	c.text("peer_id", &p.PeerID, MaxField, required)
+	c.byteList("addrs", &p.Addrs, MaxAddrs)
+	c.text("realm_id", &p.Realm, MaxField, required)
+}
+
+// Decode reads a result, whose memory it shares. It needs peer_id and realm_id.
+func (p *PeerInfo) Decode(result Raw) error {
+	*p = PeerInfo{}
+	c := decode(TypeReply, result)
+	for c.pass() {
+		p.fields(&c)
+	}
+	return c.done()
+}
+
 // Gateway is an entry in the reply to ProcedureListGateways.
 type Gateway struct {
 	NodeID       []byte

@@ -13,6 +13,7 @@ const (
 const (
 	ProcedureStore        = "_dht.store"         // see StoreArgs; answers {status: StatusOK}
 	ProcedureListGateways = "_dht.list_gateways" // answers a GatewayList
+	ProcedurePeerInfo     = "_dht.peer_info"     // answers a PeerInfo; only macula-nodes know it
 )
 
 // StatusOK is the field status in the result of ProcedureStore.
