@@ -52,9 +52,8 @@ func (s *search) learn(from *peerCandidate, reply wire.Message) (nodes, values i
 	}
 
 	if len(found) > 0 {
-		s.found.Holders++
 		from.helpful, from.holds = true, true
-		s.merged.add(found...)
+		s.hold(found)
 	}
 	for _, c := range contacts {
 		s.frontier.add(c, from.round+1)

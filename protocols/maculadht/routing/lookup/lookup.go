@@ -123,7 +123,7 @@ type Hop struct {
 // deadline; what was found by then is returned with it.
 func (l *Lookups) Nodes(ctx context.Context, target []byte) (*Found, error) {
 	start := time.Now()
-	found, err := l.run(ctx, target, false)
+	found, err := l.run(ctx, Search{Key: target}, false)
 	l.cfg.tracer.LookupDone(KindNodes, resultOf(err), time.Since(start), len(found.Hops))
 	return found, err
 }
@@ -133,8 +133,26 @@ func (l *Lookups) Nodes(ctx context.Context, target []byte) (*Found, error) {
 // Where there is nothing the error is [records.ErrNotFound]; otherwise it is as for
 // Nodes. What was found is returned with the error.
 func (l *Lookups) Values(ctx context.Context, key []byte) (*Found, error) {
+	return l.Search(ctx, Search{Key: key})
+}
+
+// Search is a lookup of values that goes about in a way of its own.
+type Search struct {
+	// Key is under which the values are stored.
+	Key []byte
+	// PeersOnly keeps it from asking Erlang contacts: what an Erlang node caused
+	// would have two of them wait for each other.
+	PeersOnly bool
+	// OnValues is called with the values of each holder as it answers, this node's
+	// own first, by the goroutine that called for the lookup; it may be nil. They
+	// are not merged: a provider may be named by each holder.
+	OnValues func([]FoundValue)
+}
+
+// Search is [Lookups.Values] in the way that how says.
+func (l *Lookups) Search(ctx context.Context, how Search) (*Found, error) {
 	start := time.Now()
-	found, err := l.run(ctx, key, true)
+	found, err := l.run(ctx, how, true)
 	if err == nil && len(found.Values) == 0 {
 		err = records.ErrNotFound
 	}

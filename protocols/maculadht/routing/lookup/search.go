@@ -22,6 +22,7 @@ type search struct {
 	question wire.Message // shared by all queries, so read only
 	nodes    wire.Message // for those that have answered with a value
 	values   bool         // it asks for values
+	how      Search
 	frontier *frontier
 	merged   merger
 	found    Found
@@ -44,7 +45,8 @@ type answer struct {
 	ended bool // the lookup had ended by then, so err says nothing of the contact
 }
 
-func (l *Lookups) run(ctx context.Context, target []byte, values bool) (*Found, error) {
+func (l *Lookups) run(ctx context.Context, how Search, values bool) (*Found, error) {
+	target := how.Key
 	if len(target) > wire.MaxField {
 		return &Found{}, fmt.Errorf("look up %d bytes: limit %d", len(target), wire.MaxField)
 	}
@@ -55,6 +57,7 @@ func (l *Lookups) run(ctx context.Context, target []byte, values bool) (*Found, 
 		question: &wire.FindNode{Target: target},
 		nodes:    &wire.FindNode{Target: target},
 		values:   values,
+		how:      how,
 		answers:  make(chan answer),
 	}
 	if values {
@@ -68,7 +71,7 @@ func (l *Lookups) run(ctx context.Context, target []byte, values bool) (*Found, 
 
 	s.begin(ctx, target)
 	err := s.askAll(ctx)
-	if err == nil && values && s.found.Holders == 0 {
+	if err == nil && values && s.found.Holders == 0 && !how.PeersOnly {
 		err = s.askErlang(ctx)
 	}
 	s.found.Closest = s.frontier.closest()
@@ -86,13 +89,23 @@ func (s *search) begin(ctx context.Context, key []byte) {
 	}
 	// A store that can not be read is no reason not to ask others.
 	records, _ := s.server.Records().Values(ctx, key)
+	own := make([]FoundValue, 0, len(records))
 	for i := range records {
 		if v, err := wire.ParseValue(records[i].Value); err == nil {
-			s.merged.add(FoundValue{v, records[i].Expires})
+			own = append(own, FoundValue{v, records[i].Expires})
 		}
 	}
-	if len(records) > 0 {
-		s.found.Holders++
+	if len(own) > 0 {
+		s.hold(own)
+	}
+}
+
+// hold takes in what a holder has.
+func (s *search) hold(values []FoundValue) {
+	s.found.Holders++
+	s.merged.add(values...)
+	if s.how.OnValues != nil {
+		s.how.OnValues(values)
 	}
 }
 
