@@ -17,7 +17,7 @@ func (u *uplink) register(c *dialer.Conn) (*dialer.Session, error) {
 		Version:      wire.ProtocolVersion,
 		NodeID:       self[:],
 		RealmID:      u.handlers.Realm(),
-		Endpoint:     u.handlers.Endpoint(),
+		Endpoint:     u.handlers.EndpointFor(c.RemoteAddr().Addr()),
 		Capabilities: []string{"dht"},
 	}, func(ctx context.Context, s server.Stream, replies func(wire.Frame)) error {
 		return u.serveStream(ctx, c, s, replies)
