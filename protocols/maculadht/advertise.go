@@ -48,7 +48,7 @@ type Advertisement struct {
 }
 
 // Advertise keeps a value alive here and on the nodes nearest to its key, until it
-// is withdrawn, ctx ends, or the service is closed: it is stored as by Store, and
+// is withdrawn or the service is closed; ctx bounds no more than this call. It is stored as by Store, and
 // stored again when 80 % of its ttl are over, or a little earlier so that not all
 // nodes do so at once. A publication that reached nobody is tried again after a
 // second, and then ever less often.
@@ -61,9 +61,9 @@ func (s *Service) Advertise(ctx context.Context, key []byte, raw wire.Raw) (*Adv
 	if err != nil {
 		return nil, err
 	}
-	ctx, stop := context.WithCancel(ctx)
+	ctx, stop := context.WithCancel(s.ctx)
 	a := &Advertisement{stop: stop, done: make(chan struct{}), published: make(chan struct{})}
-	err = s.spawn(ctx, func(ctx context.Context) {
+	err = s.spawn(func(context.Context) {
 		defer close(a.done)
 		defer stop()
 		a.run(ctx, s, bytes.Clone(key), value)

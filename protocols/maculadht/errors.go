@@ -16,6 +16,8 @@ var (
 	ErrUnreachable = proto.ErrUnreachable
 	// ErrRefused: the peer, or this node, would not talk.
 	ErrRefused = proto.ErrRefused
+	// ErrRealmMismatch: the peer serves another realm. It is an ErrRefused.
+	ErrRealmMismatch = proto.ErrRealmMismatch
 	// ErrRemote: the peer answered with an error.
 	ErrRemote = proto.ErrRemote
 	// ErrClosed: the service is closed.

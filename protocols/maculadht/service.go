@@ -11,6 +11,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	corerouting "github.com/libp2p/go-libp2p/core/routing"
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
@@ -35,6 +36,7 @@ type Service struct {
 	network  routing.Network
 	lookups  *lookup.Lookups
 	upkeep   *upkeep.Upkeep
+	finder   *finder // nil where nothing finds peers
 	joining  joinConfig
 	log      *slog.Logger
 	summary  *logs.Summary
@@ -50,7 +52,11 @@ type Service struct {
 
 	switching sync.Mutex // held while the handler is put on the host or taken off; before mu
 
+	answered chan struct{} // has a token when a bootstrap peer has
+
 	mu          sync.Mutex
+	bootstrap   []*bootstrapPeer
+	filling     bool // fillTable runs
 	closed      bool
 	mode        Mode
 	serving     context.Context // ends when the service becomes a client
@@ -82,6 +88,8 @@ type serviceConfig struct {
 	mode      Mode
 	log       *slog.Logger
 	tracer    MetricsTracer
+
+	peerRouting corerouting.PeerRouting
 }
 
 // Option sets a detail of a Service.
@@ -178,6 +186,10 @@ func WithLogger(log *slog.Logger) Option {
 }
 
 // New starts the service on h: any host will do. Close it before the host.
+//
+// Give it the host without routing where there is a routed one (libp2p.Routing,
+// routedhost.Wrap): on that each question to a contact that has gone becomes a whole
+// lookup in kad-dht. [WithPeerRouting] is for those contacts that need one.
 func New(h host.Host, opts ...Option) (*Service, error) {
 	cfg := serviceConfig{
 		join:   joinConfig{DefaultFirstRetry, DefaultLastRetry, DefaultLookAgain},
@@ -200,9 +212,11 @@ func New(h host.Host, opts ...Option) (*Service, error) {
 		tracer:   cfg.tracer,
 		mode:     ModeClient, // until start
 		joined:   make(chan struct{}),
+		answered: make(chan struct{}, 1),
 		sessions: make(map[peer.ID]*peerSession),
 	}
 	s.hasJoined = sync.OnceFunc(func() { close(s.joined) })
+	s.ctx, s.cancel = context.WithCancel(context.Background())
 	self := routing.IDFromPeer(h.ID())
 	srv := cfg.server
 	switch {
@@ -216,6 +230,7 @@ func New(h host.Host, opts ...Option) (*Service, error) {
 		s.owned = srv
 	}
 	if err := s.start(srv, self, cfg); err != nil {
+		s.cancel()
 		if s.owned != nil {
 			s.owned.Close()
 		}
@@ -238,7 +253,10 @@ func (s *Service) start(srv *routing.Server, self routing.ID, cfg serviceConfig)
 			s.client.Close()
 		}
 	}()
-	s.routing, s.network = srv, router{peers: s.client, endpoints: cfg.endpoints}
+	if cfg.peerRouting != nil {
+		s.finder = newFinder(cfg.peerRouting, s.spawn)
+	}
+	s.routing, s.network = srv, router{peers: findingPeers{s.client, s}, endpoints: cfg.endpoints}
 	defaults := []server.Option{server.WithAddrs(s.host.Addrs), server.WithNetwork(s.network)}
 	if s.handlers, err = server.New(srv, append(defaults, cfg.handlers...)...); err != nil {
 		return err
@@ -249,9 +267,8 @@ func (s *Service) start(srv *routing.Server, self routing.ID, cfg serviceConfig)
 	if s.upkeep, err = upkeep.New(s.lookups, cfg.upkeep...); err != nil {
 		return err
 	}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if err := s.watchPeers(); err != nil {
-		s.cancel()
+		s.cancel() // first, as what it began ends with that
 		s.upkeep.Close()
 		return err
 	}
