@@ -14,7 +14,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/internal/routingtest"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/routingtest"
 )
 
 // Cancelled at any point, a lookup returns at once, and no query is left.

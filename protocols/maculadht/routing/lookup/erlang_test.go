@@ -16,7 +16,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/internal/routingtest"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/routingtest"
 )
 
 // erlangs returns n Erlang contacts of the table.

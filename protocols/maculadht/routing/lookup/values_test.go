@@ -11,7 +11,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/internal/routingtest"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/routingtest"
 )
 
 func TestValuesEnd(t *testing.T) {

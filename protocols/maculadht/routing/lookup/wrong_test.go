@@ -10,7 +10,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/internal/routingtest"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/routingtest"
 )
 
 // What can not be right has its sender dropped from the lookup and noted as
