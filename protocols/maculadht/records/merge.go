@@ -13,6 +13,9 @@ const scanAtMost = 256
 // Where elsewhere adds nothing to here it appends nothing. The lists are not
 // modified, and each names a provider once.
 func AppendMerged(into, here, elsewhere []Record) []Record {
+	if len(elsewhere) == 0 {
+		return into
+	}
 	now := time.Now()
 	at := func(r *Record) int { return slices.IndexFunc(here, r.replaces) }
 	if len(here)*len(elsewhere) > scanAtMost {

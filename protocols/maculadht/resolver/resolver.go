@@ -57,6 +57,7 @@ type entry struct {
 
 // search is a lookup under way.
 type search struct {
+	started time.Time
 	source  records.Source // who asked for it
 	refresh bool           // nobody did
 	found   merger
@@ -126,9 +127,10 @@ func (r *Resolver) Close() {
 func local(key []byte) bool { return bytes.HasPrefix(key, []byte(wire.GatewayPrefix)) }
 
 // Known returns what is known to be stored elsewhere under a key, and whether that
-// is recent, so that it need not be looked up. It returns at once. The records must
-// not be modified; those that this node has too are not among them, and some may
-// have expired.
+// is recent, so that it need not be looked up. Of a lookup that takes longer than
+// Limits.Wait it is what has been found so far. It returns at once. The records must
+// not be modified, and some may have expired; of those that this node has itself as
+// fresh not all are among them.
 func (r *Resolver) Known(key []byte) (elsewhere []records.Record, recent bool) {
 	if local(key) {
 		return nil, true
@@ -141,10 +143,13 @@ func (r *Resolver) Known(key []byte) (elsewhere []records.Record, recent bool) {
 	}
 	now := time.Now()
 	r.use(e, now)
-	if !now.Before(e.until) {
-		return nil, false
+	switch {
+	case now.Before(e.until):
+		return e.values, true
+	case e.search != nil && now.Sub(e.search.started) >= r.limits.Wait:
+		return e.search.found.records(now), false
 	}
-	return e.values, true
+	return nil, false
 }
 
 // use notes that an entry was asked for.
@@ -242,13 +247,13 @@ func (r *Resolver) shrink() {
 
 // start begins a lookup.
 func (r *Resolver) start(e *entry, s *search) {
+	s.started = time.Now()
 	s.waiters = make(map[*waiter]struct{})
 	e.search = s
 	r.shrink()
 	r.tasks.Go(func() {
 		ctx, cancel := context.WithTimeout(r.ctx, r.limits.LookupTime)
 		defer cancel()
-		started := time.Now()
 		found, _ := r.lookups.Search(ctx, lookup.Search{
 			Key:       []byte(e.key),
 			PeersOnly: true,
@@ -258,7 +263,7 @@ func (r *Resolver) start(e *entry, s *search) {
 				s.found.add(values)
 			},
 		})
-		r.tracer.LookedUp(s.refresh, len(found.Values) > 0, time.Since(started))
+		r.tracer.LookedUp(s.refresh, len(found.Values) > 0, time.Since(s.started))
 		r.end(e, s, found)
 	})
 }
