@@ -44,9 +44,20 @@ type SimNode struct {
 
 // simAddr is where a node is, until it moves.
 type simAddr struct {
-	addr  ma.Multiaddr
-	node  wire.Node // as who knows it lists it
-	moves byte
+	addr   ma.Multiaddr
+	node   wire.Node // as who knows the node by it lists it
+	before *simAddr
+	moves  byte
+}
+
+// listed is how who knows a node by a contact lists it.
+func (a *simAddr) listed(c *routing.Contact) wire.Node {
+	for ; a != nil; a = a.before {
+		if slices.ContainsFunc(c.Addrs, a.addr.Equal) {
+			return a.node
+		}
+	}
+	return Node(*c)
 }
 
 // NewSimNode returns a node with the name, which decides its id.
@@ -58,18 +69,22 @@ func NewSimNode(t testing.TB, name string) *SimNode {
 	server, err := routing.NewServer(id, routing.WithRecords(kept))
 	require.NoError(t, err)
 	node := &SimNode{Contact: Libp2p(id, p), Server: server}
-	node.settle(t, 0)
+	node.settle(t)
 	return node
 }
 
-// settle puts a node at an address of its own.
-func (n *SimNode) settle(t testing.TB, moves byte) {
+// settle puts a node at another address, of its own.
+func (n *SimNode) settle(t testing.TB) {
+	before, moves := n.at.Load(), byte(0)
+	if before != nil {
+		moves = before.moves + 1
+	}
 	h := sha256.Sum256(append(n.Contact.ID[:], moves))
 	addr, err := ma.NewMultiaddr(fmt.Sprintf("/ip4/20.%d.%d.%d/udp/%d/quic-v1", h[0], h[1], h[2], 1024+int(h[3])<<7+int(h[4])))
 	require.NoError(t, err)
 	c := n.Contact
 	c.Addrs = []ma.Multiaddr{addr}
-	n.at.Store(&simAddr{addr, Node(c), moves})
+	n.at.Store(&simAddr{addr, Node(c), before, moves})
 }
 
 // Current is the contact by which others reach a node now.
@@ -227,7 +242,7 @@ func (s *Sim) IsNearest(found []routing.Contact, target routing.ID, from *SimNod
 // Move gives a node another address. It tells the contacts that it has; who else
 // knows it finds nobody at the old one.
 func (s *Sim) Move(node *SimNode) {
-	node.settle(s.T, node.at.Load().moves+1)
+	node.settle(s.T)
 	for _, c := range node.Server.Contacts() {
 		if other := s.Get(c.ID); other != nil && !other.Dead.Load() && other.reachedBy(c) {
 			s.Meet(other, node)
@@ -394,12 +409,10 @@ func (n *SimNetwork) listed(contacts []routing.Contact) []wire.Node {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	for i := range contacts {
-		c := &contacts[i]
-		node := n.nodes[c.ID]
-		if node != nil && node.reachedBy(*c) {
-			nodes[i] = node.at.Load().node
+		if node := n.nodes[contacts[i].ID]; node != nil {
+			nodes[i] = node.at.Load().listed(&contacts[i])
 		} else {
-			nodes[i] = Node(*c)
+			nodes[i] = Node(contacts[i]) // an Erlang one
 		}
 	}
 	return nodes
