@@ -95,7 +95,9 @@ func (n *SimNode) Current() routing.Contact {
 }
 
 // reachedBy reports whether a contact leads to the node.
-func (n *SimNode) reachedBy(c routing.Contact) bool { return slices.ContainsFunc(c.Addrs, n.at.Load().addr.Equal) }
+func (n *SimNode) reachedBy(c routing.Contact) bool {
+	return slices.ContainsFunc(c.Addrs, n.at.Load().addr.Equal)
+}
 
 // Sim is a network in memory: latencies in virtual time, the rest is real.
 type Sim struct {
