@@ -90,28 +90,32 @@ func (c *Conn) exchange(ctx context.Context, m wire.Message, asks bool) (wire.Fr
 	if err != nil {
 		return wire.Frame{}, err
 	}
-	if err := c.usable(); err != nil {
+	if err := c.Err(); err != nil {
 		return wire.Frame{}, err
 	}
 	l.hold(c.conn)
-	f, err := l.ask(ctx, c.conn, m.Type(), frame, func(*conn) {}, func() {})
+	f, err := l.ask(ctx, c.conn, m.Type(), frame, nil, func() {})
 	if err != nil {
 		return wire.Frame{}, fmt.Errorf("%s to %s: %w", m.Type(), l.place, err)
 	}
 	return f, nil
 }
 
-// usable says why nothing is asked on the connection any more.
-func (c *Conn) usable() error {
-	if c.Current() {
-		return nil
-	}
+// Err says why nothing is asked on the connection any more: ErrRestarted, ErrMoved,
+// or a proto.ErrUnreachable with why it ended. It is nil while it is in use.
+func (c *Conn) Err() error {
+	current := c.Current()
 	c.link.mu.Lock()
 	defer c.link.mu.Unlock()
-	if c.conn.replaced {
+	switch {
+	case c.conn.replaced:
 		return ErrRestarted
+	case c.conn.Context().Err() != nil:
+		return fmt.Errorf("%w: %w", proto.ErrUnreachable, context.Cause(c.conn.Context()))
+	case !current:
+		return ErrMoved
 	}
-	return ErrMoved
+	return nil
 }
 
 // Ping asks the node for a sign of life. Where nothing at all comes of it, be it an
@@ -152,6 +156,13 @@ func (c *Conn) Ping(ctx context.Context) error {
 
 // Release ends the hold. Further calls do nothing.
 func (c *Conn) Release() { c.release() }
+
+// End releases the hold, and has the connection closed once nothing is under way on
+// it.
+func (c *Conn) End() {
+	c.link.abandon(c.conn)
+	c.release()
+}
 
 // Current reports whether this is the connection on which the node is asked.
 func (c *Conn) Current() bool { return c.link.current() == c.conn }

@@ -257,8 +257,9 @@ func (d *Dialer) backOff(addr netip.AddrPort) {
 }
 
 // forgive ends the backoff of the node at an address, which has answered a session
-// meanwhile. One that did not answer twice is left alone all the same, unless it
-// was started again: it may well be our questions that keep it busy.
+// meanwhile. One that is still busy with a question, or did not answer twice, is
+// left alone all the same, unless it was started again: it may well be our
+// questions that keep it busy.
 func (d *Dialer) forgive(addr netip.AddrPort, restarted bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

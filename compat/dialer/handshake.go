@@ -170,7 +170,7 @@ func (l *link) limit(d *dial, until time.Time) {
 }
 
 func (l *link) dialAddr(ctx context.Context, addr netip.AddrPort) (*quic.Conn, error) {
-	to, err := quicMultiaddr(addr)
+	to, err := Multiaddr(addr)
 	if err != nil {
 		return nil, err
 	}

@@ -34,6 +34,7 @@ type link struct {
 	backoffUntil time.Time
 	backoffBegan time.Time     // the last one
 	twice        bool          // it did not answer twice within one backoff
+	late         int           // questions to which the answer may still come
 	backedOff    chan struct{} // closed when a backoff begins, and made anew
 }
 
@@ -147,14 +148,21 @@ func (l *link) abandon(c *conn) {
 }
 
 // overdue leaves a node alone that has not answered in time, and takes the
-// connection out of use unless somebody holds it.
-func (l *link) overdue(c *conn) {
+// connection out of use unless somebody holds it. over is called when the reply has
+// come at last, or never will.
+func (l *link) overdue(c *conn) (over func()) {
 	l.mu.Lock()
+	l.late++
 	if c.holds == 0 {
 		l.retire(c)
 	}
 	l.mu.Unlock()
 	l.dialer.backOff(remoteAddr(c))
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.late--
+	}
 }
 
 // backOff leaves the endpoint alone for a while if it is at an address, also those
@@ -177,7 +185,7 @@ func (l *link) backOff(addr netip.AddrPort, backoff time.Duration) {
 func (l *link) forgive(addr netip.AddrPort, restarted bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.addr != addr {
+	if l.addr != addr || l.late > 0 && !restarted {
 		return
 	}
 	if restarted {
@@ -221,7 +229,7 @@ func (l *link) do(ctx context.Context, t wire.Type, frame []byte) (wire.Frame, e
 
 // ask sends one frame on a stream of its own, for which the connection is held
 // already. release is called once the stream has no use for what it took.
-func (l *link) ask(ctx context.Context, c *conn, t wire.Type, frame []byte, overdue func(*conn), release func()) (wire.Frame, error) {
+func (l *link) ask(ctx context.Context, c *conn, t wire.Type, frame []byte, overdue func(*conn) (over func()), release func()) (wire.Frame, error) {
 	done := make(chan outcome, 1)
 	err := l.dialer.spawn(l, func() {
 		defer release()
@@ -297,8 +305,8 @@ func gaveUp(ctx context.Context) error {
 // run is the life of a stream: one Write, the reply, and only then the end of
 // both directions. Until the reply has come nothing is cancelled, as that
 // crashes a gateway; a stream whose reply never comes goes with its connection.
-// Where the reply is late, overdue is called.
-func (l *link) run(c *conn, t wire.Type, frame []byte, overdue func(*conn), done chan<- outcome) {
+// Where the reply is late, overdue is called, if it is set.
+func (l *link) run(c *conn, t wire.Type, frame []byte, overdue func(*conn) (over func()), done chan<- outcome) {
 	stop := context.AfterFunc(l.dialer.ctx, func() { c.CloseWithError(0, "") })
 	defer stop()
 	limits := &l.dialer.cfg.limits
@@ -336,7 +344,9 @@ func (l *link) run(c *conn, t wire.Type, frame []byte, overdue func(*conn), done
 		f, err = in.Next()
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		overdue(c)
+		if overdue != nil {
+			defer overdue(c)()
+		}
 		fail(fmt.Errorf("%w within %v", ErrNoReply, limits.ReplyTimeout))
 		s.SetReadDeadline(time.Now().Add(limits.LateReply))
 		if _, err := in.Next(); err != nil {

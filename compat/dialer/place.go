@@ -77,8 +77,8 @@ func resolve(ctx context.Context, r Resolver, e wire.Endpoint) ([]netip.AddrPort
 	return addrs[:min(len(addrs), mostAddresses)], nil
 }
 
-// quicMultiaddr returns the address as libp2p writes it.
-func quicMultiaddr(ap netip.AddrPort) (ma.Multiaddr, error) {
+// Multiaddr returns an address as libp2p writes it: /ip4/…/udp/…/quic-v1.
+func Multiaddr(ap netip.AddrPort) (ma.Multiaddr, error) {
 	family := "ip4"
 	if ap.Addr().Is6() {
 		family = "ip6"

@@ -85,7 +85,7 @@ func (c *Conn) Connect(ctx context.Context, m *wire.Connect, serve ServeFunc) (*
 
 func (c *Conn) connect(ctx context.Context, m *wire.Connect, serve ServeFunc) (*Session, error) {
 	l, d := c.link, c.link.dialer
-	if err := c.usable(); err != nil {
+	if err := c.Err(); err != nil {
 		return nil, err
 	}
 	frame, err := wire.AppendFrame(nil, m)

@@ -145,7 +145,7 @@ func (d *Dialer) settle(e wire.Endpoint, addr netip.AddrPort, contact *routing.C
 		contact.Endpoint, contact.Addrs = bare.String(), nil
 		return place{Endpoint: bare}, nil
 	}
-	at, err := quicMultiaddr(addr)
+	at, err := Multiaddr(addr)
 	if err != nil {
 		return place{}, err
 	}
