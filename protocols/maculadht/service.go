@@ -58,8 +58,11 @@ type Service struct {
 
 	answered chan struct{} // has a token when a bootstrap peer has
 
-	mu          sync.Mutex
-	bootstrap   []*bootstrapPeer
+	mu        sync.Mutex
+	bootstrap []*bootstrapPeer
+
+	publications map[string]*publication // by key and provider
+
 	filling     bool // fillTable runs
 	closed      bool
 	mode        Mode
@@ -221,6 +224,8 @@ func New(h host.Host, opts ...Option) (*Service, error) {
 		joined:   make(chan struct{}),
 		answered: make(chan struct{}, 1),
 		sessions: make(map[peer.ID]*peerSession),
+
+		publications: make(map[string]*publication),
 	}
 	s.hasJoined = sync.OnceFunc(func() { close(s.joined) })
 	s.ctx, s.cancel = context.WithCancel(context.Background())
