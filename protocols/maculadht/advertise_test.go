@@ -233,7 +233,7 @@ func TestAdvertisedThroughABusyDisk(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), 5*ttl)
 				defer cancel()
-				store := &flakyStore{Store: records.NewMemory(), fails: test.fails}
+				store := &flakyStore{Store: records.NewMemoryStore(), fails: test.fails}
 				kept, err := records.New(records.WithStore(store))
 				require.NoError(t, err)
 				defer kept.Close()
@@ -261,7 +261,7 @@ func TestAdvertisedThroughABusyDisk(t *testing.T) {
 
 // A value that can not be kept here is put elsewhere all the same.
 func TestStoreThroughABrokenDisk(t *testing.T) {
-	store := &flakyStore{Store: records.NewMemory(), fails: func(int) bool { return true }}
+	store := &flakyStore{Store: records.NewMemoryStore(), fails: func(int) bool { return true }}
 	kept, err := records.New(records.WithStore(store))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, kept.Close()) })

@@ -1,6 +1,8 @@
 package maculadht
 
 import (
+	"errors"
+
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/replication"
@@ -26,3 +28,6 @@ var (
 	// ErrClosed: the service is closed.
 	ErrClosed = proto.ErrClosed
 )
+
+// ErrServed: another service serves the protocol on the host.
+var ErrServed = errors.New("the host has a service of the protocol already")

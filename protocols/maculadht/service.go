@@ -200,6 +200,9 @@ func WithLogger(log *slog.Logger) Option {
 // Give it the host without routing where there is a routed one (libp2p.Routing,
 // routedhost.Wrap): on that each question to a contact that has gone becomes a whole
 // lookup in kad-dht. [WithPeerRouting] is for those contacts that need one.
+//
+// A host has one server: New, and later SetMode, fail with [ErrServed] where another
+// service, or anybody, has the protocol on it. Clients may be more.
 func New(h host.Host, opts ...Option) (*Service, error) {
 	cfg := serviceConfig{
 		join:   joinConfig{DefaultFirstRetry, DefaultLastRetry, DefaultLookAgain},
@@ -289,7 +292,11 @@ func (s *Service) start(srv *routing.Server, self routing.ID, cfg serviceConfig)
 		s.upkeep.Close()
 		return err
 	}
-	s.SetMode(cfg.mode)
+	if err := s.SetMode(cfg.mode); err != nil {
+		s.cancel()
+		s.upkeep.Close()
+		return err
+	}
 	started = true
 	return nil
 }
@@ -319,7 +326,7 @@ func (s *Service) Close() error {
 	already := s.closed
 	s.closed = true
 	s.mu.Unlock()
-	s.switchTo(ModeClient)
+	_ = s.switchTo(ModeClient) // fails in the other direction only
 	s.switching.Unlock()
 	if already {
 		return nil
