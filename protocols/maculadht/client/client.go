@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"maps"
 	"slices"
 	"sync"
@@ -139,7 +140,7 @@ func (c *Client) exchange(ctx context.Context, to routing.Contact, m wire.Messag
 		c.release(r)
 		return wire.Frame{}, err
 	}
-	r.typ, r.frame, r.fresh = m.Type(), frame, time.Time{}
+	r.typ, r.frame, r.fresh, r.shard = m.Type(), frame, time.Time{}, shardOf(m)
 	l, err := c.lane(to.Peer, m)
 	if err != nil {
 		c.release(r)
@@ -147,9 +148,10 @@ func (c *Client) exchange(ctx context.Context, to routing.Contact, m wire.Messag
 	}
 	defer c.leave(l)
 	o, settled := l.do(ctx, r)
-	// A stream that breaks says nothing of the request: once more on a fresh
-	// one, unless asking twice could do something twice.
-	if settled && errors.Is(o.err, ErrBroken) && m.Type() != wire.TypeCall && ctx.Err() == nil {
+	// A stream that breaks says nothing of the request, nor does a connection that
+	// the connection manager of either end closes: once more on a fresh one, unless
+	// asking twice could do something twice.
+	if settled && errors.Is(o.err, ErrBroken) && mayRepeat(m) && ctx.Err() == nil {
 		r.fresh = r.since
 		o, settled = l.do(ctx, r)
 	}
@@ -160,6 +162,36 @@ func (c *Client) exchange(ctx context.Context, to routing.Contact, m wire.Messag
 		return wire.Frame{}, fmt.Errorf("%s to %s: %w", m.Type(), to.Peer, o.err)
 	}
 	return o.frame, nil
+}
+
+// mayRepeat reports whether a request may be asked twice: storing the same value
+// again changes nothing, and what other procedures do is theirs to say.
+func mayRepeat(m wire.Message) bool {
+	call, isCall := m.(*wire.Call)
+	return !isCall || call.Procedure == wire.ProcedureStore
+}
+
+// shardOf returns which of the shards of a lane a message has to stay in, by its key:
+// what is stored under one is stored in the order of the requests. It is -1 for what
+// may go on any stream.
+func shardOf(m wire.Message) int {
+	var key []byte
+	switch m := m.(type) {
+	case *wire.Store:
+		key = m.Key
+	case *wire.Call:
+		if m.Procedure != wire.ProcedureStore {
+			return -1
+		}
+		if field, ok := m.Args.Field("key"); ok {
+			key, _ = field.Bytes()
+		}
+	default:
+		return -1
+	}
+	h := fnv.New32a()
+	h.Write(key)
+	return int(h.Sum32() % shards)
 }
 
 // prepare appends the frame of a message that a peer can be sent to b, and tells

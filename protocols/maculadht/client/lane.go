@@ -35,8 +35,9 @@ type lane struct {
 	pipes atomic.Pointer[[]*pipe]
 
 	mu      sync.Mutex // of what follows, and of replacing pipes
-	closed  bool       // no stream is added any more
-	opening *opening   // nil while no stream is being opened
+	homes   [shards]*pipe
+	closed  bool     // no stream is added any more
+	opening *opening // nil while no stream is being opened
 	failed  time.Time
 }
 
@@ -60,7 +61,7 @@ func (l *lane) do(ctx context.Context, r *request) (o outcome, settled bool) {
 		return outcome{err: err}, true
 	}
 	for {
-		p, err := l.pipe(ctx, r.fresh)
+		p, err := l.pipe(ctx, r)
 		if err != nil {
 			<-l.slots
 			return outcome{err: err}, true
@@ -106,11 +107,46 @@ func gaveUp(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// pipe returns a stream with room, once there is one. Streams that were opened
-// after fresh are preferred.
-func (l *lane) pipe(ctx context.Context, fresh time.Time) (*pipe, error) {
+// shards is how many parts the keys of a lane are in. What is stored under the keys
+// of one goes on one stream while that lives.
+const shards = 64
+
+// home returns the stream of a request's shard, nil where it has none that will do.
+func (l *lane) home(r *request) *pipe {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p := l.homes[r.shard]
+	if p == nil || p.over.Load() || !p.opened.After(r.fresh) {
+		return nil
+	}
+	return p
+}
+
+// settle makes a stream the home of a request's shard, unless another request just
+// has.
+func (l *lane) settle(r *request, p *pipe) *pipe {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if other := l.homes[r.shard]; other != nil && !other.over.Load() && other.opened.After(r.fresh) {
+		return other
+	}
+	l.homes[r.shard] = p
+	return p
+}
+
+// pipe returns a stream for a request, once there is one with room. Streams that
+// were opened after r.fresh are preferred.
+func (l *lane) pipe(ctx context.Context, r *request) (*pipe, error) {
 	for {
-		p, o, err := l.pick(ctx, fresh)
+		if r.shard >= 0 {
+			if p := l.home(r); p != nil {
+				return p, nil
+			}
+		}
+		p, o, err := l.pick(ctx, r.fresh)
+		if p != nil && r.shard >= 0 {
+			p = l.settle(r, p)
+		}
 		if p != nil || err != nil {
 			return p, err
 		}
