@@ -34,6 +34,8 @@ type Node struct {
 	dialer  *dialer.Dialer
 	uplinks *uplink.Uplinks
 
+	gateways int // that the uplinks are with
+
 	certificate tls.Certificate // which Erlang nodes see
 
 	stop  context.CancelFunc // ends the watch over the mode
@@ -88,6 +90,9 @@ func (n *Node) start() error {
 		dialer.WithPins(n.cfg.gateways...),
 	); err != nil {
 		return err
+	}
+	if isLoopbackName(n.cfg.Hostname) {
+		n.cfg.log("node").Warn("the hostname means each machine itself: nodes on other machines can not reach this one by it", "hostname", n.cfg.Hostname)
 	}
 	opts, err := n.serviceOptions()
 	if err != nil {

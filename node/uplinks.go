@@ -17,7 +17,10 @@ func (n *Node) openUplinks() error {
 	if err != nil {
 		return err
 	}
-	n.uplinks, err = uplink.New(n.dialer, n.service.Handlers(), otherGateways(n.cfg.gateways, n.Endpoints()),
+	others := otherGateways(n.cfg.gateways, append(n.Endpoints(), n.LocalEndpoint().String()))
+	n.gateways = len(others)
+	n.noteItself(others)
+	n.uplinks, err = uplink.New(n.dialer, n.service.Handlers(), others,
 		uplink.WithListable(func() bool { return n.service.Mode() == maculadht.ModeServer }),
 		uplink.WithSelf(self),
 		uplink.WithLogger(n.cfg.log("uplink")),
@@ -25,10 +28,32 @@ func (n *Node) openUplinks() error {
 	return err
 }
 
+// noteItself logs which of the bootstrap addresses are this node's own: no mistake
+// in a list for all nodes, but alone it leads nowhere.
+func (n *Node) noteItself(others []dialer.PinnedEndpoint) {
+	itself := slices.Clone(n.cfg.itself)
+	for _, e := range n.cfg.gateways {
+		if !slices.Contains(others, e) {
+			itself = append(itself, e.String())
+		}
+	}
+	switch log := n.cfg.log("node"); {
+	case len(itself) == 0:
+	case len(others) == 0 && len(n.cfg.bootstrap) == 0:
+		log.Warn("all bootstrap addresses are this node itself: it joins nobody", "addresses", itself)
+	default:
+		log.Info("bootstrap addresses that are this node itself are passed over", "addresses", itself)
+	}
+}
+
 // otherGateways returns those that are not at an endpoint of our own.
 func otherGateways(all []dialer.PinnedEndpoint, own []string) []dialer.PinnedEndpoint {
 	return slices.DeleteFunc(slices.Clone(all), func(e dialer.PinnedEndpoint) bool { return slices.Contains(own, e.String()) })
 }
+
+// Gateways returns how many Erlang gateways, this node not among them, its
+// bootstrap addresses name.
+func (n *Node) Gateways() int { return n.gateways }
 
 // Uplinks returns the sessions with the Erlang gateways among the bootstrap
 // addresses.

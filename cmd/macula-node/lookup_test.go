@@ -10,6 +10,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/stretchr/testify/require"
 
+	"github.com/macula-mesh/macula-node/node"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
@@ -92,7 +93,7 @@ func TestLookupThatEndsEarly(t *testing.T) {
 	require.NoError(t, err)
 	service, err := maculadht.New(crashes)
 	require.NoError(t, err)
-	info, err := parsePeer(alive.Addrs[0])
+	info, err := node.ParsePeer(alive.Addrs[0])
 	require.NoError(t, err)
 	require.NoError(t, crashes.Connect(t.Context(), *info))
 	waitFor(t, "it to be listed", func() bool {
@@ -118,7 +119,7 @@ func TestLookupThatEndsEarly(t *testing.T) {
 // name it would pass for a public peer, of which no private address is taken.
 func TestBootstrapPeerIsKnownWhereItWasReached(t *testing.T) {
 	_, s := started(t)
-	info, err := parsePeer(s.Addrs[0])
+	info, err := node.ParsePeer(s.Addrs[0])
 	require.NoError(t, err)
 	reached := info.Addrs[0]
 	info.Addrs = append(info.Addrs, ma.StringCast("/ip4/127.0.0.1/udp/"+silence(t)+"/quic-v1"))
