@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -101,15 +103,19 @@ func (o *occupation) serves(n *node.Node, bootstrap []string) {
 	o.publish()
 }
 
-// runningNode returns what the node of the command's data directory says.
-func runningNode(cmd *cli.Command) (*datadir.Running, error) {
+// runningNode returns what the node of the command's data directory says. What else
+// could be written is said in errors.
+func runningNode(cmd *cli.Command, instead string) (*datadir.Running, error) {
 	dir, err := dataDir(cmd)
 	if err != nil {
 		return nil, err
 	}
 	r, err := datadir.RunningIn(dir)
-	if errors.Is(err, datadir.ErrNotRunning) {
-		err = &askError{err.Error() + ": start one with macula-node run, or say whom to ask; " + usageOf(cmd), err}
+	switch {
+	case errors.Is(err, datadir.ErrNotRunning) && errors.Is(err, fs.ErrNotExist): // whom to ask was left out by mistake
+		return nil, usagef("%w: start one with macula-node run, or name one with %s; %s", err, instead, usageOf(cmd))
+	case errors.Is(err, datadir.ErrNotRunning):
+		return nil, fmt.Errorf("%w: start it again with macula-node run, or name another with %s; %s", err, instead, usageOf(cmd))
 	}
 	return r, err
 }

@@ -19,7 +19,7 @@ import (
 // askLocal is ask of the node that runs on the data directory: as a libp2p peer,
 // or as an Erlang node does where it answers no peers, being a client.
 func askLocal(ctx context.Context, cmd *cli.Command, f func(context.Context, *target) error) error {
-	r, err := runningNode(cmd)
+	r, err := runningNode(cmd, "ADDR")
 	if err != nil {
 		return err
 	}

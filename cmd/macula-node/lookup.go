@@ -47,7 +47,7 @@ func inMesh(ctx context.Context, cmd *cli.Command, observe func(lookup.Hop), f f
 	}
 	var local *datadir.Running
 	if len(peers) == 0 {
-		if local, err = runningNode(cmd); err != nil {
+		if local, err = runningNode(cmd, "--bootstrap"); err != nil {
 			return err
 		}
 	}

@@ -36,8 +36,8 @@ func (r *Running) String() string {
 var ErrNotRunning = errors.New("no macula-node runs there")
 
 // RunningIn returns what the node says that runs on a data directory. The error is
-// ErrNotRunning where there is none, and where the one that said something is
-// gone, as after a crash. That it lives is certain only once it has answered.
+// ErrNotRunning, and fs.ErrNotExist too, where there is none, and ErrNotRunning
+// where the one that said something is gone, as after a crash. That it lives is certain only once it has answered.
 func RunningIn(path string) (*Running, error) {
 	r, err := readRunning(path)
 	used := isUsed(path)
@@ -45,7 +45,7 @@ func RunningIn(path string) (*Running, error) {
 	case errors.Is(err, fs.ErrNotExist) && used, err == nil && used && len(r.Addrs) == 0:
 		return nil, fmt.Errorf("%w yet, or any more: %s is in use by a node that starts or stops", ErrNotRunning, path)
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%w: %s", ErrNotRunning, path)
+		return nil, notHereError(path)
 	case err != nil:
 		return nil, fmt.Errorf("read where the node of %s is: %w", path, err)
 	case !used:
@@ -53,6 +53,12 @@ func RunningIn(path string) (*Running, error) {
 	}
 	return r, nil
 }
+
+// notHereError: no node has said that it runs on a data directory.
+type notHereError string
+
+func (e notHereError) Error() string   { return ErrNotRunning.Error() + ": " + string(e) }
+func (e notHereError) Unwrap() []error { return []error{ErrNotRunning, fs.ErrNotExist} }
 
 // maxRunning is how many bytes of the file are read.
 const maxRunning = 64 << 10
