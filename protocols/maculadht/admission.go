@@ -46,6 +46,8 @@ func (s *Service) watchPeers() error {
 			}
 		}
 	})
+	s.departures = &network.NotifyBundle{DisconnectedF: s.onDisconnected}
+	s.host.Network().Notify(s.departures)
 	for _, conn := range s.host.Network().Conns() { // those of before
 		s.onSpeaks(conn.RemotePeer())
 	}
@@ -224,5 +226,8 @@ func (s *Service) enter(c routing.Contact) {
 		s.routing.Forget(c.ID)
 	default:
 		s.noteCame(c)
+		if s.host.Network().Connectedness(c.Peer) == network.NotConnected {
+			s.routing.Table().Doubt(c.ID, time.Now()) // it left before it was here
+		}
 	}
 }

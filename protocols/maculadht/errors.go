@@ -3,13 +3,19 @@ package maculadht
 import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
 )
 
 // What a Service's methods fail with, for errors.Is; they are the errors of the
 // packages below. ErrNoReplicas is this package's own.
 var (
-	// ErrNotFound: nothing is stored under the key, here and where it was asked.
+	// ErrNotFound: nothing is stored under the key, here and where it was asked;
+	// somebody has answered.
 	ErrNotFound = records.ErrNotFound
+	// ErrNoPeers: no other node is known, so nobody was asked.
+	ErrNoPeers = lookup.ErrNoPeers
+	// ErrUnanswered: of those that were asked nobody answered.
+	ErrUnanswered = lookup.ErrUnanswered
 	// ErrInvalidRequest: what was asked for can not be, so nothing was sent.
 	ErrInvalidRequest = proto.ErrInvalidRequest
 	// ErrUnreachable: no answer could be had.

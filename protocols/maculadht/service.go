@@ -41,6 +41,8 @@ type Service struct {
 	owned    *routing.Server // made here, so closed here
 	joined   chan struct{}   // closed by hasJoined
 
+	departures network.Notifiee // tells of connections that end
+
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup // streams being served and CONNECTs under way
@@ -286,6 +288,7 @@ func (s *Service) Close() error {
 		return nil
 	}
 	s.cancel()
+	s.host.Network().StopNotify(s.departures)
 	s.upkeep.Close()
 	err := s.client.Close()
 	s.tasks.Wait()
