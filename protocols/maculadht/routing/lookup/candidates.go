@@ -42,13 +42,12 @@ type peerCandidate struct {
 	retry    bool // it was not reached, and may be asked once more where others say it is
 	retried  bool
 	holds    bool // it had a value, and so named nobody
-	doubtful bool // it is asked last
 	again    bool // it holds, and is asked for nodes as well
 }
 
 // open reports whether the contact is to answer before a lookup is over.
 func (p *peerCandidate) open() bool {
-	return p.state == asked || p.state == unasked && !p.doubtful
+	return p.state == asked || p.state == unasked && !p.Doubtful()
 }
 
 // learnAddrs adds addresses and reports whether any was new: the first who names
@@ -87,9 +86,8 @@ func (f *frontier) open(id routing.ID) bool {
 	return id != f.self && (p == nil || p.state == unasked || p.retry)
 }
 
-// add takes a contact in, which may be doubtful. Of one that is known only the
-// addresses may be new.
-func (f *frontier) add(c routing.Contact, round int, doubtful bool) {
+// add takes a contact in. Of one that is known only the addresses may be new.
+func (f *frontier) add(c routing.Contact, round int) {
 	if !f.open(c.ID) || f.asked == maxAsked {
 		return
 	}
@@ -101,7 +99,7 @@ func (f *frontier) add(c routing.Contact, round int, doubtful bool) {
 		}
 		return
 	}
-	p := &peerCandidate{Contact: c, distance: f.target.Distance(c.ID), round: round, doubtful: doubtful}
+	p := &peerCandidate{Contact: c, distance: f.target.Distance(c.ID), round: round}
 	at, _ := slices.BinarySearchFunc(f.list, p, func(a, b *peerCandidate) int {
 		return bytes.Compare(a.distance[:], b.distance[:])
 	})
@@ -141,7 +139,7 @@ func (f *frontier) nextOf(doubtful bool) *peerCandidate {
 	for _, p := range f.list {
 		switch p.state {
 		case unasked:
-			if p.doubtful != doubtful {
+			if p.Doubtful() != doubtful {
 				continue
 			}
 			p.state = asked
@@ -220,7 +218,7 @@ func (f *frontier) missing(doubtful bool) bool {
 	live, slowOnes := 0, 0
 	for _, p := range f.list {
 		switch {
-		case p.state == slow && (doubtful || !p.doubtful):
+		case p.state == slow && (doubtful || !p.Doubtful()):
 			slowOnes++
 		case p.state == answered:
 			live++
@@ -232,7 +230,7 @@ func (f *frontier) missing(doubtful bool) bool {
 // lastAsked returns when the last of the slow ones was asked that are not doubtful.
 func (f *frontier) lastAsked() (last time.Time) {
 	for _, p := range f.list {
-		if p.state == slow && !p.doubtful && p.since.After(last) {
+		if p.state == slow && !p.Doubtful() && p.since.After(last) {
 			last = p.since
 		}
 	}

@@ -120,45 +120,15 @@ func TestLookupErrors(t *testing.T) {
 	}
 }
 
-// Nor is one that others name, and that is no contact of our own.
-func TestTheDeadThatAreNamedAreWaitedForOnce(t *testing.T) {
-	play(t, 5, func(t *testing.T, s *script) {
-		dead, known := s.Peers[:2], s.Peers[2:]
-		s.Know(known...)
-		s.Other = after(routingtest.Delay, names(dead...))
-		for _, c := range dead {
-			s.Replies[c.ID] = never
-		}
-		l := lookups(s)
-		for i, within := range []time.Duration{DefaultSlow + 2*routingtest.Delay, 2 * routingtest.Delay, 2 * routingtest.Delay} {
-			start := time.Now()
-			found, err := l.Nodes(t.Context(), s.Target[:])
-			require.NoError(t, err)
-			require.LessOrEqual(t, time.Since(start), within, "lookup %d", i)
-			require.Equal(t, ids(known), ids(found.Closest))
-		}
-		time.Sleep(AbsentTTL)
-		s.Replies[dead[0].ID] = after(routingtest.Delay, names())
-		found, err := l.Nodes(t.Context(), s.Target[:])
+// Nor is one that leaves while it is asked.
+func TestWhoLeavesMeanwhileIsNotWaitedFor(t *testing.T) {
+	play(t, 3, func(t *testing.T, s *script) {
+		s.Know(s.Peers...)
+		s.Replies[s.Peers[0].ID] = never
+		time.AfterFunc(routingtest.Delay, func() { s.Server.Table().Doubt(s.Peers[0].ID, time.Now()) })
+		found, err := lookups(s).Nodes(t.Context(), s.Target[:])
 		require.NoError(t, err)
-		require.Equal(t, ids(append(dead[:1:1], known...)), ids(found.Closest), "it is back")
+		require.LessOrEqual(t, time.Since(s.Start), 2*lookAgain)
+		require.Equal(t, ids(s.Peers[1:]), ids(found.Closest))
 	})
-}
-
-func TestAbsenteesAreBounded(t *testing.T) {
-	var a absentees
-	rng, now := routingtest.Rand(1), time.Now()
-	for range 5 * maxAbsent {
-		id := routingtest.RandomID(rng)
-		a.add(id, now)
-		a.add(id, now)
-		require.True(t, a.has(id, now))
-		require.False(t, a.has(id, now.Add(AbsentTTL)))
-		if rng.IntN(3) == 0 {
-			a.remove(id)
-			require.False(t, a.has(id, now))
-		}
-	}
-	require.LessOrEqual(t, len(a.order), maxAbsent)
-	require.LessOrEqual(t, len(a.since), maxAbsent)
 }

@@ -56,7 +56,7 @@ func (s *search) learn(from *peerCandidate, reply wire.Message) (nodes, values i
 		s.hold(found)
 	}
 	for _, c := range contacts {
-		s.frontier.add(c, from.round+1, s.absent.has(c.ID, time.Now()))
+		s.frontier.add(c, from.round+1)
 	}
 	return len(listed), len(found), nil
 }

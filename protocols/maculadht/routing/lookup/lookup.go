@@ -60,7 +60,6 @@ type Lookups struct {
 	network  routing.Network
 	cfg      config
 	negative negativeCache
-	absent   absentees
 	visited  visits
 }
 

@@ -107,7 +107,7 @@ func (s *search) verdict() error {
 // begin takes what is known here: contacts to ask, and values.
 func (s *search) begin(ctx context.Context, key []byte) {
 	for _, c := range s.server.Table().NearestPeers(s.id, maxUnasked/2) {
-		s.frontier.add(c, 1, c.Doubtful())
+		s.frontier.add(c, 1)
 	}
 	if !s.values {
 		return
@@ -168,7 +168,7 @@ func (s *search) askAll(ctx context.Context) error {
 		look := s.cfg.query // again, at the latest
 		switch {
 		case len(s.slots) > 0:
-			look = time.Until(s.slots[0].since.Add(s.cfg.slow))
+			look = min(time.Until(s.slots[0].since.Add(s.cfg.slow)), lookAgain)
 		case s.fruitful():
 			look = time.Until(s.frontier.lastAsked().Add(s.patience()))
 		}
@@ -177,14 +177,30 @@ func (s *search) askAll(ctx context.Context) error {
 		case a := <-s.answers:
 			s.take(a)
 		case <-timer.C:
-			if len(s.slots) > 0 {
-				s.slots[0].state = slow
-				s.slots = slices.Delete(s.slots, 0, 1)
-			}
+			s.slots = slices.DeleteFunc(s.slots, s.overdue)
 		case <-ctx.Done():
 		}
 	}
 	return nil
+}
+
+// lookAgain is how often it is looked whether somebody has left who was asked.
+const lookAgain = 50 * time.Millisecond
+
+// overdue reports whether a contact's slot is to be given to another, which it then
+// counts as: it takes its time, or has become doubtful since it was asked.
+func (s *search) overdue(p *peerCandidate) bool {
+	if !p.Doubtful() {
+		if c, ours := s.server.Contact(p.ID); ours && c.Doubtful() {
+			p.Contact, p.state = c, slow
+			return true
+		}
+	}
+	if time.Since(p.since) < s.cfg.slow {
+		return false
+	}
+	p.state = slow
+	return true
 }
 
 // goOn decides what is still worth waiting for when all have answered that were
@@ -278,7 +294,6 @@ func (s *search) take(a answer) {
 		}
 	default:
 		p.state = answered
-		s.absent.remove(p.ID)
 		s.good++
 		s.longest = max(s.longest, a.took)
 		if p.helpful || p.IsErlang() {
@@ -319,7 +334,6 @@ func (s *search) judge() {
 	for _, p := range s.frontier.list {
 		if p.state == slow {
 			s.server.Table().Doubt(p.ID, p.since)
-			s.absent.add(p.ID, time.Now())
 		}
 		if p.state != answered {
 			continue
@@ -332,9 +346,6 @@ func (s *search) judge() {
 		live++
 	}
 	for _, p := range s.faults {
-		if p.state == dropped {
-			s.absent.add(p.ID, time.Now())
-		}
 		s.server.Table().Failed(p.ID, p.since)
 		s.server.Table().Doubt(p.ID, p.since) // so that it is asked soon whether it lives
 	}

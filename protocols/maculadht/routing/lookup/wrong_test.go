@@ -177,7 +177,7 @@ func TestFrontierIsBounded(t *testing.T) {
 		if i == 0 || target.Closer(id, best) {
 			best = id
 		}
-		f.add(routing.Contact{ID: id}, 1, false)
+		f.add(routing.Contact{ID: id}, 1)
 		if i%300 == 0 {
 			if p := f.next(); p != nil {
 				questions++
