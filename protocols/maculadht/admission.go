@@ -34,10 +34,14 @@ func (s *Service) watchPeers() error {
 	}
 	s.tasks.Go(func() {
 		defer sub.Close()
+		again := time.NewTicker(s.joining.lookAgain)
+		defer again.Stop()
 		for {
 			select {
 			case <-s.ctx.Done():
 				return
+			case <-again.C:
+				s.askDropped()
 			case e, ok := <-sub.Out():
 				if !ok {
 					return
@@ -52,6 +56,16 @@ func (s *Service) watchPeers() error {
 		s.onSpeaks(conn.RemotePeer())
 	}
 	return nil
+}
+
+// askDropped has those asked for a sign of life that the table has dropped and that
+// are connected still, or again.
+func (s *Service) askDropped() {
+	for _, c := range s.routing.Table().AllDropped() {
+		if s.host.Network().Connectedness(c.Peer) == network.Connected && s.speaks(c.Peer) {
+			s.upkeep.Heard(c.ID)
+		}
+	}
 }
 
 func (s *Service) onEvent(e any) {
@@ -176,6 +190,7 @@ func (s *Service) introduce(conn network.Conn) error {
 		Endpoint:     s.handlers.Endpoint(),
 		Capabilities: []string{"dht"},
 		Addrs:        routing.EncodeAddrs(s.handlers.Addrs()),
+		StoreID:      s.routing.Records().StoreID(),
 	}
 	reply, err := s.client.Query(ctx, routing.Contact{Peer: conn.RemotePeer()}, m)
 	if err != nil {
@@ -190,7 +205,7 @@ func (s *Service) introduce(conn network.Conn) error {
 	case !isNodeIDOf(conn.RemotePeer(), pong.NodeID):
 		return &proto.RefusedError{Reason: fmt.Sprintf("node id %x is not its peer id's", pong.NodeID)}
 	}
-	s.enter(*contactOf(conn, pong.NodeID, pong.Endpoint, pong.Addrs))
+	s.enter(*contactOf(conn, pong.NodeID, pong.Endpoint, pong.Addrs, pong.StoreID))
 	return nil
 }
 
@@ -207,7 +222,8 @@ func (s *Service) admit(conn network.Conn, m *wire.Connect) *wire.Disconnect {
 		return &wire.Disconnect{Reason: wire.ReasonNodeIDMismatch,
 			Message: fmt.Sprintf("The node id of peer %s is %s: the SHA-256 of its peer id", p, routing.IDFromPeer(p))}
 	}
-	contact := contactOf(conn, bytes.Clone(m.NodeID), m.Endpoint, m.Addrs)
+	contact := contactOf(conn, bytes.Clone(m.NodeID), m.Endpoint, m.Addrs, bytes.Clone(m.StoreID))
+	s.client.Renew(conn)
 	s.mu.Lock()
 	s.session(p).connect = contact
 	s.mu.Unlock()

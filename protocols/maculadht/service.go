@@ -336,6 +336,7 @@ func (s *Service) serve(stream network.Stream) {
 	}
 	conn := stream.Conn()
 	p := conn.RemotePeer()
+	s.upkeep.Heard(routing.IDFromPeer(p))
 	s.mu.Lock()
 	ctx := s.serving
 	s.mu.Unlock()
@@ -368,7 +369,7 @@ func (s *Service) noteEnd(p peer.ID, err error) {
 }
 
 // contactOf returns the contact that a peer makes of itself by CONNECT or PONG.
-func contactOf(conn network.Conn, nodeID []byte, endpoint string, addrs [][]byte) *routing.Contact {
+func contactOf(conn network.Conn, nodeID []byte, endpoint string, addrs [][]byte, storeID []byte) *routing.Contact {
 	p := conn.RemotePeer()
 	c := &routing.Contact{
 		ID:       routing.IDFromPeer(p),
@@ -377,6 +378,7 @@ func contactOf(conn network.Conn, nodeID []byte, endpoint string, addrs [][]byte
 		Endpoint: learntEndpoint(endpoint, conn.RemoteMultiaddr()),
 		Verified: true, // its connection proves the peer id, and that the id
 		LastSeen: time.Now(),
+		StoreID:  storeID,
 	}
 	for _, b := range addrs {
 		if a, err := routing.DecodeAddr(b); err == nil {

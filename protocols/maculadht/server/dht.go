@@ -132,6 +132,7 @@ func (h *Handlers) serveConnect(p *Peer, f wire.Frame) error {
 	if p.session.Dialect.Extended {
 		pong.RealmID = h.cfg.realm
 		pong.Addrs = routing.EncodeAddrs(h.cfg.addrs())
+		pong.StoreID = h.server.Records().StoreID()
 	}
 	if err := p.Reply(pong); err != nil {
 		return err

@@ -67,11 +67,12 @@ type Upkeep struct {
 	pings  chan struct{} // one token for each ping under way
 
 	mu         sync.Mutex
-	challenged map[int]struct{}         // buckets whose oldest is being asked
-	asking     map[routing.ID]bool      // contacts that are asked as they were doubted or heard of; true: once more
-	newcomers  map[routing.ID]struct{}  // that nothing was handed over to yet
-	served     map[routing.ID]time.Time // when something was, lately
-	arrived    chan struct{}            // has a token while there are newcomers
+	challenged map[int]struct{}      // buckets whose oldest is being asked
+	asking     map[routing.ID]bool   // contacts that are asked as they were doubted or heard of; true: once more
+	newcomers  map[routing.ID]bool   // that nothing was handed over to yet; true: came back
+	served     map[routing.ID]served // to whom something was, lately
+	arrived    chan struct{}         // has a token while there are newcomers
+	returned   chan struct{}         // and while there are some that came back
 }
 
 // New starts the upkeep of the server whose lookups these are, which asks
@@ -93,9 +94,10 @@ func New(lookups *lookup.Lookups, opts ...Option) (*Upkeep, error) {
 		pings:      make(chan struct{}, pingsAtOnce),
 		challenged: make(map[int]struct{}),
 		asking:     make(map[routing.ID]bool),
-		newcomers:  make(map[routing.ID]struct{}),
-		served:     make(map[routing.ID]time.Time),
+		newcomers:  make(map[routing.ID]bool),
+		served:     make(map[routing.ID]served),
 		arrived:    make(chan struct{}, 1),
+		returned:   make(chan struct{}, 1),
 	}
 	u.bytes = rate.NewLimiter(rate.Limit(u.cfg.handOverRate), max(u.cfg.handOverRate, maxHandOver))
 	u.ctx, u.cancel = context.WithCancel(context.Background())
@@ -128,7 +130,7 @@ func (u *Upkeep) watch() {
 		for _, c := range changes.Doubted {
 			u.check(c)
 		}
-		u.noteNewcomers(changes.Joined)
+		u.noteNewcomers(changes.Joined, changes.Returned)
 	}
 }
 
@@ -144,7 +146,7 @@ func (u *Upkeep) lookOver() {
 		}
 		u.checkSilent()
 		u.refresh()
-		u.noteNewcomers(nil)
+		u.noteNewcomers(nil, nil)
 	}
 }
 
