@@ -17,6 +17,8 @@ import (
 	"github.com/macula-mesh/macula-node/internal/logs"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/replication"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/resolver"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/upkeep"
@@ -34,6 +36,8 @@ type Service struct {
 	network  routing.Network
 	lookups  *lookup.Lookups
 	upkeep   *upkeep.Upkeep
+	resolver *resolver.Resolver   // nil without proxy
+	adopter  *replication.Adopter // nil without proxy
 	joining  joinConfig
 	log      *slog.Logger
 	summary  *logs.Summary
@@ -71,6 +75,9 @@ type serviceConfig struct {
 	routing   []routing.Option
 	lookups   []lookup.Option
 	upkeep    []upkeep.Option
+	resolver  []resolver.Option
+	adopter   []replication.Option
+	noProxy   bool
 	join      joinConfig
 	endpoints routing.Network
 	server    *routing.Server
@@ -230,15 +237,20 @@ func (s *Service) start(srv *routing.Server, self routing.ID, cfg serviceConfig)
 	started := false
 	defer func() {
 		if !started {
+			s.closeProxy()
 			s.client.Close()
 		}
 	}()
 	s.routing, s.network = srv, router{peers: s.client, endpoints: cfg.endpoints}
-	defaults := []server.Option{server.WithAddrs(s.host.Addrs), server.WithNetwork(s.network)}
-	if s.handlers, err = server.New(srv, append(defaults, cfg.handlers...)...); err != nil {
+	if s.lookups, err = lookup.New(srv, s.network, cfg.lookups...); err != nil {
 		return err
 	}
-	if s.lookups, err = lookup.New(srv, s.network, cfg.lookups...); err != nil {
+	proxy, err := s.openProxy(cfg)
+	if err != nil {
+		return err
+	}
+	defaults := append(proxy, server.WithAddrs(s.host.Addrs), server.WithNetwork(s.network))
+	if s.handlers, err = server.New(srv, append(defaults, cfg.handlers...)...); err != nil {
 		return err
 	}
 	if s.upkeep, err = upkeep.New(s.lookups, cfg.upkeep...); err != nil {
@@ -287,6 +299,7 @@ func (s *Service) Close() error {
 	}
 	s.cancel()
 	s.upkeep.Close()
+	s.closeProxy()
 	err := s.client.Close()
 	s.tasks.Wait()
 	s.summary.Close()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -42,6 +43,7 @@ func broken(err error) (field *wire.FieldError, fatal error) {
 type findScratch struct {
 	question wire.FindValue
 	answer   wire.FindValueReply
+	merged   []records.Record
 }
 
 func (h *Handlers) serveFindValue(p *Peer, f wire.Frame) error {
@@ -55,6 +57,9 @@ func (h *Handlers) serveFindValue(p *Peer, f wire.Frame) error {
 		limit := proto.MaxFindValueReply
 		if d.FirstPacket > 0 && !p.Connected() {
 			limit = d.FirstPacket
+		}
+		if d.Proxied && h.cfg.resolver != nil {
+			return h.resolveValue(p, question.Key, limit)
 		}
 		h.findValue(p.ctx, answer, question.Key, d, limit)
 		err := p.Reply(answer)

@@ -44,6 +44,8 @@ type config struct {
 	addrs     func() []ma.Multiaddr
 	network   routing.Network
 	bootstrap Publisher
+	resolver  Resolver
+	adopter   Adopter
 	limits    Limits
 	tracer    MetricsTracer
 }
@@ -217,7 +219,7 @@ func (h *Handlers) store(ctx context.Context, key []byte, value wire.Raw, expire
 	if !from.Node.IsZero() {
 		proven = from.Node[:]
 	}
-	err = h.server.Records().Store(ctx, records.Put{
+	put := records.Put{
 		Key:       bytes.Clone(key),
 		Value:     v.Raw,
 		NodeID:    v.NodeID,
@@ -225,16 +227,19 @@ func (h *Handlers) store(ctx context.Context, key []byte, value wire.Raw, expire
 		ExpiresIn: expiresIn,
 		From:      proven,
 		Source:    from.Source,
-	})
-	if err == nil {
-		h.count.stored.Add(1)
 	}
-	return err
+	if err := h.server.Records().Store(ctx, put); err != nil {
+		return err
+	}
+	h.count.stored.Add(1)
+	if d.Proxied && h.cfg.adopter != nil {
+		h.cfg.adopter.Adopt(put)
+	}
+	return nil
 }
 
-// HandleFindValue looks the key up in local storage, never asking the network:
-// an Erlang node that waits for this answer can not answer anything itself. The
-// reply is limit bytes at most, as a frame, unless one value alone is longer.
+// HandleFindValue looks the key up in local storage. The reply is limit bytes at
+// most, as a frame, unless one value alone is longer.
 func (h *Handlers) HandleFindValue(ctx context.Context, m *wire.FindValue, d Dialect, limit int) *wire.FindValueReply {
 	reply := &wire.FindValueReply{}
 	h.findValue(ctx, reply, m.Key, d, limit)
@@ -243,10 +248,18 @@ func (h *Handlers) HandleFindValue(ctx context.Context, m *wire.FindValue, d Dia
 
 // findValue fills a reply, reusing its slices.
 func (h *Handlers) findValue(ctx context.Context, reply *wire.FindValueReply, key []byte, d Dialect, limit int) {
-	*reply = wire.FindValueReply{Values: reply.Values[:0], ExpiresIn: reply.ExpiresIn[:0]}
-	now := time.Now()
 	found, err := h.server.Records().Values(ctx, key)
 	if err != nil {
+		found = nil
+	}
+	h.listValues(reply, found, key, d, limit)
+}
+
+// listValues fills a reply with the records that were found, reusing its slices.
+func (h *Handlers) listValues(reply *wire.FindValueReply, found []records.Record, key []byte, d Dialect, limit int) {
+	*reply = wire.FindValueReply{Values: reply.Values[:0], ExpiresIn: reply.ExpiresIn[:0]}
+	now := time.Now()
+	if len(found) == 0 {
 		h.count.misses.Add(1)
 		if d.NodesOnMiss {
 			reply.Nodes = h.nodes(key, d)
