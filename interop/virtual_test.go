@@ -130,17 +130,3 @@ func (w *world) eventually(state func() bool, what string) {
 		require.True(w, time.Now().Before(end), what)
 	}
 }
-
-func TestVirtual(t *testing.T) {
-	start := time.Now()
-	inWorld(t, func(w *world) {
-		g := w.glass()
-		a := w.node(g.Endpoint())
-		b := w.node(a.Addrs()[0].String())
-		w.eventually(func() bool { _, ok := a.Service().Routing().Contact(b.ID()); return ok }, "they know each other")
-		w.eventually(func() bool { return len(a.Uplinks().Sessions()) == 1 }, "a session")
-		w.pass(10 * time.Minute)
-		require.Empty(w, g.Broken())
-	})
-	t.Log(time.Since(start))
-}
