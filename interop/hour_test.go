@@ -33,11 +33,15 @@ func (w *world) know(nodes ...*node.Node) {
 	}, "our nodes know each other")
 }
 
-// bootstrap has a double join by an endpoint, as an Erlang node.
-func (w *world) bootstrap(g *glass.Gateway, endpoint string) *glass.Session {
+// bootstrap has a double join by an endpoint, as an Erlang node. It tries again
+// where that is busy with another handshake, or not up yet.
+func (w *world) bootstrap(g *glass.Gateway, endpoint string) (s *glass.Session) {
 	w.Helper()
-	s, err := g.Bootstrap(w.Context(), endpoint)
-	require.NoError(w, err)
+	w.eventually(func() bool {
+		var err error
+		s, err = g.Bootstrap(w.Context(), endpoint)
+		return err == nil
+	}, endpoint+" is joined")
 	return s
 }
 
