@@ -183,6 +183,7 @@ func TestHowLongAnAnswerIsRemembered(t *testing.T) {
 		"a miss":                          {names(), 14 * time.Second, 0, false},
 		"a miss is over":                  {names(), 16 * time.Second, 0, true},
 		"a hit, no longer than it lives":  {once(has(value("a", 10)), names()), 11 * time.Second, 0, false},
+		"a hit that ends at once":         {once(has(value("a", 2)), has(value("a", 60))), 3 * time.Second, 1, false},
 		"a hit that nobody else asks for": {has(value("a", 3600)), 10 * time.Minute, 1, true},
 		"that nobody answered":            {routingtest.Says(nil, proto.ErrUnreachable), 2 * time.Second, 0, true},
 	}
