@@ -106,7 +106,7 @@ func (n *Node) start() error {
 			return err
 		}
 	}
-	if err := n.openUplinks(); err != nil {
+	if err := n.openUplinks(ctx); err != nil {
 		return err
 	}
 	return n.service.Join(ctx, n.cfg.bootstrap...)

@@ -2,7 +2,11 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"slices"
+
+	"github.com/libp2p/go-libp2p/core/event"
+	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/uplink"
@@ -12,17 +16,57 @@ import (
 
 // openUplinks starts a session with each Erlang gateway among the bootstrap
 // addresses, but for this node itself: one list for all nodes names each of them.
-func (n *Node) openUplinks() error {
+// Where a macula-node answers instead it is joined over libp2p.
+func (n *Node) openUplinks(ctx context.Context) error {
 	self, err := dialer.ClientID(n.certificate.Leaf)
 	if err != nil {
 		return err
 	}
-	n.uplinks, err = uplink.New(n.dialer, n.service.Handlers(), otherGateways(n.cfg.gateways, n.Endpoints()),
+	opts := []uplink.Option{
 		uplink.WithListable(func() bool { return n.service.Mode() == maculadht.ModeServer }),
 		uplink.WithSelf(self),
+		uplink.WithPeerFound(n.joinPeer),
 		uplink.WithLogger(n.cfg.log("uplink")),
-	)
-	return err
+	}
+	if len(n.cfg.bootstrap) > 0 {
+		opts = append(opts, uplink.WithOtherWays())
+	}
+	n.uplinks, err = uplink.New(n.dialer, n.service.Handlers(), otherGateways(n.cfg.gateways, n.Endpoints()), opts...)
+	if err != nil {
+		return err
+	}
+	return n.watchAddresses(ctx)
+}
+
+// joinPeer keeps this node in the network of a peer that answered at an endpoint.
+func (n *Node) joinPeer(ctx context.Context, p peer.AddrInfo) {
+	if err := n.service.Join(ctx, p); err != nil {
+		n.cfg.log("uplink").Warn("the macula-node behind the endpoint was not joined", "peer", p.ID, "err", err)
+	}
+}
+
+// watchAddresses has the gateways told of our endpoint when that has become
+// another one.
+func (n *Node) watchAddresses(ctx context.Context) error {
+	sub, err := n.host.EventBus().Subscribe([]any{new(event.EvtLocalAddressesUpdated), new(event.EvtHostReachableAddrsChanged)})
+	if err != nil {
+		return fmt.Errorf("subscribe to our addresses: %w", err)
+	}
+	n.tasks.Go(func() {
+		defer sub.Close()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case _, open := <-sub.Out():
+				if !open {
+					return
+				}
+				n.uplinks.Refresh()
+			}
+		}
+	})
+	return nil
 }
 
 // otherGateways returns those that are not at an endpoint of our own.
