@@ -34,8 +34,6 @@ type Node struct {
 	dialer  *dialer.Dialer
 	uplinks *uplink.Uplinks
 
-	gateways int // that the uplinks are with
-
 	certificate tls.Certificate // which Erlang nodes see
 
 	stop  context.CancelFunc // ends the watch over the mode
@@ -111,7 +109,7 @@ func (n *Node) start() error {
 			return err
 		}
 	}
-	if err := n.openUplinks(); err != nil {
+	if err := n.openUplinks(ctx); err != nil {
 		return err
 	}
 	return n.service.Join(ctx, n.cfg.bootstrap...)

@@ -2,7 +2,11 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"slices"
+
+	"github.com/libp2p/go-libp2p/core/event"
+	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/uplink"
@@ -12,20 +16,59 @@ import (
 
 // openUplinks starts a session with each Erlang gateway among the bootstrap
 // addresses, but for this node itself: one list for all nodes names each of them.
-func (n *Node) openUplinks() error {
+// Where a macula-node answers instead it is joined over libp2p.
+func (n *Node) openUplinks(ctx context.Context) error {
 	self, err := dialer.ClientID(n.certificate.Leaf)
 	if err != nil {
 		return err
 	}
 	others := otherGateways(n.cfg.gateways, append(n.Endpoints(), n.LocalEndpoint().String()))
-	n.gateways = len(others)
 	n.noteItself(others)
-	n.uplinks, err = uplink.New(n.dialer, n.service.Handlers(), others,
+	opts := []uplink.Option{
 		uplink.WithListable(func() bool { return n.service.Mode() == maculadht.ModeServer }),
 		uplink.WithSelf(self),
+		uplink.WithPeerFound(n.joinPeer),
 		uplink.WithLogger(n.cfg.log("uplink")),
-	)
-	return err
+	}
+	if len(n.cfg.bootstrap) > 0 {
+		opts = append(opts, uplink.WithOtherWays())
+	}
+	n.uplinks, err = uplink.New(n.dialer, n.service.Handlers(), others, opts...)
+	if err != nil {
+		return err
+	}
+	return n.watchAddresses(ctx)
+}
+
+// joinPeer keeps this node in the network of a peer that answered at an endpoint.
+func (n *Node) joinPeer(ctx context.Context, p peer.AddrInfo) {
+	if err := n.service.Join(ctx, p); err != nil {
+		n.cfg.log("uplink").Warn("the macula-node behind the endpoint was not joined", "peer", p.ID, "err", err)
+	}
+}
+
+// watchAddresses has the gateways told of our endpoint when that has become
+// another one.
+func (n *Node) watchAddresses(ctx context.Context) error {
+	sub, err := n.host.EventBus().Subscribe([]any{new(event.EvtLocalAddressesUpdated), new(event.EvtHostReachableAddrsChanged)})
+	if err != nil {
+		return fmt.Errorf("subscribe to our addresses: %w", err)
+	}
+	n.tasks.Go(func() {
+		defer sub.Close()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case _, open := <-sub.Out():
+				if !open {
+					return
+				}
+				n.uplinks.Refresh()
+			}
+		}
+	})
+	return nil
 }
 
 // noteItself logs which of the bootstrap addresses are this node's own: no mistake
@@ -50,10 +93,6 @@ func (n *Node) noteItself(others []dialer.PinnedEndpoint) {
 func otherGateways(all []dialer.PinnedEndpoint, own []string) []dialer.PinnedEndpoint {
 	return slices.DeleteFunc(slices.Clone(all), func(e dialer.PinnedEndpoint) bool { return slices.Contains(own, e.String()) })
 }
-
-// Gateways returns how many Erlang gateways, this node not among them, its
-// bootstrap addresses name.
-func (n *Node) Gateways() int { return n.gateways }
 
 // Uplinks returns the sessions with the Erlang gateways among the bootstrap
 // addresses.

@@ -15,6 +15,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/urfave/cli/v3"
 
+	"github.com/macula-mesh/macula-node/compat/uplink"
 	"github.com/macula-mesh/macula-node/internal/logs"
 	"github.com/macula-mesh/macula-node/node"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
@@ -130,27 +131,34 @@ const startWait = 3 * time.Second
 // realm: it is for the operator to say which realm was meant. Later on nothing that
 // others say ends a node that serves.
 func awaitGateways(ctx context.Context, n *node.Node) error {
-	if n.Gateways() == 0 {
-		return nil
-	}
 	patience := time.NewTimer(startWait)
 	defer patience.Stop()
 	look := time.NewTicker(20 * time.Millisecond)
 	defer look.Stop()
-	for {
+	for slices.ContainsFunc(n.Uplinks().Status(), isUndecided) && !slices.ContainsFunc(n.Uplinks().Status(), isJoined) {
 		select {
 		case err := <-n.Uplinks().Refusals():
 			return err
 		case <-look.C:
-			if len(n.Uplinks().Sessions()) > 0 {
-				return nil
-			}
 		case <-patience.C:
 			return nil
 		case <-ctx.Done():
 			return nil
 		}
 	}
+	select {
+	case err := <-n.Uplinks().Refusals():
+		return err
+	default:
+		return nil
+	}
+}
+
+// isUndecided reports whether a gateway has not been looked at yet.
+func isUndecided(s uplink.Status) bool { return s.State == uplink.StateConnecting }
+
+func isJoined(s uplink.Status) bool {
+	return s.State == uplink.StateJoined || s.State == uplink.StateUsed || s.State == uplink.StatePeer
 }
 
 // serving is what run prints with --json once it serves.
