@@ -135,30 +135,30 @@ func awaitGateways(ctx context.Context, n *node.Node) error {
 	defer patience.Stop()
 	look := time.NewTicker(20 * time.Millisecond)
 	defer look.Stop()
-	for {
+	for slices.ContainsFunc(n.Uplinks().Status(), isUndecided) && !slices.ContainsFunc(n.Uplinks().Status(), isJoined) {
 		select {
 		case err := <-n.Uplinks().Refusals():
 			return err
 		case <-look.C:
-			if !slices.ContainsFunc(n.Uplinks().Status(), func(s uplink.Status) bool { return s.State == uplink.StateConnecting }) {
-				return refusal(n) // each has had its word
-			}
 		case <-patience.C:
 			return nil
 		case <-ctx.Done():
 			return nil
 		}
 	}
-}
-
-// refusal is an error that was handed out by now.
-func refusal(n *node.Node) error {
 	select {
 	case err := <-n.Uplinks().Refusals():
 		return err
 	default:
 		return nil
 	}
+}
+
+// isUndecided reports whether a gateway has not been looked at yet.
+func isUndecided(s uplink.Status) bool { return s.State == uplink.StateConnecting }
+
+func isJoined(s uplink.Status) bool {
+	return s.State == uplink.StateJoined || s.State == uplink.StateUsed || s.State == uplink.StatePeer
 }
 
 // serving is what run prints with --json once it serves.
