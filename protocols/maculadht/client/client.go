@@ -46,6 +46,7 @@ type Client struct {
 	mu     sync.RWMutex
 	closed bool
 	lanes  map[laneKey]*lane
+	newest map[peer.ID]network.Conn // over which a peer has CONNECTed last; see Renew
 }
 
 // laneKey names the streams that requests to a peer share. What may wait for a
@@ -62,6 +63,8 @@ func New(h host.Host, opts ...Option) (*Client, error) {
 		host:  h,
 		cfg:   config{limits: DefaultLimits(), tracer: noMetrics{}},
 		lanes: make(map[laneKey]*lane),
+
+		newest: make(map[peer.ID]network.Conn),
 	}
 	c.requests.New = newRequest
 	for _, opt := range opts {
@@ -151,7 +154,7 @@ func (c *Client) exchange(ctx context.Context, to routing.Contact, m wire.Messag
 	// A stream that breaks says nothing of the request, nor does a connection that
 	// the connection manager of either end closes: once more on a fresh one, unless
 	// asking twice could do something twice.
-	if settled && errors.Is(o.err, ErrBroken) && mayRepeat(m) && ctx.Err() == nil {
+	if settled && errors.Is(o.err, ErrBroken) && repeatable(m) && ctx.Err() == nil {
 		r.fresh = r.since
 		o, settled = l.do(ctx, r)
 	}
@@ -164,11 +167,11 @@ func (c *Client) exchange(ctx context.Context, to routing.Contact, m wire.Messag
 	return o.frame, nil
 }
 
-// mayRepeat reports whether a request may be asked twice: storing the same value
-// again changes nothing, and what other procedures do is theirs to say.
-func mayRepeat(m wire.Message) bool {
+// repeatable reports whether asking twice does no more than asking once. Of calls
+// that is known of the DHT's own: the same value under the same key is stored once.
+func repeatable(m wire.Message) bool {
 	call, isCall := m.(*wire.Call)
-	return !isCall || call.Procedure == wire.ProcedureStore
+	return !isCall || call.Procedure == wire.ProcedureStore || call.Procedure == wire.ProcedureListGateways
 }
 
 // shardOf returns which of the shards of a lane a message has to stay in, by its key:
@@ -270,7 +273,10 @@ func (c *Client) openStream(ctx context.Context, p peer.ID) (network.Stream, err
 func (c *Client) newStream(ctx context.Context, p peer.ID) (network.Stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.limits.Timeout)
 	defer cancel()
-	s, err := c.host.NewStream(ctx, p, proto.ProtocolID)
+	s, err := c.newestStream(ctx, p)
+	if s == nil && err == nil {
+		s, err = c.host.NewStream(ctx, p, proto.ProtocolID)
+	}
 	// Over a new one, which is made once the host has seen that the old one is gone.
 	for pause := time.Millisecond; connectionLost(err) && pause < lostPause && ctx.Err() == nil; pause *= 2 {
 		select {

@@ -106,7 +106,7 @@ func TestStoreOutlivesItsConnection(t *testing.T) {
 	require.NoError(t, Put(dhttest.Context(t), c, dhttest.Contact(srv), wire.StoreArgs{Key: []byte("k"), Value: dhttest.Value("me")}))
 	require.EqualValues(t, 2, opened.Load())
 	require.NoError(t, h.Network().ClosePeer(srv.ID()))
-	_, err := ListGateways(dhttest.Context(t), c, dhttest.Contact(srv))
+	_, err := c.Query(dhttest.Context(t), dhttest.Contact(srv), &wire.Call{Procedure: "count.up", Args: wire.RawMap(), CallID: []byte("1")})
 	require.ErrorIs(t, err, ErrBroken)
 	require.EqualValues(t, 3, opened.Load())
 }
