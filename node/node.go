@@ -70,6 +70,8 @@ func (n *Node) start() error {
 		accounts:     n.cfg.Limits.Accounts,
 		registerer:   n.cfg.Registerer,
 		connManager:  n.cfg.ConnManager,
+		connsLow:     n.cfg.ConnsLow,
+		connsHigh:    n.cfg.ConnsHigh,
 		options:      n.cfg.HostOptions,
 		bootstrap:    n.cfg.bootstrap,
 		kadServer:    n.cfg.Mode != ModeClient,

@@ -299,9 +299,27 @@ func (s *Service) start(srv *routing.Server, self routing.ID, cfg serviceConfig)
 		s.upkeep.Close()
 		return err
 	}
+	s.routing.Table().Watch(s.tagContact)
 	started = true
 	return nil
 }
+
+// tagContact tells the host's connection manager what a contact is worth: the nearer
+// the more, as the fewer there are that could take its place.
+func (s *Service) tagContact(c routing.Contact, in bool) {
+	switch {
+	case c.IsErlang():
+	case in:
+		s.host.ConnManager().TagPeer(c.Peer, contactTag, contactWorth+s.routing.Self().CommonPrefixLen(c.ID))
+	default:
+		s.host.ConnManager().UntagPeer(c.Peer, contactTag)
+	}
+}
+
+const (
+	contactTag   = "macula-dht/contact"
+	contactWorth = 10 // of the farthest contact; kad-dht's are 5 and their prefix length
+)
 
 // Handlers returns what answers the protocol's messages.
 func (s *Service) Handlers() *server.Handlers { return s.handlers }
@@ -335,6 +353,10 @@ func (s *Service) Close() error {
 	}
 	s.cancel()
 	s.host.Network().StopNotify(s.departures)
+	s.routing.Table().Watch(nil)
+	for _, c := range s.routing.Contacts() {
+		s.tagContact(c, false)
+	}
 	s.upkeep.Close()
 	s.closeProxy()
 	err := s.client.Close()

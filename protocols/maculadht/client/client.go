@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/connmgr"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -34,8 +35,9 @@ import (
 // use is made is closed after ClientIdle. It implements routing.Network for
 // contacts with a peer id, and is safe for concurrent use.
 type Client struct {
-	host host.Host
-	cfg  config
+	host  host.Host
+	conns connmgr.ConnManager // the host's
+	cfg   config
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -61,6 +63,7 @@ type laneKey struct {
 func New(h host.Host, opts ...Option) (*Client, error) {
 	c := &Client{
 		host:  h,
+		conns: h.ConnManager(),
 		cfg:   config{limits: DefaultLimits(), tracer: noMetrics{}},
 		lanes: make(map[laneKey]*lane),
 

@@ -39,6 +39,10 @@ type lane struct {
 	closed  bool     // no stream is added any more
 	opening *opening // nil while no stream is being opened
 	failed  time.Time
+
+	tag     string // protects the peer while the lane is in use
+	usingMu sync.Mutex
+	using   int // guarded by usingMu
 }
 
 // opening is a stream that is being opened, for all requests that wait for one.
@@ -50,6 +54,10 @@ type opening struct {
 func newLane(c *Client, key laneKey) *lane {
 	l := &lane{client: c, key: key, slots: make(chan struct{}, c.cfg.limits.Streams*c.cfg.limits.Pipeline)}
 	l.pipes.Store(new([]*pipe))
+	l.tag = "macula-dht/asks"
+	if key.slow {
+		l.tag = "macula-dht/stores"
+	}
 	return l
 }
 
@@ -60,6 +68,8 @@ func (l *lane) do(ctx context.Context, r *request) (o outcome, settled bool) {
 	if err := l.takeSlot(ctx); err != nil {
 		return outcome{err: err}, true
 	}
+	l.inUse(+1)
+	defer l.inUse(-1)
 	for {
 		p, err := l.pipe(ctx, r)
 		if err != nil {
@@ -75,6 +85,21 @@ func (l *lane) do(ctx context.Context, r *request) (o outcome, settled bool) {
 		return o, true
 	case <-ctx.Done():
 		return outcome{err: gaveUp(ctx)}, false // it keeps its slot until its reply has come
+	}
+}
+
+// inUse counts the requests that somebody waits for. While there are some the
+// connection manager spares the peer.
+func (l *lane) inUse(n int) {
+	l.usingMu.Lock()
+	defer l.usingMu.Unlock()
+	before := l.using
+	l.using += n
+	switch {
+	case before == 0:
+		l.client.conns.Protect(l.key.peer, l.tag)
+	case l.using == 0:
+		l.client.conns.Unprotect(l.key.peer, l.tag)
 	}
 }
 
