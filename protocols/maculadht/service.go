@@ -234,7 +234,7 @@ func (s *Service) start(srv *routing.Server, self routing.ID, cfg serviceConfig)
 		}
 	}()
 	s.routing, s.network = srv, router{peers: s.client, endpoints: cfg.endpoints}
-	defaults := []server.Option{server.WithAddrs(s.host.Addrs), server.WithNetwork(s.network)}
+	defaults := []server.Option{server.WithAddrs(s.host.Addrs), server.WithPeerID(s.host.ID()), server.WithNetwork(s.network)}
 	if s.handlers, err = server.New(srv, append(defaults, cfg.handlers...)...); err != nil {
 		return err
 	}

@@ -42,6 +42,8 @@ type config struct {
 	realm     string
 	endpoint  func() string
 	addrs     func() []ma.Multiaddr
+	peerID    peer.ID
+	storeID   []byte
 	network   routing.Network
 	bootstrap Publisher
 	limits    Limits
@@ -83,6 +85,28 @@ func WithAddrs(addrs func() []ma.Multiaddr) Option {
 			return errors.New("what tells this node's addrs is nil")
 		}
 		c.addrs = addrs
+		return nil
+	}
+}
+
+// WithPeerID sets the libp2p peer that this node is, which _dht.peer_info tells who
+// came by its endpoint. Without it there is no such procedure here.
+func WithPeerID(id peer.ID) Option {
+	return func(c *config) error {
+		c.peerID = id
+		return id.Validate()
+	}
+}
+
+// WithStoreID sets what names this node's store since it was begun, in 1 to 255
+// bytes: the answer to a CONNECT tells it to libp2p peers, so that they know when
+// what they once gave is no longer there.
+func WithStoreID(id []byte) Option {
+	return func(c *config) error {
+		if len(id) == 0 || len(id) > wire.MaxField {
+			return fmt.Errorf("store id of %d bytes: want 1 to %d", len(id), wire.MaxField)
+		}
+		c.storeID = bytes.Clone(id)
 		return nil
 	}
 }
@@ -173,6 +197,9 @@ func (h *Handlers) Realm() string { return h.cfg.realm }
 // or nothing; see WithEndpoint.
 func (h *Handlers) Endpoint() string { return h.cfg.endpoint() }
 
+// StoreID returns what names this node's store, nil for nothing; see WithStoreID.
+func (h *Handlers) StoreID() []byte { return h.cfg.storeID }
+
 // Addrs returns the multiaddrs that peers are told to reach this node by; see
 // WithAddrs.
 func (h *Handlers) Addrs() []ma.Multiaddr { return h.cfg.addrs() }
@@ -197,10 +224,17 @@ func (h *Handlers) HandleStore(ctx context.Context, m *wire.Store, from Origin, 
 	}
 }
 
+// errGatewayKey: what is stored under the key of a gateway comes from that gateway
+// alone, over ALPN macula. From others it would be spread, and handed on.
+var errGatewayKey = fmt.Errorf("a key that begins with %s is for gateways that register themselves", wire.GatewayPrefix)
+
 // store validates a value and keeps a copy of it.
 func (h *Handlers) store(ctx context.Context, key []byte, value wire.Raw, expiresIn time.Duration, from Origin, d Dialect) error {
 	if len(value) > wire.MaxValue {
 		return fmt.Errorf("%w: %d bytes, limit %d", wire.ErrBadValue, len(value), wire.MaxValue)
+	}
+	if !d.GatewayKeys && bytes.HasPrefix(key, []byte(wire.GatewayPrefix)) {
+		return errGatewayKey
 	}
 	if d.TextsAsBin {
 		rewritten, err := wire.TextsAsBin(value)
@@ -237,19 +271,23 @@ func (h *Handlers) store(ctx context.Context, key []byte, value wire.Raw, expire
 // reply is limit bytes at most, as a frame, unless one value alone is longer.
 func (h *Handlers) HandleFindValue(ctx context.Context, m *wire.FindValue, d Dialect, limit int) *wire.FindValueReply {
 	reply := &wire.FindValueReply{}
-	h.findValue(ctx, reply, m.Key, d, limit)
+	h.findValue(ctx, reply, m.Key, audience{dialect: &d}, limit)
 	return reply
 }
 
 // findValue fills a reply, reusing its slices.
-func (h *Handlers) findValue(ctx context.Context, reply *wire.FindValueReply, key []byte, d Dialect, limit int) {
+func (h *Handlers) findValue(ctx context.Context, reply *wire.FindValueReply, key []byte, to audience, limit int) {
+	d := to.dialect
 	*reply = wire.FindValueReply{Values: reply.Values[:0], ExpiresIn: reply.ExpiresIn[:0]}
 	now := time.Now()
 	found, err := h.server.Records().Values(ctx, key)
-	if err != nil {
+	if err == nil && d.Harmless {
+		found = h.harmless(found)
+	}
+	if err != nil || len(found) == 0 {
 		h.count.misses.Add(1)
 		if d.NodesOnMiss {
-			reply.Nodes = h.nodes(key, d)
+			reply.Nodes = h.nodes(key, to)
 		}
 		return
 	}
@@ -264,12 +302,24 @@ func (h *Handlers) findValue(ctx context.Context, reply *wire.FindValueReply, ke
 	}
 }
 
+// harmless returns the records that an Erlang node survives reading, and counts the
+// others. The list is copied only where there are some.
+func (h *Handlers) harmless(recs []records.Record) []records.Record {
+	harmful := func(r records.Record) bool { return wire.HarmlessValue(r.Value) != nil }
+	if !slices.ContainsFunc(recs, harmful) {
+		return recs
+	}
+	left := slices.DeleteFunc(slices.Clone(recs), harmful)
+	h.count.harmful.Add(uint64(len(recs) - len(left)))
+	return left
+}
+
 // replyOverhead is more than a FIND_VALUE_REPLY is long without its values:
 // header, keys, texts and list heads.
 const replyOverhead = 80
 
 // recordSize is how much a record adds to a reply.
-func recordSize(r *records.Record, d Dialect) int {
+func recordSize(r *records.Record, d *Dialect) int {
 	if d.Extended {
 		return len(r.Value) + 5 // expires_in
 	}
@@ -279,7 +329,7 @@ func recordSize(r *records.Record, d Dialect) int {
 // fit returns the records that a reply of limit bytes has room for, in their
 // order, and how many it leaves out: those with the longest life stay, and at
 // least one.
-func fit(recs []records.Record, d Dialect, limit int) (fitting []records.Record, left int) {
+func fit(recs []records.Record, d *Dialect, limit int) (fitting []records.Record, left int) {
 	size := replyOverhead
 	for i := range recs {
 		size += recordSize(&recs[i], d)
@@ -312,18 +362,23 @@ func fit(recs []records.Record, d Dialect, limit int) (fitting []records.Record,
 	return fitting, len(recs) - len(fitting)
 }
 
-// HandleFindNode lists the nodes nearest to the target that are known.
+// HandleFindNode lists the nodes nearest to the target that are known, as the
+// dialect names them; see [routing.Server.FindNode] and FindGateways.
 func (h *Handlers) HandleFindNode(m *wire.FindNode, d Dialect) *wire.FindNodeReply {
-	return &wire.FindNodeReply{Nodes: h.nodes(m.Target, d)}
+	return &wire.FindNodeReply{Nodes: h.nodes(m.Target, audience{dialect: &d})}
 }
 
-func (h *Handlers) nodes(target []byte, d Dialect) []wire.Node {
-	contacts := h.server.FindNode(target)
+func (h *Handlers) nodes(target []byte, to audience) []wire.Node {
+	find := h.server.FindNode
+	if to.dialect.PeersAlone {
+		find = h.server.FindGateways
+	}
+	contacts := find(target, to.asker)
 	nodes := make([]wire.Node, len(contacts))
 	for i, c := range contacts {
 		nodes[i] = wire.Node{ID: c.NodeID, Address: c.Endpoint, LastSeen: max(c.LastSeen.UnixMilli(), 0)}
-		if d.Extended && !c.IsErlang() {
-			nodes[i].Addrs = routing.EncodePeerAddrs(c.Peer, c.Addrs)
+		if to.dialect.Extended && !c.IsErlang() {
+			nodes[i].Addrs = routing.EncodePeerAddrs(c.Peer, to.reachable(c.Addrs))
 		}
 	}
 	return nodes
@@ -470,6 +525,8 @@ func storeError(err error) *wire.CallError {
 	switch {
 	case errors.Is(err, records.ErrNotOwner):
 		return &wire.CallError{Code: wire.CodeNotOwner, Message: "The record is its provider's; only that peer replaces it before it expires"}
+	case errors.Is(err, errGatewayKey):
+		return &wire.CallError{Code: wire.CodeInvalidArgs, Message: "Invalid parameter: key: " + err.Error()}
 	case errors.Is(err, records.ErrSourceBudget), errors.Is(err, records.ErrGroupBudget), errors.Is(err, records.ErrStoreFull):
 		return &wire.CallError{Code: wire.CodeBusy, Message: "No room left: " + err.Error()}
 	default:
