@@ -3,6 +3,8 @@ package wire
 import (
 	"fmt"
 	"unicode/utf8"
+
+	"github.com/macula-mesh/macula-node/compat/wire/msgpack"
 )
 
 // minNodeID is how long the node id of a record must be, in bytes, for an Erlang
@@ -16,18 +18,27 @@ const minNodeID = 32
 // ucan_token that are bin. The error is an ErrHarmfulValue that names what is wrong.
 // What [ParseValue] refuses is not looked for.
 func HarmlessValue(raw Raw) error {
-	harmful := func(format string, args ...any) error {
-		return fmt.Errorf("%w: %s", ErrHarmfulValue, fmt.Sprintf(format, args...))
-	}
-	if kind := raw.Kind(); kind != Map {
-		return harmful("a %s instead of a map", kind)
+	head, err := msgpack.Scan(raw)
+	if err != nil || head.Kind != Map {
+		return harmful("a %s instead of a map", raw.Kind())
 	}
 	known := false
-	for key, field := range raw.Fields() {
-		name, _ := key.Bytes()
+	rest := raw[head.Head:]
+	for range head.Size / 2 {
+		key, n, err := msgpack.Next(rest, MaxValueDepth, true)
+		if err != nil {
+			return harmful("a key that is damaged")
+		}
+		name := rest[key.Head:n]
+		rest = rest[n:]
+		field, n, err := msgpack.Next(rest, MaxValueDepth, true)
+		if err != nil {
+			return harmful("a value that is damaged")
+		}
+		rest = rest[n:]
 		switch {
-		case key.Kind() != Bin:
-			return harmful("a key that is a %s instead of bin", key.Kind())
+		case key.Kind != Bin:
+			return harmful("a key that is a %s instead of bin", key.Kind)
 		case len(name) > MaxField:
 			return harmful("a key of %d bytes, at most %d", len(name), MaxField)
 		case !utf8.Valid(name):
@@ -35,14 +46,13 @@ func HarmlessValue(raw Raw) error {
 		}
 		switch string(name) {
 		case "node_id":
-			id, _ := field.Bytes()
-			if field.Kind() != Bin || len(id) < minNodeID {
-				return harmful("node_id is a %s of %d bytes instead of a bin of at least %d, such as 64 hexadecimal digits", field.Kind(), len(id), minNodeID)
+			if field.Kind != Bin || field.Size < minNodeID {
+				return harmful("node_id is not a bin of at least %d bytes, such as 64 hexadecimal digits, but a %s of %d", minNodeID, field.Kind, field.Size)
 			}
 			known = true
 		case "endpoint", "subscriber_did", "ucan_token":
-			if field.Kind() != Bin {
-				return harmful("%s is a %s instead of bin", name, field.Kind())
+			if field.Kind != Bin {
+				return harmful("%s is a %s instead of bin", name, field.Kind)
 			}
 		}
 	}
@@ -50,4 +60,8 @@ func HarmlessValue(raw Raw) error {
 		return harmful("node_id is missing")
 	}
 	return nil
+}
+
+func harmful(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrHarmfulValue, fmt.Sprintf(format, args...))
 }
