@@ -157,7 +157,7 @@ bytes; other bytes are given as {"$bin": "<hex>"}.`,
 }
 
 // valueExample is how a VALUE looks.
-const valueExample = `write a JSON object, such as {"node_id": "me", "endpoint": "https://127.0.0.1:8080"}`
+const valueExample = `write a JSON object, such as {"node_id": "2744ccd10c7533bd736ad890f9dd5cab2adb27b07d500b9493f29cdc420cb2e0", "endpoint": "https://127.0.0.1:8080"}`
 
 func parseValue(text string) (wire.Value, error) {
 	raw, err := wire.FromJSON([]byte(text))

@@ -1,7 +1,7 @@
 // Command macula-node runs a Macula DHT peer, and asks one.
 //
 //	macula-node run
-//	macula-node put https://127.0.0.1:9443 --service greeter '{"node_id": "me", "endpoint": "https://127.0.0.1:8080"}'
+//	macula-node put https://127.0.0.1:9443 --service greeter '{"node_id": "2744ccd10c7533bd736ad890f9dd5cab2adb27b07d500b9493f29cdc420cb2e0", "endpoint": "https://127.0.0.1:8080"}'
 //	macula-node get https://127.0.0.1:9443 --service greeter
 package main
 
