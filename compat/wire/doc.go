@@ -10,7 +10,8 @@
 // accepted. Where an integer is expected, a float without a fraction is one.
 //
 // Each message names its fields once, in its method fields, which both encoding
-// and decoding go by (see codec). Words that travel, such as procedures and
+// and decoding go by (see fields.Codec in internal/fields): whoever adds a field
+// adds it to the struct and a line to that method. Words that travel, such as procedures and
 // reasons, are in vocabulary.go. Go values and structs become values of the
 // dialect by [Marshal], and back by [Unmarshal].
 //

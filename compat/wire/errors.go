@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/macula-mesh/macula-node/compat/wire/internal/fields"
 	"github.com/macula-mesh/macula-node/compat/wire/msgpack"
 )
 
@@ -26,11 +27,11 @@ var (
 	// of at most MaxDepth levels without ext types and invalid UTF-8.
 	ErrMsgpack = msgpack.ErrMalformed
 	// ErrNotMap: the payload is a MessagePack value, but not a map.
-	ErrNotMap = errors.New("payload is not a map")
+	ErrNotMap = fields.ErrNotMap
 	// ErrMissingField: a field that the message can not do without is absent.
-	ErrMissingField = errors.New("missing field")
+	ErrMissingField = fields.ErrMissing
 	// ErrMistypedField: a field is of another type, or longer than its limit.
-	ErrMistypedField = errors.New("mistyped field")
+	ErrMistypedField = fields.ErrMistyped
 	// ErrBadValue: a value is not one that may be stored (see ParseValue).
 	ErrBadValue = errors.New("value can not be stored")
 	// ErrHarmfulValue: a value may be stored, and would crash an Erlang node that
@@ -55,3 +56,19 @@ func (e *FieldError) Error() string {
 }
 
 func (e *FieldError) Unwrap() error { return e.Err }
+
+// wrong is what was wrong with a message, be it nil, with the message's type.
+func wrong(t Type, err error) error {
+	if err == nil {
+		return nil
+	}
+	return typed(t, err)
+}
+
+// typed is apart so that wrong is inlined.
+func typed(t Type, err error) error {
+	if f, ok := err.(*fields.Error); ok {
+		return &FieldError{Type: t, Field: f.Field, Detail: f.Detail, Err: f.Err}
+	}
+	return fmt.Errorf("%s: %w", t, err)
+}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"github.com/macula-mesh/macula-node/compat/wire/internal/fields"
 	"github.com/macula-mesh/macula-node/compat/wire/msgpack"
 )
 
@@ -20,7 +21,7 @@ const (
 	MaxDepth = msgpack.MaxDepth
 	// MaxField is the longest key, node id, endpoint, realm or procedure, in
 	// bytes.
-	MaxField = 255
+	MaxField = fields.MaxField
 	// MaxNodes is how many nodes a reply lists at most.
 	MaxNodes = 20
 	// MaxValues is how many values of a reply are read at most: as many as a

@@ -9,7 +9,6 @@ import (
 	"io"
 	"slices"
 	"testing"
-	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
@@ -205,34 +204,12 @@ func FuzzValue(f *testing.F) {
 		require.NoError(t, err)
 		require.True(t, json.Valid(text))
 		require.LessOrEqual(t, len(text), 100+20*len(b), "it does not explode")
-		same, err := wire.Raw(rewritten).MarshalJSON()
-		require.NoError(t, err)
-		if !collides(b) {
+		if !bytes.Contains(b, []byte("$bin")) {
+			readBack, err := wire.FromJSON(text)
+			require.NoError(t, err, "%s", text)
+			same, err := readBack.MarshalJSON()
+			require.NoError(t, err)
 			require.Equal(t, string(text), string(same))
 		}
 	})
-}
-
-// collides reports whether two keys of a map look the same as JSON.
-func collides(v wire.Raw) bool {
-	seen := map[string]bool{}
-	for key, value := range v.Fields() {
-		name := string(key)
-		if b, ok := key.Bytes(); ok {
-			name = string(b)
-			if !utf8.Valid(b) {
-				name = hex.EncodeToString(b)
-			}
-		}
-		if seen[name] || key.Kind() != wire.Bin && key.Kind() != wire.Text || collides(value) {
-			return true
-		}
-		seen[name] = true
-	}
-	for elem := range v.Elems() {
-		if collides(elem) {
-			return true
-		}
-	}
-	return false
 }

@@ -1,8 +1,9 @@
 package wire
 
 import (
-	"github.com/tinylib/msgp/msgp"
+	"errors"
 
+	"github.com/macula-mesh/macula-node/compat/wire/internal/fields"
 	"github.com/macula-mesh/macula-node/compat/wire/msgpack"
 )
 
@@ -14,60 +15,67 @@ type Node struct {
 	Addrs    [][]byte // multiaddrs with /p2p; libp2p dialect only
 }
 
-func (n *Node) fields(c *codec) {
-	c.bytes("node_id", &n.ID, MaxField, required)
-	c.text("address", &n.Address, MaxField, always)
-	c.int("last_seen", &n.LastSeen)
-	c.byteList("addrs", &n.Addrs, MaxAddrs)
+func (n *Node) fields(c *fields.Codec) {
+	c.Bytes("node_id", &n.ID, MaxField, fields.Required)
+	c.Text("address", &n.Address, MaxField, fields.Always)
+	c.Int("last_seen", &n.LastSeen)
+	c.ByteList("addrs", &n.Addrs, MaxAddrs)
 }
 
-// nodes is a list of nodes; there is told whether it came. One that is not a map
-// with a node_id, or more than MaxNodes of them, make it a mistyped field.
-func (c *codec) nodes(name string, v *[]Node, there *bool) {
+// codeNodes is a list of nodes; there is told whether it came. One that is not a
+// map with a node_id, or more than MaxNodes of them, make it a mistyped field.
+func codeNodes(c *fields.Codec, name string, v *[]Node, there *bool) {
 	switch {
-	case c.phase == writing:
-		c.b = msgp.AppendArrayHeader(c.named(name), uint32(len(*v)))
+	case c.Writing():
+		c.List(name, len(*v))
 		for i := range *v {
-			outer := c.open()
+			outer := c.Elem()
 			(*v)[i].fields(c)
-			c.begin = outer
+			c.Close(outer)
 		}
-	case c.at(name):
+	case c.At(name):
 		*v = nil
-		*there = c.takeList(func(t msgpack.Token, e Raw) bool { return c.node(v, t, e) })
-		c.next()
+		*there = c.TakeList(func(t msgpack.Token, e Raw) bool {
+			err := appendNode(v, t, e)
+			if err != nil {
+				c.Mistyped(name, err)
+			}
+			return err == nil
+		})
+		c.Next()
 	}
 }
 
-// node reads an element of a list of nodes, and reports whether it is one.
-func (c *codec) node(nodes *[]Node, t msgpack.Token, e Raw) bool {
+var (
+	errManyNodes = errors.New("more than the 20 that a reply may list")
+	errNoNode    = errors.New("an element that is not a map")
+	errNotAsLong = errors.New("not as long as value")
+)
+
+// appendNode reads an element of a list of nodes.
+func appendNode(nodes *[]Node, t msgpack.Token, e Raw) error {
 	if len(*nodes) == MaxNodes {
-		c.mistyped("more than the 20 that a reply may list")
-		return false
+		return errManyNodes
 	}
 	if t.Kind != Map {
-		c.mistyped("an element that is not a map")
-		return false
+		return errNoNode
 	}
 	var n Node
-	sub := decode(c.typ, e)
-	for sub.pass() {
-		n.fields(&sub)
+	c := fields.Decode(e)
+	for c.Pass() {
+		n.fields(&c)
 	}
-	if err := sub.done(); err != nil {
-		if c.clean() {
-			c.mistyped(err.Error())
-		}
-		return false
+	if err := c.Done(); err != nil {
+		return err
 	}
 	*nodes = append(*nodes, n)
-	return true
+	return nil
 }
 
-// failure is all that a reply holds that is an error.
-func (c *codec) failure(reason string) {
-	c.constant("type", typeError)
-	c.constant("reason", reason)
+// codeFailure is all that a reply holds that is an error.
+func codeFailure(c *fields.Codec, reason string) {
+	c.Constant("type", typeError)
+	c.Constant("reason", reason)
 }
 
 // FindNode asks for the nodes nearest to Target.
@@ -78,28 +86,28 @@ type FindNode struct {
 // Type returns TypeFindNode.
 func (*FindNode) Type() Type { return TypeFindNode }
 
-func (m *FindNode) fields(c *codec) {
-	c.constant("type", "find_node")
-	c.bytes("target", &m.Target, MaxField, required)
+func (m *FindNode) fields(c *fields.Codec) {
+	c.Constant("type", "find_node")
+	c.Bytes("target", &m.Target, MaxField, fields.Required)
 }
 
 // AppendPayload implements Message. It writes the field type, without which an
 // Erlang node answers unknown_message.
 func (m *FindNode) AppendPayload(b []byte) []byte {
-	c := encode(b)
+	c := fields.Encode(b)
 	m.fields(&c)
-	return c.b
+	return c.Encoded()
 }
 
 // Decode reads the message from a payload, whose memory it shares. It needs
 // target.
 func (m *FindNode) Decode(b []byte) error {
 	*m = FindNode{}
-	c := decode(TypeFindNode, b)
-	for c.pass() {
+	c := fields.Decode(b)
+	for c.Pass() {
 		m.fields(&c)
 	}
-	return c.done()
+	return wrong(TypeFindNode, c.Done())
 }
 
 // FindNodeReply lists the nearest nodes, nearest first, or says why not.
@@ -111,33 +119,34 @@ type FindNodeReply struct {
 // Type returns TypeFindNodeReply.
 func (*FindNodeReply) Type() Type { return TypeFindNodeReply }
 
-func (m *FindNodeReply) fields(c *codec) {
-	if m.Reason != "" && c.phase == writing {
-		c.failure(m.Reason)
+func (m *FindNodeReply) fields(c *fields.Codec) {
+	if m.Reason != "" && c.Writing() {
+		codeFailure(c, m.Reason)
 		return
 	}
-	c.constant("type", "find_node_reply")
-	c.nodes("nodes", &m.Nodes, &c.listed)
-	c.text("reason", &m.Reason, MaxField, optional)
-	c.need("nodes", c.listed || m.Reason != "")
+	listed := &c.Seen[0]
+	c.Constant("type", "find_node_reply")
+	codeNodes(c, "nodes", &m.Nodes, listed)
+	c.Text("reason", &m.Reason, MaxField, fields.Optional)
+	c.Need("nodes", *listed || m.Reason != "")
 }
 
 // AppendPayload implements Message.
 func (m *FindNodeReply) AppendPayload(b []byte) []byte {
-	c := encode(b)
+	c := fields.Encode(b)
 	m.fields(&c)
-	return c.b
+	return c.Encoded()
 }
 
 // Decode reads the message from a payload, whose memory it shares. It needs
 // nodes or reason.
 func (m *FindNodeReply) Decode(b []byte) error {
 	*m = FindNodeReply{}
-	c := decode(TypeFindNodeReply, b)
-	for c.pass() {
+	c := fields.Decode(b)
+	for c.Pass() {
 		m.fields(&c)
 	}
-	return c.done()
+	return wrong(TypeFindNodeReply, c.Done())
 }
 
 // Store asks to keep a value under a key. It is never answered.
@@ -149,28 +158,28 @@ type Store struct {
 // Type returns TypeStore.
 func (*Store) Type() Type { return TypeStore }
 
-func (m *Store) fields(c *codec) {
-	c.constant("type", "store")
-	c.bytes("key", &m.Key, MaxField, required)
-	c.raw("value", &m.Value, required)
+func (m *Store) fields(c *fields.Codec) {
+	c.Constant("type", "store")
+	c.Bytes("key", &m.Key, MaxField, fields.Required)
+	c.Raw("value", &m.Value, fields.Required)
 }
 
 // AppendPayload implements Message.
 func (m *Store) AppendPayload(b []byte) []byte {
-	c := encode(b)
+	c := fields.Encode(b)
 	m.fields(&c)
-	return c.b
+	return c.Encoded()
 }
 
 // Decode reads the message from a payload, whose memory it shares. It needs key
 // and value; whether the value may be stored is for ParseValue to say.
 func (m *Store) Decode(b []byte) error {
 	*m = Store{}
-	c := decode(TypeStore, b)
-	for c.pass() {
+	c := fields.Decode(b)
+	for c.Pass() {
 		m.fields(&c)
 	}
-	return c.done()
+	return wrong(TypeStore, c.Done())
 }
 
 // FindValue asks for the values stored under Key.
@@ -181,26 +190,26 @@ type FindValue struct {
 // Type returns TypeFindValue.
 func (*FindValue) Type() Type { return TypeFindValue }
 
-func (m *FindValue) fields(c *codec) {
-	c.bytes("key", &m.Key, MaxField, required)
+func (m *FindValue) fields(c *fields.Codec) {
+	c.Bytes("key", &m.Key, MaxField, fields.Required)
 }
 
 // AppendPayload implements Message.
 func (m *FindValue) AppendPayload(b []byte) []byte {
-	c := encode(b)
+	c := fields.Encode(b)
 	m.fields(&c)
-	return c.b
+	return c.Encoded()
 }
 
 // Decode reads the message from a payload, whose memory it shares. It needs
 // key.
 func (m *FindValue) Decode(b []byte) error {
 	*m = FindValue{}
-	c := decode(TypeFindValue, b)
-	for c.pass() {
+	c := fields.Decode(b)
+	for c.Pass() {
 		m.fields(&c)
 	}
-	return c.done()
+	return wrong(TypeFindValue, c.Done())
 }
 
 // FindValueReply is a hit (Values), a miss (Nodes, be it empty) or an error
@@ -215,33 +224,34 @@ type FindValueReply struct {
 // Type returns TypeFindValueReply.
 func (*FindValueReply) Type() Type { return TypeFindValueReply }
 
-func (m *FindValueReply) fields(c *codec) {
-	if m.Reason != "" && c.phase == writing {
-		c.failure(m.Reason)
+func (m *FindValueReply) fields(c *fields.Codec) {
+	if m.Reason != "" && c.Writing() {
+		codeFailure(c, m.Reason)
 		return
 	}
-	hit, result := len(m.Values) > 0, resultMiss
-	if hit {
+	isHit, result := len(m.Values) > 0, resultMiss
+	if isHit {
 		result = resultHit
 	}
-	c.constant("type", "find_value_reply")
-	c.constant("result", result)
-	if c.when(hit) {
-		c.raws("value", &m.Values, MaxValues, &c.hit)
-		c.ints("expires_in", &m.ExpiresIn, MaxValues)
+	hit, listed := &c.Seen[0], &c.Seen[1]
+	c.Constant("type", "find_value_reply")
+	c.Constant("result", result)
+	if c.When(isHit) {
+		c.Raws("value", &m.Values, MaxValues, hit)
+		c.Ints("expires_in", &m.ExpiresIn, MaxValues)
 	}
-	if c.when(!hit) {
-		c.nodes("nodes", &m.Nodes, &c.listed)
+	if c.When(!isHit) {
+		codeNodes(c, "nodes", &m.Nodes, listed)
 	}
-	c.text("reason", &m.Reason, MaxField, optional)
-	c.need("value", c.hit || c.listed || m.Reason != "")
+	c.Text("reason", &m.Reason, MaxField, fields.Optional)
+	c.Need("value", *hit || *listed || m.Reason != "")
 }
 
 // AppendPayload implements Message.
 func (m *FindValueReply) AppendPayload(b []byte) []byte {
-	c := encode(b)
+	c := fields.Encode(b)
 	m.fields(&c)
-	return c.b
+	return c.Encoded()
 }
 
 // Decode reads the message from a payload, whose memory it shares. It needs
@@ -249,13 +259,13 @@ func (m *FindValueReply) AppendPayload(b []byte) []byte {
 // there. Of both lists the first MaxValues are read.
 func (m *FindValueReply) Decode(b []byte) error {
 	*m = FindValueReply{}
-	c := decode(TypeFindValueReply, b)
-	for c.pass() {
+	c := fields.Decode(b)
+	for c.Pass() {
 		m.fields(&c)
 	}
 	if len(m.ExpiresIn) > 0 && len(m.ExpiresIn) != len(m.Values) {
-		c.note("expires_in", "not as long as value", ErrMistypedField)
+		c.Mistyped("expires_in", errNotAsLong)
 		m.ExpiresIn = nil
 	}
-	return c.done()
+	return wrong(TypeFindValueReply, c.Done())
 }

@@ -1,5 +1,7 @@
 package wire
 
+import "github.com/macula-mesh/macula-node/compat/wire/internal/fields"
+
 const maxTopics = 1024 // of one subscription; what is beyond is not read
 
 // Publish hands a payload to the subscribers of a topic.
@@ -14,30 +16,30 @@ type Publish struct {
 // Type returns TypePublish.
 func (*Publish) Type() Type { return TypePublish }
 
-func (m *Publish) fields(c *codec) {
-	c.text("topic", &m.Topic, MaxField, always|required)
-	c.bytes("payload", &m.Payload, MaxPayload, optional)
-	c.int("qos", &m.QoS)
-	c.bool("retain", &m.Retain)
-	c.bytes("message_id", &m.MessageID, MaxField, optional)
+func (m *Publish) fields(c *fields.Codec) {
+	c.Text("topic", &m.Topic, MaxField, fields.Always|fields.Required)
+	c.Bytes("payload", &m.Payload, MaxPayload, fields.Optional)
+	c.Int("qos", &m.QoS)
+	c.Bool("retain", &m.Retain)
+	c.Bytes("message_id", &m.MessageID, MaxField, fields.Optional)
 }
 
 // AppendPayload implements Message.
 func (m *Publish) AppendPayload(b []byte) []byte {
-	c := encode(b)
+	c := fields.Encode(b)
 	m.fields(&c)
-	return c.b
+	return c.Encoded()
 }
 
 // Decode reads the message from a payload, whose memory it shares. It needs
 // topic.
 func (m *Publish) Decode(b []byte) error {
 	*m = Publish{}
-	c := decode(TypePublish, b)
-	for c.pass() {
+	c := fields.Decode(b)
+	for c.Pass() {
 		m.fields(&c)
 	}
-	return c.done()
+	return wrong(TypePublish, c.Done())
 }
 
 // Subscribe asks for what is published under topics.
@@ -49,26 +51,26 @@ type Subscribe struct {
 // Type returns TypeSubscribe.
 func (*Subscribe) Type() Type { return TypeSubscribe }
 
-func (m *Subscribe) fields(c *codec) {
-	c.texts("topics", &m.Topics, maxTopics)
-	c.int("qos", &m.QoS)
+func (m *Subscribe) fields(c *fields.Codec) {
+	c.Texts("topics", &m.Topics, maxTopics)
+	c.Int("qos", &m.QoS)
 }
 
 // AppendPayload implements Message.
 func (m *Subscribe) AppendPayload(b []byte) []byte {
-	c := encode(b)
+	c := fields.Encode(b)
 	m.fields(&c)
-	return c.b
+	return c.Encoded()
 }
 
 // Decode reads the message from a payload.
 func (m *Subscribe) Decode(b []byte) error {
 	*m = Subscribe{}
-	c := decode(TypeSubscribe, b)
-	for c.pass() {
+	c := fields.Decode(b)
+	for c.Pass() {
 		m.fields(&c)
 	}
-	return c.done()
+	return wrong(TypeSubscribe, c.Done())
 }
 
 // Unsubscribe ends what Subscribe asked for.
@@ -79,25 +81,25 @@ type Unsubscribe struct {
 // Type returns TypeUnsubscribe.
 func (*Unsubscribe) Type() Type { return TypeUnsubscribe }
 
-func (m *Unsubscribe) fields(c *codec) {
-	c.texts("topics", &m.Topics, maxTopics)
+func (m *Unsubscribe) fields(c *fields.Codec) {
+	c.Texts("topics", &m.Topics, maxTopics)
 }
 
 // AppendPayload implements Message.
 func (m *Unsubscribe) AppendPayload(b []byte) []byte {
-	c := encode(b)
+	c := fields.Encode(b)
 	m.fields(&c)
-	return c.b
+	return c.Encoded()
 }
 
 // Decode reads the message from a payload.
 func (m *Unsubscribe) Decode(b []byte) error {
 	*m = Unsubscribe{}
-	c := decode(TypeUnsubscribe, b)
-	for c.pass() {
+	c := fields.Decode(b)
+	for c.Pass() {
 		m.fields(&c)
 	}
-	return c.done()
+	return wrong(TypeUnsubscribe, c.Done())
 }
 
 // PubSubRoute carries a publication to another node.
@@ -109,25 +111,25 @@ type PubSubRoute struct {
 // Type returns TypePubSubRoute.
 func (*PubSubRoute) Type() Type { return TypePubSubRoute }
 
-func (m *PubSubRoute) fields(c *codec) {
+func (m *PubSubRoute) fields(c *fields.Codec) {
 	m.Route.fields(c)
-	c.text("topic", &m.Topic, MaxField, always)
+	c.Text("topic", &m.Topic, MaxField, fields.Always)
 }
 
 // AppendPayload implements Message.
 func (m *PubSubRoute) AppendPayload(b []byte) []byte {
-	c := encode(b)
+	c := fields.Encode(b)
 	m.fields(&c)
-	return c.b
+	return c.Encoded()
 }
 
 // Decode reads the message from a payload, whose memory it shares. It needs
 // destination_node_id.
 func (m *PubSubRoute) Decode(b []byte) error {
 	*m = PubSubRoute{}
-	c := decode(TypePubSubRoute, b)
-	for c.pass() {
+	c := fields.Decode(b)
+	for c.Pass() {
 		m.fields(&c)
 	}
-	return c.done()
+	return wrong(TypePubSubRoute, c.Done())
 }

@@ -1,5 +1,7 @@
 package wire
 
+import "github.com/macula-mesh/macula-node/compat/wire/internal/fields"
+
 // Call asks for a procedure.
 type Call struct {
 	Procedure string
@@ -12,30 +14,30 @@ type Call struct {
 // Type returns TypeCall.
 func (*Call) Type() Type { return TypeCall }
 
-func (m *Call) fields(c *codec) {
-	c.text("procedure", &m.Procedure, MaxField, always|required)
-	c.raw("args", &m.Args, optional)
-	c.bytes("call_id", &m.CallID, MaxField, optional)
-	c.text("realm", &m.Realm, MaxField, optional)
-	c.optInt("timeout", &m.Timeout)
+func (m *Call) fields(c *fields.Codec) {
+	c.Text("procedure", &m.Procedure, MaxField, fields.Always|fields.Required)
+	c.Raw("args", &m.Args, fields.Optional)
+	c.Bytes("call_id", &m.CallID, MaxField, fields.Optional)
+	c.Text("realm", &m.Realm, MaxField, fields.Optional)
+	c.OptInt("timeout", &m.Timeout)
 }
 
 // AppendPayload implements Message.
 func (m *Call) AppendPayload(b []byte) []byte {
-	c := encode(b)
+	c := fields.Encode(b)
 	m.fields(&c)
-	return c.b
+	return c.Encoded()
 }
 
 // Decode reads the message from a payload, whose memory it shares. It needs
 // procedure.
 func (m *Call) Decode(b []byte) error {
 	*m = Call{}
-	c := decode(TypeCall, b)
-	for c.pass() {
+	c := fields.Decode(b)
+	for c.Pass() {
 		m.fields(&c)
 	}
-	return c.done()
+	return wrong(TypeCall, c.Done())
 }
 
 // Reply answers Call, with Result or Error.
@@ -62,61 +64,60 @@ func (e *CallError) Error() string {
 // Type returns TypeReply.
 func (*Reply) Type() Type { return TypeReply }
 
-func (m *Reply) fields(c *codec) {
-	c.bytes("call_id", &m.CallID, MaxField, optional)
-	if c.when(m.Error == nil) {
-		c.raw("result", &m.Result, optional)
+func (m *Reply) fields(c *fields.Codec) {
+	c.Bytes("call_id", &m.CallID, MaxField, fields.Optional)
+	if c.When(m.Error == nil) {
+		c.Raw("result", &m.Result, fields.Optional)
 	}
-	if c.when(m.Error != nil) {
-		c.callError("error", &m.Error)
+	if c.When(m.Error != nil) {
+		codeCallError(c, "error", &m.Error)
 	}
-	c.need("result", m.Result != nil || m.Error != nil)
+	c.Need("result", m.Result != nil || m.Error != nil)
 }
 
 // AppendPayload implements Message.
 func (m *Reply) AppendPayload(b []byte) []byte {
-	c := encode(b)
+	c := fields.Encode(b)
 	m.fields(&c)
-	return c.b
+	return c.Encoded()
 }
 
 // Decode reads the message from a payload, whose memory it shares. It needs
 // result or error.
 func (m *Reply) Decode(b []byte) error {
 	*m = Reply{}
-	c := decode(TypeReply, b)
-	for c.pass() {
+	c := fields.Decode(b)
+	for c.Pass() {
 		m.fields(&c)
 	}
-	return c.done()
+	return wrong(TypeReply, c.Done())
 }
 
-func (e *CallError) fields(c *codec) {
-	c.text("code", &e.Code, MaxField, always)
-	c.text("message", &e.Message, MaxPayload, always)
+func (e *CallError) fields(c *fields.Codec) {
+	c.Text("code", &e.Code, MaxField, fields.Always)
+	c.Text("message", &e.Message, MaxPayload, fields.Always)
 }
 
-// callError is a map, or, without a code, the message alone.
-func (c *codec) callError(name string, v **CallError) {
+// codeCallError is a map, or, without a code, the message alone.
+func codeCallError(c *fields.Codec, name string, v **CallError) {
 	switch {
-	case c.phase == writing:
+	case c.Writing():
 		if (*v).Code == "" {
-			c.constant(name, (*v).Message)
+			c.Constant(name, (*v).Message)
 			return
 		}
-		c.b = c.named(name)
-		outer := c.open()
+		outer := c.Map(name)
 		(*v).fields(c)
-		c.begin = outer
-	case c.at(name):
-		*v = c.takeCallError()
-		c.next()
+		c.Close(outer)
+	case c.At(name):
+		*v = takeCallError(c, name)
+		c.Next()
 	}
 }
 
-func (c *codec) takeCallError() *CallError {
-	t, v := c.take(false)
-	if c.err != nil || t.Kind == Nil {
+func takeCallError(c *fields.Codec, name string) *CallError {
+	t, v := c.Take()
+	if t.Kind == Invalid || t.Kind == Nil {
 		return nil
 	}
 	e := &CallError{}
@@ -124,12 +125,12 @@ func (c *codec) takeCallError() *CallError {
 		e.Message = string(v[t.Head:])
 		return e
 	}
-	sub := decode(c.typ, v)
-	for sub.pass() {
+	sub := fields.Decode(v)
+	for sub.Pass() {
 		e.fields(&sub)
 	}
-	if err := sub.done(); err != nil {
-		c.mistyped(err.Error())
+	if err := sub.Done(); err != nil {
+		c.Mistyped(name, err)
 	}
 	return e
 }
@@ -143,27 +144,27 @@ type Cast struct {
 // Type returns TypeCast.
 func (*Cast) Type() Type { return TypeCast }
 
-func (m *Cast) fields(c *codec) {
-	c.text("procedure", &m.Procedure, MaxField, always|required)
-	c.raw("args", &m.Args, optional)
+func (m *Cast) fields(c *fields.Codec) {
+	c.Text("procedure", &m.Procedure, MaxField, fields.Always|fields.Required)
+	c.Raw("args", &m.Args, fields.Optional)
 }
 
 // AppendPayload implements Message.
 func (m *Cast) AppendPayload(b []byte) []byte {
-	c := encode(b)
+	c := fields.Encode(b)
 	m.fields(&c)
-	return c.b
+	return c.Encoded()
 }
 
 // Decode reads the message from a payload, whose memory it shares. It needs
 // procedure.
 func (m *Cast) Decode(b []byte) error {
 	*m = Cast{}
-	c := decode(TypeCast, b)
-	for c.pass() {
+	c := fields.Decode(b)
+	for c.Pass() {
 		m.fields(&c)
 	}
-	return c.done()
+	return wrong(TypeCast, c.Done())
 }
 
 // RPCRequest asks a node for a procedure, to be answered by RPCReply.
@@ -180,32 +181,32 @@ type RPCRequest struct {
 // Type returns TypeRPCRequest.
 func (*RPCRequest) Type() Type { return TypeRPCRequest }
 
-func (m *RPCRequest) fields(c *codec) {
-	c.bytes("request_id", &m.RequestID, MaxField, optional)
-	c.text("procedure", &m.Procedure, MaxField, always|required)
-	c.raw("args", &m.Args, optional)
-	c.bytes("from_node", &m.FromNode, MaxField, optional)
-	c.bytes("target_node", &m.TargetNode, MaxField, optional)
-	c.text("from_endpoint", &m.FromEndpoint, MaxField, optional)
-	c.optInt("timestamp", &m.Timestamp)
+func (m *RPCRequest) fields(c *fields.Codec) {
+	c.Bytes("request_id", &m.RequestID, MaxField, fields.Optional)
+	c.Text("procedure", &m.Procedure, MaxField, fields.Always|fields.Required)
+	c.Raw("args", &m.Args, fields.Optional)
+	c.Bytes("from_node", &m.FromNode, MaxField, fields.Optional)
+	c.Bytes("target_node", &m.TargetNode, MaxField, fields.Optional)
+	c.Text("from_endpoint", &m.FromEndpoint, MaxField, fields.Optional)
+	c.OptInt("timestamp", &m.Timestamp)
 }
 
 // AppendPayload implements Message.
 func (m *RPCRequest) AppendPayload(b []byte) []byte {
-	c := encode(b)
+	c := fields.Encode(b)
 	m.fields(&c)
-	return c.b
+	return c.Encoded()
 }
 
 // Decode reads the message from a payload, whose memory it shares. It needs
 // procedure.
 func (m *RPCRequest) Decode(b []byte) error {
 	*m = RPCRequest{}
-	c := decode(TypeRPCRequest, b)
-	for c.pass() {
+	c := fields.Decode(b)
+	for c.Pass() {
 		m.fields(&c)
 	}
-	return c.done()
+	return wrong(TypeRPCRequest, c.Done())
 }
 
 // RPCReply answers RPCRequest, with Result or Error.
@@ -220,29 +221,29 @@ type RPCReply struct {
 // Type returns TypeRPCReply.
 func (*RPCReply) Type() Type { return TypeRPCReply }
 
-func (m *RPCReply) fields(c *codec) {
-	c.bytes("request_id", &m.RequestID, MaxField, optional)
-	c.bytes("from_node", &m.FromNode, MaxField, optional)
-	c.raw("result", &m.Result, optional)
-	c.text("error", &m.Error, MaxPayload, optional)
-	c.optInt("timestamp", &m.Timestamp)
+func (m *RPCReply) fields(c *fields.Codec) {
+	c.Bytes("request_id", &m.RequestID, MaxField, fields.Optional)
+	c.Bytes("from_node", &m.FromNode, MaxField, fields.Optional)
+	c.Raw("result", &m.Result, fields.Optional)
+	c.Text("error", &m.Error, MaxPayload, fields.Optional)
+	c.OptInt("timestamp", &m.Timestamp)
 }
 
 // AppendPayload implements Message.
 func (m *RPCReply) AppendPayload(b []byte) []byte {
-	c := encode(b)
+	c := fields.Encode(b)
 	m.fields(&c)
-	return c.b
+	return c.Encoded()
 }
 
 // Decode reads the message from a payload, whose memory it shares.
 func (m *RPCReply) Decode(b []byte) error {
 	*m = RPCReply{}
-	c := decode(TypeRPCReply, b)
-	for c.pass() {
+	c := fields.Decode(b)
+	for c.Pass() {
 		m.fields(&c)
 	}
-	return c.done()
+	return wrong(TypeRPCReply, c.Done())
 }
 
 // Route is the envelope in which an Erlang mesh passes a message on.
@@ -254,12 +255,12 @@ type Route struct {
 	Payload     Raw // the message's map
 }
 
-func (r *Route) fields(c *codec) {
-	c.bytes("destination_node_id", &r.Destination, MaxField, required)
-	c.bytes("source_node_id", &r.Source, MaxField, optional)
-	c.int("hop_count", &r.HopCount)
-	c.int("max_hops", &r.MaxHops)
-	c.raw("payload", &r.Payload, optional)
+func (r *Route) fields(c *fields.Codec) {
+	c.Bytes("destination_node_id", &r.Destination, MaxField, fields.Required)
+	c.Bytes("source_node_id", &r.Source, MaxField, fields.Optional)
+	c.Int("hop_count", &r.HopCount)
+	c.Int("max_hops", &r.MaxHops)
+	c.Raw("payload", &r.Payload, fields.Optional)
 }
 
 // RPCRoute carries a message of the type PayloadType to another node.
@@ -271,25 +272,25 @@ type RPCRoute struct {
 // Type returns TypeRPCRoute.
 func (*RPCRoute) Type() Type { return TypeRPCRoute }
 
-func (m *RPCRoute) fields(c *codec) {
+func (m *RPCRoute) fields(c *fields.Codec) {
 	m.Route.fields(c)
-	c.text("payload_type", &m.PayloadType, MaxField, optional)
+	c.Text("payload_type", &m.PayloadType, MaxField, fields.Optional)
 }
 
 // AppendPayload implements Message.
 func (m *RPCRoute) AppendPayload(b []byte) []byte {
-	c := encode(b)
+	c := fields.Encode(b)
 	m.fields(&c)
-	return c.b
+	return c.Encoded()
 }
 
 // Decode reads the message from a payload, whose memory it shares. It needs
 // destination_node_id.
 func (m *RPCRoute) Decode(b []byte) error {
 	*m = RPCRoute{}
-	c := decode(TypeRPCRoute, b)
-	for c.pass() {
+	c := fields.Decode(b)
+	for c.Pass() {
 		m.fields(&c)
 	}
-	return c.done()
+	return wrong(TypeRPCRoute, c.Done())
 }

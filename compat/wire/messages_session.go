@@ -1,5 +1,7 @@
 package wire
 
+import "github.com/macula-mesh/macula-node/compat/wire/internal/fields"
+
 // Connect introduces the sender. An Erlang node crashes on one without
 // Endpoint, so it is always written, be it empty.
 type Connect struct {
@@ -15,32 +17,32 @@ type Connect struct {
 // Type returns TypeConnect.
 func (*Connect) Type() Type { return TypeConnect }
 
-func (m *Connect) fields(c *codec) {
-	c.text("version", &m.Version, MaxField, always)
-	c.bytes("node_id", &m.NodeID, MaxField, required)
-	c.textThere("realm_id", &m.RealmID, MaxField, &c.realm)
-	c.text("endpoint", &m.Endpoint, MaxField, always)
-	c.texts("capabilities", &m.Capabilities, MaxAddrs)
-	c.byteList("addrs", &m.Addrs, MaxAddrs)
-	c.bytes("store_id", &m.StoreID, MaxField, optional)
+func (m *Connect) fields(c *fields.Codec) {
+	c.Text("version", &m.Version, MaxField, fields.Always)
+	c.Bytes("node_id", &m.NodeID, MaxField, fields.Required)
+	c.TextThere("realm_id", &m.RealmID, MaxField, &c.Seen[0])
+	c.Text("endpoint", &m.Endpoint, MaxField, fields.Always)
+	c.Texts("capabilities", &m.Capabilities, MaxAddrs)
+	c.ByteList("addrs", &m.Addrs, MaxAddrs)
+	c.Bytes("store_id", &m.StoreID, MaxField, fields.Optional)
 }
 
 // AppendPayload implements Message.
 func (m *Connect) AppendPayload(b []byte) []byte {
-	c := encode(b)
+	c := fields.Encode(b)
 	m.fields(&c)
-	return c.b
+	return c.Encoded()
 }
 
 // Decode reads the message from a payload, whose memory it shares. It needs
 // node_id and realm_id.
 func (m *Connect) Decode(b []byte) error {
 	*m = Connect{}
-	c := decode(TypeConnect, b)
-	for c.pass() {
+	c := fields.Decode(b)
+	for c.Pass() {
 		m.fields(&c)
 	}
-	return c.done()
+	return wrong(TypeConnect, c.Done())
 }
 
 // Disconnect says why the sender ends the session.
@@ -52,26 +54,26 @@ type Disconnect struct {
 // Type returns TypeDisconnect.
 func (*Disconnect) Type() Type { return TypeDisconnect }
 
-func (m *Disconnect) fields(c *codec) {
-	c.text("reason", &m.Reason, MaxField, always)
-	c.text("message", &m.Message, MaxPayload, always)
+func (m *Disconnect) fields(c *fields.Codec) {
+	c.Text("reason", &m.Reason, MaxField, fields.Always)
+	c.Text("message", &m.Message, MaxPayload, fields.Always)
 }
 
 // AppendPayload implements Message.
 func (m *Disconnect) AppendPayload(b []byte) []byte {
-	c := encode(b)
+	c := fields.Encode(b)
 	m.fields(&c)
-	return c.b
+	return c.Encoded()
 }
 
 // Decode reads the message from a payload.
 func (m *Disconnect) Decode(b []byte) error {
 	*m = Disconnect{}
-	c := decode(TypeDisconnect, b)
-	for c.pass() {
+	c := fields.Decode(b)
+	for c.Pass() {
 		m.fields(&c)
 	}
-	return c.done()
+	return wrong(TypeDisconnect, c.Done())
 }
 
 // Ping asks for a Pong with the same timestamp.
@@ -82,25 +84,25 @@ type Ping struct {
 // Type returns TypePing.
 func (*Ping) Type() Type { return TypePing }
 
-func (m *Ping) fields(c *codec) {
-	c.optInt("timestamp", &m.Timestamp)
+func (m *Ping) fields(c *fields.Codec) {
+	c.OptInt("timestamp", &m.Timestamp)
 }
 
 // AppendPayload implements Message.
 func (m *Ping) AppendPayload(b []byte) []byte {
-	c := encode(b)
+	c := fields.Encode(b)
 	m.fields(&c)
-	return c.b
+	return c.Encoded()
 }
 
 // Decode reads the message from a payload.
 func (m *Ping) Decode(b []byte) error {
 	*m = Ping{}
-	c := decode(TypePing, b)
-	for c.pass() {
+	c := fields.Decode(b)
+	for c.Pass() {
 		m.fields(&c)
 	}
-	return c.done()
+	return wrong(TypePing, c.Done())
 }
 
 // Pong answers Ping and Connect. The fields from NodeID on are there in the
@@ -118,33 +120,33 @@ type Pong struct {
 // Type returns TypePong.
 func (*Pong) Type() Type { return TypePong }
 
-func (m *Pong) fields(c *codec) {
-	c.optInt("timestamp", &m.Timestamp)
-	c.optInt("server_time", &m.ServerTime)
-	c.bytes("node_id", &m.NodeID, MaxField, optional)
-	if c.when(m.NodeID != nil) {
-		c.text("endpoint", &m.Endpoint, MaxField, always)
+func (m *Pong) fields(c *fields.Codec) {
+	c.OptInt("timestamp", &m.Timestamp)
+	c.OptInt("server_time", &m.ServerTime)
+	c.Bytes("node_id", &m.NodeID, MaxField, fields.Optional)
+	if c.When(m.NodeID != nil) {
+		c.Text("endpoint", &m.Endpoint, MaxField, fields.Always)
 	}
-	c.text("realm_id", &m.RealmID, MaxField, optional)
-	c.byteList("addrs", &m.Addrs, MaxAddrs)
-	c.bytes("store_id", &m.StoreID, MaxField, optional)
+	c.Text("realm_id", &m.RealmID, MaxField, fields.Optional)
+	c.ByteList("addrs", &m.Addrs, MaxAddrs)
+	c.Bytes("store_id", &m.StoreID, MaxField, fields.Optional)
 }
 
 // AppendPayload implements Message.
 func (m *Pong) AppendPayload(b []byte) []byte {
-	c := encode(b)
+	c := fields.Encode(b)
 	m.fields(&c)
-	return c.b
+	return c.Encoded()
 }
 
 // Decode reads the message from a payload, whose memory it shares.
 func (m *Pong) Decode(b []byte) error {
 	*m = Pong{}
-	c := decode(TypePong, b)
-	for c.pass() {
+	c := fields.Decode(b)
+	for c.Pass() {
 		m.fields(&c)
 	}
-	return c.done()
+	return wrong(TypePong, c.Done())
 }
 
 // NATProbe asks under which address the sender is seen.
@@ -157,27 +159,27 @@ type NATProbe struct {
 // Type returns TypeNATProbe.
 func (*NATProbe) Type() Type { return TypeNATProbe }
 
-func (m *NATProbe) fields(c *codec) {
-	c.bytes("node_id", &m.NodeID, MaxField, optional)
-	c.optInt("local_port", &m.LocalPort)
-	c.bytes("request_id", &m.RequestID, MaxField, optional)
+func (m *NATProbe) fields(c *fields.Codec) {
+	c.Bytes("node_id", &m.NodeID, MaxField, fields.Optional)
+	c.OptInt("local_port", &m.LocalPort)
+	c.Bytes("request_id", &m.RequestID, MaxField, fields.Optional)
 }
 
 // AppendPayload implements Message.
 func (m *NATProbe) AppendPayload(b []byte) []byte {
-	c := encode(b)
+	c := fields.Encode(b)
 	m.fields(&c)
-	return c.b
+	return c.Encoded()
 }
 
 // Decode reads the message from a payload, whose memory it shares.
 func (m *NATProbe) Decode(b []byte) error {
 	*m = NATProbe{}
-	c := decode(TypeNATProbe, b)
-	for c.pass() {
+	c := fields.Decode(b)
+	for c.Pass() {
 		m.fields(&c)
 	}
-	return c.done()
+	return wrong(TypeNATProbe, c.Done())
 }
 
 // NATProbeReply tells the address under which the asker is seen.
@@ -192,27 +194,27 @@ type NATProbeReply struct {
 // Type returns TypeNATProbeReply.
 func (*NATProbeReply) Type() Type { return TypeNATProbeReply }
 
-func (m *NATProbeReply) fields(c *codec) {
-	c.bytes("node_id", &m.NodeID, MaxField, optional)
-	c.bytes("request_id", &m.RequestID, MaxField, optional)
-	c.text("reflexive_ip", &m.ReflexiveIP, MaxField, always)
-	c.int("reflexive_port", &m.ReflexivePort)
-	c.optInt("server_time", &m.ServerTime)
+func (m *NATProbeReply) fields(c *fields.Codec) {
+	c.Bytes("node_id", &m.NodeID, MaxField, fields.Optional)
+	c.Bytes("request_id", &m.RequestID, MaxField, fields.Optional)
+	c.Text("reflexive_ip", &m.ReflexiveIP, MaxField, fields.Always)
+	c.Int("reflexive_port", &m.ReflexivePort)
+	c.OptInt("server_time", &m.ServerTime)
 }
 
 // AppendPayload implements Message.
 func (m *NATProbeReply) AppendPayload(b []byte) []byte {
-	c := encode(b)
+	c := fields.Encode(b)
 	m.fields(&c)
-	return c.b
+	return c.Encoded()
 }
 
 // Decode reads the message from a payload, whose memory it shares.
 func (m *NATProbeReply) Decode(b []byte) error {
 	*m = NATProbeReply{}
-	c := decode(TypeNATProbeReply, b)
-	for c.pass() {
+	c := fields.Decode(b)
+	for c.Pass() {
 		m.fields(&c)
 	}
-	return c.done()
+	return wrong(TypeNATProbeReply, c.Done())
 }

@@ -1,5 +1,7 @@
 package wire
 
+import "github.com/macula-mesh/macula-node/compat/wire/internal/fields"
+
 // Opaque is a message of a type that has no struct of its own; its fields are
 // read by name.
 type Opaque struct {
@@ -21,10 +23,10 @@ func (m *Opaque) AppendPayload(b []byte) []byte {
 // Decode keeps the payload, whose memory the message shares, after it is seen
 // to be a well-formed map.
 func (m *Opaque) Decode(b []byte) error {
-	c := decode(m.MessageType, b)
-	for c.pass() { // every field is unknown
+	c := fields.Decode(b)
+	for c.Pass() { // every field is unknown
 	}
-	if err := c.done(); err != nil {
+	if err := wrong(m.MessageType, c.Done()); err != nil {
 		return err
 	}
 	m.Fields = b

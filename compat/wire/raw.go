@@ -1,6 +1,16 @@
 package wire
 
-import "github.com/macula-mesh/macula-node/compat/wire/msgpack"
+import (
+	"github.com/macula-mesh/macula-node/compat/wire/internal/fields"
+	"github.com/macula-mesh/macula-node/compat/wire/msgpack"
+)
+
+// Opt is a field that may be absent: V where Set. Its method Or(other) returns V,
+// or other where it is absent.
+type Opt[T any] = fields.Opt[T]
+
+// Some returns a field that is there.
+func Some[T any](v T) Opt[T] { return fields.Some(v) }
 
 // The values within messages are MessagePack in Macula's dialect, which is read
 // and written by package msgpack. These are its names, as they are in every

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tinylib/msgp/msgp"
 
+	"github.com/macula-mesh/macula-node/compat/wire/internal/fields"
 	"github.com/macula-mesh/macula-node/compat/wire/msgpack"
 )
 
@@ -91,15 +92,15 @@ type StoreArgs struct {
 
 // Raw returns the arguments as a map.
 func (a *StoreArgs) Raw() Raw {
-	c := encode(nil)
+	c := fields.Encode(nil)
 	a.fields(&c)
-	return c.b
+	return c.Encoded()
 }
 
-func (a *StoreArgs) fields(c *codec) {
-	c.bytes("key", &a.Key, MaxField, required)
-	c.raw("value", &a.Value, required)
-	c.optInt("expires_in", &a.ExpiresIn)
+func (a *StoreArgs) fields(c *fields.Codec) {
+	c.Bytes("key", &a.Key, MaxField, fields.Required)
+	c.Raw("value", &a.Value, fields.Required)
+	c.OptInt("expires_in", &a.ExpiresIn)
 }
 
 // Decode reads the arguments. A *FieldError names the one that is missing or
@@ -112,12 +113,11 @@ func (a *StoreArgs) Decode(args Raw) error {
 	if kind := args.Kind(); kind != Map {
 		return &FieldError{Type: TypeCall, Field: "args", Detail: kind.String() + " instead of a map", Err: ErrMistypedField}
 	}
-	c := decode(TypeCall, args)
-	c.lax = true
-	for c.pass() {
+	c := fields.DecodeLax(args)
+	for c.Pass() {
 		a.fields(&c)
 	}
-	return c.done()
+	return wrong(TypeCall, c.Done())
 }
 
 // PeerInfo is the result of a Call of ProcedurePeerInfo: the libp2p peer that a
@@ -131,25 +131,25 @@ type PeerInfo struct {
 
 // Raw returns the result as a map.
 func (p *PeerInfo) Raw() Raw {
-	c := encode(nil)
+	c := fields.Encode(nil)
 	p.fields(&c)
-	return c.b
+	return c.Encoded()
 }
 
-func (p *PeerInfo) fields(c *codec) {
-	c.text("peer_id", &p.PeerID, MaxField, required)
-	c.byteList("addrs", &p.Addrs, MaxAddrs)
-	c.text("realm_id", &p.Realm, MaxField, required)
+func (p *PeerInfo) fields(c *fields.Codec) {
+	c.Text("peer_id", &p.PeerID, MaxField, fields.Required)
+	c.ByteList("addrs", &p.Addrs, MaxAddrs)
+	c.Text("realm_id", &p.Realm, MaxField, fields.Required)
 }
 
 // Decode reads a result, whose memory it shares. It needs peer_id and realm_id.
 func (p *PeerInfo) Decode(result Raw) error {
 	*p = PeerInfo{}
-	c := decode(TypeReply, result)
-	for c.pass() {
+	c := fields.Decode(result)
+	for c.Pass() {
 		p.fields(&c)
 	}
-	return c.done()
+	return wrong(TypeReply, c.Done())
 }
 
 // Gateway is an entry in the reply to ProcedureListGateways.
@@ -170,19 +170,19 @@ func (l GatewayList) Raw() Raw {
 	b = msgpack.AppendBin(b, "peers")
 	b = msgp.AppendArrayHeader(b, uint32(len(l)))
 	for _, g := range l {
-		c := encode(b)
+		c := fields.Encode(b)
 		g.fields(&c)
-		b = c.b
+		b = c.Encoded()
 	}
 	return b
 }
 
-func (g *Gateway) fields(c *codec) {
-	c.bytes("node_id", &g.NodeID, MaxField, optional)
-	c.text("host", &g.Host, MaxField, always)
-	c.int("port", &g.Port)
-	c.text("realm", &g.Realm, MaxField, always)
-	c.optInt("registered_at", &g.RegisteredAt)
+func (g *Gateway) fields(c *fields.Codec) {
+	c.Bytes("node_id", &g.NodeID, MaxField, fields.Optional)
+	c.Text("host", &g.Host, MaxField, fields.Always)
+	c.Int("port", &g.Port)
+	c.Text("realm", &g.Realm, MaxField, fields.Always)
+	c.OptInt("registered_at", &g.RegisteredAt)
 }
 
 // Decode reads a result. Of the first maxGateways entries those without node_id,
@@ -216,12 +216,11 @@ const maxGateways = 1000
 // host and a port are there.
 func ParseGateway(entry Raw) (Gateway, bool) {
 	var g Gateway
-	c := decode(TypeReply, entry)
-	c.lax = true
-	for c.pass() {
+	c := fields.DecodeLax(entry)
+	for c.Pass() {
 		g.fields(&c)
 	}
-	ok := c.done() == nil && g.NodeID != nil && isHost(g.Host) && g.Port > 0 && g.Port <= 65535
+	ok := c.Done() == nil && g.NodeID != nil && isHost(g.Host) && g.Port > 0 && g.Port <= 65535
 	return g, ok
 }
 

@@ -18,13 +18,15 @@ const module = "github.com/macula-mesh/macula-node/"
 // adds a package gives it its place here.
 var floors = [][]string{
 	{"compat/wire/msgpack"},
-	{"compat/wire", "internal/budget", "internal/logs"},
+	{"compat/wire/internal/fields"},
+	{"compat/wire", "internal/budget", "internal/datadir", "internal/logs"},
 	{"protocols/maculadht/proto"},
 	{"protocols/maculadht/records"},
 	{"protocols/maculadht/routing"},
 	{"protocols/maculadht/routing/lookup"},
 	{"protocols/maculadht/routing/upkeep"},
 	{"protocols/maculadht/server", "protocols/maculadht/client"},
+	{"protocols/maculadht/replication", "protocols/maculadht/resolver"},
 	{"protocols/maculadht"},
 	{"compat/dialer"},
 	{"compat/gateway", "compat/uplink", "compat/doctor"},

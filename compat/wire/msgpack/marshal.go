@@ -6,6 +6,7 @@ import (
 	"math"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -60,8 +61,9 @@ func pathKey(key string) string {
 	if len(key) > longest {
 		key = key[:longest] + "…"
 	}
-	if key == "" || !printable([]byte(key)) || strings.ContainsAny(key, " \n\t.[]\"") {
-		return fmt.Sprintf("%q", key)
+	quoted := strconv.Quote(key)
+	if key == "" || quoted != `"`+key+`"` || strings.ContainsAny(key, " .[]") {
+		return quoted
 	}
 	return key
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -53,7 +54,11 @@ func refuseCall(_ *Peer, f wire.Frame, why *wire.CallError) (wire.Message, error
 	return &wire.Reply{CallID: orUndefined(m.CallID), Error: why}, err
 }
 
-func (h *Handlers) refuseRPCRequest(_ *Peer, f wire.Frame, why *wire.CallError) (wire.Message, error) {
+// refuseRPCRequest answers all but libp2p peers that ask too much.
+func (h *Handlers) refuseRPCRequest(p *Peer, f wire.Frame, why *wire.CallError) (wire.Message, error) {
+	if why == overBudget && p.session.Dialect.Extended {
+		return nil, nil
+	}
 	var m wire.RPCRequest
 	_, err := broken(m.Decode(f.Payload))
 	return h.rpcError(&m, why.Code), err
@@ -79,6 +84,7 @@ func broken(err error) (field *wire.FieldError, fatal error) {
 type findScratch struct {
 	question wire.FindValue
 	answer   wire.FindValueReply
+	merged   []records.Record
 }
 
 func (h *Handlers) serveFindValue(p *Peer, f wire.Frame) error {
@@ -92,6 +98,9 @@ func (h *Handlers) serveFindValue(p *Peer, f wire.Frame) error {
 		limit := proto.MaxFindValueReply
 		if d.FirstPacket > 0 && !p.Connected() {
 			limit = d.FirstPacket
+		}
+		if d.Proxied && h.cfg.resolver != nil {
+			return h.resolveValue(p, question.Key, limit)
 		}
 		h.findValue(p.ctx, answer, question.Key, p.audience(), limit)
 		err := p.Reply(answer)
@@ -171,11 +180,11 @@ func (h *Handlers) serveConnect(p *Peer, f wire.Frame) error {
 		Timestamp:  wire.Some(now),
 		ServerTime: wire.Some(now),
 		NodeID:     h.nodeID,
-		Endpoint:   h.cfg.endpoint(),
+		Endpoint:   h.EndpointFor(p.session.Remote.Addr()),
 	}
 	if p.session.Dialect.Extended {
 		pong.RealmID = h.cfg.realm
-		pong.Addrs = routing.EncodeAddrs(p.audience().reachable(h.cfg.addrs()))
+		pong.Addrs = routing.EncodeAddrs(p.audience().reach.Addrs(h.cfg.addrs()))
 		pong.StoreID = h.cfg.storeID
 	}
 	if err := p.Reply(pong); err != nil {
@@ -307,7 +316,7 @@ func (h *Handlers) serveCall(p *Peer, f wire.Frame) error {
 	case m.Procedure == wire.ProcedurePeerInfo && h.cfg.peerID != "":
 		info := wire.PeerInfo{
 			PeerID: h.cfg.peerID.String(),
-			Addrs:  routing.EncodeAddrs(p.audience().reachable(h.cfg.addrs())),
+			Addrs:  routing.EncodeAddrs(p.audience().reach.Addrs(h.cfg.addrs())),
 			Realm:  h.cfg.realm,
 		}
 		reply.Result = info.Raw()

@@ -29,6 +29,10 @@ type Dialect struct {
 	GatewayKeys bool
 	// Harmless leaves values out of replies that would crash an Erlang node.
 	Harmless bool
+	// Proxied has this node act in the network for who stores and asks here only:
+	// what is stored is replicated ([WithAdopter]), and what is asked for is
+	// answered with what others have too ([WithResolver]).
+	Proxied bool
 	// FirstPacket is how long a FIND_VALUE_REPLY may be, in bytes of the whole
 	// frame, on a stream that never CONNECTed; 0 for MaxFindValueReply.
 	FirstPacket int
@@ -66,6 +70,7 @@ func Erlang() Dialect {
 		PeersAlone:    true,
 		GatewayKeys:   true,
 		Harmless:      true,
+		Proxied:       true,
 		FirstPacket:   FirstPacket,
 		Idle:          ErlangIdle,
 		KeepConnected: true,

@@ -25,7 +25,8 @@ func (h *Handlers) listGateways(p *Peer) wire.GatewayList {
 		return list
 	}
 	seen := h.ownNames()
-	if own, ok := h.gateway(h.nodeID, h.cfg.endpoint()); ok && !once {
+	reach := p.session.reach()
+	if own, ok := h.gateway(h.nodeID, reach.Endpoint(h.cfg.endpoint())); ok && !once {
 		list = append(list, own)
 	}
 	for _, contact := range h.server.Contacts() {
@@ -39,7 +40,7 @@ func (h *Handlers) listGateways(p *Peer) wire.GatewayList {
 		if contact.ClientID != "" {
 			nodeID = []byte(contact.ClientID) // by which an Erlang node knows itself, and others, in such lists
 		}
-		g, ok := h.gateway(nodeID, contact.Endpoint)
+		g, ok := h.gateway(nodeID, reach.Endpoint(contact.Endpoint))
 		if !ok {
 			continue
 		}

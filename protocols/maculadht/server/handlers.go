@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -46,6 +47,8 @@ type config struct {
 	storeID   []byte
 	network   routing.Network
 	bootstrap Publisher
+	resolver  Resolver
+	adopter   Adopter
 	limits    Limits
 	tracer    MetricsTracer
 }
@@ -193,16 +196,25 @@ func (h *Handlers) Clients() *Clients { return h.clients }
 // Realm returns the realm that is served.
 func (h *Handlers) Realm() string { return h.cfg.realm }
 
-// Endpoint returns what peers are told to reach this node by, "https://host:port"
-// or nothing; see WithEndpoint.
+// Endpoint returns this node's endpoint, "https://host:port" or nothing; see
+// WithEndpoint.
 func (h *Handlers) Endpoint() string { return h.cfg.endpoint() }
 
 // StoreID returns what names this node's store, nil for nothing; see WithStoreID.
 func (h *Handlers) StoreID() []byte { return h.cfg.storeID }
 
-// Addrs returns the multiaddrs that peers are told to reach this node by; see
-// WithAddrs.
-func (h *Handlers) Addrs() []ma.Multiaddr { return h.cfg.addrs() }
+// EndpointFor returns the endpoint as a node is told it that is seen at an address:
+// nothing where it can not lead here from there, as a loopback address from another
+// machine.
+func (h *Handlers) EndpointFor(at netip.Addr) string {
+	return routing.ReachOf(at).Endpoint(h.cfg.endpoint())
+}
+
+// AddrsFor returns the multiaddrs, see WithAddrs, as a node is told them that is
+// seen at an address: those that can lead here from there.
+func (h *Handlers) AddrsFor(at netip.Addr) []ma.Multiaddr {
+	return routing.ReachOf(at).Addrs(h.cfg.addrs())
+}
 
 // Routing returns the routing server that the handlers forward to.
 func (h *Handlers) Routing() *routing.Server { return h.server }
@@ -251,7 +263,7 @@ func (h *Handlers) store(ctx context.Context, key []byte, value wire.Raw, expire
 	if !from.Node.IsZero() {
 		proven = from.Node[:]
 	}
-	err = h.server.Records().Store(ctx, records.Put{
+	put := records.Put{
 		Key:       bytes.Clone(key),
 		Value:     v.Raw,
 		NodeID:    v.NodeID,
@@ -259,32 +271,40 @@ func (h *Handlers) store(ctx context.Context, key []byte, value wire.Raw, expire
 		ExpiresIn: expiresIn,
 		From:      proven,
 		Source:    from.Source,
-	})
-	if err == nil {
-		h.count.stored.Add(1)
 	}
-	return err
+	if err := h.server.Records().Store(ctx, put); err != nil {
+		return err
+	}
+	h.count.stored.Add(1)
+	if d.Proxied && h.cfg.adopter != nil {
+		h.cfg.adopter.Adopt(put)
+	}
+	return nil
 }
 
-// HandleFindValue looks the key up in local storage, never asking the network:
-// an Erlang node that waits for this answer can not answer anything itself. The
-// reply is limit bytes at most, as a frame, unless one value alone is longer.
+// HandleFindValue looks the key up in local storage. The reply is limit bytes at
+// most, as a frame, unless one value alone is longer.
 func (h *Handlers) HandleFindValue(ctx context.Context, m *wire.FindValue, d Dialect, limit int) *wire.FindValueReply {
 	reply := &wire.FindValueReply{}
-	h.findValue(ctx, reply, m.Key, audience{dialect: &d}, limit)
+	h.findValue(ctx, reply, m.Key, local(&d), limit)
 	return reply
 }
 
 // findValue fills a reply, reusing its slices.
 func (h *Handlers) findValue(ctx context.Context, reply *wire.FindValueReply, key []byte, to audience, limit int) {
+	found, err := h.server.Records().Values(ctx, key)
+	if err != nil {
+		found = nil
+	}
+	h.listValues(reply, h.served(found, to.dialect), key, to, limit)
+}
+
+// listValues fills a reply with the records that were found, reusing its slices.
+func (h *Handlers) listValues(reply *wire.FindValueReply, found []records.Record, key []byte, to audience, limit int) {
 	d := to.dialect
 	*reply = wire.FindValueReply{Values: reply.Values[:0], ExpiresIn: reply.ExpiresIn[:0]}
 	now := time.Now()
-	found, err := h.server.Records().Values(ctx, key)
-	if err == nil && d.Harmless {
-		found = h.harmless(found)
-	}
-	if err != nil || len(found) == 0 {
+	if len(found) == 0 {
 		h.count.misses.Add(1)
 		if d.NodesOnMiss {
 			reply.Nodes = h.nodes(key, to)
@@ -302,11 +322,12 @@ func (h *Handlers) findValue(ctx context.Context, reply *wire.FindValueReply, ke
 	}
 }
 
-// harmless returns the records that an Erlang node survives reading, and counts the
-// others. The list is copied only where there are some.
-func (h *Handlers) harmless(recs []records.Record) []records.Record {
+// served returns the records that a dialect tells of, and counts those that it does
+// not, as an Erlang node would not survive them. The list is copied only where there
+// are some.
+func (h *Handlers) served(recs []records.Record, d *Dialect) []records.Record {
 	harmful := func(r records.Record) bool { return wire.HarmlessValue(r.Value) != nil }
-	if !slices.ContainsFunc(recs, harmful) {
+	if !d.Harmless || !slices.ContainsFunc(recs, harmful) {
 		return recs
 	}
 	left := slices.DeleteFunc(slices.Clone(recs), harmful)
@@ -363,23 +384,34 @@ func fit(recs []records.Record, d *Dialect, limit int) (fitting []records.Record
 }
 
 // HandleFindNode lists the nodes nearest to the target that are known, as the
-// dialect names them; see [routing.Server.FindNode] and FindGateways.
+// dialect names them to somebody on this machine; see [routing.Server.FindNode] and
+// FindGateways.
 func (h *Handlers) HandleFindNode(m *wire.FindNode, d Dialect) *wire.FindNodeReply {
-	return &wire.FindNodeReply{Nodes: h.nodes(m.Target, audience{dialect: &d})}
+	return &wire.FindNodeReply{Nodes: h.nodes(m.Target, local(&d))}
 }
 
+// nodes names them by the addresses and endpoints that are within the asker's
+// reach. One that has none is not named to an Erlang node, nor an Erlang one to
+// anybody.
 func (h *Handlers) nodes(target []byte, to audience) []wire.Node {
 	find := h.server.FindNode
 	if to.dialect.PeersAlone {
 		find = h.server.FindGateways
 	}
 	contacts := find(target, to.asker)
-	nodes := make([]wire.Node, len(contacts))
-	for i, c := range contacts {
-		nodes[i] = wire.Node{ID: c.NodeID, Address: c.Endpoint, LastSeen: max(c.LastSeen.UnixMilli(), 0)}
-		if to.dialect.Extended && !c.IsErlang() {
-			nodes[i].Addrs = routing.EncodePeerAddrs(c.Peer, to.reachable(c.Addrs))
+	nodes := make([]wire.Node, 0, len(contacts))
+	for _, c := range contacts {
+		n := wire.Node{ID: c.NodeID, Address: c.Endpoint, LastSeen: max(c.LastSeen.UnixMilli(), 0)}
+		if to.reach != routing.ReachLocal {
+			n.Address = to.reach.Endpoint(c.Endpoint)
 		}
+		if n.Address == "" && c.Endpoint != "" && (c.IsErlang() || to.dialect.PeersAlone) {
+			continue
+		}
+		if to.dialect.Extended && !c.IsErlang() {
+			n.Addrs = routing.EncodePeerAddrs(c.Peer, to.reach.Addrs(c.Addrs))
+		}
+		nodes = append(nodes, n)
 	}
 	return nodes
 }

@@ -250,7 +250,7 @@ func (p *Peer) handle(f wire.Frame) error {
 	if errors.Is(err, ErrBusy) {
 		m.count.busy.Add(1)
 		result = FrameBusy
-		err = p.busy(f)
+		err = p.busy(f, noRoom)
 	}
 	if err != nil && p.kept && p.ctx.Err() == nil {
 		m.count.spared.Add(1)
@@ -271,7 +271,7 @@ func (p *Peer) handle(f wire.Frame) error {
 func (p *Peer) dispatch(f wire.Frame, result *FrameResult) error {
 	if !p.Charge(1) {
 		*result = FrameBusy
-		return p.busy(f)
+		return p.busy(f, overBudget)
 	}
 	if p.refused != nil && f.Type != wire.TypeConnect {
 		*result = FrameDropped
@@ -301,14 +301,15 @@ func (p *Peer) turnAway(f wire.Frame) error {
 	return p.Reply(reply)
 }
 
-// busy answers a frame that is over a budget: those that have a word for it. Of
-// others the stream ends, or, where it is kept, the frame is lost.
-func (p *Peer) busy(f wire.Frame) error {
+// busy answers a frame that is over a budget, or whose answer there is no room for:
+// those that have a word for it. Of others the stream ends, or, where it is kept, the
+// frame is lost.
+func (p *Peer) busy(f wire.Frame, why *wire.CallError) error {
 	refusal := p.mux.refusal(f.Type)
 	if refusal == nil {
 		return proto.ErrOverBudget
 	}
-	reply, err := refusal(p, f, overBudget)
+	reply, err := refusal(p, f, why)
 	switch {
 	case err != nil:
 		return err
@@ -325,4 +326,8 @@ func (p *Peer) busy(f wire.Frame) error {
 	return err
 }
 
-var overBudget = &wire.CallError{Code: wire.CodeBusy, Message: "Over this peer's budget, ask more slowly"}
+// Why a frame is answered busy.
+var (
+	overBudget = &wire.CallError{Code: wire.CodeBusy, Message: "Over this peer's budget, ask more slowly"}
+	noRoom     = &wire.CallError{Code: wire.CodeBusy, Message: "No room for one more answer to this peer, take those before it"}
+)
