@@ -256,7 +256,7 @@ func (s *Service) start(srv *routing.Server, self routing.ID, cfg serviceConfig)
 	if err != nil {
 		return err
 	}
-	defaults := append(proxy, server.WithAddrs(s.host.Addrs), server.WithNetwork(s.network))
+	defaults := append(proxy, server.WithAddrs(s.host.Addrs), server.WithPeerID(s.host.ID()), server.WithNetwork(s.network))
 	if s.handlers, err = server.New(srv, append(defaults, cfg.handlers...)...); err != nil {
 		return err
 	}
