@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v3"
@@ -77,13 +79,14 @@ func runNode(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
+	if err := setupLogs(cmd, cmd.Root().ErrWriter); err != nil {
+		return err
+	}
 	key, err := node.LoadOrCreateKey(cmd.String("data-dir"))
 	if err != nil {
 		return usageError{err}
 	}
-	if err := setupLogs(cmd, cmd.Root().ErrWriter); err != nil {
-		return err
-	}
+	signal.Ignore(syscall.SIGPIPE) // whoever read our output may be gone before we have stopped
 	n, err := node.New(node.Config{
 		Key:       key,
 		Listen:    cmd.StringSlice("listen"),

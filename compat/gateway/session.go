@@ -93,9 +93,10 @@ func (s *session) leave() {
 
 // noteEnd logs why a stream was not closed in order.
 func (s *session) noteEnd(err error) {
+	turned, isTurned := errors.AsType[*server.TurnedAwayError](err)
 	switch log := s.gateway.cfg.log; {
-	case errors.Is(err, server.ErrTurnedAway):
-		s.gateway.summary.Info("Erlang node turned away", "from", s.ip, "why", err)
+	case isTurned:
+		s.gateway.summary.Info("Erlang node turned away", "from", s.ip, "why", turned.Why())
 	case proto.ResetCodeOf(err) == proto.ResetGone:
 		log.Debug("the node or its connection ended the stream", "from", s.ip)
 	default:

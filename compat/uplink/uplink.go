@@ -81,11 +81,11 @@ func (u *uplink) run() {
 			continue
 		default:
 			retry = min(2*retry, u.cfg.intervals.LastRetry)
-			msg := "gateway not reached"
-			if lasted {
-				msg = "the session with the gateway has ended"
+			level, msg := slog.LevelWarn, "gateway not reached"
+			if lasted { // as they do, when the gateway is started again or the network changes
+				level, msg = slog.LevelInfo, "the session with the gateway has ended"
 			}
-			u.log.Warn(msg, "again_in", pause.Round(time.Millisecond), "err", err)
+			u.log.Log(u.ctx, level, msg, "again_in", pause.Round(time.Millisecond), "err", err)
 		}
 		select {
 		case <-time.After(pause):
@@ -128,7 +128,12 @@ func (u *uplink) serve() (lasted bool, err error) {
 		defer u.setSession(nil)
 		up := time.Now()
 		u.cfg.tracer.SessionUp(u.endpoint)
-		defer func() { u.cfg.tracer.SessionDown(u.endpoint, time.Since(up), downReasonOf(u.ctx, err)) }()
+		defer func() {
+			if u.ctx.Err() != nil {
+				u.log.Info("left the gateway")
+			}
+			u.cfg.tracer.SessionDown(u.endpoint, time.Since(up), downReasonOf(u.ctx, err))
+		}()
 		u.log.Info("joined the gateway", "node_id", contact.ID, "realm", own.Realm)
 	}
 	u.admit(contact)

@@ -118,7 +118,7 @@ func (h *Handlers) serveConnect(p *Peer, f wire.Frame) error {
 		if err := p.Reply(why); err != nil {
 			return err
 		}
-		return fmt.Errorf("%w: %s: %s", ErrTurnedAway, why.Reason, why.Message)
+		return &TurnedAwayError{Reason: why.Reason, Message: why.Message}
 	}
 	p.connected.Store(true)
 	h.neverName(p, m.NodeID, m.Endpoint)
