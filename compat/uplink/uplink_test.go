@@ -49,6 +49,7 @@ func newUplinkedAt(tb testing.TB, endpoint string, gateways []*glass.Gateway, op
 	require.NoError(tb, err)
 	limits := dialer.DefaultLimits()
 	limits.DialTimeout, limits.ReplyTimeout, limits.Backoff = compattest.Patience, time.Second, 200*time.Millisecond
+	limits.MaxDials, limits.Silence = 1000, 500*time.Millisecond
 	u := &uplinked{r: r, dialer: newDialer(tb, dialer.WithLimits(limits))}
 	var endpoints []dialer.PinnedEndpoint
 	for _, g := range gateways {
@@ -63,6 +64,7 @@ func newUplinkedAt(tb testing.TB, endpoint string, gateways []*glass.Gateway, op
 			LookAgain:  20 * time.Millisecond,
 			FirstRetry: 20 * time.Millisecond,
 			LastRetry:  100 * time.Millisecond,
+			Rarely:     100 * time.Millisecond,
 		}),
 	}, opts...)...)
 	require.NoError(tb, err)
@@ -209,7 +211,7 @@ func TestUplinkComesBack(t *testing.T) {
 // more seldom.
 func TestUplinkBacksOffFromShortSessions(t *testing.T) {
 	g := newGlass(t)
-	u := newUplinked(t, []*glass.Gateway{g}, WithIntervals(Intervals{time.Hour, time.Hour, compattest.Tick, 20 * time.Millisecond, time.Hour}))
+	u := newUplinked(t, []*glass.Gateway{g}, WithIntervals(Intervals{time.Hour, time.Hour, compattest.Tick, 20 * time.Millisecond, time.Hour, time.Hour}))
 	connects := frameCount(g, wire.TypeConnect)
 	var pauses []time.Duration
 	for lost := 1; lost <= 5; lost++ {
@@ -399,7 +401,7 @@ func TestOwnEntry(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			own, err := ownEntry(test.list, id, e, remote)
+			own, _, err := ownEntry(test.list, id, e, remote)
 			require.ErrorIs(t, err, test.err)
 			if test.want >= 0 {
 				require.Equal(t, test.list[test.want], own)

@@ -26,7 +26,7 @@ var floors = [][]string{
 	{"protocols/maculadht/routing/lookup"},
 	{"protocols/maculadht/routing/upkeep"},
 	{"protocols/maculadht/server", "protocols/maculadht/client"},
-	{"protocols/maculadht/replication"},
+	{"protocols/maculadht/replication", "protocols/maculadht/resolver"},
 	{"protocols/maculadht"},
 	{"compat/dialer"},
 	{"compat/gateway", "compat/uplink", "compat/doctor"},

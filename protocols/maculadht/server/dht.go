@@ -8,6 +8,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -42,6 +43,7 @@ func broken(err error) (field *wire.FieldError, fatal error) {
 type findScratch struct {
 	question wire.FindValue
 	answer   wire.FindValueReply
+	merged   []records.Record
 }
 
 func (h *Handlers) serveFindValue(p *Peer, f wire.Frame) error {
@@ -56,7 +58,10 @@ func (h *Handlers) serveFindValue(p *Peer, f wire.Frame) error {
 		if d.FirstPacket > 0 && !p.Connected() {
 			limit = d.FirstPacket
 		}
-		h.findValue(p.ctx, answer, question.Key, d, limit)
+		if d.Proxied && h.cfg.resolver != nil {
+			return h.resolveValue(p, question.Key, limit)
+		}
+		h.findValue(p.ctx, answer, question.Key, d, p.session.reach(), limit)
 		err := p.Reply(answer)
 		clear(answer.Values) // a quiet stream keeps no records alive
 		return err
@@ -74,7 +79,7 @@ func (h *Handlers) serveFindNode(p *Peer, f wire.Frame) error {
 	case err != nil:
 		return err
 	case field == nil:
-		return p.Reply(h.HandleFindNode(&m, p.session.Dialect))
+		return p.Reply(&wire.FindNodeReply{Nodes: h.nodes(m.Target, p.session.Dialect, p.session.reach())})
 	case errors.Is(field, wire.ErrMissingField):
 		return p.Reply(&wire.FindNodeReply{Reason: wire.ReasonMissingTarget})
 	default:
@@ -127,11 +132,11 @@ func (h *Handlers) serveConnect(p *Peer, f wire.Frame) error {
 		Timestamp:  wire.Some(now),
 		ServerTime: wire.Some(now),
 		NodeID:     h.nodeID,
-		Endpoint:   h.cfg.endpoint(),
+		Endpoint:   h.EndpointFor(p.session.Remote.Addr()),
 	}
 	if p.session.Dialect.Extended {
 		pong.RealmID = h.cfg.realm
-		pong.Addrs = routing.EncodeAddrs(h.cfg.addrs())
+		pong.Addrs = routing.EncodeAddrs(h.AddrsFor(p.session.Remote.Addr()))
 	}
 	if err := p.Reply(pong); err != nil {
 		return err

@@ -22,6 +22,10 @@ type Dialect struct {
 	// GatewaysOnce names each gateway once, and never this node, on a stream
 	// that has CONNECTed.
 	GatewaysOnce bool
+	// Proxied has this node act in the network for who stores and asks here only:
+	// what is stored is replicated ([WithAdopter]), and what is asked for is
+	// answered with what others have too ([WithResolver]).
+	Proxied bool
 	// FirstPacket is how long a FIND_VALUE_REPLY may be, in bytes of the whole
 	// frame, on a stream that never CONNECTed; 0 for MaxFindValueReply.
 	FirstPacket int
@@ -55,6 +59,7 @@ func Erlang() Dialect {
 	return Dialect{
 		Name:          "macula",
 		GatewaysOnce:  true,
+		Proxied:       true,
 		FirstPacket:   FirstPacket,
 		Idle:          ErlangIdle,
 		KeepConnected: true,
