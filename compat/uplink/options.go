@@ -62,6 +62,7 @@ type config struct {
 	intervals Intervals
 	listable  func() bool
 	self      string
+	otherWays bool                                 // into the network, than the gateways
 	found     func(context.Context, peer.AddrInfo) // or nil
 	log       *slog.Logger
 	tracer    MetricsTracer
@@ -113,6 +114,16 @@ func WithPeerFound(found func(ctx context.Context, p peer.AddrInfo)) Option {
 			return errors.New("nobody to tell of peers")
 		}
 		c.found = found
+		return nil
+	}
+}
+
+// WithOtherWays says that this node has other ways into its network than the
+// gateways, such as libp2p peers: that all gateways serve other realms is no
+// reason to stop then, see Uplinks.Refusals.
+func WithOtherWays() Option {
+	return func(c *config) error {
+		c.otherWays = true
 		return nil
 	}
 }

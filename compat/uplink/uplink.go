@@ -176,7 +176,7 @@ func (u *uplink) serve() (lasted bool, err error) {
 	defer s.end(nil)
 	endpoint, whyNot := u.toTell(c)
 	if endpoint == "" {
-		u.log.Info("joined the gateway without telling it of this node", "why", whyNot)
+		u.log.Info("joined the gateway without telling it of this node", "by", "questions of an Erlang node", "why", whyNot)
 		u.turn(StateUsed, 0, nil)
 	} else {
 		if err := s.register(endpoint); err != nil {
@@ -192,7 +192,7 @@ func (u *uplink) serve() (lasted bool, err error) {
 			}
 			u.cfg.tracer.SessionDown(u.endpoint, time.Since(up), downReasonOf(u.ctx, err))
 		}()
-		u.log.Info("joined the gateway", "node_id", s.contact.ID, "realm", own.Realm, "as", endpoint)
+		u.log.Info("joined the gateway", "by", "a session of an Erlang node", "node_id", s.contact.ID, "realm", own.Realm, "as", endpoint)
 		u.turn(StateJoined, 0, nil)
 	}
 	u.admit(s.contact)

@@ -88,6 +88,7 @@ func New(d *dialer.Dialer, handlers *server.Handlers, gateways []dialer.PinnedEn
 			log:      u.cfg.log.With("gateway", e.String()),
 			refresh:  make(chan struct{}, 1),
 			tried:    make(map[string]time.Time),
+			status:   Status{Gateway: e.Endpoint, State: StateConnecting, Since: time.Now()},
 
 			leavePeer: func() {},
 		}
@@ -112,7 +113,8 @@ const startUp = 30 * time.Second
 
 // Refusals hands out one ErrOtherRealm, at the start, where all gateways that were
 // named serve other realms and their certificates prove that it is they who say
-// so: the operator named them by mistake. It never does once this node serves
+// so: the operator named them by mistake. It never does where there are other ways
+// into the network (WithOtherWays), nor once this node serves
 // anybody, or has found a gateway of its realm. The gateways are looked at again
 // all the same, if seldom.
 func (u *Uplinks) Refusals() <-chan error { return u.refusals }
@@ -120,7 +122,7 @@ func (u *Uplinks) Refusals() <-chan error { return u.refusals }
 // refuse notes that a gateway serves another realm, and reports whether that was
 // handed out.
 func (u *Uplinks) refuse(l *uplink, why *realmError) bool {
-	if !why.proved || u.served.Load() || time.Since(u.begun) > startUp || len(u.handlers.Routing().Contacts()) > 0 {
+	if !why.proved || u.cfg.otherWays || u.served.Load() || time.Since(u.begun) > startUp || len(u.handlers.Routing().Contacts()) > 0 {
 		return false
 	}
 	u.mu.Lock()
