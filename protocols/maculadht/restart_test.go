@@ -17,6 +17,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/upkeep"
 )
 
 // Values that were stored once outlive a restart of every node, one at a time,
@@ -25,11 +26,12 @@ func TestRollingRestart(t *testing.T) {
 	const nodes, values = 5, 100
 	for name, inOrder := range map[string]bool{"killed": false, "stopped in order": true} {
 		t.Run(name, func(t *testing.T) {
+			onlyBack := WithUpkeep(upkeep.WithHandOver(time.Hour, upkeep.DefaultHandOverRate)) // newcomers get nothing
 			identities := make([]libp2p.Option, nodes)
 			services := make([]*Service, nodes)
 			for i := range services {
 				identities[i], _ = newIdentity(t)
-				services[i] = newService(t, dhttest.Host(t, identities[i]))
+				services[i] = newService(t, dhttest.Host(t, identities[i]), onlyBack)
 			}
 			joinAll(t, services...)
 			value := func(i int) wire.Raw {
@@ -45,7 +47,7 @@ func TestRollingRestart(t *testing.T) {
 				}
 				require.NoError(t, services[i].host.Close())
 				require.NoError(t, services[i].Close())
-				services[i] = newService(t, dhttest.Host(t, identities[i]))
+				services[i] = newService(t, dhttest.Host(t, identities[i]), onlyBack)
 				for j, other := range services {
 					if j != i {
 						require.NoError(t, services[i].Join(t.Context(), infoOf(other.host)))
