@@ -84,7 +84,7 @@ func TestADoorLeadsIn(t *testing.T) {
 		require.NoError(t, err)
 		require.Eventually(t, func() bool {
 			values, err := other.Service().FindValues(patient(t), key)
-			return err == nil && len(values) == 1
+			return err == nil && len(values.Values) == 1
 		}, 2*patience, tick, "stored at one, found at the other")
 	}
 }
