@@ -2,7 +2,9 @@ package routing
 
 import (
 	"bytes"
+	"encoding/hex"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -38,6 +40,12 @@ type Contact struct {
 // is reached by its endpoint alone.
 func (c Contact) IsErlang() bool {
 	return c.Peer == ""
+}
+
+// namedByClientID reports whether the contact's node id is its ClientID: its
+// hexadecimal digits or, as of nodes from 0.20.21 on, the 32 bytes themselves.
+func (c *Contact) namedByClientID() bool {
+	return strings.EqualFold(string(c.NodeID), c.ClientID) || hex.EncodeToString(c.NodeID) == c.ClientID
 }
 
 // isErlang and isPeer tell whom to leave out.
