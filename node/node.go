@@ -89,6 +89,9 @@ func (n *Node) start() error {
 	); err != nil {
 		return err
 	}
+	if isLoopbackName(n.cfg.Hostname) {
+		n.cfg.log("node").Warn("the hostname means each machine itself: nodes on other machines can not reach this one by it", "hostname", n.cfg.Hostname)
+	}
 	opts, err := n.serviceOptions()
 	if err != nil {
 		return err

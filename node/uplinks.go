@@ -22,6 +22,8 @@ func (n *Node) openUplinks(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	others := otherGateways(n.cfg.gateways, append(n.Endpoints(), n.LocalEndpoint().String()))
+	n.noteItself(others)
 	opts := []uplink.Option{
 		uplink.WithListable(func() bool { return n.service.Mode() == maculadht.ModeServer }),
 		uplink.WithSelf(self),
@@ -31,7 +33,7 @@ func (n *Node) openUplinks(ctx context.Context) error {
 	if len(n.cfg.bootstrap) > 0 {
 		opts = append(opts, uplink.WithOtherWays())
 	}
-	n.uplinks, err = uplink.New(n.dialer, n.service.Handlers(), otherGateways(n.cfg.gateways, n.Endpoints()), opts...)
+	n.uplinks, err = uplink.New(n.dialer, n.service.Handlers(), others, opts...)
 	if err != nil {
 		return err
 	}
@@ -67,6 +69,24 @@ func (n *Node) watchAddresses(ctx context.Context) error {
 		}
 	})
 	return nil
+}
+
+// noteItself logs which of the bootstrap addresses are this node's own: no mistake
+// in a list for all nodes, but alone it leads nowhere.
+func (n *Node) noteItself(others []dialer.PinnedEndpoint) {
+	itself := slices.Clone(n.cfg.itself)
+	for _, e := range n.cfg.gateways {
+		if !slices.Contains(others, e) {
+			itself = append(itself, e.String())
+		}
+	}
+	switch log := n.cfg.log("node"); {
+	case len(itself) == 0:
+	case len(others) == 0 && len(n.cfg.bootstrap) == 0:
+		log.Warn("all bootstrap addresses are this node itself: it joins nobody", "addresses", itself)
+	default:
+		log.Info("bootstrap addresses that are this node itself are passed over", "addresses", itself)
+	}
 }
 
 // otherGateways returns those that are not at an endpoint of our own.

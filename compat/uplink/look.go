@@ -103,7 +103,8 @@ func (u *uplink) toTell(c *dialer.Conn) (endpoint, whyNot string) {
 	if err != nil {
 		return "", err.Error()
 	}
-	if ip, ok := e.Addr(); ok && !reachableFrom(c.RemoteAddr().Addr(), ip) {
+	from := c.RemoteAddr().Addr()
+	if ip, ok := e.Addr(); ok && !reachableFrom(from, ip) || u.handlers.EndpointFor(from) == "" {
 		return "", fmt.Sprintf("its endpoint %s can not be reached from there", endpoint)
 	}
 	return endpoint, ""

@@ -19,7 +19,7 @@ const module = "github.com/macula-mesh/macula-node/"
 var floors = [][]string{
 	{"compat/wire/msgpack"},
 	{"compat/wire/internal/fields"},
-	{"compat/wire", "internal/budget", "internal/logs"},
+	{"compat/wire", "internal/budget", "internal/datadir", "internal/logs"},
 	{"protocols/maculadht/proto"},
 	{"protocols/maculadht/records"},
 	{"protocols/maculadht/routing"},

@@ -11,6 +11,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/internal/budget"
@@ -63,10 +64,14 @@ type Service struct {
 
 // peerSession is what is kept of a peer while it is connected.
 type peerSession struct {
-	introduced network.Conn     // the connection of ours over which a CONNECT was sent
+	introduced network.Conn     // the connection over which a CONNECT was sent
 	connect    *routing.Contact // its CONNECT, until it is known to speak the protocol
+	over       network.Conn     // on which that came
+	addrs      []ma.Multiaddr   // as identify told them last
+	identified bool             // it has told them
 	came       time.Time        // when it was admitted; zero where it was not
 	lapsed     bool             // it stopped speaking the protocol, so neither side may know the other
+	probing    bool             // it is being asked whether it speaks the protocol
 }
 
 type serviceConfig struct {
@@ -377,25 +382,18 @@ func (s *Service) noteEnd(p peer.ID, err error) {
 	}
 }
 
-// contactOf returns the contact that a peer makes of itself by CONNECT or PONG.
-func contactOf(conn network.Conn, nodeID []byte, endpoint string, addrs [][]byte) *routing.Contact {
+// contactOf returns the contact that a peer makes of itself by CONNECT or PONG. Its
+// addresses are those that identify tells, not what it says there.
+func (s *Service) contactOf(conn network.Conn, nodeID []byte, endpoint string) *routing.Contact {
 	p := conn.RemotePeer()
-	c := &routing.Contact{
-		ID:       routing.IDFromPeer(p),
-		NodeID:   nodeID,
-		Peer:     p,
-		Endpoint: learntEndpoint(endpoint, conn.RemoteMultiaddr()),
-		Verified: true, // its connection proves the peer id, and that the id
-		LastSeen: time.Now(),
+	return &routing.Contact{
+		ID:           routing.IDFromPeer(p),
+		NodeID:       nodeID,
+		Peer:         p,
+		Addrs:        s.addrsOf(conn),
+		Endpoint:     learntEndpoint(endpoint, conn.RemoteMultiaddr()),
+		EndpointSeen: isAt(endpoint, conn.RemoteMultiaddr()),
+		Verified:     true, // its connection proves the peer id, and that the id
+		LastSeen:     time.Now(),
 	}
-	for _, b := range addrs {
-		if a, err := routing.DecodeAddr(b); err == nil {
-			if transport, _ := peer.SplitAddr(a); len(transport) > 0 {
-				c.Addrs = append(c.Addrs, transport)
-			}
-		}
-	}
-	c.Addrs = learnt(c.Addrs, conn.RemoteMultiaddr())
-	c.EndpointSeen = isAt(endpoint, conn.RemoteMultiaddr())
-	return c
 }

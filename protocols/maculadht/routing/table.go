@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	ma "github.com/multiformats/go-multiaddr"
 )
 
 // BucketSize is k: how many contacts a bucket holds, and how many nodes a
@@ -372,6 +374,26 @@ func (t *Table) Doubt(id ID) {
 		c := *old
 		c.doubted = true
 		t.buckets.replace(&c)
+	}
+}
+
+// Readdress gives a libp2p contact, or one that waits for a place, the addresses that
+// it is at now.
+func (t *Table) Readdress(id ID, addrs []ma.Multiaddr) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	moved := func(old *Contact) *Contact {
+		c := *old
+		c.Addrs = slices.Clone(addrs)
+		return &c
+	}
+	if old := t.buckets.get(id); old != nil && !old.IsErlang() {
+		t.buckets.replace(moved(old))
+	}
+	for i, waiting := range t.replacements[t.bucketOf(id)] {
+		if waiting.ID == id && !waiting.IsErlang() {
+			t.replacements[t.bucketOf(id)][i] = moved(waiting)
+		}
 	}
 }
 

@@ -61,7 +61,7 @@ func (h *Handlers) serveFindValue(p *Peer, f wire.Frame) error {
 		if d.Proxied && h.cfg.resolver != nil {
 			return h.resolveValue(p, question.Key, limit)
 		}
-		h.findValue(p.ctx, answer, question.Key, d, limit)
+		h.findValue(p.ctx, answer, question.Key, d, p.session.reach(), limit)
 		err := p.Reply(answer)
 		clear(answer.Values) // a quiet stream keeps no records alive
 		return err
@@ -79,7 +79,7 @@ func (h *Handlers) serveFindNode(p *Peer, f wire.Frame) error {
 	case err != nil:
 		return err
 	case field == nil:
-		return p.Reply(h.HandleFindNode(&m, p.session.Dialect))
+		return p.Reply(&wire.FindNodeReply{Nodes: h.nodes(m.Target, p.session.Dialect, p.session.reach())})
 	case errors.Is(field, wire.ErrMissingField):
 		return p.Reply(&wire.FindNodeReply{Reason: wire.ReasonMissingTarget})
 	default:
@@ -132,11 +132,11 @@ func (h *Handlers) serveConnect(p *Peer, f wire.Frame) error {
 		Timestamp:  wire.Some(now),
 		ServerTime: wire.Some(now),
 		NodeID:     h.nodeID,
-		Endpoint:   h.cfg.endpoint(),
+		Endpoint:   h.EndpointFor(p.session.Remote.Addr()),
 	}
 	if p.session.Dialect.Extended {
 		pong.RealmID = h.cfg.realm
-		pong.Addrs = routing.EncodeAddrs(h.cfg.addrs())
+		pong.Addrs = routing.EncodeAddrs(h.AddrsFor(p.session.Remote.Addr()))
 	}
 	if err := p.Reply(pong); err != nil {
 		return err

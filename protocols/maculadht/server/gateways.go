@@ -38,7 +38,8 @@ func (h *Handlers) listGateways(p *Peer) wire.GatewayList {
 		}
 		return len(list) < proto.MaxGateways
 	}
-	if own, ok := h.gateway(h.nodeID, h.cfg.endpoint()); ok && !once {
+	reach := p.session.reach()
+	if own, ok := h.gateway(h.nodeID, reach.Endpoint(h.cfg.endpoint())); ok && !once {
 		list = append(list, own)
 	}
 	looked := 0
@@ -59,7 +60,7 @@ func (h *Handlers) listGateways(p *Peer) wire.GatewayList {
 			id = []byte(contact.ClientID) // by which an Erlang node knows itself, and others, in such lists
 		}
 		known := contact.Verified && (contact.IsErlang() || contact.EndpointSeen)
-		if g, ok := h.gateway(id, contact.Endpoint); ok && known {
+		if g, ok := h.gateway(id, reach.Endpoint(contact.Endpoint)); ok && known {
 			add(g)
 		}
 	}

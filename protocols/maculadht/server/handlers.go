@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -171,13 +172,22 @@ func (h *Handlers) Clients() *Clients { return h.clients }
 // Realm returns the realm that is served.
 func (h *Handlers) Realm() string { return h.cfg.realm }
 
-// Endpoint returns what peers are told to reach this node by, "https://host:port"
-// or nothing; see WithEndpoint.
+// Endpoint returns this node's endpoint, "https://host:port" or nothing; see
+// WithEndpoint.
 func (h *Handlers) Endpoint() string { return h.cfg.endpoint() }
 
-// Addrs returns the multiaddrs that peers are told to reach this node by; see
-// WithAddrs.
-func (h *Handlers) Addrs() []ma.Multiaddr { return h.cfg.addrs() }
+// EndpointFor returns the endpoint as a node is told it that is seen at an address:
+// nothing where it can not lead here from there, as a loopback address from another
+// machine.
+func (h *Handlers) EndpointFor(at netip.Addr) string {
+	return routing.ReachOf(at).Endpoint(h.cfg.endpoint())
+}
+
+// AddrsFor returns the multiaddrs, see WithAddrs, as a node is told them that is
+// seen at an address: those that can lead here from there.
+func (h *Handlers) AddrsFor(at netip.Addr) []ma.Multiaddr {
+	return routing.ReachOf(at).Addrs(h.cfg.addrs())
+}
 
 // Routing returns the routing server that the handlers forward to.
 func (h *Handlers) Routing() *routing.Server { return h.server }
@@ -242,27 +252,27 @@ func (h *Handlers) store(ctx context.Context, key []byte, value wire.Raw, expire
 // most, as a frame, unless one value alone is longer.
 func (h *Handlers) HandleFindValue(ctx context.Context, m *wire.FindValue, d Dialect, limit int) *wire.FindValueReply {
 	reply := &wire.FindValueReply{}
-	h.findValue(ctx, reply, m.Key, d, limit)
+	h.findValue(ctx, reply, m.Key, d, routing.ReachLocal, limit)
 	return reply
 }
 
 // findValue fills a reply, reusing its slices.
-func (h *Handlers) findValue(ctx context.Context, reply *wire.FindValueReply, key []byte, d Dialect, limit int) {
+func (h *Handlers) findValue(ctx context.Context, reply *wire.FindValueReply, key []byte, d Dialect, reach routing.Reach, limit int) {
 	found, err := h.server.Records().Values(ctx, key)
 	if err != nil {
 		found = nil
 	}
-	h.listValues(reply, found, key, d, limit)
+	h.listValues(reply, found, key, d, reach, limit)
 }
 
 // listValues fills a reply with the records that were found, reusing its slices.
-func (h *Handlers) listValues(reply *wire.FindValueReply, found []records.Record, key []byte, d Dialect, limit int) {
+func (h *Handlers) listValues(reply *wire.FindValueReply, found []records.Record, key []byte, d Dialect, reach routing.Reach, limit int) {
 	*reply = wire.FindValueReply{Values: reply.Values[:0], ExpiresIn: reply.ExpiresIn[:0]}
 	now := time.Now()
 	if len(found) == 0 {
 		h.count.misses.Add(1)
 		if d.NodesOnMiss {
-			reply.Nodes = h.nodes(key, d)
+			reply.Nodes = h.nodes(key, d, reach)
 		}
 		return
 	}
@@ -325,19 +335,29 @@ func fit(recs []records.Record, d Dialect, limit int) (fitting []records.Record,
 	return fitting, len(recs) - len(fitting)
 }
 
-// HandleFindNode lists the nodes nearest to the target that are known.
+// HandleFindNode lists the nodes nearest to the target that are known, as somebody
+// on this machine is told of them.
 func (h *Handlers) HandleFindNode(m *wire.FindNode, d Dialect) *wire.FindNodeReply {
-	return &wire.FindNodeReply{Nodes: h.nodes(m.Target, d)}
+	return &wire.FindNodeReply{Nodes: h.nodes(m.Target, d, routing.ReachLocal)}
 }
 
-func (h *Handlers) nodes(target []byte, d Dialect) []wire.Node {
+// nodes names them by the addresses and endpoints that are within the asker's
+// reach. An Erlang node that has none is not named.
+func (h *Handlers) nodes(target []byte, d Dialect, reach routing.Reach) []wire.Node {
 	contacts := h.server.FindNode(target)
-	nodes := make([]wire.Node, len(contacts))
-	for i, c := range contacts {
-		nodes[i] = wire.Node{ID: c.NodeID, Address: c.Endpoint, LastSeen: max(c.LastSeen.UnixMilli(), 0)}
-		if d.Extended && !c.IsErlang() {
-			nodes[i].Addrs = routing.EncodePeerAddrs(c.Peer, c.Addrs)
+	nodes := make([]wire.Node, 0, len(contacts))
+	for _, c := range contacts {
+		n := wire.Node{ID: c.NodeID, Address: c.Endpoint, LastSeen: max(c.LastSeen.UnixMilli(), 0)}
+		if reach != routing.ReachLocal {
+			n.Address = reach.Endpoint(c.Endpoint)
 		}
+		if n.Address == "" && c.Endpoint != "" && c.IsErlang() {
+			continue
+		}
+		if d.Extended && !c.IsErlang() {
+			n.Addrs = routing.EncodePeerAddrs(c.Peer, reach.Addrs(c.Addrs))
+		}
+		nodes = append(nodes, n)
 	}
 	return nodes
 }

@@ -71,7 +71,7 @@ func (h *Handlers) resolveValue(p *Peer, key []byte, limit int) error {
 		h.cfg.resolver.Resolve(key, p.from.Source, nil)
 	}
 	answer := &p.find.answer
-	h.listValues(answer, here, key, d, limit)
+	h.listValues(answer, here, key, d, p.session.reach(), limit)
 	err := p.Reply(answer)
 	clear(answer.Values) // a quiet stream keeps no records alive
 	clear(p.find.merged)
@@ -95,7 +95,7 @@ func (h *Handlers) deferValue(p *Peer, key []byte, limit int) error {
 			here = merged
 		}
 		answer := new(wire.FindValueReply)
-		h.listValues(answer, here, key, d, limit)
+		h.listValues(answer, here, key, d, p.session.reach(), limit)
 		_ = slot.Fill(answer) // where there is no room the miss is the answer; else the stream has ended
 	})
 	if !waits {

@@ -39,6 +39,9 @@ func (s *Session) origin() Origin {
 	return o
 }
 
+// reach is which addresses the other end is told.
+func (s *Session) reach() routing.Reach { return routing.ReachOf(s.Remote.Addr()) }
+
 // String names the peer for logs.
 func (s *Session) String() string {
 	switch {
