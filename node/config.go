@@ -65,7 +65,12 @@ type Config struct {
 	Limits *maculadht.Limits
 	// Store keeps the records, and is closed with the node; nil means in memory.
 	Store records.Store
-	// ConnManager trims the host's connections; nil means libp2p's own.
+	// ConnsLow and ConnsHigh: when the host has more than ConnsHigh connections to
+	// libp2p peers, those that are worth least are closed until ConnsLow are left.
+	// 0 means DefaultConnsLow and DefaultConnsHigh.
+	ConnsLow, ConnsHigh int
+	// ConnManager trims the host's connections in a way of its own; it contradicts
+	// ConnsLow and ConnsHigh. Nil means libp2p's, with these.
 	ConnManager connmgr.ConnManager
 	// Registerer takes libp2p's metrics; nil means prometheus.DefaultRegisterer.
 	Registerer prometheus.Registerer
@@ -73,6 +78,13 @@ type Config struct {
 	// identity, QUIC and routing are the node's.
 	HostOptions []libp2p.Option
 }
+
+// How many connections to libp2p peers are kept, unless the configuration says
+// otherwise. A table of a million nodes has some 320 contacts, and kad-dht's as many.
+const (
+	DefaultConnsLow  = 768
+	DefaultConnsHigh = 1024
+)
 
 // settings are a Config that has been checked.
 type settings struct {
@@ -107,6 +119,13 @@ func (c Config) check() (settings, error) {
 	}
 	if s.Registerer == nil {
 		s.Registerer = prometheus.DefaultRegisterer
+	}
+	s.ConnsLow, s.ConnsHigh = cmp.Or(s.ConnsLow, min(DefaultConnsLow, cmp.Or(s.ConnsHigh, DefaultConnsLow))), cmp.Or(s.ConnsHigh, max(DefaultConnsHigh, s.ConnsLow))
+	switch {
+	case c.ConnManager != nil && (c.ConnsLow != 0 || c.ConnsHigh != 0):
+		errs = append(errs, errors.New("a connection manager, and how many connections to keep: write one of them"))
+	case s.ConnsLow < 1 || s.ConnsHigh < s.ConnsLow:
+		errs = append(errs, fmt.Errorf("connections: %d to %d: want at least 1, and the second not below the first", s.ConnsLow, s.ConnsHigh))
 	}
 	if len(s.Realm) > wire.MaxField {
 		errs = append(errs, fmt.Errorf("realm %q has %d bytes: write at most %d", s.Realm, len(s.Realm), wire.MaxField))

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
 	routedhost "github.com/libp2p/go-libp2p/p2p/host/routed"
+	basicconnmgr "github.com/libp2p/go-libp2p/p2p/net/connmgr"
 	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
 	lprate "github.com/libp2p/go-libp2p/x/rate"
@@ -33,10 +35,12 @@ type hostConfig struct {
 	listenAddrs []ma.Multiaddr        // none: a host that only dials
 	accounts    budget.Limits         // of peers
 	registerer  prometheus.Registerer // of libp2p's metrics
-	connManager connmgr.ConnManager   // nil: libp2p's own
-	options     []libp2p.Option       // of the host, after those that are set here
-	version     string                // of this program, told to other peers
-	bootstrap   []peer.AddrInfo       // where kad-dht begins; none: it waits to be found
+	connManager connmgr.ConnManager   // nil: one that keeps connsLow to connsHigh connections
+	connsLow    int
+	connsHigh   int
+	options     []libp2p.Option // of the host, after those that are set here
+	version     string          // of this program, told to other peers
+	bootstrap   []peer.AddrInfo // where kad-dht begins; none: it waits to be found
 
 	kadServer    bool // answer kad-dht queries, not only ask them; kadHost changes it later
 	relay        bool // dial through relays, and reserve a slot on one where the public can not reach the host
@@ -120,12 +124,16 @@ func newHost(cfg hostConfig) (*peerHost, error) {
 	if cfg.natPortMap {
 		options = append(options, libp2p.NATPortMap())
 	}
-	if cfg.connManager != nil {
-		options = append(options, libp2p.ConnectionManager(cfg.connManager))
+	manager := cfg.connManager
+	if manager == nil {
+		if manager, err = basicconnmgr.NewConnManager(cmp.Or(cfg.connsLow, DefaultConnsLow), cmp.Or(cfg.connsHigh, DefaultConnsHigh)); err != nil {
+			return nil, errors.Join(fmt.Errorf("start the connection manager: %w", err), resources.Close())
+		}
 	}
+	options = append(options, libp2p.ConnectionManager(manager))
 	base, err := libp2p.New(append(options, cfg.options...)...)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("start the libp2p host: %w", err), resources.Close())
+		return nil, errors.Join(fmt.Errorf("start the libp2p host: %w", err), manager.Close(), resources.Close())
 	}
 	if err := base.Network().Listen(cfg.listenAddrs...); err != nil {
 		err = fmt.Errorf("listen on %v (is another program using the UDP port? then stop it, or listen on another): %w", cfg.listenAddrs, err)

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"strings"
+	"sync"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -9,4 +11,22 @@ import (
 // TestMain fails the tests of this package if a goroutine outlives them.
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
+}
+
+// logLines is a log that a test can read while it is written.
+type logLines struct {
+	mu  sync.Mutex
+	buf strings.Builder
+}
+
+func (l *logLines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *logLines) count(text string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.buf.String(), text)
 }

@@ -87,7 +87,10 @@ func (n *Node) onReachability(e event.EvtHostReachableAddrsChanged) {
 		return
 	}
 	n.cfg.log("node").Info("mode changes", "from", now, "to", m, "why", why)
-	n.service.SetMode(m)
+	if err := n.service.SetMode(m); err != nil {
+		n.cfg.log("node").Error("mode does not change", "err", err)
+		return
+	}
 	n.host.kadHost.setServer(m == maculadht.ModeServer)
 }
 

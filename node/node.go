@@ -17,6 +17,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/gateway"
 	"github.com/macula-mesh/macula-node/compat/uplink"
+	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -69,6 +70,8 @@ func (n *Node) start() error {
 		accounts:     n.cfg.Limits.Accounts,
 		registerer:   n.cfg.Registerer,
 		connManager:  n.cfg.ConnManager,
+		connsLow:     n.cfg.ConnsLow,
+		connsHigh:    n.cfg.ConnsHigh,
 		options:      n.cfg.HostOptions,
 		bootstrap:    n.cfg.bootstrap,
 		kadServer:    n.cfg.Mode != ModeClient,
@@ -96,12 +99,13 @@ func (n *Node) start() error {
 	if err != nil {
 		return err
 	}
-	if n.service, err = maculadht.New(n.host, opts...); err != nil {
+	if n.service, err = maculadht.New(n.host.base, opts...); err != nil {
 		return err
 	}
 	if err := n.openGateway(); err != nil {
 		return err
 	}
+	n.warnOfHostname(listen)
 	ctx, stop := context.WithCancel(context.Background())
 	n.stop = stop
 	if n.cfg.Mode == ModeAuto {
@@ -115,6 +119,15 @@ func (n *Node) start() error {
 	return n.service.Join(ctx, n.cfg.bootstrap...)
 }
 
+// warnOfHostname says that a hostname which stands for this machine everywhere tells
+// others nothing.
+func (n *Node) warnOfHostname(listen []ma.Multiaddr) {
+	e, err := wire.ParseEndpoint(n.Endpoint())
+	if n.cfg.Hostname != "" && err == nil && e.IsLocal() && anyBeyondLoopback(listen) {
+		n.cfg.log("node").Warn("the hostname means this machine to every other one: nodes elsewhere are told of no endpoint; set it to a name or an address that leads here (MACULA_HOSTNAME, --hostname)", "hostname", n.cfg.Hostname)
+	}
+}
+
 // serviceOptions returns what the service is told, and opens the records.
 func (n *Node) serviceOptions() ([]maculadht.Option, error) {
 	opts := []maculadht.Option{
@@ -123,6 +136,7 @@ func (n *Node) serviceOptions() ([]maculadht.Option, error) {
 		maculadht.WithLimits(*n.cfg.Limits),
 		maculadht.WithHandlers(server.WithEndpoint(n.Endpoint), server.WithBootstrap(bootstrap{n})),
 		maculadht.WithEndpoints(n.dialer),
+		maculadht.WithPeerRouting(n.host.kad),
 		maculadht.WithLogger(n.cfg.log("dht")),
 	}
 	if n.cfg.Store == nil {

@@ -2,9 +2,7 @@ package maculadht
 
 import (
 	"bytes"
-	"cmp"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -13,33 +11,39 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/replication"
 )
 
-const (
-	// DefaultServiceTTL is how long a copy of a service's record lives after it
-	// was last published: 300 s, as Erlang nodes have it (docs/WIRE.md).
-	DefaultServiceTTL = 300 * time.Second
+// firstRepublish is how soon what failed is tried again, doubled each time.
+const firstRepublish = time.Second
 
-	firstRepublish = time.Second // after a publication that reached nobody, doubled each time
-)
-
-// ServiceKey returns the key of a service: the SHA-256 of its name.
-func ServiceKey(name string) []byte { return nameKey(name) }
-
-// TopicKey returns the key of a topic: the SHA-256 of its name.
-func TopicKey(name string) []byte { return nameKey(name) }
-
-func nameKey(name string) []byte {
-	sum := sha256.Sum256([]byte(name))
-	return sum[:]
-}
+// ErrAdvertised: this node advertises another value under the key for the same
+// provider. Under one key a provider has one record, so the two would replace each
+// other in turn; withdraw the first, or offer the second under another name.
+var ErrAdvertised = errors.New("another value is advertised under the key")
 
 // Advertisement is a record that is published again and again until it is
 // withdrawn.
 type Advertisement struct {
-	stop      context.CancelFunc
-	done      chan struct{}
+	service     *Service
+	publication *publication
+	withdraw    sync.Once
+}
+
+// publication is what advertisements of one value share.
+type publication struct {
+	name string // in Service.publications
+	key  []byte
+	base wire.Value              // by which two are the same
+	now  func() replication.Copy // what is published, as it is at the moment
+
+	started chan struct{} // closed once it is kept here, or could not begin
+	failed  error         // why it could not begin
+	ctx     context.Context
+	stop    context.CancelFunc
+	done    chan struct{}
+	users   int // advertisements; guarded by Service.mu
+
 	published chan struct{}
 
 	mu   sync.Mutex
@@ -48,80 +52,202 @@ type Advertisement struct {
 }
 
 // Advertise keeps a value alive here and on the nodes nearest to its key, until it
-// is withdrawn, ctx ends, or the service is closed: it is stored as by Store, and
-// stored again when 80 % of its ttl are over, or a little earlier so that not all
-// nodes do so at once. A publication that reached nobody is tried again after a
-// second, and then ever less often.
+// is withdrawn or the service is closed; ctx bounds no more than this call. It is
+// stored as by Store, and stored again when 80 % of its ttl are over, or a little
+// earlier so that not all nodes do so at once. What failed, be it here or there, is
+// tried again after a second, and then ever less often.
 //
-// The value is kept here when Advertise returns; the rest happens in the
-// background, see Published. A value that can not be stored is an
-// ErrInvalidRequest.
+// The value is kept here when Advertise returns, unless the store fails, which is
+// logged; the rest happens in the background, see Published. A value that can not be
+// stored is an ErrInvalidRequest. One that is advertised already is shared, and lives
+// until the last has withdrawn it; where another value of the same provider (its
+// node_id) is, the error is ErrAdvertised.
 func (s *Service) Advertise(ctx context.Context, key []byte, raw wire.Raw) (*Advertisement, error) {
-	value, err := s.keep(ctx, key, raw)
+	value, err := checkValue(key, raw)
 	if err != nil {
 		return nil, err
 	}
-	ctx, stop := context.WithCancel(ctx)
-	a := &Advertisement{stop: stop, done: make(chan struct{}), published: make(chan struct{})}
-	err = s.spawn(ctx, func(ctx context.Context) {
-		defer close(a.done)
-		defer stop()
-		a.run(ctx, s, bytes.Clone(key), value)
-	})
-	if err != nil {
-		stop()
-		return nil, err
+	key = bytes.Clone(key)
+	return s.advertise(ctx, key, value, func() replication.Copy { return replication.Copy{Key: key, Value: value} })
+}
+
+// advertise publishes what now returns, which is base but for what changes with the
+// time.
+func (s *Service) advertise(ctx context.Context, key []byte, base wire.Value, now func() replication.Copy) (*Advertisement, error) {
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		p, mine, err := s.publicationOf(key, base, now)
+		switch {
+		case err != nil:
+			return nil, err
+		case mine:
+			return s.begins(ctx, p)
+		}
+		select {
+		case <-p.started:
+		case <-ctx.Done():
+			s.leave(p)
+			return nil, ctx.Err()
+		}
+		if p.failed == nil && p.ctx.Err() == nil {
+			return &Advertisement{service: s, publication: p}, nil
+		}
+		s.leave(p) // it has just been withdrawn, or could not begin
 	}
-	return a, nil
+}
+
+// publicationOf returns the publication of a value, with one user more, and whether
+// it is new, and so to be begun.
+func (s *Service) publicationOf(key []byte, base wire.Value, now func() replication.Copy) (p *publication, isNew bool, err error) {
+	identity := base.NodeID
+	if identity == nil { // values without one are told apart by all that they say
+		identity = base.Raw
+	}
+	name := string(key) + "\x00" + string(identity)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, false, proto.ErrClosed
+	}
+	if p := s.publications[name]; p != nil && p.ctx.Err() == nil {
+		if !bytes.Equal(p.base.Raw, base.Raw) {
+			return nil, false, fmt.Errorf("%w: %x", ErrAdvertised, key)
+		}
+		p.users++
+		return p, false, nil
+	}
+	p = &publication{key: key, name: name, base: base, now: now, users: 1,
+		started: make(chan struct{}), done: make(chan struct{}), published: make(chan struct{})}
+	p.ctx, p.stop = context.WithCancel(s.ctx)
+	s.publications[name] = p
+	return p, true, nil
+}
+
+// begins keeps a new publication's value here and has it published.
+func (s *Service) begins(ctx context.Context, p *publication) (*Advertisement, error) {
+	defer close(p.started)
+	here := schedule{pause: firstRepublish}
+	c := p.now()
+	err := s.keep(ctx, c.Key, c.Value)
+	if isFinal(err) {
+		p.failed = err
+	} else {
+		s.noteKept(p, err)
+		here.plan(time.Now(), err, p.base.TTL)
+		p.failed = s.spawn(func(context.Context) {
+			defer close(p.done)
+			p.run(s, here)
+		})
+	}
+	if p.failed != nil {
+		s.leave(p)
+		return nil, p.failed
+	}
+	return &Advertisement{service: s, publication: p}, nil
+}
+
+// leave takes a user off a publication, the last of which ends it, and reports
+// whether it was the last.
+func (s *Service) leave(p *publication) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p.users--; p.users > 0 {
+		return false
+	}
+	p.stop()
+	if s.publications[p.name] == p {
+		delete(s.publications, p.name)
+	}
+	return true
 }
 
 // Withdraw ends the advertisement: the record is not published any more, and is
-// gone everywhere when its ttl is over. Withdrawing again does nothing.
+// gone everywhere when its ttl is over. Withdrawing again does nothing. Where the same
+// value was advertised more than once, the last to withdraw it ends it.
 func (a *Advertisement) Withdraw() {
-	a.stop()
-	<-a.done
+	a.withdraw.Do(func() {
+		if a.service.leave(a.publication) {
+			<-a.publication.done
+		}
+	})
 }
 
 // Published is closed once another node has the record.
-func (a *Advertisement) Published() <-chan struct{} { return a.published }
+func (a *Advertisement) Published() <-chan struct{} { return a.publication.published }
 
 // Last returns what the last publication came to, as Store does; both are nil
 // until the first one is over.
 func (a *Advertisement) Last() (*Replicas, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.last, a.err
+	p := a.publication
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.last, p.err
 }
 
-// run publishes until ctx ends.
-func (a *Advertisement) run(ctx context.Context, s *Service, key []byte, value wire.Value) {
-	reached := sync.OnceFunc(func() { close(a.published) })
-	again := firstRepublish
-	for {
-		start := time.Now()
-		replicas, err := s.Store(ctx, key, value.Raw)
-		if ctx.Err() != nil {
-			return
+// schedule is when something is done the next time.
+type schedule struct {
+	next  time.Time
+	pause time.Duration // until it is tried again, should it fail
+}
+
+// plan notes how what began at a time went.
+func (d *schedule) plan(began time.Time, err error, ttl time.Duration) {
+	wait := republishAfter(ttl)
+	if err == nil {
+		d.pause = firstRepublish
+	} else {
+		wait = min(wait, d.pause)
+		d.pause = 2 * wait // not of itself, which would grow out of an int64
+	}
+	d.next = began.Add(wait)
+}
+
+// run publishes until it is withdrawn. What is kept here and what is put elsewhere
+// have schedules of their own: a full disk is no reason to be gone from the network.
+func (p *publication) run(s *Service, here schedule) {
+	there := schedule{pause: firstRepublish}
+	reached := sync.OnceFunc(func() { close(p.published) })
+	for p.ctx.Err() == nil {
+		c := p.now()
+		if start := time.Now(); !start.Before(here.next) {
+			err := s.keep(p.ctx, c.Key, c.Value)
+			if p.ctx.Err() != nil {
+				return
+			}
+			s.noteKept(p, err)
+			here.plan(start, err, p.base.TTL)
 		}
-		s.tracer.Published(acknowledged(replicas), err)
-		a.mu.Lock()
-		a.last, a.err = replicas, err
-		a.mu.Unlock()
-		wait := republishAfter(value.TTL)
-		if errors.Is(err, ErrNoReplicas) {
-			wait = min(wait, again)
-			again = 2 * wait // not of itself, which would grow out of an int64
-		} else {
-			again = firstRepublish
+		if start := time.Now(); !start.Before(there.next) {
+			replicas, err := replication.Replicate(p.ctx, s.routing, s.lookups, s.network, c)
+			if p.ctx.Err() != nil {
+				return
+			}
+			s.tracer.Published(acknowledged(replicas), err)
+			p.mu.Lock()
+			p.last, p.err = replicas, err
+			p.mu.Unlock()
+			there.plan(start, err, p.base.TTL)
+			if err == nil {
+				reached()
+			}
 		}
-		if err == nil {
-			reached()
+		next := here.next
+		if there.next.Before(next) {
+			next = there.next
 		}
 		select {
-		case <-time.After(time.Until(start.Add(wait))):
-		case <-ctx.Done():
-			return
+		case <-time.After(time.Until(next)):
+		case <-p.ctx.Done():
 		}
+	}
+}
+
+// noteKept logs that a record could not be kept here.
+func (s *Service) noteKept(p *publication, err error) {
+	if err != nil {
+		s.log.Warn("an advertised record could not be kept here, and is tried again", "key", fmt.Sprintf("%x", p.key), "err", err)
 	}
 }
 
@@ -137,98 +263,4 @@ func acknowledged(r *Replicas) int {
 func republishAfter(ttl time.Duration) time.Duration {
 	after := ttl * 8 / 10
 	return after - rand.N(after/10)
-}
-
-// Provider is who offers a service, or has subscribed to a topic.
-type Provider struct {
-	// NodeID names it: 32 bytes for a node of ours, 64 hexadecimal digits, as
-	// text, for an Erlang node. Nil where the value names none.
-	NodeID []byte
-	// Endpoint is where it is reached, such as "https://host:port"; it is as the
-	// provider wrote it, be it empty.
-	Endpoint string
-	// Metadata is what the provider tells of the service, a map; nil for nothing.
-	Metadata wire.Raw
-	// Expires is when the record's life ends unless it is published again.
-	Expires time.Time
-	// Value is the whole record.
-	Value wire.Raw
-}
-
-// Offer is a service that somebody can be asked for.
-type Offer struct {
-	Name     string // of the service; ServiceKey makes the key of it
-	Endpoint string // where it is, such as "https://host:port"
-	// Metadata is what else is told of it, a map; nil for an empty one.
-	Metadata wire.Raw
-	// TTL is how long a copy of the record lives after it was last published, whole
-	// seconds of 1 to wire.MaxTTL; 0 means DefaultServiceTTL.
-	TTL time.Duration
-}
-
-func (o Offer) check() error {
-	switch {
-	case o.Name == "":
-		return fmt.Errorf("%w: a service without a name", proto.ErrInvalidRequest)
-	case o.Endpoint == "":
-		return fmt.Errorf("%w: service %q without an endpoint: nobody could call it", proto.ErrInvalidRequest, o.Name)
-	case o.Metadata.Kind() != wire.Map:
-		return fmt.Errorf("%w: metadata of service %q is a %s, want a map", proto.ErrInvalidRequest, o.Name, o.Metadata.Kind())
-	case o.TTL < time.Second || o.TTL > wire.MaxTTL || o.TTL%time.Second != 0:
-		return fmt.Errorf("%w: ttl %v of service %q, want whole seconds from 1s to %v", proto.ErrInvalidRequest, o.TTL, o.Name, wire.MaxTTL)
-	}
-	return nil
-}
-
-// AdvertiseService tells the network that this node offers a service, or knows
-// who does; see Advertise. The record has the fields that Erlang nodes write and
-// read: node_id, endpoint, metadata and ttl. As its node_id is this node's, other
-// libp2p peers let nobody else replace it.
-func (s *Service) AdvertiseService(ctx context.Context, o Offer) (*Advertisement, error) {
-	o.TTL = cmp.Or(o.TTL, DefaultServiceTTL)
-	if o.Metadata == nil {
-		o.Metadata = wire.RawMap()
-	}
-	if err := o.check(); err != nil {
-		return nil, err
-	}
-	return s.Advertise(ctx, ServiceKey(o.Name), wire.RawMap(
-		wire.Pair{Key: "node_id", Value: wire.RawBytes(s.nodeID())},
-		wire.Pair{Key: "endpoint", Value: wire.RawText(o.Endpoint)},
-		wire.Pair{Key: "metadata", Value: o.Metadata},
-		wire.Pair{Key: "ttl", Value: wire.RawInt(int64(o.TTL / time.Second))},
-	))
-}
-
-// FindProviders finds who offers a service, those first whose records live
-// longest. The error is records.ErrNotFound where nobody does, else as of FindValues.
-func (s *Service) FindProviders(ctx context.Context, name string) ([]Provider, error) {
-	return s.findProviders(ctx, ServiceKey(name))
-}
-
-// Subscribers finds who has subscribed to a topic; see FindProviders.
-func (s *Service) Subscribers(ctx context.Context, topic string) ([]Provider, error) {
-	return s.findProviders(ctx, TopicKey(topic))
-}
-
-// findProviders returns what was found with an error, too.
-func (s *Service) findProviders(ctx context.Context, key []byte) ([]Provider, error) {
-	found, err := s.FindValues(ctx, key)
-	providers := make([]Provider, len(found.Values))
-	for i, v := range found.Values {
-		providers[i] = providerOf(v)
-	}
-	return providers, err
-}
-
-func providerOf(v lookup.FoundValue) Provider {
-	p := Provider{NodeID: v.NodeID, Expires: v.Expires, Value: v.Raw}
-	if endpoint, ok := v.Raw.Field("endpoint"); ok {
-		text, _ := endpoint.Bytes()
-		p.Endpoint = string(text)
-	}
-	if metadata, ok := v.Raw.Field("metadata"); ok && metadata.Kind() == wire.Map {
-		p.Metadata = metadata
-	}
-	return p
 }

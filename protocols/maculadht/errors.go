@@ -1,6 +1,8 @@
 package maculadht
 
 import (
+	"errors"
+
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/replication"
@@ -25,8 +27,13 @@ var (
 	ErrUnreachable = proto.ErrUnreachable
 	// ErrRefused: the peer, or this node, would not talk.
 	ErrRefused = proto.ErrRefused
+	// ErrRealmMismatch: the peer serves another realm. It is an ErrRefused.
+	ErrRealmMismatch = proto.ErrRealmMismatch
 	// ErrRemote: the peer answered with an error.
 	ErrRemote = proto.ErrRemote
 	// ErrClosed: the service is closed.
 	ErrClosed = proto.ErrClosed
 )
+
+// ErrServed: another service serves the protocol on the host.
+var ErrServed = errors.New("the host has a service of the protocol already")

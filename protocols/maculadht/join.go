@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -27,6 +28,10 @@ const (
 	DefaultLookAgain = 30 * time.Second
 
 	joinDial = 15 * time.Second // how long an attempt may take
+
+	otherRealm = 10 // times the longest pause, for who serves another realm
+
+	bootstrapTag = "macula-dht/bootstrap" // protects bootstrap peers from the connection manager
 )
 
 type joinConfig struct {
@@ -36,7 +41,7 @@ type joinConfig struct {
 // WithRetries sets after how long a bootstrap peer that did not answer is tried
 // again the first time, what the pause grows to, and how often it is seen to that
 // one that did is still in the table. Each pause is half to one and a half of
-// that.
+// that. One that serves another realm is tried at ten times the longest pause.
 func WithRetries(first, last, lookAgain time.Duration) Option {
 	return func(c *serviceConfig) error {
 		if first <= 0 || last < first || lookAgain <= 0 {
@@ -47,41 +52,123 @@ func WithRetries(first, last, lookAgain time.Duration) Option {
 	}
 }
 
+// BootstrapState is how far this node is with a bootstrap peer.
+type BootstrapState uint8
+
+// The states.
+const (
+	BootstrapTrying     BootstrapState = iota // it has not answered, or was lost
+	BootstrapJoined                           // it is a contact, or waits for a place in its bucket
+	BootstrapOtherRealm                       // it serves another realm, and is tried more slowly
+)
+
+func (b BootstrapState) String() string {
+	switch b {
+	case BootstrapJoined:
+		return "joined"
+	case BootstrapOtherRealm:
+		return "serves another realm"
+	default:
+		return "trying"
+	}
+}
+
+// BootstrapStatus is a bootstrap peer and how far this node is with it.
+type BootstrapStatus struct {
+	Peer  peer.AddrInfo
+	State BootstrapState
+	Since time.Time // when the state began
+	// Err is why the last attempt failed, nil where it did not or there was none. It
+	// is a [proto.ErrRealmMismatch] in BootstrapOtherRealm, and names both realms.
+	Err error
+}
+
+// bootstrapPeer is a bootstrap peer that is kept known; guarded by Service.mu.
+type bootstrapPeer struct{ status BootstrapStatus }
+
+// Bootstrap returns how far this node is with each of its bootstrap peers, in the
+// order in which Join was given them.
+func (s *Service) Bootstrap() []BootstrapStatus {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]BootstrapStatus, len(s.bootstrap))
+	for i, b := range s.bootstrap {
+		all[i] = b.status
+	}
+	return all
+}
+
 // Join brings this node into the network of some bootstrap peers, and keeps it
-// there until ctx ends or the service is closed. It returns at once.
+// there until the service is closed. It returns at once, and ctx bounds no more
+// than that.
 //
 // Each peer is tried, with a growing pause, until it answers, be it much later;
 // and again when it has left the table, as in two halves of a network that have
-// lost each other. Once one is a contact, lookups of this node's own id and of
-// one in each bucket fill the table, and the log says how many peers are known;
-// see Joined. It fails with ErrClosed after Close.
+// lost each other. Once one is a contact over libp2p, lookups of this node's own id
+// and of one in each bucket fill the table, and the log says how many peers are
+// known; see Joined and Bootstrap. It fails with ErrClosed after Close.
 func (s *Service) Join(ctx context.Context, peers ...peer.AddrInfo) error {
-	answered := make(chan struct{}, 1)
-	for _, p := range peers {
-		if err := s.spawn(ctx, func(ctx context.Context) { s.keepKnown(ctx, p, answered) }); err != nil {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	first := !s.filling
+	s.filling = true
+	s.mu.Unlock()
+	if first {
+		if err := s.spawn(s.fillTable); err != nil {
 			return err
 		}
 	}
-	return s.spawn(ctx, func(ctx context.Context) {
-		for {
-			select {
-			case <-answered:
-			case <-ctx.Done():
-				return
+	for _, p := range peers {
+		if b := s.newBootstrapPeer(p); b != nil {
+			if err := s.spawn(func(ctx context.Context) { s.keepKnown(ctx, b) }); err != nil {
+				return err
 			}
-			err := s.upkeep.Join(ctx)
-			if ctx.Err() != nil {
-				return
-			}
-			if err != nil {
-				s.log.Warn("the lookups that fill the table ended early", "err", err)
-			}
-			s.hasJoined()
-			peers := len(s.routing.Contacts())
-			s.log.Info("joined the network", "realm", s.handlers.Realm(), "as", s.Mode(), "peers", peers)
-			s.tracer.Joined(peers)
 		}
-	})
+	}
+	return nil
+}
+
+// newBootstrapPeer notes a bootstrap peer; nil where it is kept known already.
+func (s *Service) newBootstrapPeer(p peer.AddrInfo) *bootstrapPeer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, b := range s.bootstrap {
+		if known := &b.status.Peer; known.ID == p.ID {
+			for _, a := range p.Addrs {
+				if !slices.ContainsFunc(known.Addrs, a.Equal) {
+					known.Addrs = append(slices.Clip(known.Addrs), a)
+				}
+			}
+			return nil
+		}
+	}
+	b := &bootstrapPeer{status: BootstrapStatus{Peer: p, Since: time.Now()}}
+	s.bootstrap = append(s.bootstrap, b)
+	return b
+}
+
+// fillTable looks up what fills the table whenever a bootstrap peer has answered.
+func (s *Service) fillTable(ctx context.Context) {
+	for {
+		select {
+		case <-s.answered:
+		case <-ctx.Done():
+			return
+		}
+		err := s.upkeep.Join(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			s.log.Warn("the lookups that fill the table ended early", "err", err)
+		}
+		s.hasJoined()
+		peers := len(s.routing.Contacts())
+		s.log.Info("joined the network", "realm", s.handlers.Realm(), "as", s.Mode(), "peers", peers)
+		s.tracer.Joined(peers)
+	}
 }
 
 // Joined is closed once a bootstrap peer has answered and the table has been
@@ -90,48 +177,65 @@ func (s *Service) Join(ctx context.Context, peers ...peer.AddrInfo) error {
 func (s *Service) Joined() <-chan struct{} { return s.joined }
 
 // spawn runs f until it returns, in a goroutine that Close waits for. Its context
-// ends with ctx and with the service. After Close it fails with ErrClosed.
-func (s *Service) spawn(ctx context.Context, f func(context.Context)) error {
+// ends with the service. After Close it fails with ErrClosed.
+func (s *Service) spawn(f func(context.Context)) error {
 	if !s.begin() {
 		return proto.ErrClosed
 	}
 	go func() {
 		defer s.tasks.Done()
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		defer context.AfterFunc(s.ctx, cancel)()
-		f(ctx)
+		f(s.ctx)
 	}()
 	return nil
 }
 
+// isPeer reports whether a peer is a contact over libp2p. An Erlang node may stand
+// there under its id: the same one, known by its endpoint alone.
+func (s *Service) isPeer(p peer.ID) bool {
+	c, is := s.routing.Contact(routing.IDFromPeer(p))
+	return is && !c.IsErlang()
+}
+
 // keepKnown makes a peer a contact whenever it is none, and tells when it has
 // become one, be it by another way, or waits for a place in its bucket; and again
-// when it was lost meanwhile.
-func (s *Service) keepKnown(ctx context.Context, p peer.AddrInfo, answered chan<- struct{}) {
+// when it was lost meanwhile. Its connection is not for the connection manager to
+// trim.
+func (s *Service) keepKnown(ctx context.Context, b *bootstrapPeer) {
 	cfg := s.joining
-	isContact := func() bool { _, is := s.routing.Contact(routing.IDFromPeer(p.ID)); return is }
+	s.mu.Lock()
+	id := b.status.Peer.ID
+	s.mu.Unlock()
+	s.host.ConnManager().Protect(id, bootstrapTag)
+	defer s.host.ConnManager().Unprotect(id, bootstrapTag)
 	retry, told, wasContact := cfg.firstRetry, false, false
 	for ctx.Err() == nil {
-		is, pause := isContact(), spread(cfg.lookAgain)
+		is, pause := s.isPeer(id), spread(cfg.lookAgain)
 		told = told && (is || !wasContact)
 		var err error
 		if !is {
-			err = s.meet(ctx, p)
-			is = isContact()
+			err = s.meet(ctx, b)
+			is = s.isPeer(id)
 		}
 		wasContact = is
 		switch {
 		case ctx.Err() != nil:
+			return
+		case errors.Is(err, proto.ErrRealmMismatch):
+			told, retry, pause = false, cfg.firstRetry, spread(otherRealm*cfg.lastRetry)
+			if s.note(b, BootstrapOtherRealm, err) {
+				s.log.Error("bootstrap peer serves another realm", "peer", id, "realm", s.handlers.Realm(), "again_in", pause.Round(time.Millisecond), "err", err)
+			}
 		case err != nil:
 			told, pause = false, spread(retry)
 			retry = min(2*retry, cfg.lastRetry)
-			s.log.Warn("bootstrap peer not reached", "peer", p.ID, "again_in", pause.Round(time.Millisecond), "err", err)
+			s.note(b, BootstrapTrying, err)
+			s.log.Warn("bootstrap peer not reached", "peer", id, "again_in", pause.Round(time.Millisecond), "err", err)
 		case !told:
 			told, retry = true, cfg.firstRetry
-			s.log.Info("connected to bootstrap peer", "peer", p.ID)
+			s.note(b, BootstrapJoined, nil)
+			s.log.Info("connected to bootstrap peer", "peer", id)
 			select {
-			case answered <- struct{}{}:
+			case s.answered <- struct{}{}:
 			default:
 			}
 		}
@@ -142,18 +246,38 @@ func (s *Service) keepKnown(ctx context.Context, p peer.AddrInfo, answered chan<
 	}
 }
 
+// note notes how far this node is with a bootstrap peer, and reports whether that is
+// new.
+func (s *Service) note(b *bootstrapPeer, state BootstrapState, err error) (changed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if changed = b.status.State != state; changed {
+		b.status.State, b.status.Since = state, time.Now()
+	}
+	b.status.Err = err
+	return changed
+}
+
 // spread returns half to one and a half of a pause, so that many nodes do not come
 // back at once.
 func spread(pause time.Duration) time.Duration { return pause/2 + rand.N(pause) }
 
 // meet connects to a peer, where there is no connection, and introduces us: it is
 // a contact then, or waits for a place in its bucket.
-func (s *Service) meet(ctx context.Context, p peer.AddrInfo) error {
+func (s *Service) meet(ctx context.Context, b *bootstrapPeer) error {
+	s.mu.Lock()
+	p := b.status.Peer
+	s.mu.Unlock()
 	if sw, ok := s.host.Network().(*swarm.Swarm); ok {
 		sw.Backoff().Clear(p.ID) // the pace is ours: the swarm's own grows to minutes
 	}
 	ctx, cancel := context.WithTimeout(ctx, joinDial)
 	defer cancel()
+	at := routing.Contact{Peer: p.ID, Addrs: p.Addrs}
+	if err := s.locate(ctx, &at); err != nil {
+		return err
+	}
+	p.Addrs = at.Addrs
 	if err := s.host.Connect(ctx, p); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package maculadht
 
 import (
+	"context"
 	"crypto/rand"
 	"fmt"
 	"sync/atomic"
@@ -129,6 +130,58 @@ func TestJoinAgainAfterARestart(t *testing.T) {
 
 	again := newService(t, dhttest.Host(t, identity, libp2p.ListenAddrs(info.Addrs...)))
 	eventually(t, knows(again, member.host), "the restarted peer knows us again")
+}
+
+// A bootstrap peer of another realm is no peer that was not reached.
+func TestJoinOfAnotherRealm(t *testing.T) {
+	theirs := newService(t, dhttest.Host(t), WithRealm("theirs"))
+	var log logBook
+	ours := newService(t, dhttest.Host(t), quick(), WithRealm("ours"), WithLogger(log.logger()))
+	_, absent := newIdentity(t)
+	never := peer.AddrInfo{ID: absent, Addrs: []ma.Multiaddr{ma.StringCast("/ip4/127.0.0.1/udp/9/quic-v1")}}
+	require.Empty(t, ours.Bootstrap())
+	require.NoError(t, ours.Join(t.Context(), infoOf(theirs.host), never))
+	eventually(t, func() bool { return ours.Bootstrap()[0].State == BootstrapOtherRealm }, "said so")
+	status := ours.Bootstrap()
+	require.Equal(t, infoOf(theirs.host), status[0].Peer)
+	require.ErrorIs(t, status[0].Err, ErrRealmMismatch)
+	require.ErrorContains(t, status[0].Err, `"theirs"`)
+	require.ErrorContains(t, status[0].Err, `"ours"`)
+	require.WithinDuration(t, time.Now(), status[0].Since, time.Minute)
+	require.Equal(t, BootstrapTrying, status[1].State)
+	require.Equal(t, 1, log.count("bootstrap peer serves another realm"))
+	require.Zero(t, log.count(`"bootstrap peer not reached" peer=`+theirs.host.ID().String()))
+	require.False(t, hasJoined(ours))
+
+	same := newService(t, dhttest.Host(t), WithRealm("ours"))
+	require.NoError(t, ours.Join(t.Context(), infoOf(same.host)))
+	require.NoError(t, ours.Join(t.Context(), infoOf(same.host)), "once more is no other")
+	joined(t, ours)
+	require.Len(t, ours.Bootstrap(), 3)
+	require.Equal(t, BootstrapJoined, ours.Bootstrap()[2].State)
+	require.NoError(t, ours.Bootstrap()[2].Err)
+}
+
+// A request's context that ends does not take the node out of its network.
+func TestContextOnlyStarts(t *testing.T) {
+	identity, _ := newIdentity(t)
+	h := dhttest.Host(t, identity)
+	info := infoOf(h)
+	require.NoError(t, h.Close())
+	s := newService(t, dhttest.Host(t), quick())
+	ctx, cancel := context.WithCancel(t.Context())
+	require.NoError(t, s.Join(ctx, info))
+	const ttl = 2 * time.Second
+	a, err := s.AdvertiseService(ctx, Offer{Name: "greeter", Endpoint: "https://127.0.0.1:8080", TTL: ttl})
+	require.NoError(t, err)
+	cancel()
+	require.ErrorIs(t, s.Join(ctx, info), context.Canceled)
+	_, err = s.AdvertiseService(ctx, Offer{Name: "another", Endpoint: "https://127.0.0.1:8080"})
+	require.ErrorIs(t, err, context.Canceled)
+
+	newService(t, dhttest.Host(t, identity, libp2p.ListenAddrs(info.Addrs...)))
+	joined(t, s)
+	published(t, a)
 }
 
 func TestJoinAfterClose(t *testing.T) {

@@ -3,6 +3,9 @@ package maculadht
 import (
 	"context"
 	"fmt"
+	"slices"
+
+	"github.com/libp2p/go-libp2p/core/host"
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
@@ -47,26 +50,32 @@ func (s *Service) Mode() Mode {
 // SetMode makes the service a server or a client; identify tells the connected
 // peers. When it becomes a client the streams that it serves are reset with
 // ResetShutdown, so that their peers ask others. Its contacts and values stay.
-// It does nothing once the service is closed.
-func (s *Service) SetMode(m Mode) {
+// It does nothing once the service is closed. It fails with ErrServed where another
+// serves the protocol on the host.
+func (s *Service) SetMode(m Mode) error {
 	s.switching.Lock()
 	defer s.switching.Unlock()
 	s.mu.Lock()
 	closed := s.closed
 	s.mu.Unlock()
-	if !closed {
-		s.switchTo(m)
+	if closed {
+		return nil
 	}
+	return s.switchTo(m)
 }
 
 // switchTo puts the handler on the host or takes it off; s.switching is held.
 // What asks on a stream that is reset finds the protocol gone when it asks once
 // more, hence the order.
-func (s *Service) switchTo(m Mode) {
+func (s *Service) switchTo(m Mode) error {
 	s.mu.Lock()
 	if m == s.mode {
 		s.mu.Unlock()
-		return
+		return nil
+	}
+	if m == ModeServer && isServed(s.host) {
+		s.mu.Unlock()
+		return ErrServed
 	}
 	s.mode = m
 	stop := s.stopServing
@@ -76,8 +85,12 @@ func (s *Service) switchTo(m Mode) {
 	s.mu.Unlock()
 	if m == ModeServer {
 		s.host.SetStreamHandler(proto.ProtocolID, s.serve)
-		return
+		return nil
 	}
 	s.host.RemoveStreamHandler(proto.ProtocolID)
 	stop()
+	return nil
 }
+
+// isServed reports whether the protocol is on a host.
+func isServed(h host.Host) bool { return slices.Contains(h.Mux().Protocols(), proto.ProtocolID) }

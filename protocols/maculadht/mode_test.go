@@ -177,3 +177,21 @@ func TestSetModeWhileClosing(t *testing.T) {
 	s.SetMode(ModeServer)
 	require.NotContains(t, h.Mux().Protocols(), proto.ProtocolID, "a closed service stays off the host")
 }
+
+// A second service does not take the protocol over.
+func TestOneServerOnAHost(t *testing.T) {
+	h := dhttest.Host(t)
+	first, err := New(h)
+	require.NoError(t, err)
+	_, err = New(h)
+	require.ErrorIs(t, err, ErrServed)
+	cl := newService(t, h, WithMode(ModeClient))
+	require.ErrorIs(t, cl.SetMode(ModeServer), ErrServed)
+	require.Equal(t, ModeClient, cl.Mode())
+	_, err = client.Ping(dhttest.Context(t), newClient(t, dhttest.Host(t)), dhttest.Contact(h))
+	require.NoError(t, err, "the first serves")
+	require.NoError(t, first.Close())
+	require.NoError(t, cl.SetMode(ModeServer))
+	_, err = client.Ping(dhttest.Context(t), newClient(t, dhttest.Host(t)), dhttest.Contact(h))
+	require.NoError(t, err)
+}

@@ -94,8 +94,9 @@ func TestTheServiceActsForErlangNodes(t *testing.T) {
 				require.Never(t, func() bool { return elsewhere(name) }, 200*time.Millisecond, 20*time.Millisecond)
 			}
 
-			_, err := other.keep(t.Context(), []byte("there"), dhttest.Value("q"))
+			there, err := checkValue([]byte("there"), dhttest.Value("q"))
 			require.NoError(t, err)
+			require.NoError(t, other.keep(t.Context(), []byte("there"), there))
 			reply := erlangAsks(t, s, &wire.FindValue{Key: []byte("there")}).(*wire.FindValueReply)
 			require.Equal(t, name != "without proxy", len(reply.Values) == 1)
 		})

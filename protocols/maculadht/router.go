@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
@@ -13,7 +12,7 @@ import (
 // router reaches a contact the way that it is given: by its peer id over
 // /macula/dht/1.0, else by its endpoint through whoever dials those.
 type router struct {
-	peers     *client.Client
+	peers     routing.Network
 	endpoints routing.Network // nil where endpoints are not dialled
 }
 

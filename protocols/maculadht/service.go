@@ -11,6 +11,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	corerouting "github.com/libp2p/go-libp2p/core/routing"
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
@@ -37,6 +38,7 @@ type Service struct {
 	network  routing.Network
 	lookups  *lookup.Lookups
 	upkeep   *upkeep.Upkeep
+	finder   *finder              // nil where nothing finds peers
 	resolver *resolver.Resolver   // nil without proxy
 	adopter  *replication.Adopter // nil without proxy
 	joining  joinConfig
@@ -56,7 +58,14 @@ type Service struct {
 
 	switching sync.Mutex // held while the handler is put on the host or taken off; before mu
 
-	mu          sync.Mutex
+	answered chan struct{} // has a token when a bootstrap peer has
+
+	mu        sync.Mutex
+	bootstrap []*bootstrapPeer
+
+	publications map[string]*publication // by key and provider
+
+	filling     bool // fillTable runs
 	closed      bool
 	mode        Mode
 	serving     context.Context // ends when the service becomes a client
@@ -91,6 +100,8 @@ type serviceConfig struct {
 	mode      Mode
 	log       *slog.Logger
 	tracer    MetricsTracer
+
+	peerRouting corerouting.PeerRouting
 }
 
 // Option sets a detail of a Service.
@@ -187,6 +198,13 @@ func WithLogger(log *slog.Logger) Option {
 }
 
 // New starts the service on h: any host will do. Close it before the host.
+//
+// Give it the host without routing where there is a routed one (libp2p.Routing,
+// routedhost.Wrap): on that each question to a contact that has gone becomes a whole
+// lookup in kad-dht. [WithPeerRouting] is for those contacts that need one.
+//
+// A host has one server: New, and later SetMode, fail with [ErrServed] where another
+// service, or anybody, has the protocol on it. Clients may be more.
 func New(h host.Host, opts ...Option) (*Service, error) {
 	cfg := serviceConfig{
 		join:   joinConfig{DefaultFirstRetry, DefaultLastRetry, DefaultLookAgain},
@@ -209,9 +227,13 @@ func New(h host.Host, opts ...Option) (*Service, error) {
 		tracer:   cfg.tracer,
 		mode:     ModeClient, // until start
 		joined:   make(chan struct{}),
+		answered: make(chan struct{}, 1),
 		sessions: make(map[peer.ID]*peerSession),
+
+		publications: make(map[string]*publication),
 	}
 	s.hasJoined = sync.OnceFunc(func() { close(s.joined) })
+	s.ctx, s.cancel = context.WithCancel(context.Background())
 	self := routing.IDFromPeer(h.ID())
 	srv := cfg.server
 	switch {
@@ -225,6 +247,7 @@ func New(h host.Host, opts ...Option) (*Service, error) {
 		s.owned = srv
 	}
 	if err := s.start(srv, self, cfg); err != nil {
+		s.cancel()
 		if s.owned != nil {
 			s.owned.Close()
 		}
@@ -248,7 +271,10 @@ func (s *Service) start(srv *routing.Server, self routing.ID, cfg serviceConfig)
 			s.client.Close()
 		}
 	}()
-	s.routing, s.network = srv, router{peers: s.client, endpoints: cfg.endpoints}
+	if cfg.peerRouting != nil {
+		s.finder = newFinder(cfg.peerRouting, s.spawn)
+	}
+	s.routing, s.network = srv, router{peers: findingPeers{s.client, s}, endpoints: cfg.endpoints}
 	if s.lookups, err = lookup.New(srv, s.network, cfg.lookups...); err != nil {
 		return err
 	}
@@ -263,16 +289,37 @@ func (s *Service) start(srv *routing.Server, self routing.ID, cfg serviceConfig)
 	if s.upkeep, err = upkeep.New(s.lookups, cfg.upkeep...); err != nil {
 		return err
 	}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if err := s.watchPeers(); err != nil {
+		s.cancel() // first, as what it began ends with that
+		s.upkeep.Close()
+		return err
+	}
+	if err := s.SetMode(cfg.mode); err != nil {
 		s.cancel()
 		s.upkeep.Close()
 		return err
 	}
-	s.SetMode(cfg.mode)
+	s.routing.Table().Watch(s.tagContact)
 	started = true
 	return nil
 }
+
+// tagContact tells the host's connection manager what a contact is worth: the nearer
+// the more, as the fewer there are that could take its place.
+func (s *Service) tagContact(c routing.Contact, in bool) {
+	switch {
+	case c.IsErlang():
+	case in:
+		s.host.ConnManager().TagPeer(c.Peer, contactTag, contactWorth+s.routing.Self().CommonPrefixLen(c.ID))
+	default:
+		s.host.ConnManager().UntagPeer(c.Peer, contactTag)
+	}
+}
+
+const (
+	contactTag   = "macula-dht/contact"
+	contactWorth = 10 // of the farthest contact; kad-dht's are 5 and their prefix length
+)
 
 // Handlers returns what answers the protocol's messages.
 func (s *Service) Handlers() *server.Handlers { return s.handlers }
@@ -304,7 +351,7 @@ func (s *Service) Close() error {
 	already := s.closed
 	s.closed = true
 	s.mu.Unlock()
-	s.switchTo(ModeClient)
+	_ = s.switchTo(ModeClient) // fails in the other direction only
 	s.switching.Unlock()
 	if already {
 		return nil
@@ -316,6 +363,10 @@ func (s *Service) Close() error {
 	cancel()
 	s.cancel()
 	s.host.Network().StopNotify(s.departures)
+	s.routing.Table().Watch(nil)
+	for _, c := range s.routing.Contacts() {
+		s.tagContact(c, false)
+	}
 	s.upkeep.Close()
 	s.closeProxy()
 	err := s.client.Close()

@@ -10,11 +10,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"maps"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/connmgr"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -33,8 +35,9 @@ import (
 // use is made is closed after ClientIdle. It implements routing.Network for
 // contacts with a peer id, and is safe for concurrent use.
 type Client struct {
-	host host.Host
-	cfg  config
+	host  host.Host
+	conns connmgr.ConnManager // the host's
+	cfg   config
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -60,6 +63,7 @@ type laneKey struct {
 func New(h host.Host, opts ...Option) (*Client, error) {
 	c := &Client{
 		host:  h,
+		conns: h.ConnManager(),
 		cfg:   config{limits: DefaultLimits(), tracer: noMetrics{}},
 		lanes: make(map[laneKey]*lane),
 
@@ -142,7 +146,7 @@ func (c *Client) exchange(ctx context.Context, to routing.Contact, m wire.Messag
 		c.release(r)
 		return wire.Frame{}, err
 	}
-	r.typ, r.frame, r.fresh = m.Type(), frame, time.Time{}
+	r.typ, r.frame, r.fresh, r.shard = m.Type(), frame, time.Time{}, shardOf(m)
 	l, err := c.lane(to.Peer, m)
 	if err != nil {
 		c.release(r)
@@ -150,8 +154,9 @@ func (c *Client) exchange(ctx context.Context, to routing.Contact, m wire.Messag
 	}
 	defer c.leave(l)
 	o, settled := l.do(ctx, r)
-	// A stream that breaks says nothing of the request: once more on a fresh
-	// one, unless asking twice could do something twice.
+	// A stream that breaks says nothing of the request, nor does a connection that
+	// the connection manager of either end closes: once more on a fresh one, unless
+	// asking twice could do something twice.
 	if settled && errors.Is(o.err, ErrBroken) && repeatable(m) && ctx.Err() == nil {
 		r.fresh = r.since
 		o, settled = l.do(ctx, r)
@@ -170,6 +175,29 @@ func (c *Client) exchange(ctx context.Context, to routing.Contact, m wire.Messag
 func repeatable(m wire.Message) bool {
 	call, isCall := m.(*wire.Call)
 	return !isCall || call.Procedure == wire.ProcedureStore || call.Procedure == wire.ProcedureListGateways
+}
+
+// shardOf returns which of the shards of a lane a message has to stay in, by its key:
+// what is stored under one is stored in the order of the requests. It is -1 for what
+// may go on any stream.
+func shardOf(m wire.Message) int {
+	var key []byte
+	switch m := m.(type) {
+	case *wire.Store:
+		key = m.Key
+	case *wire.Call:
+		if m.Procedure != wire.ProcedureStore {
+			return -1
+		}
+		if field, ok := m.Args.Field("key"); ok {
+			key, _ = field.Bytes()
+		}
+	default:
+		return -1
+	}
+	h := fnv.New32a()
+	h.Write(key)
+	return int(h.Sum32() % shards)
 }
 
 // prepare appends the frame of a message that a peer can be sent to b, and tells

@@ -35,9 +35,14 @@ type lane struct {
 	pipes atomic.Pointer[[]*pipe]
 
 	mu      sync.Mutex // of what follows, and of replacing pipes
-	closed  bool       // no stream is added any more
-	opening *opening   // nil while no stream is being opened
+	homes   [shards]*pipe
+	closed  bool     // no stream is added any more
+	opening *opening // nil while no stream is being opened
 	failed  time.Time
+
+	tag     string // protects the peer while the lane is in use
+	usingMu sync.Mutex
+	using   int // guarded by usingMu
 }
 
 // opening is a stream that is being opened, for all requests that wait for one.
@@ -49,6 +54,10 @@ type opening struct {
 func newLane(c *Client, key laneKey) *lane {
 	l := &lane{client: c, key: key, slots: make(chan struct{}, c.cfg.limits.Streams*c.cfg.limits.Pipeline)}
 	l.pipes.Store(new([]*pipe))
+	l.tag = "macula-dht/asks"
+	if key.slow {
+		l.tag = "macula-dht/stores"
+	}
 	return l
 }
 
@@ -59,8 +68,10 @@ func (l *lane) do(ctx context.Context, r *request) (o outcome, settled bool) {
 	if err := l.takeSlot(ctx); err != nil {
 		return outcome{err: err}, true
 	}
+	l.inUse(+1)
+	defer l.inUse(-1)
 	for {
-		p, err := l.pipe(ctx, r.fresh)
+		p, err := l.pipe(ctx, r)
 		if err != nil {
 			<-l.slots
 			return outcome{err: err}, true
@@ -74,6 +85,21 @@ func (l *lane) do(ctx context.Context, r *request) (o outcome, settled bool) {
 		return o, true
 	case <-ctx.Done():
 		return outcome{err: gaveUp(ctx)}, false // it keeps its slot until its reply has come
+	}
+}
+
+// inUse counts the requests that somebody waits for. While there are some the
+// connection manager spares the peer.
+func (l *lane) inUse(n int) {
+	l.usingMu.Lock()
+	defer l.usingMu.Unlock()
+	before := l.using
+	l.using += n
+	switch {
+	case before == 0:
+		l.client.conns.Protect(l.key.peer, l.tag)
+	case l.using == 0:
+		l.client.conns.Unprotect(l.key.peer, l.tag)
 	}
 }
 
@@ -106,11 +132,46 @@ func gaveUp(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// pipe returns a stream with room, once there is one. Streams that were opened
-// after fresh are preferred.
-func (l *lane) pipe(ctx context.Context, fresh time.Time) (*pipe, error) {
+// shards is how many parts the keys of a lane are in. What is stored under the keys
+// of one goes on one stream while that lives.
+const shards = 64
+
+// home returns the stream of a request's shard, nil where it has none that will do.
+func (l *lane) home(r *request) *pipe {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p := l.homes[r.shard]
+	if p == nil || p.over.Load() || !p.opened.After(r.fresh) {
+		return nil
+	}
+	return p
+}
+
+// settle makes a stream the home of a request's shard, unless another request just
+// has.
+func (l *lane) settle(r *request, p *pipe) *pipe {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if other := l.homes[r.shard]; other != nil && !other.over.Load() && other.opened.After(r.fresh) {
+		return other
+	}
+	l.homes[r.shard] = p
+	return p
+}
+
+// pipe returns a stream for a request, once there is one with room. Streams that
+// were opened after r.fresh are preferred.
+func (l *lane) pipe(ctx context.Context, r *request) (*pipe, error) {
 	for {
-		p, o, err := l.pick(ctx, fresh)
+		if r.shard >= 0 {
+			if p := l.home(r); p != nil {
+				return p, nil
+			}
+		}
+		p, o, err := l.pick(ctx, r.fresh)
+		if p != nil && r.shard >= 0 {
+			p = l.settle(r, p)
+		}
 		if p != nil || err != nil {
 			return p, err
 		}

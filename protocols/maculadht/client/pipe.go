@@ -19,6 +19,7 @@ type request struct {
 	typ   wire.Type
 	frame []byte
 	fresh time.Time    // an older stream is not to be used
+	shard int          // the one whose stream it has to take; -1 for any stream
 	since time.Time    // when a stream took it
 	done  chan outcome // takes one, whether or not anybody still waits
 }
@@ -87,7 +88,8 @@ func (p *pipe) load() (requests int, ended bool) {
 func (p *pipe) enqueue(r *request) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.err != nil || int(p.requests.Load()) >= p.lane.client.cfg.limits.Pipeline {
+	full := r.shard < 0 && int(p.requests.Load()) >= p.lane.client.cfg.limits.Pipeline
+	if p.err != nil || full { // what has to stay on a stream is limited by the lane's slots
 		return false
 	}
 	p.requests.Add(1)

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/connmgr"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -359,3 +360,5 @@ func TestOpenStreamAfterALostConnection(t *testing.T) {
 		})
 	}
 }
+
+func (*fakeHost) ConnManager() connmgr.ConnManager { return connmgr.NullConnMgr{} }

@@ -3,6 +3,9 @@ package proto
 import (
 	"errors"
 	"fmt"
+	"strings"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
 )
 
 // Errors of this side.
@@ -34,6 +37,9 @@ var (
 	// ErrRefused means that we or the contact would not talk; the error is a
 	// [*RefusedError] when the reason is known.
 	ErrRefused = errors.New("refused")
+	// ErrRealmMismatch means that the contact serves another realm; its text names
+	// both. It is an ErrRefused too.
+	ErrRealmMismatch = errors.New(wire.ReasonRealmMismatch)
 	// ErrRemote means that the contact answered with an error; the error is a
 	// [*RemoteError].
 	ErrRemote = errors.New("the peer answered with an error")
@@ -49,9 +55,10 @@ func (e *RefusedError) Error() string {
 	return ErrRefused.Error() + ": " + e.Reason
 }
 
-// Is reports whether target is ErrRefused.
+// Is reports whether target is ErrRefused, or the ErrRealmMismatch that the reason
+// names.
 func (e *RefusedError) Is(target error) bool {
-	return target == ErrRefused
+	return target == ErrRefused || target == ErrRealmMismatch && strings.HasPrefix(e.Reason, wire.ReasonRealmMismatch)
 }
 
 // RemoteError is an [ErrRemote] as the contact put it: a code such as

@@ -27,6 +27,8 @@ type Copy struct {
 	// Expires is when the record ends of which this is a copy, so that the copies
 	// end then too; zero where the value is published anew, and lives for its ttl.
 	Expires time.Time
+	// ForErlang is the value as Erlang contacts are sent it; nil for Value.
+	ForErlang wire.Raw
 	// PeersOnly keeps it from Erlang contacts.
 	PeersOnly bool
 }
@@ -96,7 +98,11 @@ var errOver = errors.New("less than a second is left of its life")
 
 func (c *Copy) putAt(ctx context.Context, n routing.Network, to routing.Contact) error {
 	if to.IsErlang() {
-		return n.Send(ctx, to, &wire.Store{Key: c.Key, Value: c.Value.Raw})
+		value := c.Value.Raw
+		if c.ForErlang != nil {
+			value = c.ForErlang
+		}
+		return n.Send(ctx, to, &wire.Store{Key: c.Key, Value: value})
 	}
 	args := wire.StoreArgs{Key: c.Key, Value: c.Value.Raw}
 	if !c.Expires.IsZero() {

@@ -51,6 +51,7 @@ type Table struct {
 	dropped      pastContacts // as they did not answer
 	removed      pastContacts // by Remove
 	changes      changes
+	watch        func(c Contact, in bool)
 }
 
 // NewTable returns an empty table around self with room for bucketSize contacts
@@ -150,6 +151,7 @@ func (t *Table) add(added *Contact) error {
 		t.remove(known)
 	}
 	t.buckets.put(added)
+	t.moved(added, true)
 	t.networks.count(added, +1)
 	t.replacements.drop(t.bucketOf(added.ID), added.ID)
 	if added.IsErlang() && added.Endpoint != "" {
@@ -223,6 +225,7 @@ func (t *Table) hasRoom(c *Contact, rivals []*Contact) bool {
 
 func (t *Table) remove(c *Contact) {
 	t.buckets.remove(c.ID)
+	t.moved(c, false)
 	t.networks.count(c, -1)
 	if c.IsErlang() {
 		delete(t.endpoints, c.Endpoint)
@@ -251,6 +254,24 @@ func (t *Table) displaceable(c *Contact) *Contact {
 func (t *Table) removeAndFill(c *Contact) {
 	t.remove(c)
 	t.fill(t.bucketOf(c.ID))
+}
+
+// Watch has f called for each contact that is in the table, and from then on for each
+// that enters or leaves, until f is replaced; nil for nobody. It is called with the
+// table locked: it must be quick, and not use the table.
+func (t *Table) Watch(f func(c Contact, in bool)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.watch = f
+	for _, c := range t.buckets.all() {
+		t.moved(&c, true)
+	}
+}
+
+func (t *Table) moved(c *Contact, in bool) {
+	if t.watch != nil {
+		t.watch(*c, in)
+	}
 }
 
 // fill gives the free place of a bucket, if it has one, to whoever came last of

@@ -1,0 +1,117 @@
+package node
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"sync/atomic"
+	"testing"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
+)
+
+func nodeInfo(c routing.Contact) server.NodeInfo {
+	return server.NodeInfo{NodeID: c.NodeID, Peer: c.Peer, Addrs: c.Addrs}
+}
+
+// countKad counts the questions that a node gets in kad-dht, and answers none.
+func countKad(n *Node) *atomic.Int64 {
+	const kad = "/macula/kad/1.0.0"
+	asked := new(atomic.Int64)
+	n.host.base.SetStreamHandler(kad, func(s network.Stream) { asked.Add(1); s.Reset() })
+	for _, conn := range n.host.base.Network().Conns() { // kad keeps its streams
+		for _, s := range conn.GetStreams() {
+			if s.Protocol() == kad {
+				s.Reset()
+			}
+		}
+	}
+	return asked
+}
+
+// A question of one DHT to a contact that has gone is no lookup in the other.
+func TestDeadContactStartsNoKadLookup(t *testing.T) {
+	b := startNode(t)
+	a := startNode(t, bootstrappedBy(b))
+	require.Eventually(t, func() bool { return a.knows(b) && a.host.kad.RoutingTable().Size() > 0 }, 2*patience, tick)
+	<-a.host.kad.RefreshRoutingTable()
+	asked := countKad(b)
+
+	dead := peerOf(t, newKey(t))
+	contact := routing.Contact{ID: routing.IDFromPeer(dead), Peer: dead, Addrs: []ma.Multiaddr{ma.StringCast("/ip4/127.0.0.1/udp/1/quic-v1")}}
+	_, err := client.Ping(patient(t), a.Service().Client(), contact)
+	require.Error(t, err)
+	_, err = a.Service().Handlers().QueryPeer(patient(t), nodeInfo(contact), &wire.Ping{})
+	require.Error(t, err)
+	require.Zero(t, asked.Load())
+
+	// One that nobody knows an address of is sought, once.
+	contact.Addrs = nil
+	unknown := peerOf(t, newKey(t))
+	contact.ID, contact.Peer = routing.IDFromPeer(unknown), unknown
+	for range 3 {
+		_, err = a.Service().Handlers().QueryPeer(patient(t), nodeInfo(contact), &wire.Ping{})
+		require.ErrorContains(t, err, "no known address")
+	}
+	require.LessOrEqual(t, asked.Load(), int64(2), "one question, and one more as kad-dht asks again on a new stream")
+}
+
+// A contact without addresses is reached where kad-dht knows the way.
+func TestContactIsFoundThroughKad(t *testing.T) {
+	middle := startNode(t)
+	asker, sought := startNode(t, bootstrappedBy(middle)), startNode(t, bootstrappedBy(middle))
+	require.Eventually(t, func() bool {
+		return asker.knows(middle) && asker.host.kad.RoutingTable().Find(middle.host.ID()) != "" && len(middle.Host().Peerstore().Addrs(sought.host.ID())) > 0
+	}, 2*patience, tick)
+	id := sought.host.ID()
+	require.NoError(t, asker.Host().Network().ClosePeer(id))
+	asker.Host().Peerstore().ClearAddrs(id)
+	contact := routing.Contact{ID: routing.IDFromPeer(id), Peer: id}
+	_, err := asker.Service().Handlers().QueryPeer(patient(t), nodeInfo(contact), &wire.Ping{})
+	require.NoError(t, err)
+}
+
+// localhost, which is Macula's own default, means another machine to everybody else.
+func TestLocalHostnameIsToldToNobodyElse(t *testing.T) {
+	var log logLines
+	n := startNode(t, func(c *Config) {
+		c.Hostname = "localhost"
+		c.Listen = []string{"/ip4/0.0.0.0/udp/0/quic-v1"}
+		c.NoPortMapping = true
+		c.Log = slog.New(slog.NewTextHandler(&log, nil))
+	})
+	require.Equal(t, 1, log.count("the hostname means this machine"))
+	h := n.Service().Handlers()
+	for at, want := range map[string]string{
+		"127.0.0.1": n.Endpoint(), "192.168.7.7": "", "10.1.2.3": "", "198.51.100.7": "",
+	} {
+		require.Equal(t, want, h.EndpointFor(netip.MustParseAddr(at)), at)
+	}
+	onLoopback := startNode(t, func(c *Config) { c.Hostname = "localhost"; c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	require.Equal(t, 1, log.count("the hostname means this machine"), "nobody else is on loopback")
+	_, err := onLoopback.Dialer().Query(context.Background(), erlangContact(onLoopback), &wire.Ping{})
+	require.NoError(t, err)
+}
+
+// Both addresses of one node are its bootstrap, and it starts late: it is joined
+// over libp2p though it is known by its endpoint already.
+func TestJoinedOverLibp2pThoughKnownByItsEndpoint(t *testing.T) {
+	late := startNode(t)
+	early := startNode(t)
+	id := late.ID()
+	erlang := routing.Contact{ID: id, NodeID: id[:], Endpoint: late.Endpoint(), Verified: true}
+	require.NoError(t, early.Service().Routing().Admit(erlang))
+	require.NoError(t, early.Service().Join(t.Context(), peer.AddrInfo{ID: late.host.ID(), Addrs: late.Host().Addrs()}))
+	require.Eventually(t, func() bool { return early.knows(late) && late.knows(early) }, 2*patience, tick)
+	require.Error(t, early.Service().Routing().Admit(erlang), "and stays so")
+	require.True(t, early.knows(late))
+	require.Len(t, early.Service().Routing().Contacts(), 1)
+}

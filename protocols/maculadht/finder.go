@@ -1,0 +1,182 @@
+package maculadht
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	corerouting "github.com/libp2p/go-libp2p/core/routing"
+	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+// How the addresses of peers without any are found.
+const (
+	findTimeout = 5 * time.Second
+	findAtOnce  = 4                // of others, one is not found
+	foundFor    = 10 * time.Minute // addresses are as good as new
+	missedFor   = 5 * time.Minute  // who was not found is not sought again
+	maxFound    = 1024             // peers that are remembered; of more, the one that is forgotten first
+)
+
+// WithPeerRouting sets what is asked for the addresses of a contact that has none,
+// such as kad-dht. A peer is sought once, and what came of it is remembered for
+// some minutes. Without it such a contact can not be reached.
+func WithPeerRouting(r corerouting.PeerRouting) Option {
+	return func(c *serviceConfig) error {
+		if r == nil {
+			return errors.New("peer routing is nil")
+		}
+		c.peerRouting = r
+		return nil
+	}
+}
+
+// finder finds the addresses of peers, few at a time, and remembers them. It is safe
+// for concurrent use.
+type finder struct {
+	routing corerouting.PeerRouting
+	spawn   func(func(context.Context)) error // runs it until the service is closed
+	slots   chan struct{}                     // one token for each peer that is being sought
+
+	mu    sync.Mutex
+	known map[peer.ID]*finding
+}
+
+// finding is what comes of seeking a peer.
+type finding struct {
+	done  chan struct{} // closed when the rest is set
+	addrs []ma.Multiaddr
+	err   error
+	until time.Time
+}
+
+// over reports whether it has come to an end, and is out of date.
+func (f *finding) over(now time.Time) bool {
+	select {
+	case <-f.done:
+		return now.After(f.until)
+	default:
+		return false
+	}
+}
+
+func newFinder(r corerouting.PeerRouting, spawn func(func(context.Context)) error) *finder {
+	return &finder{routing: r, spawn: spawn, slots: make(chan struct{}, findAtOnce), known: make(map[peer.ID]*finding)}
+}
+
+// find returns the addresses of a peer. All who ask share one search, which does not
+// end when they give up.
+func (f *finder) find(ctx context.Context, p peer.ID) ([]ma.Multiaddr, error) {
+	found, err := f.begin(p)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-found.done:
+		return found.addrs, found.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// begin returns what is known of a peer, or has it sought.
+func (f *finder) begin(p peer.ID) (*finding, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if found := f.known[p]; found != nil && !found.over(time.Now()) {
+		return found, nil
+	}
+	select {
+	case f.slots <- struct{}{}:
+	default:
+		return nil, fmt.Errorf("%w: peer %s has no known address, and others are being sought", proto.ErrUnreachable, p)
+	}
+	found := &finding{done: make(chan struct{})}
+	if err := f.spawn(func(ctx context.Context) { f.seek(ctx, p, found) }); err != nil {
+		<-f.slots
+		return nil, err
+	}
+	f.makeRoom()
+	f.known[p] = found
+	return found, nil
+}
+
+// makeRoom forgets one peer where maxFound are remembered: one that is out of date,
+// else any.
+func (f *finder) makeRoom() {
+	if len(f.known) < maxFound {
+		return
+	}
+	now := time.Now()
+	var victim peer.ID
+	for p, found := range f.known {
+		victim = p
+		if found.over(now) {
+			break
+		}
+	}
+	delete(f.known, victim)
+}
+
+func (f *finder) seek(ctx context.Context, p peer.ID, into *finding) {
+	defer func() { <-f.slots }()
+	defer close(into.done)
+	ctx, cancel := context.WithTimeout(ctx, findTimeout)
+	defer cancel()
+	info, err := f.routing.FindPeer(ctx, p)
+	if err == nil && (info.ID != p || len(info.Addrs) == 0) {
+		err = errors.New("none was found")
+	}
+	if err != nil {
+		into.err = fmt.Errorf("%w: peer %s has no known address: %w", proto.ErrUnreachable, p, err)
+		into.until = time.Now().Add(missedFor)
+		return
+	}
+	into.addrs = info.Addrs[:min(len(info.Addrs), routing.MaxContactAddrs)]
+	into.until = time.Now().Add(foundFor)
+}
+
+// findingPeers asks libp2p contacts, and finds out where those are that have no
+// address.
+type findingPeers struct {
+	*client.Client
+	service *Service
+}
+
+var _ routing.Network = findingPeers{}
+
+// Send implements routing.Network.
+func (n findingPeers) Send(ctx context.Context, to routing.Contact, m wire.Message) error {
+	if err := n.service.locate(ctx, &to); err != nil {
+		return err
+	}
+	return n.Client.Send(ctx, to, m)
+}
+
+// Query implements routing.Network.
+func (n findingPeers) Query(ctx context.Context, to routing.Contact, m wire.Message) (wire.Message, error) {
+	if err := n.service.locate(ctx, &to); err != nil {
+		return nil, err
+	}
+	return n.Client.Query(ctx, to, m)
+}
+
+// locate gives a contact addresses where it has none that anybody knows.
+func (s *Service) locate(ctx context.Context, c *routing.Contact) error {
+	if s.finder == nil || len(c.Addrs) > 0 ||
+		s.host.Network().Connectedness(c.Peer) == network.Connected || len(s.host.Peerstore().Addrs(c.Peer)) > 0 {
+		return nil
+	}
+	var err error
+	c.Addrs, err = s.finder.find(ctx, c.Peer)
+	return err
+}
