@@ -88,6 +88,7 @@ func New(d *dialer.Dialer, handlers *server.Handlers, gateways []dialer.PinnedEn
 			log:      u.cfg.log.With("gateway", e.String()),
 			refresh:  make(chan struct{}, 1),
 			tried:    make(map[string]time.Time),
+			status:   Status{Gateway: e.Endpoint, State: StateConnecting, Since: time.Now()},
 
 			leavePeer: func() {},
 		}

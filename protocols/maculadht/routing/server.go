@@ -91,7 +91,7 @@ func (s *Server) AttachGuest(c Contact) (detach func(), err error) {
 }
 
 // FindNode returns the contacts to name in a FIND_NODE reply: the [BucketSize]
-// nearest to target of all contacts and guests, nearest first. A node is named
+// nearest to target of all confirmed contacts and guests, nearest first. A node is named
 // once: a contact stands for the guest that has its id or its endpoint. target
 // may have any length, see [IDFromBytes].
 func (s *Server) FindNode(target []byte) []Contact {
@@ -104,6 +104,7 @@ func (s *Server) FindNode(target []byte) []Contact {
 	// meanwhile is named neither twice nor not at all.
 	s.table.mu.RLock()
 	defer s.table.mu.RUnlock()
+	near.skip = func(c *Contact) bool { return !c.confirmed() }
 	s.table.buckets.collect(&near)
 	near.skip = s.table.holds
 	s.guests.collect(&near)

@@ -137,6 +137,7 @@ func (h *Handlers) serveConnect(p *Peer, f wire.Frame) error {
 	if p.session.Dialect.Extended {
 		pong.RealmID = h.cfg.realm
 		pong.Addrs = routing.EncodeAddrs(h.AddrsFor(p.session.Remote.Addr()))
+		pong.StoreID = h.server.Records().StoreID()
 	}
 	if err := p.Reply(pong); err != nil {
 		return err
