@@ -46,6 +46,8 @@ type Service struct {
 	owned    *routing.Server // made here, so closed here
 	joined   chan struct{}   // closed by hasJoined
 
+	departures network.Notifiee // tells of connections that end
+
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup // streams being served and CONNECTs under way
@@ -303,6 +305,7 @@ func (s *Service) Close() error {
 		return nil
 	}
 	s.cancel()
+	s.host.Network().StopNotify(s.departures)
 	s.upkeep.Close()
 	s.closeProxy()
 	err := s.client.Close()
@@ -351,6 +354,7 @@ func (s *Service) serve(stream network.Stream) {
 	}
 	conn := stream.Conn()
 	p := conn.RemotePeer()
+	s.upkeep.Heard(routing.IDFromPeer(p))
 	s.mu.Lock()
 	ctx := s.serving
 	s.mu.Unlock()
@@ -384,7 +388,7 @@ func (s *Service) noteEnd(p peer.ID, err error) {
 
 // contactOf returns the contact that a peer makes of itself by CONNECT or PONG. Its
 // addresses are those that identify tells, not what it says there.
-func (s *Service) contactOf(conn network.Conn, nodeID []byte, endpoint string) *routing.Contact {
+func (s *Service) contactOf(conn network.Conn, nodeID []byte, endpoint string, storeID []byte) *routing.Contact {
 	p := conn.RemotePeer()
 	return &routing.Contact{
 		ID:           routing.IDFromPeer(p),
@@ -395,5 +399,6 @@ func (s *Service) contactOf(conn network.Conn, nodeID []byte, endpoint string) *
 		EndpointSeen: isAt(endpoint, conn.RemoteMultiaddr()),
 		Verified:     true, // its connection proves the peer id, and that the id
 		LastSeen:     time.Now(),
+		StoreID:      storeID,
 	}
 }

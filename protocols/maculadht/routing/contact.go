@@ -31,10 +31,19 @@ type Contact struct {
 	EndpointSeen bool
 	Verified     bool      // it has proved that it is where it says
 	LastSeen     time.Time // when it last spoke to us
+	// StoreID names what a libp2p peer has stored since that was begun, in at most
+	// [MaxStoreID] bytes: with another one it has come back empty. Nil where it told
+	// none.
+	StoreID []byte
 
-	failures int  // questions in a row that it left unanswered
-	doubted  bool // a lookup did not wait for its answer
+	failures int       // questions in a row that it left unanswered
+	failedAt time.Time // when the last of them was noted
+	doubted  bool      // a lookup did not wait for its answer, or its connection ended
+	down     time.Time // since when it is doubtful; zero where it is not
 }
+
+// MaxStoreID is the longest StoreID, in bytes.
+const MaxStoreID = 64
 
 // IsErlang reports whether the contact is an Erlang node: it has no peer id and
 // is reached by its endpoint alone.
@@ -51,7 +60,8 @@ func (c *Contact) isPeer() bool   { return c.Peer != "" }
 func (c Contact) Failures() int { return c.failures }
 
 // Doubtful reports whether it is to be asked for a sign of life, though it spoke
-// not long ago: it left the last question unanswered, or let a lookup wait.
+// not long ago: it left the last question unanswered, let a lookup wait, or its
+// connection ended. Until it gives one, lookups ask it last.
 func (c Contact) Doubtful() bool { return c.failures > 0 || c.doubted }
 
 // Confirmed reports whether the contact may be named to others: it has proved that
@@ -83,10 +93,32 @@ func (c *Contact) isGateway() bool {
 	})
 }
 
+// doubt notes that the contact is doubtful from now on, if it was not before.
+func (c *Contact) doubt() {
+	if c.down.IsZero() {
+		c.down = time.Now()
+	}
+}
+
+// settle notes that nothing speaks against the contact any more.
+func (c *Contact) settle() {
+	c.failures, c.failedAt, c.doubted, c.down = 0, time.Time{}, false, time.Time{}
+}
+
+// wasAway reports whether the contact, which has just spoken, was out of reach for
+// so long that it may have missed records.
+func (c *Contact) wasAway() bool {
+	return !c.down.IsZero() && time.Since(c.down) >= AwayAfter
+}
+
 // clone copies what the caller could still write to.
 func (c Contact) clone() *Contact {
 	c.NodeID = bytes.Clone(c.NodeID)
 	c.Addrs = slices.Clone(c.Addrs)
+	c.StoreID = bytes.Clone(c.StoreID)
+	if len(c.StoreID) > MaxStoreID {
+		c.StoreID = nil
+	}
 	return &c
 }
 

@@ -19,7 +19,7 @@ func ExampleServer_FindNode() {
 	id := routing.IDFromPeer("a peer")
 	err = server.Admit(routing.Contact{ID: id, NodeID: id[:], Peer: "a peer", Verified: true, LastSeen: time.Now()})
 	fmt.Println(err, len(server.FindNode([]byte("any target"))))
-	server.Table().Failed(id)
+	server.Table().Failed(id, time.Now())
 	fmt.Println(len(server.FindNode([]byte("any target"))))
 	server.Table().Alive(id, time.Now())
 	fmt.Println(len(server.FindNode([]byte("any target"))))

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
@@ -73,8 +74,8 @@ func TestFindNodeLeavesOut(t *testing.T) {
 		c.Addrs = []ma.Multiaddr{ma.StringCast("/ip4/192.0.2.7/udp/9443/quic-v1")}
 		return c
 	}
-	doubted := func(s *Server, id ID) { s.Table().Doubt(id) }
-	failed := func(s *Server, id ID) { s.Table().Failed(id) }
+	doubted := func(s *Server, id ID) { s.Table().Doubt(id, time.Now()) }
+	failed := func(s *Server, id ID) { s.Table().Failed(id, time.Now()) }
 	for name, test := range map[string]struct {
 		contact        Contact
 		then           func(*Server, ID)

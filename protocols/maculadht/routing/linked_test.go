@@ -64,7 +64,7 @@ func TestErlangNodeThatMoved(t *testing.T) {
 	table := NewTable(IDFromBytes([]byte("self")), 0)
 	gateway := Contact{ID: IDFromBytes([]byte("gateway")), NodeID: []byte("gateway"), Endpoint: "https://10.0.0.7:9443", ClientID: digest, Verified: true}
 	require.NoError(t, table.Add(gateway))
-	table.Failed(gateway.ID)
+	table.Failed(gateway.ID, time.Now())
 	require.NoError(t, table.Add(Contact{ID: IDFromBytes([]byte(digest)), NodeID: []byte(digest), Endpoint: "https://10.0.0.8:9443", ClientID: digest, Verified: true}))
 	require.Len(t, table.All(), 1)
 	require.Equal(t, "https://10.0.0.8:9443", table.All()[0].Endpoint)

@@ -184,8 +184,8 @@ func (h *Handlers) serveConnect(p *Peer, f wire.Frame) error {
 	}
 	if p.session.Dialect.Extended {
 		pong.RealmID = h.cfg.realm
-		pong.Addrs = routing.EncodeAddrs(p.audience().reach.Addrs(h.cfg.addrs()))
-		pong.StoreID = h.cfg.storeID
+		pong.Addrs = routing.EncodeAddrs(h.AddrsFor(p.session.Remote.Addr()))
+		pong.StoreID = h.server.Records().StoreID()
 	}
 	if err := p.Reply(pong); err != nil {
 		return err

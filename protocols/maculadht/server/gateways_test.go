@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
@@ -56,7 +57,7 @@ func TestListGateways(t *testing.T) {
 	unseen.EndpointSeen = false
 	require.NoError(t, s.Routing().Admit(unseen))
 	failed := admitPeer(t, s, "192.0.2.5", 9443)
-	s.Routing().Table().Failed(failed.ID)
+	s.Routing().Table().Failed(failed.ID, time.Now())
 	admitErlang(t, s, "erlang", "https://192.0.2.4:1")
 	registerGateway(t, s, gatewayOf([]byte(erlangID("registered")), "192.0.2.6", 9443))
 	peers := wire.GatewayList{own, gatewayOf(one.NodeID, "192.0.2.2", 9443)}

@@ -44,7 +44,6 @@ type config struct {
 	endpoint  func() string
 	addrs     func() []ma.Multiaddr
 	peerID    peer.ID
-	storeID   []byte
 	network   routing.Network
 	bootstrap Publisher
 	resolver  Resolver
@@ -98,19 +97,6 @@ func WithPeerID(id peer.ID) Option {
 	return func(c *config) error {
 		c.peerID = id
 		return id.Validate()
-	}
-}
-
-// WithStoreID sets what names this node's store since it was begun, in 1 to 255
-// bytes: the answer to a CONNECT tells it to libp2p peers, so that they know when
-// what they once gave is no longer there.
-func WithStoreID(id []byte) Option {
-	return func(c *config) error {
-		if len(id) == 0 || len(id) > wire.MaxField {
-			return fmt.Errorf("store id of %d bytes: want 1 to %d", len(id), wire.MaxField)
-		}
-		c.storeID = bytes.Clone(id)
-		return nil
 	}
 }
 
@@ -199,9 +185,6 @@ func (h *Handlers) Realm() string { return h.cfg.realm }
 // Endpoint returns this node's endpoint, "https://host:port" or nothing; see
 // WithEndpoint.
 func (h *Handlers) Endpoint() string { return h.cfg.endpoint() }
-
-// StoreID returns what names this node's store, nil for nothing; see WithStoreID.
-func (h *Handlers) StoreID() []byte { return h.cfg.storeID }
 
 // EndpointFor returns the endpoint as a node is told it that is seen at an address:
 // nothing where it can not lead here from there, as a loopback address from another
@@ -400,7 +383,8 @@ func (h *Handlers) nodes(target []byte, to audience) []wire.Node {
 	}
 	contacts := find(target, to.asker)
 	nodes := make([]wire.Node, 0, len(contacts))
-	for _, c := range contacts {
+	size := 0
+	for i, c := range contacts {
 		n := wire.Node{ID: c.NodeID, Address: c.Endpoint, LastSeen: max(c.LastSeen.UnixMilli(), 0)}
 		if to.reach != routing.ReachLocal {
 			n.Address = to.reach.Endpoint(c.Endpoint)
@@ -411,10 +395,22 @@ func (h *Handlers) nodes(target []byte, to audience) []wire.Node {
 		if to.dialect.Extended && !c.IsErlang() {
 			n.Addrs = routing.EncodePeerAddrs(c.Peer, to.reach.Addrs(c.Addrs))
 		}
+		room := maxNodeList - size - leastNode*(len(contacts)-i-1)
+		for len(n.Addrs) > 1 && nodeSize(&n) > room {
+			n.Addrs = n.Addrs[:len(n.Addrs)-1]
+		}
+		size += nodeSize(&n)
 		nodes = append(nodes, n)
 	}
 	return nodes
 }
+
+// maxNodeList is about how long a list of nodes is at most, in bytes: of those that
+// come late in it fewer addresses are told, at least one.
+const maxNodeList = 16<<10 - 512
+
+// leastNode is how much of a list is left for each node that is still to come.
+const leastNode = 480
 
 // HandleQuery answers a frame from inside the process: the libp2p dialect's
 // reply to FIND_NODE and FIND_VALUE, an acknowledgement to STORE, and to any
