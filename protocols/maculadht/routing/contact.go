@@ -70,6 +70,24 @@ func (c Contact) Confirmed() bool { return c.confirmed() }
 
 func (c *Contact) confirmed() bool { return c.Verified && c.failures == 0 && !c.doubted }
 
+// doubt notes that the contact is doubtful from now on, if it was not before.
+func (c *Contact) doubt() {
+	if c.down.IsZero() {
+		c.down = time.Now()
+	}
+}
+
+// settle notes that nothing speaks against the contact any more.
+func (c *Contact) settle() {
+	c.failures, c.failedAt, c.doubted, c.down = 0, time.Time{}, false, time.Time{}
+}
+
+// wasAway reports whether the contact, which has just spoken, was out of reach for
+// so long that it may have missed records.
+func (c *Contact) wasAway() bool {
+	return !c.down.IsZero() && time.Since(c.down) >= AwayAfter
+}
+
 // IsGateway reports whether Erlang nodes may be told of the contact, which dial what
 // they are told of and must not know each other: a libp2p peer whose endpoint has
 // the IP address at which it was seen and the UDP port of an address of its own. Our
@@ -91,24 +109,6 @@ func (c *Contact) isGateway() bool {
 		listen := AddrPortOf(a)
 		return err == nil && netip.AddrPortFrom(listen.Addr().Unmap(), listen.Port()) == at
 	})
-}
-
-// doubt notes that the contact is doubtful from now on, if it was not before.
-func (c *Contact) doubt() {
-	if c.down.IsZero() {
-		c.down = time.Now()
-	}
-}
-
-// settle notes that nothing speaks against the contact any more.
-func (c *Contact) settle() {
-	c.failures, c.failedAt, c.doubted, c.down = 0, time.Time{}, false, time.Time{}
-}
-
-// wasAway reports whether the contact, which has just spoken, was out of reach for
-// so long that it may have missed records.
-func (c *Contact) wasAway() bool {
-	return !c.down.IsZero() && time.Since(c.down) >= AwayAfter
 }
 
 // clone copies what the caller could still write to.

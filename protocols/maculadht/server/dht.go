@@ -169,7 +169,7 @@ func (h *Handlers) serveConnect(p *Peer, f wire.Frame) error {
 			h.turnedAway(p, why)
 			return err
 		}
-		return fmt.Errorf("%w: %s: %s", ErrTurnedAway, why.Reason, why.Message)
+		return &TurnedAwayError{Reason: why.Reason, Message: why.Message}
 	}
 	p.connected.Store(true)
 	p.refused = nil
@@ -184,7 +184,7 @@ func (h *Handlers) serveConnect(p *Peer, f wire.Frame) error {
 	}
 	if p.session.Dialect.Extended {
 		pong.RealmID = h.cfg.realm
-		pong.Addrs = routing.EncodeAddrs(h.AddrsFor(p.session.Remote.Addr()))
+		pong.Addrs = routing.EncodeAddrs(p.audience().reach.Addrs(h.cfg.addrs()))
 		pong.StoreID = h.server.Records().StoreID()
 	}
 	if err := p.Reply(pong); err != nil {

@@ -87,22 +87,26 @@ func TestPeerInfo(t *testing.T) {
 
 // The name of the store goes to libp2p peers alone.
 func TestStoreID(t *testing.T) {
-	for _, d := range []Dialect{LibP2P(), Erlang()} {
-		t.Run(d.Name, func(t *testing.T) {
+	for name, test := range map[string]struct {
+		dialect Dialect
+		told    bool
+	}{"libp2p": {LibP2P(), true}, "macula": {Erlang(), false}} {
+		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
-			p := r.serve(d)
+			want := r.handlers.Routing().Records().StoreID()
+			require.NotEmpty(t, want)
+			if !test.told {
+				want = nil
+			}
+			p := r.serve(test.dialect)
 			p.write(dhttest.Frames(t, &wire.Connect{NodeID: []byte("n"), RealmID: proto.DefaultRealm, Endpoint: "https://192.0.2.1:1"}))
 			m, err := p.next().Decode()
 			require.NoError(t, err)
-			var want []byte
-			if d.Extended {
-				want = r.handlers.server.Records().StoreID()
-				require.NotEmpty(t, want)
-			}
 			require.Equal(t, want, m.(*wire.Pong).StoreID)
 			p.requireEnd()
 		})
 	}
+	require.Error(t, WithPeerID("")(&config{}))
 }
 
 // What would crash an Erlang node is kept, told to libp2p peers, and left out of
