@@ -14,6 +14,10 @@ import (
 // MaxContactAddrs is how many addresses of a contact are kept and told.
 const MaxContactAddrs = 8
 
+// maxAddr is how long an address is that is told, in bytes, with its /p2p: a list
+// costs its asker a few bytes.
+const maxAddr = 128
+
 // Reach is which addresses lead from one machine to another.
 type Reach uint8
 
@@ -96,7 +100,7 @@ func EncodePeerAddrs(p peer.ID, addrs []ma.Multiaddr) [][]byte {
 	encoded := make([][]byte, 0, min(len(addrs), MaxContactAddrs))
 	for _, a := range addrs {
 		// Clipped, as a shared address may have room behind it that others write to as well.
-		if b := slices.Clip(a).AppendComponent(name).Bytes(); len(b) <= wire.MaxField && len(encoded) < MaxContactAddrs {
+		if b := slices.Clip(a).AppendComponent(name).Bytes(); len(b) <= maxAddr && len(encoded) < MaxContactAddrs {
 			encoded = append(encoded, b)
 		}
 	}
@@ -107,7 +111,7 @@ func EncodePeerAddrs(p peer.ID, addrs []ma.Multiaddr) [][]byte {
 func EncodeAddrs(addrs []ma.Multiaddr) [][]byte {
 	encoded := make([][]byte, 0, min(len(addrs), MaxContactAddrs))
 	for _, a := range addrs {
-		if b := a.Bytes(); len(b) <= wire.MaxField && len(encoded) < MaxContactAddrs {
+		if b := a.Bytes(); len(b) <= maxAddr && len(encoded) < MaxContactAddrs {
 			encoded = append(encoded, b)
 		}
 	}

@@ -383,7 +383,8 @@ func (h *Handlers) nodes(target []byte, to audience) []wire.Node {
 	}
 	contacts := find(target, to.asker)
 	nodes := make([]wire.Node, 0, len(contacts))
-	for _, c := range contacts {
+	size := 0
+	for i, c := range contacts {
 		n := wire.Node{ID: c.NodeID, Address: c.Endpoint, LastSeen: max(c.LastSeen.UnixMilli(), 0)}
 		if to.reach != routing.ReachLocal {
 			n.Address = to.reach.Endpoint(c.Endpoint)
@@ -394,10 +395,22 @@ func (h *Handlers) nodes(target []byte, to audience) []wire.Node {
 		if to.dialect.Extended && !c.IsErlang() {
 			n.Addrs = routing.EncodePeerAddrs(c.Peer, to.reach.Addrs(c.Addrs))
 		}
+		room := maxNodeList - size - leastNode*(len(contacts)-i-1)
+		for len(n.Addrs) > 1 && nodeSize(&n) > room {
+			n.Addrs = n.Addrs[:len(n.Addrs)-1]
+		}
+		size += nodeSize(&n)
 		nodes = append(nodes, n)
 	}
 	return nodes
 }
+
+// maxNodeList is about how long a list of nodes is at most, in bytes: of those that
+// come late in it fewer addresses are told, at least one.
+const maxNodeList = 16<<10 - 512
+
+// leastNode is how much of a list is left for each node that is still to come.
+const leastNode = 480
 
 // HandleQuery answers a frame from inside the process: the libp2p dialect's
 // reply to FIND_NODE and FIND_VALUE, an acknowledgement to STORE, and to any

@@ -39,10 +39,15 @@ func sizeOf(m wire.Message) int {
 func nodesSize(nodes []wire.Node) int {
 	size := 0
 	for i := range nodes {
-		size += 48 + len(nodes[i].ID) + len(nodes[i].Address)
-		for _, a := range nodes[i].Addrs {
-			size += len(a) + 3
-		}
+		size += nodeSize(&nodes[i])
+	}
+	return size
+}
+
+func nodeSize(n *wire.Node) int {
+	size := 48 + len(n.ID) + len(n.Address)
+	for _, a := range n.Addrs {
+		size += len(a) + 3
 	}
 	return size
 }
