@@ -86,6 +86,7 @@ func (n *Node) start() error {
 		dialer.WithQUIC(n.host.quic),
 		dialer.WithTLS(n.cfg.tls.dialling),
 		dialer.WithPins(n.cfg.gateways...),
+		dialer.WithLogger(n.cfg.log("dialer")),
 	); err != nil {
 		return err
 	}
@@ -193,6 +194,9 @@ func (n *Node) Close() error { return n.close() }
 func (n *Node) shutdown() error {
 	n.stop()
 	n.tasks.Wait()
+	if n.service != nil {
+		n.cfg.log("node").Info("leaving the network")
+	}
 	var errs []error
 	if n.uplinks != nil {
 		n.uplinks.Close()

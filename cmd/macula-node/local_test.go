@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/internal/datadir"
 	"github.com/macula-mesh/macula-node/interop/glass"
 )
@@ -205,6 +206,18 @@ func TestGatewaysOfAnotherRealm(t *testing.T) {
 		r, _ := started(t, "--bootstrap", newGlass(t).Endpoint(), "--bootstrap", newGlass(t, glass.Realm("other")).Endpoint())
 		waitFor(t, "the log of it", func() bool { return strings.Contains(r.stderr.String(), "another realm") })
 		require.Empty(t, r.ended)
+	})
+	t.Run("as a stranger says", func(t *testing.T) {
+		g := newGlass(t, glass.RegisterAfter(-1))
+		g.Store([]byte("peer.gateway.x"), wire.RawMap(
+			wire.Pair{Key: "node_id", Value: wire.RawText("x")},
+			wire.Pair{Key: "host", Value: wire.RawText(g.Addr().IP.String())},
+			wire.Pair{Key: "port", Value: wire.RawInt(int64(g.Addr().Port))},
+			wire.Pair{Key: "realm", Value: wire.RawText("other")},
+		))
+		r, _ := started(t, "--bootstrap", g.Endpoint())
+		waitFor(t, "the log of it", func() bool { return strings.Contains(r.stderr.String(), "gateway not joined") })
+		require.Never(t, func() bool { return len(r.ended) > 0 }, time.Second/2, tick)
 	})
 	t.Run("one that comes up later", func(t *testing.T) {
 		udp, err := net.ListenPacket("udp", "127.0.0.1:0")

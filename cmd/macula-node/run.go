@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -66,13 +68,14 @@ func runNode(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
+	if err := setupLogs(cmd, cmd.Root().ErrWriter); err != nil {
+		return err
+	}
 	dir, err := dataDir(cmd)
 	if err != nil {
 		return err
 	}
-	if err := setupLogs(cmd, cmd.Root().ErrWriter); err != nil {
-		return err
-	}
+	signal.Ignore(syscall.SIGPIPE) // whoever read our output may be gone before we have stopped
 	occupied, err := occupy(dir)
 	if err != nil {
 		return err
@@ -135,30 +138,30 @@ func awaitGateways(ctx context.Context, n *node.Node) error {
 	defer patience.Stop()
 	look := time.NewTicker(20 * time.Millisecond)
 	defer look.Stop()
-	for {
+	for slices.ContainsFunc(n.Uplinks().Status(), isUndecided) && !slices.ContainsFunc(n.Uplinks().Status(), isJoined) {
 		select {
 		case err := <-n.Uplinks().Refusals():
 			return err
 		case <-look.C:
-			if !slices.ContainsFunc(n.Uplinks().Status(), func(s uplink.Status) bool { return s.State == uplink.StateConnecting }) {
-				return refusal(n) // each has had its word
-			}
 		case <-patience.C:
 			return nil
 		case <-ctx.Done():
 			return nil
 		}
 	}
-}
-
-// refusal is an error that was handed out by now.
-func refusal(n *node.Node) error {
 	select {
 	case err := <-n.Uplinks().Refusals():
 		return err
 	default:
 		return nil
 	}
+}
+
+// isUndecided reports whether a gateway has not been looked at yet.
+func isUndecided(s uplink.Status) bool { return s.State == uplink.StateConnecting }
+
+func isJoined(s uplink.Status) bool {
+	return s.State == uplink.StateJoined || s.State == uplink.StateUsed || s.State == uplink.StatePeer
 }
 
 // serving is what run prints with --json once it serves.

@@ -51,6 +51,8 @@ func (s *Service) watchPeers() error {
 	s.tasks.Go(func() {
 		defer sub.Close()
 		var gathered <-chan time.Time // nil while nothing of ours has changed
+		again := time.NewTicker(s.joining.lookAgain)
+		defer again.Stop()
 		for {
 			select {
 			case <-s.ctx.Done():
@@ -61,6 +63,8 @@ func (s *Service) watchPeers() error {
 					told = now
 					s.introduceAgain()
 				}
+			case <-again.C:
+				s.askDropped()
 			case e, ok := <-sub.Out():
 				if !ok {
 					return
@@ -76,10 +80,22 @@ func (s *Service) watchPeers() error {
 			}
 		}
 	})
+	s.departures = &network.NotifyBundle{DisconnectedF: s.onDisconnected}
+	s.host.Network().Notify(s.departures)
 	for _, conn := range s.host.Network().Conns() { // those of before
 		s.onSpeaks(conn.RemotePeer())
 	}
 	return nil
+}
+
+// askDropped has those asked for a sign of life that the table has dropped and that
+// are connected still, or again.
+func (s *Service) askDropped() {
+	for _, c := range s.routing.Table().AllDropped() {
+		if s.host.Network().Connectedness(c.Peer) == network.Connected && s.speaks(c.Peer) {
+			s.upkeep.Heard(c.ID)
+		}
+	}
 }
 
 func (s *Service) onEvent(e any) {
@@ -331,6 +347,7 @@ func (s *Service) introduce(conn network.Conn) error {
 		Endpoint:     s.handlers.EndpointFor(at),
 		Capabilities: []string{"dht"},
 		Addrs:        routing.EncodeAddrs(s.handlers.AddrsFor(at)),
+		StoreID:      s.routing.Records().StoreID(),
 	}
 	reply, err := s.client.Query(ctx, routing.Contact{Peer: conn.RemotePeer()}, m)
 	if err != nil {
@@ -345,7 +362,7 @@ func (s *Service) introduce(conn network.Conn) error {
 	case !isNodeIDOf(conn.RemotePeer(), pong.NodeID):
 		return &proto.RefusedError{Reason: fmt.Sprintf("node id %x is not its peer id's", pong.NodeID)}
 	}
-	s.enter(*s.contactOf(conn, pong.NodeID, pong.Endpoint))
+	s.enter(*s.contactOf(conn, pong.NodeID, pong.Endpoint, pong.StoreID))
 	return nil
 }
 
@@ -362,7 +379,8 @@ func (s *Service) admit(conn network.Conn, m *wire.Connect) *wire.Disconnect {
 		return &wire.Disconnect{Reason: wire.ReasonNodeIDMismatch,
 			Message: fmt.Sprintf("The node id of peer %s is %s: the SHA-256 of its peer id", p, routing.IDFromPeer(p))}
 	}
-	contact := s.contactOf(conn, bytes.Clone(m.NodeID), m.Endpoint)
+	contact := s.contactOf(conn, bytes.Clone(m.NodeID), m.Endpoint, bytes.Clone(m.StoreID))
+	s.client.Renew(conn)
 	s.mu.Lock()
 	ps := s.session(p)
 	ps.connect, ps.over = contact, conn
@@ -385,5 +403,8 @@ func (s *Service) enter(c routing.Contact) {
 		s.routing.Forget(c.ID)
 	default:
 		s.noteCame(c)
+		if s.host.Network().Connectedness(c.Peer) == network.NotConnected {
+			s.routing.Table().Doubt(c.ID, time.Now()) // it left before it was here
+		}
 	}
 }

@@ -4,13 +4,19 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/replication"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
 )
 
 // What a Service's methods fail with, for errors.Is; they are the errors of the
 // packages below.
 var (
-	// ErrNotFound: nothing is stored under the key, here and where it was asked.
+	// ErrNotFound: nothing is stored under the key, here and where it was asked;
+	// somebody has answered.
 	ErrNotFound = records.ErrNotFound
+	// ErrNoPeers: no other node is known, so nobody was asked.
+	ErrNoPeers = lookup.ErrNoPeers
+	// ErrUnanswered: of those that were asked nobody answered.
+	ErrUnanswered = lookup.ErrUnanswered
 	// ErrNoReplicas: nobody was found who keeps the value, or would take it.
 	ErrNoReplicas = replication.ErrNoReplicas
 	// ErrInvalidRequest: what was asked for can not be, so nothing was sent.

@@ -22,17 +22,6 @@ func Replicate(ctx context.Context, server *routing.Server, l *lookup.Lookups, n
 	return replication.Replicate(ctx, server, l, n, replication.Copy{Key: key, Value: value})
 }
 
-// FindNodes finds the live contacts nearest to target, anywhere in the network.
-func (s *Service) FindNodes(ctx context.Context, target []byte) (*lookup.Found, error) {
-	return s.lookups.Nodes(ctx, target)
-}
-
-// FindValues finds the values stored under key, anywhere in the network; see
-// lookup.Lookups.Values.
-func (s *Service) FindValues(ctx context.Context, key []byte) (*lookup.Found, error) {
-	return s.lookups.Values(ctx, key)
-}
-
 // Store keeps a value here and on the nodes nearest to its key; see Replicate.
 // Where nobody else has it, it is kept here all the same and the error says so.
 func (s *Service) Store(ctx context.Context, key []byte, raw wire.Raw) (*Replicas, error) {

@@ -46,6 +46,8 @@ type Service struct {
 	owned    *routing.Server // made here, so closed here
 	joined   chan struct{}   // closed by hasJoined
 
+	departures network.Notifiee // tells of connections that end
+
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup // streams being served and CONNECTs under way
@@ -254,7 +256,7 @@ func (s *Service) start(srv *routing.Server, self routing.ID, cfg serviceConfig)
 	if err != nil {
 		return err
 	}
-	defaults := append(proxy, server.WithAddrs(s.host.Addrs), server.WithNetwork(s.network))
+	defaults := append(proxy, server.WithAddrs(s.host.Addrs), server.WithPeerID(s.host.ID()), server.WithNetwork(s.network))
 	if s.handlers, err = server.New(srv, append(defaults, cfg.handlers...)...); err != nil {
 		return err
 	}
@@ -303,6 +305,7 @@ func (s *Service) Close() error {
 		return nil
 	}
 	s.cancel()
+	s.host.Network().StopNotify(s.departures)
 	s.upkeep.Close()
 	s.closeProxy()
 	err := s.client.Close()
@@ -351,6 +354,7 @@ func (s *Service) serve(stream network.Stream) {
 	}
 	conn := stream.Conn()
 	p := conn.RemotePeer()
+	s.upkeep.Heard(routing.IDFromPeer(p))
 	s.mu.Lock()
 	ctx := s.serving
 	s.mu.Unlock()
@@ -372,9 +376,10 @@ func (s *Service) serve(stream network.Stream) {
 
 // noteEnd logs why a stream of a peer was not closed in order.
 func (s *Service) noteEnd(p peer.ID, err error) {
+	turned, isTurned := errors.AsType[*server.TurnedAwayError](err)
 	switch {
-	case errors.Is(err, server.ErrTurnedAway):
-		s.summary.Info("peer turned away", "peer", p, "why", err)
+	case isTurned:
+		s.summary.Info("peer turned away", "peer", p, "why", turned.Why())
 	case proto.ResetCodeOf(err) == proto.ResetGone:
 		s.log.Debug("the peer or its connection ended the stream", "peer", p)
 	default:
@@ -384,7 +389,7 @@ func (s *Service) noteEnd(p peer.ID, err error) {
 
 // contactOf returns the contact that a peer makes of itself by CONNECT or PONG. Its
 // addresses are those that identify tells, not what it says there.
-func (s *Service) contactOf(conn network.Conn, nodeID []byte, endpoint string) *routing.Contact {
+func (s *Service) contactOf(conn network.Conn, nodeID []byte, endpoint string, storeID []byte) *routing.Contact {
 	p := conn.RemotePeer()
 	return &routing.Contact{
 		ID:           routing.IDFromPeer(p),
@@ -395,5 +400,6 @@ func (s *Service) contactOf(conn network.Conn, nodeID []byte, endpoint string) *
 		EndpointSeen: isAt(endpoint, conn.RemoteMultiaddr()),
 		Verified:     true, // its connection proves the peer id, and that the id
 		LastSeen:     time.Now(),
+		StoreID:      storeID,
 	}
 }

@@ -45,6 +45,7 @@ type Client struct {
 	mu     sync.RWMutex
 	closed bool
 	lanes  map[laneKey]*lane
+	newest map[peer.ID]network.Conn // over which a peer has CONNECTed last; see Renew
 }
 
 // laneKey names the streams that requests to a peer share. What may wait for a
@@ -61,6 +62,8 @@ func New(h host.Host, opts ...Option) (*Client, error) {
 		host:  h,
 		cfg:   config{limits: DefaultLimits(), tracer: noMetrics{}},
 		lanes: make(map[laneKey]*lane),
+
+		newest: make(map[peer.ID]network.Conn),
 	}
 	c.requests.New = newRequest
 	for _, opt := range opts {
@@ -149,7 +152,7 @@ func (c *Client) exchange(ctx context.Context, to routing.Contact, m wire.Messag
 	o, settled := l.do(ctx, r)
 	// A stream that breaks says nothing of the request: once more on a fresh
 	// one, unless asking twice could do something twice.
-	if settled && errors.Is(o.err, ErrBroken) && m.Type() != wire.TypeCall && ctx.Err() == nil {
+	if settled && errors.Is(o.err, ErrBroken) && repeatable(m) && ctx.Err() == nil {
 		r.fresh = r.since
 		o, settled = l.do(ctx, r)
 	}
@@ -160,6 +163,13 @@ func (c *Client) exchange(ctx context.Context, to routing.Contact, m wire.Messag
 		return wire.Frame{}, fmt.Errorf("%s to %s: %w", m.Type(), to.Peer, o.err)
 	}
 	return o.frame, nil
+}
+
+// repeatable reports whether asking twice does no more than asking once. Of calls
+// that is known of the DHT's own: the same value under the same key is stored once.
+func repeatable(m wire.Message) bool {
+	call, isCall := m.(*wire.Call)
+	return !isCall || call.Procedure == wire.ProcedureStore || call.Procedure == wire.ProcedureListGateways
 }
 
 // prepare appends the frame of a message that a peer can be sent to b, and tells
@@ -238,7 +248,10 @@ func (c *Client) openStream(ctx context.Context, p peer.ID) (network.Stream, err
 func (c *Client) newStream(ctx context.Context, p peer.ID) (network.Stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.limits.Timeout)
 	defer cancel()
-	s, err := c.host.NewStream(ctx, p, proto.ProtocolID)
+	s, err := c.newestStream(ctx, p)
+	if s == nil && err == nil {
+		s, err = c.host.NewStream(ctx, p, proto.ProtocolID)
+	}
 	// Over a new one, which is made once the host has seen that the old one is gone.
 	for pause := time.Millisecond; connectionLost(err) && pause < lostPause && ctx.Err() == nil; pause *= 2 {
 		select {

@@ -186,6 +186,10 @@ func (p *pipe) checkTime() (next time.Duration, ok bool) {
 	return 0, false
 }
 
+// errRenewed is the end of streams over a connection that is older than the peer's
+// last CONNECT.
+var errRenewed = fmt.Errorf("%w: %w: the peer has connected anew", ErrBroken, proto.ErrUnreachable)
+
 var errIdle = fmt.Errorf("%w: idle", ErrBroken)
 
 // read hands each reply to the request that has waited longest.

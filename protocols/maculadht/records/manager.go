@@ -2,6 +2,7 @@ package records
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync"
@@ -25,6 +26,7 @@ const (
 // expired. It is safe for concurrent use.
 type Manager struct {
 	store    Store
+	storeID  []byte
 	ledger   *budget.Storage // posted to under the store's lock of a key, so always exact
 	keys     atomic.Int64
 	counters counters
@@ -60,7 +62,8 @@ func New(opts ...Option) (*Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("limits of records: %w", err)
 	}
-	m := &Manager{store: cfg.store, ledger: ledger, tracer: cfg.tracer}
+	m := &Manager{store: cfg.store, storeID: make([]byte, 16), ledger: ledger, tracer: cfg.tracer}
+	rand.Read(m.storeID) // never fails
 	m.closeOnce = sync.OnceValue(m.shutdown)
 
 	ctx, cancel := context.WithCancel(context.Background())
@@ -282,3 +285,8 @@ func (m *Manager) sweep(ctx context.Context) {
 		}
 	}
 }
+
+// StoreID names what is stored since it was begun, in 16 random bytes: peers that
+// know it by another name hand over what it may have lost. It is the caller's to
+// read.
+func (m *Manager) StoreID() []byte { return m.storeID }

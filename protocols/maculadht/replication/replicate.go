@@ -52,7 +52,8 @@ type Replicas struct {
 func Replicate(ctx context.Context, server *routing.Server, l *lookup.Lookups, n routing.Network, c Copy) (*Replicas, error) {
 	r := &Replicas{Failed: make(map[routing.ID]error)}
 	var err error
-	if r.Found, err = l.Nodes(ctx, c.Key); err != nil && len(r.Found.Closest) == 0 {
+	r.Found, err = l.Nodes(ctx, c.Key)
+	if err != nil && len(r.Found.Closest) == 0 && !errors.Is(err, lookup.ErrUnanswered) { // else Erlang nodes are left
 		return r, fmt.Errorf("%w: %w", ErrNoReplicas, err)
 	}
 	holders := r.Found.Closest
@@ -81,7 +82,7 @@ func Replicate(ctx context.Context, server *routing.Server, l *lookup.Lookups, n
 	}
 	writes.Wait()
 	if len(r.Acknowledged)+len(r.Sent) == 0 {
-		errs := []error{ErrNoReplicas}
+		errs := []error{ErrNoReplicas, err}
 		for _, err := range r.Failed {
 			errs = append(errs, err)
 		}

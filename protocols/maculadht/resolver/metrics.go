@@ -50,6 +50,7 @@ func (noTracer) Changed(int, int)                   {}
 type Stats struct {
 	Lookups   uint64 // that somebody asked for
 	Refreshes uint64 // lookups that nobody asked for
+	Checks    uint64 // that those nearest to a missed key were asked again
 	Refused   uint64 // questions over a limit
 
 	Keys     int // remembered, with those that are being looked up

@@ -15,7 +15,8 @@ type Limits struct {
 	// Lookups and LookupsPerSource are how many lookups that somebody has asked for
 	// are under way at a time, in all and for one source.
 	Lookups, LookupsPerSource int
-	// Refreshes is how many keys are refreshed at a time.
+	// Refreshes is how many keys are refreshed, or asked for again after a miss, at a
+	// time.
 	Refreshes int
 	// Waiters is how many answers wait for lookups at a time.
 	Waiters int

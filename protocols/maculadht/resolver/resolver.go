@@ -6,11 +6,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
 )
 
@@ -51,6 +53,11 @@ type entry struct {
 	until  time.Time        // that is recent until then; zero for never looked up
 	cost   int
 
+	near      []routing.Contact // who missed, nearest to the key first; of a miss
+	checked   int               // how often they were asked again
+	nextCheck time.Time         // not before
+	checking  bool
+
 	search *search     // under way; nil for none
 	timer  *time.Timer // ticks when it is to be refreshed or forgotten; nil before the first lookup has ended
 }
@@ -80,6 +87,14 @@ const (
 	unheardLife = time.Second
 	// soonestRefresh is the shortest time after which a key is looked up again.
 	soonestRefresh = 5 * time.Second
+	// nearest is how many of those nearest to a missed key are asked again, firstCheck
+	// after how long, doubled each time, and checkTime how long they may take.
+	nearest    = 3
+	firstCheck = 250 * time.Millisecond
+	checkTime  = time.Second
+	// contactOverhead is about what one of them costs.
+	contactOverhead = 512
+
 	// refreshAgain is after how long a refresh is tried again for which there was
 	// no room.
 	refreshAgain = time.Second
@@ -145,6 +160,7 @@ func (r *Resolver) Known(key []byte) (elsewhere []records.Record, recent bool) {
 	r.use(e, now)
 	switch {
 	case now.Before(e.until):
+		r.check(e, now)
 		return e.values, true
 	case e.search != nil && now.Sub(e.search.started) >= r.limits.Wait:
 		return e.search.found.records(now), false
@@ -324,7 +340,7 @@ func (r *Resolver) end(e *entry, s *search, found *lookup.Found) {
 	}
 	now := time.Now()
 	if heard || len(all) > 0 || !now.Before(e.until) { // else what is known is better
-		e.values, e.hit = values, len(all) > 0
+		e.values, e.hit, e.near = values, len(all) > 0, nil
 		switch {
 		case e.hit:
 			e.until = now.Add(r.limits.HitLife)
@@ -333,6 +349,9 @@ func (r *Resolver) end(e *entry, s *search, found *lookup.Found) {
 			}
 		case heard:
 			e.until = now.Add(r.limits.MissLife)
+			e.near = slices.Clone(found.Closest[:min(nearest, len(found.Closest))])
+			e.checked, e.nextCheck = 0, now.Add(firstCheck)
+			size += len(e.near) * contactOverhead
 		default:
 			e.until = now.Add(min(unheardLife, r.limits.MissLife))
 		}
@@ -392,6 +411,49 @@ func (r *Resolver) tick(e *entry) {
 	default:
 		e.timer.Reset(left)
 	}
+}
+
+// check asks those nearest to a key that was missed a short while ago, and is asked
+// for again, whether they have it now, ever less often: who waits for something to be
+// stored asks too early, and is not to wait for Limits.MissLife. If one has it, it is
+// looked up.
+func (r *Resolver) check(e *entry, now time.Time) {
+	if len(e.near) == 0 || now.Before(e.nextCheck) || e.checking || e.search != nil || r.closed || r.refreshing >= r.limits.Refreshes {
+		return
+	}
+	e.checking = true
+	e.checked++
+	e.nextCheck = now.Add(firstCheck << e.checked)
+	r.refreshing++
+	r.count.Checks++
+	near := e.near
+	r.tasks.Go(func() {
+		ctx, cancel := context.WithTimeout(r.ctx, checkTime)
+		defer cancel()
+		answers := make(chan bool, len(near))
+		for _, c := range near {
+			r.tasks.Go(func() {
+				reply, err := r.lookups.Query(ctx, c, &wire.FindValue{Key: []byte(e.key)})
+				m, ok := reply.(*wire.FindValueReply)
+				answers <- err == nil && ok && len(m.Values) > 0
+			})
+		}
+		stored := false
+		for range near {
+			if stored = <-answers; stored {
+				break
+			}
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		e.checking = false
+		r.refreshing--
+		if stored && !r.closed && r.keys[e.key] == e && e.search == nil {
+			r.count.Refreshes++
+			r.refreshing++
+			r.start(e, &search{refresh: true})
+		}
+	})
 }
 
 // elsewhere returns the records that this node does not have itself, or has older,

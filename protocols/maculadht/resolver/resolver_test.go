@@ -183,6 +183,7 @@ func TestHowLongAnAnswerIsRemembered(t *testing.T) {
 		"a miss":                          {names(), 14 * time.Second, 0, false},
 		"a miss is over":                  {names(), 16 * time.Second, 0, true},
 		"a hit, no longer than it lives":  {once(has(value("a", 10)), names()), 11 * time.Second, 0, false},
+		"a hit that ends at once":         {once(has(value("a", 2)), has(value("a", 60))), 3 * time.Second, 1, false},
 		"a hit that nobody else asks for": {has(value("a", 3600)), 10 * time.Minute, 1, true},
 		"that nobody answered":            {routingtest.Says(nil, proto.ErrUnreachable), 2 * time.Second, 0, true},
 	}
@@ -195,10 +196,10 @@ func TestHowLongAnAnswerIsRemembered(t *testing.T) {
 				defer d.close()
 				d.erlang().find(s.Target[:])
 				time.Sleep(tt.asked)
-				before := questions(s, nil)
+				before := d.resolver.Stats().Lookups
 				values, _ := d.erlang().find(s.Target[:])
 				require.Len(t, values, tt.values)
-				require.Equal(t, tt.again, questions(s, nil) > before)
+				require.Equal(t, tt.again, d.resolver.Stats().Lookups > before)
 			})
 		})
 	}
@@ -244,6 +245,46 @@ func TestWhatIsAskedForIsKeptFresh(t *testing.T) {
 		time.Sleep(time.Hour)
 		require.Equal(t, before, questions(s, nil), "nobody asks any more")
 		require.Zero(t, d.resolver.Stats().Keys)
+	})
+}
+
+// Who waits for something to be stored finds it soon after it is, though it asked
+// before; and that costs no lookup, and few questions.
+func TestWhatIsStoredAfterItWasAskedFor(t *testing.T) {
+	for _, before := range []time.Duration{0, 100 * time.Millisecond, time.Second} {
+		t.Run(before.String(), func(t *testing.T) {
+			play(t, 20, func(t *testing.T, s *script) {
+				s.Know(s.Peers...)
+				d := newDoor(t, s.Server, s)
+				defer d.close()
+				c := d.erlang()
+				values, _ := c.find(s.Target[:])
+				require.Empty(t, values)
+				for start := time.Now(); time.Since(start) < before; {
+					c.find(s.Target[:])
+					time.Sleep(20 * time.Millisecond)
+				}
+				s.SetOther(after(routingtest.Delay, has(value("a", 60))))
+				for stored := time.Now(); len(values) == 0; time.Sleep(20 * time.Millisecond) {
+					values, _ = c.find(s.Target[:])
+					require.Less(t, time.Since(stored), 2*time.Second)
+				}
+			})
+		})
+	}
+	play(t, 20, func(t *testing.T, s *script) {
+		s.Know(s.Peers...)
+		d := newDoor(t, s.Server, s)
+		defer d.close()
+		c := d.erlang()
+		c.find(s.Target[:])
+		asked := questions(s, nil)
+		for start := time.Now(); time.Since(start) < 14*time.Second; time.Sleep(20 * time.Millisecond) {
+			c.find(s.Target[:])
+		}
+		require.LessOrEqual(t, questions(s, nil)-asked, 5*3)
+		require.EqualValues(t, 1, d.resolver.Stats().Lookups)
+		require.Zero(t, d.resolver.Stats().Refreshes)
 	})
 }
 
@@ -342,16 +383,19 @@ func TestUnknownKeys(t *testing.T) {
 					<-done
 				}
 				took := time.Since(start)
+				stats := d.resolver.Stats()
+				periods := int(took/(15*time.Second)) + 1
+				require.LessOrEqual(t, int(stats.Lookups), keys*periods)
+				require.Zero(t, stats.Refreshes)
 				lookups := make(map[string]int) // by key, as one contact is known
 				for _, m := range s.Messages {
 					lookups[string(m.(*wire.FindValue).Key)]++
 				}
 				for key, n := range lookups {
-					require.LessOrEqual(t, n, int(took/(15*time.Second))+1, "%x", key)
+					require.LessOrEqual(t, n, (1+5)*periods, "a lookup, and five checks: %x", key)
 				}
-				stats := d.resolver.Stats()
 				require.LessOrEqual(t, stats.Bytes, limits.Bytes)
-				require.LessOrEqual(t, s.Most, limits.LookupsPerSource)
+				require.LessOrEqual(t, s.Most, limits.LookupsPerSource+limits.Refreshes)
 			})
 		})
 	}

@@ -1,20 +1,46 @@
 package routing
 
-// changes is what has happened to a table that asks for something to be done.
-type changes struct {
-	wake   chan struct{} // has a token while there are some
-	joined map[ID]struct{}
-	full   map[int]struct{}
+// Changes is what has happened to a table that asks for something to be done.
+type Changes struct {
+	// Joined are verified contacts that are new.
+	Joined []Contact
+	// Returned are verified contacts that may lack records which they had, or
+	// should have: they came back with another StoreID, were out of reach for
+	// [AwayAfter], or had been dropped.
+	Returned []Contact
+	// Doubted are contacts of which [Table.Doubt] was told.
+	Doubted []Contact
+	// Full are the buckets that have turned somebody away.
+	Full []int
 }
 
-// maxChanges is how many new contacts are noted. Of more nothing is known: who
+// changes gathers them.
+type changes struct {
+	wake     chan struct{} // has a token while there are some
+	joined   map[ID]struct{}
+	returned map[ID]struct{}
+	doubted  map[ID]struct{}
+	full     map[int]struct{}
+}
+
+func newChanges() changes {
+	return changes{
+		wake:     make(chan struct{}, 1),
+		joined:   make(map[ID]struct{}),
+		returned: make(map[ID]struct{}),
+		doubted:  make(map[ID]struct{}),
+		full:     make(map[int]struct{}),
+	}
+}
+
+// maxChanges is how many contacts of a kind are noted. Of more nothing is known: who
 // takes no changes is not interested.
 const maxChanges = IDBits * BucketSize
 
-// contactJoined notes that a verified contact is new.
-func (c *changes) contactJoined(id ID) {
-	if len(c.joined) < maxChanges {
-		c.joined[id] = struct{}{}
+// note notes a contact in one of the sets.
+func (c *changes) note(set map[ID]struct{}, id ID) {
+	if len(set) < maxChanges {
+		set[id] = struct{}{}
 	}
 	c.tell()
 }
@@ -36,20 +62,29 @@ func (c *changes) tell() {
 // returned. Both are for one reader, the upkeep.
 func (t *Table) Changed() <-chan struct{} { return t.changes.wake }
 
-// TakeChanges returns which verified contacts are new, and which full buckets have
-// turned somebody away, since it was last called.
-func (t *Table) TakeChanges() (joined []Contact, full []int) {
+// TakeChanges returns what has changed since it was last called.
+func (t *Table) TakeChanges() Changes {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for id := range t.changes.joined {
-		if c := t.buckets.get(id); c != nil {
-			joined = append(joined, *c)
-		}
+	taken := Changes{
+		Joined:   t.take(t.changes.joined),
+		Returned: t.take(t.changes.returned),
+		Doubted:  t.take(t.changes.doubted),
 	}
 	for bucket := range t.changes.full {
-		full = append(full, bucket)
+		taken.Full = append(taken.Full, bucket)
 	}
-	clear(t.changes.joined)
 	clear(t.changes.full)
-	return joined, full
+	return taken
+}
+
+// take empties a set and returns those of its contacts that are still there.
+func (t *Table) take(set map[ID]struct{}) (contacts []Contact) {
+	for id := range set {
+		if c := t.buckets.get(id); c != nil {
+			contacts = append(contacts, *c)
+		}
+	}
+	clear(set)
+	return contacts
 }

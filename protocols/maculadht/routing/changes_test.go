@@ -45,12 +45,11 @@ func TestChanges(t *testing.T) {
 			for _, c := range tt.add {
 				_ = table.Add(c)
 			}
-			joined, full := table.TakeChanges()
-			require.ElementsMatch(t, tt.joined, ids(joined))
-			require.ElementsMatch(t, tt.full, full)
-			joined, full = table.TakeChanges()
-			require.Empty(t, joined, "once")
-			require.Empty(t, full)
+			taken := table.TakeChanges()
+			require.ElementsMatch(t, tt.joined, ids(taken.Joined))
+			require.ElementsMatch(t, tt.full, taken.Full)
+			require.Empty(t, taken.Returned)
+			require.Equal(t, Changes{}, table.TakeChanges(), "once")
 		})
 	}
 }

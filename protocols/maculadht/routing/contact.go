@@ -3,12 +3,15 @@ package routing
 import (
 	"bytes"
 	"encoding/hex"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
 )
 
 // Contact is a node that can be named to others and, once verified, asked.
@@ -25,16 +28,24 @@ type Contact struct {
 	// key, in 64 hexadecimal digits, by which it goes as a client. Its connection
 	// proves it, so two contacts with one are one node. Empty where not known.
 	ClientID string
-	// EndpointSeen says that a libp2p peer was seen at the address of its endpoint.
-	// Another endpoint may be anybody's: Erlang nodes, which dial all they are told
-	// of, are not told of it.
+	// EndpointSeen says that a libp2p peer was seen at the IP address of its endpoint.
+	// Another endpoint may be anybody's; see IsGateway.
 	EndpointSeen bool
 	Verified     bool      // it has proved that it is where it says
 	LastSeen     time.Time // when it last spoke to us
+	// StoreID names what a libp2p peer has stored since that was begun, in at most
+	// [MaxStoreID] bytes: with another one it has come back empty. Nil where it told
+	// none.
+	StoreID []byte
 
-	failures int  // questions in a row that it left unanswered
-	doubted  bool // a lookup did not wait for its answer
+	failures int       // questions in a row that it left unanswered
+	failedAt time.Time // when the last of them was noted
+	doubted  bool      // a lookup did not wait for its answer, or its connection ended
+	down     time.Time // since when it is doubtful; zero where it is not
 }
+
+// MaxStoreID is the longest StoreID, in bytes.
+const MaxStoreID = 64
 
 // IsErlang reports whether the contact is an Erlang node: it has no peer id and
 // is reached by its endpoint alone.
@@ -57,13 +68,65 @@ func (c *Contact) isPeer() bool   { return c.Peer != "" }
 func (c Contact) Failures() int { return c.failures }
 
 // Doubtful reports whether it is to be asked for a sign of life, though it spoke
-// not long ago: it left the last question unanswered, or let a lookup wait.
+// not long ago: it left the last question unanswered, let a lookup wait, or its
+// connection ended. Until it gives one, lookups ask it last.
 func (c Contact) Doubtful() bool { return c.failures > 0 || c.doubted }
+
+// Confirmed reports whether the contact may be named to others: it has proved that
+// it is where it says, and nothing since has made that doubtful.
+func (c Contact) Confirmed() bool { return c.confirmed() }
+
+func (c *Contact) confirmed() bool { return c.Verified && c.failures == 0 && !c.doubted }
+
+// doubt notes that the contact is doubtful from now on, if it was not before.
+func (c *Contact) doubt() {
+	if c.down.IsZero() {
+		c.down = time.Now()
+	}
+}
+
+// settle notes that nothing speaks against the contact any more.
+func (c *Contact) settle() {
+	c.failures, c.failedAt, c.doubted, c.down = 0, time.Time{}, false, time.Time{}
+}
+
+// wasAway reports whether the contact, which has just spoken, was out of reach for
+// so long that it may have missed records.
+func (c *Contact) wasAway() bool {
+	return !c.down.IsZero() && time.Since(c.down) >= AwayAfter
+}
+
+// IsGateway reports whether Erlang nodes may be told of the contact, which dial what
+// they are told of and must not know each other: a libp2p peer whose endpoint has
+// the IP address at which it was seen and the UDP port of an address of its own. Our
+// nodes serve both there; of another endpoint anybody could say that it is his.
+func (c Contact) IsGateway() bool { return c.isGateway() }
+
+func (c *Contact) isGateway() bool {
+	if !c.confirmed() || c.isErlang() || !c.EndpointSeen {
+		return false
+	}
+	e, err := wire.ParseEndpoint(c.Endpoint)
+	if err != nil {
+		return false
+	}
+	ip, isIP := e.Addr()
+	at := netip.AddrPortFrom(ip, e.Port)
+	return isIP && slices.ContainsFunc(c.Addrs, func(a ma.Multiaddr) bool {
+		_, err := a.ValueForProtocol(ma.P_UDP)
+		listen := AddrPortOf(a)
+		return err == nil && netip.AddrPortFrom(listen.Addr().Unmap(), listen.Port()) == at
+	})
+}
 
 // clone copies what the caller could still write to.
 func (c Contact) clone() *Contact {
 	c.NodeID = bytes.Clone(c.NodeID)
 	c.Addrs = slices.Clone(c.Addrs)
+	c.StoreID = bytes.Clone(c.StoreID)
+	if len(c.StoreID) > MaxStoreID {
+		c.StoreID = nil
+	}
 	return &c
 }
 

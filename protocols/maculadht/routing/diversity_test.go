@@ -3,6 +3,7 @@ package routing
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/stretchr/testify/require"
@@ -129,7 +130,7 @@ func TestDiversityAgainstBruteForce(t *testing.T) {
 			case 0:
 				table.Remove(id)
 			case 1:
-				table.Failed(id)
+				table.Failed(id, time.Now())
 			default:
 				if id == (ID{}) {
 					continue

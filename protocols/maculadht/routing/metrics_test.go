@@ -2,6 +2,7 @@ package routing
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -21,7 +22,7 @@ func TestMetricsTracer(t *testing.T) {
 	s.Forget(ID{1})
 	require.Equal(t, 2, m.contacts)
 	for range MaxFailures {
-		s.Table().Failed(ID{2})
+		s.Table().Failed(ID{2}, time.Now())
 	}
 	require.Equal(t, 1, m.contacts)
 }

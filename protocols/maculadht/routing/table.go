@@ -1,11 +1,11 @@
 package routing
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/rand"
 	"errors"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -49,6 +49,7 @@ type Table struct {
 	clients      map[string]ID // of those whose ClientID is known
 	networks     networks      // of the Erlang contacts, counted
 	replacements replacementCache
+	dropped      dropped
 	changes      changes
 }
 
@@ -68,13 +69,13 @@ func NewTable(self ID, bucketSize int) *Table {
 		clients:      make(map[string]ID),
 		networks:     make(networks),
 		replacements: make(replacementCache),
-		changes:      changes{wake: make(chan struct{}, 1), joined: make(map[ID]struct{}), full: make(map[int]struct{})},
+		changes:      newChanges(),
 	}
 }
 
 // Add inserts c at the tail of its bucket, or refreshes the contact with its
 // id: moves it to the tail and takes everything from c, except that a node once
-// verified stays so, and that a ClientID is not forgotten.
+// verified stays so, and that neither a ClientID nor a StoreID is forgotten.
 //
 // An Erlang contact also replaces those that have its endpoint, or its ClientID,
 // under another id; where it names itself by that ClientID alone, it goes on as
@@ -89,7 +90,7 @@ func (t *Table) Add(c Contact) error {
 		return ErrSelf
 	}
 	added := c.clone()
-	added.failures, added.doubted = 0, false
+	added.settle()
 
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -112,6 +113,9 @@ func (t *Table) add(added *Contact) error {
 		if known.sameNode(added) {
 			added.Verified = added.Verified || known.Verified
 			added.ClientID = cmp.Or(added.ClientID, known.ClientID)
+			if added.StoreID == nil {
+				added.StoreID = known.StoreID
+			}
 		} else if !known.yieldsTo(added) {
 			return ErrIDTaken
 		}
@@ -154,13 +158,27 @@ func (t *Table) add(added *Contact) error {
 	if added.ClientID != "" {
 		t.clients[added.ClientID] = added.ID
 	}
-	if added.Verified && (known == nil || !known.Verified || !known.sameNode(added)) {
-		t.changes.contactJoined(added.ID)
-	}
+	t.noteArrival(added, known)
 	for _, rival := range rivals {
 		t.fill(t.bucketOf(rival.ID))
 	}
 	return nil
+}
+
+// noteArrival notes that a contact is new, or back, which known was before.
+func (t *Table) noteArrival(added, known *Contact) {
+	if !added.Verified {
+		return
+	}
+	back := t.dropped.take(added.ID)
+	switch {
+	case back:
+		t.changes.note(t.changes.returned, added.ID)
+	case known == nil || !known.Verified || !known.sameNode(added):
+		t.changes.note(t.changes.joined, added.ID)
+	case known.wasAway(), known.StoreID != nil && !bytes.Equal(known.StoreID, added.StoreID):
+		t.changes.note(t.changes.returned, added.ID)
+	}
 }
 
 // bucketOf returns the number of an id's bucket; id is not self.
@@ -259,6 +277,7 @@ func (t *Table) Remove(id ID) bool {
 	c := t.buckets.get(id)
 	if c == nil {
 		t.replacements.drop(t.bucketOf(id), id)
+		t.dropped.take(id)
 		return false
 	}
 	t.removeAndFill(c)
@@ -319,6 +338,14 @@ func (t *Table) nearest(target ID, n int, skip func(*Contact) bool) []Contact {
 	return near.contacts()
 }
 
+// listed returns the n contacts nearest to target but for those to skip; the
+// caller holds mu.
+func (t *Table) listed(target ID, n int, skip func(*Contact) bool) *nearest {
+	near := &nearest{target: target, limit: n, skip: skip, found: make([]candidate, 0, min(n, t.buckets.count))}
+	t.buckets.collect(near)
+	return near
+}
+
 // collect offers near every contact that may be near enough.
 func (t *Table) collect(near *nearest) {
 	t.mu.RLock()
@@ -341,39 +368,48 @@ func (t *Table) All() []Contact {
 	return t.buckets.all()
 }
 
-// holds reports whether the table has c's id, or an Erlang contact with its
-// endpoint or that goes by its id as a client. The caller holds mu.
-func (t *Table) holds(c *Contact) bool {
-	if _, asClient := t.clients[strings.ToLower(string(c.NodeID))]; asClient {
-		return true
-	}
-	return len(t.rivals(c)) > 0 || t.buckets.get(c.ID) != nil
-}
-
 // MaxFailures is how many questions in a row a contact may leave unanswered
 // before it is taken out.
 const MaxFailures = 3
+
+// AwayAfter is for how long a contact must have been doubtful to count as one that
+// was away, when it speaks again.
+const AwayAfter = time.Minute
 
 // Alive notes that a contact answered: it moves to its bucket's tail.
 func (t *Table) Alive(id ID, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if old := t.buckets.get(id); old != nil {
-		c := *old
-		c.LastSeen, c.failures, c.doubted = now, 0, false
-		t.buckets.put(&c)
+	old := t.buckets.get(id)
+	if old == nil {
+		return
+	}
+	c := *old
+	c.LastSeen = now
+	c.settle()
+	t.buckets.put(&c)
+	if old.Verified && old.wasAway() {
+		t.changes.note(t.changes.returned, id)
 	}
 }
 
 // Doubt notes that a contact let a lookup wait, which ended before it was known
-// whether it answers at all.
-func (t *Table) Doubt(id ID) {
+// whether it answers at all, or that its connection ended. It is asked for a sign
+// of life soon. Nothing is noted where it has spoken since the time at which it was
+// asked, or at which the connection ended.
+func (t *Table) Doubt(id ID, at time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if old := t.buckets.get(id); old != nil {
-		c := *old
-		c.doubted = true
-		t.buckets.replace(&c)
+	old := t.buckets.get(id)
+	if old == nil || at.Before(old.LastSeen) {
+		return
+	}
+	c := *old
+	c.doubted = true
+	c.doubt()
+	t.buckets.replace(&c)
+	if !old.doubted {
+		t.changes.note(t.changes.doubted, id)
 	}
 }
 
@@ -397,18 +433,24 @@ func (t *Table) Readdress(id ID, addrs []ma.Multiaddr) {
 	}
 }
 
-// Failed notes that a contact did not answer, or not as it should, and takes it
-// out at the MaxFailures-th time in a row. It reports whether it did.
-func (t *Table) Failed(id ID) (removed bool) {
+// Failed notes that a contact did not answer a question, or not as it should, and
+// takes it out at the MaxFailures-th time in a row: see [Table.Dropped]. It reports
+// whether it did. Nothing is noted where the contact has spoken since it was asked,
+// be it over another connection; questions that were under way at the same time
+// count as one.
+func (t *Table) Failed(id ID, asked time.Time) (removed bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	defer t.traceSize(t.buckets.count)
 	old := t.buckets.get(id)
-	if old == nil {
+	if old == nil || asked.Before(old.LastSeen) || asked.Before(old.failedAt) {
 		return false
 	}
 	c := *old
+	c.failedAt = time.Now()
+	c.doubt()
 	if c.failures++; c.failures >= MaxFailures {
+		t.dropped.add(&c)
 		t.removeAndFill(old)
 		return true
 	}

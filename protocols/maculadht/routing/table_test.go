@@ -297,13 +297,17 @@ func TestDoubtfulContacts(t *testing.T) {
 		steps func(table *Table)
 		want  view
 	}{
-		"new":                 {func(*Table) {}, view{0, false}},
-		"a failure":           {func(table *Table) { table.Failed(c.ID) }, view{1, true}},
-		"two":                 {func(table *Table) { table.Failed(c.ID); table.Failed(c.ID) }, view{2, true}},
-		"a lookup waited":     {func(table *Table) { table.Doubt(c.ID) }, view{0, true}},
-		"and it answered":     {func(table *Table) { table.Doubt(c.ID); table.Failed(c.ID); table.Alive(c.ID, time.Now()) }, view{0, false}},
-		"and it spoke":        {func(table *Table) { table.Failed(c.ID); _ = table.Add(c) }, view{0, false}},
-		"another was doubted": {func(table *Table) { table.Doubt(ID{2}) }, view{0, false}},
+		"new":             {func(*Table) {}, view{0, false}},
+		"a failure":       {func(table *Table) { table.Failed(c.ID, time.Now()) }, view{1, true}},
+		"two":             {func(table *Table) { table.Failed(c.ID, time.Now()); table.Failed(c.ID, time.Now()) }, view{2, true}},
+		"a lookup waited": {func(table *Table) { table.Doubt(c.ID, time.Now()) }, view{0, true}},
+		"and it answered": {func(table *Table) {
+			table.Doubt(c.ID, time.Now())
+			table.Failed(c.ID, time.Now())
+			table.Alive(c.ID, time.Now())
+		}, view{0, false}},
+		"and it spoke":        {func(table *Table) { table.Failed(c.ID, time.Now()); _ = table.Add(c) }, view{0, false}},
+		"another was doubted": {func(table *Table) { table.Doubt(ID{2}, time.Now()) }, view{0, false}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

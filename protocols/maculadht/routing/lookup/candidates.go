@@ -45,6 +45,11 @@ type peerCandidate struct {
 	again    bool // it holds, and is asked for nodes as well
 }
 
+// open reports whether the contact is to answer before a lookup is over.
+func (p *peerCandidate) open() bool {
+	return p.state == asked || p.state == unasked && !p.Doubtful()
+}
+
 // learnAddrs adds addresses and reports whether any was new: the first who names
 // a peer may have named it wrongly.
 func (p *peerCandidate) learnAddrs(addrs []ma.Multiaddr) (learnt bool) {
@@ -117,14 +122,26 @@ func (f *frontier) shed(n int) {
 	}
 }
 
-// next returns the contact to ask now, which counts as asked, or nil: the
-// nearest that is not asked yet, if fewer than k nearer ones answered or may do
-// so soon.
+// next returns the contact to ask now, which counts as asked, or nil: the nearest
+// that is not asked yet, if fewer than k nearer ones answered or may do so soon.
+// Those that are doubtful it passes over.
 func (f *frontier) next() *peerCandidate {
+	return f.nextOf(false)
+}
+
+// nextDoubtful is next of the doubtful ones alone.
+func (f *frontier) nextDoubtful() *peerCandidate {
+	return f.nextOf(true)
+}
+
+func (f *frontier) nextOf(doubtful bool) *peerCandidate {
 	live := 0
 	for _, p := range f.list {
 		switch p.state {
 		case unasked:
+			if p.Doubtful() != doubtful {
+				continue
+			}
 			p.state = asked
 			f.unasked--
 			if f.asked++; f.asked == maxAsked {
@@ -162,14 +179,14 @@ func (f *frontier) holder() *peerCandidate {
 	return nearest
 }
 
-// reached reports whether the n nearest that may be alive, and are not slow, have
-// answered.
+// reached reports whether the n nearest that may be alive, and are neither slow nor
+// doubtful, have answered.
 func (f *frontier) reached(n int) bool {
 	for _, p := range f.list {
-		switch p.state {
-		case unasked, asked:
+		switch {
+		case p.open():
 			return false
-		case answered:
+		case p.state == answered:
 			if n--; n == 0 {
 				return true
 			}
@@ -178,24 +195,46 @@ func (f *frontier) reached(n int) bool {
 	return false
 }
 
-// settled reports whether there is nothing left to wait for: the k nearest that
-// may be alive have answered. A slow contact is not waited for when k others
-// have.
+// settled reports whether all of the k nearest that may be alive have answered, but
+// for the slow and the doubtful.
 func (f *frontier) settled() bool {
-	live, slowOnes := 0, 0
+	live := 0
 	for _, p := range f.list {
-		switch p.state {
-		case unasked, asked:
+		switch {
+		case p.open():
 			return false
-		case slow:
-			slowOnes++
-		case answered:
+		case p.state == answered:
 			if live++; live == f.k {
 				return true
 			}
 		}
 	}
-	return slowOnes == 0
+	return true
+}
+
+// missing reports whether fewer than k have answered, and there are slow ones that
+// may do so; of the doubtful ones only where that is wanted.
+func (f *frontier) missing(doubtful bool) bool {
+	live, slowOnes := 0, 0
+	for _, p := range f.list {
+		switch {
+		case p.state == slow && (doubtful || !p.Doubtful()):
+			slowOnes++
+		case p.state == answered:
+			live++
+		}
+	}
+	return live < f.k && slowOnes > 0
+}
+
+// lastAsked returns when the last of the slow ones was asked that are not doubtful.
+func (f *frontier) lastAsked() (last time.Time) {
+	for _, p := range f.list {
+		if p.state == slow && !p.Doubtful() && p.since.After(last) {
+			last = p.since
+		}
+	}
+	return last
 }
 
 // closest returns the k nearest that answered, nearest first.

@@ -46,6 +46,7 @@ func (s *search) askErlangContact(ctx context.Context, c routing.Contact) (busy 
 	what := miss{c.ID, s.id}
 	done, err := s.negative.begin(ctx, what)
 	if done == nil {
+		s.spared++
 		return false, err
 	}
 	defer done()

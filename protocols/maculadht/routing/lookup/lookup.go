@@ -7,8 +7,15 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+// How a lookup can come to nothing.
+var (
+	// ErrNoPeers: nobody is known who could be asked.
+	ErrNoPeers = errors.New("no peers are known")
+	// ErrUnanswered: somebody was asked, and nobody answered.
+	ErrUnanswered = errors.New("nobody answered")
 )
 
 // How a lookup goes about, unless an option says otherwise.
@@ -30,8 +37,13 @@ const (
 // through a [routing.Network], beginning at those of a [routing.Server].
 //
 // Libp2p contacts are asked first, the nearest known first, and those that they
-// name; they do not enter the table by that. Erlang contacts of the server's own
-// are asked for values only, one at a time, after all others have missed.
+// name; they do not enter the table by that. Those that are doubtful
+// ([routing.Contact.Doubtful]) are asked only where the others have come to nothing.
+// Erlang contacts of the server's own are asked for values only, one at a time,
+// after all others have missed.
+//
+// Who does not answer keeps nobody waiting for longer than a slot (WithTimeouts),
+// unless nothing was found without it.
 //
 // A contact that answered is noted in the table as alive. One that failed, or
 // answered what can not be, is dropped from the lookup, what it said is thrown
@@ -118,9 +130,10 @@ type Hop struct {
 }
 
 // Nodes finds the live contacts nearest to target. It ends when the BucketSize
-// nearest of all that it came to know, and that are alive, have answered. The
-// error is that of ctx, or [context.DeadlineExceeded] at the lookup's own
-// deadline; what was found by then is returned with it.
+// nearest of all that it came to know, and that are alive, have answered. The error
+// is [ErrNoPeers] where the table is empty, [ErrUnanswered], or that of ctx, which is
+// [context.DeadlineExceeded] at the lookup's own deadline; what was found by then is
+// returned with it.
 func (l *Lookups) Nodes(ctx context.Context, target []byte) (*Found, error) {
 	start := time.Now()
 	found, err := l.run(ctx, Search{Key: target}, false)
@@ -130,8 +143,8 @@ func (l *Lookups) Nodes(ctx context.Context, target []byte) (*Found, error) {
 
 // Values finds the values stored under key, here and elsewhere. It ends when
 // enough holders have answered (WithQuorum), or the whole neighbourhood has.
-// Where there is nothing the error is [records.ErrNotFound]; otherwise it is as for
-// Nodes. What was found is returned with the error.
+// Where somebody answered and there is nothing, the error is [records.ErrNotFound];
+// otherwise it is as for Nodes. What was found is returned with the error.
 func (l *Lookups) Values(ctx context.Context, key []byte) (*Found, error) {
 	return l.Search(ctx, Search{Key: key})
 }
@@ -153,9 +166,6 @@ type Search struct {
 func (l *Lookups) Search(ctx context.Context, how Search) (*Found, error) {
 	start := time.Now()
 	found, err := l.run(ctx, how, true)
-	if err == nil && len(found.Values) == 0 {
-		err = records.ErrNotFound
-	}
 	l.cfg.tracer.LookupDone(KindValues, resultOf(err), time.Since(start), len(found.Hops))
 	return found, err
 }

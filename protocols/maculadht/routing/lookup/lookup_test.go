@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -86,13 +87,14 @@ func TestLookupEndsWhenTheNearestHaveAnswered(t *testing.T) {
 	tests := map[string]struct {
 		known, dead int // of the nearest
 		asked       int
+		err         error
 	}{
-		"nobody is known":         {0, 0, 0},
-		"fewer than k":            {5, 0, 5},
-		"k of many":               {60, 0, 20},
-		"dead ones make room":     {60, 7, 27},
-		"all but a few are dead":  {30, 28, 30},
-		"all are dead, and known": {30, 30, 30},
+		"nobody is known":         {0, 0, 0, ErrNoPeers},
+		"fewer than k":            {5, 0, 5, nil},
+		"k of many":               {60, 0, 20, nil},
+		"dead ones make room":     {60, 7, 27, nil},
+		"all but a few are dead":  {30, 28, 30, nil},
+		"all are dead, and known": {30, 30, 30, ErrUnanswered},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -102,7 +104,7 @@ func TestLookupEndsWhenTheNearestHaveAnswered(t *testing.T) {
 					s.Replies[c.ID] = says(nil, proto.ErrUnreachable)
 				}
 				found, err := lookups(s).Nodes(t.Context(), s.Target[:])
-				require.NoError(t, err)
+				require.ErrorIs(t, err, tt.err)
 				require.Equal(t, ids(s.Peers[tt.dead:tt.asked]), ids(found.Closest))
 				require.ElementsMatch(t, ids(s.Peers[:tt.asked]), s.Asked)
 				require.Len(t, found.Hops, tt.asked)
@@ -163,11 +165,14 @@ func TestSlowContacts(t *testing.T) {
 		"a late answer counts while the lookup lasts": {
 			40, 4, after(1500*time.Millisecond, names()), func(p []routing.Contact) []routing.Contact { return slices.Concat(p[:3], p[4:21]) }, 2*DefaultSlow + routingtest.Delay,
 		},
-		"where there is nobody else it is waited for": {
-			5, 2, after(4*time.Second, names()), func(p []routing.Contact) []routing.Contact { return p[:5] }, 4 * time.Second,
+		"nor are they waited for longer where others are few": {
+			5, 2, never, func(p []routing.Contact) []routing.Contact { return p[2:5] }, DefaultSlow + routingtest.Delay,
 		},
-		"but not for ever": {
-			5, 2, never, func(p []routing.Contact) []routing.Contact { return p[2:5] }, DefaultQueryTimeout,
+		"where there is nobody else they are": {
+			2, 2, after(4*time.Second, names()), func(p []routing.Contact) []routing.Contact { return p[:2] }, 4 * time.Second,
+		},
+		"nor are they slow where all take as long": {
+			40, 40, after(1500*time.Millisecond, names()), func(p []routing.Contact) []routing.Contact { return p[:20] }, 8 * time.Second,
 		},
 	}
 	for name, tt := range tests {
@@ -212,7 +217,7 @@ func TestFailuresAreNoted(t *testing.T) {
 	}{
 		"good":              {names(), 0},
 		"unreachable":       {says(nil, proto.ErrUnreachable), 1},
-		"silent":            {never, 1},
+		"silent":            {never, 0}, // so far it is only doubted
 		"refuses":           {says(nil, &proto.RefusedError{Reason: "realm_mismatch"}), 1},
 		"an error":          {says(nil, &proto.RemoteError{Code: "missing_target"}), 1},
 		"an error in reply": {says(&wire.FindNodeReply{Reason: "missing_target"}, nil), 1},
@@ -233,27 +238,46 @@ func TestFailuresAreNoted(t *testing.T) {
 			})
 		})
 	}
-	t.Run("the third in a row takes it out", func(t *testing.T) {
+	t.Run("questions of the same time are one", func(t *testing.T) {
 		play(t, 2, func(t *testing.T, s *script) {
 			s.Know(s.Peers...)
-			s.Replies[s.Peers[0].ID] = says(nil, proto.ErrUnreachable)
-			for range routing.MaxFailures {
-				require.Len(t, s.Server.Contacts(), 2)
-				_, err := lookups(s).Nodes(t.Context(), s.Target[:])
-				require.NoError(t, err)
+			s.Replies[s.Peers[0].ID] = after(routingtest.Delay, says(nil, proto.ErrUnreachable))
+			var wg sync.WaitGroup
+			for range 2 * routing.MaxFailures {
+				wg.Go(func() {
+					_, err := lookups(s).Nodes(t.Context(), s.Target[:])
+					require.NoError(t, err)
+				})
+				time.Sleep(time.Millisecond)
 			}
-			require.Equal(t, ids(s.Peers[1:]), ids(s.Server.Contacts()))
+			wg.Wait()
+			require.Equal(t, 1, s.Failures(s.Peers[0]))
 		})
 	})
 	t.Run("an answer makes good", func(t *testing.T) {
+		play(t, 1, func(t *testing.T, s *script) {
+			s.Know(s.Peers...)
+			require.False(t, s.Server.Table().Failed(s.Peers[0].ID, time.Now()))
+			_, err := lookups(s).Nodes(t.Context(), s.Target[:])
+			require.NoError(t, err)
+			require.Zero(t, s.Failures(s.Peers[0]))
+		})
+	})
+	t.Run("not what was asked before it spoke again", func(t *testing.T) {
 		play(t, 2, func(t *testing.T, s *script) {
 			s.Know(s.Peers...)
-			for _, r := range []reply{says(nil, proto.ErrUnreachable), says(nil, proto.ErrUnreachable), names(), says(nil, proto.ErrUnreachable)} {
-				s.Replies[s.Peers[0].ID] = r
-				_, err := lookups(s).Nodes(t.Context(), s.Target[:])
-				require.NoError(t, err)
+			s.Replies[s.Peers[0].ID] = func(context.Context, wire.Message) (wire.Message, error) {
+				time.Sleep(routingtest.Delay)
+				back := s.Peers[0]
+				back.LastSeen = time.Now()
+				s.Know(back) // it was restarted, and has CONNECTed
+				return nil, proto.ErrUnreachable
 			}
-			require.Equal(t, 1, s.Failures(s.Peers[0]))
+			_, err := lookups(s).Nodes(t.Context(), s.Target[:])
+			require.NoError(t, err)
+			require.Zero(t, s.Failures(s.Peers[0]))
+			c, _ := s.Server.Contact(s.Peers[0].ID)
+			require.True(t, c.Confirmed())
 		})
 	})
 	t.Run("who is cut off blames nobody", func(t *testing.T) {
@@ -261,7 +285,7 @@ func TestFailuresAreNoted(t *testing.T) {
 			s.Know(s.Peers...)
 			s.Other = says(nil, proto.ErrUnreachable)
 			_, err := lookups(s).Nodes(t.Context(), s.Target[:])
-			require.NoError(t, err)
+			require.ErrorIs(t, err, ErrUnanswered)
 			for _, c := range s.Peers {
 				require.Zero(t, s.Failures(c))
 			}

@@ -45,13 +45,13 @@ func TestTracedLookups(t *testing.T) {
 		"no value": {names(), true, map[string]int{
 			"lookup of values: not_found in 0s by 3": 1, "find_value: ok in 0s": 3}},
 		"nobody there": {says(nil, proto.ErrUnreachable), false, map[string]int{
-			"lookup of nodes: ok in 0s by 3": 1, "find_node: unreachable in 0s": 3}},
+			"lookup of nodes: unreachable in 0s by 3": 1, "find_node: unreachable in 0s": 3}},
 		"busy": {says(nil, &proto.RemoteError{Code: wire.ReasonBusy}), false, map[string]int{
-			"lookup of nodes: ok in 0s by 3": 1, "find_node: remote in 0s": 3}},
+			"lookup of nodes: remote in 0s by 3": 1, "find_node: remote in 0s": 3}},
 		"not our realm": {says(nil, &proto.RefusedError{}), false, map[string]int{
-			"lookup of nodes: ok in 0s by 3": 1, "find_node: refused in 0s": 3}},
+			"lookup of nodes: refused in 0s by 3": 1, "find_node: refused in 0s": 3}},
 		"silence": {never, false, map[string]int{
-			"lookup of nodes: ok in 5s by 3": 1, "find_node: timeout in 5s": 3}},
+			"lookup of nodes: timeout in 5s by 3": 1, "find_node: timeout in 5s": 3}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -32,8 +33,14 @@ type search struct {
 	answers chan answer
 	queries sync.WaitGroup
 
-	heard  bool         // somebody answered, be it rubbish
-	faults []routing.ID // who did not answer as they should
+	heard  bool             // somebody answered, be it rubbish
+	good   int              // answers that were as they should be
+	spared int              // Erlang contacts that were not asked, as they missed a short while ago
+	faults []*peerCandidate // who did not answer as they should
+	last   error            // why the last of them was of no use
+
+	longest   time.Duration // that a good answer took
+	desperate bool          // the doubtful were asked
 }
 
 // answer is what came back from one contact.
@@ -76,7 +83,25 @@ func (l *Lookups) run(ctx context.Context, how Search, values bool) (*Found, err
 	}
 	s.found.Closest = s.frontier.closest()
 	s.found.Values = s.merged.values(time.Now())
+	if err == nil {
+		err = s.verdict()
+	}
 	return &s.found, err
+}
+
+// verdict returns what a lookup has come to that nothing ended before its time.
+func (s *search) verdict() error {
+	switch {
+	case len(s.found.Values) > 0:
+		return nil
+	case s.good == 0 && s.last != nil:
+		return fmt.Errorf("%w: %d were asked, the last of them: %w", ErrUnanswered, len(s.found.Hops), s.last)
+	case s.good == 0 && s.spared == 0 && (s.values || s.server.Table().Len() == 0):
+		return ErrNoPeers
+	case s.values:
+		return records.ErrNotFound
+	}
+	return nil
 }
 
 // begin takes what is known here: contacts to ask, and values.
@@ -88,11 +113,11 @@ func (s *search) begin(ctx context.Context, key []byte) {
 		return
 	}
 	// A store that can not be read is no reason not to ask others.
-	records, _ := s.server.Records().Values(ctx, key)
-	own := make([]FoundValue, 0, len(records))
-	for i := range records {
-		if v, err := wire.ParseValue(records[i].Value); err == nil {
-			own = append(own, FoundValue{v, records[i].Expires})
+	here, _ := s.server.Records().Values(ctx, key)
+	own := make([]FoundValue, 0, len(here))
+	for i := range here {
+		if v, err := wire.ParseValue(here[i].Value); err == nil {
+			own = append(own, FoundValue{v, here[i].Expires})
 		}
 	}
 	if len(own) > 0 {
@@ -126,7 +151,8 @@ func (s *search) width() int {
 }
 
 // askAll asks libp2p contacts, as many at a time as there are slots, until there
-// is nothing left to learn from them.
+// is nothing left to learn from them. Those that are doubtful are asked, and those
+// that are slow are waited for, only where the others have come to nothing.
 func (s *search) askAll(ctx context.Context) error {
 	timer := time.NewTimer(s.cfg.slow)
 	defer timer.Stop()
@@ -134,37 +160,89 @@ func (s *search) askAll(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		for len(s.slots) < s.width() {
-			p := s.frontier.next()
-			if p == nil {
-				break
-			}
-			s.slots = append(s.slots, p)
-			s.ask(ctx, p)
+		for len(s.slots) < s.width() && s.send(ctx, s.frontier.next()) {
 		}
-		if s.frontier.settled() {
-			p := s.frontier.holder()
-			if !s.values || p == nil {
-				return nil
-			}
-			s.slots = append(s.slots, p)
-			s.ask(ctx, p)
+		if s.frontier.settled() && !s.goOn(ctx) {
+			return nil
 		}
-		var overdue <-chan time.Time
-		if len(s.slots) > 0 {
-			timer.Reset(time.Until(s.slots[0].since.Add(s.cfg.slow)))
-			overdue = timer.C
+		look := s.cfg.query // again, at the latest
+		switch {
+		case len(s.slots) > 0:
+			look = min(time.Until(s.slots[0].since.Add(s.cfg.slow)), lookAgain)
+		case s.fruitful():
+			look = time.Until(s.frontier.lastAsked().Add(s.patience()))
 		}
+		timer.Reset(look)
 		select {
 		case a := <-s.answers:
 			s.take(a)
-		case <-overdue:
-			s.slots[0].state = slow
-			s.slots = slices.Delete(s.slots, 0, 1)
+		case <-timer.C:
+			s.slots = slices.DeleteFunc(s.slots, s.overdue)
 		case <-ctx.Done():
 		}
 	}
 	return nil
+}
+
+// lookAgain is how often it is looked whether somebody has left who was asked.
+const lookAgain = 50 * time.Millisecond
+
+// overdue reports whether a contact's slot is to be given to another, which it then
+// counts as: it takes its time, or has become doubtful since it was asked.
+func (s *search) overdue(p *peerCandidate) bool {
+	if !p.Doubtful() {
+		if c, ours := s.server.Contact(p.ID); ours && c.Doubtful() {
+			p.Contact, p.state = c, slow
+			return true
+		}
+	}
+	if time.Since(p.since) < s.cfg.slow {
+		return false
+	}
+	p.state = slow
+	return true
+}
+
+// goOn decides what is still worth waiting for when all have answered that were
+// expected to, asks whom it takes, and reports whether there is anything. The
+// doubtful are asked all at once, as most will not answer, and have as long as a
+// slot lasts; unless they are all that there is.
+func (s *search) goOn(ctx context.Context) bool {
+	if s.values && s.send(ctx, s.frontier.holder()) {
+		return true
+	}
+	if s.fruitful() {
+		return s.frontier.missing(false) && time.Since(s.frontier.lastAsked()) < s.patience()
+	}
+	alone := s.good == 0
+	if alone || !s.desperate {
+		s.desperate = true
+		for s.send(ctx, s.frontier.nextDoubtful()) {
+		}
+	}
+	return len(s.slots) > 0 || s.frontier.missing(alone)
+}
+
+// patience is how long a contact may take where something was found without it: as
+// long as a slot lasts, and where all answers take long, twice as long as they did.
+func (s *search) patience() time.Duration { return max(s.cfg.slow, 2*s.longest) }
+
+// fruitful reports whether the lookup has come to something.
+func (s *search) fruitful() bool {
+	if s.values {
+		return s.found.Holders > 0
+	}
+	return s.good > 0
+}
+
+// send gives a contact a slot and asks it; it reports false where there is none.
+func (s *search) send(ctx context.Context, p *peerCandidate) bool {
+	if p == nil {
+		return false
+	}
+	s.slots = append(s.slots, p)
+	s.ask(ctx, p)
+	return true
 }
 
 // ask sends the question to a contact. Its answer comes, always.
@@ -208,14 +286,16 @@ func (s *search) take(a answer) {
 	s.heard = s.heard || a.err == nil || errors.Is(a.err, proto.ErrRemote)
 	switch {
 	case hop.Err != nil:
-		p.state = dropped
+		p.state, s.last = dropped, hop.Err
 		p.retry = errors.Is(hop.Err, proto.ErrUnreachable) && !p.retried
 		p.retried = true
 		if !p.IsErlang() && AtFault(hop.Err) {
-			s.faults = append(s.faults, p.ID)
+			s.faults = append(s.faults, p)
 		}
 	default:
 		p.state = answered
+		s.good++
+		s.longest = max(s.longest, a.took)
 		if p.helpful || p.IsErlang() {
 			s.server.Table().Alive(p.ID, time.Now())
 		}
@@ -253,19 +333,20 @@ func (s *search) judge() {
 	live := 0
 	for _, p := range s.frontier.list {
 		if p.state == slow {
-			s.server.Table().Doubt(p.ID)
+			s.server.Table().Doubt(p.ID, p.since)
 		}
 		if p.state != answered {
 			continue
 		}
 		if !p.helpful && live >= s.frontier.k {
-			s.faults = append(s.faults, p.ID)
+			s.faults = append(s.faults, p)
 		} else if !p.helpful {
 			s.server.Table().Alive(p.ID, time.Now())
 		}
 		live++
 	}
-	for _, id := range s.faults {
-		s.server.Table().Failed(id)
+	for _, p := range s.faults {
+		s.server.Table().Failed(p.ID, p.since)
+		s.server.Table().Doubt(p.ID, p.since) // so that it is asked soon whether it lives
 	}
 }

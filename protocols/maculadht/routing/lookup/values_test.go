@@ -92,7 +92,8 @@ func TestValuesMerge(t *testing.T) {
 					s.Replies[s.Peers[i].ID] = r
 				}
 				start := time.Now()
-				found, err := lookups(s).Values(t.Context(), s.Target[:])
+				patient := WithTimeouts(DefaultQueryTimeout, 2*time.Second, DefaultLookupTimeout)
+				found, err := lookups(s, patient).Values(t.Context(), s.Target[:])
 				require.NoError(t, err)
 				require.Len(t, found.Values, len(tt.found))
 				for i, v := range found.Values {

@@ -29,6 +29,11 @@ const (
 	// handOverAgain is how long it takes until a contact is a newcomer again:
 	// one that comes and goes does not have us go through the store each time.
 	handOverAgain = 10 * time.Minute
+	// refillAfter is how long those are gathered that came back and may lack records:
+	// the next one may go any moment.
+	refillAfter = 250 * time.Millisecond
+	// refills is how often one that comes back is served within handOverAgain.
+	refills = 5
 	// faultsAllowed is how many records a newcomer may turn away, or take its time
 	// over, before it is left alone, and one more for each so many that it took:
 	// the others wait for it.
@@ -52,41 +57,65 @@ func (n *newcomer) leftAlone() bool {
 	return n.gone.Load() || n.faults.Load() >= faultsAllowed+n.taken.Load()/faultsAllowed
 }
 
-// noteNewcomers notes contacts that records may have to be handed over to, and has
-// those that were noted before looked at again.
-func (u *Upkeep) noteNewcomers(joined []routing.Contact) {
+// served is when a contact was last handed something, and how often lately.
+type served struct {
+	at      time.Time
+	times   int
+	storeID string
+}
+
+// noteNewcomers notes contacts that records may have to be handed over to, those
+// that came back apart, and has those that were noted before looked at again.
+func (u *Upkeep) noteNewcomers(joined, returned []routing.Contact) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, c := range joined {
 		if c.Verified && !c.IsErlang() && len(u.newcomers) < maxNewcomers {
-			u.newcomers[c.ID] = struct{}{}
+			u.newcomers[c.ID] = u.newcomers[c.ID]
+		}
+	}
+	for _, c := range returned {
+		if c.Verified && !c.IsErlang() && len(u.newcomers) < maxNewcomers {
+			u.newcomers[c.ID] = true
 		}
 	}
 	if len(u.newcomers) > 0 {
-		select {
-		case u.arrived <- struct{}{}:
-		default:
-		}
+		signal(u.arrived)
+	}
+	if len(returned) > 0 {
+		signal(u.returned)
+	}
+}
+
+// signal puts a token into a channel, unless there is one.
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }
 
 // due takes the newcomers that are still contacts and that nothing was handed
-// over to lately. Others wait, be it because there were too many of late.
+// over to lately, or that have come back since; not too often either. Others wait, be
+// it because there were too many of late.
 func (u *Upkeep) due(now time.Time) map[routing.ID]*newcomer {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	maps.DeleteFunc(u.served, func(_ routing.ID, at time.Time) bool { return now.Sub(at) >= handOverAgain })
+	maps.DeleteFunc(u.served, func(_ routing.ID, s served) bool { return now.Sub(s.at) >= handOverAgain })
 	due := make(map[routing.ID]*newcomer)
-	for id := range u.newcomers {
-		if _, there := u.server.Contact(id); !there {
+	for id, isBack := range u.newcomers {
+		c, there := u.server.Contact(id)
+		if !there {
 			delete(u.newcomers, id)
 			continue
 		}
-		if _, lately := u.served[id]; lately || len(u.served) >= maxNewcomers {
+		s, lately := u.served[id]
+		isBack = isBack || lately && s.storeID != string(c.StoreID)
+		if lately && (!isBack || s.times >= refills) || !lately && len(u.served) >= maxNewcomers {
 			continue
 		}
 		delete(u.newcomers, id)
-		u.served[id] = now
+		u.served[id] = served{at: now, times: s.times + 1, storeID: string(c.StoreID)}
 		due[id] = new(newcomer)
 	}
 	return due
@@ -95,17 +124,33 @@ func (u *Upkeep) due(now time.Time) map[routing.ID]*newcomer {
 // handOver hands records over to newcomers, those of a while in one go.
 func (u *Upkeep) handOver() {
 	for {
+		delay := u.cfg.handOverDelay
 		select {
 		case <-u.ctx.Done():
 			return
+		case <-u.returned:
+			delay = refillAfter
 		case <-u.arrived:
 		}
-		if !u.sleep(u.cfg.handOverDelay) {
+		if !u.gather(delay) {
 			return
 		}
 		if due := u.due(time.Now()); len(due) > 0 {
 			u.handOverTo(due)
 		}
+	}
+}
+
+// gather waits while newcomers arrive, for less long once one has come back. It
+// reports whether the upkeep goes on.
+func (u *Upkeep) gather(delay time.Duration) bool {
+	select {
+	case <-time.After(delay):
+		return true
+	case <-u.returned:
+		return u.sleep(min(delay, refillAfter))
+	case <-u.ctx.Done():
+		return false
 	}
 }
 

@@ -308,12 +308,12 @@ func TestHandOverToOneThatComesAndGoes(t *testing.T) {
 func TestNewcomersAreBounded(t *testing.T) {
 	play(t, 0, func(t *testing.T, s *script) {
 		l := lookups(s)
-		u := &Upkeep{server: s.Server, lookups: l, newcomers: map[routing.ID]struct{}{}, served: map[routing.ID]time.Time{}, arrived: make(chan struct{}, 1)}
+		u := &Upkeep{server: s.Server, lookups: l, newcomers: map[routing.ID]bool{}, served: map[routing.ID]served{}, arrived: make(chan struct{}, 1), returned: make(chan struct{}, 1)}
 		welcome := func(from, n int) {
 			for i := range n {
 				c := routingtest.Peer(from + i)
 				s.Know(c)
-				u.noteNewcomers([]routing.Contact{c})
+				u.noteNewcomers([]routing.Contact{c}, nil)
 			}
 		}
 		welcome(0, 2*maxNewcomers)

@@ -41,6 +41,80 @@ func (u *Upkeep) ping(c routing.Contact) life {
 	return failed
 }
 
+// checkAfter is how long a contact that has become doubtful may take to speak by
+// itself before it is asked: one that is restarted connects again.
+const checkAfter = 250 * time.Millisecond
+
+// check asks a contact that has become doubtful for a sign of life, without waiting
+// for the answer. Whoever gives none has failed once, and is asked again when the
+// table is looked over; as is one that lives and closes its connections often.
+func (u *Upkeep) check(c routing.Contact) {
+	u.askOnce(c.ID, u.cfg.check, func() {
+		if !u.sleep(checkAfter) {
+			return
+		}
+		c, there := u.server.Contact(c.ID)
+		if !there || !c.Doubtful() {
+			return
+		}
+		asked := time.Now()
+		if u.ping(c) == failed && c.Failures() == 0 && (u.heardSince(asked, c.ID) || u.hears(u.server.Table().All(), c.ID)) {
+			u.server.Table().Failed(c.ID, asked)
+		}
+	})
+}
+
+// Heard tells the upkeep that a peer is connected, or has asked us something. If it
+// was dropped from the table (see [routing.Table.Dropped]) it is asked for a sign of
+// life, and taken back if it gives one; not more often than every few seconds (see
+// [WithChecks]). It returns at once.
+func (u *Upkeep) Heard(id routing.ID) {
+	if _, wasDropped := u.server.Table().Dropped(id); !wasDropped {
+		return
+	}
+	u.askOnce(id, u.cfg.retry, func() {
+		if c, wasDropped := u.server.Table().Dropped(id); wasDropped && u.ping(c) == alive {
+			c.LastSeen = time.Now()
+			_ = u.server.Admit(c) // the bucket may be full
+		}
+	})
+}
+
+// askOnce runs what asks a contact in a goroutine of its own, unless that is being
+// done, or was less than a pause ago: then it is done once more after that.
+func (u *Upkeep) askOnce(id routing.ID, pause time.Duration, ask func()) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	_, asking := u.asking[id]
+	switch {
+	case u.ctx.Err() != nil:
+	case asking:
+		u.asking[id] = true
+	case len(u.asking) < maxNewcomers:
+		u.asking[id] = false
+		u.tasks.Go(func() {
+			for again := true; again; {
+				ask()
+				goesOn := u.sleep(pause)
+				u.mu.Lock()
+				if again = u.asking[id] && goesOn; again {
+					u.asking[id] = false
+				} else {
+					delete(u.asking, id)
+				}
+				u.mu.Unlock()
+			}
+		})
+	}
+}
+
+// heardSince reports whether any contact but one has spoken since a time.
+func (u *Upkeep) heardSince(since time.Time, but routing.ID) bool {
+	return slices.ContainsFunc(u.server.Table().All(), func(c routing.Contact) bool {
+		return c.ID != but && !c.LastSeen.Before(since)
+	})
+}
+
 // challenge asks the oldest contact of a full bucket for a sign of life, as often
 // as it takes to know. A bucket is challenged once at a time, however many are
 // turned away. Its failures too are noted only if anybody is heard.
@@ -68,18 +142,19 @@ func (u *Upkeep) challenge(bucket int) {
 				}
 				continue
 			}
+			asked := time.Now()
 			if u.ping(oldest) != failed || !u.hears(replacements, routing.ID{}) && !u.hears(u.server.Table().All(), oldest.ID) {
 				return
 			}
-			if u.server.Table().Failed(oldest.ID) || !u.sleep(u.cfg.retry) {
+			if u.server.Table().Failed(oldest.ID, asked) || !u.sleep(u.cfg.retry) {
 				return
 			}
 		}
 	})
 }
 
-// checkSilent asks those for a sign of life who have been silent for long, who did
-// not answer the last time, and whom a lookup did not wait for. Their failures are
+// checkSilent asks those for a sign of life who have been silent for long, and who
+// are doubtful still. Their failures are
 // noted only if anybody is heard.
 func (u *Upkeep) checkSilent() {
 	var silent, others []routing.Contact
@@ -91,12 +166,13 @@ func (u *Upkeep) checkSilent() {
 		}
 	}
 	others = append(others, u.server.Table().Replacements()...)
+	asked := time.Now()
 	heard, failures := u.pingAll(silent)
 	if len(failures) > 0 && !heard && !u.hears(others, routing.ID{}) {
 		return
 	}
 	for _, id := range failures {
-		u.server.Table().Failed(id)
+		u.server.Table().Failed(id, asked)
 	}
 }
 
@@ -122,7 +198,7 @@ func (u *Upkeep) pingAll(contacts []routing.Contact) (heard bool, failures []rou
 
 // witnesses is how many contacts are asked whether it is this node that is cut
 // off.
-const witnesses = pingsAtOnce
+const witnesses = 8
 
 // hears reports whether any of a few contacts but one gives a sign of life. They
 // are picked at random: who spoke last could be those who want nobody blamed.

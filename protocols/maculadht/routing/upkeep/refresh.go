@@ -2,16 +2,19 @@ package upkeep
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
 )
 
 // Join makes the table known and full from the few contacts that are in it: a
 // lookup of our own id finds the nearest, one in each bucket that is farther than
-// those fills it. The error is that of ctx, which Close ends too, or of a lookup of
-// our own id that took too long.
+// those fills it. Where the table is empty it does nothing. The error is that of ctx,
+// which Close ends too, or of a lookup of our own id that took too long, or that
+// nobody answered ([lookup.ErrUnanswered]).
 func (u *Upkeep) Join(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -20,7 +23,7 @@ func (u *Upkeep) Join(ctx context.Context) error {
 		return u.ctx.Err() // AfterFunc needs a moment
 	}
 	self := u.server.Self()
-	if _, err := u.lookups.Nodes(ctx, self[:]); err != nil {
+	if _, err := u.lookups.Nodes(ctx, self[:]); err != nil && !errors.Is(err, lookup.ErrNoPeers) {
 		return fmt.Errorf("look up our own id: %w", err)
 	}
 	for bucket := range u.server.Table().Depth() {

@@ -32,21 +32,25 @@ const (
 	DefaultHandOverRate = 1 << 20
 )
 
-// pingsAtOnce is how many contacts are asked for a sign of life at a time.
-const pingsAtOnce = 8
+// pingsAtOnce is how many contacts are asked for a sign of life at a time. Most of
+// those that are doubtful do not answer, and should not keep others waiting.
+const pingsAtOnce = 32
 
 // Upkeep keeps the table of a [routing.Server] true and its records where they belong:
 //
 //   - Of a full bucket that turns somebody away the contact that was silent
 //     longest is asked for a sign of life. If it fails [routing.MaxFailures] times in a
 //     row, who came last has its place; if it answers it keeps it.
-//   - Contacts that were silent for long, or that a lookup did not wait for, are
-//     asked too, and leave the table in the same way.
+//   - Contacts that were silent for long are asked too, and leave the table in the
+//     same way. Those that have become doubtful, such as by the end of their
+//     connection, are asked at once.
+//   - Who was dropped so, and is heard of again, is asked and taken back.
 //   - A bucket in which nothing was looked up for long is refreshed by a lookup.
 //   - Records go to a verified libp2p contact that is new and nearer to their key
 //     than the last of the [routing.BucketSize] nearest that were known, with what is
-//     left of their life. A few of their holders see to it, those nearest to the
-//     key. Erlang contacts get none: they would keep them for ever.
+//     left of their life; to one that may have lost its own, or missed some, as
+//     well. A few of their holders see to it, those nearest to the key. Erlang
+//     contacts get none: they would keep them for ever.
 //
 // Where nobody answers at all nobody is blamed: it is likelier that this node is
 // cut off. Close it.
@@ -63,10 +67,12 @@ type Upkeep struct {
 	pings  chan struct{} // one token for each ping under way
 
 	mu         sync.Mutex
-	challenged map[int]struct{}         // buckets whose oldest is being asked
-	newcomers  map[routing.ID]struct{}  // that nothing was handed over to yet
-	served     map[routing.ID]time.Time // when something was, lately
-	arrived    chan struct{}            // has a token while there are newcomers
+	challenged map[int]struct{}      // buckets whose oldest is being asked
+	asking     map[routing.ID]bool   // contacts that are asked as they were doubted or heard of; true: once more
+	newcomers  map[routing.ID]bool   // that nothing was handed over to yet; true: came back
+	served     map[routing.ID]served // to whom something was, lately
+	arrived    chan struct{}         // has a token while there are newcomers
+	returned   chan struct{}         // and while there are some that came back
 }
 
 // New starts the upkeep of the server whose lookups these are, which asks
@@ -87,9 +93,11 @@ func New(lookups *lookup.Lookups, opts ...Option) (*Upkeep, error) {
 		cfg:        cfg,
 		pings:      make(chan struct{}, pingsAtOnce),
 		challenged: make(map[int]struct{}),
-		newcomers:  make(map[routing.ID]struct{}),
-		served:     make(map[routing.ID]time.Time),
+		asking:     make(map[routing.ID]bool),
+		newcomers:  make(map[routing.ID]bool),
+		served:     make(map[routing.ID]served),
 		arrived:    make(chan struct{}, 1),
+		returned:   make(chan struct{}, 1),
 	}
 	u.bytes = rate.NewLimiter(rate.Limit(u.cfg.handOverRate), max(u.cfg.handOverRate, maxHandOver))
 	u.ctx, u.cancel = context.WithCancel(context.Background())
@@ -101,7 +109,9 @@ func New(lookups *lookup.Lookups, opts ...Option) (*Upkeep, error) {
 
 // Close stops the upkeep and waits for it.
 func (u *Upkeep) Close() {
-	u.cancel()
+	u.mu.Lock()
+	u.cancel() // from here on askOnce begins nothing
+	u.mu.Unlock()
 	u.tasks.Wait()
 }
 
@@ -113,11 +123,14 @@ func (u *Upkeep) watch() {
 			return
 		case <-u.server.Table().Changed():
 		}
-		joined, full := u.server.Table().TakeChanges()
-		for _, bucket := range full {
+		changes := u.server.Table().TakeChanges()
+		for _, bucket := range changes.Full {
 			u.challenge(bucket)
 		}
-		u.noteNewcomers(joined)
+		for _, c := range changes.Doubted {
+			u.check(c)
+		}
+		u.noteNewcomers(changes.Joined, changes.Returned)
 	}
 }
 
@@ -133,7 +146,7 @@ func (u *Upkeep) lookOver() {
 		}
 		u.checkSilent()
 		u.refresh()
-		u.noteNewcomers(nil)
+		u.noteNewcomers(nil, nil)
 	}
 }
 

@@ -119,7 +119,7 @@ func TestWhoWaitsEntersLater(t *testing.T) {
 		require.ElementsMatch(t, ids([]routing.Contact{a, b}), ids(s.Server.Contacts()))
 
 		for range routing.MaxFailures {
-			s.Server.Table().Failed(a.ID)
+			s.Server.Table().Failed(a.ID, time.Now())
 		}
 		require.Equal(t, ids([]routing.Contact{b, last}), ids(s.Server.Contacts()))
 		require.True(t, s.Server.Forget(b.ID))
@@ -193,7 +193,7 @@ func TestDoubtfulContactsAreAsked(t *testing.T) {
 		defer startUpkeep(s).Close()
 		erlang := s.ErlangIn(0, 1)
 		s.Know(erlang)
-		s.Server.Table().Failed(erlang.ID)
+		s.Server.Table().Failed(erlang.ID, time.Now())
 		time.Sleep(DefaultCheckInterval + time.Second)
 		require.Len(t, s.Questions(erlang, wire.TypePing), 1)
 		require.Zero(t, s.Failures(erlang))

@@ -1,0 +1,75 @@
+package client
+
+import (
+	"context"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/multiformats/go-multistream"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+)
+
+// Renew tells the client that a peer has CONNECTed over a connection. It may have
+// been restarted, so that nobody is at the other end of older ones, which the host
+// sees only after a while: streams over those are given up, what was asked on them is
+// asked once more, and new streams are opened over this connection while it lives.
+func (c *Client) Renew(conn network.Conn) {
+	p := conn.RemotePeer()
+	c.mu.Lock()
+	for other, old := range c.newest {
+		if old.IsClosed() {
+			delete(c.newest, other)
+		}
+	}
+	if !c.closed {
+		c.newest[p] = conn
+	}
+	lanes := []*lane{c.lanes[laneKey{p, false}], c.lanes[laneKey{p, true}]}
+	c.mu.Unlock()
+	for _, l := range lanes {
+		if l != nil {
+			l.giveUp(conn)
+		}
+	}
+}
+
+// newestStream opens a stream over the connection by which a peer has CONNECTed last;
+// it returns none where there is no such connection any more, or an older one is not
+// in doubt.
+func (c *Client) newestStream(ctx context.Context, p peer.ID) (network.Stream, error) {
+	c.mu.Lock()
+	conn := c.newest[p]
+	if conn != nil && conn.IsClosed() {
+		delete(c.newest, p)
+		conn = nil
+	}
+	c.mu.Unlock()
+	if conn == nil || len(c.host.Network().ConnsToPeer(p)) < 2 {
+		return nil, nil
+	}
+	s, err := conn.NewStream(ctx)
+	if err != nil {
+		return nil, nil // the host will find a way
+	}
+	stop := context.AfterFunc(ctx, func() { s.Reset() })
+	defer stop()
+	if err := multistream.SelectProtoOrFail(proto.ProtocolID, s); err != nil {
+		s.Reset()
+		return nil, err
+	}
+	if err := s.SetProtocol(proto.ProtocolID); err != nil {
+		s.Reset()
+		return nil, err
+	}
+	return s, nil
+}
+
+// giveUp ends the streams over other connections than one.
+func (l *lane) giveUp(but network.Conn) {
+	for _, p := range *l.pipes.Load() {
+		if p.stream.Conn().ID() != but.ID() {
+			p.end(errRenewed, proto.ResetGone)
+		}
+	}
+}
