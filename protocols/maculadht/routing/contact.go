@@ -119,6 +119,11 @@ func (c *Contact) isGateway() bool {
 	})
 }
 
+// lostStore reports whether the contact, which is back as now, has another store.
+func (c *Contact) lostStore(now *Contact) bool {
+	return c.StoreID != nil && now.StoreID != nil && !bytes.Equal(c.StoreID, now.StoreID)
+}
+
 // clone copies what the caller could still write to.
 func (c Contact) clone() *Contact {
 	c.NodeID = bytes.Clone(c.NodeID)
