@@ -59,6 +59,7 @@ type process struct {
 
 	logged *lockedBuffer
 	stop   func() // in order, once; the end of the test does it else
+	kill   func() // at once and without a word, as kill -9 does
 }
 
 // udp returns where the process listens.
@@ -85,8 +86,15 @@ func startProcess(tb testing.TB, flags ...string) *process {
 // startProcessIn is startProcess for any realm.
 func startProcessIn(tb testing.TB, realm string, flags ...string) *process {
 	tb.Helper()
-	cmd := exec.Command(program, append([]string{"run", "--json", "--listen", "/ip4/127.0.0.1/udp/0/quic-v1",
-		"--data-dir", tb.TempDir(), "--realm", realm}, flags...)...)
+	return startProcessOf(tb, tb.TempDir(), 0, append([]string{"--realm", realm}, flags...)...)
+}
+
+// startProcessOf runs the program with the data directory of one that ran before, and
+// on a port, 0 for a free one.
+func startProcessOf(tb testing.TB, dataDir string, port int, flags ...string) *process {
+	tb.Helper()
+	cmd := exec.Command(program, append([]string{"run", "--json", "--listen", fmt.Sprintf("/ip4/127.0.0.1/udp/%d/quic-v1", port),
+		"--data-dir", dataDir}, flags...)...)
 	cmd.Env = append(os.Environ(), "MACULA_HOSTNAME=")
 	var logged lockedBuffer
 	cmd.Stderr = &logged
@@ -104,18 +112,22 @@ func startProcessIn(tb testing.TB, realm string, flags ...string) *process {
 		}
 		ended <- cmd.Wait()
 	}()
-	stop := sync.OnceFunc(func() {
-		cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case err := <-ended:
-			require.NoError(tb, err, "exit of the program; it logged:\n%s", logged.String())
-		case <-time.After(patience):
-			cmd.Process.Kill()
-			require.NoError(tb, errors.Join(errors.New("did not stop on SIGTERM"), <-ended))
-		}
-	})
+	var over sync.Once
+	stop := func() {
+		over.Do(func() {
+			cmd.Process.Signal(syscall.SIGTERM)
+			select {
+			case err := <-ended:
+				require.NoError(tb, err, "exit of the program; it logged:\n%s", logged.String())
+			case <-time.After(patience):
+				cmd.Process.Kill()
+				require.NoError(tb, errors.Join(errors.New("did not stop on SIGTERM"), <-ended))
+			}
+		})
+	}
+	kill := func() { over.Do(func() { cmd.Process.Kill(); <-ended }) }
 	tb.Cleanup(stop)
-	p := &process{logged: &logged, stop: stop}
+	p := &process{logged: &logged, stop: stop, kill: kill}
 	select {
 	case line := <-lines:
 		require.NoError(tb, json.Unmarshal([]byte(line), p), "the line of --json: %s", line)

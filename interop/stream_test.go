@@ -45,8 +45,18 @@ func dialRaw(tb testing.TB, to *net.UDPAddr) *quic.Conn {
 // newPeer returns a libp2p host that only dials.
 func newPeer(tb testing.TB) host.Host {
 	tb.Helper()
-	h, err := libp2p.New(libp2p.NoListenAddrs, libp2p.Transport(libp2pquic.NewTransport),
-		libp2p.DisableRelay(), libp2p.DisableMetrics())
+	return newHost(tb, libp2p.NoListenAddrs)
+}
+
+// newListeningPeer returns a libp2p host on loopback.
+func newListeningPeer(tb testing.TB) host.Host {
+	tb.Helper()
+	return newHost(tb, libp2p.ListenAddrStrings("/ip4/127.0.0.1/udp/0/quic-v1"))
+}
+
+func newHost(tb testing.TB, listen libp2p.Option) host.Host {
+	tb.Helper()
+	h, err := libp2p.New(listen, libp2p.Transport(libp2pquic.NewTransport), libp2p.DisableRelay(), libp2p.DisableMetrics())
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, h.Close()) })
 	return h

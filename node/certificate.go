@@ -14,9 +14,10 @@ import (
 	"io/fs"
 	"log/slog"
 	"math/big"
-	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/macula-mesh/macula-node/internal/datadir"
 )
 
 const (
@@ -36,8 +37,8 @@ const (
 
 // loadOrCreateCertificate returns the self-signed certificate kept in dir and, at the first start, makes it; of several
 // processes that start at once the first wins, as with LoadOrCreateKey. One that is about to expire is made anew for
-// the same key, so that the id and the pin by which others know the node stay. A file that others than its owner can
-// reach, or that is damaged, is refused.
+// the same key, so that the id and the pin by which others know the node stay. A file that everybody can reach, or
+// that is damaged, is refused.
 func loadOrCreateCertificate(dir string, log *slog.Logger) (tls.Certificate, error) {
 	path := filepath.Join(dir, certificateFile)
 	cert, err := loadCertificate(path)
@@ -59,7 +60,7 @@ func loadOrCreateCertificate(dir string, log *slog.Logger) (tls.Certificate, err
 }
 
 func loadCertificate(path string) (tls.Certificate, error) {
-	data, err := readPrivate("TLS certificate", path)
+	data, err := datadir.ReadPrivate("TLS certificate", path)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
@@ -79,7 +80,7 @@ func createCertificate(path string) error {
 	if err != nil {
 		return err
 	}
-	return createPrivate(path, data)
+	return datadir.CreatePrivate(path, data)
 }
 
 // renewCertificate replaces a certificate by one for the same key.
@@ -96,7 +97,7 @@ func renewCertificate(path string, old tls.Certificate) (tls.Certificate, error)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	return cert, writePrivate(path, data, os.Rename)
+	return cert, datadir.ReplacePrivate(path, data)
 }
 
 // encodeCertificate writes a certificate and its key in PEM.

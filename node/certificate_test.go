@@ -18,6 +18,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/macula-mesh/macula-node/internal/datadir"
+
 	"github.com/macula-mesh/macula-node/compat/dialer"
 )
 
@@ -56,7 +58,7 @@ func TestKeptCertificate(t *testing.T) {
 		info, err := os.Stat(path)
 		require.NoError(t, err)
 		require.Equal(t, os.FileMode(0o600), info.Mode())
-		require.NoError(t, os.Chmod(path, 0o640))
+		require.NoError(t, os.Chmod(path, 0o644))
 		_, err = loadOrCreateCertificate(dir, slog.New(slog.DiscardHandler))
 		require.ErrorContains(t, err, "chmod 600 "+path)
 		require.NoError(t, os.Chmod(path, 0o600))
@@ -106,7 +108,7 @@ func TestCertificateIsRenewed(t *testing.T) {
 			require.NoError(t, err)
 			data, err := encodeCertificate(tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key})
 			require.NoError(t, err)
-			require.NoError(t, createPrivate(filepath.Join(dir, certificateFile), data))
+			require.NoError(t, datadir.CreatePrivate(filepath.Join(dir, certificateFile), data))
 
 			var log bytes.Buffer
 			renewed, err := loadOrCreateCertificate(dir, slog.New(slog.NewTextHandler(&log, nil)))

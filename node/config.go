@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/connmgr"
@@ -81,6 +80,7 @@ type settings struct {
 	listen    []ma.Multiaddr
 	port      uint16 // where listen is empty
 	bootstrap []peer.AddrInfo
+	itself    []string                // bootstrap addresses with this node's own peer id
 	gateways  []dialer.PinnedEndpoint // each host and port once
 	tls       identity
 }
@@ -118,6 +118,8 @@ func (c Config) check() (settings, error) {
 		addr, err := parseListenAddr(text)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("listen address: %w", err))
+		} else if slices.ContainsFunc(s.listen, addr.Equal) {
+			errs = append(errs, fmt.Errorf("listen address %s is given twice: write it once", addr))
 		}
 		s.listen = append(s.listen, addr)
 	}
@@ -141,25 +143,21 @@ func (c Config) check() (settings, error) {
 
 // addBootstrap takes an entry of Bootstrap.
 func (s *settings) addBootstrap(text string) error {
-	if !strings.HasPrefix(text, "/") {
-		return s.addGateway(text)
+	entry, err := ParseBootstrap(text)
+	switch {
+	case err != nil:
+		return fmt.Errorf("bootstrap address %w", err)
+	case entry.Peer == nil:
+		return s.addGateway(entry.Gateway)
+	case s.Key != nil && entry.Peer.ID.MatchesPrivateKey(s.Key):
+		s.itself = append(s.itself, text) // one list for all nodes names each of them
+	default:
+		s.bootstrap = append(s.bootstrap, *entry.Peer)
 	}
-	info, err := peer.AddrInfoFromString(text)
-	if err != nil {
-		return fmt.Errorf("bootstrap address %q is not a multiaddr with /p2p, such as /ip4/192.0.2.7/udp/9443/quic-v1/p2p/12D3…: %w", text, err)
-	}
-	if s.Key != nil && info.ID.MatchesPrivateKey(s.Key) {
-		return nil // one list for all nodes names each of them
-	}
-	s.bootstrap = append(s.bootstrap, *info)
 	return nil
 }
 
-func (s *settings) addGateway(text string) error {
-	e, err := dialer.ParsePinnedEndpoint(text)
-	if err != nil {
-		return fmt.Errorf("bootstrap address %q is neither a multiaddr with /p2p nor an endpoint: %w", text, err)
-	}
+func (s *settings) addGateway(e dialer.PinnedEndpoint) error {
 	i := slices.IndexFunc(s.gateways, func(g dialer.PinnedEndpoint) bool { return g.Endpoint == e.Endpoint })
 	switch {
 	case i < 0:

@@ -21,7 +21,7 @@ func TestBadConfig(t *testing.T) {
 		"no identity key",
 		"/ip4/0.0.0.0/tcp/9443 is not a QUIC address: write /ip4/0.0.0.0/udp/9443/quic-v1",
 		`"nonsense" is not a multiaddress`,
-		`bootstrap address "/ip4/192.0.2.7/udp/9443/quic-v1" is not a multiaddr with /p2p`,
+		`bootstrap address "/ip4/192.0.2.7/udp/9443/quic-v1" does not say who is there`,
 		`bootstrap address "boot.example.org"`,
 		"has 256 bytes: write at most 255",
 		`hostname "0.0.0.0" is a wildcard`,

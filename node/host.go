@@ -164,19 +164,18 @@ func (h *peerHost) confirmedAddrs() []ma.Multiaddr {
 // shareQUIC has the host build its QUIC connection manager as libp2p does by default, and leaves it in *manager,
 // so that another ALPN can be served on, and dialled from, the same UDP port.
 func shareQUIC(manager **quicreuse.ConnManager, registerer prometheus.Registerer) libp2p.Option {
-	return libp2p.QUICReuse(func(reset quic.StatelessResetKey, token quic.TokenGeneratorKey, resources network.ResourceManager, lifecycle fx.Lifecycle) (*quicreuse.ConnManager, error) {
-		cm, err := quicreuse.NewConnManager(reset, token,
+	return libp2p.QUICReuse(func(reset quic.StatelessResetKey, token quic.TokenGeneratorKey, resources network.ResourceManager, lifecycle fx.Lifecycle, more ...quicreuse.Option) (*quicreuse.ConnManager, error) {
+		cm, err := quicreuse.NewConnManager(reset, token, append(more,
 			quicreuse.ConnContext(countConn(resources)),
 			quicreuse.VerifySourceAddress(func(addr net.Addr) bool { return resources.VerifySourceAddress(addr) }),
-			quicreuse.EnableMetrics(registerer),
-		)
+		)...)
 		if err != nil {
 			return nil, err
 		}
 		lifecycle.Append(fx.StopHook(cm.Close))
 		*manager = cm
 		return cm, nil
-	})
+	}, quicreuse.EnableMetrics(registerer))
 }
 
 // countConn returns what opens every incoming connection in the resource manager, before its handshake and whatever

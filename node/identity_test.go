@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -40,6 +41,13 @@ func TestLoadKeyWithoutOne(t *testing.T) {
 	require.ErrorIs(t, err, fs.ErrNotExist)
 	require.ErrorContains(t, err, dir)
 	require.NoDirExists(t, dir, "loading makes nothing")
+}
+
+func TestKeyNeedsADirectory(t *testing.T) {
+	t.Chdir(t.TempDir())
+	_, err := LoadOrCreateKey("")
+	require.ErrorContains(t, err, "no data directory")
+	require.NoFileExists(t, keyFile)
 }
 
 func TestFirstOfManyStartsWins(t *testing.T) {
@@ -83,15 +91,17 @@ func TestOpenKeyIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, createKey(dir))
 	path := filepath.Join(dir, keyFile)
-	for _, mode := range []fs.FileMode{0o640, 0o604, 0o644, 0o660, 0o666} {
+	for _, mode := range []fs.FileMode{0o604, 0o644, 0o666, 0o602} {
 		require.NoError(t, os.Chmod(path, mode))
 		_, err := LoadOrCreateKey(dir)
 		require.ErrorContains(t, err, "chmod 600 "+path, "mode %#o", mode)
 	}
-	for _, mode := range []fs.FileMode{0o600, 0o400} {
+	for mode, open := range map[fs.FileMode]bool{0o600: false, 0o400: false, 0o440: true, 0o640: true, 0o660: true} {
 		require.NoError(t, os.Chmod(path, mode))
 		_, err := LoadOrCreateKey(dir)
 		require.NoError(t, err, "mode %#o", mode)
+		warnings := DataDirWarnings(dir)
+		require.Equal(t, open, len(warnings) == 1 && strings.Contains(warnings[0], path+" is open to its group"), "mode %#o: %q", mode, warnings)
 	}
 }
 

@@ -272,6 +272,19 @@ func checkName(name string) error {
 	return nil
 }
 
+// isLoopbackName reports whether a hostname, as an operator writes it, means each machine itself.
+func isLoopbackName(hostname string) bool {
+	name, _, err := splitHostname(hostname, 0)
+	if err != nil || hostname == "" {
+		return false
+	}
+	if ip, err := netip.ParseAddr(name); err == nil {
+		return ip.Unmap().IsLoopback()
+	}
+	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	return name == "localhost" || name == "localhost.localdomain" || strings.HasSuffix(name, ".localhost")
+}
+
 // dnsLabel is one part of a DNS name. Underscores, no part of the standard, are common in container networks.
 var dnsLabel = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$`)
 

@@ -89,6 +89,9 @@ func (n *Node) start() error {
 	); err != nil {
 		return err
 	}
+	if isLoopbackName(n.cfg.Hostname) {
+		n.cfg.log("node").Warn("the hostname means each machine itself: nodes on other machines can not reach this one by it", "hostname", n.cfg.Hostname)
+	}
 	opts, err := n.serviceOptions()
 	if err != nil {
 		return err
@@ -106,7 +109,7 @@ func (n *Node) start() error {
 			return err
 		}
 	}
-	if err := n.openUplinks(); err != nil {
+	if err := n.openUplinks(ctx); err != nil {
 		return err
 	}
 	return n.service.Join(ctx, n.cfg.bootstrap...)

@@ -2,7 +2,11 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"slices"
+
+	"github.com/libp2p/go-libp2p/core/event"
+	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/uplink"
@@ -12,17 +16,77 @@ import (
 
 // openUplinks starts a session with each Erlang gateway among the bootstrap
 // addresses, but for this node itself: one list for all nodes names each of them.
-func (n *Node) openUplinks() error {
+// Where a macula-node answers instead it is joined over libp2p.
+func (n *Node) openUplinks(ctx context.Context) error {
 	self, err := dialer.ClientID(n.certificate.Leaf)
 	if err != nil {
 		return err
 	}
-	n.uplinks, err = uplink.New(n.dialer, n.service.Handlers(), otherGateways(n.cfg.gateways, n.Endpoints()),
+	others := otherGateways(n.cfg.gateways, append(n.Endpoints(), n.LocalEndpoint().String()))
+	n.noteItself(others)
+	opts := []uplink.Option{
 		uplink.WithListable(func() bool { return n.service.Mode() == maculadht.ModeServer }),
 		uplink.WithSelf(self),
+		uplink.WithPeerFound(n.joinPeer),
 		uplink.WithLogger(n.cfg.log("uplink")),
-	)
-	return err
+	}
+	if len(n.cfg.bootstrap) > 0 {
+		opts = append(opts, uplink.WithOtherWays())
+	}
+	n.uplinks, err = uplink.New(n.dialer, n.service.Handlers(), others, opts...)
+	if err != nil {
+		return err
+	}
+	return n.watchAddresses(ctx)
+}
+
+// joinPeer keeps this node in the network of a peer that answered at an endpoint.
+func (n *Node) joinPeer(ctx context.Context, p peer.AddrInfo) {
+	if err := n.service.Join(ctx, p); err != nil {
+		n.cfg.log("uplink").Warn("the macula-node behind the endpoint was not joined", "peer", p.ID, "err", err)
+	}
+}
+
+// watchAddresses has the gateways told of our endpoint when that has become
+// another one.
+func (n *Node) watchAddresses(ctx context.Context) error {
+	sub, err := n.host.EventBus().Subscribe([]any{new(event.EvtLocalAddressesUpdated), new(event.EvtHostReachableAddrsChanged)})
+	if err != nil {
+		return fmt.Errorf("subscribe to our addresses: %w", err)
+	}
+	n.tasks.Go(func() {
+		defer sub.Close()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case _, open := <-sub.Out():
+				if !open {
+					return
+				}
+				n.uplinks.Refresh()
+			}
+		}
+	})
+	return nil
+}
+
+// noteItself logs which of the bootstrap addresses are this node's own: no mistake
+// in a list for all nodes, but alone it leads nowhere.
+func (n *Node) noteItself(others []dialer.PinnedEndpoint) {
+	itself := slices.Clone(n.cfg.itself)
+	for _, e := range n.cfg.gateways {
+		if !slices.Contains(others, e) {
+			itself = append(itself, e.String())
+		}
+	}
+	switch log := n.cfg.log("node"); {
+	case len(itself) == 0:
+	case len(others) == 0 && len(n.cfg.bootstrap) == 0:
+		log.Warn("all bootstrap addresses are this node itself: it joins nobody", "addresses", itself)
+	default:
+		log.Info("bootstrap addresses that are this node itself are passed over", "addresses", itself)
+	}
 }
 
 // otherGateways returns those that are not at an endpoint of our own.

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/hex"
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
@@ -62,6 +64,15 @@ func guest(t *testing.T, endpoint, id string) {
 	require.NoError(t, err)
 }
 
+// storeAs has a node store a value as an Erlang node does, byte for byte.
+func storeAs(t *testing.T, endpoint, key string, value wire.Raw) {
+	t.Helper()
+	d, err := dialer.New()
+	require.NoError(t, err)
+	defer d.Close()
+	require.NoError(t, client.Put(t.Context(), d, routing.Contact{Endpoint: endpoint}, wire.StoreArgs{Key: []byte(key), Value: value}))
+}
+
 // TestAsking has each command against a node, by either dialect: exit code,
 // text and JSON.
 func TestAsking(t *testing.T) {
@@ -87,7 +98,7 @@ func TestAsking(t *testing.T) {
 				got := macula(t, append([]string{"get", addr}, service...)...)
 				assert.Equal(t, exitNotFound, got.code)
 				assert.Empty(t, got.stdout)
-				assert.Equal(t, "macula-node: not found: nothing is stored there under "+digits+"\n", got.stderr)
+				assert.Equal(t, "macula-node: not found: nothing is stored there under "+digits+", service \"greeter of "+dialect+"\"\n", got.stderr)
 
 				got = macula(t, append([]string{"get", "--json", addr}, service...)...)
 				assert.Equal(t, exitNotFound, got.code)
@@ -102,19 +113,19 @@ func TestAsking(t *testing.T) {
 				assert.Equal(t, exitOK, got.code, got.stderr)
 				assert.Equal(t, "stored under "+digits+" for 1m30s\n", got.stdout)
 
-				got = macula(t, append([]string{"put", "--json", addr, `{"node_id": "text"}`}, service...)...)
+				got = macula(t, append([]string{"put", "--json", addr, `{"node_id": "` + someID + `"}`}, service...)...)
 				assert.Equal(t, exitOK, got.code, got.stderr)
 				assert.Equal(t, object{"key": digits, "status": "ok", "ttl": 86400.0}, decodeJSON(t, got.stdout))
 			})
 			t.Run("get", func(t *testing.T) {
 				got := macula(t, append([]string{"get", addr}, service...)...)
 				assert.Equal(t, exitOK, got.code, got.stderr)
-				assert.Equal(t, `{"node_id":"text"}`+"\n"+`{"n":1,"node_id":{"$bin":"00ff"},"ttl":90}`+"\n", got.stdout)
+				assert.Equal(t, `{"node_id":"`+someID+`"}`+"\n"+`{"n":1,"node_id":{"$bin":"00ff"},"ttl":90}`+"\n", got.stdout)
 
 				got = macula(t, "get", addr, digits, "--json")
 				assert.Equal(t, exitOK, got.code, got.stderr)
 				want := object{"key": digits, "values": []any{
-					object{"node_id": "text"},
+					object{"node_id": someID},
 					object{"node_id": object{"$bin": "00ff"}, "n": 1.0, "ttl": 90.0},
 				}}
 				if dialect == "libp2p" {
@@ -206,7 +217,7 @@ func TestFlagsAnywhere(t *testing.T) {
 	} {
 		got := macula(t, args...)
 		assert.Equal(t, exitOK, got.code, "%v: %s", args, got.stderr)
-		assert.Equal(t, `{"key":"6b","values":[{}]}`+"\n", got.stdout, "%v", args)
+		assert.Equal(t, `{"key":"k","values":[{}]}`+"\n", got.stdout, "%v", args)
 	}
 }
 
@@ -224,11 +235,74 @@ func TestKeys(t *testing.T) {
 		{[]string{"--topic", "name"}, hashed},
 		{[]string{hashed}, hashed},
 		{[]string{strings.ToUpper(hashed)}, hashed},
-		{[]string{"name"}, hex.EncodeToString([]byte("name"))},
-		{[]string{hashed[2:]}, hex.EncodeToString([]byte(hashed[2:]))},
+		{[]string{"name"}, "name"},
+		{[]string{hashed[2:]}, hashed[2:]},
+		{[]string{"0x00ff"}, "0x00ff"},
+		{[]string{"0x6b"}, "k"},
+		{[]string{"0xno"}, "0xno"},
+		{[]string{"sensor temp"}, "0x73656e736f722074656d70"},
+		{[]string{"ключ"}, "ключ"},
+		{[]string{"a\u00a0b"}, "0x61c2a062"},
+		{[]string{"https://a.example"}, "0x68747470733a2f2f612e6578616d706c65"},
+		{[]string{strings.Repeat("k", 32)}, strings.Repeat("6b", 32)},
+		{[]string{"--", "-k"}, "0x2d6b"},
 	} {
-		got := macula(t, append([]string{"get", "--json", s.Endpoints[0]}, test.args...)...)
+		args := append([]string{"get", "--json", s.Endpoints[0]}, test.args...)
+		got := macula(t, args...)
 		assert.Equal(t, test.key, decodeJSON(t, got.stdout)["key"], "%v", test.args)
+		assert.Contains(t, got.stderr, " under "+test.key)
+		if typed := test.args[len(test.args)-1]; typed != test.key {
+			assert.Contains(t, got.stderr, fmt.Sprintf("%q", typed), "what was typed")
+		}
+		again := macula(t, "get", "--json", s.Endpoints[0], test.key)
+		assert.Equal(t, got.stdout, again.stdout, "what is printed is accepted back")
+	}
+}
+
+// TestStoredUnder: what put prints for a key is taken by get.
+func TestStoredUnder(t *testing.T) {
+	_, s := started(t)
+	for _, key := range []string{"k", "two words", "https://a.example", "0x0aff", strings.Repeat("ab", 32), strings.Repeat("x", 32), "é\u200d"} {
+		got := macula(t, "put", s.Addrs[0], key, `{"node_id": "`+someID+`"}`)
+		require.Equal(t, exitOK, got.code, got.stderr)
+		printed := regexp.MustCompile(`stored under (\S+) for`).FindStringSubmatch(got.stdout)
+		require.NotNil(t, printed, got.stdout)
+		got = macula(t, "get", s.Addrs[0], printed[1])
+		require.Equal(t, exitOK, got.code, got.stderr)
+		require.Contains(t, got.stdout, someID)
+	}
+}
+
+// TestValuesComeBack: what is printed of a value can be put in again.
+func TestValuesComeBack(t *testing.T) {
+	_, s := started(t)
+	for i, value := range []string{
+		`{"f":[2.0,0.1,-0.0,1e+300],"i":[9007199254740993,18446744073709551615,-9223372036854775808]}`,
+		"{\"a\":\"می\u200cخواهم 👩\u200d🚀 a\u00a0b\u3000c\",\"b\":\"1\\r\\n2\"}",
+		`{"a":"\u001b[31m\u009b\u202e\u0000","b":{"$bin":"ff"}}`,
+	} {
+		for _, addr := range []string{s.Addrs[0], s.Endpoints[0]} {
+			key := fmt.Sprintf("v%d", i)
+			got := macula(t, "put", addr, key, value)
+			require.Equal(t, exitOK, got.code, got.stderr)
+			got = macula(t, "get", addr, key)
+			require.Equal(t, value+"\n", got.stdout)
+			got = macula(t, "get", addr, key, "--json")
+			require.Contains(t, got.stdout, `"values":[`+value+`]`)
+		}
+	}
+}
+
+// TestListsOfAnErlangNode: it sends a list of small integers as a text.
+func TestListsOfAnErlangNode(t *testing.T) {
+	_, s := started(t)
+	value := wire.Raw("\x82\xc4\x05ports\xa6ⓣⓤ\xc4\x04none\xa0")
+	storeAs(t, s.Endpoints[0], "k", value)
+	for _, addr := range []string{s.Addrs[0], s.Endpoints[0]} {
+		got := macula(t, "get", addr, "k")
+		require.Equal(t, exitOK, got.code, got.stderr)
+		require.Equal(t, `{"none":[],"ports":[9443,9444]}`+"\n", got.stdout)
+		require.Contains(t, macula(t, "get", addr, "k", "--json").stdout, `"values":[{"none":[],"ports":[9443,9444]}]`)
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/msgpack"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
@@ -25,11 +27,18 @@ func onlyAddr(cmd *cli.Command) error {
 	return nil
 }
 
-// printJSON prints one line.
-func printJSON(cmd *cli.Command, v any) error {
-	enc := json.NewEncoder(cmd.Root().Writer)
+// printJSON prints one line, of which nothing steers the terminal.
+func printJSON(cmd *cli.Command, v any) error { return writeJSON(cmd.Root().Writer, v) }
+
+func writeJSON(out io.Writer, v any) error {
+	var line bytes.Buffer
+	enc := json.NewEncoder(&line)
 	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	_, err := out.Write(msgpack.EscapeJSON(line.Bytes()))
+	return err
 }
 
 func pingCommand() *cli.Command {
@@ -42,7 +51,7 @@ func pingCommand() *cli.Command {
 			if err := onlyAddr(cmd); err != nil {
 				return err
 			}
-			return ask(ctx, cmd, func(ctx context.Context, t *target) error {
+			return ask(ctx, cmd, cmd.Args().First(), func(ctx context.Context, t *target) error {
 				if _, err := client.Ping(ctx, t.network, t.Contact); err != nil { // pays for the handshake
 					return err
 				}
@@ -64,17 +73,19 @@ func getCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "get",
 		Usage:     "print what a node has stored under a key",
-		ArgsUsage: "ADDR (KEY | --service NAME | --topic NAME)",
-		Description: keyHelp + `
-Each value is one line of JSON; bytes that are no text show as {"$bin": "<hex>"}.`,
-		Flags: askFlags(keyFlags()...),
+		ArgsUsage: "[ADDR] (KEY | --service NAME | --topic NAME)",
+		Description: keyHelp + localHelp + `
+
+Each value is one line of JSON. Bytes that are no text show as {"$bin": "<hex>"}, and
+a list of small integers of an Erlang node, which travels as a text, as a list.`,
+		Flags: askFlags(append(keyFlags(), dataDirFlag())...),
 		Action: func(ctx context.Context, cmd *cli.Command) error {
-			key, _, err := splitArgs(cmd)
+			addr, key, _, err := splitOptional(cmd)
 			if err != nil {
 				return err
 			}
-			return ask(ctx, cmd, func(ctx context.Context, t *target) error {
-				reply, err := client.FindValue(ctx, t.network, t.Contact, key)
+			return ask(ctx, cmd, addr, func(ctx context.Context, t *target) error {
+				reply, err := client.FindValue(ctx, t.network, t.Contact, key.bytes)
 				if err != nil {
 					return err
 				}
@@ -84,14 +95,14 @@ Each value is one line of JSON; bytes that are no text show as {"$bin": "<hex>"}
 	}
 }
 
-func printFound(cmd *cli.Command, key []byte, reply *wire.FindValueReply) error {
+func printFound(cmd *cli.Command, key namedKey, reply *wire.FindValueReply) error {
 	if cmd.Bool("json") {
 		found := struct {
 			Key       string     `json:"key"`
 			Values    []wire.Raw `json:"values"`
 			ExpiresIn []int64    `json:"expires_in,omitempty"`
 			Nodes     []nodeView `json:"nodes,omitempty"`
-		}{hex.EncodeToString(key), reply.Values, reply.ExpiresIn, viewNodes(reply.Nodes)}
+		}{key.String(), reply.Values, reply.ExpiresIn, viewNodes(reply.Nodes)}
 		if found.Values == nil {
 			found.Values = []wire.Raw{}
 		}
@@ -110,7 +121,7 @@ func printFound(cmd *cli.Command, key []byte, reply *wire.FindValueReply) error 
 		}
 	}
 	if len(reply.Values) == 0 {
-		return fmt.Errorf("%w: nothing is stored there under %s", errNotFound, hex.EncodeToString(key))
+		return fmt.Errorf("%w: nothing is stored there under %s", errNotFound, key.long())
 	}
 	return nil
 }
@@ -119,22 +130,24 @@ func putCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "put",
 		Usage:     "have a node store a value under a key",
-		ArgsUsage: "ADDR (KEY | --service NAME | --topic NAME) VALUE",
-		Description: keyHelp + `
-With --replicate there is no ADDR: the value is stored on the nodes nearest to the
-key, anywhere in the network of the --bootstrap peers, by a peer that lives as
-long as the command.
+		ArgsUsage: "[ADDR] (KEY | --service NAME | --topic NAME) VALUE",
+		Description: keyHelp + localHelp + `
 
-VALUE is a JSON object. A provider is told apart by its "node_id"; a "ttl" says
-how many seconds the value is kept, at most and by default 86400. Texts travel as
+With --replicate there is no ADDR: the value is stored on the nodes nearest to the
+key, anywhere in the network of the --bootstrap peers, or of the node that runs on
+the data directory, by a peer that lives as long as the command.
+
+VALUE is a JSON object. A provider is told apart by its "node_id", bytes or a text:
+write 64 hexadecimal digits, as a shorter one harms Erlang nodes; a "ttl" says how
+many seconds the value is kept, at most and by default 86400. Texts travel as
 bytes; other bytes are given as {"$bin": "<hex>"}.`,
-		Flags: askFlags(append(append(keyFlags(), meshFlags()...),
+		Flags: askFlags(append(append(keyFlags(), meshFlags()...), dataDirFlag(),
 			&cli.BoolFlag{Name: "replicate", Usage: "store it on the nodes nearest to the key"})...),
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			if cmd.Bool("replicate") {
 				return putReplicated(ctx, cmd)
 			}
-			key, rest, err := splitArgs(cmd, "VALUE")
+			addr, key, rest, err := splitOptional(cmd, "VALUE")
 			if err != nil {
 				return err
 			}
@@ -142,14 +155,14 @@ bytes; other bytes are given as {"$bin": "<hex>"}.`,
 			if err != nil {
 				return err
 			}
-			return ask(ctx, cmd, func(ctx context.Context, t *target) error {
-				if err := client.Put(ctx, t.network, t.Contact, wire.StoreArgs{Key: key, Value: value.Raw}); err != nil {
+			return ask(ctx, cmd, addr, func(ctx context.Context, t *target) error {
+				if err := client.Put(ctx, t.network, t.Contact, wire.StoreArgs{Key: key.bytes, Value: value.Raw}); err != nil {
 					return err
 				}
 				if cmd.Bool("json") {
-					return printJSON(cmd, map[string]any{"key": hex.EncodeToString(key), "status": "ok", "ttl": int64(value.TTL / time.Second)})
+					return printJSON(cmd, map[string]any{"key": key.String(), "status": "ok", "ttl": int64(value.TTL / time.Second)})
 				}
-				_, err := fmt.Fprintf(cmd.Root().Writer, "stored under %s for %v\n", hex.EncodeToString(key), value.TTL)
+				_, err := fmt.Fprintf(cmd.Root().Writer, "stored under %s for %v\n", key, value.TTL)
 				return err
 			})
 		},
@@ -157,7 +170,10 @@ bytes; other bytes are given as {"$bin": "<hex>"}.`,
 }
 
 // valueExample is how a VALUE looks.
-const valueExample = `write a JSON object, such as {"node_id": "me", "endpoint": "https://127.0.0.1:8080"}`
+const valueExample = "write a JSON object, such as " + exampleValue
+
+// exampleValue is a provider, under an id that Erlang nodes take without harm.
+const exampleValue = `{"node_id": "2bd806c97f0e00af1a1fc3328fa763a9269723c8db8fac4f93af71db186d6e90", "endpoint": "https://127.0.0.1:8080"}`
 
 func parseValue(text string) (wire.Value, error) {
 	raw, err := wire.FromJSON([]byte(text))
@@ -241,8 +257,8 @@ another one crashes on this question, and loses all that it stored.`,
 			if isErlang(cmd.Args().First()) && !cmd.Bool("force") {
 				return usagef("%w; --force asks all the same", dialer.ErrFindNode)
 			}
-			return ask(ctx, cmd, func(ctx context.Context, t *target) error {
-				nodes, err := client.FindNode(ctx, t.network, t.Contact, key)
+			return ask(ctx, cmd, cmd.Args().First(), func(ctx context.Context, t *target) error {
+				nodes, err := client.FindNode(ctx, t.network, t.Contact, key.bytes)
 				if err != nil {
 					return err
 				}
@@ -283,7 +299,7 @@ func gatewaysCommand() *cli.Command {
 			if err := onlyAddr(cmd); err != nil {
 				return err
 			}
-			return ask(ctx, cmd, func(ctx context.Context, t *target) error {
+			return ask(ctx, cmd, cmd.Args().First(), func(ctx context.Context, t *target) error {
 				list, err := client.ListGateways(ctx, t.network, t.Contact)
 				if err != nil {
 					return err

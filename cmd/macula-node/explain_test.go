@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync/atomic"
@@ -84,9 +86,12 @@ func TestInterrupted(t *testing.T) {
 // because it gave up a handshake whose end took too long, or was restarted, says
 // so by a stateless reset. Then it is asked once more over a new connection.
 func TestForgottenConnection(t *testing.T) {
-	data := t.TempDir()
+	data, copied := t.TempDir(), t.TempDir()
 	_, node := started(t, "--data-dir", data)
-	_, twin := started(t, "--data-dir", data) // resets in its name, as the identity is the same
+	key, err := os.ReadFile(filepath.Join(data, "identity.key"))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(copied, "identity.key"), key, 0o600))
+	_, twin := started(t, "--data-dir", copied) // resets in its name, as the identity is the same
 	for _, args := range [][]string{{"ping"}, {"gateways"}, {"put", "k", "{}"}, {"get", "k"}, {"find-node", "k"}} {
 		t.Run(args[0], func(t *testing.T) {
 			m := startMisdirection(t, node.Endpoints[0], twin.Endpoints[0])

@@ -2,12 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -17,10 +14,11 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/internal/datadir"
+	"github.com/macula-mesh/macula-node/node"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
 )
@@ -28,7 +26,7 @@ import (
 // meshFlags say where a short-lived peer enters the network.
 func meshFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringSliceFlag{Name: "bootstrap", Usage: "`MULTIADDR` with /p2p of a peer to begin at; repeatable, or with commas between; https:// endpoints are passed over", Sources: variables("MACULA_BOOTSTRAP_PEERS")},
+		&cli.StringSliceFlag{Name: "bootstrap", Usage: "`MULTIADDR` with /p2p of a peer to begin at; repeatable, or with commas between; https:// endpoints are passed over (default: the node that runs on the data directory)", Sources: variables("MACULA_BOOTSTRAP_PEERS")},
 		&cli.StringFlag{Name: "realm", Usage: "`NAME` of the realm", Value: proto.DefaultRealm, Sources: variables("MACULA_REALM")},
 	}
 }
@@ -40,20 +38,16 @@ type mesh struct {
 	lookups *lookup.Lookups
 }
 
-// inMesh runs f in the network that the command's bootstrap peers are in.
+// inMesh runs f in the network that the command's bootstrap peers are in, or the
+// node that runs on its data directory where none is named.
 func inMesh(ctx context.Context, cmd *cli.Command, observe func(lookup.Hop), f func(context.Context, *mesh) error) error {
-	named := trimmed(cmd.StringSlice("bootstrap"))
-	texts := slices.DeleteFunc(slices.Clone(named), isEndpoint) // one list serves run too
-	switch {
-	case len(named) == 0:
-		return usagef("--bootstrap is missing: the multiaddr with /p2p of a peer, as run prints it; %s", usageOf(cmd))
-	case len(texts) == 0:
-		return usagef("--bootstrap has only endpoints of Erlang gateways, such as %s: add the multiaddr with /p2p of a peer, as run prints it", named[0])
+	peers, texts, err := bootstrapPeers(cmd)
+	if err != nil {
+		return err
 	}
-	peers := make([]*peer.AddrInfo, len(texts))
-	for i, text := range texts {
-		var err error
-		if peers[i], err = parsePeer(text); err != nil {
+	var local *datadir.Running
+	if len(peers) == 0 {
+		if local, err = runningNode(cmd, "--bootstrap"); err != nil {
 			return err
 		}
 	}
@@ -69,12 +63,23 @@ func inMesh(ctx context.Context, cmd *cli.Command, observe func(lookup.Hop), f f
 		return err
 	}
 	defer server.Close()
-	entry := entry{ctx: ctx, host: h, client: client, server: server, realm: cmd.String("realm"), timeout: cmd.Duration("timeout")}
+	entry := entry{ctx: ctx, host: h, client: client, server: server, realm: meshRealm(cmd, local), timeout: cmd.Duration("timeout")}
 	status := newStatus(cmd)
+	if local != nil {
+		status.show("connecting to the node that runs here")
+		texts, err = localEntry(limited, entry, local)
+		status.clear()
+		if err == nil {
+			peers, err = parsePeers(texts)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	status.show("connecting to %s", plural(len(peers), "bootstrap peer"))
 	failed := entry.through(limited, texts, peers)
 	status.clear()
-	if len(failed) == len(texts) {
+	if len(failed) > 0 && len(failed) == len(texts) {
 		return errors.Join(failed...)
 	}
 	for _, err := range failed {
@@ -85,6 +90,36 @@ func inMesh(ctx context.Context, cmd *cli.Command, observe func(lookup.Hop), f f
 		return err
 	}
 	return f(limited, &mesh{server: server, network: client, lookups: lookups})
+}
+
+// bootstrapPeers returns the libp2p peers that the command names. Endpoints of
+// gateways are passed over: one list serves run too.
+func bootstrapPeers(cmd *cli.Command) (peers []*peer.AddrInfo, texts []string, err error) {
+	named := trimmed(cmd.StringSlice("bootstrap"))
+	for _, text := range named {
+		b, err := node.ParseBootstrap(text)
+		switch {
+		case err != nil:
+			return nil, nil, usagef("--bootstrap %w", err)
+		case b.Peer != nil:
+			peers, texts = append(peers, b.Peer), append(texts, text)
+		}
+	}
+	if len(named) > 0 && len(peers) == 0 && cmd.Count("bootstrap") > 0 {
+		return nil, nil, usagef("--bootstrap has only endpoints of Erlang gateways, such as %s: add the multiaddr with /p2p of a peer, as run prints it, or leave it out to ask the node that runs here", named[0])
+	}
+	return peers, texts, nil
+}
+
+func parsePeers(texts []string) ([]*peer.AddrInfo, error) {
+	peers := make([]*peer.AddrInfo, len(texts))
+	for i, text := range texts {
+		var err error
+		if peers[i], err = node.ParsePeer(text); err != nil {
+			return nil, err
+		}
+	}
+	return peers, nil
 }
 
 // entry is how a short-lived peer gets into the network.
@@ -131,9 +166,6 @@ func (e entry) through(ctx context.Context, texts []string, peers []*peer.AddrIn
 // answered.
 const enterGrace = time.Second
 
-// isEndpoint reports whether a text is meant for an Erlang gateway.
-func isEndpoint(text string) bool { return strings.HasPrefix(text, "https://") }
-
 // enter introduces this peer to a bootstrap peer, which says whether it serves
 // the realm, and takes it for a contact. It is not listed in return: it answers
 // nobody.
@@ -157,11 +189,11 @@ func lookupCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "lookup",
 		Usage:     "find the values of a key anywhere in the network",
-		ArgsUsage: "--bootstrap MULTIADDR (KEY | --service NAME | --topic NAME)",
+		ArgsUsage: "[--bootstrap MULTIADDR] (KEY | --service NAME | --topic NAME)",
 		Description: keyHelp + `
 It asks ever nearer nodes, as a peer that lives as long as the command, and shows
 each that answered; the values come last, one line of JSON each.`,
-		Flags: append(append(keyFlags(), meshFlags()...), timeoutFlag(10*time.Second), jsonFlag()),
+		Flags: append(append(keyFlags(), meshFlags()...), dataDirFlag(), timeoutFlag(10*time.Second), jsonFlag()),
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			key, _, err := splitKey(cmd, cmd.Args().Slice())
 			if err != nil {
@@ -172,9 +204,9 @@ each that answered; the values come last, one line of JSON each.`,
 				observe = func(h lookup.Hop) { printHop(cmd.Root().Writer, h) }
 			}
 			return inMesh(ctx, cmd, observe, func(ctx context.Context, m *mesh) error {
-				found, err := m.lookups.Values(ctx, key)
-				if err != nil && !errors.Is(err, records.ErrNotFound) {
-					early := fmt.Errorf("the lookup ended early, after %s answered: %w; --timeout sets how long it may take", plural(len(found.Hops), "node"), err)
+				found, err := m.lookups.Values(ctx, key.bytes)
+				if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+					early := fmt.Errorf("the lookup ended early, after %s answered: %w; --timeout sets how long it may take", plural(tallyOf(found).answered, "node"), err)
 					if len(found.Values) == 0 {
 						return early
 					}
@@ -233,16 +265,16 @@ func viewHops(hops []lookup.Hop) []hopView {
 	return views
 }
 
-func printLookup(cmd *cli.Command, key []byte, found *lookup.Found) error {
-	values, expiresIn := []wire.Raw{}, []int64{}
+func printLookup(cmd *cli.Command, key namedKey, found *lookup.Found) error {
+	values, expiresIn, tally := []wire.Raw{}, []int64{}, tallyOf(found)
 	for _, v := range found.Values {
 		values = append(values, v.Raw)
 		expiresIn = append(expiresIn, int64(time.Until(v.Expires)/time.Second))
 	}
 	if cmd.Bool("json") {
 		if err := printJSON(cmd, map[string]any{
-			"key": hex.EncodeToString(key), "values": values, "expires_in": expiresIn,
-			"holders": found.Holders, "trace": viewHops(found.Hops),
+			"key": key.String(), "values": values, "expires_in": expiresIn, "holders": found.Holders,
+			"asked": tally.asked, "answered": tally.answered, "silent": tally.silent, "trace": viewHops(found.Hops),
 		}); err != nil {
 			return err
 		}
@@ -256,9 +288,43 @@ func printLookup(cmd *cli.Command, key []byte, found *lookup.Found) error {
 		}
 	}
 	if len(values) == 0 {
-		return fmt.Errorf("%w: none of the %d nodes that were asked has a value under %s", errNotFound, len(found.Hops), hex.EncodeToString(key))
+		return tally.explain(key)
 	}
 	return nil
+}
+
+// tally is how many nodes a lookup asked, and what came of it.
+type tally struct{ asked, answered, silent int }
+
+func tallyOf(found *lookup.Found) tally {
+	t := tally{asked: len(found.Hops)}
+	for _, h := range found.Hops {
+		switch {
+		case h.Err == nil:
+			t.answered++
+		case errors.Is(h.Err, proto.ErrUnreachable):
+			t.silent++
+		}
+	}
+	return t
+}
+
+// explain says why nothing was found.
+func (t tally) explain(key namedKey) error {
+	failed := ""
+	if t.silent > 0 {
+		failed = fmt.Sprintf(", %d kept silent", t.silent)
+	}
+	if wrong := t.asked - t.answered - t.silent; wrong > 0 {
+		failed += fmt.Sprintf(", %d refused or answered what can not be", wrong)
+	}
+	switch {
+	case t.asked == 0:
+		return fmt.Errorf("%w: no peers are known that could be asked for %s", proto.ErrUnreachable, key.long())
+	case t.answered == 0:
+		return fmt.Errorf("%w: nobody answered: of %s asked for %s%s", proto.ErrUnreachable, plural(t.asked, "node"), key.long(), failed)
+	}
+	return fmt.Errorf("%w: none of the %s that answered has a value under %s (%d asked%s)", errNotFound, plural(t.answered, "node"), key.long(), t.asked, failed)
 }
 
 // putReplicated stores a value on the nodes nearest to its key.
@@ -277,19 +343,19 @@ func putReplicated(ctx context.Context, cmd *cli.Command) error {
 		status.show("asked %s for those nearest to the key", plural(asked, "node"))
 	}
 	return inMesh(ctx, cmd, observe, func(ctx context.Context, m *mesh) error {
-		r, err := maculadht.Replicate(ctx, m.server, m.lookups, m.network, key, value)
+		r, err := maculadht.Replicate(ctx, m.server, m.lookups, m.network, key.bytes, value)
 		status.clear()
 		if err != nil {
 			return err
 		}
 		if cmd.Bool("json") {
 			return printJSON(cmd, map[string]any{
-				"key": hex.EncodeToString(key), "status": "ok", "ttl": int64(value.TTL / time.Second),
+				"key": key.String(), "status": "ok", "ttl": int64(value.TTL / time.Second),
 				"acknowledged": len(r.Acknowledged), "sent": len(r.Sent), "failed": len(r.Failed),
 				"trace": viewHops(r.Found.Hops),
 			})
 		}
-		fmt.Fprintf(cmd.Root().Writer, "stored under %s for %v: %s acknowledged", hex.EncodeToString(key), value.TTL, plural(len(r.Acknowledged), "node"))
+		fmt.Fprintf(cmd.Root().Writer, "stored under %s for %v: %s acknowledged", key, value.TTL, plural(len(r.Acknowledged), "node"))
 		if len(r.Failed) > 0 {
 			fmt.Fprintf(cmd.Root().Writer, ", %d did not take it", len(r.Failed))
 		}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -10,8 +12,11 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/stretchr/testify/require"
 
+	"github.com/macula-mesh/macula-node/node"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
 )
 
 // line starts nodes of which each was told of the one before it alone, and
@@ -39,7 +44,7 @@ func TestLookup(t *testing.T) {
 	addrs := line(t, 4)
 	first, last := addrs[0], addrs[len(addrs)-1]
 
-	got := macula(t, "put", "--replicate", "--bootstrap", first, "--service", "greeter", `{"node_id": "me", "ttl": 60}`)
+	got := macula(t, "put", "--replicate", "--bootstrap", first, "--service", "greeter", `{"node_id": "`+someID+`", "ttl": 60}`)
 	require.Equal(t, exitOK, got.code, got.stderr)
 	require.Contains(t, got.stdout, "4 nodes acknowledged")
 
@@ -47,7 +52,7 @@ func TestLookup(t *testing.T) {
 		got := macula(t, "lookup", "--bootstrap", last, "--service", "greeter")
 		require.Equal(t, exitOK, got.code, got.stderr)
 		lines := strings.Split(strings.TrimSpace(got.stdout), "\n")
-		require.JSONEq(t, `{"node_id": "me", "ttl": 60}`, lines[len(lines)-1])
+		require.JSONEq(t, `{"node_id": "`+someID+`", "ttl": 60}`, lines[len(lines)-1])
 		require.Regexp(t, `^hop 1  12D3KooW\S+  \S+  1 value$`, lines[0])
 	})
 	t.Run("with the trace as JSON", func(t *testing.T) {
@@ -62,7 +67,7 @@ func TestLookup(t *testing.T) {
 		}
 		require.NoError(t, json.Unmarshal([]byte(got.stdout), &v))
 		require.Len(t, v.Key, 64)
-		require.Equal(t, []map[string]any{{"node_id": "me", "ttl": 60.0}}, v.Values)
+		require.Equal(t, []map[string]any{{"node_id": someID, "ttl": 60.0}}, v.Values)
 		require.Len(t, v.ExpiresIn, 1)
 		require.LessOrEqual(t, v.ExpiresIn[0], int64(60))
 		require.Equal(t, 3, v.Holders, "three answers with it are enough")
@@ -74,13 +79,13 @@ func TestLookup(t *testing.T) {
 		got := macula(t, "lookup", "--bootstrap", first, "nothing")
 		require.Equal(t, exitNotFound, got.code, got.stderr)
 		require.Equal(t, 4, strings.Count(got.stdout, "hop "), got.stdout)
-		require.Contains(t, got.stderr, "none of the 4 nodes")
+		require.Contains(t, got.stderr, "none of the 4 nodes that answered has a value under nothing (4 asked)")
 	})
 	t.Run("goes on where one bootstrap peer is away", func(t *testing.T) {
 		gone := "/ip4/127.0.0.1/udp/" + silence(t) + "/quic-v1/p2p/" + somePeer
 		got := macula(t, "lookup", "--bootstrap", gone, "--bootstrap", last, "--service", "greeter")
 		require.Equal(t, exitOK, got.code, got.stderr)
-		require.Contains(t, got.stdout, `{"node_id":"me","ttl":60}`)
+		require.Contains(t, got.stdout, `{"node_id":"`+someID+`","ttl":60}`)
 		require.Contains(t, got.stderr, gone+" has not answered")
 	})
 }
@@ -92,7 +97,7 @@ func TestLookupThatEndsEarly(t *testing.T) {
 	require.NoError(t, err)
 	service, err := maculadht.New(crashes)
 	require.NoError(t, err)
-	info, err := parsePeer(alive.Addrs[0])
+	info, err := node.ParsePeer(alive.Addrs[0])
 	require.NoError(t, err)
 	require.NoError(t, crashes.Connect(t.Context(), *info))
 	waitFor(t, "it to be listed", func() bool {
@@ -107,10 +112,10 @@ func TestLookupThatEndsEarly(t *testing.T) {
 	require.Contains(t, got.stderr, "the lookup ended early, after 1 node answered")
 	require.Contains(t, got.stderr, "--timeout")
 
-	require.Equal(t, exitOK, macula(t, "put", alive.Addrs[0], "k", `{"node_id": "me"}`).code)
+	require.Equal(t, exitOK, macula(t, "put", alive.Addrs[0], "k", `{"node_id": "`+someID+`"}`).code)
 	got = macula(t, args...)
 	require.Equal(t, exitOK, got.code, got.stderr)
-	require.Contains(t, got.stdout, `{"node_id":"me"}`)
+	require.Contains(t, got.stdout, `{"node_id":"`+someID+`"}`)
 	require.Contains(t, got.stderr, "the lookup ended early")
 }
 
@@ -118,7 +123,7 @@ func TestLookupThatEndsEarly(t *testing.T) {
 // name it would pass for a public peer, of which no private address is taken.
 func TestBootstrapPeerIsKnownWhereItWasReached(t *testing.T) {
 	_, s := started(t)
-	info, err := parsePeer(s.Addrs[0])
+	info, err := node.ParsePeer(s.Addrs[0])
 	require.NoError(t, err)
 	reached := info.Addrs[0]
 	info.Addrs = append(info.Addrs, ma.StringCast("/ip4/127.0.0.1/udp/"+silence(t)+"/quic-v1"))
@@ -143,7 +148,6 @@ func TestLookupRefused(t *testing.T) {
 		code int
 		says []string
 	}{
-		{"without a bootstrap peer", []string{"lookup", "k"}, exitUsage, []string{"--bootstrap is missing"}},
 		{"without a key", []string{"lookup", "--bootstrap", s.Addrs[0]}, exitUsage, []string{"KEY is missing"}},
 		{"of an endpoint", []string{"lookup", "--bootstrap", s.Endpoints[0], "k"}, exitUsage, []string{s.Endpoints[0]}},
 		{"of another realm", []string{"lookup", "--bootstrap", s.Addrs[0], "--realm", "other", "k"}, exitUnreachable, []string{"realm_mismatch", `"other"`}},
@@ -157,6 +161,33 @@ func TestLookupRefused(t *testing.T) {
 			for _, text := range test.says {
 				require.Contains(t, got.stderr, text)
 			}
+		})
+	}
+}
+
+// Who kept silent has not said that there is nothing.
+func TestTally(t *testing.T) {
+	key := namedKey{[]byte("k"), `"k"`}
+	silent, wrong := fmt.Errorf("%w: x", proto.ErrUnreachable), errors.New("nonsense")
+	for name, test := range map[string]struct {
+		hops []error
+		want string
+		code int
+	}{
+		"nobody known":       {nil, "no peers are known", exitUnreachable},
+		"nobody answered":    {[]error{silent, silent}, "nobody answered: of 2 nodes asked for k, 2 kept silent", exitUnreachable},
+		"all answered":       {[]error{nil, nil}, "none of the 2 nodes that answered has a value under k (2 asked)", exitNotFound},
+		"one was silent":     {[]error{nil, silent, nil}, "none of the 2 nodes that answered has a value under k (3 asked, 1 kept silent)", exitNotFound},
+		"one answered wrong": {[]error{nil, wrong}, "none of the 1 node that answered has a value under k (2 asked, 1 refused or answered what can not be)", exitNotFound},
+	} {
+		t.Run(name, func(t *testing.T) {
+			found := &lookup.Found{}
+			for _, err := range test.hops {
+				found.Hops = append(found.Hops, lookup.Hop{Err: err})
+			}
+			err := tallyOf(found).explain(key)
+			require.ErrorContains(t, err, test.want)
+			require.Equal(t, test.code, exitCode(err))
 		})
 	}
 }

@@ -1,8 +1,8 @@
 // Command macula-node runs a Macula DHT peer, and asks one.
 //
 //	macula-node run
-//	macula-node put https://127.0.0.1:9443 --service greeter '{"node_id": "me", "endpoint": "https://127.0.0.1:8080"}'
-//	macula-node get https://127.0.0.1:9443 --service greeter
+//	macula-node put --service greeter '{"node_id": "2bd806c97f0e00af1a1fc3328fa763a9269723c8db8fac4f93af71db186d6e90", "endpoint": "https://127.0.0.1:8080"}'
+//	macula-node get --service greeter
 package main
 
 import (
@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"syscall"
 	"unicode"
@@ -41,15 +42,51 @@ func main() {
 
 // run is the program, with its exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	app := newApp(stdout, stderr)
+	out := &answer{to: stdout}
+	app := newApp(out, stderr)
 	err := app.Run(ctx, args)
 	if helpless, ok := errors.AsType[cli.ExitCoder](err); ok { // "help" for what there is not
 		err = usagef("%w; see macula-node --help", helpless)
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "macula-node: %s\n", legible(err.Error()))
+		if !out.begun && asksForJSON(args) {
+			_ = writeJSON(stdout, errorView{legible(err.Error()), exitCode(err)}) // nobody is left to be told
+		}
 	}
 	return exitCode(err)
+}
+
+// errorView is what --json prints where there is nothing else to print.
+type errorView struct {
+	Error string `json:"error"`
+	Code  int    `json:"code"` // the exit code
+}
+
+// answer knows whether a command has printed anything.
+type answer struct {
+	to    io.Writer
+	begun bool
+}
+
+func (a *answer) Write(p []byte) (int, error) {
+	a.begun = true
+	return a.to.Write(p)
+}
+
+// asksForJSON reports whether a command line has --json, be it otherwise wrong.
+func asksForJSON(args []string) (asks bool) {
+	for _, arg := range args {
+		name, value, valued := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		switch {
+		case arg == "--":
+			return asks
+		case strings.HasPrefix(arg, "-") && name == "json":
+			on, err := strconv.ParseBool(value)
+			asks = !valued || on && err == nil
+		}
+	}
+	return asks
 }
 
 // legible replaces what is no text of a line or two: a peer's words must not
@@ -97,8 +134,10 @@ func newApp(stdout, stderr io.Writer) *cli.Command {
 		Version: version(),
 		Description: `"macula-node run" starts a peer. The other commands ask one, at an ADDR that is
 a libp2p multiaddr with /p2p, or https://HOST:PORT to speak as Erlang nodes do.
+Without ADDR get, put and lookup ask the one that runs on the data directory.
 
-Exit codes: 0 found or ok, 1 not found or not well, 2 wrong usage, 3 unreachable or refused.`,
+Exit codes: 0 found or ok, 1 not found or not well, 2 wrong usage, 3 unreachable or refused.
+With --json a command prints one line: what it found, else {"error", "code"}.`,
 		Writer:         stdout,
 		ErrWriter:      stderr,
 		ExitErrHandler: func(context.Context, *cli.Command, error) {}, // run prints and returns the code

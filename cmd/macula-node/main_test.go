@@ -105,6 +105,13 @@ func start(t *testing.T, args ...string) *running {
 	return r
 }
 
+// stopped stops the node and waits for its end.
+func (r *running) stopped(t *testing.T) {
+	t.Helper()
+	r.stop()
+	waitFor(t, "the end of the node", func() bool { return len(r.ended) > 0 })
+}
+
 // started is start with what --json says.
 func started(t *testing.T, args ...string) (*running, serving) {
 	t.Helper()

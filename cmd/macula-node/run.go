@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,29 +10,17 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/urfave/cli/v3"
 
+	"github.com/macula-mesh/macula-node/compat/uplink"
+	"github.com/macula-mesh/macula-node/internal/logs"
 	"github.com/macula-mesh/macula-node/node"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
-
-func dataDirFlag() cli.Flag {
-	return &cli.StringFlag{
-		Name:    "data-dir",
-		Usage:   "`DIR` of the identity key and the TLS certificate, made at the first start",
-		Value:   defaultDataDir(),
-		Sources: variables("MACULA_DATA_DIR"),
-	}
-}
-
-func defaultDataDir() string {
-	if home, err := os.UserHomeDir(); err == nil {
-		return filepath.Join(home, ".macula-node")
-	}
-	return ".macula-node"
-}
 
 func runCommand() *cli.Command {
 	return &cli.Command{
@@ -45,7 +32,9 @@ With --json it prints one line once it serves:
 
 A server answers libp2p peers and is listed by them; a client asks and stores, but answers none and
 nobody lists it. Mode auto is a server, unless there are public addresses and none of them can be
-reached. Erlang nodes are served in any mode.`,
+reached. Erlang nodes are served in any mode.
+
+While it runs, lookup, get and put ask it without an address, by its data directory.`,
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringSliceFlag{Name: "listen", Usage: "`MULTIADDR` to listen on, repeatable (default: --port of all IPv4 and IPv6 addresses)"},
 			portFlag(),
@@ -77,20 +66,38 @@ func runNode(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	key, err := node.LoadOrCreateKey(cmd.String("data-dir"))
+	dir, err := dataDir(cmd)
 	if err != nil {
-		return usageError{err}
+		return err
 	}
 	if err := setupLogs(cmd, cmd.Root().ErrWriter); err != nil {
 		return err
 	}
+	occupied, err := occupy(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(runOn(ctx, cmd, occupied, port, policy), occupied.Close())
+}
+
+// runOn runs a node on a data directory that is locked for it.
+func runOn(ctx context.Context, cmd *cli.Command, occupied *occupation, port uint16, policy node.TLS) error {
+	key, err := identity(cmd)
+	if err != nil {
+		return err
+	}
+	log := logs.Logger("node")
+	for _, warning := range node.DataDirWarnings(cmd.String("data-dir")) {
+		log.Warn(warning)
+	}
+	bootstrap := trimmed(cmd.StringSlice("bootstrap"))
 	n, err := node.New(node.Config{
 		Key:       key,
 		Listen:    cmd.StringSlice("listen"),
 		Port:      port,
 		Realm:     cmd.String("realm"),
 		Hostname:  cmd.String("hostname"),
-		Bootstrap: trimmed(cmd.StringSlice("bootstrap")),
+		Bootstrap: bootstrap,
 		Mode:      node.Mode(cmd.String("mode")),
 
 		NoPortMapping: !cmd.Bool("port-mapping"),
@@ -102,18 +109,56 @@ func runNode(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return usageError{err}
 	}
+	if err := awaitGateways(ctx, n); err != nil {
+		return errors.Join(err, n.Close())
+	}
+	occupied.serves(n, bootstrap)
 	if err := announce(cmd, n); err != nil {
 		return errors.Join(err, n.Close())
 	}
-	var refused error
-	select {
-	case <-ctx.Done():
-		if !cmd.Bool("json") {
-			fmt.Fprintln(cmd.Root().Writer, "Stopping.")
-		}
-	case refused = <-n.Uplinks().Refusals(): // it is for the operator to say which realm was meant
+	<-ctx.Done()
+	if !cmd.Bool("json") {
+		fmt.Fprintln(cmd.Root().Writer, "Stopping.")
 	}
-	return errors.Join(refused, n.Close())
+	return errors.Join(occupied.Withdraw(), n.Close())
+}
+
+// startWait is how long run waits, before it says that it serves, for a word of the
+// gateways that were named.
+const startWait = 3 * time.Second
+
+// awaitGateways returns an error if all gateways that were named serve another
+// realm: it is for the operator to say which realm was meant. Later on nothing that
+// others say ends a node that serves.
+func awaitGateways(ctx context.Context, n *node.Node) error {
+	patience := time.NewTimer(startWait)
+	defer patience.Stop()
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for slices.ContainsFunc(n.Uplinks().Status(), isUndecided) && !slices.ContainsFunc(n.Uplinks().Status(), isJoined) {
+		select {
+		case err := <-n.Uplinks().Refusals():
+			return err
+		case <-look.C:
+		case <-patience.C:
+			return nil
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	select {
+	case err := <-n.Uplinks().Refusals():
+		return err
+	default:
+		return nil
+	}
+}
+
+// isUndecided reports whether a gateway has not been looked at yet.
+func isUndecided(s uplink.Status) bool { return s.State == uplink.StateConnecting }
+
+func isJoined(s uplink.Status) bool {
+	return s.State == uplink.StateJoined || s.State == uplink.StateUsed || s.State == uplink.StatePeer
 }
 
 // serving is what run prints with --json once it serves.
@@ -142,7 +187,7 @@ func announce(cmd *cli.Command, n *node.Node) error {
 	}
 	out := cmd.Root().Writer
 	if cmd.Bool("json") {
-		return json.NewEncoder(out).Encode(s)
+		return printJSON(cmd, s)
 	}
 	if s.Name != "" {
 		fmt.Fprintf(out, "macula-node %s serves the realm %s\n\n", legible(s.Name), s.Realm)
@@ -160,8 +205,8 @@ func announce(cmd *cli.Command, n *node.Node) error {
 		return err
 	}
 	if len(s.Endpoints) > 0 {
-		fmt.Fprintf(out, "\nTry, in another terminal:\n\n  %s put %s --service greeter '{\"node_id\": \"me\", \"endpoint\": \"https://127.0.0.1:8080\"}'\n",
-			programName(), nearest(s.Endpoints))
+		fmt.Fprintf(out, "\nTry, in another terminal:\n\n  %s put %s --service greeter '%s'\n",
+			programName(), nearest(s.Endpoints), exampleValue)
 	}
 	_, err = fmt.Fprintln(out, "\nCtrl-C stops it.")
 	return err
@@ -202,18 +247,18 @@ func idCommand() *cli.Command {
 			if cmd.Args().Present() {
 				return usagef("id takes no arguments, but got %q", cmd.Args().First())
 			}
-			key, err := node.LoadOrCreateKey(cmd.String("data-dir"))
+			key, err := identity(cmd)
 			if err != nil {
-				return usageError{err}
+				return err
 			}
-			p, err := peerID(key)
+			p, err := peer.IDFromPrivateKey(key)
 			if err != nil {
 				return usageError{err}
 			}
 			nodeID := routing.IDFromPeer(p).String()
 			out := cmd.Root().Writer
 			if cmd.Bool("json") {
-				return json.NewEncoder(out).Encode(map[string]string{"peer_id": p.String(), "node_id": nodeID})
+				return printJSON(cmd, map[string]string{"peer_id": p.String(), "node_id": nodeID})
 			}
 			return table(out, func(w io.Writer) {
 				fmt.Fprintf(w, "peer id\t%s\nnode id\t%s\n", p, nodeID)

@@ -109,9 +109,10 @@ func TestIdentity(t *testing.T) {
 	assert.Contains(t, first.stdout, got["node_id"])
 
 	for range 2 {
-		_, s := started(t, "--data-dir", data)
+		r, s := started(t, "--data-dir", data)
 		assert.Equal(t, got["peer_id"], s.PeerID)
 		assert.Equal(t, got["node_id"], s.NodeID)
+		r.stopped(t)
 	}
 	if runtime.GOOS == "windows" {
 		return // its mode bits say nothing

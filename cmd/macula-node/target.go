@@ -2,27 +2,21 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"strings"
 	"time"
 
 	"github.com/libp2p/go-libp2p"
-	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
 	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
-	ma "github.com/multiformats/go-multiaddr"
 	"github.com/urfave/cli/v3"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/node"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
-
-func peerID(key crypto.PrivKey) (peer.ID, error) { return peer.IDFromPrivateKey(key) }
 
 // target is the node that a command asks, and the way there.
 type target struct {
@@ -52,9 +46,9 @@ func reach(cmd *cli.Command, addr string) (*target, error) {
 		}
 		return &target{Contact: routing.Contact{Endpoint: e.String()}, network: d, close: d.Close}, nil
 	}
-	info, err := parsePeer(addr)
+	info, err := node.ParsePeer(addr)
 	if err != nil {
-		return nil, err
+		return nil, usagef("ADDR %w", err)
 	}
 	_, c, closeBoth, err := newClient(cmd.Duration("timeout"))
 	if err != nil {
@@ -109,32 +103,14 @@ func contactAt(info peer.AddrInfo) routing.Contact {
 	return routing.Contact{ID: id, NodeID: id[:], Peer: info.ID, Addrs: info.Addrs}
 }
 
-// parsePeer reads the multiaddr of a peer that can be reached by QUIC.
-func parsePeer(addr string) (*peer.AddrInfo, error) {
-	info, err := peer.AddrInfoFromString(addr)
-	switch {
-	case errors.Is(err, peer.ErrInvalidAddr):
-		return nil, usagef("ADDR %q does not say who is there: add /p2p/ and the peer id, as in what run prints, or write https://host:port", addr)
-	case err != nil:
-		return nil, usagef("ADDR %q is not a multiaddr with /p2p, nor https://host:port: %w", addr, err)
-	case len(info.Addrs) == 0:
-		return nil, usagef("ADDR %q does not say where the peer is: write for example /ip4/192.0.2.7/udp/9443/quic-v1%s", addr, addr)
+// ask runs f against the node at addr, or the one that runs on the command's data
+// directory where addr is empty, within the command's time. f may be run twice:
+// what it asks does the same once more, and it prints only what came of it.
+func ask(ctx context.Context, cmd *cli.Command, addr string, f func(context.Context, *target) error) error {
+	if addr == "" {
+		return askLocal(ctx, cmd, f)
 	}
-	for _, a := range info.Addrs {
-		for _, component := range a {
-			if code := component.Code(); code == ma.P_QUIC_V1 || code == ma.P_CIRCUIT {
-				return info, nil
-			}
-		}
-	}
-	return nil, usagef("ADDR %q is not a QUIC address: write for example /ip4/192.0.2.7/udp/9443/quic-v1/p2p/%s", addr, info.ID)
-}
-
-// ask runs f against the node at the command's first argument, within the
-// command's time. f may be run twice: what it asks does the same once more, and
-// it prints only what came of it.
-func ask(ctx context.Context, cmd *cli.Command, f func(context.Context, *target) error) error {
-	t, err := reach(cmd, cmd.Args().First())
+	t, err := reach(cmd, addr)
 	if err != nil {
 		return err
 	}
@@ -142,11 +118,17 @@ func ask(ctx context.Context, cmd *cli.Command, f func(context.Context, *target)
 	start := time.Now()
 	limited, cancel := context.WithTimeout(ctx, cmd.Duration("timeout"))
 	defer cancel()
-	err = f(limited, t)
-	if isLost(err, isErlang(cmd.Args().First())) && limited.Err() == nil {
-		err = f(limited, t) // over a new connection
+	err = twice(limited, t, isErlang(addr), f)
+	return explain(ctx, err, attempt{addr, time.Since(start), cmd.Duration("timeout")})
+}
+
+// twice runs f, and once more over a new connection where the first was lost.
+func twice(ctx context.Context, t *target, erlang bool, f func(context.Context, *target) error) error {
+	err := f(ctx, t)
+	if isLost(err, erlang) && ctx.Err() == nil {
+		err = f(ctx, t)
 	}
-	return explain(ctx, err, attempt{cmd.Args().First(), time.Since(start), cmd.Duration("timeout")})
+	return err
 }
 
 // askFlags are those of every command that asks.
@@ -162,65 +144,4 @@ func timeoutFlag(usual time.Duration) cli.Flag {
 			}
 			return nil
 		}}
-}
-
-// keyFlags name a key by what it is the hash of.
-func keyFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.StringFlag{Name: "service", Usage: "the key is the SHA-256 of this service's `NAME`"},
-		&cli.StringFlag{Name: "topic", Usage: "the key is the SHA-256 of this topic's `NAME`"},
-	}
-}
-
-const keyHelp = `A KEY is 64 hexadecimal digits, or a text that is taken as it is; --service NAME
-and --topic NAME stand for one.`
-
-// splitArgs returns ADDR's followers: the key, given by a flag or as the first
-// of them, and the others, of which there must be as many as names.
-func splitArgs(cmd *cli.Command, names ...string) (key []byte, rest []string, err error) {
-	args := cmd.Args().Slice()
-	if len(args) == 0 {
-		return nil, nil, usagef("ADDR is missing; %s", usageOf(cmd))
-	}
-	return splitKey(cmd, args[1:], names...)
-}
-
-func usageOf(cmd *cli.Command) string { return "usage: " + cmd.FullName() + " " + cmd.ArgsUsage }
-
-// splitKey is splitArgs without an ADDR.
-func splitKey(cmd *cli.Command, rest []string, names ...string) (key []byte, others []string, err error) {
-	service, topic := cmd.String("service"), cmd.String("topic")
-	usage := usageOf(cmd)
-	if service != "" && topic != "" {
-		return nil, nil, usagef("--service and --topic are two keys; %s", usage)
-	}
-	if name := service + topic; name != "" {
-		sum := sha256.Sum256([]byte(name))
-		key = sum[:]
-	} else {
-		if len(rest) == 0 {
-			return nil, nil, usagef("KEY is missing; %s", usage)
-		}
-		if key, err = parseKey(rest[0]); err != nil {
-			return nil, nil, err
-		}
-		rest = rest[1:]
-	}
-	if len(rest) < len(names) {
-		return nil, nil, usagef("%s is missing; %s", names[len(rest)], usage)
-	}
-	if len(rest) > len(names) {
-		return nil, nil, usagef("%q is one argument too many; %s", rest[len(names)], usage)
-	}
-	return key, rest, nil
-}
-
-func parseKey(text string) ([]byte, error) {
-	if key, err := hex.DecodeString(text); err == nil && len(key) == sha256.Size {
-		return key, nil
-	}
-	if text == "" || len(text) > wire.MaxField {
-		return nil, usagef("KEY of %d bytes: want 1 to %d", len(text), wire.MaxField)
-	}
-	return []byte(text), nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -8,7 +9,10 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-const somePeer = "12D3KooWEn3KXGXEAzdQGFPH3JsoUTyHtS5TK5YKozKs1xJ8cUx1"
+const (
+	somePeer = "12D3KooWEn3KXGXEAzdQGFPH3JsoUTyHtS5TK5YKozKs1xJ8cUx1"
+	someID   = "2bd806c97f0e00af1a1fc3328fa763a9269723c8db8fac4f93af71db186d6e90"
+)
 
 // TestWrongUsage: what can not be carried out ends with exit code 2 and says
 // what was wrong, with which value, and what to write instead. Nothing is asked.
@@ -27,8 +31,13 @@ func TestWrongUsage(t *testing.T) {
 		{"ping without ADDR", []string{"ping"}, []string{"want one ADDR, got 0", "macula-node ping ADDR"}},
 		{"ping of two", []string{"ping", erlang, erlang}, []string{"want one ADDR, got 2"}},
 		{"gateways without ADDR", []string{"gateways"}, []string{"want one ADDR, got 0", "macula-node gateways ADDR"}},
-		{"get without ADDR", []string{"get"}, []string{"ADDR is missing", "macula-node get ADDR (KEY"}},
-		{"get without KEY", []string{"get", erlang}, []string{"KEY is missing", "macula-node get ADDR (KEY"}},
+		{"get of nothing", []string{"get"}, []string{"KEY is missing", "macula-node get [ADDR] (KEY"}},
+		{"get without KEY", []string{"get", erlang}, []string{"KEY is missing", "macula-node get [ADDR] (KEY"}},
+		{"get where no node runs", []string{"get", "--data-dir", data, "k"}, []string{"no macula-node runs there: " + data, "macula-node run", "name one with ADDR", "[ADDR]"}},
+		{"get of an empty data directory", []string{"get", "--data-dir", "", "k"}, []string{"--data-dir (MACULA_DATA_DIR) is empty"}},
+		{"lookup where no node runs", []string{"lookup", "--data-dir", data, "k"}, []string{"no macula-node runs there: " + data, "[--bootstrap MULTIADDR]"}},
+		{"put --replicate where no node runs", []string{"put", "--replicate", "--data-dir", data, "k", "{}"}, []string{"no macula-node runs there: " + data, "--bootstrap"}},
+		{"lookup of TCP", []string{"lookup", "--bootstrap", "/ip4/127.0.0.1/tcp/4001/p2p/" + somePeer, "k"}, []string{"/tcp/4001", "not a QUIC address"}},
 		{"get of two keys", []string{"get", erlang, "a", "b"}, []string{`"b" is one argument too many`}},
 		{"get of a key and a service", []string{"get", erlang, "--service", "s", "a"}, []string{`"a" is one argument too many`}},
 		{"get of a service and a topic", []string{"get", erlang, "--service", "s", "--topic", "t"}, []string{"--service and --topic are two keys"}},
@@ -36,7 +45,7 @@ func TestWrongUsage(t *testing.T) {
 		{"get of a long key", []string{"get", erlang, strings.Repeat("k", 256)}, []string{"KEY of 256 bytes: want 1 to 255"}},
 		{"find-node without KEY", []string{"find-node", libp2p}, []string{"KEY is missing", "macula-node find-node"}},
 		{"find-node of an Erlang node", []string{"find-node", erlang, "k"}, []string{"FIND_NODE crashes", "--force"}},
-		{"put without VALUE", []string{"put", erlang, "k"}, []string{"VALUE is missing", "macula-node put ADDR"}},
+		{"put without VALUE", []string{"put", erlang, "k"}, []string{"VALUE is missing", "macula-node put [ADDR]"}},
 		{"put of a service without VALUE", []string{"put", erlang, "--service", "s"}, []string{"VALUE is missing"}},
 
 		{"doctor without an endpoint", []string{"doctor"}, []string{"the endpoint is missing", "macula-node doctor https://HOST:PORT"}},
@@ -72,6 +81,11 @@ func TestWrongUsage(t *testing.T) {
 		{"put of what harms an Erlang node", []string{"put", erlang, "peer.gateway.x", "{}"}, []string{"peer.gateway.", "crashes"}},
 
 		{"run with an argument", []string{"run", "x"}, []string{`run takes no arguments, but got "x"`}},
+		{"run on TCP's bootstrap", []string{"run", "--data-dir", data, "--bootstrap", "/ip4/127.0.0.1/tcp/4001/p2p/" + somePeer}, []string{"/tcp/4001", "not a QUIC address"}},
+		{"run on one address twice", []string{"run", "--data-dir", data, "--listen", "/ip4/127.0.0.1/udp/0/quic-v1", "--listen", "/ip4/127.0.0.1/udp/0/quic-v1"}, []string{"listen address /ip4/127.0.0.1/udp/0/quic-v1 is given twice"}},
+		{"run on no data directory", []string{"run", "--data-dir", ""}, []string{"--data-dir (MACULA_DATA_DIR) is empty: write"}},
+		{"id of no data directory", []string{"id", "--data-dir", ""}, []string{"--data-dir (MACULA_DATA_DIR) is empty: write"}},
+		{"put of an integer beyond 64 bits", []string{"put", erlang, "k", `{"n": 18446744073709551616}`}, []string{"the integer 18446744073709551616 does not fit into 64 bits"}},
 		{"id with an argument", []string{"id", "x"}, []string{`id takes no arguments, but got "x"`}},
 		{"run with no log level", []string{"run", "--log-level", "loud"}, []string{`--log-level "loud"`, "debug, info, warn or error"}},
 		{"run on TCP", []string{"run", "--data-dir", data, "--listen", "/ip4/127.0.0.1/tcp/1"}, []string{"/ip4/127.0.0.1/tcp/1", "write /ip4/127.0.0.1/udp/1/quic-v1"}},
@@ -103,8 +117,33 @@ func TestWrongUsage(t *testing.T) {
 			for _, want := range test.want {
 				assert.Contains(t, got.stderr, want)
 			}
+
+			if test.args[0] == "help" {
+				return // which has no --json
+			}
+			asJSON := macula(t, append(test.args[:len(test.args):len(test.args)], "--json")...)
+			assert.Equal(t, exitUsage, asJSON.code)
+			said := decodeJSON(t, asJSON.stdout)
+			assert.Equal(t, 2.0, said["code"])
+			assert.Equal(t, strings.TrimSuffix(strings.TrimPrefix(asJSON.stderr, "macula-node: "), "\n"), said["error"])
 		})
 	}
+}
+
+// TestNoHome: no directory is made somewhere in silence.
+func TestNoHome(t *testing.T) {
+	t.Chdir(t.TempDir())
+	t.Setenv("HOME", "")
+	t.Setenv("home", "")
+	for _, args := range [][]string{{"run"}, {"id"}, {"get", "k"}, {"lookup", "k"}} {
+		got := macula(t, args...)
+		assert.Equal(t, exitUsage, got.code)
+		assert.Contains(t, got.stderr, "HOME is not set")
+		assert.Contains(t, got.stderr, "set --data-dir (MACULA_DATA_DIR)")
+	}
+	entries, err := os.ReadDir(".")
+	assert.NoError(t, err)
+	assert.Empty(t, entries)
 }
 
 func TestHelp(t *testing.T) {
@@ -114,7 +153,7 @@ func TestHelp(t *testing.T) {
 	}{
 		{nil, []string{"run", "id", "ping", "find-node", "get", "put", "gateways", "Exit codes: 0 found or ok, 1 not found or not well, 2 wrong usage, 3 unreachable or refused."}},
 		{[]string{"--help"}, []string{"gateways"}},
-		{[]string{"help", "put"}, []string{"ADDR (KEY | --service NAME | --topic NAME) VALUE", `{"$bin": "<hex>"}`, "--timeout", "--json"}},
+		{[]string{"help", "put"}, []string{"[ADDR] (KEY | --service NAME | --topic NAME) VALUE", `{"$bin": "<hex>"}`, "--timeout", "--json"}},
 		{[]string{"run", "--help"}, []string{"--listen", "--data-dir", "--realm", "--hostname", "--bootstrap", "--mode", "--log-level", "MACULA_REALM", "MACULA_HOSTNAME", "MACULA_DATA_DIR",
 			"--port", "MACULA_QUIC_PORT", "--name", "NODE_NAME", "MACULA_BOOTSTRAP_PEERS", "--tls-mode", "MACULA_TLS_MODE", "--tls-cert", "MACULA_TLS_CERTFILE",
 			"--tls-key", "MACULA_TLS_KEYFILE", "--tls-ca", "MACULA_TLS_CACERTFILE", "--tls-verify-hostname", "MACULA_TLS_VERIFY_HOSTNAME"}},

@@ -54,20 +54,38 @@ func TestAcquire(t *testing.T) {
 	require.Empty(t, g.Lapses())
 }
 
-// An endpoint that is left alone is not connected to either.
+// A session is made though the endpoint is left alone, and what it asks is answered;
+// then the others ask too. Who leaves them without an answer again is left alone
+// all the same.
 func TestAcquireInBackoff(t *testing.T) {
-	g, err := glass.Start()
-	require.NoError(t, err)
-	defer g.Close()
-	letGo := g.HoldReplies(wire.TypePing)
-	d := newDialer(t, within(compattest.Patience, 50*time.Millisecond))
-	_, err = client.Ping(compattest.Context(t), d, compattest.At(g.Endpoint()))
-	require.ErrorIs(t, err, ErrNoReply)
-	require.ErrorIs(t, err, proto.ErrUnreachable)
-	_, err = d.Acquire(compattest.Context(t), mustParse(t, g.Endpoint()).Endpoint)
-	require.ErrorIs(t, err, ErrBackoff)
-	require.Equal(t, 1, g.Stats().Accepted)
+	e := compattest.StartErlang(t, "127.0.0.1:0")
+	d := newDialer(t, within(compattest.Patience, 10*soon), backoff(never))
+	find := func() error {
+		_, err := client.FindValue(compattest.Context(t), d, compattest.At(e.Endpoint()), []byte("k"))
+		return err
+	}
+	letGo := e.HoldReplies(wire.TypeFindValue)
+	require.ErrorIs(t, find(), ErrNoReply)
+	require.ErrorIs(t, find(), ErrBackoff)
+	require.True(t, d.BackoffEnd(mustParse(t, e.Endpoint()).Endpoint).After(time.Now()))
+
+	c := hold(t, d, e)
+	require.ErrorIs(t, find(), ErrBackoff, "a handshake works also while it is busy")
+	require.NoError(t, c.Ping(compattest.Context(t)))
+	require.ErrorIs(t, find(), ErrBackoff, "it still has the question")
 	letGo()
+	compattest.Eventually(t, func() bool { return e.Stats().Streams == 0 }, "it has answered at last")
+	require.NoError(t, c.Ping(compattest.Context(t)))
+	require.False(t, d.BackoffEnd(mustParse(t, e.Endpoint()).Endpoint).After(time.Now()))
+	letGo = e.HoldReplies(wire.TypeFindValue)
+	require.ErrorIs(t, find(), ErrNoReply, "asked again")
+	letGo()
+	compattest.Eventually(t, func() bool { return e.Stats().Streams == 0 }, "it has answered at last")
+	require.NoError(t, c.Ping(compattest.Context(t)))
+	require.ErrorIs(t, find(), ErrBackoff, "it did not answer twice")
+	require.True(t, c.Current(), "the session's connection stays")
+	require.Equal(t, 2, e.Stats().Accepted)
+	e.RequireSpared()
 }
 
 // What is held is not idle, and what is released is.

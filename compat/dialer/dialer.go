@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -11,16 +12,17 @@ import (
 	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
 	"github.com/quic-go/quic-go"
 
+	"github.com/macula-mesh/macula-node/compat/dialer/pace"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/internal/logs"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
 // Waits that are not for the caller to set.
 const (
-	closeGrace  = 2 * time.Second        // for replies under way when the dialer closes
-	sendGrace   = 200 * time.Millisecond // for what has no reply to arrive before its connection is closed
-	firstRedial = 100 * time.Millisecond // after a refused handshake, doubled each time
+	closeGrace = 2 * time.Second        // for replies under way when the dialer closes
+	sendGrace  = 200 * time.Millisecond // for what has no reply to arrive before its connection is closed
 )
 
 // ErrNoReply: the endpoint took a question and has not answered in time. It is
@@ -28,12 +30,17 @@ const (
 var ErrNoReply = errors.New("no reply")
 
 // ErrBackoff: the endpoint did not answer in time a short while ago and is left
-// alone. It is a proto.ErrUnreachable too.
+// alone, or it was dialled as often as it may be (pace.LimitError). It is a
+// proto.ErrUnreachable too.
 var ErrBackoff = proto.ErrResting
 
+// ErrRestarted: the node takes a new connection while nothing at all comes on the
+// one that there was: it was started again. It is a proto.ErrUnreachable too.
+var ErrRestarted = fmt.Errorf("%w: it was started again", proto.ErrUnreachable)
+
 // Dialer asks Erlang nodes. It keeps one connection to an endpoint and uses it
-// in the one way that a node survives: one handshake at a time, retried when it
-// is refused; one frame a stream, in one Write; a stream is closed only after
+// in the one way that a node survives: one handshake at a time, few of them,
+// retried when it is refused; one frame a stream, in one Write; a stream is closed only after
 // its reply has come, whether or not the caller still waits; no message that
 // harms. It implements routing.Network for contacts with an endpoint and is
 // safe for concurrent use.
@@ -46,7 +53,8 @@ type Dialer struct {
 	tasks  sync.WaitGroup
 	close  func() error
 
-	handshakes addrLock
+	pacer   *pace.Pacer
+	dropped *logs.Summary
 
 	mu     sync.Mutex
 	closed bool
@@ -56,7 +64,13 @@ type Dialer struct {
 // New returns a dialer. Close it.
 func New(opts ...Option) (*Dialer, error) {
 	d := &Dialer{
-		cfg:  config{limits: DefaultLimits(), pins: make(map[wire.Endpoint]Pin), tracer: noTracer{}},
+		cfg: config{
+			limits:   DefaultLimits(),
+			pins:     make(map[wire.Endpoint]Pin),
+			resolver: net.DefaultResolver,
+			tracer:   noTracer{},
+			log:      logs.Logger("dialer"),
+		},
 		pool: make(map[place]*link),
 	}
 	d.close = sync.OnceValue(d.shutdown)
@@ -76,6 +90,8 @@ func New(opts ...Option) (*Dialer, error) {
 		d.cfg.quic, d.owned = cm, cm
 	}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
+	d.pacer = pace.New(d.cfg.limits.MaxDials, d.cfg.limits.DialWindow, d.cfg.limits.Stagger)
+	d.dropped = logs.NewSummary(d.cfg.log, time.Minute)
 	return d, nil
 }
 
@@ -96,6 +112,8 @@ func (d *Dialer) shutdown() error {
 	}
 	d.cancel()
 	<-answered
+	d.pacer.Close()
+	d.dropped.Close()
 	d.mu.Lock()
 	for _, l := range d.pool {
 		l.close()
@@ -137,11 +155,8 @@ func (d *Dialer) query(ctx context.Context, to routing.Contact, m wire.Message) 
 }
 
 func (d *Dialer) exchange(ctx context.Context, to routing.Contact, m wire.Message, asks bool) (wire.Frame, error) {
-	switch _, has := m.Type().Reply(); {
-	case has && !asks:
-		return wire.Frame{}, fmt.Errorf("%w: %s has a reply, use Query", proto.ErrInvalidRequest, m.Type())
-	case asks && !has:
-		return wire.Frame{}, fmt.Errorf("%w: %s has no reply, use Send", proto.ErrInvalidRequest, m.Type())
+	if err := mayBeSent(m, asks); err != nil {
+		return wire.Frame{}, err
 	}
 	p, err := placeOf(to)
 	if err != nil {
@@ -161,6 +176,18 @@ func (d *Dialer) exchange(ctx context.Context, to routing.Contact, m wire.Messag
 		return wire.Frame{}, fmt.Errorf("%s to %s: %w", m.Type(), p, err)
 	}
 	return f, nil
+}
+
+// mayBeSent refuses a question that nobody would wait for, and to wait for what is
+// none.
+func mayBeSent(m wire.Message, asks bool) error {
+	switch _, has := m.Type().Reply(); {
+	case has && !asks:
+		return fmt.Errorf("%w: %s has a reply, use Query", proto.ErrInvalidRequest, m.Type())
+	case asks && !has:
+		return fmt.Errorf("%w: %s has no reply, use Send", proto.ErrInvalidRequest, m.Type())
+	}
+	return nil
 }
 
 func (d *Dialer) link(p place) (*link, error) {
@@ -214,12 +241,30 @@ func (d *Dialer) leave(l *link) {
 	}
 }
 
-// backOff leaves the node at an address alone, by whatever endpoint it is known.
-func (d *Dialer) backOff(addr netip.AddrPort, until time.Time) {
+// backOff leaves the node at an address alone for a while, by whatever endpoint it
+// is known.
+func (d *Dialer) backOff(addr netip.AddrPort) {
+	backoff := d.cfg.limits.Backoff
+	if backoff == 0 {
+		return
+	}
+	d.cfg.tracer.BackoffStarted(backoff)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, l := range d.pool {
-		l.backOff(addr, until)
+		l.backOff(addr, backoff)
+	}
+}
+
+// forgive ends the backoff of the node at an address, which has answered a session
+// meanwhile. One that is still busy with a question, or did not answer twice, is
+// left alone all the same, unless it was started again: it may well be our
+// questions that keep it busy.
+func (d *Dialer) forgive(addr netip.AddrPort, restarted bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, l := range d.pool {
+		l.forgive(addr, restarted)
 	}
 }
 
@@ -261,12 +306,20 @@ func (d *Dialer) spawn(l *link, f func()) error {
 }
 
 // BackoffEnd returns until when the node at an endpoint is left alone, as it did
-// not answer in time; a time that has passed where it is not.
+// not answer in time or was dialled as often as it may be; a time that has passed
+// where it is not.
 func (d *Dialer) BackoffEnd(e wire.Endpoint) time.Time {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if l := d.pool[place{Endpoint: e}]; l != nil {
-		return l.backoffEnd()
+	l := d.pool[place{Endpoint: e}]
+	if l == nil {
+		return time.Time{}
 	}
-	return time.Time{}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	end := l.backoffUntil
+	if l.conn == nil && l.dialAgain.After(end) {
+		end = l.dialAgain
+	}
+	return end
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/macula-mesh/macula-node/compat/dialer/pace"
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/interop/glass"
@@ -58,7 +59,7 @@ func TestRefusedForTooLong(t *testing.T) {
 	d := newDialer(t, within(300*time.Millisecond, compattest.Patience))
 	_, err := client.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
 	require.ErrorIs(t, err, proto.ErrUnreachable)
-	require.True(t, refused(err), "%v", err)
+	require.True(t, pace.Refused(err), "%v", err)
 }
 
 // After more requests than streams are granted the connection still works.

@@ -28,14 +28,27 @@ func ClientID(cert *x509.Certificate) (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
+// IsClientID reports whether a node id is a ClientID: nodes from 0.20.21 on write
+// the 32 bytes themselves, those before their hexadecimal digits.
+func IsClientID(nodeID []byte, clientID string) bool {
+	switch len(nodeID) {
+	case sha256.Size:
+		return clientID == hex.EncodeToString(nodeID)
+	case hex.EncodedLen(sha256.Size):
+		return strings.EqualFold(string(nodeID), clientID)
+	}
+	return false
+}
+
 // MatchesClientID reports whether a node id may be that of the node with a
-// ClientID. One that is a ClientID in form belongs to that certificate alone; an
-// id of another form, and an empty clientID, prove nothing either way.
+// ClientID. One that is a ClientID in its digits belongs to that certificate alone.
+// 32 bytes may be another id of the node, and an id of another form its
+// operator's: they prove nothing either way, nor does an empty clientID.
 func MatchesClientID(nodeID []byte, clientID string) bool {
 	if _, err := hex.DecodeString(string(nodeID)); err != nil || len(nodeID) != 2*sha256.Size || clientID == "" {
 		return true
 	}
-	return strings.EqualFold(string(nodeID), clientID)
+	return IsClientID(nodeID, clientID)
 }
 
 // ErrAnotherNode: the node at an endpoint is not the one that named it.

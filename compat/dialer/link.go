@@ -30,7 +30,11 @@ type link struct {
 	conn         *conn
 	dial         *dial          // the handshake under way
 	addr         netip.AddrPort // where the last handshake led to
+	dialAgain    time.Time      // not before, as it was dialled too often
 	backoffUntil time.Time
+	backoffBegan time.Time     // the last one
+	twice        bool          // it did not answer twice within one backoff
+	late         int           // questions to which the answer may still come
 	backedOff    chan struct{} // closed when a backoff begins, and made anew
 }
 
@@ -39,18 +43,21 @@ type link struct {
 // could crash who sends that.
 type conn struct {
 	*quic.Conn
-	streams int  // guarded by link.mu
-	retired bool // guarded by link.mu
+	streams  int  // and holds; guarded by link.mu
+	holds    int  // by whom it is kept in use though a reply is overdue; guarded by link.mu
+	retired  bool // guarded by link.mu
+	replaced bool // the node was started again; guarded by link.mu
+
+	doubt bool   // it was silent when heard packets had come; guarded by link.mu
+	heard uint64 // guarded by link.mu
 }
 
-// dial is a handshake, which goes on when those who wait for it do not: an
-// Erlang node has room for one, and a broken one holds it.
-type dial struct {
-	begun time.Time
-	done  chan struct{}
-	conn  *conn // or err, once done
-	err   error
-}
+// received counts the packets that have come on the connection. They come also
+// from a node that answers nothing, as long as its QUIC lives.
+func (c *conn) received() uint64 { return c.ConnectionStats().PacketsReceived }
+
+// doubted reports whether nothing came since it was doubted; link.mu is held.
+func (c *conn) doubted() bool { return c.doubt && c.received() == c.heard }
 
 func newLink(d *Dialer, p place) *link {
 	l := &link{
@@ -95,6 +102,14 @@ func (l *link) leaveConn(c *conn) {
 	}
 }
 
+// doubt has the node dialled anew beside a connection on which nothing has come
+// since so many packets.
+func (l *link) doubt(c *conn, heard uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c.doubt, c.heard = true, heard
+}
+
 // hold adds a stream to those that use a connection; leaveConn ends it.
 func (l *link) hold(c *conn) {
 	l.mu.Lock()
@@ -125,27 +140,59 @@ func (l *link) ready() (backedOff <-chan struct{}, err error) {
 	return l.backedOff, nil
 }
 
-// abandon takes a connection out of use that failed or kept silent, and leaves
-// the node at its other end alone for a while.
-func (l *link) abandon(c *conn, backoff time.Duration) {
+// abandon takes a connection out of use that failed.
+func (l *link) abandon(c *conn) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.retire(c)
+}
+
+// overdue leaves a node alone that has not answered in time, and takes the
+// connection out of use unless somebody holds it. over is called when the reply has
+// come at last, or never will.
+func (l *link) overdue(c *conn) (over func()) {
+	l.mu.Lock()
+	l.late++
+	if c.holds == 0 {
+		l.retire(c)
+	}
 	l.mu.Unlock()
-	if backoff > 0 {
-		l.dialer.cfg.tracer.BackoffStarted(backoff)
-		l.dialer.backOff(remoteAddr(c), time.Now().Add(backoff))
+	l.dialer.backOff(remoteAddr(c))
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.late--
 	}
 }
 
-// backOff leaves the endpoint alone if it is at an address, also those who wait for
-// their turn.
-func (l *link) backOff(addr netip.AddrPort, until time.Time) {
+// backOff leaves the endpoint alone for a while if it is at an address, also those
+// who wait for their turn.
+func (l *link) backOff(addr netip.AddrPort, backoff time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.addr == addr {
-		l.backoffUntil = until
-		close(l.backedOff)
-		l.backedOff = make(chan struct{})
+	if l.addr != addr {
+		return
+	}
+	now := time.Now()
+	l.twice = now.Sub(l.backoffBegan) < backoff
+	l.backoffBegan, l.backoffUntil = now, now.Add(backoff)
+	close(l.backedOff)
+	l.backedOff = make(chan struct{})
+}
+
+// forgive ends the backoff of an endpoint that is at an address, see
+// Dialer.forgive.
+func (l *link) forgive(addr netip.AddrPort, restarted bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.addr != addr || l.late > 0 && !restarted {
+		return
+	}
+	if restarted {
+		l.twice, l.backoffBegan = false, time.Time{}
+	}
+	if !l.twice {
+		l.backoffUntil = time.Time{}
 	}
 }
 
@@ -172,16 +219,22 @@ func (l *link) do(ctx context.Context, t wire.Type, frame []byte) (wire.Frame, e
 	if err != nil {
 		return wire.Frame{}, err
 	}
-	c, err := l.connect(ctx)
+	c, err := l.connect(ctx, false)
 	if err != nil {
 		release()
 		return wire.Frame{}, err
 	}
+	return l.ask(ctx, c, t, frame, l.overdue, release)
+}
+
+// ask sends one frame on a stream of its own, for which the connection is held
+// already. release is called once the stream has no use for what it took.
+func (l *link) ask(ctx context.Context, c *conn, t wire.Type, frame []byte, overdue func(*conn) (over func()), release func()) (wire.Frame, error) {
 	done := make(chan outcome, 1)
-	err = l.dialer.spawn(l, func() {
+	err := l.dialer.spawn(l, func() {
 		defer release()
 		defer l.leaveConn(c)
-		l.run(c, t, frame, done)
+		l.run(c, t, frame, overdue, done)
 		if _, asks := t.Reply(); !asks {
 			release()
 			l.linger()
@@ -252,23 +305,27 @@ func gaveUp(ctx context.Context) error {
 // run is the life of a stream: one Write, the reply, and only then the end of
 // both directions. Until the reply has come nothing is cancelled, as that
 // crashes a gateway; a stream whose reply never comes goes with its connection.
-func (l *link) run(c *conn, t wire.Type, frame []byte, done chan<- outcome) {
+// Where the reply is late, overdue is called, if it is set.
+func (l *link) run(c *conn, t wire.Type, frame []byte, overdue func(*conn) (over func()), done chan<- outcome) {
 	stop := context.AfterFunc(l.dialer.ctx, func() { c.CloseWithError(0, "") })
 	defer stop()
-	timeout := l.dialer.cfg.limits.ReplyTimeout
-	fail := func(err error) { done <- outcome{err: l.failed(err)} }
-	ctx, cancel := context.WithTimeout(l.dialer.ctx, timeout)
+	limits := &l.dialer.cfg.limits
+	fail := func(err error) { done <- outcome{err: l.failedOn(c, err)} }
+	broken := func(err error) {
+		l.abandon(c)
+		fail(err)
+	}
+	ctx, cancel := context.WithTimeout(l.dialer.ctx, limits.ReplyTimeout)
 	defer cancel()
 	s, err := c.OpenStreamSync(ctx)
 	if err != nil {
-		l.abandon(c, 0)
-		fail(err)
+		broken(err)
 		return
 	}
-	s.SetWriteDeadline(time.Now().Add(timeout))
+	heard, sent := c.received(), time.Now()
+	s.SetWriteDeadline(sent.Add(limits.ReplyTimeout))
 	if _, err := s.Write(frame); err != nil {
-		l.abandon(c, 0)
-		fail(err)
+		broken(err)
 		return
 	}
 	if _, asks := t.Reply(); !asks {
@@ -277,24 +334,44 @@ func (l *link) run(c *conn, t wire.Type, frame []byte, done chan<- outcome) {
 		return
 	}
 	in := wire.NewReader(s)
-	s.SetReadDeadline(time.Now().Add(timeout))
+	s.SetReadDeadline(sent.Add(min(limits.Silence, limits.ReplyTimeout)))
 	f, err := in.Next()
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		l.abandon(c, l.dialer.cfg.limits.Backoff)
-		fail(fmt.Errorf("%w within %v", ErrNoReply, timeout))
-		s.SetReadDeadline(time.Now().Add(l.dialer.cfg.limits.LateReply))
-		if _, err := in.Next(); err == nil {
-			Stream{s}.Close()
+		if c.received() == heard {
+			l.doubt(c, heard)
 		}
+		s.SetReadDeadline(sent.Add(limits.ReplyTimeout))
+		f, err = in.Next()
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		if overdue != nil {
+			defer overdue(c)()
+		}
+		fail(fmt.Errorf("%w within %v", ErrNoReply, limits.ReplyTimeout))
+		s.SetReadDeadline(time.Now().Add(limits.LateReply))
+		if _, err := in.Next(); err != nil {
+			l.abandon(c)
+			return
+		}
+		Stream{s}.Close()
 		return
 	}
 	if err != nil {
-		l.abandon(c, 0)
-		fail(err)
+		broken(err)
 		return
 	}
 	Stream{s}.Close()
 	done <- outcome{frame: f} // the reader is not used again, so the frame keeps its memory
+}
+
+// failedOn is failed for what was asked on a connection.
+func (l *link) failedOn(c *conn, err error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c.replaced {
+		return ErrRestarted
+	}
+	return l.failed(err)
 }
 
 // failed returns the error of what could not be done: that the dialer is

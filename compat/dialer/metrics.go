@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/macula-mesh/macula-node/compat/dialer/pace"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
@@ -19,6 +20,7 @@ const (
 	ResultTimeout     Result = "timeout"      // no handshake or no reply in time, ours or the caller's
 	ResultCanceled    Result = "canceled"     // the caller gave up
 	ResultBackoff     Result = "backoff"      // not asked, see Limits.Backoff
+	ResultLimited     Result = "limited"      // not dialled, see Limits.MaxDials
 	ResultBusy        Result = "busy"         // every handshake was refused
 	ResultCertificate Result = "certificate"  // not the wanted one
 	ResultNotSent     Result = "not_sent"     // harmful, too large or invalid
@@ -37,6 +39,9 @@ type MetricsTracer interface {
 	// BackoffStarted is called when a node did not answer in time and is left alone
 	// for a while.
 	BackoffStarted(wait time.Duration)
+	// AnswerDropped is called when an answer to what a node asked in a session was
+	// longer, in bytes, than what it can take.
+	AnswerDropped(t wire.Type, size int)
 }
 
 // WithMetricsTracer sets who is told what the dialer does; nobody without it.
@@ -55,6 +60,12 @@ type noTracer struct{}
 func (noTracer) DialCompleted(time.Duration, Result)               {}
 func (noTracer) RequestCompleted(wire.Type, time.Duration, Result) {}
 func (noTracer) BackoffStarted(time.Duration)                      {}
+func (noTracer) AnswerDropped(wire.Type, int)                      {}
+
+func isLimit(err error) bool {
+	_, is := errors.AsType[*pace.LimitError](err)
+	return is
+}
 
 func resultOf(err error) Result {
 	switch {
@@ -62,6 +73,8 @@ func resultOf(err error) Result {
 		return ResultOK
 	case errors.Is(err, proto.ErrClosed):
 		return ResultClosed
+	case isLimit(err):
+		return ResultLimited
 	case errors.Is(err, ErrBackoff):
 		return ResultBackoff
 	case errors.Is(err, ErrCertificate):
@@ -70,7 +83,7 @@ func resultOf(err error) Result {
 		return ResultRemoteError
 	case errors.Is(err, ErrHarmful), errors.Is(err, ErrTooLargeForPeer), errors.Is(err, proto.ErrInvalidRequest):
 		return ResultNotSent
-	case refused(err):
+	case pace.Refused(err):
 		return ResultBusy
 	case errors.Is(err, ErrNoReply), errors.Is(err, context.DeadlineExceeded):
 		return ResultTimeout

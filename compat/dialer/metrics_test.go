@@ -46,7 +46,8 @@ func (t *tracer) DialCompleted(took time.Duration, r Result) { t.note(took, "dia
 func (t *tracer) RequestCompleted(m wire.Type, took time.Duration, r Result) {
 	t.note(took, "%s %s", m, r)
 }
-func (t *tracer) BackoffStarted(wait time.Duration) { t.note(0, "backoff %v", wait) }
+func (t *tracer) BackoffStarted(wait time.Duration)   { t.note(0, "backoff %v", wait) }
+func (t *tracer) AnswerDropped(m wire.Type, size int) { t.note(0, "dropped %s of %d", m, size) }
 
 // untilEnded is a ServeFunc that answers nothing.
 func untilEnded(ctx context.Context, s server.Stream, replies func(wire.Frame)) error {

@@ -3,6 +3,7 @@ package dialer
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
@@ -26,6 +27,16 @@ type Limits struct {
 	Backoff time.Duration
 	// Idle is after how long an unused connection is closed.
 	Idle time.Duration
+	// Silence is after how long a connection that brings nothing at all, be it an
+	// acknowledgement, is doubted: the node is dialled anew beside it.
+	Silence time.Duration
+	// MaxDials is how often an address is dialled within DialWindow, refused
+	// handshakes included, whoever wants it: some versions close what is more than 5
+	// connections of one source in 10 s.
+	MaxDials   int
+	DialWindow time.Duration
+	// Stagger is how long after one address of a name the next is dialled beside it.
+	Stagger time.Duration
 	// MaxEndpoints is of how many endpoints a connection or a Backoff is kept.
 	MaxEndpoints int
 	// MaxStreams is how many streams of a connection are used at a time, of the 100
@@ -41,6 +52,10 @@ func DefaultLimits() Limits {
 		LateReply:    time.Minute,
 		Backoff:      5 * time.Minute,
 		Idle:         30 * time.Second,
+		Silence:      2 * time.Second,
+		MaxDials:     4,
+		DialWindow:   10 * time.Second,
+		Stagger:      250 * time.Millisecond,
 		MaxEndpoints: 1024,
 		MaxStreams:   32,
 	}
@@ -48,13 +63,17 @@ func DefaultLimits() Limits {
 
 func (l Limits) check() error {
 	var errs []error
-	for name, d := range map[string]time.Duration{"DialTimeout": l.DialTimeout, "ReplyTimeout": l.ReplyTimeout, "LateReply": l.LateReply, "Idle": l.Idle} {
+	for name, d := range map[string]time.Duration{"DialTimeout": l.DialTimeout, "ReplyTimeout": l.ReplyTimeout, "LateReply": l.LateReply, "Idle": l.Idle,
+		"Silence": l.Silence, "DialWindow": l.DialWindow, "Stagger": l.Stagger} {
 		if d <= 0 {
 			errs = append(errs, fmt.Errorf("limits: %s is %v: want more than 0", name, d))
 		}
 	}
 	if l.Backoff < 0 {
 		errs = append(errs, fmt.Errorf("limits: Backoff is %v: want 0 or more", l.Backoff))
+	}
+	if l.MaxDials < 1 {
+		errs = append(errs, fmt.Errorf("limits: MaxDials is %d: want 1 or more", l.MaxDials))
 	}
 	if l.MaxEndpoints < 1 {
 		errs = append(errs, fmt.Errorf("limits: MaxEndpoints is %d: want 1 or more", l.MaxEndpoints))
@@ -67,11 +86,13 @@ func (l Limits) check() error {
 
 type config struct {
 	quic          QUIC
+	resolver      Resolver
 	limits        Limits
 	forceFindNode bool
 	tls           TLS
 	pins          map[wire.Endpoint]Pin
 	tracer        MetricsTracer
+	log           *slog.Logger
 }
 
 // Option sets a detail of a Dialer.
@@ -89,11 +110,34 @@ func WithQUIC(q QUIC) Option {
 	}
 }
 
+// WithResolver sets what looks up the names of endpoints; net.DefaultResolver does
+// without it.
+func WithResolver(r Resolver) Option {
+	return func(c *config) error {
+		if r == nil {
+			return errors.New("no resolver")
+		}
+		c.resolver = r
+		return nil
+	}
+}
+
 // WithLimits sets the limits, all of them: begin with DefaultLimits.
 func WithLimits(l Limits) Option {
 	return func(c *config) error {
 		c.limits = l
 		return l.check()
+	}
+}
+
+// WithLogger sets where the dialer logs; go-log's macula/dialer without it.
+func WithLogger(log *slog.Logger) Option {
+	return func(c *config) error {
+		if log == nil {
+			return errors.New("no logger")
+		}
+		c.log = log
+		return nil
 	}
 }
 

@@ -3,8 +3,8 @@ package dialer
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
 	ma "github.com/multiformats/go-multiaddr"
@@ -35,32 +35,50 @@ func placeOf(c routing.Contact) (place, error) {
 }
 
 // addresses returns where to dial.
-func (p place) addresses(ctx context.Context) ([]netip.AddrPort, error) {
+func (p place) addresses(ctx context.Context, r Resolver) ([]netip.AddrPort, error) {
 	if p.verified.IsValid() {
 		return []netip.AddrPort{p.verified}, nil
 	}
-	return resolve(ctx, p.Endpoint)
+	return resolve(ctx, r, p.Endpoint)
 }
 
+// Resolver looks up the addresses of a host's name. A *net.Resolver is one.
+type Resolver interface {
+	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
+}
+
+// mostAddresses is how many addresses of a name are dialled: whose name it is may
+// have us dial whom it likes.
+const mostAddresses = 16
+
 // resolve returns the addresses of an endpoint's host, the address itself where
-// the host is one.
-func resolve(ctx context.Context, e wire.Endpoint) ([]netip.AddrPort, error) {
+// the host is one. IPv4 comes first: Erlang nodes from 0.20.9 on listen on it
+// alone.
+func resolve(ctx context.Context, r Resolver, e wire.Endpoint) ([]netip.AddrPort, error) {
 	if ip, ok := e.Addr(); ok {
 		return []netip.AddrPort{netip.AddrPortFrom(ip, e.Port)}, nil
 	}
-	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", e.Host)
+	ips, err := r.LookupNetIP(ctx, "ip", e.Host)
 	if err != nil {
 		return nil, err
 	}
-	addrs := make([]netip.AddrPort, len(ips))
-	for i, ip := range ips {
-		addrs[i] = netip.AddrPortFrom(ip.Unmap().WithZone(""), e.Port)
+	var addrs, six []netip.AddrPort
+	for _, ip := range ips {
+		addr := netip.AddrPortFrom(ip.Unmap().WithZone(""), e.Port)
+		switch {
+		case slices.Contains(addrs, addr) || slices.Contains(six, addr):
+		case addr.Addr().Is4():
+			addrs = append(addrs, addr)
+		default:
+			six = append(six, addr)
+		}
 	}
-	return addrs, nil
+	addrs = append(addrs, six...)
+	return addrs[:min(len(addrs), mostAddresses)], nil
 }
 
-// quicMultiaddr returns the address as libp2p writes it.
-func quicMultiaddr(ap netip.AddrPort) (ma.Multiaddr, error) {
+// Multiaddr returns an address as libp2p writes it: /ip4/…/udp/…/quic-v1.
+func Multiaddr(ap netip.AddrPort) (ma.Multiaddr, error) {
 	family := "ip4"
 	if ap.Addr().Is6() {
 		family = "ip6"

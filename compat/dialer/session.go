@@ -85,8 +85,8 @@ func (c *Conn) Connect(ctx context.Context, m *wire.Connect, serve ServeFunc) (*
 
 func (c *Conn) connect(ctx context.Context, m *wire.Connect, serve ServeFunc) (*Session, error) {
 	l, d := c.link, c.link.dialer
-	if !c.Current() {
-		return nil, ErrMoved
+	if err := c.Err(); err != nil {
+		return nil, err
 	}
 	frame, err := wire.AppendFrame(nil, m)
 	if err != nil {
@@ -95,27 +95,30 @@ func (c *Conn) connect(ctx context.Context, m *wire.Connect, serve ServeFunc) (*
 	opening, cancel := context.WithTimeout(ctx, d.cfg.limits.ReplyTimeout)
 	defer cancel()
 	stream, err := c.conn.OpenStreamSync(opening)
+	if ctx.Err() != nil && err != nil {
+		return nil, gaveUp(ctx) // the connection is as good as before
+	}
 	if err != nil {
-		l.abandon(c.conn, 0)
-		return nil, l.failed(err)
+		l.abandon(c.conn)
+		return nil, l.failedOn(c.conn, err)
 	}
 	stream.SetWriteDeadline(time.Now().Add(d.cfg.limits.ReplyTimeout))
 	if _, err := stream.Write(frame); err != nil {
-		l.abandon(c.conn, 0)
-		return nil, l.failed(err)
+		l.abandon(c.conn)
+		return nil, l.failedOn(c.conn, err)
 	}
 
 	s := &Session{pong: make(chan wire.Frame, 1), ended: make(chan struct{})}
 	serving, stop := context.WithCancel(context.Background())
 	s.close = sync.OnceFunc(func() {
 		stop()
-		l.abandon(c.conn, 0)
+		l.abandon(c.conn)
 	})
 	l.hold(c.conn)
 	if err := d.spawn(l, func() {
 		defer l.leaveConn(c.conn)
 		defer context.AfterFunc(d.ctx, func() { c.conn.CloseWithError(0, "") })()
-		err := serve(serving, answering{Stream{stream}}, s.replies())
+		err := serve(serving, answering{Stream{stream}, d, l.place}, s.replies())
 		if err == nil {
 			err = ErrStreamEnded
 		}
@@ -130,8 +133,11 @@ func (c *Conn) connect(ctx context.Context, m *wire.Connect, serve ServeFunc) (*
 	switch {
 	case err == nil:
 		return s, nil
-	case errors.Is(err, ErrNoReply):
-		l.abandon(c.conn, d.cfg.limits.Backoff)
+	case errors.Is(err, ErrNoReply), errors.Is(err, proto.ErrUnanswered):
+		l.abandon(c.conn)
+		if errors.Is(err, ErrNoReply) {
+			d.backOff(c.RemoteAddr())
+		}
 		time.AfterFunc(d.cfg.limits.LateReply, stop)
 	default:
 		s.Close()
@@ -162,6 +168,7 @@ func (s *Session) awaitPong(ctx context.Context, timeout time.Duration) ([]byte,
 	silent := time.NewTimer(timeout)
 	defer silent.Stop()
 	closing := ctx.Done()
+	late := fmt.Errorf("%w within %v", ErrNoReply, timeout)
 	for {
 		select {
 		case f := <-s.pong:
@@ -180,17 +187,22 @@ func (s *Session) awaitPong(ctx context.Context, timeout time.Duration) ([]byte,
 			}
 			return nil, s.Err()
 		case <-silent.C:
-			return nil, fmt.Errorf("%w within %v", ErrNoReply, timeout)
+			return nil, late
 		case <-closing:
 			closing = nil
+			late = fmt.Errorf("%w: %w", proto.ErrUnanswered, context.Cause(ctx))
 			silent.Reset(closeGrace)
 		}
 	}
 }
 
 // answering is the stream on which a node asks us. An answer that is longer than
-// what it can take does not leave.
-type answering struct{ Stream }
+// what it can take does not leave; that is counted, and said.
+type answering struct {
+	Stream
+	dialer *Dialer
+	to     place
+}
 
 func (a answering) Write(b []byte) (int, error) {
 	written := 0
@@ -201,6 +213,11 @@ func (a answering) Write(b []byte) (int, error) {
 			if _, err := a.Stream.Write(frame); err != nil {
 				return written, err
 			}
+		} else {
+			t := wire.Type(frame[1])
+			a.dialer.cfg.tracer.AnswerDropped(t, len(frame))
+			a.dialer.dropped.Info("an answer is too long for an Erlang node and was not sent",
+				"to", a.to, "type", t, "bytes", len(frame), "most", MaxFrame)
 		}
 		written += len(frame)
 	}

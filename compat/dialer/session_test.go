@@ -2,6 +2,11 @@ package dialer
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -12,6 +17,7 @@ import (
 	"github.com/macula-mesh/macula-node/interop/glass"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 func ourConnect() *wire.Connect {
@@ -88,4 +94,77 @@ func TestCloseEndsSessions(t *testing.T) {
 	compattest.RequireCloses(t, d.Close)
 	compattest.Wait(t, s.Done())
 	require.Error(t, s.Err())
+}
+
+// Who gives up before CONNECT has left, or before its PONG has come, has the node
+// neither left alone nor, in the first case, its connection given up.
+func TestConnectGivenUpIsNoFaultOfTheNode(t *testing.T) {
+	e := compattest.StartErlang(t, "127.0.0.1:0")
+	letGo := e.HoldReplies(wire.TypeConnect)
+	defer letGo()
+	d := newDialer(t, backoff(never))
+	c := hold(t, d, e)
+	given, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range glass.StreamCredit { // there is no stream to be had
+		_, err := c.conn.OpenStream()
+		require.NoError(t, err)
+	}
+	_, err := c.Connect(given, ourConnect(), untilEnded)
+	require.ErrorIs(t, err, context.Canceled)
+	require.True(t, c.Current())
+	c.End()
+	require.Zero(t, e.Count(wire.TypeConnect))
+
+	c = hold(t, d, e)
+	waiting, cancel := context.WithCancel(t.Context())
+	result := compattest.InBackground(func() error { _, err := c.Connect(waiting, ourConnect(), untilEnded); return err })
+	compattest.Eventually(t, func() bool { return e.Count(wire.TypeConnect) == 1 }, "CONNECT")
+	cancel()
+	require.ErrorIs(t, compattest.Wait(t, result), proto.ErrUnanswered)
+	_, err = client.Ping(compattest.Context(t), d, compattest.At(e.Endpoint()))
+	require.NoError(t, err, "it is asked as before")
+	letGo()
+	e.RequireUnharmed()
+}
+
+// What is too long for a node to take is not dropped in silence.
+func TestDroppedAnswersAreTold(t *testing.T) {
+	e := compattest.StartErlang(t, "127.0.0.1:0")
+	told := &tracer{tb: t}
+	var logged lines
+	d := newDialer(t, WithMetricsTracer(told), WithLogger(slog.New(slog.NewTextHandler(&logged, nil))))
+	long := compattest.Frames(t, &wire.FindValueReply{Values: []wire.Raw{compattest.Provider(string(make([]byte, MaxFrame)))}})
+	s, err := hold(t, d, e).Connect(compattest.Context(t), ourConnect(), func(ctx context.Context, s server.Stream, replies func(wire.Frame)) error {
+		for range 3 {
+			if _, err := s.Write(long); err != nil {
+				return err
+			}
+		}
+		return untilEnded(ctx, s, replies)
+	})
+	require.NoError(t, err)
+	defer s.Close()
+	dropped := fmt.Sprintf("dropped find_value_reply of %d", len(long))
+	require.Equal(t, []string{dropped, dropped, dropped}, slices.DeleteFunc(told.takeAll(), func(s string) bool { return !strings.HasPrefix(s, "dropped") }))
+	require.Equal(t, 1, strings.Count(logged.String(), "too long for an Erlang node"), "and not each time")
+	require.Contains(t, logged.String(), "find_value_reply")
+}
+
+// lines is what was logged.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }

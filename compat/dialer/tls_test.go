@@ -169,7 +169,7 @@ func TestVerificationOfNames(t *testing.T) {
 			require.Equal(t, 1, e.Stats().Accepted)
 			p, err := placeOf(c)
 			require.NoError(t, err)
-			addrs, err := p.addresses(compattest.Context(t))
+			addrs, err := p.addresses(compattest.Context(t), net.DefaultResolver)
 			require.NoError(t, err)
 			require.Equal(t, strings.TrimPrefix(e.Endpoint(), "https://"), addrs[0].String())
 			require.Len(t, addrs, 1)

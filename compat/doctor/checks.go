@@ -39,7 +39,6 @@ func (x *examination) connection(c *Check) {
 		}
 		return
 	}
-	x.conn.Release() // the dialer keeps it for what is asked next
 	x.report.Handshake = c.Took
 	c.saw("connected to %s", x.conn.RemoteAddr())
 }
@@ -96,7 +95,7 @@ func (x *examination) ping(c *Check) {
 	for len(took) < x.pings && (len(took) == 0 || time.Since(begin) < pingTime) {
 		var rtt time.Duration
 		if err = c.timed(func() (err error) {
-			rtt, err = client.Ping(x.ctx, x.dialer, x.contact)
+			rtt, err = client.Ping(x.ctx, x.conn, x.contact)
 			return err
 		}); err != nil {
 			break
@@ -132,7 +131,7 @@ func (x *examination) natProbe(c *Check) {
 	var reply *wire.NATProbeReply
 	asked := time.Now()
 	err := c.timed(func() error {
-		m, err := x.dialer.Query(x.ctx, x.contact, &wire.NATProbe{
+		m, err := x.conn.Query(x.ctx, x.contact, &wire.NATProbe{
 			NodeID:    probeID[:],
 			LocalPort: wire.Some(int64(x.conn.LocalPort())),
 			RequestID: request,
@@ -183,7 +182,7 @@ func (x *examination) gateways(c *Check) {
 	for {
 		var list wire.GatewayList
 		if err := c.timed(func() (err error) {
-			list, err = client.ListGateways(x.ctx, x.dialer, x.contact)
+			list, err = client.ListGateways(x.ctx, x.conn, x.contact)
 			return err
 		}); err != nil {
 			x.failed(c, err)
@@ -224,7 +223,7 @@ func (x *examination) ownOf(list wire.GatewayList) *entry {
 	var own *entry
 	for _, g := range list {
 		switch {
-		case x.report.ClientID != "" && strings.EqualFold(string(g.NodeID), x.report.ClientID):
+		case dialer.IsClientID(g.NodeID, x.report.ClientID):
 			return &entry{g, byCertificate}
 		case len(x.report.NodeID) > 0 && bytes.Equal(g.NodeID, x.report.NodeID):
 			own = &entry{g, byNodeID}
@@ -314,7 +313,7 @@ func (x *examination) call(c *Check) {
 	id := make([]byte, 16)
 	rand.Read(id) // never fails
 	err := c.timed(func() error {
-		_, err := x.dialer.Query(x.ctx, x.contact, &wire.Call{Procedure: noProcedure, Args: wire.RawMap(), CallID: id})
+		_, err := x.conn.Query(x.ctx, x.contact, &wire.Call{Procedure: noProcedure, Args: wire.RawMap(), CallID: id})
 		return err
 	})
 	remote, ok := errors.AsType[*proto.RemoteError](err)

@@ -55,6 +55,9 @@ func Examine(ctx context.Context, d *dialer.Dialer, endpoint string, opts ...Opt
 		report:   &Report{Endpoint: at.String()},
 	}
 	x.run()
+	if x.conn != nil {
+		x.conn.Release()
+	}
 	return x.report, nil
 }
 
@@ -68,7 +71,7 @@ type examination struct {
 	report   *Report
 	stopped  string // why no more is asked; empty while it goes on
 
-	conn *dialer.Conn // released
+	conn *dialer.Conn // the only one, over which all is asked; nil where there is none
 	own  *entry       // nil where it was not found
 	busy string       // why no further key is looked for
 }

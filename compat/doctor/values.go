@@ -65,7 +65,7 @@ func (x *examination) findValue(c *Check, key Key) {
 func (x *examination) values(c *Check, key []byte) (values []wire.Raw, ok bool) {
 	var reply *wire.FindValueReply
 	if err := c.timed(func() (err error) {
-		reply, err = client.FindValue(x.ctx, x.dialer, x.contact, key)
+		reply, err = client.FindValue(x.ctx, x.conn, x.contact, key)
 		return err
 	}); err != nil {
 		x.failed(c, err)
@@ -142,7 +142,7 @@ func (x *examination) writing() {
 		{"_dht.store", "status ok", func(c *Check) {
 			x.report.Written = key // it may arrive even if its answer does not
 			err := c.timed(func() error {
-				return client.Put(x.ctx, x.dialer, x.contact, wire.StoreArgs{Key: key, Value: written(byCall)})
+				return client.Put(x.ctx, x.conn, x.contact, wire.StoreArgs{Key: key, Value: written(byCall)})
 			})
 			if err != nil {
 				x.failed(c, err)
@@ -172,7 +172,7 @@ func (x *examination) writing() {
 
 func (x *examination) store(c *Check, key []byte) {
 	if err := c.timed(func() error {
-		return x.dialer.Send(x.ctx, x.contact, &wire.Store{Key: key, Value: written(byStore)})
+		return x.conn.Send(x.ctx, x.contact, &wire.Store{Key: key, Value: written(byStore)})
 	}); err != nil {
 		x.failed(c, err)
 		return

@@ -2,8 +2,8 @@ package uplink
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
-	"strings"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
@@ -11,24 +11,31 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
+// realmError: a gateway serves another realm than ours.
+type realmError struct {
+	gateway      wire.Endpoint
+	theirs, ours string
+	proved       bool // by its certificate, else an entry of anybody's may say so
+}
+
+func (e *realmError) Error() string {
+	return fmt.Sprintf("%v: %s serves %q, this node %q: name a gateway of this realm, or give this node that one", ErrOtherRealm, e.gateway, e.theirs, e.ours)
+}
+
+func (e *realmError) Unwrap() error { return ErrOtherRealm }
+
 // look asks a gateway who it is, and returns its own entry and those of others.
 func (u *uplink) look(contact routing.Contact, c *dialer.Conn) (own wire.Gateway, others wire.GatewayList, err error) {
-	list, err := client.ListGateways(u.ctx, u.dialer, contact)
+	list, err := client.ListGateways(u.ctx, c, contact)
 	if err != nil {
 		return own, nil, err
 	}
-	if own, err = ownEntry(list, contact.ClientID, u.endpoint, c.RemoteAddr()); err != nil {
+	own, proved, err := ownEntry(list, contact.ClientID, u.endpoint, c.RemoteAddr())
+	if err != nil {
 		return own, nil, err
 	}
-	ours := u.handlers.Realm()
-	first := !u.looked
-	u.looked = true
-	if own.Realm != ours {
-		err := fmt.Errorf("%w: %s serves %q, this node %q: name a gateway of this realm, or give this node that one", ErrOtherRealm, u.endpoint, own.Realm, ours)
-		if first {
-			u.refusals <- err // has room for one of each gateway
-		}
-		return own, nil, err
+	if ours := u.handlers.Realm(); own.Realm != ours {
+		return own, nil, &realmError{u.endpoint, own.Realm, ours, proved}
 	}
 	return own, list, nil
 }
@@ -37,11 +44,12 @@ func (u *uplink) look(contact routing.Contact, c *dialer.Conn) (own wire.Gateway
 // the digest of its certificate or, where the operator has given it another one,
 // its host and port are where it was reached. Anybody may have stored an entry
 // there, so those that could be its own have to agree on the realm: a CONNECT
-// of the wrong one hangs it. The error is errUnlisted or errTwoRealms.
-func ownEntry(list wire.GatewayList, clientID string, e wire.Endpoint, remote netip.AddrPort) (wire.Gateway, error) {
+// of the wrong one hangs it. It tells whether the certificate proves the entry. The
+// error is errUnlisted or errTwoRealms.
+func ownEntry(list wire.GatewayList, clientID string, e wire.Endpoint, remote netip.AddrPort) (own wire.Gateway, proved bool, err error) {
 	var byKey, byPlace []wire.Gateway
 	for _, g := range list {
-		if clientID != "" && strings.EqualFold(string(g.NodeID), clientID) {
+		if dialer.IsClientID(g.NodeID, clientID) {
 			byKey = append(byKey, g)
 			continue
 		}
@@ -53,19 +61,19 @@ func ownEntry(list wire.GatewayList, clientID string, e wire.Endpoint, remote ne
 			byPlace = append(byPlace, g)
 		}
 	}
-	own := byKey
-	if len(own) == 0 {
-		own = byPlace
+	all := byKey
+	if len(all) == 0 {
+		all = byPlace
 	}
-	if len(own) == 0 {
-		return wire.Gateway{}, errUnlisted
+	if len(all) == 0 {
+		return wire.Gateway{}, false, errUnlisted
 	}
-	for _, g := range own[1:] {
-		if g.Realm != own[0].Realm {
-			return wire.Gateway{}, fmt.Errorf("%w: %q and %q", errTwoRealms, own[0].Realm, g.Realm)
+	for _, g := range all[1:] {
+		if g.Realm != all[0].Realm {
+			return wire.Gateway{}, false, fmt.Errorf("%w: %q and %q", errTwoRealms, all[0].Realm, g.Realm)
 		}
 	}
-	return own[0], nil
+	return all[0], len(byKey) > 0, nil
 }
 
 // reachableFrom reports whether an address can mean the same node to somebody at
@@ -81,21 +89,29 @@ func reachableFrom(from, ip netip.Addr) bool {
 	return dialer.IsPublic(ip) || !dialer.IsPublic(from)
 }
 
-// unlistable says why a gateway is not to list this node, nothing if it may.
-func (u *uplink) unlistable(c *dialer.Conn) string {
-	endpoint := u.handlers.Endpoint()
+// toTell returns the endpoint by which a gateway is to list this node, or why it is
+// not to.
+func (u *uplink) toTell(c *dialer.Conn) (endpoint, whyNot string) {
+	endpoint = u.handlers.Endpoint()
 	if endpoint == "" {
-		return "it has no endpoint"
+		return "", "it has no endpoint"
 	}
 	if !u.cfg.listable() {
-		return "it is a client, which answers nobody"
+		return "", "it is a client, which answers nobody"
 	}
 	e, err := wire.ParseEndpoint(endpoint)
 	if err != nil {
-		return err.Error()
+		return "", err.Error()
 	}
-	if ip, ok := e.Addr(); ok && !reachableFrom(c.RemoteAddr().Addr(), ip) {
-		return fmt.Sprintf("its endpoint %s can not be reached from there", endpoint)
+	from := c.RemoteAddr().Addr()
+	if ip, ok := e.Addr(); ok && !reachableFrom(from, ip) || u.handlers.EndpointFor(from) == "" {
+		return "", fmt.Sprintf("its endpoint %s can not be reached from there", endpoint)
 	}
-	return ""
+	return endpoint, ""
+}
+
+// toAddr returns an address as netip has it; the zero one where it is none.
+func toAddr(ip net.IP) netip.Addr {
+	addr, _ := netip.AddrFromSlice(ip)
+	return addr.Unmap()
 }

@@ -29,6 +29,7 @@ const (
 	DownClosed       DownReason = "closed"       // by us
 	DownDisconnected DownReason = "disconnected" // the gateway sent DISCONNECT
 	DownNoReply      DownReason = "no_reply"     // it did not answer in time
+	DownRestarted    DownReason = "restarted"    // it was started again
 	DownUnlistable   DownReason = "unlistable"   // this node may be listed no more
 	DownMoved        DownReason = "moved"        // its connection was made anew
 	DownLost         DownReason = "lost"         // its stream or its connection broke
@@ -86,6 +87,8 @@ func downReasonOf(ctx context.Context, err error) DownReason {
 		return DownDisconnected
 	case errors.Is(err, dialer.ErrNoReply):
 		return DownNoReply
+	case errors.Is(err, dialer.ErrRestarted):
+		return DownRestarted
 	case errors.Is(err, errListing):
 		return DownUnlistable
 	case errors.Is(err, dialer.ErrMoved):

@@ -3,7 +3,6 @@ package uplink
 import (
 	"context"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
@@ -58,5 +57,5 @@ func (u *uplink) isOurs(g wire.Gateway, at wire.Endpoint) bool {
 	self := u.handlers.Routing().Self()
 	ours, err := wire.ParseEndpoint(u.handlers.Endpoint())
 	return string(g.NodeID) == string(self[:]) || err == nil && at == ours ||
-		u.cfg.self != "" && strings.EqualFold(string(g.NodeID), u.cfg.self)
+		dialer.IsClientID(g.NodeID, u.cfg.self)
 }

@@ -1,12 +1,15 @@
 package uplink
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
 )
 
 // Intervals are how often a gateway is asked what.
@@ -20,25 +23,31 @@ type Intervals struct {
 	// to LastRetry.
 	LookAgain time.Duration
 	// FirstRetry is how long a gateway that was not reached is left alone, doubled
-	// each time, up to LastRetry. Each pause is half to one and a half of it.
+	// each time, up to LastRetry. Each pause is half of it to all of it.
 	FirstRetry, LastRetry time.Duration
+	// Rarely is how long one is left alone that serves another realm, or that is a
+	// macula-node, which was joined over libp2p; of these doubled each time, up to
+	// eight times as long.
+	Rarely time.Duration
 }
 
 // DefaultIntervals returns those of uplinks for which WithIntervals says nothing
-// else.
+// else. With them a gateway that was killed and started again has a session 10 s
+// later.
 func DefaultIntervals() Intervals {
 	return Intervals{
-		Ping:       30 * time.Second,
+		Ping:       5 * time.Second,
 		Neighbours: 5 * time.Minute,
 		LookAgain:  3 * time.Second,
 		FirstRetry: time.Second,
-		LastRetry:  time.Minute,
+		LastRetry:  30 * time.Second,
+		Rarely:     time.Minute,
 	}
 }
 
 func (i Intervals) check() error {
 	var errs []error
-	for name, d := range map[string]time.Duration{"Ping": i.Ping, "Neighbours": i.Neighbours, "LookAgain": i.LookAgain, "FirstRetry": i.FirstRetry} {
+	for name, d := range map[string]time.Duration{"Ping": i.Ping, "Neighbours": i.Neighbours, "LookAgain": i.LookAgain, "FirstRetry": i.FirstRetry, "Rarely": i.Rarely} {
 		if d <= 0 {
 			errs = append(errs, fmt.Errorf("intervals: %s is %v: want more than 0", name, d))
 		}
@@ -53,6 +62,8 @@ type config struct {
 	intervals Intervals
 	listable  func() bool
 	self      string
+	otherWays bool                                 // into the network, than the gateways
+	found     func(context.Context, peer.AddrInfo) // or nil
 	log       *slog.Logger
 	tracer    MetricsTracer
 }
@@ -88,6 +99,31 @@ func WithSelf(clientID string) Option {
 			return fmt.Errorf("own client id %q: want %d hexadecimal digits", clientID, 2*sha256.Size)
 		}
 		c.self = clientID
+		return nil
+	}
+}
+
+// WithPeerFound sets what is told of a macula-node of our realm that answers where
+// a gateway was named: it is asked for its peer id, and is no gateway then, but a
+// peer to join over libp2p. The context ends when something else answers there,
+// and with the uplinks. The first address is the one at which it answered; others
+// are left out that mean nothing from here. Without it every node is a gateway.
+func WithPeerFound(found func(ctx context.Context, p peer.AddrInfo)) Option {
+	return func(c *config) error {
+		if found == nil {
+			return errors.New("nobody to tell of peers")
+		}
+		c.found = found
+		return nil
+	}
+}
+
+// WithOtherWays says that this node has other ways into its network than the
+// gateways, such as libp2p peers: that all gateways serve other realms is no
+// reason to stop then, see Uplinks.Refusals.
+func WithOtherWays() Option {
+	return func(c *config) error {
+		c.otherWays = true
 		return nil
 	}
 }

@@ -11,13 +11,13 @@ import (
 
 // register tells a gateway of this node, over the very connection over which the
 // gateway was looked at, and serves what comes on the stream of that.
-func (u *uplink) register(c *dialer.Conn) (*dialer.Session, error) {
+func (u *uplink) register(c *dialer.Conn, endpoint string) (*dialer.Session, error) {
 	self := u.handlers.Routing().Self()
 	return c.Connect(u.ctx, &wire.Connect{
 		Version:      wire.ProtocolVersion,
 		NodeID:       self[:],
 		RealmID:      u.handlers.Realm(),
-		Endpoint:     u.handlers.Endpoint(),
+		Endpoint:     endpoint,
 		Capabilities: []string{"dht"},
 	}, func(ctx context.Context, s server.Stream, replies func(wire.Frame)) error {
 		return u.serveStream(ctx, c, s, replies)

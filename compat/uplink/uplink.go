@@ -3,16 +3,16 @@ package uplink
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
+
 	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/dialer/pace"
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -20,29 +20,35 @@ import (
 type uplink struct {
 	*Uplinks
 
-	endpoint wire.Endpoint
-	log      *slog.Logger
-	looked   bool                 // it has told its realm once
-	tried    map[string]time.Time // endpoints of neighbours, and when they were last verified
+	endpoint  wire.Endpoint
+	log       *slog.Logger
+	refresh   chan struct{}        // has room for one: our endpoint may have changed
+	tried     map[string]time.Time // endpoints of neighbours, and when they were last verified
+	peer      peer.ID              // the macula-node behind the endpoint, or empty
+	leavePeer func()               // has it joined no more; never nil
 
-	mu         sync.Mutex
-	registered *routing.Contact // the gateway, while there is a session
+	mu     sync.Mutex
+	status Status
+	joined *joined // while there is a session
 }
 
-// session returns the gateway as a contact while this node is registered there.
-func (u *uplink) session() (routing.Contact, bool) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.registered == nil {
-		return routing.Contact{}, false
-	}
-	return *u.registered, true
+// joined is a gateway with a session.
+type joined struct {
+	contact routing.Contact
+	conn    *dialer.Conn
 }
 
-func (u *uplink) setSession(c *routing.Contact) {
+// session returns the gateway while this node is registered there, or nil.
+func (u *uplink) session() *joined {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.registered = c
+	return u.joined
+}
+
+func (u *uplink) setSession(j *joined) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.joined = j
 }
 
 // What an uplink has to do next, beside to try again.
@@ -55,38 +61,57 @@ var (
 
 // run keeps a session until the uplinks are closed.
 func (u *uplink) run() {
-	retry, lookAgain := u.cfg.intervals.FirstRetry, u.cfg.intervals.LookAgain
+	defer func() { u.leavePeer() }()
+	p := u.newPauses()
+	var last error
 	for u.ctx.Err() == nil {
+		u.turn(StateConnecting, 0, last)
 		lasted, err := u.serve()
-		if lasted {
-			retry, lookAgain = u.cfg.intervals.FirstRetry, u.cfg.intervals.LookAgain
-		}
-		pause := retry/2 + rand.N(retry)                    // so that many nodes do not come back at once
-		rest := time.Until(u.dialer.BackoffEnd(u.endpoint)) // before which nothing is tried
-		pause = max(pause, rest)
-		switch {
-		case u.ctx.Err() != nil:
+		if u.ctx.Err() != nil {
 			return
+		}
+		last = err
+		if lasted {
+			p = u.newPauses()
+		}
+		var pause time.Duration
+		state, wrong := StateWaiting, (*realmError)(nil)
+		switch {
 		case errors.Is(err, errOurself):
 			u.log.Info("the bootstrap gateway is this node itself")
+			u.turn(StateSelf, 0, nil)
 			return
-		case errors.Is(err, errUnlisted):
-			pause = max(lookAgain, rest)
-			lookAgain = min(2*lookAgain, max(u.cfg.intervals.LastRetry, u.cfg.intervals.LookAgain)) // one that never does is no reason to ask for ever
-			u.log.Info("gateway not joined yet", "again_in", pause, "err", err)
-		case errors.Is(err, ErrOtherRealm):
-			retry, pause = u.cfg.intervals.LastRetry, max(u.cfg.intervals.LastRetry, rest)
-			u.log.Error("gateway not joined", "again_in", pause, "err", err)
 		case errors.Is(err, errListing):
 			continue
+		case errors.Is(err, dialer.ErrRestarted) && lasted:
+			u.log.Info("the gateway was started again: joining it anew")
+			continue
+		case errors.Is(err, errPeer):
+			state, pause = StatePeer, p.peer.next()
+			u.log.Debug("still a macula-node", "again_in", pause)
+		case errors.Is(err, errUnlisted):
+			pause = p.look.next()
+			u.log.Info("gateway not joined yet", "again_in", pause, "err", err)
+		case errors.As(err, &wrong):
+			state, pause = StateOtherRealm, u.cfg.intervals.Rarely
+			if u.refuse(u, wrong) {
+				u.log.Error("gateway not joined", "err", err)
+			} else {
+				u.log.Error("gateway not joined", "again_in", pause, "err", err)
+			}
 		default:
-			retry = min(2*retry, u.cfg.intervals.LastRetry)
+			pause = p.retry.next()
+			pause = pause/2 + rand.N(pause/2+1) // so that many nodes do not come back at once
+			if limit, ok := errors.AsType[*pace.LimitError](err); ok {
+				pause = max(pause, time.Until(limit.Until))
+			}
 			msg := "gateway not reached"
 			if lasted {
 				msg = "the session with the gateway has ended"
 			}
 			u.log.Warn(msg, "again_in", pause.Round(time.Millisecond), "err", err)
 		}
+		u.turn(state, pause, err)
 		select {
 		case <-time.After(pause):
 		case <-u.ctx.Done():
@@ -94,9 +119,30 @@ func (u *uplink) run() {
 	}
 }
 
+// pauses grow while nothing comes of a gateway.
+type pauses struct{ retry, look, peer growing }
+
+func (u *uplink) newPauses() pauses {
+	i := u.cfg.intervals
+	return pauses{
+		retry: growing{i.FirstRetry, i.LastRetry},
+		look:  growing{i.LookAgain, max(i.LastRetry, i.LookAgain)}, // one that never lists itself is no reason to ask for ever
+		peer:  growing{i.Rarely, 8 * i.Rarely},
+	}
+}
+
+// growing is a pause that is doubled each time.
+type growing struct{ pause, most time.Duration }
+
+func (g *growing) next() time.Duration {
+	now := g.pause
+	g.pause = min(2*g.pause, g.most)
+	return now
+}
+
 // serve is one connection's life: the look, the CONNECT, and signs of life until
-// one is missing. It reports whether there was any: a gateway that ends each session
-// right after its PONG is not come back to at once.
+// too many are missing. It reports whether there was any: a gateway that ends each
+// session right after its PONG is not come back to at once.
 func (u *uplink) serve() (lasted bool, err error) {
 	c, err := u.dialer.Acquire(u.ctx, u.endpoint)
 	if err != nil {
@@ -104,6 +150,15 @@ func (u *uplink) serve() (lasted bool, err error) {
 	}
 	defer c.Release()
 	contact := routing.Contact{Endpoint: u.endpoint.String(), ClientID: c.ClientID()}
+	p, err := u.askPeer(contact, c)
+	if err != nil {
+		return false, err
+	}
+	if p != nil {
+		c.End()
+		return false, u.enter(*p)
+	}
+	u.leavePeer()
 	if contact.ClientID != "" && contact.ClientID == u.cfg.self {
 		return false, errOurself
 	}
@@ -112,96 +167,31 @@ func (u *uplink) serve() (lasted bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	u.served.Store(true)
 	contact.NodeID, contact.ID = own.NodeID, routing.IDFromBytes(own.NodeID)
 	contact.Verified, contact.LastSeen = true, time.Now()
 
-	var session *dialer.Session
-	if why := u.unlistable(c); why != "" {
-		u.log.Info("joined the gateway without telling it of this node", "why", why)
+	s := &stay{uplink: u, conn: c, contact: contact, own: own}
+	s.ctx, s.end = context.WithCancelCause(u.ctx)
+	defer s.end(nil)
+	endpoint, whyNot := u.toTell(c)
+	if endpoint == "" {
+		u.log.Info("joined the gateway without telling it of this node", "by", "questions of an Erlang node", "why", whyNot)
+		u.turn(StateUsed, 0, nil)
 	} else {
-		if session, err = u.register(c); err != nil {
+		if err := s.register(endpoint); err != nil {
 			return false, err
 		}
-		defer session.Close()
-		contact.NodeID, contact.ID = session.NodeID, routing.IDFromBytes(session.NodeID)
-		u.setSession(&contact)
+		defer func() { s.session.Close() }() // and with it the connection
 		defer u.setSession(nil)
 		up := time.Now()
 		u.cfg.tracer.SessionUp(u.endpoint)
 		defer func() { u.cfg.tracer.SessionDown(u.endpoint, time.Since(up), downReasonOf(u.ctx, err)) }()
-		u.log.Info("joined the gateway", "node_id", contact.ID, "realm", own.Realm)
+		u.log.Info("joined the gateway", "by", "a session of an Erlang node", "node_id", s.contact.ID, "realm", own.Realm, "as", endpoint)
+		u.turn(StateJoined, 0, nil)
 	}
-	u.admit(contact)
-	return u.stay(contact, own, neighbours, c, session)
-}
-
-// stay meets the gateway's neighbours and watches over it until the session ends.
-func (u *uplink) stay(contact routing.Contact, own wire.Gateway, neighbours wire.GatewayList, c *dialer.Conn, session *dialer.Session) (lasted bool, err error) {
-	ctx, cancel := context.WithCancel(u.ctx)
-	lists := make(chan wire.GatewayList, 1)
-	lists <- neighbours
-	var meeting sync.WaitGroup
-	meeting.Go(func() { // beside the signs of life: a neighbour that is silent takes its time
-		for {
-			select {
-			case list := <-lists:
-				u.meet(ctx, own, list, c)
-			case <-ctx.Done():
-				return
-			}
-		}
-	})
-	defer meeting.Wait()
-	defer cancel()
-	return u.watch(contact, c, session, lists)
-}
-
-// watch asks the gateway for signs of life, and for its neighbours, until the
-// session ends.
-func (u *uplink) watch(contact routing.Contact, c *dialer.Conn, session *dialer.Session, lists chan<- wire.GatewayList) (lasted bool, err error) {
-	wasListed := session != nil
-	var ended <-chan struct{} // never where this node is not listed
-	if wasListed {
-		ended = session.Done()
-	}
-	met := time.Now()
-	ping := time.NewTicker(u.cfg.intervals.Ping)
-	defer ping.Stop()
-	for {
-		select {
-		case <-ping.C:
-		case <-ended:
-			return lasted, fmt.Errorf("%w: the session ended: %w", proto.ErrUnreachable, session.Err())
-		case <-c.Context().Done():
-			return lasted, fmt.Errorf("%w: %w", proto.ErrUnreachable, context.Cause(c.Context()))
-		case <-u.ctx.Done():
-			return lasted, u.ctx.Err()
-		}
-		if _, err := client.Ping(u.ctx, u.dialer, contact); err != nil {
-			return lasted, err
-		}
-		lasted = true
-		if !c.Current() {
-			return lasted, dialer.ErrMoved // else the session would keep a second connection
-		}
-		contact.LastSeen = time.Now()
-		u.admit(contact)
-		if mayBe := u.unlistable(c) == ""; mayBe != wasListed {
-			return lasted, errListing
-		}
-		if time.Since(met) < u.cfg.intervals.Neighbours {
-			continue
-		}
-		met = time.Now()
-		list, err := client.ListGateways(u.ctx, u.dialer, contact)
-		if err != nil {
-			return lasted, err
-		}
-		select {
-		case lists <- list:
-		default: // those of the last time are still being met
-		}
-	}
+	u.admit(s.contact)
+	return s.run(neighbours)
 }
 
 // admit takes the gateway for a contact.

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
@@ -42,19 +43,43 @@ func newUplinked(tb testing.TB, gateways []*glass.Gateway, opts ...Option) *upli
 
 func newUplinkedAt(tb testing.TB, endpoint string, gateways []*glass.Gateway, opts ...Option) *uplinked {
 	tb.Helper()
-	r, err := routing.NewServer(routing.IDFromBytes([]byte("self")))
+	return newUplinkedBy(tb, func() string { return endpoint }, endpointsOf(gateways...), opts...)
+}
+
+func newUplinkedTo(tb testing.TB, endpoints []string, opts ...Option) *uplinked {
+	tb.Helper()
+	return newUplinkedBy(tb, func() string { return ourEndpoint }, endpoints, opts...)
+}
+
+func endpointsOf(gateways ...*glass.Gateway) (all []string) {
+	for _, g := range gateways {
+		all = append(all, g.Endpoint())
+	}
+	return all
+}
+
+// ourPeer is the peer that an uplinked node is.
+func ourPeer(tb testing.TB) peer.ID {
+	tb.Helper()
+	id, err := peer.Decode("12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X")
+	require.NoError(tb, err)
+	return id
+}
+
+func newUplinkedBy(tb testing.TB, endpoint func() string, gateways []string, opts ...Option) *uplinked {
+	tb.Helper()
+	r, err := routing.NewServer(routing.IDFromPeer(ourPeer(tb)))
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, r.Close()) })
-	handlers, err := server.New(r, server.WithEndpoint(func() string { return endpoint }))
+	handlers, err := server.New(r, server.WithEndpoint(endpoint))
 	require.NoError(tb, err)
 	limits := dialer.DefaultLimits()
 	limits.DialTimeout, limits.ReplyTimeout, limits.Backoff = compattest.Patience, time.Second, 200*time.Millisecond
+	limits.MaxDials, limits.Silence = 1000, 500*time.Millisecond
 	u := &uplinked{r: r, dialer: newDialer(tb, dialer.WithLimits(limits))}
 	var endpoints []dialer.PinnedEndpoint
-	for _, g := range gateways {
-		e, err := dialer.ParsePinnedEndpoint(g.Endpoint())
-		require.NoError(tb, err)
-		endpoints = append(endpoints, e)
+	for _, text := range gateways {
+		endpoints = append(endpoints, mustParse(tb, text))
 	}
 	u.Uplinks, err = New(u.dialer, handlers, endpoints, append([]Option{
 		WithIntervals(Intervals{
@@ -63,6 +88,7 @@ func newUplinkedAt(tb testing.TB, endpoint string, gateways []*glass.Gateway, op
 			LookAgain:  20 * time.Millisecond,
 			FirstRetry: 20 * time.Millisecond,
 			LastRetry:  100 * time.Millisecond,
+			Rarely:     100 * time.Millisecond,
 		}),
 	}, opts...)...)
 	require.NoError(tb, err)
@@ -209,7 +235,7 @@ func TestUplinkComesBack(t *testing.T) {
 // more seldom.
 func TestUplinkBacksOffFromShortSessions(t *testing.T) {
 	g := newGlass(t)
-	u := newUplinked(t, []*glass.Gateway{g}, WithIntervals(Intervals{time.Hour, time.Hour, compattest.Tick, 20 * time.Millisecond, time.Hour}))
+	u := newUplinked(t, []*glass.Gateway{g}, WithIntervals(Intervals{time.Hour, time.Hour, compattest.Tick, 20 * time.Millisecond, time.Hour, time.Hour}))
 	connects := frameCount(g, wire.TypeConnect)
 	var pauses []time.Duration
 	for lost := 1; lost <= 5; lost++ {
@@ -256,7 +282,7 @@ func TestUplinkMeetsNeighbours(t *testing.T) {
 	entry := func(g *glass.Gateway, id, realm string) wire.Gateway {
 		return wire.Gateway{NodeID: []byte(id), Host: "127.0.0.1", Port: int64(g.Addr().Port), Realm: realm}
 	}
-	self := routing.IDFromBytes([]byte("self"))
+	self := routing.IDFromPeer(ourPeer(t))
 	g := newGlass(t, glass.Neighbours(
 		entry(neighbour, neighbour.ClientID(), proto.DefaultRealm),
 		entry(stranger, stranger.ClientID(), "other"),
@@ -399,7 +425,7 @@ func TestOwnEntry(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			own, err := ownEntry(test.list, id, e, remote)
+			own, _, err := ownEntry(test.list, id, e, remote)
 			require.ErrorIs(t, err, test.err)
 			if test.want >= 0 {
 				require.Equal(t, test.list[test.want], own)

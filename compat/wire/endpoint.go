@@ -94,6 +94,21 @@ func (e Endpoint) Addr() (netip.Addr, bool) {
 	return ip.Unmap(), ok
 }
 
+// IsLocal reports whether the host is the machine itself wherever it is looked up: a
+// loopback address, or a name that stands for one.
+func (e Endpoint) IsLocal() bool {
+	if ip, ok := e.Addr(); ok {
+		return ip.IsLoopback()
+	}
+	switch name := strings.ToLower(strings.TrimSuffix(e.Host, ".")); name {
+	case "localhost", "localhost.localdomain", "localhost4", "localhost4.localdomain4",
+		"localhost6", "localhost6.localdomain6", "ip6-localhost", "ip6-loopback":
+		return true
+	default:
+		return strings.HasSuffix(name, ".localhost")
+	}
+}
+
 func (e Endpoint) addr() (netip.Addr, bool) {
 	ip, err := netip.ParseAddr(e.Host)
 	return ip, err == nil

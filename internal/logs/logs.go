@@ -17,7 +17,7 @@ import (
 const Prefix = "macula/"
 
 // Subsystems returns the names of our subsystems, without Prefix.
-func Subsystems() []string { return []string{"dht", "gateway", "node", "uplink"} }
+func Subsystems() []string { return []string{"dht", "dialer", "gateway", "node", "uplink"} }
 
 // Logger returns the logger of a subsystem, such as "dht" for macula/dht. Where
 // nothing else is said, go-log shows errors only.

@@ -1,10 +1,15 @@
 package maculadht
 
 import (
+	"slices"
+
+	"github.com/libp2p/go-libp2p/core/event"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
-	ma "github.com/multiformats/go-multiaddr"
-	manet "github.com/multiformats/go-multiaddr/net"
 )
 
 // isAt reports whether an endpoint has the IP address of a multiaddr.
@@ -17,33 +22,70 @@ func isAt(endpoint string, seenAt ma.Multiaddr) bool {
 	return isIP && ip == routing.AddrPortOf(seenAt).Addr().Unmap()
 }
 
-// learnt returns the addresses that a peer tells of itself, without those that
-// can not lead to it: a peer seen at a public address is not in our own network.
-func learnt(addrs []ma.Multiaddr, seenAt ma.Multiaddr) []ma.Multiaddr {
-	if seenAt == nil || !manet.IsPublicAddr(seenAt) {
-		return addrs
-	}
-	return ma.FilterAddrs(addrs, manet.IsPublicAddr)
-}
-
 // learntEndpoint returns the endpoint that a peer tells of itself, or nothing where
 // it is none, or can not lead to it, as behind a NAT: Erlang nodes are told of it,
 // and dial what they are told.
 func learntEndpoint(endpoint string, seenAt ma.Multiaddr) string {
-	e, err := wire.ParseEndpoint(endpoint)
-	if err != nil {
-		return ""
+	return reachOver(seenAt).Endpoint(endpoint)
+}
+
+// reachOver returns which addresses lead to the other end of a connection.
+func reachOver(remote ma.Multiaddr) routing.Reach {
+	return routing.ReachOf(routing.AddrPortOf(remote).Addr())
+}
+
+// identified returns the addresses that identify has told of a peer: certified ones
+// where there is a signed record.
+func identified(e event.EvtPeerIdentificationCompleted) []ma.Multiaddr {
+	if e.SignedPeerRecord != nil {
+		if r, err := e.SignedPeerRecord.Record(); err == nil {
+			if certified, ok := r.(*peer.PeerRecord); ok {
+				return certified.Addrs
+			}
+		}
 	}
-	ip, isIP := e.Addr()
-	if !isIP || seenAt == nil {
-		return endpoint
+	return e.ListenAddrs
+}
+
+// addrsAt returns the addresses of a peer that are kept of those that identify has
+// told, and the one at which it answered us.
+func addrsAt(conn network.Conn, told []ma.Multiaddr) []ma.Multiaddr {
+	remote := conn.RemoteMultiaddr()
+	addrs := reachOver(remote).Addrs(told)
+	answered := conn.Stat().Direction == network.DirOutbound && !conn.Stat().Limited
+	if answered && len(addrs) < routing.MaxContactAddrs && !slices.ContainsFunc(addrs, remote.Equal) {
+		addrs = append(addrs, remote)
 	}
-	at, err := manet.FromIP(ip.AsSlice())
-	switch {
-	case err != nil,
-		manet.IsPublicAddr(seenAt) && !manet.IsPublicAddr(at),
-		ip.IsLoopback() && !manet.IsIPLoopback(seenAt):
-		return ""
+	return addrs
+}
+
+// addrsOf returns the addresses of the peer at the other end of a connection.
+func (s *Service) addrsOf(conn network.Conn) []ma.Multiaddr {
+	var told []ma.Multiaddr
+	s.mu.Lock()
+	ps := s.sessions[conn.RemotePeer()]
+	known := ps != nil && ps.identified
+	if known {
+		told = ps.addrs
 	}
-	return endpoint
+	s.mu.Unlock()
+	if !known { // identify was earlier than this service, or is under way
+		told = s.host.Peerstore().Addrs(conn.RemotePeer())
+	}
+	return addrsAt(conn, told)
+}
+
+// onIdentified gives a peer's contact the addresses that identify tells, which is
+// whenever they have changed.
+func (s *Service) onIdentified(e event.EvtPeerIdentificationCompleted) {
+	told := identified(e)
+	speaks := s.speaks(e.Peer)
+	s.mu.Lock()
+	if ps := s.sessions[e.Peer]; ps != nil || speaks {
+		ps = s.session(e.Peer)
+		ps.addrs, ps.identified = told, true
+	}
+	s.mu.Unlock()
+	s.forgetIfGone(e.Peer) // the disconnect may have been seen before
+	s.routing.Table().Readdress(routing.IDFromPeer(e.Peer), addrsAt(e.Conn, told))
 }

@@ -12,14 +12,27 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
-// connectTimeout is how long a CONNECT may take from its stream to the PONG.
-const connectTimeout = 10 * time.Second
+const (
+	// connectTimeout is how long a CONNECT may take from its stream to the PONG.
+	connectTimeout = 10 * time.Second
+	// connectTries is how often a CONNECT is sent over one connection, where nothing
+	// comes back, after connectPause, doubled each time.
+	connectTries = 5
+	connectPause = time.Second
+	// gatherFor is for how long changes of our own addresses are waited for before
+	// peers are told of them.
+	gatherFor = 2 * time.Second
+	// tellAtOnce is how many peers are told of them at a time.
+	tellAtOnce = 8
+)
 
 // watchPeers starts the task that follows which peers come, what they speak,
 // and when they go.
@@ -28,25 +41,42 @@ func (s *Service) watchPeers() error {
 		new(event.EvtPeerIdentificationCompleted),
 		new(event.EvtPeerProtocolsUpdated),
 		new(event.EvtPeerConnectednessChanged),
+		new(event.EvtLocalAddressesUpdated),
+		new(event.EvtHostReachableAddrsChanged),
 	})
 	if err != nil {
 		return fmt.Errorf("subscribe to the host's events: %w", err)
 	}
+	told := s.whereWeAre()
 	s.tasks.Go(func() {
 		defer sub.Close()
+		var gathered <-chan time.Time // nil while nothing of ours has changed
 		again := time.NewTicker(s.joining.lookAgain)
 		defer again.Stop()
 		for {
 			select {
 			case <-s.ctx.Done():
 				return
+			case <-gathered:
+				gathered = nil
+				if now := s.whereWeAre(); now != told {
+					told = now
+					s.introduceAgain()
+				}
 			case <-again.C:
 				s.askDropped()
 			case e, ok := <-sub.Out():
 				if !ok {
 					return
 				}
-				s.onEvent(e)
+				switch e.(type) {
+				case event.EvtLocalAddressesUpdated, event.EvtHostReachableAddrsChanged:
+					if gathered == nil {
+						gathered = time.After(gatherFor)
+					}
+				default:
+					s.onEvent(e)
+				}
 			}
 		}
 	})
@@ -71,6 +101,7 @@ func (s *Service) askDropped() {
 func (s *Service) onEvent(e any) {
 	switch e := e.(type) {
 	case event.EvtPeerIdentificationCompleted:
+		s.onIdentified(e)
 		if !s.speaks(e.Peer) {
 			s.onSilent(e.Peer)
 		}
@@ -121,9 +152,64 @@ func (s *Service) noteCame(c routing.Contact) {
 func (s *Service) onSilent(p peer.ID) {
 	s.routing.Forget(routing.IDFromPeer(p))
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if ps := s.sessions[p]; ps != nil {
+	ps := s.sessions[p]
+	spoke := ps != nil && (ps.introduced != nil || !ps.came.IsZero())
+	if spoke || ps != nil && ps.connect != nil {
 		ps.introduced, ps.lapsed = nil, true
+	}
+	s.mu.Unlock()
+	if spoke {
+		s.probe(p)
+	}
+}
+
+// probe asks a peer that is said not to speak the protocol whether it does, a few
+// times: identify's first answer may come after the push that is newer than it, or
+// that push not at all.
+func (s *Service) probe(p peer.ID) {
+	s.mu.Lock()
+	ps := s.sessions[p]
+	begin := ps != nil && !ps.probing && !s.closed
+	if begin {
+		ps.probing = true
+		s.tasks.Add(1)
+	}
+	s.mu.Unlock()
+	if !begin {
+		return
+	}
+	go func() {
+		defer s.tasks.Done()
+		for pause := connectPause; pause <= 4*connectPause && !s.speaks(p) && s.pause(pause); pause *= 4 {
+			s.negotiate(p)
+		}
+		s.mu.Lock()
+		if s.sessions[p] == ps {
+			ps.probing = false
+		}
+		s.mu.Unlock()
+		s.onSpeaks(p)
+		s.forgetIfGone(p)
+	}()
+}
+
+// negotiate opens a stream of the protocol to a peer that is connected: the host
+// notes that it can.
+func (s *Service) negotiate(p peer.ID) {
+	ctx, cancel := context.WithTimeout(s.ctx, connectTimeout)
+	defer cancel()
+	if stream, err := s.host.NewStream(network.WithNoDial(ctx, "only who is connected is asked"), p, proto.ProtocolID); err == nil {
+		stream.Close()
+	}
+}
+
+// pause waits, and reports whether the service still lives then.
+func (s *Service) pause(d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-s.ctx.Done():
+		return false
 	}
 }
 
@@ -153,43 +239,114 @@ func (s *Service) onSpeaks(p peer.ID) {
 		ps = s.session(p)
 	}
 	var waiting *routing.Contact
+	var over network.Conn
 	introduce := false
 	if ps != nil {
-		waiting, ps.connect = ps.connect, nil
+		waiting, over, ps.connect, ps.over = ps.connect, ps.over, nil, nil
 		introduce = ours != nil && ps.introduced != ours && !s.closed
 		if introduce {
-			ps.introduced, ps.lapsed = ours, false // once: where it fares badly the next connection may fare better
+			ps.introduced, ps.lapsed = ours, false
 			s.tasks.Add(1)
 		}
 	}
 	s.mu.Unlock()
 	if waiting != nil {
+		waiting.Addrs = s.addrsOf(over) // identify may have told them since
 		s.enter(*waiting)
 	}
 	if introduce {
 		go func() {
 			defer s.tasks.Done()
-			if err := s.introduce(ours); err != nil {
-				s.summary.Info("peer not admitted", "peer", p, "err", err)
-			}
+			s.introduceOver(ours)
 			s.forgetIfGone(p) // as in serve
 		}()
 	}
 }
 
-// introduce sends our CONNECT over a connection of our making, on a stream of
-// its own, and admits the peer after its PONG.
+// introduceOver sends our CONNECT over a connection until it is answered, or the
+// connection is no more the one to send it over, a few times at most.
+func (s *Service) introduceOver(conn network.Conn) {
+	p := conn.RemotePeer()
+	pause := connectPause
+	for try := 1; ; try++ {
+		err := s.introduce(conn)
+		if err == nil || s.ctx.Err() != nil {
+			return
+		}
+		// Whoever has answered would answer the same again.
+		again := try < connectTries && (errors.Is(err, proto.ErrUnreachable) || errors.Is(err, client.ErrBroken))
+		s.summary.Info("peer not admitted", "peer", p, "again", again, "err", err)
+		if !again || !s.pause(pause) {
+			return
+		}
+		s.mu.Lock()
+		ps := s.sessions[p]
+		current := ps != nil && ps.introduced == conn && !conn.IsClosed()
+		s.mu.Unlock()
+		if !current {
+			return
+		}
+		pause *= 2
+	}
+}
+
+// whereWeAre returns all that a CONNECT could tell a peer of how to reach us.
+func (s *Service) whereWeAre() string {
+	return fmt.Sprint(s.handlers.Endpoint(), s.host.Addrs())
+}
+
+// introduceAgain tells the peers that know us where we are now.
+func (s *Service) introduceAgain() {
+	var conns []network.Conn
+	s.mu.Lock()
+	for p, ps := range s.sessions {
+		conn := ps.introduced
+		if conn == nil && !ps.came.IsZero() {
+			for _, c := range s.host.Network().ConnsToPeer(p) {
+				if !c.Stat().Limited {
+					conn = c
+				}
+			}
+		}
+		if conn != nil && !conn.IsClosed() {
+			conns = append(conns, conn)
+		}
+	}
+	s.mu.Unlock()
+	if len(conns) == 0 || !s.begin() {
+		return
+	}
+	go func() {
+		defer s.tasks.Done()
+		var tell errgroup.Group
+		tell.SetLimit(tellAtOnce)
+		for _, conn := range conns {
+			tell.Go(func() error {
+				if err := s.introduce(conn); err != nil {
+					s.log.Debug("peer not told where we are now", "peer", conn.RemotePeer(), "err", err)
+				}
+				s.forgetIfGone(conn.RemotePeer())
+				return nil
+			})
+		}
+		_ = tell.Wait()
+	}()
+}
+
+// introduce sends our CONNECT over a connection, on a stream of its own, and admits
+// the peer after its PONG.
 func (s *Service) introduce(conn network.Conn) error {
 	ctx, cancel := context.WithTimeout(s.ctx, connectTimeout)
 	defer cancel()
 	ctx = network.WithNoDial(ctx, "a connection that is gone is not made again to say hello")
+	at := routing.AddrPortOf(conn.RemoteMultiaddr()).Addr()
 	m := &wire.Connect{
 		Version:      wire.ProtocolVersion,
 		NodeID:       s.nodeID(),
 		RealmID:      s.handlers.Realm(),
-		Endpoint:     s.handlers.Endpoint(),
+		Endpoint:     s.handlers.EndpointFor(at),
 		Capabilities: []string{"dht"},
-		Addrs:        routing.EncodeAddrs(s.handlers.Addrs()),
+		Addrs:        routing.EncodeAddrs(s.handlers.AddrsFor(at)),
 		StoreID:      s.routing.Records().StoreID(),
 	}
 	reply, err := s.client.Query(ctx, routing.Contact{Peer: conn.RemotePeer()}, m)
@@ -201,11 +358,11 @@ func (s *Service) introduce(conn network.Conn) error {
 	case !ok:
 		return fmt.Errorf("CONNECT answered by %s", reply.Type())
 	case pong.RealmID != s.handlers.Realm():
-		return &proto.RefusedError{Reason: fmt.Sprintf("it serves the realm %q, we serve %q", pong.RealmID, s.handlers.Realm())}
+		return &proto.RefusedError{Reason: fmt.Sprintf("%s: it serves the realm %q, we serve %q", wire.ReasonRealmMismatch, pong.RealmID, s.handlers.Realm())}
 	case !isNodeIDOf(conn.RemotePeer(), pong.NodeID):
 		return &proto.RefusedError{Reason: fmt.Sprintf("node id %x is not its peer id's", pong.NodeID)}
 	}
-	s.enter(*contactOf(conn, pong.NodeID, pong.Endpoint, pong.Addrs, pong.StoreID))
+	s.enter(*s.contactOf(conn, pong.NodeID, pong.Endpoint, pong.StoreID))
 	return nil
 }
 
@@ -222,12 +379,16 @@ func (s *Service) admit(conn network.Conn, m *wire.Connect) *wire.Disconnect {
 		return &wire.Disconnect{Reason: wire.ReasonNodeIDMismatch,
 			Message: fmt.Sprintf("The node id of peer %s is %s: the SHA-256 of its peer id", p, routing.IDFromPeer(p))}
 	}
-	contact := contactOf(conn, bytes.Clone(m.NodeID), m.Endpoint, m.Addrs, bytes.Clone(m.StoreID))
+	contact := s.contactOf(conn, bytes.Clone(m.NodeID), m.Endpoint, bytes.Clone(m.StoreID))
 	s.client.Renew(conn)
 	s.mu.Lock()
-	s.session(p).connect = contact
+	ps := s.session(p)
+	ps.connect, ps.over = contact, conn
 	s.mu.Unlock()
 	s.onSpeaks(p) // admits at once where identify has told
+	if !s.speaks(p) {
+		s.probe(p)
+	}
 	return nil
 }
 

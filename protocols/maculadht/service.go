@@ -11,12 +11,15 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/internal/budget"
 	"github.com/macula-mesh/macula-node/internal/logs"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/replication"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/resolver"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/upkeep"
@@ -34,6 +37,8 @@ type Service struct {
 	network  routing.Network
 	lookups  *lookup.Lookups
 	upkeep   *upkeep.Upkeep
+	resolver *resolver.Resolver   // nil without proxy
+	adopter  *replication.Adopter // nil without proxy
 	joining  joinConfig
 	log      *slog.Logger
 	summary  *logs.Summary
@@ -61,10 +66,14 @@ type Service struct {
 
 // peerSession is what is kept of a peer while it is connected.
 type peerSession struct {
-	introduced network.Conn     // the connection of ours over which a CONNECT was sent
+	introduced network.Conn     // the connection over which a CONNECT was sent
 	connect    *routing.Contact // its CONNECT, until it is known to speak the protocol
+	over       network.Conn     // on which that came
+	addrs      []ma.Multiaddr   // as identify told them last
+	identified bool             // it has told them
 	came       time.Time        // when it was admitted; zero where it was not
 	lapsed     bool             // it stopped speaking the protocol, so neither side may know the other
+	probing    bool             // it is being asked whether it speaks the protocol
 }
 
 type serviceConfig struct {
@@ -73,6 +82,9 @@ type serviceConfig struct {
 	routing   []routing.Option
 	lookups   []lookup.Option
 	upkeep    []upkeep.Option
+	resolver  []resolver.Option
+	adopter   []replication.Option
+	noProxy   bool
 	join      joinConfig
 	endpoints routing.Network
 	server    *routing.Server
@@ -232,15 +244,20 @@ func (s *Service) start(srv *routing.Server, self routing.ID, cfg serviceConfig)
 	started := false
 	defer func() {
 		if !started {
+			s.closeProxy()
 			s.client.Close()
 		}
 	}()
 	s.routing, s.network = srv, router{peers: s.client, endpoints: cfg.endpoints}
-	defaults := []server.Option{server.WithAddrs(s.host.Addrs), server.WithNetwork(s.network)}
-	if s.handlers, err = server.New(srv, append(defaults, cfg.handlers...)...); err != nil {
+	if s.lookups, err = lookup.New(srv, s.network, cfg.lookups...); err != nil {
 		return err
 	}
-	if s.lookups, err = lookup.New(srv, s.network, cfg.lookups...); err != nil {
+	proxy, err := s.openProxy(cfg)
+	if err != nil {
+		return err
+	}
+	defaults := append(proxy, server.WithAddrs(s.host.Addrs), server.WithPeerID(s.host.ID()), server.WithNetwork(s.network))
+	if s.handlers, err = server.New(srv, append(defaults, cfg.handlers...)...); err != nil {
 		return err
 	}
 	if s.upkeep, err = upkeep.New(s.lookups, cfg.upkeep...); err != nil {
@@ -300,6 +317,7 @@ func (s *Service) Close() error {
 	s.cancel()
 	s.host.Network().StopNotify(s.departures)
 	s.upkeep.Close()
+	s.closeProxy()
 	err := s.client.Close()
 	s.tasks.Wait()
 	s.summary.Close()
@@ -378,26 +396,19 @@ func (s *Service) noteEnd(p peer.ID, err error) {
 	}
 }
 
-// contactOf returns the contact that a peer makes of itself by CONNECT or PONG.
-func contactOf(conn network.Conn, nodeID []byte, endpoint string, addrs [][]byte, storeID []byte) *routing.Contact {
+// contactOf returns the contact that a peer makes of itself by CONNECT or PONG. Its
+// addresses are those that identify tells, not what it says there.
+func (s *Service) contactOf(conn network.Conn, nodeID []byte, endpoint string, storeID []byte) *routing.Contact {
 	p := conn.RemotePeer()
-	c := &routing.Contact{
-		ID:       routing.IDFromPeer(p),
-		NodeID:   nodeID,
-		Peer:     p,
-		Endpoint: learntEndpoint(endpoint, conn.RemoteMultiaddr()),
-		Verified: true, // its connection proves the peer id, and that the id
-		LastSeen: time.Now(),
-		StoreID:  storeID,
+	return &routing.Contact{
+		ID:           routing.IDFromPeer(p),
+		NodeID:       nodeID,
+		Peer:         p,
+		Addrs:        s.addrsOf(conn),
+		Endpoint:     learntEndpoint(endpoint, conn.RemoteMultiaddr()),
+		EndpointSeen: isAt(endpoint, conn.RemoteMultiaddr()),
+		Verified:     true, // its connection proves the peer id, and that the id
+		LastSeen:     time.Now(),
+		StoreID:      storeID,
 	}
-	for _, b := range addrs {
-		if a, err := routing.DecodeAddr(b); err == nil {
-			if transport, _ := peer.SplitAddr(a); len(transport) > 0 {
-				c.Addrs = append(c.Addrs, transport)
-			}
-		}
-	}
-	c.Addrs = learnt(c.Addrs, conn.RemoteMultiaddr())
-	c.EndpointSeen = isAt(endpoint, conn.RemoteMultiaddr())
-	return c
 }

@@ -152,7 +152,7 @@ func (c *Client) exchange(ctx context.Context, to routing.Contact, m wire.Messag
 	o, settled := l.do(ctx, r)
 	// A stream that breaks says nothing of the request: once more on a fresh
 	// one, unless asking twice could do something twice.
-	if settled && errors.Is(o.err, errBroken) && repeatable(m) && ctx.Err() == nil {
+	if settled && errors.Is(o.err, ErrBroken) && repeatable(m) && ctx.Err() == nil {
 		r.fresh = r.since
 		o, settled = l.do(ctx, r)
 	}

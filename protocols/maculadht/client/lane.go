@@ -14,8 +14,9 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
-// errBroken marks a request whose stream broke before the reply came.
-var errBroken = errors.New("stream broke")
+// ErrBroken: the stream or its connection ended before the reply came, which says
+// nothing of the request.
+var ErrBroken = errors.New("stream broke")
 
 // openPause is how long a lane that has streams waits, after it could not open
 // one more, before it tries again.
@@ -241,9 +242,9 @@ func streamError(err error) error {
 	if reset, ok := errors.AsType[*network.StreamError](err); ok && reset.Remote {
 		code := proto.ResetCode(reset.ErrorCode)
 		if code == proto.ResetRefused {
-			return fmt.Errorf("%w: %w", errBroken, &proto.RefusedError{Reason: "peer reset the stream: " + code.String()})
+			return fmt.Errorf("%w: %w", ErrBroken, &proto.RefusedError{Reason: "peer reset the stream: " + code.String()})
 		}
-		return fmt.Errorf("%w: %w: peer reset the stream: %s", errBroken, proto.ErrUnreachable, code)
+		return fmt.Errorf("%w: %w: peer reset the stream: %s", ErrBroken, proto.ErrUnreachable, code)
 	}
-	return fmt.Errorf("%w: %w: %w", errBroken, proto.ErrUnreachable, err)
+	return fmt.Errorf("%w: %w: %w", ErrBroken, proto.ErrUnreachable, err)
 }

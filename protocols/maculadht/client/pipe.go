@@ -169,7 +169,7 @@ func (p *pipe) checkTime() (next time.Duration, ok bool) {
 		left := timeout - now.Sub(p.waiting[0].since)
 		p.mu.Unlock()
 		if left <= 0 {
-			p.end(fmt.Errorf("%w: %w: no reply within %v", errBroken, proto.ErrUnreachable, timeout), proto.ResetTimeout)
+			p.end(fmt.Errorf("%w: %w: no reply within %v", ErrBroken, proto.ErrUnreachable, timeout), proto.ResetTimeout)
 			return 0, false
 		}
 		return left, true
@@ -188,9 +188,9 @@ func (p *pipe) checkTime() (next time.Duration, ok bool) {
 
 // errRenewed is the end of streams over a connection that is older than the peer's
 // last CONNECT.
-var errRenewed = fmt.Errorf("%w: %w: the peer has connected anew", errBroken, proto.ErrUnreachable)
+var errRenewed = fmt.Errorf("%w: %w: the peer has connected anew", ErrBroken, proto.ErrUnreachable)
 
-var errIdle = fmt.Errorf("%w: idle", errBroken)
+var errIdle = fmt.Errorf("%w: idle", ErrBroken)
 
 // read hands each reply to the request that has waited longest.
 func (p *pipe) read() {
@@ -210,7 +210,7 @@ func (p *pipe) read() {
 		}
 		if r == nil || !f.Type.Answers(r.typ) {
 			p.mu.Unlock()
-			p.end(fmt.Errorf("%w: %w", errBroken, &proto.RemoteError{
+			p.end(fmt.Errorf("%w: %w", ErrBroken, &proto.RemoteError{
 				Code: wire.CodeWrongReply, Message: fmt.Sprintf("%s came out of turn", f.Type)}), proto.ResetWrongReply)
 			return
 		}

@@ -11,6 +11,77 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 )
 
+// MaxContactAddrs is how many addresses of a contact are kept and told.
+const MaxContactAddrs = 8
+
+// Reach is which addresses lead from one machine to another.
+type Reach uint8
+
+// The reaches, each with the addresses of those before it.
+const (
+	ReachPublic  Reach = iota // public addresses, and names that may stand for one
+	ReachPrivate              // those of a private network too
+	ReachLocal                // those of the machine itself too
+)
+
+// sharedRange is what providers have between them and their customers (RFC 6598).
+var sharedRange = netip.MustParsePrefix("100.64.0.0/10")
+
+// ReachOf returns which addresses a node that is seen at ip can use, and which of
+// those that it tells can lead to it. An invalid ip, which a relay hides, is a
+// public one.
+func ReachOf(ip netip.Addr) Reach {
+	ip = ip.Unmap().WithZone("")
+	switch {
+	case ip.IsLoopback():
+		return ReachLocal
+	case ip.IsPrivate(), ip.IsLinkLocalUnicast(), ip.IsUnspecified(), sharedRange.Contains(ip):
+		return ReachPrivate
+	default:
+		return ReachPublic
+	}
+}
+
+// Addrs returns those of addrs that are within reach, [MaxContactAddrs] at most.
+func (r Reach) Addrs(addrs []ma.Multiaddr) []ma.Multiaddr {
+	if r != ReachLocal {
+		addrs = ma.FilterAddrs(addrs, func(a ma.Multiaddr) bool { return reachOf(a) <= r })
+	}
+	return slices.Clip(addrs[:min(len(addrs), MaxContactAddrs)])
+}
+
+// reachOf returns which reach an address takes, a relay's its own.
+func reachOf(a ma.Multiaddr) Reach {
+	if ip, err := manet.ToIP(a); err == nil {
+		at, _ := netip.AddrFromSlice(ip)
+		return ReachOf(at)
+	}
+	if len(a) == 0 || manet.IsPublicAddr(a) {
+		return ReachPublic
+	}
+	if (wire.Endpoint{Host: a[0].Value()}).IsLocal() {
+		return ReachLocal
+	}
+	return ReachPrivate
+}
+
+// Endpoint returns an endpoint that is within reach, and nothing for another one.
+// A name may stand for any address, but for those of the machine itself.
+func (r Reach) Endpoint(endpoint string) string {
+	e, err := wire.ParseEndpoint(endpoint)
+	if err != nil {
+		return ""
+	}
+	ip, isIP := e.Addr()
+	switch {
+	case r == ReachLocal:
+		return endpoint
+	case e.IsLocal(), isIP && ReachOf(ip) > r:
+		return ""
+	}
+	return endpoint
+}
+
 // EncodePeerAddrs returns a peer's multiaddrs as they travel: in binary, each with
 // the /p2p component that names the peer. A peer without addresses still has
 // its name.
@@ -22,10 +93,10 @@ func EncodePeerAddrs(p peer.ID, addrs []ma.Multiaddr) [][]byte {
 	if len(addrs) == 0 {
 		return [][]byte{name.Multiaddr().Bytes()}
 	}
-	encoded := make([][]byte, 0, min(len(addrs), wire.MaxAddrs))
+	encoded := make([][]byte, 0, min(len(addrs), MaxContactAddrs))
 	for _, a := range addrs {
 		// Clipped, as a shared address may have room behind it that others write to as well.
-		if b := slices.Clip(a).AppendComponent(name).Bytes(); len(b) <= wire.MaxField && len(encoded) < wire.MaxAddrs {
+		if b := slices.Clip(a).AppendComponent(name).Bytes(); len(b) <= wire.MaxField && len(encoded) < MaxContactAddrs {
 			encoded = append(encoded, b)
 		}
 	}
@@ -34,9 +105,9 @@ func EncodePeerAddrs(p peer.ID, addrs []ma.Multiaddr) [][]byte {
 
 // EncodeAddrs returns multiaddrs in binary, as they are.
 func EncodeAddrs(addrs []ma.Multiaddr) [][]byte {
-	encoded := make([][]byte, 0, min(len(addrs), wire.MaxAddrs))
+	encoded := make([][]byte, 0, min(len(addrs), MaxContactAddrs))
 	for _, a := range addrs {
-		if b := a.Bytes(); len(b) <= wire.MaxField && len(encoded) < wire.MaxAddrs {
+		if b := a.Bytes(); len(b) <= wire.MaxField && len(encoded) < MaxContactAddrs {
 			encoded = append(encoded, b)
 		}
 	}

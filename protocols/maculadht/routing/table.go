@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	ma "github.com/multiformats/go-multiaddr"
 )
 
 // BucketSize is k: how many contacts a bucket holds, and how many nodes a
@@ -338,6 +340,14 @@ func (t *Table) nearest(target ID, n int, skip func(*Contact) bool) []Contact {
 	return near.contacts()
 }
 
+// listed returns the n contacts nearest to target but for those to skip; the
+// caller holds mu.
+func (t *Table) listed(target ID, n int, skip func(*Contact) bool) *nearest {
+	near := &nearest{target: target, limit: n, skip: skip, found: make([]candidate, 0, min(n, t.buckets.count))}
+	t.buckets.collect(near)
+	return near
+}
+
 // collect offers near every contact that may be near enough.
 func (t *Table) collect(near *nearest) {
 	t.mu.RLock()
@@ -358,15 +368,6 @@ func (t *Table) All() []Contact {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return t.buckets.all()
-}
-
-// holds reports whether the table has c's id, or an Erlang contact with its
-// endpoint or that goes by its id as a client. The caller holds mu.
-func (t *Table) holds(c *Contact) bool {
-	if _, asClient := t.clients[strings.ToLower(string(c.NodeID))]; asClient {
-		return true
-	}
-	return len(t.rivals(c)) > 0 || t.buckets.get(c.ID) != nil
 }
 
 // MaxFailures is how many questions in a row a contact may leave unanswered
@@ -411,6 +412,26 @@ func (t *Table) Doubt(id ID, at time.Time) {
 	t.buckets.replace(&c)
 	if !old.doubted {
 		t.changes.note(t.changes.doubted, id)
+	}
+}
+
+// Readdress gives a libp2p contact, or one that waits for a place, the addresses that
+// it is at now.
+func (t *Table) Readdress(id ID, addrs []ma.Multiaddr) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	moved := func(old *Contact) *Contact {
+		c := *old
+		c.Addrs = slices.Clone(addrs)
+		return &c
+	}
+	if old := t.buckets.get(id); old != nil && !old.IsErlang() {
+		t.buckets.replace(moved(old))
+	}
+	for i, waiting := range t.replacements[t.bucketOf(id)] {
+		if waiting.ID == id && !waiting.IsErlang() {
+			t.replacements[t.bucketOf(id)][i] = moved(waiting)
+		}
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/internal/budget"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/routingtest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
@@ -93,5 +94,30 @@ func BenchmarkServe(b *testing.B) {
 				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "req/s")
 			})
 		}
+	}
+}
+
+// BenchmarkLocalHit answers an Erlang node from what is stored here, with and without
+// what finds more elsewhere.
+func BenchmarkLocalHit(b *testing.B) {
+	for name, resolving := range map[string]bool{"alone": false, "with a resolver": true} {
+		b.Run(name, func(b *testing.B) {
+			l := DefaultLimits()
+			l.Accounts.Source.FrameRate, l.Accounts.Source.FrameBurst = 1e9, 1e9
+			l.Accounts.Group = l.Accounts.Source.Times(4)
+			r := newRig(b, WithLimits(l))
+			if resolving {
+				r.resolving(routingtest.Silent{})
+			}
+			key := make([]byte, 44)
+			r.handlers.HandleStore(b.Context(), &wire.Store{Key: key, Value: dhttest.Value(string(make([]byte, 32)))}, Origin{}, Erlang())
+			question := dhttest.Frames(b, &wire.FindValue{Key: key})
+			answer := dhttest.Frames(b, r.handlers.HandleFindValue(b.Context(), &wire.FindValue{Key: key}, Erlang(), proto.MaxFindValueReply))
+			stream := &asking{burst: question, left: b.N, want: len(answer), answered: make(chan struct{}, 1)}
+			b.ReportAllocs()
+			if err := r.mux.Serve(b.Context(), stream, &Session{Dialect: Erlang(), Account: r.account}); err != nil {
+				b.Fatal(err)
+			}
+		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -42,8 +43,11 @@ type config struct {
 	realm     string
 	endpoint  func() string
 	addrs     func() []ma.Multiaddr
+	peerID    peer.ID
 	network   routing.Network
 	bootstrap Publisher
+	resolver  Resolver
+	adopter   Adopter
 	limits    Limits
 	tracer    MetricsTracer
 }
@@ -84,6 +88,15 @@ func WithAddrs(addrs func() []ma.Multiaddr) Option {
 		}
 		c.addrs = addrs
 		return nil
+	}
+}
+
+// WithPeerID sets the libp2p peer that this node is, which _dht.peer_info tells who
+// came by its endpoint. Without it there is no such procedure here.
+func WithPeerID(id peer.ID) Option {
+	return func(c *config) error {
+		c.peerID = id
+		return id.Validate()
 	}
 }
 
@@ -169,13 +182,22 @@ func (h *Handlers) Clients() *Clients { return h.clients }
 // Realm returns the realm that is served.
 func (h *Handlers) Realm() string { return h.cfg.realm }
 
-// Endpoint returns what peers are told to reach this node by, "https://host:port"
-// or nothing; see WithEndpoint.
+// Endpoint returns this node's endpoint, "https://host:port" or nothing; see
+// WithEndpoint.
 func (h *Handlers) Endpoint() string { return h.cfg.endpoint() }
 
-// Addrs returns the multiaddrs that peers are told to reach this node by; see
-// WithAddrs.
-func (h *Handlers) Addrs() []ma.Multiaddr { return h.cfg.addrs() }
+// EndpointFor returns the endpoint as a node is told it that is seen at an address:
+// nothing where it can not lead here from there, as a loopback address from another
+// machine.
+func (h *Handlers) EndpointFor(at netip.Addr) string {
+	return routing.ReachOf(at).Endpoint(h.cfg.endpoint())
+}
+
+// AddrsFor returns the multiaddrs, see WithAddrs, as a node is told them that is
+// seen at an address: those that can lead here from there.
+func (h *Handlers) AddrsFor(at netip.Addr) []ma.Multiaddr {
+	return routing.ReachOf(at).Addrs(h.cfg.addrs())
+}
 
 // Routing returns the routing server that the handlers forward to.
 func (h *Handlers) Routing() *routing.Server { return h.server }
@@ -197,10 +219,17 @@ func (h *Handlers) HandleStore(ctx context.Context, m *wire.Store, from Origin, 
 	}
 }
 
+// errGatewayKey: what is stored under the key of a gateway comes from that gateway
+// alone, over ALPN macula. From others it would be spread, and handed on.
+var errGatewayKey = fmt.Errorf("a key that begins with %s is for gateways that register themselves", wire.GatewayPrefix)
+
 // store validates a value and keeps a copy of it.
 func (h *Handlers) store(ctx context.Context, key []byte, value wire.Raw, expiresIn time.Duration, from Origin, d Dialect) error {
 	if len(value) > wire.MaxValue {
 		return fmt.Errorf("%w: %d bytes, limit %d", wire.ErrBadValue, len(value), wire.MaxValue)
+	}
+	if !d.GatewayKeys && bytes.HasPrefix(key, []byte(wire.GatewayPrefix)) {
+		return errGatewayKey
 	}
 	if d.TextsAsBin {
 		rewritten, err := wire.TextsAsBin(value)
@@ -217,7 +246,7 @@ func (h *Handlers) store(ctx context.Context, key []byte, value wire.Raw, expire
 	if !from.Node.IsZero() {
 		proven = from.Node[:]
 	}
-	err = h.server.Records().Store(ctx, records.Put{
+	put := records.Put{
 		Key:       bytes.Clone(key),
 		Value:     v.Raw,
 		NodeID:    v.NodeID,
@@ -225,31 +254,43 @@ func (h *Handlers) store(ctx context.Context, key []byte, value wire.Raw, expire
 		ExpiresIn: expiresIn,
 		From:      proven,
 		Source:    from.Source,
-	})
-	if err == nil {
-		h.count.stored.Add(1)
 	}
-	return err
+	if err := h.server.Records().Store(ctx, put); err != nil {
+		return err
+	}
+	h.count.stored.Add(1)
+	if d.Proxied && h.cfg.adopter != nil {
+		h.cfg.adopter.Adopt(put)
+	}
+	return nil
 }
 
-// HandleFindValue looks the key up in local storage, never asking the network:
-// an Erlang node that waits for this answer can not answer anything itself. The
-// reply is limit bytes at most, as a frame, unless one value alone is longer.
+// HandleFindValue looks the key up in local storage. The reply is limit bytes at
+// most, as a frame, unless one value alone is longer.
 func (h *Handlers) HandleFindValue(ctx context.Context, m *wire.FindValue, d Dialect, limit int) *wire.FindValueReply {
 	reply := &wire.FindValueReply{}
-	h.findValue(ctx, reply, m.Key, d, limit)
+	h.findValue(ctx, reply, m.Key, local(&d), limit)
 	return reply
 }
 
 // findValue fills a reply, reusing its slices.
-func (h *Handlers) findValue(ctx context.Context, reply *wire.FindValueReply, key []byte, d Dialect, limit int) {
-	*reply = wire.FindValueReply{Values: reply.Values[:0], ExpiresIn: reply.ExpiresIn[:0]}
-	now := time.Now()
+func (h *Handlers) findValue(ctx context.Context, reply *wire.FindValueReply, key []byte, to audience, limit int) {
 	found, err := h.server.Records().Values(ctx, key)
 	if err != nil {
+		found = nil
+	}
+	h.listValues(reply, h.served(found, to.dialect), key, to, limit)
+}
+
+// listValues fills a reply with the records that were found, reusing its slices.
+func (h *Handlers) listValues(reply *wire.FindValueReply, found []records.Record, key []byte, to audience, limit int) {
+	d := to.dialect
+	*reply = wire.FindValueReply{Values: reply.Values[:0], ExpiresIn: reply.ExpiresIn[:0]}
+	now := time.Now()
+	if len(found) == 0 {
 		h.count.misses.Add(1)
 		if d.NodesOnMiss {
-			reply.Nodes = h.nodes(key, d)
+			reply.Nodes = h.nodes(key, to)
 		}
 		return
 	}
@@ -264,12 +305,25 @@ func (h *Handlers) findValue(ctx context.Context, reply *wire.FindValueReply, ke
 	}
 }
 
+// served returns the records that a dialect tells of, and counts those that it does
+// not, as an Erlang node would not survive them. The list is copied only where there
+// are some.
+func (h *Handlers) served(recs []records.Record, d *Dialect) []records.Record {
+	harmful := func(r records.Record) bool { return wire.HarmlessValue(r.Value) != nil }
+	if !d.Harmless || !slices.ContainsFunc(recs, harmful) {
+		return recs
+	}
+	left := slices.DeleteFunc(slices.Clone(recs), harmful)
+	h.count.harmful.Add(uint64(len(recs) - len(left)))
+	return left
+}
+
 // replyOverhead is more than a FIND_VALUE_REPLY is long without its values:
 // header, keys, texts and list heads.
 const replyOverhead = 80
 
 // recordSize is how much a record adds to a reply.
-func recordSize(r *records.Record, d Dialect) int {
+func recordSize(r *records.Record, d *Dialect) int {
 	if d.Extended {
 		return len(r.Value) + 5 // expires_in
 	}
@@ -279,7 +333,7 @@ func recordSize(r *records.Record, d Dialect) int {
 // fit returns the records that a reply of limit bytes has room for, in their
 // order, and how many it leaves out: those with the longest life stay, and at
 // least one.
-func fit(recs []records.Record, d Dialect, limit int) (fitting []records.Record, left int) {
+func fit(recs []records.Record, d *Dialect, limit int) (fitting []records.Record, left int) {
 	size := replyOverhead
 	for i := range recs {
 		size += recordSize(&recs[i], d)
@@ -312,19 +366,35 @@ func fit(recs []records.Record, d Dialect, limit int) (fitting []records.Record,
 	return fitting, len(recs) - len(fitting)
 }
 
-// HandleFindNode lists the nodes nearest to the target that are known.
+// HandleFindNode lists the nodes nearest to the target that are known, as the
+// dialect names them to somebody on this machine; see [routing.Server.FindNode] and
+// FindGateways.
 func (h *Handlers) HandleFindNode(m *wire.FindNode, d Dialect) *wire.FindNodeReply {
-	return &wire.FindNodeReply{Nodes: h.nodes(m.Target, d)}
+	return &wire.FindNodeReply{Nodes: h.nodes(m.Target, local(&d))}
 }
 
-func (h *Handlers) nodes(target []byte, d Dialect) []wire.Node {
-	contacts := h.server.FindNode(target)
-	nodes := make([]wire.Node, len(contacts))
-	for i, c := range contacts {
-		nodes[i] = wire.Node{ID: c.NodeID, Address: c.Endpoint, LastSeen: max(c.LastSeen.UnixMilli(), 0)}
-		if d.Extended && !c.IsErlang() {
-			nodes[i].Addrs = routing.EncodePeerAddrs(c.Peer, c.Addrs)
+// nodes names them by the addresses and endpoints that are within the asker's
+// reach. One that has none is not named to an Erlang node, nor an Erlang one to
+// anybody.
+func (h *Handlers) nodes(target []byte, to audience) []wire.Node {
+	find := h.server.FindNode
+	if to.dialect.PeersAlone {
+		find = h.server.FindGateways
+	}
+	contacts := find(target, to.asker)
+	nodes := make([]wire.Node, 0, len(contacts))
+	for _, c := range contacts {
+		n := wire.Node{ID: c.NodeID, Address: c.Endpoint, LastSeen: max(c.LastSeen.UnixMilli(), 0)}
+		if to.reach != routing.ReachLocal {
+			n.Address = to.reach.Endpoint(c.Endpoint)
 		}
+		if n.Address == "" && c.Endpoint != "" && (c.IsErlang() || to.dialect.PeersAlone) {
+			continue
+		}
+		if to.dialect.Extended && !c.IsErlang() {
+			n.Addrs = routing.EncodePeerAddrs(c.Peer, to.reach.Addrs(c.Addrs))
+		}
+		nodes = append(nodes, n)
 	}
 	return nodes
 }
@@ -470,6 +540,8 @@ func storeError(err error) *wire.CallError {
 	switch {
 	case errors.Is(err, records.ErrNotOwner):
 		return &wire.CallError{Code: wire.CodeNotOwner, Message: "The record is its provider's; only that peer replaces it before it expires"}
+	case errors.Is(err, errGatewayKey):
+		return &wire.CallError{Code: wire.CodeInvalidArgs, Message: "Invalid parameter: key: " + err.Error()}
 	case errors.Is(err, records.ErrSourceBudget), errors.Is(err, records.ErrGroupBudget), errors.Is(err, records.ErrStoreFull):
 		return &wire.CallError{Code: wire.CodeBusy, Message: "No room left: " + err.Error()}
 	default:

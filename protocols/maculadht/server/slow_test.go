@@ -25,7 +25,7 @@ const valueSize = 60_000
 func storeLong(t *testing.T, h *Handlers) {
 	t.Helper()
 	filler := wire.Pair{Key: "filler", Value: wire.RawBytes(make([]byte, valueSize))}
-	h.HandleStore(t.Context(), &wire.Store{Key: []byte("k"), Value: dhttest.Value("p", filler)}, Origin{}, LibP2P())
+	h.HandleStore(t.Context(), &wire.Store{Key: []byte("k"), Value: dhttest.Value(erlangID("p"), filler)}, Origin{}, LibP2P())
 	require.EqualValues(t, 1, h.Stats().Stored)
 }
 

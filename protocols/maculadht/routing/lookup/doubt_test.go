@@ -11,7 +11,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/internal/routingtest"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/routingtest"
 )
 
 // Of the nearest some have left, which is known of some of them. They cost no

@@ -16,9 +16,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/routingtest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/internal/routingtest"
 )
 
 var (
@@ -26,11 +26,20 @@ var (
 	simSeed  = flag.Uint64("sim.seed", 1, "what decides all that is random in TestSimulation")
 )
 
+// Scenarios that others are compared with.
+const (
+	simNodesCalm = "calm, FIND_NODE: exactly the 20 nearest"
+	simCalm      = "calm"
+	simChurn     = "an hour of churn, half of the nodes replaced, a quarter moved"
+)
+
 const (
 	simKeys      = 1000
 	simRefresh   = 20 * time.Minute // how often a node looks up a random id
 	simFar       = 3                // how many far buckets a new node fills
 	simChurnTime = time.Hour
+	simGuests    = 9   // Erlang nodes for each node, in a mixed mesh
+	simMore      = 1.1 // messages of a lookup there, of those without them
 )
 
 // TestSimulation runs lookups in a simulated network and prints how they fare.
@@ -45,35 +54,44 @@ func TestSimulation(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	n := *simNodes
 	lookups := min(n, 10_000)
+	findNodes := func(_ *testing.T, s *routingtest.Sim, _ [][]byte, rng *rand.Rand) *tally {
+		return lookNodes(s, lookups, rng)
+	}
+	calm := func(_ *testing.T, s *routingtest.Sim, keys [][]byte, rng *rand.Rand) *tally {
+		return lookValues(s, keys, lookups, rng)
+	}
+	churned := func(t *testing.T, s *routingtest.Sim, keys [][]byte, rng *rand.Rand) *tally {
+		return churn(t, s, keys, lookups, rng)
+	}
 	scenarios := []struct {
 		name    string
 		atLeast float64 // share of lookups that find
 		run     func(t *testing.T, s *routingtest.Sim, keys [][]byte, rng *rand.Rand) *tally
+		guests  int    // for each node
+		like    string // the scenario that is the same without guests
 	}{
-		{"calm, FIND_NODE: exactly the 20 nearest", 1, func(t *testing.T, s *routingtest.Sim, _ [][]byte, rng *rand.Rand) *tally {
-			return lookNodes(s, lookups, rng)
-		}},
-		{"calm", 1, func(t *testing.T, s *routingtest.Sim, keys [][]byte, rng *rand.Rand) *tally {
-			return lookValues(s, keys, lookups, rng)
-		}},
-		{"30 % of all nodes die at once", 0.999, func(t *testing.T, s *routingtest.Sim, keys [][]byte, rng *rand.Rand) *tally {
+		{name: simNodesCalm, atLeast: 1, run: findNodes},
+		{name: "the same, 9 in 10 are Erlang guests", atLeast: 1, run: findNodes, guests: simGuests, like: simNodesCalm},
+		{name: simCalm, atLeast: 1, run: calm},
+		{name: "calm, 9 in 10 are Erlang guests", atLeast: 1, run: calm, guests: simGuests, like: simCalm},
+		{name: "30 % of all nodes die at once", atLeast: 0.999, run: func(t *testing.T, s *routingtest.Sim, keys [][]byte, rng *rand.Rand) *tally {
 			for range n * 3 / 10 {
 				s.Kill(s.Random(rng))
 			}
-			return lookValues(s, keys, lookups, rng)
+			return calm(t, s, keys, rng)
 		}},
-		{"an hour of churn, half of the nodes replaced", 0.999, func(t *testing.T, s *routingtest.Sim, keys [][]byte, rng *rand.Rand) *tally {
-			return churn(t, s, keys, lookups, rng)
-		}},
-		{"20 % malicious, half of them silent", 0.99, func(t *testing.T, s *routingtest.Sim, keys [][]byte, rng *rand.Rand) *tally {
+		{name: simChurn, atLeast: 0.999, run: churned},
+		{name: "the same churn, 9 in 10 are Erlang guests", atLeast: 0.999, run: churned, guests: simGuests, like: simChurn},
+		{name: "20 % malicious, half of them silent", atLeast: 0.99, run: func(t *testing.T, s *routingtest.Sim, keys [][]byte, rng *rand.Rand) *tally {
 			s.Corrupt(n/5, rng)
-			return lookValues(s, keys, lookups, rng)
+			return calm(t, s, keys, rng)
 		}},
-		{"20 % malicious, FIND_NODE: all honest of the 20 nearest", 0.99, func(t *testing.T, s *routingtest.Sim, _ [][]byte, rng *rand.Rand) *tally {
+		{name: "20 % malicious, FIND_NODE: all honest of the 20 nearest", atLeast: 0.99, run: func(t *testing.T, s *routingtest.Sim, keys [][]byte, rng *rand.Rand) *tally {
 			s.Corrupt(n/5, rng)
-			return lookNodes(s, lookups, rng)
+			return findNodes(t, s, keys, rng)
 		}},
 	}
+	messages := make(map[string]float64) // of a lookup, by scenario
 	lines := fmt.Sprintf("%d nodes, seed %d\n\n", n, *simSeed) +
 		"| scenario | lookups | success | rounds mean / p99 | messages mean / p99 | time p50 / p99 | load max / mean |\n" +
 		"|---|---|---|---|---|---|---|\n"
@@ -83,6 +101,11 @@ func TestSimulation(t *testing.T) {
 				rng := routingtest.Rand(*simSeed)
 				s := routingtest.NewSim(t, n, rng)
 				defer s.Close()
+				s.Guests = sc.guests
+				visitors := routingtest.Rand(*simSeed + 1)
+				for _, node := range s.Live {
+					s.Visit(node, visitors)
+				}
 				keys := make([][]byte, simKeys)
 				for i := range keys {
 					id := routingtest.RandomID(rng)
@@ -94,7 +117,11 @@ func TestSimulation(t *testing.T) {
 				if sum.success() < sc.atLeast {
 					t.Errorf("success %.4f, want %v", sum.success(), sc.atLeast)
 				}
-				if sc.name == "calm" && sum.meanRounds() > 4 {
+				messages[sc.name] = mean(sum.messages)
+				if without, ran := messages[sc.like]; ran && messages[sc.name] > simMore*without {
+					t.Errorf("%.1f messages a lookup, without guests %.1f: want %v times as many at most", messages[sc.name], without, simMore)
+				}
+				if sc.name == simCalm && sum.meanRounds() > 4 {
 					t.Errorf("%.2f rounds, want 4 at most", sum.meanRounds())
 				}
 			})
@@ -193,8 +220,8 @@ func lookValues(s *routingtest.Sim, keys [][]byte, lookups int, rng *rand.Rand) 
 	return &m
 }
 
-// churn replaces half of the nodes within an hour, one after the other, while
-// keys are looked up.
+// churn replaces half of the nodes within an hour, one after the other, and gives a
+// quarter another address, while keys are looked up.
 func churn(t *testing.T, s *routingtest.Sim, keys [][]byte, lookups int, rng *rand.Rand) *tally {
 	s.Upkeep = true
 	var m tally
@@ -205,7 +232,7 @@ func churn(t *testing.T, s *routingtest.Sim, keys [][]byte, lookups int, rng *ra
 		wg.Go(func() { refresh(ctx, s, node, own) })
 	}
 	replaced := len(s.Live) / 2
-	replacer := routingtest.Rand(rng.Uint64())
+	replacer, mover, visitors := routingtest.Rand(rng.Uint64()), routingtest.Rand(rng.Uint64()), routingtest.Rand(rng.Uint64())
 	wg.Go(func() {
 		for i := range replaced {
 			time.Sleep(simChurnTime / time.Duration(replaced))
@@ -213,6 +240,10 @@ func churn(t *testing.T, s *routingtest.Sim, keys [][]byte, lookups int, rng *ra
 			bootstrap := s.Random(replacer)
 			node := routingtest.NewSimNode(t, fmt.Sprint("new-", replacer.Uint32(), "-", i))
 			s.Add(node)
+			s.Visit(node, visitors)
+			if i%2 == 0 {
+				s.Move(s.Random(mover))
+			}
 			joiner := routingtest.Rand(replacer.Uint64())
 			wg.Go(func() {
 				join(ctx, s, node, bootstrap, joiner)

@@ -1,4 +1,4 @@
-package dialer
+package pace
 
 import (
 	"context"
@@ -6,20 +6,20 @@ import (
 	"sync"
 )
 
-// addrLock is a lock for each address. It is held for a handshake: an Erlang node
+// locks is a lock for each address. It is held for a handshake: an Erlang node
 // has room for one at a time, and several endpoints may lead to one node.
-type addrLock struct {
+type locks struct {
 	mu   sync.Mutex
 	held map[netip.AddrPort]*lockOf // or waited for
 }
 
 type lockOf struct {
 	token chan struct{}
-	users int // who has it or waits for it; guarded by addrLock.mu
+	users int // who has it or waits for it; guarded by locks.mu
 }
 
 // lock waits for the lock of an address. Call release once.
-func (a *addrLock) lock(ctx context.Context, addr netip.AddrPort) (release func(), err error) {
+func (a *locks) lock(ctx context.Context, addr netip.AddrPort) (release func(), err error) {
 	a.mu.Lock()
 	if a.held == nil {
 		a.held = make(map[netip.AddrPort]*lockOf)

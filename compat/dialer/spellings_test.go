@@ -1,9 +1,6 @@
 package dialer
 
 import (
-	"context"
-	"errors"
-	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -34,29 +31,4 @@ func TestOneHandshakeAtATimeHoweverItIsSpelt(t *testing.T) {
 	letGo()
 	asks.Wait()
 	require.Equal(t, 2, g.Stats().Accepted)
-}
-
-func TestAddrLock(t *testing.T) {
-	var all addrLock
-	addr := netip.MustParseAddrPort("192.0.2.7:9443")
-	release, err := all.lock(t.Context(), addr)
-	require.NoError(t, err)
-	other, err := all.lock(t.Context(), netip.MustParseAddrPort("192.0.2.7:9444"))
-	require.NoError(t, err, "another address is no matter")
-	other()
-
-	ctx, cancel := context.WithCancelCause(t.Context())
-	cancel(errors.New("gave up"))
-	_, err = all.lock(ctx, addr)
-	require.ErrorIs(t, err, context.Canceled)
-
-	next := make(chan func(), 1)
-	go func() {
-		release, err := all.lock(t.Context(), addr)
-		require.NoError(t, err)
-		next <- release
-	}()
-	release()
-	compattest.Wait(t, next)()
-	require.Empty(t, all.held, "nothing is kept of addresses that nobody dials")
 }

@@ -2,6 +2,7 @@ package routingtest
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
@@ -32,13 +33,31 @@ const (
 
 // SimNode is a node of a simulated network: a real server behind it.
 type SimNode struct {
-	Contact routing.Contact
-	node    wire.Node // as others list it
+	Contact routing.Contact // without its address, see Current
 	Server  *routing.Server
 	kind    behaviour
 	Dead    atomic.Bool
 	Load    atomic.Int64 // how often it was asked
 	place   int          // in sim.Live
+	at      atomic.Pointer[simAddr]
+}
+
+// simAddr is where a node is, until it moves.
+type simAddr struct {
+	addr   ma.Multiaddr
+	node   wire.Node // as who knows the node by it lists it
+	before *simAddr
+	moves  byte
+}
+
+// listed is how who knows a node by a contact lists it.
+func (a *simAddr) listed(c *routing.Contact) wire.Node {
+	for ; a != nil; a = a.before {
+		if slices.ContainsFunc(c.Addrs, a.addr.Equal) {
+			return a.node
+		}
+	}
+	return Node(*c)
 }
 
 // NewSimNode returns a node with the name, which decides its id.
@@ -49,13 +68,35 @@ func NewSimNode(t testing.TB, name string) *SimNode {
 	require.NoError(t, err)
 	server, err := routing.NewServer(id, routing.WithRecords(kept))
 	require.NoError(t, err)
-	addr, err := ma.NewComponent("p2p", p.String())
-	require.NoError(t, err)
-	return &SimNode{
-		Contact: routing.Contact{ID: id, NodeID: id[:], Peer: p, Verified: true},
-		node:    wire.Node{ID: id[:], Addrs: [][]byte{addr.Multiaddr().Bytes()}},
-		Server:  server,
+	node := &SimNode{Contact: Libp2p(id, p), Server: server}
+	node.settle(t)
+	return node
+}
+
+// settle puts a node at another address, of its own.
+func (n *SimNode) settle(t testing.TB) {
+	before, moves := n.at.Load(), byte(0)
+	if before != nil {
+		moves = before.moves + 1
 	}
+	h := sha256.Sum256(append(n.Contact.ID[:], moves))
+	addr, err := ma.NewMultiaddr(fmt.Sprintf("/ip4/20.%d.%d.%d/udp/%d/quic-v1", h[0], h[1], h[2], 1024+int(h[3])<<7+int(h[4])))
+	require.NoError(t, err)
+	c := n.Contact
+	c.Addrs = []ma.Multiaddr{addr}
+	n.at.Store(&simAddr{addr, Node(c), before, moves})
+}
+
+// Current is the contact by which others reach a node now.
+func (n *SimNode) Current() routing.Contact {
+	c := n.Contact
+	c.Addrs = []ma.Multiaddr{n.at.Load().addr}
+	return c
+}
+
+// reachedBy reports whether a contact leads to the node.
+func (n *SimNode) reachedBy(c routing.Contact) bool {
+	return slices.ContainsFunc(c.Addrs, n.at.Load().addr.Equal)
 }
 
 // Sim is a network in memory: latencies in virtual time, the rest is real.
@@ -63,6 +104,7 @@ type Sim struct {
 	T      testing.TB
 	Upkeep bool // who speak to each other become contacts
 	Greets bool // as with Upkeep, but what follows of that is left to them
+	Guests int  // how many Erlang nodes there are for each node
 
 	mu    sync.RWMutex
 	nodes map[routing.ID]*SimNode
@@ -99,7 +141,7 @@ func fillTable(node *SimNode, sorted []*SimNode, rng *rand.Rand) {
 			mine, others = others, mine
 		}
 		for _, i := range sample(rng, len(others), routing.BucketSize) {
-			_ = node.Server.Table().Add(others[i].Contact)
+			_ = node.Server.Table().Add(others[i].Current())
 		}
 		sorted = mine
 	}
@@ -199,6 +241,40 @@ func (s *Sim) IsNearest(found []routing.Contact, target routing.ID, from *SimNod
 	return !slices.ContainsFunc(honests, func(id routing.ID) bool { return !slices.Contains(IDs(found), id) })
 }
 
+// Move gives a node another address. It tells the contacts that it has; who else
+// knows it finds nobody at the old one.
+func (s *Sim) Move(node *SimNode) {
+	node.settle(s.T)
+	for _, c := range node.Server.Contacts() {
+		if other := s.Get(c.ID); other != nil && !other.Dead.Load() && other.reachedBy(c) {
+			s.Meet(other, node)
+		}
+	}
+}
+
+// simGateways is how many nodes an Erlang guest connects to: the one that it
+// bootstraps from and some that this one lists.
+const simGateways = 20
+
+// Visit connects as many Erlang nodes as Guests says to a node, and each to some
+// others. Every third can be dialled, which makes it a contact of theirs.
+func (s *Sim) Visit(node *SimNode, rng *rand.Rand) {
+	for i := range s.Guests {
+		id := RandomID(rng)
+		ip := rng.Uint32()
+		guest := Erlang(id, fmt.Sprintf("https://21.%d.%d.%d:9443", ip>>16&255, ip>>8&255, ip&255))
+		at := node
+		for range simGateways {
+			if i%3 == 0 {
+				_ = at.Server.Admit(guest) // the bucket may be full
+			}
+			_, err := at.Server.AttachGuest(guest)
+			require.NoError(s.T, err)
+			at = s.Random(rng)
+		}
+	}
+}
+
 // Corrupt makes n nodes malicious, every other one silent.
 func (s *Sim) Corrupt(n int, rng *rand.Rand) {
 	for i := range n {
@@ -233,17 +309,23 @@ func (n *SimNetwork) Send(context.Context, routing.Contact, wire.Message) error 
 func (n *SimNetwork) Query(ctx context.Context, to routing.Contact, m wire.Message) (wire.Message, error) {
 	n.Sent.Add(1)
 	node := n.Get(to.ID)
-	if node == nil || node.Dead.Load() || node.kind == silent {
+	switch {
+	case node == nil && to.IsErlang():
+	case node == nil || node.Dead.Load() || node.kind == silent || !node.reachedBy(to):
 		<-ctx.Done()
 		return nil, proto.ErrUnreachable
+	default:
+		node.Load.Add(1)
 	}
-	node.Load.Add(1)
 	timer := time.NewTimer(roundTrip(n.from.Contact.ID, to.ID))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 	case <-ctx.Done():
 		return nil, ctx.Err()
+	}
+	if node == nil {
+		return &wire.FindValueReply{}, nil // an Erlang node, which has nothing
 	}
 	if n.Greets {
 		n.Greet(node, n.from)
@@ -269,13 +351,13 @@ func roundTrip(a, b routing.ID) time.Duration {
 // and replaces it if it is dead.
 func (s *Sim) Meet(node, other *SimNode) {
 	t := node.Server.Table()
-	if t.Add(other.Contact) != routing.ErrBucketFull {
+	if t.Add(other.Current()) != routing.ErrBucketFull {
 		return
 	}
 	oldest, _ := t.LeastRecentlySeen(node.Contact.ID.CommonPrefixLen(other.Contact.ID))
-	if s.Get(oldest.ID).Dead.Load() {
+	if seen := s.Get(oldest.ID); seen != nil && (seen.Dead.Load() || !seen.reachedBy(oldest)) {
 		t.Remove(oldest.ID)
-		_ = t.Add(other.Contact)
+		_ = t.Add(other.Current())
 	} else {
 		t.Alive(oldest.ID, time.Now())
 	}
@@ -283,7 +365,7 @@ func (s *Sim) Meet(node, other *SimNode) {
 
 // Greet has a node admit another, which has just spoken to it.
 func (s *Sim) Greet(node, other *SimNode) {
-	c := other.Contact
+	c := other.Current()
 	c.LastSeen = time.Now()
 	_ = node.Server.Admit(c) // the bucket may be full
 }
@@ -329,7 +411,11 @@ func (n *SimNetwork) listed(contacts []routing.Contact) []wire.Node {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	for i := range contacts {
-		nodes[i] = n.nodes[contacts[i].ID].node
+		if node := n.nodes[contacts[i].ID]; node != nil {
+			nodes[i] = node.at.Load().listed(&contacts[i])
+		} else {
+			nodes[i] = Node(contacts[i]) // an Erlang one
+		}
 	}
 	return nodes
 }
@@ -349,11 +435,11 @@ func (n *SimNetwork) rubbish(node *SimNode, m wire.Message) wire.Message {
 	rng := Rand(binary.BigEndian.Uint64(d[:]))
 	switch node.Contact.ID[31] % 6 {
 	case 0: // itself
-		nodes = []wire.Node{node.node}
+		nodes = []wire.Node{node.at.Load().node}
 	case 1: // too many
 		nodes = slices.Repeat(n.listed(node.Server.FindNode(target)), 2)
 	case 2: // a node id nearer than any, which is not its peer's
-		nodes = []wire.Node{node.node}
+		nodes = []wire.Node{node.at.Load().node}
 		id := routing.IDFromBytes(target)
 		nodes[0].ID = id[:]
 	case 3: // twenty peers that do not exist

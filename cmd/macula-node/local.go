@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/urfave/cli/v3"
+
+	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/internal/datadir"
+	"github.com/macula-mesh/macula-node/node"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+// askLocal is ask of the node that runs on the data directory: as a libp2p peer,
+// or as an Erlang node does where it answers no peers, being a client.
+func askLocal(ctx context.Context, cmd *cli.Command, f func(context.Context, *target) error) error {
+	r, err := runningNode(cmd, "ADDR")
+	if err != nil {
+		return err
+	}
+	info, err := localPeer(r)
+	if err != nil {
+		return err
+	}
+	limited, cancel := context.WithTimeout(ctx, cmd.Duration("timeout"))
+	defer cancel()
+	h, c, closeBoth, err := newClient(cmd.Duration("timeout"))
+	if err != nil {
+		return err
+	}
+	defer closeBoth()
+	err = twice(limited, &target{Contact: contactAt(*info), network: c}, false, f)
+	if isClient(h, info.ID, err) {
+		err = askLocalEndpoint(limited, cmd, r, f)
+	}
+	return explainLocal(ctx, err, r)
+}
+
+// askLocalEndpoint asks the node by the endpoint that it serves Erlang nodes at,
+// where its key proves who it is.
+func askLocalEndpoint(ctx context.Context, cmd *cli.Command, r *datadir.Running, f func(context.Context, *target) error) error {
+	e, err := dialer.ParsePinnedEndpoint(r.Endpoint)
+	if err != nil {
+		return err
+	}
+	d, err := dialer.New(withinTime(cmd.Duration("timeout")), dialer.WithPins(e))
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return twice(ctx, &target{Contact: routing.Contact{Endpoint: e.String()}, network: d}, true, f)
+}
+
+// localPeer returns the running node as a peer.
+func localPeer(r *datadir.Running) (*peer.AddrInfo, error) {
+	all := &peer.AddrInfo{}
+	for _, text := range r.Addrs {
+		info, err := node.ParsePeer(text)
+		if err != nil {
+			return nil, fmt.Errorf("the data directory says that %s is at %w", r, err)
+		}
+		all.ID, all.Addrs = info.ID, append(all.Addrs, info.Addrs...)
+	}
+	return all, nil
+}
+
+// isClient reports whether a peer did not answer as it serves no peers.
+func isClient(h host.Host, p peer.ID, err error) bool {
+	if !errors.Is(err, proto.ErrRefused) {
+		return false
+	}
+	spoken, err := h.Peerstore().SupportsProtocols(p, proto.ProtocolID)
+	return err == nil && len(spoken) == 0
+}
+
+// explainLocal says what to do where the running node did not answer.
+func explainLocal(ctx context.Context, err error, r *datadir.Running) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(ctx.Err(), context.Canceled):
+		return &askError{fmt.Sprintf("interrupted: %s had not answered yet", r), err}
+	case !errors.Is(err, proto.ErrUnreachable):
+		return err
+	}
+	return &askError{fmt.Sprintf("%s, does not answer at %s: is it in a container or on another machine? Say whom to ask: %v", r, r.Addrs[0], err), err}
+}
+
+// localEntry returns where a short-lived peer enters the network of the running
+// node: at the node, or where that one did if it answers no peers.
+func localEntry(ctx context.Context, e entry, r *datadir.Running) (texts []string, err error) {
+	info, err := localPeer(r)
+	if err != nil {
+		return nil, err
+	}
+	err = e.enter(ctx, contactAt(*info))
+	switch {
+	case err == nil:
+		return nil, nil
+	case !isClient(e.host, info.ID, err):
+		return nil, explainLocal(e.ctx, err, r)
+	case len(r.Bootstrap) == 0:
+		return nil, usagef("%s, is a client, which answers no peers: name one with --bootstrap", r)
+	}
+	return r.Bootstrap, nil
+}
+
+// meshRealm is the realm of the command: without a flag, that of the running node.
+func meshRealm(cmd *cli.Command, r *datadir.Running) string {
+	if r != nil && !cmd.IsSet("realm") {
+		return r.Realm
+	}
+	return cmd.String("realm")
+}
+
+func texts[T fmt.Stringer](all []T) []string {
+	out := make([]string, len(all))
+	for i, v := range all {
+		out[i] = v.String()
+	}
+	return out
+}
+
+// pinned writes an endpoint with its pin, as dialer.ParsePinnedEndpoint reads it.
+func pinned(e dialer.PinnedEndpoint) string {
+	if e.Pin.IsZero() {
+		return e.String()
+	}
+	return e.String() + "#" + e.Pin.String()
+}

@@ -1,0 +1,235 @@
+package uplink
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/test"
+	ma "github.com/multiformats/go-multiaddr"
+	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/compat/gateway"
+	"github.com/macula-mesh/macula-node/compat/internal/compattest"
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/interop/glass"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
+)
+
+// door is a macula-node's gateway, which tells which peer it is.
+type door struct {
+	addr     *net.UDPAddr
+	connects atomic.Int64
+	asked    atomic.Int64
+	close    func() error
+}
+
+func openDoor(tb testing.TB, address string, info wire.PeerInfo) *door {
+	tb.Helper()
+	r, err := routing.NewServer(routing.IDFromBytes([]byte("door")))
+	require.NoError(tb, err)
+	tb.Cleanup(func() { require.NoError(tb, r.Close()) })
+	handlers, err := server.New(r)
+	require.NoError(tb, err)
+	d := &door{}
+	handlers.Mux().Handle(wire.TypeCall, func(p *server.Peer, f wire.Frame) error {
+		m, err := f.Decode()
+		if err != nil {
+			return err
+		}
+		call := m.(*wire.Call)
+		if call.Procedure != wire.ProcedurePeerInfo {
+			return p.Reply(&wire.Reply{CallID: call.CallID, Error: &wire.CallError{Code: wire.CodeBootstrapOnly}})
+		}
+		d.asked.Add(1)
+		return p.Reply(&wire.Reply{CallID: call.CallID, Result: info.Raw()})
+	})
+	handlers.Mux().Handle(wire.TypeConnect, func(*server.Peer, wire.Frame) error {
+		d.connects.Add(1)
+		return nil
+	})
+	g, err := gateway.New(handlers)
+	require.NoError(tb, err)
+	d.close = g.Close
+	tb.Cleanup(func() { require.NoError(tb, g.Close()) })
+	addr, err := g.ListenOn(address, compattest.Certificate())
+	require.NoError(tb, err)
+	d.addr = net.UDPAddrFromAddrPort(netip.MustParseAddrPort(addr.String()))
+	return d
+}
+
+// met is what the uplinks tell of peers.
+type met struct {
+	ctx  context.Context
+	info peer.AddrInfo
+}
+
+func finding(found chan met) Option {
+	return WithPeerFound(func(ctx context.Context, p peer.AddrInfo) { found <- met{ctx, p} })
+}
+
+func bin(addrs ...string) (all [][]byte) {
+	for _, a := range addrs {
+		all = append(all, ma.StringCast(a).Bytes())
+	}
+	return all
+}
+
+// A macula-node that an operator names by its endpoint is joined over libp2p, and
+// not as an Erlang gateway; when one of these takes its place it is.
+func TestADoorLeadsIn(t *testing.T) {
+	id := test.RandPeerIDFatal(t)
+	d := openDoor(t, "127.0.0.1:0", wire.PeerInfo{PeerID: id.String(), Realm: proto.DefaultRealm,
+		Addrs: append(bin("/ip4/127.0.0.7/udp/1/quic-v1/p2p/"+id.String(), "/ip4/0.0.0.0/udp/1/quic-v1",
+			"/ip4/203.0.113.7/udp/4/quic-v1/p2p/"+test.RandPeerIDFatal(t).String()+"/p2p-circuit/p2p/"+id.String(),
+			"/dns4/elsewhere.example.org/udp/1/quic-v1"), []byte("none"))})
+	at := "/ip4/127.0.0.1/udp/" + strconv.Itoa(d.addr.Port) + "/quic-v1"
+	found := make(chan met, 10)
+	u := newUplinkedTo(t, []string{"https://" + d.addr.String()}, finding(found), atRetries(compattest.Tick, 2*compattest.Tick))
+	got := compattest.Wait(t, found)
+	require.Equal(t, id, got.info.ID)
+	require.Equal(t, []ma.Multiaddr{ma.StringCast(at), ma.StringCast("/ip4/127.0.0.7/udp/1/quic-v1")}, got.info.Addrs)
+	compattest.Eventually(t, func() bool { return u.Status()[0].State == StatePeer }, "it is told")
+	require.Equal(t, id, u.Status()[0].Peer)
+	require.False(t, u.Status()[0].Next.IsZero())
+	compattest.Eventually(t, func() bool { return d.asked.Load() >= 2 }, "it is looked at again")
+	require.Empty(t, found, "and is the same")
+	require.NoError(t, got.ctx.Err())
+	require.Empty(t, u.Sessions())
+	require.Empty(t, u.r.Contacts(), "nor is it an Erlang contact")
+	require.Zero(t, d.connects.Load())
+
+	require.NoError(t, d.close())
+	g := newGlass(t, glass.Listen(d.addr.String()))
+	compattest.Eventually(t, u.has(1), "a session with what took its place")
+	require.Error(t, got.ctx.Err(), "the peer is left")
+	requireUnhurt(t, g)
+}
+
+// What a node says of its peer is not taken on trust.
+func TestDoorsThatLeadNowhere(t *testing.T) {
+	id := test.RandPeerIDFatal(t).String()
+	self := ourPeer(t)
+	for name, c := range map[string]struct {
+		info  wire.PeerInfo
+		state State
+	}{
+		"no peer id":    {wire.PeerInfo{PeerID: "nobody", Realm: proto.DefaultRealm}, StateWaiting},
+		"another realm": {wire.PeerInfo{PeerID: id, Realm: "other"}, StateOtherRealm},
+		"ourselves":     {wire.PeerInfo{PeerID: self.String(), Realm: proto.DefaultRealm}, StateSelf},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := openDoor(t, "127.0.0.1:0", c.info)
+			found := make(chan met, 10)
+			u := newUplinkedTo(t, []string{"https://" + d.addr.String()}, finding(found))
+			compattest.Eventually(t, func() bool { return u.Status()[0].State == c.state }, "it is told")
+			require.Empty(t, found)
+			require.Zero(t, d.connects.Load())
+			if c.state == StateOtherRealm {
+				require.ErrorIs(t, compattest.Wait(t, u.Refusals()), ErrOtherRealm)
+			}
+		})
+	}
+}
+
+// An Erlang node is asked once on a connection, which does it no harm.
+func TestNoDoorOfAnErlangNode(t *testing.T) {
+	g := newGlass(t)
+	u := newUplinked(t, []*glass.Gateway{g}, finding(nil))
+	compattest.Eventually(t, u.has(1), "a session")
+	pings := frameCount(g, wire.TypePing)
+	compattest.Eventually(t, func() bool { return pings() >= 3 }, "signs of life")
+	require.Equal(t, 1, frameCount(g, wire.TypeConnect)())
+	requireUnhurt(t, g)
+}
+
+// A gateway is told of our endpoint again when that has become another one, over
+// the same connection and without the end of any stream.
+func TestNewEndpointIsTold(t *testing.T) {
+	for name, nudged := range map[string]bool{"after a sign of life": false, "at once": true} {
+		t.Run(name, func(t *testing.T) {
+			g := newGlass(t)
+			var endpoint atomic.Value
+			endpoint.Store("https://127.0.0.1:1001")
+			opts := []Option{}
+			if nudged {
+				opts = append(opts, WithIntervals(Intervals{time.Hour, time.Hour, time.Hour, time.Second, time.Hour, time.Hour}))
+			}
+			u := newUplinkedBy(t, func() string { return endpoint.Load().(string) }, endpointsOf(g), opts...)
+			compattest.Eventually(t, u.has(1), "a session")
+			for i := range 2 * mostTold {
+				endpoint.Store("https://127.0.0.1:" + strconv.Itoa(1002+i))
+				if nudged {
+					u.Refresh()
+				}
+				compattest.Eventually(t, func() bool { return frameCount(g, wire.TypeConnect)() == 2+i }, "CONNECT")
+				compattest.Eventually(t, u.has(1), "a session")
+			}
+			require.LessOrEqual(t, g.Stats().Accepted, 4)
+			requireUnhurt(t, g)
+		})
+	}
+}
+
+// Only where all gateways are of another realm, and their certificates prove it,
+// and nothing else leads in, is it the operator's mistake.
+func TestRefusals(t *testing.T) {
+	other := func(t *testing.T) *glass.Gateway { return newGlass(t, glass.Realm("other")) }
+	for name, c := range map[string]struct {
+		gateways func(t *testing.T) []*glass.Gateway
+		opts     []Option
+		want     bool
+	}{
+		"all are of another realm":      {func(t *testing.T) []*glass.Gateway { return []*glass.Gateway{other(t), other(t)} }, nil, true},
+		"one is of ours":                {func(t *testing.T) []*glass.Gateway { return []*glass.Gateway{other(t), newGlass(t)} }, nil, false},
+		"one is not there":              {func(t *testing.T) []*glass.Gateway { g := other(t); g.Close(); return []*glass.Gateway{other(t), g} }, nil, false},
+		"there are other ways":          {func(t *testing.T) []*glass.Gateway { return []*glass.Gateway{other(t)} }, []Option{WithOtherWays()}, false},
+		"a stranger's record says so":   {func(t *testing.T) []*glass.Gateway { return []*glass.Gateway{slandered(t)} }, nil, false},
+		"it comes up so, after another": {nil, nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var gateways []*glass.Gateway
+			if c.gateways != nil {
+				gateways = c.gateways(t)
+			} else {
+				gateways = []*glass.Gateway{newGlass(t)}
+			}
+			u := newUplinked(t, gateways, c.opts...)
+			if c.gateways == nil {
+				compattest.Eventually(t, u.has(1), "a session")
+				require.NoError(t, gateways[0].Close())
+				newGlass(t, glass.Listen(gateways[0].Addr().String()), glass.Realm("other"))
+			}
+			compattest.Eventually(t, func() bool {
+				return u.Status()[0].State == StateOtherRealm
+			}, "it is told")
+			require.ErrorIs(t, u.Status()[0].Err, ErrOtherRealm)
+			if c.want {
+				err := compattest.Wait(t, u.Refusals())
+				require.ErrorIs(t, err, ErrOtherRealm)
+				for _, g := range gateways {
+					require.ErrorContains(t, err, g.Endpoint())
+				}
+				return
+			}
+			require.Never(t, func() bool { return len(u.Refusals()) > 0 }, 3*soon, compattest.Tick)
+		})
+	}
+}
+
+// slandered is a gateway whose own entry is another's word.
+func slandered(t *testing.T) *glass.Gateway {
+	l, err := net.ListenPacket("udp", "127.0.0.1:0")
+	require.NoError(t, err)
+	addr := l.LocalAddr().(*net.UDPAddr)
+	require.NoError(t, l.Close())
+	return newGlass(t, glass.Listen(addr.String()), glass.RegisterAfter(-1),
+		glass.Neighbours(wire.Gateway{NodeID: []byte("x"), Host: "127.0.0.1", Port: int64(addr.Port), Realm: "other"}))
+}

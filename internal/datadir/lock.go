@@ -1,0 +1,137 @@
+package datadir
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// lockMode is how a file is locked. The operating system gives a lock back when
+// its process ends, however it ends.
+type lockMode struct{ shared, wait bool }
+
+var (
+	exclusive    = lockMode{wait: true}
+	tryExclusive = lockMode{}
+	tryShared    = lockMode{shared: true}
+)
+
+// errLocked: another process has the lock that was not waited for.
+var errLocked = errors.New("locked by another process")
+
+const (
+	nodeLock    = "node.lock"    // held by the node that runs on the directory
+	runningFile = "running.json" // says where it is reached
+
+	// A command that looks whether a node runs holds the lock for a moment, and a
+	// service manager starts a node while the one before still ends.
+	lockPatience = time.Second
+	lockTick     = 20 * time.Millisecond
+)
+
+// InUseError: another process runs a node on the data directory.
+type InUseError struct {
+	Dir   string
+	Other *Running // nil where it has not said who it is
+}
+
+func (e *InUseError) Error() string {
+	who := "another macula-node"
+	if e.Other != nil {
+		who = e.Other.String()
+	}
+	return fmt.Sprintf("the data directory %s is in use by %s: stop that one, or give this node a directory of its own", e.Dir, who)
+}
+
+// Dir is a data directory on which this process runs a node.
+type Dir struct {
+	path string
+	lock *os.File // nil where the directory can not be locked
+	last *Running
+	open string
+}
+
+// Use makes a data directory, if there is none, and locks it until Close. Where
+// another process has it the error is an InUseError. A directory that can not be
+// locked, as it is read-only or on a file system without locks, is used all the
+// same; see Unlocked.
+func Use(path string) (*Dir, error) {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, fmt.Errorf("make the data directory (choose one that this user may write to): %w", err)
+	}
+	d := &Dir{path: path}
+	file, err := os.OpenFile(filepath.Join(path, nodeLock), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		if _, statErr := os.Stat(filepath.Join(path, nodeLock)); statErr == nil {
+			return nil, fmt.Errorf("lock the data directory (does it belong to another user?): %w", err)
+		}
+		d.open = err.Error()
+		return d, nil
+	}
+	switch err := lockWithin(file, lockPatience); {
+	case errors.Is(err, errors.ErrUnsupported):
+		d.open = err.Error()
+		return d, file.Close()
+	case errors.Is(err, errLocked):
+		other, _ := readRunning(path) // it may be about to write it
+		return nil, errors.Join(&InUseError{path, other}, file.Close())
+	case err != nil:
+		return nil, errors.Join(fmt.Errorf("lock the data directory %s: %w", path, err), file.Close())
+	}
+	d.lock = file
+	d.last, _ = readRunning(path) // what can not be read is overwritten
+	return d, nil
+}
+
+func lockWithin(file *os.File, patience time.Duration) error {
+	for deadline := time.Now().Add(patience); ; time.Sleep(lockTick) {
+		if err := lockFile(file, tryExclusive); !errors.Is(err, errLocked) || time.Now().After(deadline) {
+			return err
+		}
+	}
+}
+
+// Unlocked says why the directory could not be locked, nothing where it is.
+func (d *Dir) Unlocked() string { return d.open }
+
+// Last returns what a node that did not end in order has left, or nil.
+func (d *Dir) Last() *Running { return d.last }
+
+// Publish says to other processes of this user who runs here and where it is
+// reached, in place of what was said before.
+func (d *Dir) Publish(r Running) error {
+	if err := writeRunning(d.path, r); err != nil {
+		return fmt.Errorf("say in the data directory that the node runs: %w", err)
+	}
+	return nil
+}
+
+// Withdraw takes back what was published.
+func (d *Dir) Withdraw() error {
+	if err := os.Remove(filepath.Join(d.path, runningFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// Close withdraws what was published and unlocks the directory.
+func (d *Dir) Close() error {
+	err := d.Withdraw()
+	if d.lock == nil {
+		return err
+	}
+	return errors.Join(err, d.lock.Close())
+}
+
+// isUsed reports whether a process has a data directory locked, or may have.
+func isUsed(path string) bool {
+	file, err := os.Open(filepath.Join(path, nodeLock))
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	defer file.Close()
+	return lockFile(file, tryShared) != nil
+}

@@ -1,0 +1,66 @@
+package node
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestParseBootstrap(t *testing.T) {
+	const p = "/p2p/12D3KooWEn3KXGXEAzdQGFPH3JsoUTyHtS5TK5YKozKs1xJ8cUx1"
+	const relay = "/p2p/12D3KooWFTfkavhsf9qCxgyq5GVfE9rjWHTgHGRGcD6tWd9DSUoU"
+	for text, want := range map[string]string{ // a part of the error, nothing where it is accepted
+		"/ip4/192.0.2.7/udp/9443/quic-v1" + p:                          "",
+		"/ip6/2001:db8::7/udp/9443/quic-v1" + p:                        "",
+		"/ip6zone/eth0/ip6/fe80::1/udp/9443/quic-v1" + p:               "",
+		"/dns4/boot.example.org/udp/9443/quic-v1" + p:                  "",
+		"/dnsaddr/boot.example.org" + p:                                "",
+		"/ip4/192.0.2.7/udp/9443/quic-v1" + relay + "/p2p-circuit" + p: "",
+		"/dnsaddr/relay.example.org" + relay + "/p2p-circuit" + p:      "",
+		relay + "/p2p-circuit" + p:                                     "",
+		"https://gw.example.org:9443":                                  "",
+		"/ip4/192.0.2.7/tcp/4001" + p:                                  "not a QUIC address",
+		"/ip4/192.0.2.7/udp/9443/quic" + p:                             "not a QUIC address",
+		"/ip4/192.0.2.7/udp/0/quic-v1" + p:                             "not a QUIC address",
+		"/ip4/192.0.2.7/udp/9443/quic-v1/webtransport" + p:             "not a QUIC address",
+		"/dns4/boot.example.org/tcp/443/wss" + p:                       "not a QUIC address",
+		"/ip4/192.0.2.7/tcp/4001" + relay + "/p2p-circuit" + p:         "not a QUIC address",
+		"/dns4/boot.example.org" + p:                                   "not a QUIC address",
+		"/dnsaddr/boot.example.org/tcp/4001" + p:                       "not a QUIC address",
+		p:                                                              "does not say where the peer is",
+		"/ip4/192.0.2.7/udp/9443/quic-v1":                              "does not say who is there",
+		"/nonsense":                                                    "is not a multiaddr",
+		"gw.example.org":                                               "neither a multiaddr with /p2p nor an endpoint",
+		"https://gw.example.org:0":                                     "neither a multiaddr with /p2p nor an endpoint",
+	} {
+		entry, err := ParseBootstrap(text)
+		if want == "" {
+			require.NoError(t, err, text)
+			require.Equal(t, text[0] == '/', entry.Peer != nil)
+			continue
+		}
+		require.ErrorContains(t, err, want, text)
+		require.ErrorContains(t, err, text)
+	}
+}
+
+func TestLocalAddrs(t *testing.T) {
+	n := startNode(t, func(c *Config) {
+		c.Listen = []string{"/ip4/0.0.0.0/udp/0/quic-v1"}
+		c.NoPortMapping = true
+	})
+	addrs := n.LocalAddrs()
+	require.Len(t, addrs, 1)
+	require.Regexp(t, `^/ip4/127\.0\.0\.1/udp/[1-9][0-9]*/quic-v1/p2p/`+n.Host().ID().String()+"$", addrs[0].String())
+	require.Regexp(t, `^https://127\.0\.0\.1:[1-9][0-9]*$`, n.LocalEndpoint().String())
+	require.False(t, n.LocalEndpoint().Pin.IsZero())
+}
+
+func TestIsLoopbackName(t *testing.T) {
+	for name, want := range map[string]bool{
+		"": false, "node.example.org": false, "192.0.2.7:9443": false, "localhost.example.org": false, "2001:db8::1": false,
+		"localhost": true, "LocalHost.": true, "localhost:9443": true, "a.localhost": true, "127.0.0.2": true, "127.0.0.1:1": true, "::1": true, "[::1]:9443": true,
+	} {
+		require.Equal(t, want, isLoopbackName(name), name)
+	}
+}

@@ -1,0 +1,70 @@
+package node
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/wire"
+)
+
+// LocalAddrs returns the multiaddrs, with /p2p, at which other programs of this
+// machine reach the node: loopback where it listens on all addresses, else where it
+// listens, loopback first.
+func (n *Node) LocalAddrs() []ma.Multiaddr {
+	var addrs []ma.Multiaddr
+	for _, ap := range n.localAddrPorts() {
+		family := "ip6"
+		if ap.Addr().Is4() {
+			family = "ip4"
+		}
+		addrs = append(addrs, ma.StringCast(fmt.Sprintf("/%s/%s/udp/%d/quic-v1/p2p/%s", family, ap.Addr(), ap.Port(), n.host.ID())))
+	}
+	return addrs
+}
+
+// LocalEndpoint returns where other programs of this machine reach the node as
+// Erlang nodes do, with the pin of its certificate; the first of LocalAddrs.
+func (n *Node) LocalEndpoint() dialer.PinnedEndpoint {
+	e := dialer.PinnedEndpoint{Pin: dialer.PinOf(n.certificate.Leaf)}
+	if addrs := n.localAddrPorts(); len(addrs) > 0 {
+		e.Endpoint = wire.EndpointAt(addrs[0])
+	}
+	return e
+}
+
+func (n *Node) localAddrPorts() []netip.AddrPort {
+	var addrs []netip.AddrPort
+	for _, addr := range n.host.Network().ListenAddresses() {
+		ap, ok := quicAddrPort(addr)
+		if !ok {
+			continue
+		}
+		if ip := ap.Addr(); ip.IsUnspecified() {
+			loopback := netip.IPv6Loopback()
+			if ip.Is4() {
+				loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+			}
+			ap = netip.AddrPortFrom(loopback, ap.Port())
+		}
+		if !slices.Contains(addrs, ap) {
+			addrs = append(addrs, ap)
+		}
+	}
+	rank := func(ap netip.AddrPort) int {
+		rank := 0
+		if !ap.Addr().IsLoopback() {
+			rank = 2
+		}
+		if ap.Addr().Is6() {
+			rank++
+		}
+		return rank
+	}
+	slices.SortStableFunc(addrs, func(a, b netip.AddrPort) int { return cmp.Compare(rank(a), rank(b)) })
+	return addrs
+}

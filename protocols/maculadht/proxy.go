@@ -1,0 +1,60 @@
+package maculadht
+
+import (
+	"github.com/macula-mesh/macula-node/protocols/maculadht/replication"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/resolver"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
+)
+
+// WithResolver passes options on to what looks up, for Erlang nodes, what is not
+// stored here.
+func WithResolver(opts ...resolver.Option) Option {
+	return func(c *serviceConfig) error {
+		c.resolver = append(c.resolver, opts...)
+		return nil
+	}
+}
+
+// WithAdopter passes options on to what replicates the records that Erlang nodes
+// store here.
+func WithAdopter(opts ...replication.Option) Option {
+	return func(c *serviceConfig) error {
+		c.adopter = append(c.adopter, opts...)
+		return nil
+	}
+}
+
+// WithoutProxy has Erlang nodes served from what is stored here, and what they store
+// kept here, and no more: nothing is looked up or replicated for them.
+func WithoutProxy() Option {
+	return func(c *serviceConfig) error {
+		c.noProxy = true
+		return nil
+	}
+}
+
+// openProxy makes what acts in the network for Erlang nodes, and returns the options
+// by which the handlers use it.
+func (s *Service) openProxy(cfg serviceConfig) ([]server.Option, error) {
+	if cfg.noProxy {
+		return nil, nil
+	}
+	var err error
+	if s.resolver, err = resolver.New(s.lookups, cfg.resolver...); err != nil {
+		return nil, err
+	}
+	if s.adopter, err = replication.NewAdopter(s.lookups, s.network, cfg.adopter...); err != nil {
+		return nil, err
+	}
+	return []server.Option{server.WithResolver(s.resolver), server.WithAdopter(s.adopter)}, nil
+}
+
+// closeProxy ends that.
+func (s *Service) closeProxy() {
+	if s.resolver != nil {
+		s.resolver.Close()
+	}
+	if s.adopter != nil {
+		s.adopter.Close()
+	}
+}

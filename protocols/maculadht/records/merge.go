@@ -1,0 +1,62 @@
+package records
+
+import (
+	"slices"
+	"time"
+)
+
+// scanAtMost is how many pairs of records are compared one by one.
+const scanAtMost = 256
+
+// AppendMerged appends to into the live records of two lists of one key, of a
+// provider that is in both the one with more life left: here first, in its order.
+// Where elsewhere adds nothing to here it appends nothing. The lists are not
+// modified, and each names a provider once.
+func AppendMerged(into, here, elsewhere []Record) []Record {
+	if len(elsewhere) == 0 {
+		return into
+	}
+	now := time.Now()
+	at := func(r *Record) int { return slices.IndexFunc(here, r.replaces) }
+	if len(here)*len(elsewhere) > scanAtMost {
+		byProvider := make(map[string]int, len(here))
+		for i := range here {
+			byProvider[here[i].Provider()] = i
+		}
+		at = func(r *Record) int {
+			if i, there := byProvider[r.Provider()]; there {
+				return i
+			}
+			return -1
+		}
+	}
+	start := len(into)
+	for i := range elsewhere {
+		r := &elsewhere[i]
+		if !r.Live(now) {
+			continue
+		}
+		same := at(r)
+		if same >= 0 && !r.Expires.After(here[same].Expires) {
+			continue
+		}
+		if len(into) == start {
+			into = append(into, here...)
+		}
+		if same >= 0 {
+			into[start+same] = *r
+		} else {
+			into = append(into, *r)
+		}
+	}
+	return into
+}
+
+// Provider returns what tells a record from those of other providers under its key:
+// the node id or, where none is named, the value.
+func (r *Record) Provider() string {
+	if r.NodeID == nil {
+		return "value:" + string(r.Value)
+	}
+	return "id:" + string(r.NodeID)
+}

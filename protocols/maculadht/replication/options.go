@@ -1,0 +1,92 @@
+package replication
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+)
+
+// Limits are what an [Adopter] may cost.
+type Limits struct {
+	// Records and RecordsPerSource are how many records are adopted at a time, in all
+	// and of one source. Of more, the one goes of the source itself, or of the one
+	// that has most, that was not renewed for the longest.
+	Records, RecordsPerSource int
+	// Jobs and JobsPerSource are how many records are replicated at a time, in all
+	// and of one source.
+	Jobs, JobsPerSource int
+	// Rate is how many records a second are replicated, after Burst at once.
+	Rate, Burst int
+	// JobTime is the longest that it may take to replicate a record.
+	JobTime time.Duration
+}
+
+// DefaultLimits returns those of an adopter for which [WithLimits] says nothing
+// else: 16,384 records, 4,096 of one source; 16 replicated at a time, 8 of one
+// source, 32 a second after 128 at once, each in 30 s at most.
+func DefaultLimits() Limits {
+	return Limits{
+		Records: 16_384, RecordsPerSource: 4096,
+		Jobs: 16, JobsPerSource: 8,
+		Rate: 32, Burst: 128,
+		JobTime: 30 * time.Second,
+	}
+}
+
+func (l Limits) check() error {
+	var errs []error
+	for name, n := range map[string]int{
+		"Records": l.Records, "RecordsPerSource": l.RecordsPerSource, "Jobs": l.Jobs, "JobsPerSource": l.JobsPerSource,
+		"Rate": l.Rate, "Burst": l.Burst,
+	} {
+		if n < 1 {
+			errs = append(errs, fmt.Errorf("limits: %s is %d: want 1 or more", name, n))
+		}
+	}
+	if l.JobTime <= 0 {
+		errs = append(errs, fmt.Errorf("limits: JobTime is %v: want more than 0", l.JobTime))
+	}
+	return errors.Join(errs...)
+}
+
+type config struct {
+	limits Limits
+	filter func(key []byte, value wire.Value) bool
+	tracer MetricsTracer
+}
+
+// Option sets a detail of an Adopter.
+type Option func(*config) error
+
+// WithLimits sets what the adopter may cost, DefaultLimits without it.
+func WithLimits(l Limits) Option {
+	return func(c *config) error {
+		c.limits = l
+		return l.check()
+	}
+}
+
+// WithFilter sets which values are adopted; those for which filter is false are not.
+// Without it all are that may be stored.
+func WithFilter(filter func(key []byte, value wire.Value) bool) Option {
+	return func(c *config) error {
+		if filter == nil {
+			return errors.New("filter is nil")
+		}
+		c.filter = filter
+		return nil
+	}
+}
+
+// WithMetricsTracer sets who is told what the adopter does; nobody without it.
+func WithMetricsTracer(t MetricsTracer) Option {
+	return func(c *config) error {
+		if t == nil {
+			return errors.New("metrics tracer is nil")
+		}
+		c.tracer = t
+		return nil
+	}
+}
