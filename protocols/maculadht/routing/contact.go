@@ -2,8 +2,10 @@ package routing
 
 import (
 	"bytes"
+	"encoding/hex"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -51,6 +53,12 @@ func (c Contact) IsErlang() bool {
 	return c.Peer == ""
 }
 
+// namedByClientID reports whether the contact's node id is its ClientID: its
+// hexadecimal digits or, as of nodes from 0.20.21 on, the 32 bytes themselves.
+func (c *Contact) namedByClientID() bool {
+	return strings.EqualFold(string(c.NodeID), c.ClientID) || hex.EncodeToString(c.NodeID) == c.ClientID
+}
+
 // isErlang and isPeer tell whom to leave out.
 func (c *Contact) isErlang() bool { return c.Peer == "" }
 func (c *Contact) isPeer() bool   { return c.Peer != "" }
@@ -88,11 +96,6 @@ func (c *Contact) wasAway() bool {
 	return !c.down.IsZero() && time.Since(c.down) >= AwayAfter
 }
 
-// lostStore reports whether the contact, which is back as now, has another store.
-func (c *Contact) lostStore(now *Contact) bool {
-	return c.StoreID != nil && now.StoreID != nil && !bytes.Equal(c.StoreID, now.StoreID)
-}
-
 // IsGateway reports whether Erlang nodes may be told of the contact, which dial what
 // they are told of and must not know each other: a libp2p peer whose endpoint has
 // the IP address at which it was seen and the UDP port of an address of its own. Our
@@ -114,6 +117,11 @@ func (c *Contact) isGateway() bool {
 		listen := AddrPortOf(a)
 		return err == nil && netip.AddrPortFrom(listen.Addr().Unmap(), listen.Port()) == at
 	})
+}
+
+// lostStore reports whether the contact, which is back as now, has another store.
+func (c *Contact) lostStore(now *Contact) bool {
+	return c.StoreID != nil && now.StoreID != nil && !bytes.Equal(c.StoreID, now.StoreID)
 }
 
 // clone copies what the caller could still write to.

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -190,7 +189,7 @@ func (t *Table) bucketOf(id ID) int { return t.buckets.self.CommonPrefixLen(id) 
 // that still answers, by which it is known already.
 func (t *Table) recognize(c *Contact) {
 	id, there := t.clients[c.ClientID]
-	if !there || c.ClientID == "" || !strings.EqualFold(string(c.NodeID), c.ClientID) {
+	if !there || c.ClientID == "" || !c.namedByClientID() {
 		return
 	}
 	known := t.buckets.get(id)

@@ -169,7 +169,7 @@ func (h *Handlers) serveConnect(p *Peer, f wire.Frame) error {
 			h.turnedAway(p, why)
 			return err
 		}
-		return fmt.Errorf("%w: %s: %s", ErrTurnedAway, why.Reason, why.Message)
+		return &TurnedAwayError{Reason: why.Reason, Message: why.Message}
 	}
 	p.connected.Store(true)
 	p.refused = nil

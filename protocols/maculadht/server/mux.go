@@ -167,6 +167,25 @@ func (m *Mux) Serve(ctx context.Context, stream Stream, s *Session) error {
 // that is kept ([Dialect.KeepConnected]) is not.
 var ErrTurnedAway = errors.New("turned away")
 
+// TurnedAwayError is the ErrTurnedAway that says why.
+type TurnedAwayError struct {
+	Reason  string // the word that the peer was sent, such as wire.ReasonRealmMismatch
+	Message string // for people
+}
+
+func (e *TurnedAwayError) Error() string { return ErrTurnedAway.Error() + ": " + e.Why() }
+
+// Is reports whether it is target: ErrTurnedAway.
+func (e *TurnedAwayError) Is(target error) bool { return target == ErrTurnedAway }
+
+// Why is the reason with its message.
+func (e *TurnedAwayError) Why() string {
+	if e.Message == "" {
+		return e.Reason
+	}
+	return e.Reason + ": " + e.Message
+}
+
 // read hands each frame to its handler.
 func (p *Peer) read() error {
 	for {
