@@ -138,7 +138,7 @@ func TestOtherStreamsDoNotWait(t *testing.T) {
 func TestALocalHitIsAnsweredAtOnceAndWholeTheNextTime(t *testing.T) {
 	play(t, 3, func(t *testing.T, s *script) {
 		s.Know(s.Peers...)
-		s.Other = after(time.Second, has(value("here", 60), value("elsewhere", 60)))
+		s.Other = after(time.Second/2, has(value("here", 60), value("elsewhere", 60)))
 		keep(s, s.Target[:], value("here", 60))
 		d := newDoor(t, s.Server, s)
 		defer d.close()
