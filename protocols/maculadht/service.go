@@ -256,7 +256,7 @@ func (s *Service) start(srv *routing.Server, self routing.ID, cfg serviceConfig)
 	if err != nil {
 		return err
 	}
-	defaults := append(proxy, server.WithAddrs(s.host.Addrs), server.WithNetwork(s.network))
+	defaults := append(proxy, server.WithAddrs(s.host.Addrs), server.WithPeerID(s.host.ID()), server.WithNetwork(s.network))
 	if s.handlers, err = server.New(srv, append(defaults, cfg.handlers...)...); err != nil {
 		return err
 	}
@@ -376,9 +376,10 @@ func (s *Service) serve(stream network.Stream) {
 
 // noteEnd logs why a stream of a peer was not closed in order.
 func (s *Service) noteEnd(p peer.ID, err error) {
+	turned, isTurned := errors.AsType[*server.TurnedAwayError](err)
 	switch {
-	case errors.Is(err, server.ErrTurnedAway):
-		s.summary.Info("peer turned away", "peer", p, "why", err)
+	case isTurned:
+		s.summary.Info("peer turned away", "peer", p, "why", turned.Why())
 	case proto.ResetCodeOf(err) == proto.ResetGone:
 		s.log.Debug("the peer or its connection ended the stream", "peer", p)
 	default:

@@ -339,6 +339,14 @@ func (t *Table) nearest(target ID, n int, skip func(*Contact) bool) []Contact {
 	return near.contacts()
 }
 
+// listed returns the n contacts nearest to target but for those to skip; the
+// caller holds mu.
+func (t *Table) listed(target ID, n int, skip func(*Contact) bool) *nearest {
+	near := &nearest{target: target, limit: n, skip: skip, found: make([]candidate, 0, min(n, t.buckets.count))}
+	t.buckets.collect(near)
+	return near
+}
+
 // collect offers near every contact that may be near enough.
 func (t *Table) collect(near *nearest) {
 	t.mu.RLock()
@@ -359,15 +367,6 @@ func (t *Table) All() []Contact {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return t.buckets.all()
-}
-
-// holds reports whether the table has c's id, or an Erlang contact with its
-// endpoint or that goes by its id as a client. The caller holds mu.
-func (t *Table) holds(c *Contact) bool {
-	if _, asClient := t.clients[strings.ToLower(string(c.NodeID))]; asClient {
-		return true
-	}
-	return len(t.rivals(c)) > 0 || t.buckets.get(c.ID) != nil
 }
 
 // MaxFailures is how many questions in a row a contact may leave unanswered
