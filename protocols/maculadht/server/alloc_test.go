@@ -29,7 +29,7 @@ func (noDeadlines) SetWriteDeadline(time.Time) error { return nil }
 type holder struct{ routingtest.Silent }
 
 func (holder) Query(context.Context, routing.Contact, wire.Message) (wire.Message, error) {
-	return &wire.FindValueReply{Values: []wire.Raw{dhttest.Value("elsewhere")}}, nil
+	return &wire.FindValueReply{Values: []wire.Raw{dhttest.Value("elsewhere, and as long as ids are")}}, nil
 }
 
 // resolving has the rig's handlers look up what others have.
