@@ -106,7 +106,7 @@ func (l *link) dialled(d *dial, c *quic.Conn, err error) {
 	switch {
 	case c == nil:
 	case old != nil && old.Context().Err() == nil && !old.doubted():
-		c.CloseWithError(0, "")
+		l.dialer.pacer.Discard(c)
 		d.conn = old
 	default:
 		d.conn = &conn{Conn: c}

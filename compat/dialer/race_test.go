@@ -183,6 +183,7 @@ func TestStallIsNoRestart(t *testing.T) {
 	require.True(t, c.Current())
 	require.Equal(t, 1, e.Stats().Accepted)
 
+	letGo = e.HoldHandshakes()
 	c.link.doubt(c.conn, c.conn.received()) // as where nothing had come for a while
 	beside := compattest.InBackground(func() error {
 		fresh, err := c.link.connect(compattest.Context(t), true)
@@ -191,7 +192,11 @@ func TestStallIsNoRestart(t *testing.T) {
 		}
 		return err
 	})
+	compattest.Eventually(t, func() bool { return e.Stats().Handshaking }, "it is dialled beside")
 	require.NoError(t, c.Ping(compattest.Context(t)), "something comes while it is dialled")
+	letGo()
 	require.NoError(t, compattest.Wait(t, beside))
+	require.True(t, c.Current())
+	compattest.Eventually(t, func() bool { return e.Stats().Accepted == 2 && e.Stats().Open == 1 }, "the new connection is closed again")
 	e.RequireUnharmed()
 }

@@ -3,8 +3,8 @@ package uplink
 import (
 	"context"
 	"net"
-	"net/netip"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -12,15 +12,13 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/test"
 	ma "github.com/multiformats/go-multiaddr"
+	"github.com/quic-go/quic-go"
 	"github.com/stretchr/testify/require"
 
-	"github.com/macula-mesh/macula-node/compat/gateway"
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/interop/glass"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // door is a macula-node's gateway, which tells which peer it is.
@@ -28,41 +26,72 @@ type door struct {
 	addr     *net.UDPAddr
 	connects atomic.Int64
 	asked    atomic.Int64
-	close    func() error
+	close    func()
 }
 
 func openDoor(tb testing.TB, address string, info wire.PeerInfo) *door {
 	tb.Helper()
-	r, err := routing.NewServer(routing.IDFromBytes([]byte("door")))
+	packets, err := net.ListenPacket("udp", address)
 	require.NoError(tb, err)
-	tb.Cleanup(func() { require.NoError(tb, r.Close()) })
-	handlers, err := server.New(r)
+	tr := &quic.Transport{Conn: packets}
+	ln, err := tr.Listen(serverTLS(compattest.Certificate()), nil)
 	require.NoError(tb, err)
-	d := &door{}
-	handlers.Mux().Handle(wire.TypeCall, func(p *server.Peer, f wire.Frame) error {
-		m, err := f.Decode()
-		if err != nil {
-			return err
-		}
-		call := m.(*wire.Call)
-		if call.Procedure != wire.ProcedurePeerInfo {
-			return p.Reply(&wire.Reply{CallID: call.CallID, Error: &wire.CallError{Code: wire.CodeBootstrapOnly}})
-		}
-		d.asked.Add(1)
-		return p.Reply(&wire.Reply{CallID: call.CallID, Result: info.Raw()})
+	d := &door{addr: ln.Addr().(*net.UDPAddr)}
+	ctx, cancel := context.WithCancel(context.Background())
+	var serving sync.WaitGroup
+	d.close = sync.OnceFunc(func() {
+		cancel()
+		serving.Wait()
+		tr.Close()
+		packets.Close()
 	})
-	handlers.Mux().Handle(wire.TypeConnect, func(*server.Peer, wire.Frame) error {
-		d.connects.Add(1)
-		return nil
+	tb.Cleanup(d.close)
+	serving.Go(func() {
+		for {
+			conn, err := ln.Accept(ctx)
+			if err != nil {
+				return
+			}
+			serving.Go(func() {
+				defer conn.CloseWithError(0, "")
+				for {
+					s, err := conn.AcceptStream(ctx)
+					if err != nil {
+						return
+					}
+					d.serve(s, info)
+				}
+			})
+		}
 	})
-	g, err := gateway.New(handlers)
-	require.NoError(tb, err)
-	d.close = g.Close
-	tb.Cleanup(func() { require.NoError(tb, g.Close()) })
-	addr, err := g.ListenOn(address, compattest.Certificate())
-	require.NoError(tb, err)
-	d.addr = net.UDPAddrFromAddrPort(netip.MustParseAddrPort(addr.String()))
 	return d
+}
+
+func (d *door) serve(s *quic.Stream, info wire.PeerInfo) {
+	f, err := wire.NewReader(s).Next()
+	if err != nil {
+		return
+	}
+	m, err := f.Decode()
+	if err != nil {
+		return
+	}
+	var reply *wire.Reply
+	switch m := m.(type) {
+	case *wire.Connect:
+		d.connects.Add(1)
+		return
+	case *wire.Call:
+		reply = &wire.Reply{CallID: m.CallID, Error: &wire.CallError{Code: wire.CodeBootstrapOnly}}
+		if m.Procedure == wire.ProcedurePeerInfo {
+			d.asked.Add(1)
+			reply = &wire.Reply{CallID: m.CallID, Result: info.Raw()}
+		}
+	}
+	if b, err := wire.AppendFrame(nil, reply); err == nil {
+		s.Write(b)
+	}
+	s.Close()
 }
 
 // met is what the uplinks tell of peers.
@@ -106,7 +135,7 @@ func TestADoorLeadsIn(t *testing.T) {
 	require.Empty(t, u.r.Contacts(), "nor is it an Erlang contact")
 	require.Zero(t, d.connects.Load())
 
-	require.NoError(t, d.close())
+	d.close()
 	g := newGlass(t, glass.Listen(d.addr.String()))
 	compattest.Eventually(t, u.has(1), "a session with what took its place")
 	require.Error(t, got.ctx.Err(), "the peer is left")

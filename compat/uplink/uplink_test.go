@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"net/netip"
 	"strings"
 	"sync/atomic"
@@ -357,6 +358,25 @@ func TestReachableFrom(t *testing.T) {
 	}
 }
 
+func unhex(tb testing.TB, digits string) string {
+	tb.Helper()
+	b, err := hex.DecodeString(digits)
+	require.NoError(tb, err)
+	return string(b)
+}
+
+// A node of a later version, which names itself by 32 bytes, is joined and met as
+// any other.
+func TestUplinkToALaterVersion(t *testing.T) {
+	neighbour := newGlass(t, glass.RawClientIDs())
+	g := newGlass(t, glass.RawClientIDs(), glass.IPv4Only(), glass.Neighbours(wire.Gateway{
+		NodeID: []byte(unhex(t, neighbour.ClientID())), Host: "127.0.0.1", Port: int64(neighbour.Addr().Port), Realm: proto.DefaultRealm}))
+	u := newUplinked(t, []*glass.Gateway{g})
+	compattest.Eventually(t, u.has(1), "a session")
+	compattest.Eventually(t, func() bool { return len(u.r.Contacts()) == 2 }, "and its neighbour")
+	requireUnhurt(t, g, neighbour)
+}
+
 // A gateway that lists this node under a name that it has given itself does not
 // have it ask itself.
 func TestUplinkDoesNotMeetItself(t *testing.T) {
@@ -413,6 +433,8 @@ func TestOwnEntry(t *testing.T) {
 		"others":                                {wire.GatewayList{entry("x", "192.0.2.8", 9443)}, -1, errUnlisted},
 		"by the digest":                         {wire.GatewayList{entry("x", "gw.example.org", 9443), entry(id, "10.0.0.1", 1)}, 1, nil},
 		"by the digest in capitals":             {wire.GatewayList{entry(strings.ToUpper(id), "10.0.0.1", 1)}, 0, nil},
+		"by the digest in bytes":                {wire.GatewayList{entry("x", "gw.example.org", 9443), entry(unhex(t, id), "10.0.0.1", 1)}, 1, nil},
+		"in both forms in two realms":           {wire.GatewayList{entry(unhex(t, id), "10.0.0.1", 1), entry(id, "10.0.0.1", 1)}, -1, errTwoRealms},
 		"by the name":                           {wire.GatewayList{entry("named", "GW.example.org.", 9443)}, 0, nil},
 		"by the address":                        {wire.GatewayList{entry("named", "192.0.2.7", 9443)}, 0, nil},
 		"by the address written as IPv6":        {wire.GatewayList{entry("named", "::ffff:192.0.2.7", 9443)}, 0, nil},

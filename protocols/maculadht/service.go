@@ -292,7 +292,12 @@ func (s *Service) nodeID() []byte {
 // Client returns the client through which the service asks.
 func (s *Service) Client() *client.Client { return s.client }
 
-// Close takes the protocol off the host, resets its streams and waits for them.
+// leaveTimeout is for how long a service that is closed hands its records over.
+const leaveTimeout = 2 * time.Second
+
+// Close takes the protocol off the host, hands over what this node may be the only one
+// to have (for 2 s at most; see upkeep.Upkeep.Leave), resets the service's streams and
+// waits for them.
 func (s *Service) Close() error {
 	s.switching.Lock()
 	s.mu.Lock()
@@ -304,6 +309,11 @@ func (s *Service) Close() error {
 	if already {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(s.ctx, leaveTimeout)
+	if n := s.upkeep.Leave(ctx); n > 0 {
+		s.log.Info("records handed over before leaving", "records", n)
+	}
+	cancel()
 	s.cancel()
 	s.host.Network().StopNotify(s.departures)
 	s.upkeep.Close()

@@ -50,6 +50,22 @@ func (p *Pacer) Close() {
 	p.tasks.Wait()
 }
 
+// settle is how long a connection is kept that is not wanted: its handshake ends
+// for the node only with what we still send.
+const settle = 200 * time.Millisecond
+
+// Discard closes a connection in order that was dialled in vain. It returns at
+// once.
+func (p *Pacer) Discard(conn *quic.Conn) {
+	p.tasks.Go(func() {
+		select {
+		case <-time.After(settle):
+		case <-p.ctx.Done():
+		}
+		conn.CloseWithError(0, "")
+	})
+}
+
 // Race is how the addresses of a node are dialled.
 type Race struct {
 	// Dial makes a handshake with an address.
@@ -88,7 +104,7 @@ func (p *Pacer) Dial(ctx context.Context, addrs []netip.AddrPort, r Race) (*quic
 			case results <- result{conn, err}:
 			case <-race.Done():
 				if conn != nil {
-					conn.CloseWithError(0, "")
+					p.Discard(conn)
 				}
 			}
 		})

@@ -2,8 +2,10 @@ package routing
 
 import (
 	"bytes"
+	"encoding/hex"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -49,6 +51,12 @@ const MaxStoreID = 64
 // is reached by its endpoint alone.
 func (c Contact) IsErlang() bool {
 	return c.Peer == ""
+}
+
+// namedByClientID reports whether the contact's node id is its ClientID: its
+// hexadecimal digits or, as of nodes from 0.20.21 on, the 32 bytes themselves.
+func (c *Contact) namedByClientID() bool {
+	return strings.EqualFold(string(c.NodeID), c.ClientID) || hex.EncodeToString(c.NodeID) == c.ClientID
 }
 
 // isErlang and isPeer tell whom to leave out.
@@ -109,6 +117,11 @@ func (c *Contact) isGateway() bool {
 		listen := AddrPortOf(a)
 		return err == nil && netip.AddrPortFrom(listen.Addr().Unmap(), listen.Port()) == at
 	})
+}
+
+// lostStore reports whether the contact, which is back as now, has another store.
+func (c *Contact) lostStore(now *Contact) bool {
+	return c.StoreID != nil && now.StoreID != nil && !bytes.Equal(c.StoreID, now.StoreID)
 }
 
 // clone copies what the caller could still write to.

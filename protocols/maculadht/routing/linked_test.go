@@ -1,6 +1,8 @@
 package routing
 
 import (
+	"encoding/hex"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -54,6 +56,23 @@ func TestOneErlangNodeOfTwoIDs(t *testing.T) {
 			}
 			require.Empty(t, table.clients)
 			require.Empty(t, table.endpoints)
+		})
+	}
+}
+
+// From 0.20.21 on a node names itself by the bytes whose digits it was named by before.
+func TestErlangNodeInBothForms(t *testing.T) {
+	digest := strings.Repeat("a7", 32)
+	raw, err := hex.DecodeString(digest)
+	require.NoError(t, err)
+	for name, ids := range map[string][2][]byte{"digits first": {[]byte(digest), raw}, "bytes first": {raw, []byte(digest)}} {
+		t.Run(name, func(t *testing.T) {
+			table := NewTable(IDFromBytes([]byte("self")), 0)
+			for i, id := range ids {
+				require.NoError(t, table.Add(Contact{ID: IDFromBytes(id), NodeID: id, Endpoint: fmt.Sprintf("https://10.0.0.%d:9443", i), ClientID: digest, Verified: true}))
+			}
+			require.Len(t, table.All(), 1)
+			require.Equal(t, ids[0], table.All()[0].NodeID, "it goes on as who it was")
 		})
 	}
 }

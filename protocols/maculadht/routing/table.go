@@ -1,12 +1,10 @@
 package routing
 
 import (
-	"bytes"
 	"cmp"
 	"crypto/rand"
 	"errors"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -50,7 +48,8 @@ type Table struct {
 	clients      map[string]ID // of those whose ClientID is known
 	networks     networks      // of the Erlang contacts, counted
 	replacements replacementCache
-	dropped      dropped
+	dropped      pastContacts // as they did not answer
+	removed      pastContacts // by Remove
 	changes      changes
 }
 
@@ -171,13 +170,13 @@ func (t *Table) noteArrival(added, known *Contact) {
 	if !added.Verified {
 		return
 	}
-	back := t.dropped.take(added.ID)
+	dropped, removed := t.dropped.take(added.ID), t.removed.take(added.ID)
 	switch {
-	case back:
+	case dropped != nil, removed != nil && removed.lostStore(added):
 		t.changes.note(t.changes.returned, added.ID)
 	case known == nil || !known.Verified || !known.sameNode(added):
 		t.changes.note(t.changes.joined, added.ID)
-	case known.wasAway(), known.StoreID != nil && !bytes.Equal(known.StoreID, added.StoreID):
+	case known.wasAway(), known.lostStore(added):
 		t.changes.note(t.changes.returned, added.ID)
 	}
 }
@@ -190,7 +189,7 @@ func (t *Table) bucketOf(id ID) int { return t.buckets.self.CommonPrefixLen(id) 
 // that still answers, by which it is known already.
 func (t *Table) recognize(c *Contact) {
 	id, there := t.clients[c.ClientID]
-	if !there || c.ClientID == "" || !strings.EqualFold(string(c.NodeID), c.ClientID) {
+	if !there || c.ClientID == "" || !c.namedByClientID() {
 		return
 	}
 	known := t.buckets.get(id)
@@ -281,6 +280,7 @@ func (t *Table) Remove(id ID) bool {
 		t.dropped.take(id)
 		return false
 	}
+	t.removed.add(c)
 	t.removeAndFill(c)
 	return true
 }
