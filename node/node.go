@@ -193,6 +193,9 @@ func (n *Node) Close() error { return n.close() }
 func (n *Node) shutdown() error {
 	n.stop()
 	n.tasks.Wait()
+	if n.service != nil {
+		n.cfg.log("node").Info("leaving the network")
+	}
 	var errs []error
 	if n.uplinks != nil {
 		n.uplinks.Close()

@@ -1,24 +1,26 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	logging "github.com/ipfs/go-log/v2"
 	"github.com/libp2p/go-libp2p/gologshim"
-	"github.com/macula-mesh/macula-node/internal/logs"
 	"github.com/mattn/go-isatty"
 	"github.com/urfave/cli/v3"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/macula-mesh/macula-node/internal/logs"
+	"github.com/macula-mesh/macula-node/internal/logs/early"
 )
 
 func logFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{
-			Name: "log-level", Value: defaultLogLevel, Sources: variables("GOLOG_LOG_LEVEL"),
+			Name: "log-level", Value: defaultLogLevel, Sources: variables(early.Variable),
 			Usage: "`LEVEL` of what is logged to standard error, libp2p's logs too: debug, info, warn or error, and SUBSYSTEM=LEVEL for some, with commas between",
 		},
 		&cli.StringFlag{Name: "log-format", Value: "text", Sources: variables("GOLOG_LOG_FMT"), Usage: "`FORMAT` of the log: text or json"},
@@ -42,14 +44,14 @@ func setupLogs(cmd *cli.Command, out io.Writer) error {
 	writer := zapcore.Lock(zapcore.AddSync(out))
 	switch format := cmd.String("log-format"); format {
 	case "json":
-		core = zapcore.NewCore(zapcore.NewJSONEncoder(encoder), writer, zapcore.DebugLevel)
+		core = zapcore.NewCore(logs.NewJSONEncoder(encoder), writer, zapcore.DebugLevel)
 	case "text", "color", "nocolor":
 		encoder.EncodeLevel = zapcore.CapitalLevelEncoder
 		if format == "color" || format == "text" && isTerminal(out) {
 			encoder.EncodeLevel = zapcore.CapitalColorLevelEncoder
 		}
 		encoder.CallerKey = ""
-		core = zapcore.NewCore(zapcore.NewConsoleEncoder(encoder), writer, zapcore.DebugLevel)
+		core = zapcore.NewCore(logs.NewTextEncoder(encoder), writer, zapcore.DebugLevel)
 	default:
 		return usagef("--log-format %q: write text or json", format)
 	}
@@ -59,6 +61,7 @@ func setupLogs(cmd *cli.Command, out io.Writer) error {
 	logging.SetupLogging(logging.Config{Level: level, SubsystemLevels: bySubsystem})
 	logging.SetPrimaryCore(core)
 	gologshim.SetDefaultHandler(logs.Handler())
+	logs.CaptureStandard()
 	return nil
 }
 
@@ -70,33 +73,45 @@ func isTerminal(out io.Writer) bool {
 // parseLevels reads a level, and those of subsystems, as GOLOG_LOG_LEVEL has them.
 func parseLevels(text string) (level logging.LogLevel, bySubsystem map[string]logging.LogLevel, err error) {
 	level, bySubsystem = logging.LevelError, make(map[string]logging.LogLevel)
+	known := logs.Known()
 	for part := range strings.SplitSeq(text, ",") {
-		subsystem, name, of := strings.Cut(strings.TrimSpace(part), "=")
-		if !of {
-			name = subsystem
-		}
-		parsed, err := parseLevel(name)
-		switch {
-		case err != nil || of && subsystem == "":
+		subsystem, name, ok := early.Cut(part)
+		if !ok {
 			return 0, nil, usagef("--log-level %q: %q is not debug, info, warn or error, nor SUBSYSTEM=LEVEL such as macula/dht=debug", text, part)
+		}
+		parsed, err := logging.Parse(name)
+		if err != nil {
+			return 0, nil, usagef("--log-level %q: %w", text, err)
+		}
+		switch {
+		case subsystem == "":
+			level = parsed
 		case subsystem == logs.Prefix+"*":
 			for _, own := range logs.Subsystems() {
 				bySubsystem[logs.Prefix+own] = parsed
 			}
-		case of:
+		case slices.Contains(known, subsystem):
 			bySubsystem[subsystem] = parsed
 		default:
-			level = parsed
+			return 0, nil, usagef("--log-level %q: there is no subsystem %q, there are: %s", text, subsystem, strings.Join(similar(subsystem, known), ", "))
 		}
 	}
 	return level, bySubsystem, nil
 }
 
-// parseLevel reads one of the four levels that anything here is logged at.
-func parseLevel(name string) (logging.LogLevel, error) {
-	switch name = strings.ToLower(name); name {
-	case "debug", "info", "warn", "error":
-		return logging.Parse(name)
+// similar returns the names that a name is part of, or part of it, its prefix aside;
+// where there are none all of them.
+func similar(name string, known []string) []string {
+	name = strings.ToLower(strings.Trim(strings.TrimPrefix(name, logs.Prefix), "*"))
+	var near []string
+	for _, k := range known {
+		bare := strings.TrimPrefix(k, logs.Prefix)
+		if name != "" && (strings.Contains(strings.ToLower(bare), name) || strings.Contains(name, strings.ToLower(bare))) {
+			near = append(near, k)
+		}
 	}
-	return 0, fmt.Errorf("level %q", name)
+	if near == nil {
+		return append([]string{logs.Prefix + "*"}, known...)
+	}
+	return near
 }

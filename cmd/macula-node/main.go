@@ -21,6 +21,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/internal/logs/early"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
@@ -33,7 +34,7 @@ const (
 )
 
 func main() {
-	signal.Ignore(syscall.SIGPIPE) // whoever read our output may be gone before we have stopped
+	early.Restore()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	code := run(ctx, os.Args, os.Stdout, os.Stderr)
 	stop()

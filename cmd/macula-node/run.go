@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -66,13 +68,14 @@ func runNode(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
+	if err := setupLogs(cmd, cmd.Root().ErrWriter); err != nil {
+		return err
+	}
 	dir, err := dataDir(cmd)
 	if err != nil {
 		return err
 	}
-	if err := setupLogs(cmd, cmd.Root().ErrWriter); err != nil {
-		return err
-	}
+	signal.Ignore(syscall.SIGPIPE) // whoever read our output may be gone before we have stopped
 	occupied, err := occupy(dir)
 	if err != nil {
 		return err

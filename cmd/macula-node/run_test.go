@@ -169,6 +169,7 @@ func TestSignals(t *testing.T) {
 				require.Fail(t, "does not stop")
 			}
 			assert.Contains(t, stdout.String(), "Stopping.")
+			assert.Contains(t, stderr.String(), "leaving the network", "the log tells it")
 		})
 	}
 }

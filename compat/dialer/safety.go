@@ -114,6 +114,9 @@ func harmlessRecord(key []byte, value wire.Raw) error {
 	if _, err := wire.ParseValue(value); err != nil {
 		return fmt.Errorf("%w: %w", ErrHarmful, err)
 	}
+	if err := wire.HarmlessValue(value); err != nil {
+		return fmt.Errorf("%w: %w", ErrHarmful, err)
+	}
 	return nil
 }
 

@@ -46,6 +46,11 @@ func TestHarmfulMessagesDoNotLeave(t *testing.T) {
 		"STORE of half a map":                   {&wire.Store{Key: []byte("k"), Value: wire.Raw{0x81, 0xc4}}, ErrHarmful},
 		"STORE of a map and more":               {&wire.Store{Key: []byte("k"), Value: append(compattest.Provider("n"), 1)}, ErrHarmful},
 		"STORE of bad UTF-8":                    {&wire.Store{Key: []byte("k"), Value: wire.RawMap(wire.Pair{Key: "a", Value: wire.Raw{0xa1, 0xff}})}, ErrHarmful},
+		"STORE without node_id":                 {&wire.Store{Key: []byte("k"), Value: wire.RawMap(wire.Pair{Key: "a", Value: wire.Raw{0xc0}})}, ErrHarmful},
+		"STORE of a short node_id":              {&wire.Store{Key: []byte("k"), Value: wire.RawMap(wire.Pair{Key: "node_id", Value: text("me")})}, ErrHarmful},
+		"STORE of a nil endpoint":               {&wire.Store{Key: []byte("k"), Value: compattest.Provider("n", wire.Pair{Key: "endpoint", Value: wire.Raw{0xc0}})}, ErrHarmful},
+		"STORE of an endpoint that is a str":    {&wire.Store{Key: []byte("k"), Value: compattest.Provider("n", wire.Pair{Key: "endpoint", Value: strText("https://x")})}, wire.ErrHarmfulValue},
+		"_dht.store of a short node_id":         {storeCall(storeArgs("k", wire.RawMap(wire.Pair{Key: "node_id", Value: text("me")}))), wire.ErrHarmfulValue},
 		"STORE of an ext type":                  {&wire.Store{Key: []byte("k"), Value: wire.RawMap(wire.Pair{Key: "a", Value: wire.Raw{0xd4, 1, 1}})}, ErrHarmful},
 		"STORE without value":                   {&wire.Store{Key: []byte("k")}, ErrHarmful},
 		"STORE without key":                     {&wire.Store{Value: value}, proto.ErrInvalidRequest},
@@ -98,7 +103,6 @@ func TestHarmfulMessagesDoNotLeave(t *testing.T) {
 
 func TestHarmlessMessagesLeave(t *testing.T) {
 	sixteenBytes := []byte("0123456789abcdef")
-	nameless := wire.RawMap(wire.Pair{Key: "a", Value: wire.Raw{0xc0}})
 	for name, m := range map[string]wire.Message{
 		"PING":                              &wire.Ping{},
 		"DISCONNECT":                        &wire.Disconnect{Reason: "normal"},
@@ -110,7 +114,7 @@ func TestHarmlessMessagesLeave(t *testing.T) {
 		"FIND_NODE, forced":                 &wire.FindNode{Target: sixteenBytes},
 		"FIND_VALUE":                        &wire.FindValue{Key: sixteenBytes},
 		"STORE":                             &wire.Store{Key: []byte("peer.gatewa"), Value: compattest.Provider("n")},
-		"STORE without node_id":             &wire.Store{Key: sixteenBytes, Value: nameless},
+		"STORE of an endpoint":              &wire.Store{Key: sixteenBytes, Value: compattest.Provider("n", wire.Pair{Key: "endpoint", Value: text("https://x:1")})},
 		"_dht.store":                        storeCall(storeArgs("k", compattest.Provider("n"))),
 		"_dht.list_gateways":                &wire.Call{Procedure: wire.ProcedureListGateways, Args: wire.RawMap(), CallID: sixteenBytes},
 		"_dht.list_gateways, args of text":  &wire.Call{Procedure: wire.ProcedureListGateways, Args: text("{}"), CallID: sixteenBytes},

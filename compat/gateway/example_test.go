@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -55,15 +56,15 @@ func Example() {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 
-	key := []byte("weather.service")
-	err = client.Put(ctx, d, to, wire.StoreArgs{Key: key, Value: wire.RawMap(
-		wire.Pair{Key: "node_id", Value: wire.RawText("node-1")},
+	key, nodeID := sha256.Sum256([]byte("weather.service")), sha256.Sum256([]byte("node-1"))
+	err = client.Put(ctx, d, to, wire.StoreArgs{Key: key[:], Value: wire.RawMap(
+		wire.Pair{Key: "node_id", Value: wire.RawBytes(nodeID[:])},
 		wire.Pair{Key: "endpoint", Value: wire.RawText("https://192.0.2.7:9443")},
 		wire.Pair{Key: "ttl", Value: wire.RawInt(300)},
 	)})
 	fmt.Println("put:", err)
 
-	reply, err := client.FindValue(ctx, d, to, key)
+	reply, err := client.FindValue(ctx, d, to, key[:])
 	if err != nil {
 		panic(err)
 	}
@@ -71,7 +72,7 @@ func Example() {
 	text, _ := endpoint.Bytes()
 	fmt.Printf("found at the gateway: %s\n", text)
 
-	values, err := service.Handlers().LookupValue(ctx, key)
+	values, err := service.Handlers().LookupValue(ctx, key[:])
 	fmt.Println("found at the host:", len(values), err)
 	// Output:
 	// put: <nil>

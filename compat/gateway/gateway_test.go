@@ -1,14 +1,19 @@
 package gateway
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"log/slog"
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
 	"github.com/quic-go/quic-go"
 	"github.com/stretchr/testify/require"
 
@@ -154,12 +159,29 @@ func connectOf(nodeID, endpoint string) *wire.Connect {
 	return &wire.Connect{Version: "1.0", NodeID: []byte(nodeID), RealmID: realm, Endpoint: endpoint, Capabilities: []string{"rpc"}}
 }
 
-func (s *nodeStream) addressesOf(target string) (addresses []string) {
+// named returns the addresses that a FIND_NODE_REPLY names.
+func (s *nodeStream) named() (addresses []string) {
 	s.tb.Helper()
-	for _, n := range askFor[*wire.FindNodeReply](s, &wire.FindNode{Target: []byte(target)}).Nodes {
-		addresses = append(addresses, string(n.ID)+" "+n.Address)
+	for _, n := range askFor[*wire.FindNodeReply](s, &wire.FindNode{Target: []byte("k")}).Nodes {
+		addresses = append(addresses, n.Address)
 	}
 	return addresses
+}
+
+// guests returns how many nodes are connected.
+func (d *testGateway) guests() int { return d.server.Stats().Guests }
+
+// admitPeer makes a libp2p peer a contact that serves Erlang nodes at a port.
+func (d *testGateway) admitPeer(tb testing.TB, port int) (endpoint string) {
+	tb.Helper()
+	p := peer.ID("peer at " + strconv.Itoa(port))
+	id := routing.IDFromPeer(p)
+	endpoint = "https://192.0.2.7:" + strconv.Itoa(port)
+	require.NoError(tb, d.server.Admit(routing.Contact{
+		ID: id, NodeID: id[:], Peer: p, Endpoint: endpoint, EndpointSeen: true, Verified: true,
+		Addrs: []ma.Multiaddr{ma.StringCast("/ip4/192.0.2.7/udp/" + strconv.Itoa(port) + "/quic-v1")},
+	}))
+	return endpoint
 }
 
 func (s *nodeStream) gateways() (hosts []string) {
@@ -216,7 +238,7 @@ func TestFindValueMiss(t *testing.T) {
 
 func TestFindValueHit(t *testing.T) {
 	d := openGateway(t)
-	withStr := wire.RawMap(wire.Pair{Key: "node_id", Value: wire.RawText("n")}, wire.Pair{Key: "ports", Value: wire.Raw{0xa6, 0xe2, 0x93, 0xa3, 0xe2, 0x93, 0xa4}}, wire.Pair{Key: "none", Value: wire.Raw{0xa0}})
+	withStr := compattest.Provider("n", wire.Pair{Key: "ports", Value: wire.Raw{0xa6, 0xe2, 0x93, 0xa3, 0xe2, 0x93, 0xa4}}, wire.Pair{Key: "none", Value: wire.Raw{0xa0}})
 	s := dialGateway(t, d.addr).open()
 	s.send(&wire.Store{Key: []byte("k"), Value: withStr})
 	f := s.ask(&wire.FindValue{Key: []byte("k")})
@@ -267,35 +289,57 @@ func TestPongs(t *testing.T) {
 	require.Equal(t, ownEndpoint, m.(*wire.Pong).Endpoint)
 }
 
-func TestConnectedAreListed(t *testing.T) {
-	d := openGateway(t)
-	asker := dialGateway(t, d.addr).open()
-	require.Empty(t, asker.addressesOf("a"))
+// Erlang nodes that know each other stall and crash each other at every miss: none
+// is told of another, whatever it asks on whatever stream, and however well the
+// other is known.
+func TestErlangNodesAreNotIntroduced(t *testing.T) {
+	d := openGateway(t, WithDialer(newDialer(t)))
+	e := compattest.StartErlang(t, "127.0.0.1:0")
+	first := dialGateway(t, d.addr).open()
+	first.connect(e.ClientID(), e.Endpoint())
+	d.contactOf(t, e.ClientID())
+	second := dialGateway(t, d.addr)
+	connected, lookup := second.open(), second.open()
+	connected.connect(compattest.NodeID("b"), "https://127.0.0.1:2")
+	entry := wire.StoreArgs{Key: []byte(wire.GatewayPrefix + compattest.NodeID("c")), Value: compattest.Provider("c",
+		wire.Pair{Key: "host", Value: wire.RawText("127.0.0.1")}, wire.Pair{Key: "port", Value: wire.RawInt(3)}, wire.Pair{Key: "realm", Value: wire.RawText(realm)})}
+	stored := askFor[*wire.Reply](first, &wire.Call{Procedure: wire.ProcedureStore, Args: entry.Raw(), CallID: []byte("1")})
+	require.Nil(t, stored.Error, "a node registers itself as ever")
+	require.Len(t, askFor[*wire.FindValueReply](lookup, &wire.FindValue{Key: entry.Key}).Values, 1)
 
-	first := dialGateway(t, d.addr)
-	first.open().connect("node a", "https://127.0.0.1:1/verbatim")
-	f := asker.ask(&wire.FindNode{Target: []byte("a")})
-	m, err := f.Decode()
-	require.NoError(t, err)
-	require.Equal(t, "https://127.0.0.1:1/verbatim", m.(*wire.FindNodeReply).Nodes[0].Address)
+	own := strings.TrimPrefix(ownEndpoint, "https://")
+	for name, s := range map[string]*nodeStream{"connected": connected, "another stream": lookup, "another connection": dialGateway(t, d.addr).open()} {
+		require.Empty(t, s.named(), name)
+		if s == connected {
+			require.Empty(t, s.gateways(), name)
+		} else {
+			require.Equal(t, []string{own}, s.gateways(), name)
+		}
+	}
+
+	// A libp2p peer they may know: it answers a miss at once.
+	endpoint := d.admitPeer(t, 9443)
+	require.Equal(t, []string{endpoint}, connected.named())
+	require.Equal(t, []string{strings.TrimPrefix(endpoint, "https://")}, connected.gateways())
+	f := connected.ask(&wire.FindNode{Target: []byte("k")})
 	nodes, _ := wire.Raw(f.Payload).Field("nodes")
 	for node := range nodes.Elems() {
 		require.ElementsMatch(t, []string{"node_id", "address", "last_seen"}, fieldNames(t, wire.Frame{Type: f.Type, Payload: node}))
 	}
+}
 
-	second := dialGateway(t, d.addr) // the same node once more, from elsewhere
+func TestGuestsCount(t *testing.T) {
+	d := openGateway(t)
+	first, second := dialGateway(t, d.addr), dialGateway(t, d.addr)
+	first.open().connect("node a", "https://127.0.0.1:1")
 	second.open().connect("node a", "https://127.0.0.1:2")
-	require.Equal(t, []string{"node a https://127.0.0.1:2"}, asker.addressesOf("a"))
+	require.Equal(t, 1, d.guests(), "one node from two places")
+	first.open().connect("node b", "https://127.0.0.1:3")
+	require.Equal(t, 2, d.guests(), "the newest CONNECT of a connection counts")
 	second.CloseWithError(0, "")
-	compattest.Eventually(t, func() bool {
-		return asker.addressesOf("a")[0] == "node a https://127.0.0.1:1/verbatim"
-	}, "the connection that is left")
-
-	s := first.open() // another CONNECT replaces what the connection said before
-	s.connect("node b", "https://127.0.0.1:3")
-	require.Equal(t, []string{"node b https://127.0.0.1:3"}, asker.addressesOf("a"))
+	compattest.Eventually(t, func() bool { return d.guests() == 1 }, "gone with its connection")
 	first.CloseWithError(0, "")
-	compattest.Eventually(t, func() bool { return len(asker.addressesOf("a")) == 0 }, "gone with its connection")
+	compattest.Eventually(t, func() bool { return d.guests() == 0 }, "gone with its connection")
 }
 
 // However many CONNECTs race on a connection, it leaves nothing behind.
@@ -316,10 +360,9 @@ func TestRacingConnects(t *testing.T) {
 	for range racers {
 		compattest.Wait(t, done)
 	}
-	require.Len(t, dialGateway(t, d.addr).open().addressesOf("x"), 1)
+	require.Equal(t, 1, d.guests())
 	conn.CloseWithError(0, "")
-	asker := dialGateway(t, d.addr).open()
-	compattest.Eventually(t, func() bool { return len(asker.addressesOf("x")) == 0 }, "all are off the list")
+	compattest.Eventually(t, func() bool { return d.guests() == 0 }, "all are gone")
 }
 
 // A CONNECT that comes while another takes the first off the list.
@@ -337,18 +380,32 @@ func TestListsOneAtATime(t *testing.T) {
 	require.Equal(t, map[string]int{"first": 1, "second": 1, "third": 1}, calls)
 }
 
+// A node of another realm keeps its stream: each end of one makes it connect anew,
+// several times over.
 func TestWrongRealm(t *testing.T) {
-	d := openGateway(t)
+	var log bytes.Buffer // read once the gateway is closed
+	d := openGateway(t, WithLogger(slog.New(slog.NewTextHandler(&log, nil))), limit(func(l *Limits) { l.Idle = soon }))
 	conn := dialGateway(t, d.addr)
 	s := conn.open()
 	m := connectOf("a node", "https://127.0.0.1:1")
 	m.RealmID = "another"
-	no := askFor[*wire.Disconnect](s, m)
-	require.Equal(t, "realm_mismatch", no.Reason)
-	require.Contains(t, no.Message, realm)
-	_, err := s.in.Next()
-	require.EqualError(t, err, "EOF", "a FIN, no reset")
-	require.Empty(t, conn.open().addressesOf("a"), "the connection goes on, and is not listed")
+	for range 3 {
+		no := askFor[*wire.Disconnect](s, m)
+		require.Equal(t, "realm_mismatch", no.Reason)
+		require.Contains(t, no.Message, realm)
+	}
+	time.Sleep(3 * soon) // as long as a quiet connection may live
+	for range 2 {
+		reply := askFor[*wire.Reply](s, &wire.Call{Procedure: wire.ProcedureListGateways, Args: wire.RawMap(), CallID: []byte("1")})
+		require.Equal(t, "realm_mismatch", reply.Error.Code)
+		require.Equal(t, "realm_mismatch", askFor[*wire.FindValueReply](s, &wire.FindValue{Key: []byte("k")}).Reason)
+		require.Equal(t, "realm_mismatch", askFor[*wire.FindNodeReply](s, &wire.FindNode{Target: []byte("k")}).Reason)
+	}
+	require.Zero(t, d.guests())
+	require.NoError(t, conn.Context().Err())
+	require.NoError(t, d.Close())
+	require.Equal(t, 1, strings.Count(log.String(), "turned away"), "once a connection: %s", &log)
+	require.Contains(t, log.String(), "reason=realm_mismatch")
 }
 
 func TestPipelining(t *testing.T) {

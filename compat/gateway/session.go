@@ -3,7 +3,6 @@ package gateway
 import (
 	"bytes"
 	"context"
-	"errors"
 	"net"
 	"net/netip"
 	"slices"
@@ -28,9 +27,11 @@ type session struct {
 	source  *source
 	ctx     context.Context // ends with the connection or the gateway
 
+	sayTurnedAway sync.Once
+
 	mu        sync.Mutex
 	begun     time.Time        // with the first CONNECT
-	detach    func()           // takes the guest that it is off the list
+	detach    func()           // takes the guest that it is from those that count
 	claim     *routing.Contact // the newest CONNECT, until it is being verified
 	verifying bool
 }
@@ -45,7 +46,7 @@ func serveConn(g *Gateway, conn *quic.Conn, ip netip.Addr, from *source, account
 	s := &session{gateway: g, ip: ip, source: from, ctx: ctx}
 	defer s.leave()
 
-	state := &server.Session{Dialect: server.Erlang(), Account: account, Admit: s.admit}
+	state := &server.Session{Dialect: server.Erlang(), Account: account, Admit: s.admit, TurnedAway: s.turnedAway}
 	state.Dialect.Idle = g.cfg.limits.Idle
 	if udp, ok := conn.RemoteAddr().(*net.UDPAddr); ok {
 		state.Remote = udp.AddrPort()
@@ -78,7 +79,7 @@ func serveConn(g *Gateway, conn *quic.Conn, ip netip.Addr, from *source, account
 	}
 }
 
-// leave takes the node off the list of those that are connected, and ends its
+// leave takes the node from those that are connected, and ends its
 // session.
 func (s *session) leave() {
 	s.list(nil)
@@ -94,13 +95,18 @@ func (s *session) leave() {
 // noteEnd logs why a stream was not closed in order.
 func (s *session) noteEnd(err error) {
 	switch log := s.gateway.cfg.log; {
-	case errors.Is(err, server.ErrTurnedAway):
-		s.gateway.summary.Info("Erlang node turned away", "from", s.ip, "why", err)
 	case proto.ResetCodeOf(err) == proto.ResetGone:
 		log.Debug("the node or its connection ended the stream", "from", s.ip)
 	default:
 		log.Debug("stream reset", "from", s.ip, "err", err)
 	}
+}
+
+// turnedAway logs, once, that the node was refused; its streams go on.
+func (s *session) turnedAway(why *wire.Disconnect) {
+	s.sayTurnedAway.Do(func() {
+		s.gateway.summary.Info("Erlang node turned away", "from", s.ip, "reason", why.Reason, "why", why.Message)
+	})
 }
 
 // begin notes that there is a session.
@@ -128,8 +134,8 @@ func (s *session) list(detach func()) {
 	}
 }
 
-// admit takes a CONNECT: the node is listed in FIND_NODE replies while its
-// connection lives, and becomes a contact once its endpoint has answered.
+// admit takes a CONNECT: the node counts as a guest while its connection lives,
+// and becomes a contact once its endpoint has answered.
 func (s *session) admit(_ *server.Peer, m *wire.Connect) *wire.Disconnect {
 	s.begin(m)
 	contact := routing.Contact{
@@ -140,7 +146,7 @@ func (s *session) admit(_ *server.Peer, m *wire.Connect) *wire.Disconnect {
 	}
 	detach, err := s.gateway.handlers.Routing().AttachGuest(contact)
 	if err != nil {
-		s.gateway.cfg.log.Debug("node not listed", "from", s.ip, "err", err)
+		s.gateway.cfg.log.Debug("node not counted as a guest", "from", s.ip, "err", err)
 		return nil // it is served all the same
 	}
 	s.list(detach)

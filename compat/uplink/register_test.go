@@ -1,7 +1,6 @@
 package uplink
 
 import (
-	"bytes"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -11,7 +10,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/interop/glass"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 )
 
 // insteadOfPong has a gateway answer CONNECT with any bytes, until the returned
@@ -107,18 +106,15 @@ func TestUplinkAnswersAreSmall(t *testing.T) {
 	g := newGlass(t)
 	u := newUplinked(t, []*glass.Gateway{g})
 	compattest.Eventually(t, u.has(1), "a session")
-	for i := range routing.BucketSize {
-		id := append(bytes.Repeat([]byte{'i'}, wire.MaxField-1), byte(i))
-		_, err := u.r.AttachGuest(routing.Contact{ID: routing.IDFromBytes(id), NodeID: id, Endpoint: string(id)})
-		require.NoError(t, err)
-	}
-	for _, m := range []wire.Message{&wire.FindNode{Target: []byte("k")}, &wire.Ping{}} {
+	long := wire.RawMap(wire.Pair{Key: "node_id", Value: wire.RawText(compattest.NodeID("n"))}, wire.Pair{Key: "d", Value: wire.RawBytes(make([]byte, 2*dialer.MaxFrame))})
+	require.NoError(t, u.r.Records().Store(t.Context(), records.Put{Key: []byte("k"), Value: long}))
+	for _, m := range []wire.Message{&wire.FindValue{Key: []byte("k")}, &wire.Ping{}} {
 		n, err := g.Push(m)
 		require.NoError(t, err)
 		require.Equal(t, 1, n)
 	}
 	compattest.Eventually(t, func() bool { return frameCount(g, wire.TypePong)() == 1 }, "the PING is answered")
-	require.Zero(t, frameCount(g, wire.TypeFindNodeReply)())
+	require.Zero(t, frameCount(g, wire.TypeFindValueReply)())
 	require.LessOrEqual(t, g.Stats().Longest, dialer.MaxFrame)
 	requireUnhurt(t, g)
 }

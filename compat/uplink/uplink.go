@@ -105,11 +105,11 @@ func (u *uplink) run() {
 			if limit, ok := errors.AsType[*pace.LimitError](err); ok {
 				pause = max(pause, time.Until(limit.Until))
 			}
-			msg := "gateway not reached"
-			if lasted {
-				msg = "the session with the gateway has ended"
+			level, msg := slog.LevelWarn, "gateway not reached"
+			if lasted { // as they do, when the gateway is started again or the network changes
+				level, msg = slog.LevelInfo, "the session with the gateway has ended"
 			}
-			u.log.Warn(msg, "again_in", pause.Round(time.Millisecond), "err", err)
+			u.log.Log(u.ctx, level, msg, "again_in", pause.Round(time.Millisecond), "err", err)
 		}
 		u.turn(state, pause, err)
 		select {
@@ -186,7 +186,12 @@ func (u *uplink) serve() (lasted bool, err error) {
 		defer u.setSession(nil)
 		up := time.Now()
 		u.cfg.tracer.SessionUp(u.endpoint)
-		defer func() { u.cfg.tracer.SessionDown(u.endpoint, time.Since(up), downReasonOf(u.ctx, err)) }()
+		defer func() {
+			if u.ctx.Err() != nil {
+				u.log.Info("left the gateway")
+			}
+			u.cfg.tracer.SessionDown(u.endpoint, time.Since(up), downReasonOf(u.ctx, err))
+		}()
 		u.log.Info("joined the gateway", "by", "a session of an Erlang node", "node_id", s.contact.ID, "realm", own.Realm, "as", endpoint)
 		u.turn(StateJoined, 0, nil)
 	}

@@ -21,6 +21,8 @@ var (
 	ErrTruncated = errors.New("truncated frame")
 	// ErrTooLarge: the payload is longer than MaxPayload.
 	ErrTooLarge = errors.New("payload too large")
+	// ErrNoMemory: a Reader was refused the memory for a frame.
+	ErrNoMemory = errors.New("no memory for a frame")
 	// ErrMsgpack: the payload is not exactly one well-formed MessagePack value
 	// of at most MaxDepth levels without ext types and invalid UTF-8.
 	ErrMsgpack = msgpack.ErrMalformed
@@ -32,6 +34,9 @@ var (
 	ErrMistypedField = fields.ErrMistyped
 	// ErrBadValue: a value is not one that may be stored (see ParseValue).
 	ErrBadValue = errors.New("value can not be stored")
+	// ErrHarmfulValue: a value may be stored, and would crash an Erlang node that
+	// reads it (see HarmlessValue).
+	ErrHarmfulValue = errors.New("value that crashes Erlang nodes which read it")
 )
 
 // FieldError says which field of which message is missing or mistyped. It is

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -54,6 +55,7 @@ type Reader struct {
 	memory     Memory
 	reserved   int
 	beforeRead func(midFrame bool)
+	skip       int64 // bytes that are still to come of a frame that was given up
 	err        error // sticky: framing is lost for good
 }
 
@@ -71,7 +73,8 @@ func NewReader(src io.Reader, opts ...ReaderOption) *Reader {
 //
 // At the end it returns io.EOF between two frames and ErrTruncated within one.
 // ErrVersion and ErrTooLarge are final. An error of the source is returned as
-// it is and loses nothing: after a deadline Next may be called again.
+// it is and loses nothing: after a deadline Next may be called again, and after
+// ErrNoMemory, ErrTooLarge too where Skip gave the frame up.
 func (r *Reader) Next() (Frame, error) {
 	if r.err != nil {
 		return Frame{}, r.err
@@ -91,6 +94,24 @@ func (r *Reader) Next() (Frame, error) {
 			return Frame{}, err
 		}
 	}
+}
+
+// Skip gives up the frame that Next failed at, be it too large, or as there is no
+// memory for it or its rest does not come: Next goes on behind it, and nothing of
+// it is kept. It reports false where nobody knows where that is.
+func (r *Reader) Skip() bool {
+	have := r.buf[r.begin:r.end]
+	if errors.Is(r.err, errClosed) || len(have) > 0 && have[0] != Version {
+		return false
+	}
+	r.err = nil
+	if len(have) >= HeaderSize {
+		size := HeaderSize + int64(binary.BigEndian.Uint32(have[4:]))
+		gone := min(size, int64(len(have)))
+		r.begin += int(gone)
+		r.skip = size - gone
+	}
+	return true
 }
 
 // Ready reports whether Next would return without reading from the source: the
@@ -139,9 +160,16 @@ func (r *Reader) fill() error {
 	}
 	if n > 0 {
 		r.end += n
+		gone := min(r.skip, int64(r.end-r.begin))
+		r.begin += int(gone)
+		r.skip -= gone
 		return nil // what came counts first; the error comes again
 	}
-	if errors.Is(err, io.EOF) && r.end > r.begin {
+	switch {
+	case !errors.Is(err, io.EOF):
+	case r.skip > 0:
+		err = fmt.Errorf("%w: the stream ended %d bytes before its end", ErrTruncated, r.skip)
+	case r.end > r.begin:
 		err = fmt.Errorf("%w: the stream ended after %d bytes of it", ErrTruncated, r.end-r.begin)
 	}
 	return err
@@ -187,7 +215,7 @@ func (r *Reader) reserve(size int) error {
 		prio = MemoryMore
 	}
 	if err := r.memory.ReserveMemory(grow, prio); err != nil {
-		return fmt.Errorf("no memory for a frame of %d bytes: %w", size, err)
+		return fmt.Errorf("%w of %d bytes: %w", ErrNoMemory, size, err)
 	}
 	r.reserved = size
 	return nil

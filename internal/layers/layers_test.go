@@ -18,7 +18,7 @@ const module = "github.com/macula-mesh/macula-node/"
 // adds a package gives it its place here.
 var floors = [][]string{
 	{"compat/wire/msgpack"},
-	{"compat/wire/internal/fields"},
+	{"compat/wire/internal/fields", "internal/logs/early"},
 	{"compat/wire", "internal/budget", "internal/datadir", "internal/logs"},
 	{"protocols/maculadht/proto"},
 	{"protocols/maculadht/records"},

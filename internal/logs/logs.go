@@ -6,7 +6,9 @@ package logs
 import (
 	"context"
 	"fmt"
+	"log"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,6 +20,41 @@ const Prefix = "macula/"
 
 // Subsystems returns the names of our subsystems, without Prefix.
 func Subsystems() []string { return []string{"dht", "dialer", "gateway", "node", "uplink"} }
+
+// Standard is the subsystem of what libraries say through the standard library's
+// log and slog, such as quic-go.
+const Standard = "log"
+
+// Known returns the names of all subsystems that a level may be given for, sorted:
+// ours, libp2p's, Standard, and those of go-log.
+func Known() []string {
+	known := append(logging.GetSubsystems(), Standard)
+	for _, own := range Subsystems() {
+		known = append(known, Prefix+own)
+	}
+	known = append(known, libp2p...)
+	slices.Sort(known)
+	return slices.Compact(known)
+}
+
+// libp2p are the subsystems of go-libp2p, whose loggers nobody lists.
+var libp2p = []string{
+	"autonat", "autonatv2", "autorelay", "basichost", "blankhost", "connmgr", "eventbus", "internal/nat", "nat",
+	"net/identify", "observedaddrs", "p2p-circuit", "p2p-config", "p2p-holepunch", "peerstore", "ping", "pstoremanager",
+	"quic-transport", "quicreuse", "rcmgr", "relay", "reuseport-transport", "routedhost", "swarm2", "tcp-demultiplex",
+	"tcp-tpt", "upgrader", "webrtc-transport", "webrtc-transport-pion", "webrtc-udpmux", "websocket-transport",
+	"webtransport",
+}
+
+// CaptureStandard has what is said through the standard library's slog, and at warn
+// what is through its log, logged as the subsystem Standard.
+func CaptureStandard() {
+	h := Handler().WithAttrs([]slog.Attr{slog.String("logger", Standard)})
+	slog.SetDefault(slog.New(h)) // which takes log over too, at info
+	log.SetFlags(0)
+	log.SetPrefix("")
+	log.SetOutput(slog.NewLogLogger(h, slog.LevelWarn).Writer())
+}
 
 // Logger returns the logger of a subsystem, such as "dht" for macula/dht. Where
 // nothing else is said, go-log shows errors only.

@@ -102,6 +102,34 @@ func ExampleService_AdvertiseService() {
 	// Output: https://192.0.2.7:8080
 }
 
+// Providers come one by one, as those answer who know them: the first will do, and
+// nobody else is asked then.
+func ExampleService_ProvidersSeq() {
+	ctx := context.Background()
+
+	h := yourHost()
+	defer h.Close()
+	service, err := maculadht.New(h)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer service.Close()
+	offer, err := service.AdvertiseService(ctx, maculadht.Offer{Name: "greeter", Endpoint: "https://192.0.2.7:8080"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer offer.Withdraw()
+
+	for p, err := range service.ProvidersSeq(ctx, "greeter") {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(p.Endpoint)
+		break
+	}
+	// Output: https://192.0.2.7:8080
+}
+
 // What one peer stores any other of the same network finds, wherever it lies.
 func ExampleService_Join() {
 	ctx := context.Background()

@@ -2,6 +2,7 @@ package maculadht
 
 import (
 	"context"
+	"iter"
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
 )
@@ -34,4 +35,55 @@ func (s *Service) find(ctx context.Context, target []byte, look func(context.Con
 		err = ErrClosed
 	}
 	return found, err
+}
+
+// ValuesSeq is FindValues that yields each value as a holder answers: of one provider
+// again only if it is fresher. The quorum ends it, or breaking out of the loop, which
+// leaves nothing running. An error comes last, without a value; see
+// lookup.Lookups.Stream.
+func (s *Service) ValuesSeq(ctx context.Context, key []byte) iter.Seq2[lookup.FoundValue, error] {
+	return func(yield func(lookup.FoundValue, error) bool) {
+		if !s.begin() {
+			yield(lookup.FoundValue{}, ErrClosed)
+			return
+		}
+		defer s.tasks.Done()
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(s.ctx, cancel)()
+		for v, err := range s.lookups.Stream(ctx, lookup.Search{Key: key}) {
+			if err != nil && s.ctx.Err() != nil {
+				err = ErrClosed
+			}
+			if !yield(v, err) {
+				return
+			}
+		}
+	}
+}
+
+// ProvidersSeq is FindProviders that yields each provider as a holder of its record
+// answers: the same one again only if its record is fresher. See ValuesSeq.
+func (s *Service) ProvidersSeq(ctx context.Context, name string) iter.Seq2[Provider, error] {
+	return s.providersSeq(ctx, ServiceKey(name))
+}
+
+// SubscribersSeq is Subscribers that yields each one as a holder of its record
+// answers; see ProvidersSeq.
+func (s *Service) SubscribersSeq(ctx context.Context, topic string) iter.Seq2[Provider, error] {
+	return s.providersSeq(ctx, TopicKey(topic))
+}
+
+func (s *Service) providersSeq(ctx context.Context, key []byte) iter.Seq2[Provider, error] {
+	return func(yield func(Provider, error) bool) {
+		for v, err := range s.ValuesSeq(ctx, key) {
+			p := Provider{}
+			if err == nil {
+				p = providerOf(v)
+			}
+			if !yield(p, err) {
+				return
+			}
+		}
+	}
 }

@@ -256,7 +256,7 @@ func (s *Service) start(srv *routing.Server, self routing.ID, cfg serviceConfig)
 	if err != nil {
 		return err
 	}
-	defaults := append(proxy, server.WithAddrs(s.host.Addrs), server.WithNetwork(s.network))
+	defaults := append(proxy, server.WithAddrs(s.host.Addrs), server.WithPeerID(s.host.ID()), server.WithNetwork(s.network))
 	if s.handlers, err = server.New(srv, append(defaults, cfg.handlers...)...); err != nil {
 		return err
 	}
@@ -292,7 +292,12 @@ func (s *Service) nodeID() []byte {
 // Client returns the client through which the service asks.
 func (s *Service) Client() *client.Client { return s.client }
 
-// Close takes the protocol off the host, resets its streams and waits for them.
+// leaveTimeout is for how long a service that is closed hands its records over.
+const leaveTimeout = 2 * time.Second
+
+// Close takes the protocol off the host, hands over what this node may be the only one
+// to have (for 2 s at most; see upkeep.Upkeep.Leave), resets the service's streams and
+// waits for them.
 func (s *Service) Close() error {
 	s.switching.Lock()
 	s.mu.Lock()
@@ -304,6 +309,11 @@ func (s *Service) Close() error {
 	if already {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(s.ctx, leaveTimeout)
+	if n := s.upkeep.Leave(ctx); n > 0 {
+		s.log.Info("records handed over before leaving", "records", n)
+	}
+	cancel()
 	s.cancel()
 	s.host.Network().StopNotify(s.departures)
 	s.upkeep.Close()
@@ -376,9 +386,10 @@ func (s *Service) serve(stream network.Stream) {
 
 // noteEnd logs why a stream of a peer was not closed in order.
 func (s *Service) noteEnd(p peer.ID, err error) {
+	turned, isTurned := errors.AsType[*server.TurnedAwayError](err)
 	switch {
-	case errors.Is(err, server.ErrTurnedAway):
-		s.summary.Info("peer turned away", "peer", p, "why", err)
+	case isTurned:
+		s.summary.Info("peer turned away", "peer", p, "why", turned.Why())
 	case proto.ResetCodeOf(err) == proto.ResetGone:
 		s.log.Debug("the peer or its connection ended the stream", "peer", p)
 	default:

@@ -139,6 +139,8 @@ func TestAdmissionOfAnotherRealm(t *testing.T) {
 	dhttest.Connect(t, a, b)
 	eventually(t, log.has("realm_mismatch"), "the initiator says so")
 	eventually(t, logB.has("realm_mismatch"), "and so does the other")
+	require.True(t, log.has("peer turned away")() || logB.has("peer turned away")())
+	require.False(t, log.has("turned away: ")() || logB.has("turned away: ")(), "said once")
 	require.Empty(t, sa.Routing().Contacts())
 	require.Empty(t, sb.Routing().Contacts())
 	require.Equal(t, "one", sa.Handlers().Realm())

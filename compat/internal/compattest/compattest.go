@@ -7,8 +7,10 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"math/big"
 	"net"
 	"strings"
@@ -93,10 +95,15 @@ func At(endpoint string) routing.Contact {
 	return routing.Contact{ID: routing.IDFromBytes([]byte(endpoint)), Endpoint: endpoint, Verified: true}
 }
 
-// Provider returns a value of the provider named nodeID with some more fields.
-func Provider(nodeID string, more ...wire.Pair) wire.Raw {
-	return wire.RawMap(append([]wire.Pair{{Key: "node_id", Value: wire.RawText(nodeID)}}, more...)...)
+// Provider returns a value of a provider with some more fields, which Erlang nodes
+// survive: its node id is NodeID(name).
+func Provider(name string, more ...wire.Pair) wire.Raw {
+	return wire.RawMap(append([]wire.Pair{{Key: "node_id", Value: wire.RawText(NodeID(name))}}, more...)...)
 }
+
+// NodeID returns a node id as Erlang nodes have it, 64 hexadecimal digits; another
+// for each name.
+func NodeID(name string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(name))) }
 
 // Frames encodes messages one behind the other.
 func Frames(tb testing.TB, messages ...wire.Message) (b []byte) {

@@ -15,6 +15,9 @@ import (
 // sees only after a while: streams over those are given up, what was asked on them is
 // asked once more, and new streams are opened over this connection while it lives.
 func (c *Client) Renew(conn network.Conn) {
+	if conn.Stat().Limited {
+		return
+	}
 	p := conn.RemotePeer()
 	c.mu.Lock()
 	for other, old := range c.newest {

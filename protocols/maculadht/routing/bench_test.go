@@ -3,8 +3,6 @@ package routing
 import (
 	"fmt"
 	"testing"
-
-	"github.com/stretchr/testify/require"
 )
 
 func BenchmarkNearest(b *testing.B) {
@@ -21,16 +19,15 @@ func BenchmarkNearest(b *testing.B) {
 }
 
 func BenchmarkFindNode(b *testing.B) {
-	for _, guests := range []int{0, MaxGuests} {
-		b.Run(fmt.Sprint("guests=", guests), func(b *testing.B) {
+	for _, erlang := range []int{0, 1000} {
+		b.Run(fmt.Sprint("erlang=", erlang), func(b *testing.B) {
 			rng := newRand(8)
 			s := newServer(b)
 			for range 10_000 {
 				_ = s.Admit(libp2pContact(randomID(rng), "p"))
 			}
-			for range guests {
-				_, err := s.AttachGuest(erlangContact(randomID(rng), ""))
-				require.NoError(b, err)
+			for i := range erlang {
+				_ = s.Admit(erlangContact(randomID(rng), fmt.Sprintf("https://10.0.%d.%d:9443", i>>8, i&255)))
 			}
 			target := randomID(rng)
 			b.ReportAllocs()

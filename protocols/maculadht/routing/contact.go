@@ -2,11 +2,14 @@ package routing
 
 import (
 	"bytes"
+	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
 )
 
 // Contact is a node that can be named to others and, once verified, asked.
@@ -23,9 +26,8 @@ type Contact struct {
 	// key, in 64 hexadecimal digits, by which it goes as a client. Its connection
 	// proves it, so two contacts with one are one node. Empty where not known.
 	ClientID string
-	// EndpointSeen says that a libp2p peer was seen at the address of its endpoint.
-	// Another endpoint may be anybody's: Erlang nodes, which dial all they are told
-	// of, are not told of it.
+	// EndpointSeen says that a libp2p peer was seen at the IP address of its endpoint.
+	// Another endpoint may be anybody's; see IsGateway.
 	EndpointSeen bool
 	Verified     bool      // it has proved that it is where it says
 	LastSeen     time.Time // when it last spoke to us
@@ -84,6 +86,34 @@ func (c *Contact) settle() {
 // so long that it may have missed records.
 func (c *Contact) wasAway() bool {
 	return !c.down.IsZero() && time.Since(c.down) >= AwayAfter
+}
+
+// IsGateway reports whether Erlang nodes may be told of the contact, which dial what
+// they are told of and must not know each other: a libp2p peer whose endpoint has
+// the IP address at which it was seen and the UDP port of an address of its own. Our
+// nodes serve both there; of another endpoint anybody could say that it is his.
+func (c Contact) IsGateway() bool { return c.isGateway() }
+
+func (c *Contact) isGateway() bool {
+	if !c.confirmed() || c.isErlang() || !c.EndpointSeen {
+		return false
+	}
+	e, err := wire.ParseEndpoint(c.Endpoint)
+	if err != nil {
+		return false
+	}
+	ip, isIP := e.Addr()
+	at := netip.AddrPortFrom(ip, e.Port)
+	return isIP && slices.ContainsFunc(c.Addrs, func(a ma.Multiaddr) bool {
+		_, err := a.ValueForProtocol(ma.P_UDP)
+		listen := AddrPortOf(a)
+		return err == nil && netip.AddrPortFrom(listen.Addr().Unmap(), listen.Port()) == at
+	})
+}
+
+// lostStore reports whether the contact, which is back as now, has another store.
+func (c *Contact) lostStore(now *Contact) bool {
+	return c.StoreID != nil && now.StoreID != nil && !bytes.Equal(c.StoreID, now.StoreID)
 }
 
 // clone copies what the caller could still write to.

@@ -6,8 +6,8 @@
 // [Contact] is a node at such a point: a libp2p peer, or an Erlang node that
 // has only an endpoint. Verified contacts live in a [Table] of k-buckets; those that
 // find their bucket full wait in its replacement cache. Erlang nodes that have
-// connected to us, and that nobody has verified, are guests: listed in FIND_NODE
-// replies while their connection lives, and never dialled.
+// connected to us, and that nobody has verified, are guests: counted while their
+// connection lives, never named and never dialled.
 //
 // A [Server] has all of this, and the records that the node keeps (package records).
 //

@@ -4,33 +4,34 @@ package routing
 // that were dropped first go.
 const MaxDropped = 1024
 
-// dropped remembers the verified libp2p contacts that left the table as they did not
-// answer: whoever of them speaks again has a way back.
-type dropped struct {
+// pastContacts remembers verified libp2p contacts that have left the table: whoever of
+// those speaks again that did not answer has a way back, and it shows whether one has
+// lost what it stored.
+type pastContacts struct {
 	contacts map[ID]*Contact
 	order    []ID // may name some that are not there any more
 }
 
-func (d *dropped) add(c *Contact) {
+func (p *pastContacts) add(c *Contact) {
 	if c.IsErlang() || !c.Verified {
 		return
 	}
-	if d.contacts == nil {
-		d.contacts = make(map[ID]*Contact)
+	if p.contacts == nil {
+		p.contacts = make(map[ID]*Contact)
 	}
-	d.contacts[c.ID] = c
-	d.order = append(d.order, c.ID)
-	for len(d.contacts) > MaxDropped || len(d.order) > 2*MaxDropped {
-		delete(d.contacts, d.order[0])
-		d.order = d.order[1:]
+	p.contacts[c.ID] = c
+	p.order = append(p.order, c.ID)
+	for len(p.contacts) > MaxDropped || len(p.order) > 2*MaxDropped {
+		delete(p.contacts, p.order[0])
+		p.order = p.order[1:]
 	}
 }
 
-// take forgets a contact and reports whether it was there.
-func (d *dropped) take(id ID) bool {
-	_, there := d.contacts[id]
-	delete(d.contacts, id)
-	return there
+// take returns a contact, nil where it is not there, and forgets it.
+func (p *pastContacts) take(id ID) *Contact {
+	c := p.contacts[id]
+	delete(p.contacts, id)
+	return c
 }
 
 // Dropped returns the libp2p contact with this id as it was when it left the table,

@@ -7,8 +7,8 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
-// Erlang nodes are named to others while they are connected.
-func ExampleServer_AttachGuest() {
+// A contact is named to others while nothing makes it doubtful.
+func ExampleServer_FindNode() {
 	server, err := routing.NewServer(routing.IDFromBytes([]byte("our peer id")))
 	if err != nil {
 		fmt.Println(err)
@@ -16,23 +16,15 @@ func ExampleServer_AttachGuest() {
 	}
 	defer server.Close()
 
-	nodeID := []byte("an Erlang node")
-	detach, err := server.AttachGuest(routing.Contact{
-		ID:       routing.IDFromBytes(nodeID),
-		NodeID:   nodeID,
-		Endpoint: "https://a.b:9443",
-		LastSeen: time.Now(),
-	})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	for _, c := range server.FindNode([]byte("any target")) {
-		fmt.Printf("%s at %s\n", c.NodeID, c.Endpoint)
-	}
-	detach()
+	id := routing.IDFromPeer("a peer")
+	err = server.Admit(routing.Contact{ID: id, NodeID: id[:], Peer: "a peer", Verified: true, LastSeen: time.Now()})
+	fmt.Println(err, len(server.FindNode([]byte("any target"))))
+	server.Table().Failed(id, time.Now())
+	fmt.Println(len(server.FindNode([]byte("any target"))))
+	server.Table().Alive(id, time.Now())
 	fmt.Println(len(server.FindNode([]byte("any target"))))
 	// Output:
-	// an Erlang node at https://a.b:9443
+	// <nil> 1
 	// 0
+	// 1
 }

@@ -2,11 +2,10 @@ package routing
 
 import (
 	"errors"
-	"slices"
 	"sync"
 )
 
-// MaxGuests is how many connections of guests are listed at one time.
+// MaxGuests is how many connections of guests are counted at one time.
 const MaxGuests = 4096
 
 // Why a guest was not attached.
@@ -17,67 +16,48 @@ var (
 	ErrNotErlang = errors.New("guest is not an Erlang node")
 )
 
-// guests are the Erlang nodes connected to us: listed, unverified, never
-// dialled. Their endpoints are claims, so one guest never hides another by
-// naming the same one.
+// guests are the Erlang nodes connected to us, whose ids and endpoints are claims:
+// counted, never named, never dialled.
 type guests struct {
-	mu       sync.RWMutex
-	attached map[ID][]*Contact // one for each connection, newest last
-	count    int               // of connections
-	listed   buckets           // the newest of each id
+	self ID
+
+	mu    sync.Mutex
+	conns map[ID]int // of each node
+	count int        // of connections
 }
 
-func newGuests(self ID) *guests {
-	return &guests{attached: make(map[ID][]*Contact), listed: buckets{self: self}}
-}
+func newGuests(self ID) *guests { return &guests{self: self, conns: make(map[ID]int)} }
 
-// attach lists c until detach is called; calling it again does nothing.
+// attach counts c until detach is called; calling it again does nothing.
 func (g *guests) attach(c Contact) (detach func(), err error) {
-	if c.ID == g.listed.self {
+	switch {
+	case c.ID == g.self:
 		return nil, ErrSelf
-	}
-	if !c.IsErlang() {
+	case !c.IsErlang():
 		return nil, ErrNotErlang
 	}
-	guest := c.clone()
-	guest.Verified = false
-
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.count >= MaxGuests {
 		return nil, ErrGuestsFull
 	}
 	g.count++
-	g.attached[guest.ID] = append(g.attached[guest.ID], guest)
-	g.listed.put(guest)
-	return sync.OnceFunc(func() { g.detach(guest) }), nil
+	g.conns[c.ID]++
+	return sync.OnceFunc(func() { g.detach(c.ID) }), nil
 }
 
-func (g *guests) detach(guest *Contact) {
+func (g *guests) detach(id ID) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	left := g.attached[guest.ID]
-	i := slices.Index(left, guest)
-	left = slices.Delete(left, i, i+1)
 	g.count--
-	if len(left) == 0 {
-		delete(g.attached, guest.ID)
-		g.listed.remove(guest.ID)
-		return
+	if g.conns[id]--; g.conns[id] == 0 {
+		delete(g.conns, id)
 	}
-	g.attached[guest.ID] = left
-	g.listed.put(left[len(left)-1])
 }
 
-func (g *guests) collect(near *nearest) {
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	g.listed.collect(near)
-}
-
-// len returns how many different nodes are listed.
+// len returns how many different nodes are attached.
 func (g *guests) len() int {
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	return g.listed.count
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.conns)
 }

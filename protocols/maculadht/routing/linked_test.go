@@ -70,14 +70,3 @@ func TestErlangNodeThatMoved(t *testing.T) {
 	require.Equal(t, "https://10.0.0.8:9443", table.All()[0].Endpoint)
 	require.Equal(t, "gateway", string(table.All()[0].NodeID))
 }
-
-// A node that is connected and a contact is listed once, by whichever id it goes.
-func TestGuestThatIsAContactByAnotherID(t *testing.T) {
-	digest := strings.Repeat("a7", 32)
-	s := newServer(t)
-	require.NoError(t, s.Admit(Contact{ID: IDFromBytes([]byte("gateway")), NodeID: []byte("gateway"), Endpoint: "https://gw.example.org:9443", ClientID: digest, Verified: true}))
-	detach, err := s.AttachGuest(Contact{ID: IDFromBytes([]byte(digest)), NodeID: []byte(digest), Endpoint: "https://10.0.0.7:9443"})
-	require.NoError(t, err)
-	defer detach()
-	require.Len(t, s.FindNode([]byte("k")), 1)
-}

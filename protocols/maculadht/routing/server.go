@@ -3,6 +3,7 @@ package routing
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 )
@@ -82,32 +83,50 @@ func (s *Server) Forget(id ID) bool {
 	return s.table.Remove(id)
 }
 
-// AttachGuest lists an unverified Erlang node in FIND_NODE replies until detach
-// is called. A node with several connections is listed once, as the newest of
-// those that are left. Calling detach again does nothing. It fails with
+// AttachGuest counts an Erlang node as connected until detach is called; calling
+// that again does nothing. Guests are named to nobody: nothing proves that one is
+// where it says, and Erlang nodes must not know each other. It fails with
 // [ErrSelf], [ErrNotErlang] or [ErrGuestsFull].
 func (s *Server) AttachGuest(c Contact) (detach func(), err error) {
 	return s.guests.attach(c)
 }
 
-// FindNode returns the contacts to name in a FIND_NODE reply: the [BucketSize]
-// nearest to target of all confirmed contacts and guests, nearest first. A node is named
-// once: a contact stands for the guest that has its id or its endpoint. target
-// may have any length, see [IDFromBytes].
-func (s *Server) FindNode(target []byte) []Contact {
-	near := nearest{
-		target: IDFromBytes(target),
-		limit:  BucketSize,
-		found:  make([]candidate, 0, BucketSize),
-	}
-	// Both under the table's lock, so that a guest that becomes a contact
-	// meanwhile is named neither twice nor not at all.
+// MaxErlang is how many Erlang contacts a list for a libp2p peer names at most.
+const MaxErlang = 4
+
+// FindNode returns the contacts to name to a libp2p peer: the [BucketSize] libp2p
+// contacts nearest to target and, in places that they leave free, the nearest of
+// the Erlang ones, [MaxErlang] at most; all of them confirmed, nearest first.
+// Those with the ids of except are left out, which is for whoever asks. target may
+// have any length, see [IDFromBytes].
+func (s *Server) FindNode(target []byte, except ...ID) []Contact {
+	id := IDFromBytes(target)
 	s.table.mu.RLock()
 	defer s.table.mu.RUnlock()
-	near.skip = func(c *Contact) bool { return !c.confirmed() }
-	s.table.buckets.collect(&near)
-	near.skip = s.table.holds
-	s.guests.collect(&near)
+	near := s.table.listed(id, BucketSize, func(c *Contact) bool {
+		return c.isErlang() || !c.confirmed() || slices.Contains(except, c.ID)
+	})
+	if free := min(BucketSize-len(near.found), MaxErlang); free > 0 && len(s.table.endpoints) > 0 {
+		beside := s.table.listed(id, free, func(c *Contact) bool {
+			return c.isPeer() || !c.confirmed() || slices.Contains(except, c.ID)
+		})
+		near.limit, near.skip = BucketSize, nil
+		for _, f := range beside.found {
+			near.offer(f.contact)
+		}
+	}
+	return near.contacts()
+}
+
+// FindGateways returns the contacts to name to an Erlang node: the [BucketSize]
+// nearest to target of the libp2p contacts that can be dialled by their endpoints,
+// nearest first, without those of except.
+func (s *Server) FindGateways(target []byte, except ...ID) []Contact {
+	s.table.mu.RLock()
+	defer s.table.mu.RUnlock()
+	near := s.table.listed(IDFromBytes(target), BucketSize, func(c *Contact) bool {
+		return c.isErlang() || !c.isGateway() || slices.Contains(except, c.ID)
+	})
 	return near.contacts()
 }
 

@@ -1,7 +1,6 @@
 package routing
 
 import (
-	"bytes"
 	"cmp"
 	"crypto/rand"
 	"errors"
@@ -50,7 +49,8 @@ type Table struct {
 	clients      map[string]ID // of those whose ClientID is known
 	networks     networks      // of the Erlang contacts, counted
 	replacements replacementCache
-	dropped      dropped
+	dropped      pastContacts // as they did not answer
+	removed      pastContacts // by Remove
 	changes      changes
 }
 
@@ -171,13 +171,13 @@ func (t *Table) noteArrival(added, known *Contact) {
 	if !added.Verified {
 		return
 	}
-	back := t.dropped.take(added.ID)
+	dropped, removed := t.dropped.take(added.ID), t.removed.take(added.ID)
 	switch {
-	case back:
+	case dropped != nil, removed != nil && removed.lostStore(added):
 		t.changes.note(t.changes.returned, added.ID)
 	case known == nil || !known.Verified || !known.sameNode(added):
 		t.changes.note(t.changes.joined, added.ID)
-	case known.wasAway(), known.StoreID != nil && !bytes.Equal(known.StoreID, added.StoreID):
+	case known.wasAway(), known.lostStore(added):
 		t.changes.note(t.changes.returned, added.ID)
 	}
 }
@@ -281,6 +281,7 @@ func (t *Table) Remove(id ID) bool {
 		t.dropped.take(id)
 		return false
 	}
+	t.removed.add(c)
 	t.removeAndFill(c)
 	return true
 }
@@ -339,6 +340,14 @@ func (t *Table) nearest(target ID, n int, skip func(*Contact) bool) []Contact {
 	return near.contacts()
 }
 
+// listed returns the n contacts nearest to target but for those to skip; the
+// caller holds mu.
+func (t *Table) listed(target ID, n int, skip func(*Contact) bool) *nearest {
+	near := &nearest{target: target, limit: n, skip: skip, found: make([]candidate, 0, min(n, t.buckets.count))}
+	t.buckets.collect(near)
+	return near
+}
+
 // collect offers near every contact that may be near enough.
 func (t *Table) collect(near *nearest) {
 	t.mu.RLock()
@@ -359,15 +368,6 @@ func (t *Table) All() []Contact {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return t.buckets.all()
-}
-
-// holds reports whether the table has c's id, or an Erlang contact with its
-// endpoint or that goes by its id as a client. The caller holds mu.
-func (t *Table) holds(c *Contact) bool {
-	if _, asClient := t.clients[strings.ToLower(string(c.NodeID))]; asClient {
-		return true
-	}
-	return len(t.rivals(c)) > 0 || t.buckets.get(c.ID) != nil
 }
 
 // MaxFailures is how many questions in a row a contact may leave unanswered

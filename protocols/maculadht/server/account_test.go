@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
@@ -118,7 +119,7 @@ func TestPushToAPeerThatDoesNotRead(t *testing.T) {
 func TestSlowReaderGetsAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := openTalk(t, nil)
-		value := dhttest.Value("me", wire.Pair{Key: "filler", Value: wire.RawBytes(make([]byte, 60_000))})
+		value := dhttest.Value(erlangID("me"), wire.Pair{Key: "filler", Value: wire.RawBytes(make([]byte, 60_000))})
 		k.handlers.HandleStore(t.Context(), &wire.Store{Key: []byte("k"), Value: value}, Origin{}, Erlang())
 		k.peer.connected.Store(true) // the answer need not fit a packet
 		const questions = 50
@@ -145,7 +146,7 @@ func TestSlowReaderGetsAll(t *testing.T) {
 // served again when there is room.
 func TestFullAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := openTalk(t, nil)
+		k := openTalk(t, func(_ *Limits, s *Session) { s.Dialect = LibP2P() })
 		require.IsType(t, &wire.Pong{}, k.ask(&wire.Ping{})) // it has its first buffers
 		all := k.handlers.Budget().Limits().Source.Memory
 		held, _ := k.account.Usage()
@@ -154,7 +155,7 @@ func TestFullAccount(t *testing.T) {
 		target := wire.FindNode{Target: make([]byte, 32)}
 		for i := range 20 { // so that the answer needs more than there is
 			id := routing.ID{byte(i), 1}
-			require.NoError(t, k.handlers.Routing().Admit(routing.Contact{ID: id, NodeID: id[:], Endpoint: fmt.Sprintf("https://192.0.2.%d:9443", i), Verified: true}))
+			require.NoError(t, k.handlers.Routing().Admit(routing.Contact{ID: id, NodeID: id[:], Peer: peer.ID(fmt.Sprint("p", i)), Endpoint: fmt.Sprintf("https://192.0.2.%d:9443", i), Verified: true}))
 		}
 		require.Equal(t, wire.ReasonBusy, k.ask(&target).(*wire.FindNodeReply).Reason)
 		k.account.ReleaseMemory(rest)

@@ -72,7 +72,7 @@ func TestFindValueAllocatesNothing(t *testing.T) {
 			}
 			r.wrap = func(c net.Conn) net.Conn { return noDeadlines{c} }
 			h := r.handlers
-			h.HandleStore(t.Context(), &wire.Store{Key: []byte("k"), Value: dhttest.Value("p")}, Origin{}, d)
+			h.HandleStore(t.Context(), &wire.Store{Key: []byte("k"), Value: dhttest.Value(erlangID("p"))}, Origin{}, d)
 			p := r.serve(d)
 			ask := dhttest.Frames(t, &wire.FindValue{Key: []byte("k")})
 			p.write(ask)

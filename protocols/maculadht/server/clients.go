@@ -63,6 +63,15 @@ func (c *Clients) add(nodeID []byte, p *Peer) {
 	}
 }
 
+// drop takes a peer off the list, if it is there.
+func (c *Clients) drop(p *Peer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p.client != nil {
+		c.remove(p)
+	}
+}
+
 func (c *Clients) remove(p *Peer) {
 	id := *p.client
 	left := slices.DeleteFunc(c.byNode[id], func(o *Peer) bool { return o == p })

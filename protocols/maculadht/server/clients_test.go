@@ -77,8 +77,16 @@ func TestClients(t *testing.T) {
 		{"one that is turned away", func(r *rig, a, b *memPeer) {
 			a.write(dhttest.Frames(r.t, &wire.Connect{NodeID: []byte("node"), RealmID: "another"}))
 			require.Equal(r.t, wire.TypeDisconnect, a.next().Type)
-			require.Error(r.t, <-a.ended)
 			r.requireClients(nil)
+		}},
+		{"one that is turned away later", func(r *rig, a, b *memPeer) {
+			a.connect("node")
+			a.write(dhttest.Frames(r.t, &wire.Connect{NodeID: []byte("node"), RealmID: "another"}))
+			require.Equal(r.t, wire.TypeDisconnect, a.next().Type)
+			require.False(r.t, a.peer.Connected())
+			r.requireClients(nil)
+			a.connect("node")
+			r.requireClients(listed{"node": a})
 		}},
 		{"reset", func(r *rig, a, b *memPeer) {
 			a.connect("node")

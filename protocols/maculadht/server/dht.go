@@ -28,7 +28,48 @@ func (h *Handlers) register(m *Mux) error {
 	} {
 		errs = errors.Join(errs, m.Handle(t, handler))
 	}
+	for t, refusal := range map[wire.Type]Refusal{
+		wire.TypeFindValue:  refuseFindValue,
+		wire.TypeFindNode:   refuseFindNode,
+		wire.TypeCall:       refuseCall,
+		wire.TypeRPCRequest: h.refuseRPCRequest,
+		wire.TypeRPCRoute:   refuseRPCRoute,
+	} {
+		errs = errors.Join(errs, m.Refuse(t, refusal))
+	}
 	return errs
+}
+
+func refuseFindValue(_ *Peer, f wire.Frame, why *wire.CallError) (wire.Message, error) {
+	return &wire.FindValueReply{Reason: why.Code}, f.Check()
+}
+
+func refuseFindNode(_ *Peer, f wire.Frame, why *wire.CallError) (wire.Message, error) {
+	return &wire.FindNodeReply{Reason: why.Code}, f.Check()
+}
+
+func refuseCall(_ *Peer, f wire.Frame, why *wire.CallError) (wire.Message, error) {
+	var m wire.Call
+	_, err := broken(m.Decode(f.Payload))
+	return &wire.Reply{CallID: orUndefined(m.CallID), Error: why}, err
+}
+
+// refuseRPCRequest answers all but libp2p peers that ask too much.
+func (h *Handlers) refuseRPCRequest(p *Peer, f wire.Frame, why *wire.CallError) (wire.Message, error) {
+	if why == overBudget && p.session.Dialect.Extended {
+		return nil, nil
+	}
+	var m wire.RPCRequest
+	_, err := broken(m.Decode(f.Payload))
+	return h.rpcError(&m, why.Code), err
+}
+
+func refuseRPCRoute(p *Peer, f wire.Frame, why *wire.CallError) (wire.Message, error) {
+	id, isCall, err := routedCall(p, f)
+	if err != nil || !isCall {
+		return nil, err
+	}
+	return &wire.Reply{CallID: id, Error: why}, nil
 }
 
 // broken returns err unless it is about a field, which the caller answers.
@@ -61,7 +102,7 @@ func (h *Handlers) serveFindValue(p *Peer, f wire.Frame) error {
 		if d.Proxied && h.cfg.resolver != nil {
 			return h.resolveValue(p, question.Key, limit)
 		}
-		h.findValue(p.ctx, answer, question.Key, d, p.session.reach(), limit)
+		h.findValue(p.ctx, answer, question.Key, p.audience(), limit)
 		err := p.Reply(answer)
 		clear(answer.Values) // a quiet stream keeps no records alive
 		return err
@@ -79,7 +120,7 @@ func (h *Handlers) serveFindNode(p *Peer, f wire.Frame) error {
 	case err != nil:
 		return err
 	case field == nil:
-		return p.Reply(&wire.FindNodeReply{Nodes: h.nodes(m.Target, p.session.Dialect, p.session.reach())})
+		return p.Reply(&wire.FindNodeReply{Nodes: h.nodes(m.Target, p.audience())})
 	case errors.Is(field, wire.ErrMissingField):
 		return p.Reply(&wire.FindNodeReply{Reason: wire.ReasonMissingTarget})
 	default:
@@ -119,13 +160,20 @@ func (h *Handlers) serveConnect(p *Peer, f wire.Frame) error {
 	if err != nil {
 		return err
 	}
+	keep := p.session.Dialect.KeepConnected
+	if keep && !p.kept {
+		p.keep()
+	}
 	if why := h.admit(p, &m, field); why != nil {
-		if err := p.Reply(why); err != nil {
+		if err := p.Reply(why); err != nil || keep {
+			h.turnedAway(p, why)
 			return err
 		}
-		return fmt.Errorf("%w: %s: %s", ErrTurnedAway, why.Reason, why.Message)
+		return &TurnedAwayError{Reason: why.Reason, Message: why.Message}
 	}
 	p.connected.Store(true)
+	p.refused = nil
+	p.asker = routing.IDFromBytes(m.NodeID)
 	h.neverName(p, m.NodeID, m.Endpoint)
 	now := time.Now().UnixMilli()
 	pong := &wire.Pong{
@@ -136,16 +184,26 @@ func (h *Handlers) serveConnect(p *Peer, f wire.Frame) error {
 	}
 	if p.session.Dialect.Extended {
 		pong.RealmID = h.cfg.realm
-		pong.Addrs = routing.EncodeAddrs(h.AddrsFor(p.session.Remote.Addr()))
+		pong.Addrs = routing.EncodeAddrs(p.audience().reach.Addrs(h.cfg.addrs()))
 		pong.StoreID = h.server.Records().StoreID()
 	}
 	if err := p.Reply(pong); err != nil {
 		return err
 	}
-	if p.session.Dialect.KeepConnected { // now that whatever is pushed comes after the PONG
+	if keep { // now that whatever is pushed comes after the PONG
 		h.clients.add(m.NodeID, p)
 	}
 	return nil
+}
+
+// turnedAway notes that a CONNECT was refused on a stream that goes on.
+func (h *Handlers) turnedAway(p *Peer, why *wire.Disconnect) {
+	p.connected.Store(false)
+	p.refused = &wire.CallError{Code: why.Reason, Message: why.Message}
+	h.clients.drop(p)
+	if p.session.TurnedAway != nil {
+		p.session.TurnedAway(why)
+	}
 }
 
 // admit returns nil, or why the peer is turned away.
@@ -184,35 +242,48 @@ func (h *Handlers) serveRPCRequest(p *Peer, f wire.Frame) error {
 	if _, err := broken(m.Decode(f.Payload)); err != nil {
 		return err
 	}
-	return p.Reply(&wire.RPCReply{
+	return p.Reply(h.rpcError(&m, wire.ErrorNoHandler))
+}
+
+func (h *Handlers) rpcError(m *wire.RPCRequest, code string) *wire.RPCReply {
+	return &wire.RPCReply{
 		RequestID: orUndefined(m.RequestID),
 		FromNode:  h.nodeID,
-		Error:     wire.ErrorNoHandler,
+		Error:     code,
 		Timestamp: wire.Some(time.Now().UnixMilli()),
-	})
+	}
 }
 
 // serveRPCRoute answers a call that is to be passed on, which nobody here does: an
 // Erlang caller that is never answered crashes after its time-out, of 5 s
 // (docs/WIRE.md). To a libp2p peer it is no request.
 func (h *Handlers) serveRPCRoute(p *Peer, f wire.Frame) error {
-	var m wire.RPCRoute
-	if _, err := broken(m.Decode(f.Payload)); err != nil {
+	id, isCall, err := routedCall(p, f)
+	if err != nil || !isCall {
 		return err
 	}
-	if p.session.Dialect.Extended || m.PayloadType != wire.PayloadCall {
-		return nil
+	return p.Reply(&wire.Reply{CallID: id, Error: &wire.CallError{
+		Code:    wire.CodeNotRouted,
+		Message: "This node passes no calls on. Discover the service via DHT and call its endpoint directly",
+	}})
+}
+
+// routedCall reports whether an RPC_ROUTE is a call whose sender waits for a REPLY,
+// and of which id.
+func routedCall(p *Peer, f wire.Frame) (id []byte, isCall bool, err error) {
+	var m wire.RPCRoute
+	if _, err := broken(m.Decode(f.Payload)); err != nil {
+		return nil, false, err
 	}
-	var id []byte
+	if p.session.Dialect.Extended || m.PayloadType != wire.PayloadCall {
+		return nil, false, nil
+	}
 	if field, there := m.Payload.Field("call_id"); there {
 		if b, ok := field.Bytes(); ok && len(b) <= wire.MaxField {
 			id = b
 		}
 	}
-	return p.Reply(&wire.Reply{CallID: orUndefined(id), Error: &wire.CallError{
-		Code:    wire.CodeNotRouted,
-		Message: "This node passes no calls on. Discover the service via DHT and call its endpoint directly",
-	}})
+	return orUndefined(id), true, nil
 }
 
 // orUndefined gives the id back, or what the reference says where there is
@@ -242,6 +313,13 @@ func (h *Handlers) serveCall(p *Peer, f wire.Frame) error {
 		reply.Error = overBudget
 	case m.Procedure == wire.ProcedureListGateways:
 		reply.Result = h.listGateways(p).Raw()
+	case m.Procedure == wire.ProcedurePeerInfo && h.cfg.peerID != "":
+		info := wire.PeerInfo{
+			PeerID: h.cfg.peerID.String(),
+			Addrs:  routing.EncodeAddrs(p.audience().reach.Addrs(h.cfg.addrs())),
+			Realm:  h.cfg.realm,
+		}
+		reply.Result = info.Raw()
 	default:
 		reply.Error = &wire.CallError{
 			Code:    wire.CodeBootstrapOnly,
@@ -252,7 +330,7 @@ func (h *Handlers) serveCall(p *Peer, f wire.Frame) error {
 }
 
 // listGatewaysCost is how many frames the list of gateways counts as, beside
-// its own, in the peer's budget: it looks at up to a thousand records.
+// its own, in the peer's budget: it looks at each contact.
 const listGatewaysCost = 100
 
 var storeOK = wire.RawMap(wire.Pair{Key: "status", Value: wire.RawText(wire.StatusOK)})

@@ -1,12 +1,17 @@
 package server
 
 import (
+	"net/netip"
 	"testing"
 
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
 // An Erlang caller whose routed call is never answered crashes; a libp2p peer that
@@ -42,4 +47,94 @@ func TestRoutedCalls(t *testing.T) {
 			}
 		})
 	}
+}
+
+// _dht.peer_info leads who came by an endpoint over to libp2p.
+func TestPeerInfo(t *testing.T) {
+	addrs := []ma.Multiaddr{ma.StringCast("/ip4/8.8.8.8/udp/9443/quic-v1"), ma.StringCast("/ip4/10.0.0.1/udp/9443/quic-v1"), ma.StringCast("/ip4/127.0.0.1/udp/9443/quic-v1")}
+	id := dhttest.PeerID(t)
+	at := func(ip string) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr(ip), 4242) }
+	for name, test := range map[string]struct {
+		dialect Dialect
+		remote  netip.AddrPort
+		peer    peer.ID
+		want    []ma.Multiaddr
+	}{
+		"from a public address":   {Erlang(), at("1.1.1.1"), "", addrs[:1]},
+		"from a private one":      {Erlang(), at("10.0.0.9"), "", addrs[:2]},
+		"from this machine":       {Erlang(), at("127.0.0.1"), "", addrs},
+		"from this machine, IPv6": {Erlang(), at("::ffff:127.0.0.1"), "", addrs},
+		"over libp2p":             {LibP2P(), at("1.1.1.1"), "p", addrs[:1]},
+		"through a relay":         {LibP2P(), netip.AddrPort{}, "p", addrs[:1]},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, WithPeerID(id), WithAddrs(func() []ma.Multiaddr { return addrs }), WithRealm("r"))
+			r.remote, r.who = test.remote, test.peer
+			p := r.serve(test.dialect)
+			p.write(dhttest.Frames(t, &wire.Call{Procedure: wire.ProcedurePeerInfo, Args: wire.RawMap(), CallID: []byte("id")}))
+			m, err := p.next().Decode()
+			require.NoError(t, err)
+			require.Nil(t, m.(*wire.Reply).Error)
+			var info wire.PeerInfo
+			require.NoError(t, info.Decode(m.(*wire.Reply).Result))
+			require.Equal(t, wire.PeerInfo{PeerID: id.String(), Addrs: routing.EncodeAddrs(test.want), Realm: "r"}, info)
+			p.requireEnd()
+		})
+	}
+	k := openTalk(t, nil)
+	require.Equal(t, wire.CodeBootstrapOnly, k.ask(&wire.Call{Procedure: wire.ProcedurePeerInfo, CallID: []byte("id")}).(*wire.Reply).Error.Code, "of who is no libp2p peer")
+}
+
+// The name of the store goes to libp2p peers alone.
+func TestStoreID(t *testing.T) {
+	for name, test := range map[string]struct {
+		dialect Dialect
+		told    bool
+	}{"libp2p": {LibP2P(), true}, "macula": {Erlang(), false}} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			want := r.handlers.Routing().Records().StoreID()
+			require.NotEmpty(t, want)
+			if !test.told {
+				want = nil
+			}
+			p := r.serve(test.dialect)
+			p.write(dhttest.Frames(t, &wire.Connect{NodeID: []byte("n"), RealmID: proto.DefaultRealm, Endpoint: "https://192.0.2.1:1"}))
+			m, err := p.next().Decode()
+			require.NoError(t, err)
+			require.Equal(t, want, m.(*wire.Pong).StoreID)
+			p.requireEnd()
+		})
+	}
+	require.Error(t, WithPeerID("")(&config{}))
+}
+
+// What would crash an Erlang node is kept, told to libp2p peers, and left out of
+// what Erlang nodes get; where nothing else is there that is a miss.
+func TestHarmfulValuesAreNotServed(t *testing.T) {
+	h := newHandlers(t)
+	good, short := dhttest.Value(erlangID("good")), dhttest.Value("short")
+	nameless := wire.RawMap(wire.Pair{Key: "a", Value: wire.RawInt(1)})
+	badEndpoint := dhttest.Value(erlangID("bad"), wire.Pair{Key: "endpoint", Value: wire.Raw{0xa1, 'x'}})
+	find := func(key string, d Dialect) []wire.Raw {
+		reply := h.HandleFindValue(t.Context(), &wire.FindValue{Key: []byte(key)}, d, proto.MaxFindValueReply)
+		if len(reply.Values) == 0 {
+			frame := dhttest.Frames(t, reply)
+			nodes, ok := wire.Raw(frame[wire.HeaderSize:]).Field("nodes")
+			require.True(t, ok, "a miss, no empty list of values")
+			require.Equal(t, wire.Raw{0x90}, nodes)
+		}
+		return reply.Values
+	}
+	for _, v := range []wire.Raw{short, nameless, badEndpoint} {
+		require.NoError(t, h.store(t.Context(), []byte("k"), v, 0, Origin{}, Erlang()), "its own last writer")
+	}
+	require.Empty(t, find("k", Erlang()))
+	require.EqualValues(t, 3, h.Stats().Harmful)
+	require.EqualValues(t, 1, h.Stats().Misses)
+	require.NoError(t, h.store(t.Context(), []byte("k"), good, 0, Origin{}, Erlang()))
+	require.Equal(t, []wire.Raw{good}, find("k", Erlang()))
+	require.EqualValues(t, 6, h.Stats().Harmful)
+	require.Len(t, find("k", LibP2P()), 4)
+	require.EqualValues(t, 6, h.Stats().Harmful)
 }

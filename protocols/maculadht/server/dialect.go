@@ -22,6 +22,13 @@ type Dialect struct {
 	// GatewaysOnce names each gateway once, and never this node, on a stream
 	// that has CONNECTed.
 	GatewaysOnce bool
+	// PeersAlone names libp2p peers alone, and those by an endpoint at which they
+	// were seen: Erlang nodes that know each other stall and crash each other.
+	PeersAlone bool
+	// GatewayKeys takes what is stored under a key by which a gateway registers.
+	GatewayKeys bool
+	// Harmless leaves values out of replies that would crash an Erlang node.
+	Harmless bool
 	// Proxied has this node act in the network for who stores and asks here only:
 	// what is stored is replicated ([WithAdopter]), and what is asked for is
 	// answered with what others have too ([WithResolver]).
@@ -32,8 +39,9 @@ type Dialect struct {
 	// Idle is after how long a stream on which nothing comes is reset; 0 for
 	// never.
 	Idle time.Duration
-	// KeepConnected lets a stream that has CONNECTed live as long as its
-	// connection.
+	// KeepConnected lets a stream on which a CONNECT came live as long as its
+	// connection, whatever comes on it and however slowly it is read: an Erlang
+	// node answers each end of such a stream with several new connections.
 	KeepConnected bool
 }
 
@@ -59,6 +67,9 @@ func Erlang() Dialect {
 	return Dialect{
 		Name:          "macula",
 		GatewaysOnce:  true,
+		PeersAlone:    true,
+		GatewayKeys:   true,
+		Harmless:      true,
 		Proxied:       true,
 		FirstPacket:   FirstPacket,
 		Idle:          ErlangIdle,

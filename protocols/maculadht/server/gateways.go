@@ -3,26 +3,21 @@ package server
 import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
-const (
-	maxLooked = 1_000 // entries that one answer looks at; which ones differs from time to time
-	maxNamed  = 1_000 // entries that a stream is told of in its life
-)
+const maxNamed = 1_000 // entries that a stream is told of in its life
 
 // listGateways returns the gateways of our realm that are known: this node
-// itself, those that registered themselves under a key of their own, and the
-// verified contacts with an endpoint at which they were seen.
+// itself, and the verified contacts with an endpoint at which they were seen. To
+// Erlang nodes it names libp2p peers alone, as Erlang nodes that know each other
+// crash each other (docs/WIRE.md). What somebody stored under the key of a gateway
+// is no source: whoever reads the list dials what it names.
 //
-// Whoever bootstraps from us dials every one of them anew each time that it
-// asks (docs/WIRE.md). So on a stream that has CONNECTed each is named once, and
-// this node never, nor the one that asks. Two entries are one gateway if they
-// share a node id or an address.
-//
-// Anybody may store such keys and ask for the list as often: what one answer
-// looks at, and what a stream remembers, is limited.
+// Whoever bootstraps from us dials every one of them anew each time that it asks.
+// So on a stream that has CONNECTed each is named once, and this node never, nor
+// the one that asks. Two entries are one gateway if they share a node id or an
+// address.
 func (h *Handlers) listGateways(p *Peer) wire.GatewayList {
 	once := p.Connected() && p.session.Dialect.GatewaysOnce
 	list := make(wire.GatewayList, 0, proto.MaxGateways)
@@ -30,38 +25,29 @@ func (h *Handlers) listGateways(p *Peer) wire.GatewayList {
 		return list
 	}
 	seen := h.ownNames()
-	add := func(g wire.Gateway) bool {
-		id, address := gatewayNames(g)
-		if !seen[id] && !seen[address] && !p.named[id] && !p.named[address] {
-			seen[id], seen[address] = true, true
-			list = append(list, g)
-		}
-		return len(list) < proto.MaxGateways
-	}
 	reach := p.session.reach()
 	if own, ok := h.gateway(h.nodeID, reach.Endpoint(h.cfg.endpoint())); ok && !once {
 		list = append(list, own)
 	}
-	looked := 0
-	_ = h.server.Records().Range(p.ctx, []byte(wire.GatewayPrefix), func(_ []byte, recs []records.Record) bool {
-		looked++
-		g, ok := wire.ParseGateway(recs[0].Value)
-		if ok && g.Realm == h.cfg.realm && !add(g) {
-			return false
-		}
-		return looked < maxLooked
-	})
 	for _, contact := range h.server.Contacts() {
 		if len(list) == proto.MaxGateways {
 			break
 		}
-		id := contact.NodeID
-		if contact.ClientID != "" {
-			id = []byte(contact.ClientID) // by which an Erlang node knows itself, and others, in such lists
+		if contact.ID == p.asker || !mayList(&contact, &p.session.Dialect) {
+			continue
 		}
-		known := contact.Verified && (contact.IsErlang() || contact.EndpointSeen)
-		if g, ok := h.gateway(id, reach.Endpoint(contact.Endpoint)); ok && known {
-			add(g)
+		nodeID := contact.NodeID
+		if contact.ClientID != "" {
+			nodeID = []byte(contact.ClientID) // by which an Erlang node knows itself, and others, in such lists
+		}
+		g, ok := h.gateway(nodeID, reach.Endpoint(contact.Endpoint))
+		if !ok {
+			continue
+		}
+		id, address := gatewayNames(g)
+		if !seen[id] && !seen[address] && !p.named[id] && !p.named[address] {
+			seen[id], seen[address] = true, true
+			list = append(list, g)
 		}
 	}
 	if once {
@@ -70,6 +56,14 @@ func (h *Handlers) listGateways(p *Peer) wire.GatewayList {
 		}
 	}
 	return list
+}
+
+// mayList reports whether a contact is one that a list of gateways names.
+func mayList(c *routing.Contact, d *Dialect) bool {
+	if d.PeersAlone {
+		return c.IsGateway()
+	}
+	return c.Confirmed() && (c.IsErlang() || c.EndpointSeen)
 }
 
 // name notes that a gateway has been listed on this stream.

@@ -43,6 +43,7 @@ type config struct {
 	realm     string
 	endpoint  func() string
 	addrs     func() []ma.Multiaddr
+	peerID    peer.ID
 	network   routing.Network
 	bootstrap Publisher
 	resolver  Resolver
@@ -87,6 +88,15 @@ func WithAddrs(addrs func() []ma.Multiaddr) Option {
 		}
 		c.addrs = addrs
 		return nil
+	}
+}
+
+// WithPeerID sets the libp2p peer that this node is, which _dht.peer_info tells who
+// came by its endpoint. Without it there is no such procedure here.
+func WithPeerID(id peer.ID) Option {
+	return func(c *config) error {
+		c.peerID = id
+		return id.Validate()
 	}
 }
 
@@ -209,10 +219,17 @@ func (h *Handlers) HandleStore(ctx context.Context, m *wire.Store, from Origin, 
 	}
 }
 
+// errGatewayKey: what is stored under the key of a gateway comes from that gateway
+// alone, over ALPN macula. From others it would be spread, and handed on.
+var errGatewayKey = fmt.Errorf("a key that begins with %s is for gateways that register themselves", wire.GatewayPrefix)
+
 // store validates a value and keeps a copy of it.
 func (h *Handlers) store(ctx context.Context, key []byte, value wire.Raw, expiresIn time.Duration, from Origin, d Dialect) error {
 	if len(value) > wire.MaxValue {
 		return fmt.Errorf("%w: %d bytes, limit %d", wire.ErrBadValue, len(value), wire.MaxValue)
+	}
+	if !d.GatewayKeys && bytes.HasPrefix(key, []byte(wire.GatewayPrefix)) {
+		return errGatewayKey
 	}
 	if d.TextsAsBin {
 		rewritten, err := wire.TextsAsBin(value)
@@ -252,27 +269,28 @@ func (h *Handlers) store(ctx context.Context, key []byte, value wire.Raw, expire
 // most, as a frame, unless one value alone is longer.
 func (h *Handlers) HandleFindValue(ctx context.Context, m *wire.FindValue, d Dialect, limit int) *wire.FindValueReply {
 	reply := &wire.FindValueReply{}
-	h.findValue(ctx, reply, m.Key, d, routing.ReachLocal, limit)
+	h.findValue(ctx, reply, m.Key, local(&d), limit)
 	return reply
 }
 
 // findValue fills a reply, reusing its slices.
-func (h *Handlers) findValue(ctx context.Context, reply *wire.FindValueReply, key []byte, d Dialect, reach routing.Reach, limit int) {
+func (h *Handlers) findValue(ctx context.Context, reply *wire.FindValueReply, key []byte, to audience, limit int) {
 	found, err := h.server.Records().Values(ctx, key)
 	if err != nil {
 		found = nil
 	}
-	h.listValues(reply, found, key, d, reach, limit)
+	h.listValues(reply, h.served(found, to.dialect), key, to, limit)
 }
 
 // listValues fills a reply with the records that were found, reusing its slices.
-func (h *Handlers) listValues(reply *wire.FindValueReply, found []records.Record, key []byte, d Dialect, reach routing.Reach, limit int) {
+func (h *Handlers) listValues(reply *wire.FindValueReply, found []records.Record, key []byte, to audience, limit int) {
+	d := to.dialect
 	*reply = wire.FindValueReply{Values: reply.Values[:0], ExpiresIn: reply.ExpiresIn[:0]}
 	now := time.Now()
 	if len(found) == 0 {
 		h.count.misses.Add(1)
 		if d.NodesOnMiss {
-			reply.Nodes = h.nodes(key, d, reach)
+			reply.Nodes = h.nodes(key, to)
 		}
 		return
 	}
@@ -287,12 +305,25 @@ func (h *Handlers) listValues(reply *wire.FindValueReply, found []records.Record
 	}
 }
 
+// served returns the records that a dialect tells of, and counts those that it does
+// not, as an Erlang node would not survive them. The list is copied only where there
+// are some.
+func (h *Handlers) served(recs []records.Record, d *Dialect) []records.Record {
+	harmful := func(r records.Record) bool { return wire.HarmlessValue(r.Value) != nil }
+	if !d.Harmless || !slices.ContainsFunc(recs, harmful) {
+		return recs
+	}
+	left := slices.DeleteFunc(slices.Clone(recs), harmful)
+	h.count.harmful.Add(uint64(len(recs) - len(left)))
+	return left
+}
+
 // replyOverhead is more than a FIND_VALUE_REPLY is long without its values:
 // header, keys, texts and list heads.
 const replyOverhead = 80
 
 // recordSize is how much a record adds to a reply.
-func recordSize(r *records.Record, d Dialect) int {
+func recordSize(r *records.Record, d *Dialect) int {
 	if d.Extended {
 		return len(r.Value) + 5 // expires_in
 	}
@@ -302,7 +333,7 @@ func recordSize(r *records.Record, d Dialect) int {
 // fit returns the records that a reply of limit bytes has room for, in their
 // order, and how many it leaves out: those with the longest life stay, and at
 // least one.
-func fit(recs []records.Record, d Dialect, limit int) (fitting []records.Record, left int) {
+func fit(recs []records.Record, d *Dialect, limit int) (fitting []records.Record, left int) {
 	size := replyOverhead
 	for i := range recs {
 		size += recordSize(&recs[i], d)
@@ -335,27 +366,33 @@ func fit(recs []records.Record, d Dialect, limit int) (fitting []records.Record,
 	return fitting, len(recs) - len(fitting)
 }
 
-// HandleFindNode lists the nodes nearest to the target that are known, as somebody
-// on this machine is told of them.
+// HandleFindNode lists the nodes nearest to the target that are known, as the
+// dialect names them to somebody on this machine; see [routing.Server.FindNode] and
+// FindGateways.
 func (h *Handlers) HandleFindNode(m *wire.FindNode, d Dialect) *wire.FindNodeReply {
-	return &wire.FindNodeReply{Nodes: h.nodes(m.Target, d, routing.ReachLocal)}
+	return &wire.FindNodeReply{Nodes: h.nodes(m.Target, local(&d))}
 }
 
 // nodes names them by the addresses and endpoints that are within the asker's
-// reach. An Erlang node that has none is not named.
-func (h *Handlers) nodes(target []byte, d Dialect, reach routing.Reach) []wire.Node {
-	contacts := h.server.FindNode(target)
+// reach. One that has none is not named to an Erlang node, nor an Erlang one to
+// anybody.
+func (h *Handlers) nodes(target []byte, to audience) []wire.Node {
+	find := h.server.FindNode
+	if to.dialect.PeersAlone {
+		find = h.server.FindGateways
+	}
+	contacts := find(target, to.asker)
 	nodes := make([]wire.Node, 0, len(contacts))
 	for _, c := range contacts {
 		n := wire.Node{ID: c.NodeID, Address: c.Endpoint, LastSeen: max(c.LastSeen.UnixMilli(), 0)}
-		if reach != routing.ReachLocal {
-			n.Address = reach.Endpoint(c.Endpoint)
+		if to.reach != routing.ReachLocal {
+			n.Address = to.reach.Endpoint(c.Endpoint)
 		}
-		if n.Address == "" && c.Endpoint != "" && c.IsErlang() {
+		if n.Address == "" && c.Endpoint != "" && (c.IsErlang() || to.dialect.PeersAlone) {
 			continue
 		}
-		if d.Extended && !c.IsErlang() {
-			n.Addrs = routing.EncodePeerAddrs(c.Peer, reach.Addrs(c.Addrs))
+		if to.dialect.Extended && !c.IsErlang() {
+			n.Addrs = routing.EncodePeerAddrs(c.Peer, to.reach.Addrs(c.Addrs))
 		}
 		nodes = append(nodes, n)
 	}
@@ -503,6 +540,8 @@ func storeError(err error) *wire.CallError {
 	switch {
 	case errors.Is(err, records.ErrNotOwner):
 		return &wire.CallError{Code: wire.CodeNotOwner, Message: "The record is its provider's; only that peer replaces it before it expires"}
+	case errors.Is(err, errGatewayKey):
+		return &wire.CallError{Code: wire.CodeInvalidArgs, Message: "Invalid parameter: key: " + err.Error()}
 	case errors.Is(err, records.ErrSourceBudget), errors.Is(err, records.ErrGroupBudget), errors.Is(err, records.ErrStoreFull):
 		return &wire.CallError{Code: wire.CodeBusy, Message: "No room left: " + err.Error()}
 	default:

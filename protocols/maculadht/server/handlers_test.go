@@ -237,7 +237,7 @@ func TestSendToPeerAndQueryPeer(t *testing.T) {
 
 // fitting tries every subset: of those that there is room for the best is the
 // one whose records live longest, compared from the longest-lived down.
-func fitting(recs []records.Record, d Dialect, limit int) []records.Record {
+func fitting(recs []records.Record, d *Dialect, limit int) []records.Record {
 	byLife := make([]int, len(recs))
 	for i := range byLife {
 		byLife[i] = i
@@ -276,7 +276,7 @@ func TestFit(t *testing.T) {
 			value := wire.RawMap(wire.Pair{Key: "x", Value: wire.RawText(string(make([]byte, rng.IntN(400))))})
 			recs[i] = records.Record{Value: value, Expires: time.Unix(int64(rng.IntN(5)), 0), Source: records.Source{Name: string(rune('a' + i))}}
 		}
-		d, limit := Dialect{Extended: rng.IntN(2) == 0}, rng.IntN(2500)
+		d, limit := &Dialect{Extended: rng.IntN(2) == 0}, rng.IntN(2500)
 		got, left := fit(recs, d, limit)
 		require.Equal(t, fitting(recs, d, limit), got)
 		require.Equal(t, len(recs)-len(got), left)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,11 +34,18 @@ type Mux struct {
 
 	registering sync.Mutex
 	handlers    atomic.Pointer[[256]Handler] // replaced, never written to
+	refusals    atomic.Pointer[[256]Refusal] // the same
 }
+
+// Refusal returns the answer to a frame that is not served, which says why: its
+// peer is over a budget, or was turned away. Without one, nil, the frame counts as
+// one that is never answered. An error is as a Handler's.
+type Refusal func(p *Peer, f wire.Frame, why *wire.CallError) (wire.Message, error)
 
 func newMux(limits Limits, tracer MetricsTracer) *Mux {
 	m := &Mux{limits: limits, tracer: tracer, count: new(muxCounters)}
 	m.handlers.Store(new([256]Handler))
+	m.refusals.Store(new([256]Refusal))
 	return m
 }
 
@@ -58,6 +66,24 @@ func (m *Mux) Handle(t wire.Type, h Handler) error {
 	return nil
 }
 
+// Refuse has r answer frames of a type that are not served. Those of other types
+// end their stream where they are over a budget, unless it is kept
+// ([Dialect.KeepConnected]). It fails with [ErrHandled] where another does.
+func (m *Mux) Refuse(t wire.Type, r Refusal) error {
+	if r == nil {
+		return fmt.Errorf("refusal of %s is nil", t)
+	}
+	m.registering.Lock()
+	defer m.registering.Unlock()
+	refusals := *m.refusals.Load()
+	if refusals[t] != nil {
+		return fmt.Errorf("%w of what is refused: %s", ErrHandled, t)
+	}
+	refusals[t] = r
+	m.refusals.Store(&refusals)
+	return nil
+}
+
 // With returns a Mux that has h take the frames of a type and is this one else,
 // counters included, also as to what is registered with this one later.
 func (m *Mux) With(t wire.Type, h Handler) *Mux {
@@ -65,6 +91,7 @@ func (m *Mux) With(t wire.Type, h Handler) *Mux {
 	var own [256]Handler
 	own[t] = h
 	other.handlers.Store(&own)
+	other.refusals.Store(new([256]Refusal))
 	return other
 }
 
@@ -73,6 +100,16 @@ func (m *Mux) handler(t wire.Type) Handler {
 	for ; m != nil; m = m.below {
 		if h := m.handlers.Load()[t]; h != nil {
 			return h
+		}
+	}
+	return nil
+}
+
+// refusal returns what answers frames of a type that are not served, nil for nobody.
+func (m *Mux) refusal(t wire.Type) Refusal {
+	for ; m != nil; m = m.below {
+		if r := m.refusals.Load()[t]; r != nil {
+			return r
 		}
 	}
 	return nil
@@ -126,22 +163,46 @@ func (m *Mux) Serve(ctx context.Context, stream Stream, s *Session) error {
 	return nil
 }
 
-// ErrTurnedAway: the peer was sent a DISCONNECT, and its stream closed.
+// ErrTurnedAway: the peer was sent a DISCONNECT, and its stream closed. A stream
+// that is kept ([Dialect.KeepConnected]) is not.
 var ErrTurnedAway = errors.New("turned away")
+
+// TurnedAwayError is the ErrTurnedAway that says why.
+type TurnedAwayError struct {
+	Reason  string // the word that the peer was sent, such as wire.ReasonRealmMismatch
+	Message string // for people
+}
+
+func (e *TurnedAwayError) Error() string { return ErrTurnedAway.Error() + ": " + e.Why() }
+
+// Is reports whether it is target: ErrTurnedAway.
+func (e *TurnedAwayError) Is(target error) bool { return target == ErrTurnedAway }
+
+// Why is the reason with its message.
+func (e *TurnedAwayError) Why() string {
+	if e.Message == "" {
+		return e.Reason
+	}
+	return e.Reason + ": " + e.Message
+}
 
 // read hands each frame to its handler.
 func (p *Peer) read() error {
 	for {
 		f, err := p.in.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err == nil {
+		switch {
+		case err == nil:
 			p.midFrame = false // what is behind it is another frame
-			err = p.handle(f)
-		}
-		if err != nil {
-			return err
+			if err := p.handle(f); err != nil {
+				return err
+			}
+		case errors.Is(err, io.EOF):
+			return nil
+		default:
+			if err := p.lost(err); err != nil {
+				return err
+			}
+			continue
 		}
 		if p.out.gathered() >= flushAt || !p.in.Ready() {
 			p.out.flush()
@@ -152,7 +213,50 @@ func (p *Peer) read() error {
 	}
 }
 
-// handle takes one frame.
+// lost goes on after a frame that could not be read, where the stream is kept:
+// what is left of it is skipped, and where nobody knows how long that is nothing
+// more is understood. It returns the error where that is all that there is to do.
+func (p *Peer) lost(err error) error {
+	broken := errors.Is(err, wire.ErrVersion) || errors.Is(err, wire.ErrTooLarge)
+	noRoom := errors.Is(err, wire.ErrNoMemory)
+	late := errors.Is(err, os.ErrDeadlineExceeded)
+	if !p.kept || !broken && !noRoom && !late || p.ctx.Err() != nil {
+		return err
+	}
+	p.mux.count.spared.Add(1)
+	p.out.flush()
+	p.stream.SetReadDeadline(time.Time{})
+	if p.in.Skip() {
+		return nil
+	}
+	return p.deaf()
+}
+
+// deafPause is how long a deaf stream of a peer that is over its budget rests.
+const deafPause = 100 * time.Millisecond
+
+// deaf reads until the peer ends the stream, and understands nothing.
+func (p *Peer) deaf() error {
+	p.in.Close() // it holds nothing meanwhile
+	b := make([]byte, 1<<10)
+	for {
+		if _, err := p.stream.Read(b); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if !p.Charge(1) {
+			select {
+			case <-time.After(deafPause):
+			case <-p.ctx.Done():
+				return p.ctx.Err()
+			}
+		}
+	}
+}
+
+// handle takes one frame. On a stream that is kept one that would end it is lost
+// instead.
 func (p *Peer) handle(f wire.Frame) error {
 	m := p.mux
 	m.count.frame(f.Type)
@@ -162,10 +266,17 @@ func (p *Peer) handle(f wire.Frame) error {
 	}
 	result := FrameHandled
 	err := p.dispatch(f, &result)
-	if errors.Is(err, errNoMemory) {
+	if errors.Is(err, ErrBusy) {
 		m.count.busy.Add(1)
 		result = FrameBusy
-		err = p.busy(f)
+		err = p.busy(f, noRoom)
+	}
+	if err != nil && p.kept && p.ctx.Err() == nil {
+		m.count.spared.Add(1)
+		if result == FrameHandled {
+			result = FrameDropped
+		}
+		err = p.out.failed()
 	}
 	if m.traced() {
 		if err != nil {
@@ -179,7 +290,11 @@ func (p *Peer) handle(f wire.Frame) error {
 func (p *Peer) dispatch(f wire.Frame, result *FrameResult) error {
 	if !p.Charge(1) {
 		*result = FrameBusy
-		return p.busy(f)
+		return p.busy(f, overBudget)
+	}
+	if p.refused != nil && f.Type != wire.TypeConnect {
+		*result = FrameDropped
+		return p.turnAway(f)
 	}
 	if h := p.mux.handler(f.Type); h != nil {
 		return h(p, f)
@@ -191,36 +306,47 @@ func (p *Peer) dispatch(f wire.Frame, result *FrameResult) error {
 	return f.Check()
 }
 
-// busy answers a frame that is over a budget: those that have a word for it. Of
-// others the stream ends.
-func (p *Peer) busy(f wire.Frame) error {
-	var reply wire.Message
-	var err error
-	switch f.Type {
-	case wire.TypeFindValue:
-		reply = &wire.FindValueReply{Reason: wire.ReasonBusy}
-		err = f.Check()
-	case wire.TypeFindNode:
-		reply = &wire.FindNodeReply{Reason: wire.ReasonBusy}
-		err = f.Check()
-	case wire.TypeCall:
-		var m wire.Call
-		_, err = broken(m.Decode(f.Payload))
-		reply = &wire.Reply{CallID: orUndefined(m.CallID), Error: overBudget}
-	default:
-		return proto.ErrOverBudget
+// turnAway answers a frame on a stream whose CONNECT was refused: what its sender
+// waits for, with why.
+func (p *Peer) turnAway(f wire.Frame) error {
+	refusal := p.mux.refusal(f.Type)
+	if refusal == nil {
+		return nil
 	}
-	if err != nil {
+	reply, err := refusal(p, f, p.refused)
+	if err != nil || reply == nil {
 		return err
 	}
-	if err = p.Reply(reply); !errors.Is(err, errNoMemory) {
+	return p.Reply(reply)
+}
+
+// busy answers a frame that is over a budget, or whose answer there is no room for:
+// those that have a word for it. Of others the stream ends, or, where it is kept, the
+// frame is lost.
+func (p *Peer) busy(f wire.Frame, why *wire.CallError) error {
+	refusal := p.mux.refusal(f.Type)
+	if refusal == nil {
+		return proto.ErrOverBudget
+	}
+	reply, err := refusal(p, f, why)
+	switch {
+	case err != nil:
+		return err
+	case reply == nil:
+		return proto.ErrOverBudget
+	}
+	if err = p.Reply(reply); !errors.Is(err, ErrBusy) {
 		return err
 	}
 	p.out.waitForBatch(p.ctx)
-	if err = p.Reply(reply); errors.Is(err, errNoMemory) {
+	if err = p.Reply(reply); errors.Is(err, ErrBusy) {
 		return proto.ErrOverBudget
 	}
 	return err
 }
 
-var overBudget = &wire.CallError{Code: wire.CodeBusy, Message: "Over this peer's budget, ask more slowly"}
+// Why a frame is answered busy.
+var (
+	overBudget = &wire.CallError{Code: wire.CodeBusy, Message: "Over this peer's budget, ask more slowly"}
+	noRoom     = &wire.CallError{Code: wire.CodeBusy, Message: "No room for one more answer to this peer, take those before it"}
+)

@@ -29,8 +29,10 @@ const (
 // ErrNoRoom: a frame was dropped, as too much waits to be written to its peer.
 var ErrNoRoom = errors.New("no room in the peer's queue")
 
-// errNoMemory: the peer's account has no room for an answer.
-var errNoMemory = fmt.Errorf("%w: its account is full", ErrNoRoom)
+// ErrBusy: an answer can not be kept, as its peer's account is full, or as many of
+// its answers are outstanding as may be. A handler that returns it has the frame
+// answered busy.
+var ErrBusy = errors.New("no room for an answer to the peer")
 
 // outbox is what waits to be written on a stream: first the answers that have
 // their turn, then those that wait for an open slot before them, and between them
@@ -41,9 +43,8 @@ type outbox struct {
 	memory  wire.Memory
 	dropped func(DropReason)
 
-	wake    chan struct{} // has a token when the writer may have something to do
-	room    chan struct{} // has one when less waits, or less is gathered
-	aborted atomic.Bool   // the deadline of all that is still written is set
+	wake chan struct{} // has a token when the writer may have something to do
+	room chan struct{} // has one when less waits, or less is gathered
 
 	// Copies of len(replies) and queued, for the reader to look at without mu.
 	gatheredNow, queuedNow atomic.Int64
@@ -54,6 +55,8 @@ type outbox struct {
 	mu         sync.Mutex
 	state      outboxState
 	err        error    // why nothing can be written any more
+	patient    bool     // the peer has all the time that it wants
+	hurried    bool     // the deadline of all that is still written is set
 	replies    []byte   // whole frames
 	spare      []byte   // the other buffer, while it is not being written
 	due        bool     // replies are to be written, be they few
@@ -139,7 +142,7 @@ func (o *outbox) encode(m wire.Message, already int) (framed, error) {
 	size := sizeOf(m)
 	have := max(frameCost+size, already)
 	if !o.reserve(have - already) {
-		return framed{}, errNoMemory
+		return framed{}, ErrBusy
 	}
 	b, err := wire.AppendFrame(make([]byte, 0, size), m)
 	cost := frameCost + cap(b)
@@ -147,7 +150,7 @@ func (o *outbox) encode(m wire.Message, already int) (framed, error) {
 	case err != nil:
 	case cost > have: // it was larger than thought
 		if !o.reserve(cost - have) {
-			err = errNoMemory
+			err = ErrBusy
 		}
 	default:
 		o.release(have - cost)
@@ -177,14 +180,14 @@ func (o *outbox) reply(m wire.Message) error {
 	}
 	before := len(o.replies)
 	if !o.grow(sizeOf(m)) {
-		return errNoMemory
+		return ErrBusy
 	}
 	b, err := wire.AppendFrame(o.replies, m)
 	if err != nil {
 		return err
 	}
 	if more := cap(b) - cap(o.replies); more > 0 && !o.reserve(more) { // it was larger than thought
-		return errNoMemory
+		return ErrBusy
 	}
 	o.replies = b
 	o.gatheredNow.Store(int64(len(b)))
@@ -238,10 +241,7 @@ func (o *outbox) waitForRoom(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		o.mu.Lock()
-		err := o.err
-		o.mu.Unlock()
-		if err != nil {
+		if err := o.failed(); err != nil {
 			return err
 		}
 	}
@@ -272,7 +272,7 @@ func (o *outbox) deferReply(timeout time.Duration, late wire.Message) (*Slot, er
 	case timeout <= 0 || timeout > o.limits.SlotTime:
 		return nil, fmt.Errorf("answer deferred for %v: want more than 0 and at most %v", timeout, o.limits.SlotTime)
 	case o.open >= o.limits.Slots:
-		return nil, errNoMemory
+		return nil, ErrBusy
 	}
 	frame, err := o.encode(late, 0)
 	if err != nil {
@@ -280,7 +280,7 @@ func (o *outbox) deferReply(timeout time.Duration, late wire.Message) (*Slot, er
 	}
 	if !o.reserve(slotCost) {
 		o.release(frame.cost)
-		return nil, errNoMemory
+		return nil, ErrBusy
 	}
 	s := &Slot{out: o, open: true, answer: frame}
 	s.late = time.AfterFunc(timeout, func() { o.fillLate(s) })
@@ -343,7 +343,7 @@ func (o *outbox) push(frame []byte) error {
 	}
 	if !o.reserve(cost) {
 		o.dropped(DropMemory)
-		return errNoMemory
+		return fmt.Errorf("%w: its account is full", ErrNoRoom)
 	}
 	o.pushed = append(o.pushed, framed{bytes: frame, cost: cost, pushed: true})
 	o.pushedCost += cost
@@ -492,15 +492,39 @@ func (o *outbox) writeBatch(b *batch) error {
 func (o *outbox) writeAll(b []byte) error {
 	for len(b) > 0 {
 		part := wholeFrames(b, writeAt)
-		if !o.aborted.Load() {
-			o.stream.SetWriteDeadline(time.Now().Add(proto.FrameTimeout)) // an error shows in the Write
-		}
+		o.setWriteDeadline()
 		if _, err := o.stream.Write(part); err != nil {
 			return err
 		}
 		b = b[len(part):]
 	}
 	return nil
+}
+
+// setWriteDeadline gives a part its time, unless all that is left has one.
+func (o *outbox) setWriteDeadline() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.hurried && !o.patient {
+		o.stream.SetWriteDeadline(time.Now().Add(proto.FrameTimeout)) // an error shows in the Write
+	}
+}
+
+// keep gives the peer all the time that it wants to take what is written.
+func (o *outbox) keep() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.hurried && !o.patient {
+		o.patient = true
+		o.stream.SetWriteDeadline(time.Time{})
+	}
+}
+
+// failed returns why nothing can be written any more.
+func (o *outbox) failed() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.err
 }
 
 // wholeFrames returns the first frames of b, as many as are n bytes long at most,
@@ -526,9 +550,12 @@ func (o *outbox) finish() { o.setState(outboxFinishing) }
 // abort has what has its turn written, all of it within proto.FrameTimeout, and
 // the writer end then.
 func (o *outbox) abort() {
-	if !o.aborted.Swap(true) {
+	o.mu.Lock()
+	if !o.hurried {
+		o.hurried = true
 		o.stream.SetWriteDeadline(time.Now().Add(proto.FrameTimeout))
 	}
+	o.mu.Unlock()
 	o.setState(outboxAborted)
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
 // Stream is one bidirectional stream, of libp2p or of raw QUIC.
@@ -51,12 +52,15 @@ type Peer struct {
 	from    Origin
 	out     *outbox
 
-	connected atomic.Bool // a CONNECT was answered
+	connected atomic.Bool // a CONNECT was answered by a PONG
 	client    *string     // the node id that it is listed under; guarded by Clients.mu
 
 	// The reader's own.
 	in       *wire.Reader
 	midFrame bool            // the deadline of the current frame is set
+	kept     bool            // only the peer or its connection ends the stream, see Dialect.KeepConnected
+	refused  *wire.CallError // why the last CONNECT was turned away; nil where it was not
+	asker    routing.ID      // who is not named to itself; zero where nobody says
 	named    map[string]bool // the gateways that were listed since the CONNECT, by gatewayNames
 	find     findScratch     // reused, as FIND_VALUE is nearly all of the traffic
 
@@ -67,6 +71,7 @@ type Peer struct {
 
 func newPeer(ctx context.Context, m *Mux, stream Stream, s *Session) *Peer {
 	p := &Peer{mux: m, session: s, stream: stream, from: s.origin()}
+	p.asker = p.from.Node
 	p.ctx, p.cancel = context.WithCancel(ctx)
 	memory := memoryOf(stream, s)
 	p.out = newOutbox(stream, m.limits, memory, m.dropped)
@@ -145,6 +150,12 @@ func (p *Peer) Defer(timeout time.Duration, late wire.Message) (*Slot, error) {
 // dropped, and with [proto.ErrClosed] after the stream has ended.
 func (p *Peer) Push(frame []byte) error { return p.out.push(frame) }
 
+// keep has the stream live as long as its connection from here on.
+func (p *Peer) keep() {
+	p.kept = true
+	p.out.keep()
+}
+
 // setReadDeadline gives a frame FrameTimeout from its first byte, and a quiet
 // stream the dialect's idle time.
 func (p *Peer) setReadDeadline(midFrame bool) {
@@ -157,7 +168,7 @@ func (p *Peer) setReadDeadline(midFrame bool) {
 	switch {
 	case midFrame:
 		deadline = time.Now().Add(proto.FrameTimeout)
-	case d.Idle == 0, d.KeepConnected && p.connected.Load():
+	case d.Idle == 0, p.kept:
 		deadline = time.Time{} // never
 	}
 	p.stream.SetReadDeadline(deadline) // an error shows in the Read that follows

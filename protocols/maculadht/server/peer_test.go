@@ -6,10 +6,12 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
@@ -46,6 +48,8 @@ type rig struct {
 	account  *budget.Account
 	peers    chan *Peer
 	wrap     func(net.Conn) net.Conn // the server's end; may be nil
+	remote   netip.AddrPort          // where the peers are seen
+	who      peer.ID                 // whom they prove to be
 }
 
 func newRig(t testing.TB, opts ...Option) *rig {
@@ -102,7 +106,7 @@ func (r *rig) serve(d Dialect) *memPeer {
 	}
 	mux := r.mux
 	go func() {
-		p.ended <- mux.Serve(ctx, p.stream, &Session{Dialect: d, Account: r.account})
+		p.ended <- mux.Serve(ctx, p.stream, &Session{Dialect: d, Account: r.account, Remote: r.remote, Peer: r.who})
 		cancel()
 	}()
 	p.write(dhttest.Frame(typeHello))

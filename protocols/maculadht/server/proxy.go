@@ -58,12 +58,13 @@ func WithAdopter(a Adopter) Option {
 // makes the next one whole. Else the answer waits for the lookup, as long as the
 // resolver thinks fit.
 func (h *Handlers) resolveValue(p *Peer, key []byte, limit int) error {
-	d := p.session.Dialect
+	d := &p.session.Dialect
 	here, _ := h.server.Records().Values(p.ctx, key) // a store that can not be read has nothing
 	elsewhere, recent := h.cfg.resolver.Known(key)
 	if p.find.merged = records.AppendMerged(p.find.merged[:0], here, elsewhere); len(p.find.merged) > 0 {
 		here = p.find.merged
 	}
+	here = h.served(here, d)
 	if !recent && len(here) == 0 {
 		return h.deferValue(p, bytes.Clone(key), limit)
 	}
@@ -71,7 +72,7 @@ func (h *Handlers) resolveValue(p *Peer, key []byte, limit int) error {
 		h.cfg.resolver.Resolve(key, p.from.Source, nil)
 	}
 	answer := &p.find.answer
-	h.listValues(answer, here, key, d, p.session.reach(), limit)
+	h.listValues(answer, here, key, p.audience(), limit)
 	err := p.Reply(answer)
 	clear(answer.Values) // a quiet stream keeps no records alive
 	clear(p.find.merged)
@@ -82,7 +83,7 @@ func (h *Handlers) resolveValue(p *Peer, key []byte, limit int) error {
 // up. Where it has too much to do, or the stream waits for too many answers, that is
 // at once.
 func (h *Handlers) deferValue(p *Peer, key []byte, limit int) error {
-	d := p.session.Dialect
+	to := p.audience()
 	miss := new(wire.FindValueReply)
 	slot, err := p.Defer(h.cfg.limits.SlotTime, miss)
 	if err != nil {
@@ -95,7 +96,7 @@ func (h *Handlers) deferValue(p *Peer, key []byte, limit int) error {
 			here = merged
 		}
 		answer := new(wire.FindValueReply)
-		h.listValues(answer, here, key, d, p.session.reach(), limit)
+		h.listValues(answer, h.served(here, to.dialect), key, to, limit)
 		_ = slot.Fill(answer) // where there is no room the miss is the answer; else the stream has ended
 	})
 	if !waits {

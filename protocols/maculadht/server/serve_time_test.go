@@ -161,7 +161,11 @@ func TestServeTimes(t *testing.T) {
 			s.ask(connect)
 			time.Sleep(time.Hour)
 			s.write([]byte{wire.Version})
-			s.requireReset(proto.ResetTimeout, time.Hour+proto.FrameTimeout)
+			time.Sleep(time.Hour)
+			s.write(dhttest.Frames(s.t, ping)[1:])
+			_, err := s.in.Next()
+			require.NoError(s.t, err)
+			s.requireClosed()
 		}},
 		{"a frame in drops", LibP2P(), func(s *served) {
 			for _, b := range dhttest.Frame(wire.TypePing, 0x80)[:4] {

@@ -26,6 +26,9 @@ type Session struct {
 	// Admit takes a CONNECT whose realm is ours, before it is answered. It
 	// returns nil, or why the peer is turned away. It may be nil.
 	Admit func(*Peer, *wire.Connect) *wire.Disconnect
+	// TurnedAway is told of each CONNECT that was refused where the stream goes on
+	// all the same; it may be nil.
+	TurnedAway func(*wire.Disconnect)
 }
 
 func (s *Session) origin() Origin {

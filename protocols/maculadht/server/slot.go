@@ -21,7 +21,7 @@ type Slot struct {
 }
 
 // Fill answers. It fails with [ErrFilled] where the slot has its answer, with
-// [proto.ErrClosed] where the stream has ended, and with [ErrNoRoom] where the
+// [proto.ErrClosed] where the stream has ended, and with [ErrBusy] where the
 // peer's account has no room for the answer: who asked then gets the one for who
 // is late.
 func (s *Slot) Fill(m wire.Message) error { return s.out.fill(s, m) }

@@ -146,7 +146,7 @@ func TestSlots(t *testing.T) {
 			all := r.handlers.Budget().Limits().Source.Memory
 			held, _ := r.account.Usage()
 			require.NoError(t, r.account.ReserveMemory(int(all-held.Memory), 255))
-			require.ErrorIs(t, slot.Fill(&wire.FindValueReply{Values: []wire.Raw{make(wire.Raw, 5000)}}), ErrNoRoom)
+			require.ErrorIs(t, slot.Fill(&wire.FindValueReply{Values: []wire.Raw{make(wire.Raw, 5000)}}), ErrBusy)
 			r.account.ReleaseMemory(int(all - held.Memory))
 			p.requireAnswers(1+late, 2)
 			p.requireEnd()

@@ -2,7 +2,9 @@ package server
 
 import (
 	"bytes"
+	"fmt"
 	"io"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -25,7 +27,7 @@ const valueSize = 60_000
 func storeLong(t *testing.T, h *Handlers) {
 	t.Helper()
 	filler := wire.Pair{Key: "filler", Value: wire.RawBytes(make([]byte, valueSize))}
-	h.HandleStore(t.Context(), &wire.Store{Key: []byte("k"), Value: dhttest.Value("p", filler)}, Origin{}, LibP2P())
+	h.HandleStore(t.Context(), &wire.Store{Key: []byte("k"), Value: dhttest.Value(erlangID("p"), filler)}, Origin{}, LibP2P())
 	require.EqualValues(t, 1, h.Stats().Stored)
 }
 
@@ -144,4 +146,108 @@ func TestPipelinesMoreThanAQueue(t *testing.T) {
 	require.NoError(t, s.CloseWrite())
 	_, err := s.In.Next()
 	require.ErrorIs(t, err, io.EOF)
+}
+
+// stall serves so many streams of a source, each of which asks for long values and
+// reads no answer. All are left at the end of the test.
+func (r *rig) stall(source budget.Source, streams int, asks []byte) {
+	r.t.Helper()
+	account := r.handlers.Budget().Open(source)
+	r.t.Cleanup(account.Close)
+	before := r.account
+	r.account = account
+	defer func() { r.account = before }()
+	for range streams {
+		p := r.serve(LibP2P())
+		go p.Write(asks)
+	}
+}
+
+// However many sources hold all that their answers may have of the total, who
+// comes from elsewhere has its first questions answered: a part is kept for the
+// first bytes of each stream.
+func TestNewcomerBesideSlowReaders(t *testing.T) {
+	const most = 8 << 20
+	tests := map[string]struct {
+		total int64
+		slow  func(n int) budget.Source // the n-th
+		new   budget.Source
+	}{
+		"of other groups": {most, func(n int) budget.Source { return budget.Source{Name: fmt.Sprint(n), Group: fmt.Sprint(n / 2)} },
+			budget.Source{Name: "new", Group: "new"}},
+		"of its group": {4 * most, func(n int) budget.Source { return budget.Source{Name: fmt.Sprint(n), Group: "all"} },
+			budget.Source{Name: "new", Group: "all"}},
+		"of no group": {most, func(n int) budget.Source { return budget.Source{Name: fmt.Sprint(n)} },
+			budget.Source{Name: "new"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const sources, streams = 16, 8
+				r := newRig(t, limits(func(l *Limits) {
+					l.Accounts.Source.Memory, l.Accounts.Group.Memory, l.Accounts.TotalMemory = 2<<20, most, test.total
+				}))
+				storeLong(t, r.handlers)
+				asks := findLong(t, 100)
+				for n := range sources {
+					r.stall(test.slow(n), streams, asks)
+				}
+				synctest.Wait()
+				held := r.handlers.Budget().Usage().Memory
+				require.Greater(t, held, int64(most*7/10), "what may be taken is")
+				require.LessOrEqual(t, held, int64(most*3/4+sources*streams*2*firstBytes), "of the last quarter only first bytes, of reading and of answers")
+
+				r.account = r.handlers.Budget().Open(test.new)
+				start := time.Now()
+				for range 4 { // streams
+					p := r.serve(LibP2P())
+					p.write(dhttest.Frames(t, &wire.Ping{Timestamp: wire.Some[int64](1)}))
+					require.Equal(t, wire.TypePong, p.next().Type)
+					p.write(dhttest.Frames(t, &wire.FindNode{Target: []byte("x")}))
+					m, err := p.next().Decode()
+					require.NoError(t, err)
+					require.Empty(t, m.(*wire.FindNodeReply).Reason, "not busy")
+					p.requireEnd()
+				}
+				require.Zero(t, time.Since(start), "at once")
+				require.Eventually(t, func() bool { return r.handlers.Budget().Usage().Memory == 0 }, 10*proto.FrameTimeout, time.Second, "all is given back")
+			})
+		})
+	}
+}
+
+// What is held for peers that do not read is little more than what their account
+// says.
+func TestAccountsTellTheTruth(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const streams = 64
+		r := newRig(t)
+		storeLong(t, r.handlers)
+		asks := findLong(t, 100)
+		var peers [streams]*memPeer
+		for i := range peers {
+			peers[i] = r.serve(LibP2P())
+		}
+		heap := func() int64 {
+			var m runtime.MemStats
+			synctest.Wait()
+			runtime.GC()
+			runtime.GC() // what pools kept is gone by the second
+			runtime.ReadMemStats(&m)
+			return int64(m.HeapAlloc)
+		}
+		reserved := func() int64 { return r.handlers.Budget().Usage().Memory }
+		heapBefore, reservedBefore := heap(), reserved()
+		for _, p := range peers {
+			go p.Write(asks)
+		}
+		grown, more := heap()-heapBefore, reserved()-reservedBefore
+		require.Greater(t, more, int64(streams*gatherAt))
+		require.LessOrEqual(t, reserved(), DefaultLimits().Accounts.Source.Memory)
+		require.LessOrEqual(t, float64(grown), 1.3*float64(more), "%d bytes of heap, %d reserved", grown, more)
+		for _, p := range peers {
+			require.Error(t, <-p.ended)
+		}
+		require.Zero(t, reserved())
+	})
 }

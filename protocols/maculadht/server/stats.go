@@ -14,10 +14,11 @@ type Stats struct {
 	Stored        uint64 // values taken by STORE or _dht.store
 	DroppedStores uint64 // STOREs dropped: bad, not the owner's, or over a budget
 	LeftOut       uint64 // providers left out of replies that would have been too long
+	Harmful       uint64 // providers left out of replies to Erlang nodes, which they would have crashed
 }
 
 type counters struct {
-	hits, misses, stored, dropped, leftOut atomic.Uint64
+	hits, misses, stored, dropped, leftOut, harmful atomic.Uint64
 }
 
 // Stats returns the counters.
@@ -29,6 +30,7 @@ func (h *Handlers) Stats() Stats {
 		Stored:        c.stored.Load(),
 		DroppedStores: c.dropped.Load(),
 		LeftOut:       c.leftOut.Load(),
+		Harmful:       c.harmful.Load(),
 	}
 }
 
@@ -38,13 +40,16 @@ type MuxStats struct {
 	Unknown       uint64 // of them, of a type that is none of Macula's
 	Busy          uint64 // requests answered busy, or reset, for their peer's budget
 	PushesDropped uint64 // pushed frames that were not written
+	// Spared is how many frames were lost that would have ended their stream, had it
+	// not been one that is kept ([Dialect.KeepConnected]).
+	Spared uint64
 	// Resets counts the streams that did not end in order, by ResetCode; at 0
 	// those that the peer reset or that went with their connection.
 	Resets [proto.MaxResetCode + 1]uint64
 }
 
 type muxCounters struct {
-	frames, unknown, busy, pushesDropped atomic.Uint64
+	frames, unknown, busy, pushesDropped, spared atomic.Uint64
 
 	resets [proto.MaxResetCode + 1]atomic.Uint64
 }
@@ -57,6 +62,7 @@ func (m *Mux) Stats() MuxStats {
 		Unknown:       c.unknown.Load(),
 		Busy:          c.busy.Load(),
 		PushesDropped: c.pushesDropped.Load(),
+		Spared:        c.spared.Load(),
 	}
 	for code := range c.resets {
 		s.Resets[code] = c.resets[code].Load()

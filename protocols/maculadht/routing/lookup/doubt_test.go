@@ -8,10 +8,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/routingtest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/routingtest"
 )
 
 // Of the nearest some have left, which is known of some of them. They cost no

@@ -24,10 +24,7 @@ func (m *merger) add(values ...FoundValue) {
 		m.byProvider = make(map[string]FoundValue)
 	}
 	for _, v := range values {
-		provider := "id:" + string(v.NodeID)
-		if v.NodeID == nil {
-			provider = "value:" + string(v.Raw)
-		}
+		provider := providerOf(&v)
 		old, there := m.byProvider[provider]
 		if there && !v.Expires.After(old.Expires) {
 			continue
@@ -38,6 +35,21 @@ func (m *merger) add(values ...FoundValue) {
 	if len(m.byProvider) > records.MaxProviders || m.bytes > maxMerged {
 		m.shrink()
 	}
+}
+
+// providerOf names whose a value is.
+func providerOf(v *FoundValue) string {
+	if v.NodeID == nil {
+		return "value:" + string(v.Raw)
+	}
+	return "id:" + string(v.NodeID)
+}
+
+// fresher reports whether a value is of another provider than those that were added,
+// or a fresher one of the same.
+func (m *merger) fresher(v FoundValue) bool {
+	old, there := m.byProvider[providerOf(&v)]
+	return !there || v.Expires.Sub(old.Expires) > fresherBy
 }
 
 // shrink keeps the values with the longest life.

@@ -1,6 +1,7 @@
 package upkeep
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"maps"
@@ -70,7 +71,9 @@ func (u *Upkeep) noteNewcomers(joined, returned []routing.Contact) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, c := range joined {
-		if c.Verified && !c.IsErlang() && len(u.newcomers) < maxNewcomers {
+		if s, lately := u.served[c.ID]; lately && s.storeID != string(c.StoreID) {
+			returned = append(returned, c)
+		} else if c.Verified && !c.IsErlang() && len(u.newcomers) < maxNewcomers {
 			u.newcomers[c.ID] = u.newcomers[c.ID]
 		}
 	}
@@ -178,7 +181,7 @@ func (u *Upkeep) handOverTo(newcomers map[routing.ID]*newcomer) {
 				}
 				sends.Go(func() {
 					defer func() { <-slots }()
-					u.putCopy(n, c, key, live[i])
+					u.putCopy(u.ctx, n, c, key, live[i])
 				})
 			}
 		}
@@ -217,24 +220,25 @@ func (u *Upkeep) receivers(key routing.ID, nearest []routing.ID, newcomers map[r
 	return receivers
 }
 
-// putCopy has a contact keep a record for what is left of its life.
-func (u *Upkeep) putCopy(n *newcomer, c routing.Contact, key []byte, r records.Record) {
+// putCopy has a contact keep a record for what is left of its life, and reports
+// whether it does.
+func (u *Upkeep) putCopy(ctx context.Context, n *newcomer, c routing.Contact, key []byte, r records.Record) bool {
 	start := time.Now()
 	left := int64(r.Expires.Sub(start) / time.Second)
 	if left < 1 {
-		return
+		return false
 	}
 	id := make([]byte, 16)
 	rand.Read(id) // never fails
 	args := wire.StoreArgs{Key: key, Value: r.Value, ExpiresIn: wire.Some(left)}
-	_, err := u.lookups.Query(u.ctx, c, &wire.Call{Procedure: wire.ProcedureStore, Args: args.Raw(), CallID: id})
+	_, err := u.lookups.Query(ctx, c, &wire.Call{Procedure: wire.ProcedureStore, Args: args.Raw(), CallID: id})
 	var remote *proto.RemoteError
 	switch {
 	case err == nil:
 		u.counters.handedOver.Add(1)
 		u.cfg.tracer.HandedOver(true)
-	case u.ctx.Err() != nil:
-		return
+	case ctx.Err() != nil:
+		return false
 	default:
 		u.counters.handOverFailures.Add(1)
 		u.cfg.tracer.HandedOver(false)
@@ -247,4 +251,5 @@ func (u *Upkeep) putCopy(n *newcomer, c routing.Contact, key []byte, r records.R
 	default:
 		n.taken.Add(1)
 	}
+	return err == nil
 }
