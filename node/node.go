@@ -89,6 +89,7 @@ func (n *Node) start() error {
 		dialer.WithQUIC(n.host.quic),
 		dialer.WithTLS(n.cfg.tls.dialling),
 		dialer.WithPins(n.cfg.gateways...),
+		dialer.WithLogger(n.cfg.log("dialer")),
 	); err != nil {
 		return err
 	}

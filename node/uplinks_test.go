@@ -7,8 +7,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/uplink"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/interop/glass"
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
@@ -61,4 +63,28 @@ func TestOtherGateways(t *testing.T) {
 	}
 	require.Equal(t, all, otherGateways(all, nil))
 	require.Equal(t, all[2:], otherGateways(all, []string{"https://[2001:db8::7]:9443", "https://gw.example.org:9443"}))
+}
+
+// A node that knows a macula-node by its endpoint alone joins it over libp2p.
+func TestADoorLeadsIn(t *testing.T) {
+	a := startNode(t)
+	b := startNode(t, func(c *Config) { c.Bootstrap = []string{a.Endpoint()} })
+	require.Eventually(t, func() bool { return a.knows(b) && b.knows(a) }, 2*patience, tick, "each is the other's libp2p contact")
+	require.Equal(t, uplink.StatePeer, b.Uplinks().Status()[0].State)
+	require.Equal(t, a.Host().ID(), b.Uplinks().Status()[0].Peer)
+	require.Empty(t, b.Uplinks().Sessions())
+	for i, n := range []*Node{a, b} {
+		other := []*Node{b, a}[i]
+		key := maculadht.ServiceKey(n.ID().String())
+		_, err := n.Service().Store(patient(t), key, wire.RawMap(
+			wire.Pair{Key: "node_id", Value: wire.RawText(n.ID().String())},
+			wire.Pair{Key: "endpoint", Value: wire.RawText(n.Endpoint())},
+			wire.Pair{Key: "ttl", Value: wire.RawInt(300)},
+		))
+		require.NoError(t, err)
+		require.Eventually(t, func() bool {
+			values, err := other.Service().FindValues(patient(t), key)
+			return err == nil && len(values.Values) == 1
+		}, 2*patience, tick, "stored at one, found at the other")
+	}
 }
