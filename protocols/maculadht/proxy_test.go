@@ -3,6 +3,7 @@ package maculadht
 import (
 	"context"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -94,7 +95,8 @@ func TestTheServiceActsForErlangNodes(t *testing.T) {
 				require.Never(t, func() bool { return elsewhere(name) }, 200*time.Millisecond, 20*time.Millisecond)
 			}
 
-			there, err := checkValue([]byte("there"), dhttest.Value("q"))
+			harmless := dhttest.Value(strings.Repeat("q", 32), wire.Pair{Key: "endpoint", Value: wire.RawText("https://192.0.2.1:1")})
+			there, err := checkValue([]byte("there"), harmless)
 			require.NoError(t, err)
 			require.NoError(t, other.keep(t.Context(), []byte("there"), there))
 			reply := erlangAsks(t, s, &wire.FindValue{Key: []byte("there")}).(*wire.FindValueReply)
