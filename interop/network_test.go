@@ -44,15 +44,18 @@ func TestNetwork(t *testing.T) {
 	defer w.report()
 
 	t.Run("what is stored", func(t *testing.T) { w.storeAndFind(t) })
+	ofTest := t // the processes are its own, not a part's
 	t.Run("what was stored before a rolling restart of a third", func(t *testing.T) {
 		for _, i := range w.rng.Perm(len(w.nodes))[:len(w.nodes)/3] {
-			w.nodes[i].restart(t)
+			t.Log(w.nodes[i].name)
+			w.nodes[i].restart(ofTest)
 		}
 		w.findAll(t, "after the rolling restart", patience)
 	})
 	t.Run("what is stored after it", func(t *testing.T) { w.storeAndFind(t) })
 	t.Run("what was published again after a fifth was killed", func(t *testing.T) {
 		for _, i := range w.rng.Perm(len(w.nodes))[:len(w.nodes)/5] {
+			t.Log(w.nodes[i].name)
 			w.nodes[i].kill()
 		}
 		w.findAll(t, "after some were killed", networkTTL)
@@ -99,8 +102,8 @@ func (m *member) kill() {
 type asker interface {
 	fmt.Stringer
 	advertise(t *testing.T, service string)
-	// find returns the ids of the providers that it found.
-	find(ctx context.Context, service string) (ids []string)
+	// find returns the ids of the providers that it found, and why no more.
+	find(ctx context.Context, service string) (ids []string, err error)
 	id() string
 	at() *member
 }
@@ -119,15 +122,15 @@ func (e *erlangAsker) id() string     { return string(e.Session.ID()) }
 
 func (e *erlangAsker) advertise(_ *testing.T, service string) { e.Session.Advertise(service) }
 
-func (e *erlangAsker) find(ctx context.Context, service string) (ids []string) {
-	values, _ := e.Gateway.FindValue(ctx, e.node.Endpoints[0], maculadht.ServiceKey(service))
+func (e *erlangAsker) find(ctx context.Context, service string) (ids []string, err error) {
+	values, err := e.Gateway.FindValue(ctx, e.node.Endpoints[0], maculadht.ServiceKey(service))
 	for _, v := range values {
 		if id, ok := v.Field("node_id"); ok {
 			b, _ := id.Bytes()
 			ids = append(ids, string(b))
 		}
 	}
-	return ids
+	return ids, err
 }
 
 // peerAsker asks the network that it has joined.
@@ -151,12 +154,12 @@ func (p *peerAsker) advertise(t *testing.T, service string) {
 	require.NoError(t, err)
 }
 
-func (p *peerAsker) find(ctx context.Context, service string) (ids []string) {
-	providers, _ := p.FindProviders(ctx, service)
+func (p *peerAsker) find(ctx context.Context, service string) (ids []string, err error) {
+	providers, err := p.FindProviders(ctx, service)
 	for _, found := range providers {
 		ids = append(ids, string(found.NodeID))
 	}
-	return ids
+	return ids, err
 }
 
 // mesh is the processes and who uses them.
@@ -256,14 +259,19 @@ func (w *mesh) living() []asker {
 	return slices.DeleteFunc(slices.Clone(w.askers), func(a asker) bool { return a.at().dead })
 }
 
-// storeAndFind has each asker advertise something, which all must find in time.
+// storeAndFind has each asker advertise something, some at a time, which all must
+// find in time.
 func (w *mesh) storeAndFind(t *testing.T) {
-	for _, a := range w.living() {
-		s := stored{fmt.Sprintf("be.cortexiq.test.service-%d", len(w.stored)), a}
-		w.stored = append(w.stored, s)
-		a.advertise(t, s.service)
+	atOnce := max(1, 81/len(w.nodes)) // as all of them are on one machine
+	for some := range slices.Chunk(w.living(), atOnce) {
+		before := len(w.stored)
+		for _, a := range some {
+			s := stored{fmt.Sprintf("be.cortexiq.test.service-%d", len(w.stored)), a}
+			w.stored = append(w.stored, s)
+			a.advertise(t, s.service)
+		}
 		time.Sleep(firstAsked)
-		w.find(t, "just stored", foundWithin-firstAsked, s)
+		w.find(t, "just stored", foundWithin-firstAsked, w.stored[before:]...)
 	}
 }
 
@@ -282,11 +290,18 @@ func (w *mesh) find(t *testing.T, when string, within time.Duration, records ...
 	for _, a := range w.living() {
 		all.Go(func() {
 			missing := slices.Clone(records)
+			var why error // it was not found last
 			for {
 				missing = slices.DeleteFunc(missing, func(s stored) bool {
-					there := ctx.Err() == nil && slices.Contains(a.find(ctx, s.service), s.by.id())
+					if ctx.Err() != nil {
+						return false
+					}
+					ids, err := a.find(ctx, s.service)
+					there := slices.Contains(ids, s.by.id())
 					if there {
 						w.note(time.Since(start), "")
+					} else if ctx.Err() == nil || why == nil {
+						why = err
 					}
 					return there
 				})
@@ -297,7 +312,7 @@ func (w *mesh) find(t *testing.T, when string, within time.Duration, records ...
 				case <-time.After(tick):
 				case <-ctx.Done():
 					for _, s := range missing {
-						w.note(0, fmt.Sprintf("| %s | %s | %s | %s |", when, s.service, s.by, a))
+						w.note(0, fmt.Sprintf("| %s | %s | %s | %s | %v |", when, s.service, s.by, a, why))
 					}
 					t.Errorf("%s: %s has not found %d of %d within %v", when, a, len(missing), len(records), within)
 					return
@@ -327,6 +342,6 @@ func (w *mesh) report() {
 			w.took[n/2].Round(time.Millisecond), w.took[n*99/100].Round(time.Millisecond), w.took[n-1].Round(time.Millisecond))
 	}
 	if len(w.missed) > 0 {
-		w.log("not found: %d\n\n| when | what | stored by | not found by |\n|---|---|---|---|\n%s", len(w.missed), strings.Join(w.missed, "\n"))
+		w.log("not found: %d\n\n| when | what | stored by | not found by | why, at last |\n|---|---|---|---|---|\n%s", len(w.missed), strings.Join(w.missed, "\n"))
 	}
 }

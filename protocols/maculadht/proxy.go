@@ -1,6 +1,7 @@
 package maculadht
 
 import (
+	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/replication"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/resolver"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
@@ -43,7 +44,8 @@ func (s *Service) openProxy(cfg serviceConfig) ([]server.Option, error) {
 	if s.resolver, err = resolver.New(s.lookups, cfg.resolver...); err != nil {
 		return nil, err
 	}
-	if s.adopter, err = replication.NewAdopter(s.lookups, s.network, cfg.adopter...); err != nil {
+	harmless := replication.WithFilter(func(_ []byte, v wire.Value) bool { return wire.HarmlessValue(v.Raw) == nil })
+	if s.adopter, err = replication.NewAdopter(s.lookups, s.network, append([]replication.Option{harmless}, cfg.adopter...)...); err != nil {
 		return nil, err
 	}
 	return []server.Option{server.WithResolver(s.resolver), server.WithAdopter(s.adopter)}, nil

@@ -27,8 +27,13 @@ var (
 	has   = routingtest.Has
 	after = routingtest.After
 	never = routingtest.Never
-	value = routingtest.Value
 )
+
+// provider returns the id of a provider that an Erlang node survives.
+func provider(name string) []byte { return fmt.Appendf(nil, "%32s", name) }
+
+// value returns its value.
+func value(name string, ttl int) wire.Raw { return routingtest.Value(string(provider(name)), ttl) }
 
 const late = 400 * time.Millisecond
 
@@ -69,6 +74,7 @@ func TestWhenTheAnswerComes(t *testing.T) {
 		"at the limit without":         {nil, never, 0, late},
 		"not with what came too late":  {map[int]routingtest.Reply{0: after(late+ms, has(value("a", 60)))}, never, 0, late},
 		"what has ended is no value":   {map[int]routingtest.Reply{0: after(50*ms, has(value("a", 1)))}, after(2*time.Second, names()), 1, late},
+		"without what would harm it":   {map[int]routingtest.Reply{0: has(routingtest.Value("short", 60))}, after(ms, names()), 0, soon},
 		"when nobody is there to ask":  {nil, nil, 0, 0},
 		"though one speaks rubbish":    {map[int]routingtest.Reply{0: after(ms, has(wire.RawText("x")))}, after(ms, has(value("a", 60))), 1, soon},
 		"when one has it, others none": {map[int]routingtest.Reply{3: after(ms, has(value("a", 60)))}, after(ms, names()), 1, soon},
@@ -138,7 +144,7 @@ func TestOtherStreamsDoNotWait(t *testing.T) {
 func TestALocalHitIsAnsweredAtOnceAndWholeTheNextTime(t *testing.T) {
 	play(t, 3, func(t *testing.T, s *script) {
 		s.Know(s.Peers...)
-		s.Other = after(time.Second, has(value("here", 60), value("elsewhere", 60)))
+		s.Other = after(time.Second/2, has(value("here", 60), value("elsewhere", 60)))
 		keep(s, s.Target[:], value("here", 60))
 		d := newDoor(t, s.Server, s)
 		defer d.close()
@@ -154,7 +160,7 @@ func TestALocalHitIsAnsweredAtOnceAndWholeTheNextTime(t *testing.T) {
 }
 
 func TestTheFresherOfTwoIsTheAnswer(t *testing.T) {
-	changed := wire.RawMap(wire.Pair{Key: "node_id", Value: wire.RawBytes([]byte("a"))}, wire.Pair{Key: "ttl", Value: wire.RawInt(60)}, wire.Pair{Key: "n", Value: wire.RawInt(2)})
+	changed := wire.RawMap(wire.Pair{Key: "node_id", Value: wire.RawBytes(provider("a"))}, wire.Pair{Key: "ttl", Value: wire.RawInt(60)}, wire.Pair{Key: "n", Value: wire.RawInt(2)})
 	play(t, 1, func(t *testing.T, s *script) {
 		s.Know(s.Peers...)
 		s.Other = has(changed)
@@ -464,7 +470,7 @@ func TestLimits(t *testing.T) {
 // What is remembered stays within its bounds, whatever is found, and what was asked
 // for last stays longest.
 func TestTheCacheIsBounded(t *testing.T) {
-	big := wire.RawMap(wire.Pair{Key: "node_id", Value: wire.RawBytes([]byte("a"))}, wire.Pair{Key: "x", Value: wire.RawBytes(make([]byte, 60_000))})
+	big := wire.RawMap(wire.Pair{Key: "node_id", Value: wire.RawBytes(provider("a"))}, wire.Pair{Key: "x", Value: wire.RawBytes(make([]byte, 60_000))})
 	small := DefaultLimits()
 	small.Bytes, small.Keys = 1<<20, 50
 	for name, reply := range map[string]routingtest.Reply{"many keys": has(value("a", 3600)), "big values": has(big), "misses": names()} {
