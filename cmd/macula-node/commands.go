@@ -12,7 +12,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/urfave/cli/v3"
 
-	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/dialer/safety"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/compat/wire/msgpack"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
@@ -255,7 +255,7 @@ another one crashes on this question, and loses all that it stored.`,
 				return err
 			}
 			if isErlang(cmd.Args().First()) && !cmd.Bool("force") {
-				return usagef("%w; --force asks all the same", dialer.ErrFindNode)
+				return usagef("%w; --force asks all the same", safety.ErrFindNode)
 			}
 			return ask(ctx, cmd, cmd.Args().First(), func(ctx context.Context, t *target) error {
 				nodes, err := client.FindNode(ctx, t.network, t.Contact, key.bytes)

@@ -45,8 +45,8 @@ func dataDir(cmd *cli.Command) (string, error) {
 	}
 }
 
-// identity returns the key of the data directory, made if there is none yet.
-func identity(cmd *cli.Command) (crypto.PrivKey, error) {
+// identityKey returns the key of the data directory, made if there is none yet.
+func identityKey(cmd *cli.Command) (crypto.PrivKey, error) {
 	dir, err := dataDir(cmd)
 	if err != nil {
 		return nil, err

@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/doctor"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
@@ -56,7 +57,7 @@ func examine(ctx context.Context, cmd *cli.Command) error {
 		return usagef("the endpoint is missing; %s", usageOf(cmd))
 	}
 	endpoint := cmd.Args().First()
-	at, err := dialer.ParsePinnedEndpoint(endpoint)
+	at, err := identity.ParsePinnedEndpoint(endpoint)
 	if err != nil {
 		return usagef("%w; %s", err, usageOf(cmd))
 	}

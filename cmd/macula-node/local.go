@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/internal/datadir"
 	"github.com/macula-mesh/macula-node/node"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
@@ -44,7 +45,7 @@ func askLocal(ctx context.Context, cmd *cli.Command, f func(context.Context, *ta
 // askLocalEndpoint asks the node by the endpoint that it serves Erlang nodes at,
 // where its key proves who it is.
 func askLocalEndpoint(ctx context.Context, cmd *cli.Command, r *datadir.Running, f func(context.Context, *target) error) error {
-	e, err := dialer.ParsePinnedEndpoint(r.Endpoint)
+	e, err := identity.ParsePinnedEndpoint(r.Endpoint)
 	if err != nil {
 		return err
 	}
@@ -126,8 +127,8 @@ func texts[T fmt.Stringer](all []T) []string {
 	return out
 }
 
-// pinned writes an endpoint with its pin, as dialer.ParsePinnedEndpoint reads it.
-func pinned(e dialer.PinnedEndpoint) string {
+// pinned writes an endpoint with its pin, as identity.ParsePinnedEndpoint reads it.
+func pinned(e identity.PinnedEndpoint) string {
 	if e.Pin.IsZero() {
 		return e.String()
 	}

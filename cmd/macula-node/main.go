@@ -20,7 +20,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
-	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/dialer/safety"
 	"github.com/macula-mesh/macula-node/internal/logs/early"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
@@ -119,8 +119,8 @@ func exitCode(err error) int {
 	case errors.Is(err, errNotFound), errors.Is(err, errUnwell):
 		return exitNotFound
 	case errors.As(err, &usage),
-		errors.Is(err, dialer.ErrHarmful),
-		errors.Is(err, dialer.ErrTooLargeForPeer),
+		errors.Is(err, safety.ErrHarmful),
+		errors.Is(err, safety.ErrTooLargeForPeer),
 		errors.Is(err, proto.ErrInvalidRequest):
 		return exitUsage
 	default:

@@ -85,7 +85,7 @@ func runNode(ctx context.Context, cmd *cli.Command) error {
 
 // runOn runs a node on a data directory that is locked for it.
 func runOn(ctx context.Context, cmd *cli.Command, occupied *occupation, port uint16, policy node.TLS) error {
-	key, err := identity(cmd)
+	key, err := identityKey(cmd)
 	if err != nil {
 		return err
 	}
@@ -250,7 +250,7 @@ func idCommand() *cli.Command {
 			if cmd.Args().Present() {
 				return usagef("id takes no arguments, but got %q", cmd.Args().First())
 			}
-			key, err := identity(cmd)
+			key, err := identityKey(cmd)
 			if err != nil {
 				return err
 			}

@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/node"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -32,7 +33,7 @@ func isErlang(addr string) bool { return !strings.HasPrefix(addr, "/") }
 // peer that only asks: it never CONNECTs.
 func reach(cmd *cli.Command, addr string) (*target, error) {
 	if isErlang(addr) {
-		e, err := dialer.ParsePinnedEndpoint(addr)
+		e, err := identity.ParsePinnedEndpoint(addr)
 		if err != nil {
 			return nil, usagef("ADDR: %w, or a multiaddr with /p2p", err)
 		}
@@ -63,7 +64,7 @@ func reach(cmd *cli.Command, addr string) (*target, error) {
 
 // newDialer returns a dialer to an endpoint, which accepts what the command's TLS
 // flags and the endpoint's pin say.
-func newDialer(cmd *cli.Command, e dialer.PinnedEndpoint, opts ...dialer.Option) (*dialer.Dialer, error) {
+func newDialer(cmd *cli.Command, e identity.PinnedEndpoint, opts ...dialer.Option) (*dialer.Dialer, error) {
 	policy, err := tlsPolicy(cmd)
 	if err != nil {
 		return nil, err
