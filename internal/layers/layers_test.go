@@ -32,6 +32,8 @@ var floors = [][]string{
 	{"compat/dialer"},
 	{"compat/gateway", "compat/uplink", "compat/doctor"},
 	{"node"},
+	{"cmd/macula-node/internal/flags", "cmd/macula-node/internal/terminal"},
+	{"cmd/macula-node/internal/ask"},
 	{"cmd/macula-node"},
 }
 
