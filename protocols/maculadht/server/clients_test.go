@@ -125,7 +125,7 @@ func TestClientsThatCanBeSentTo(t *testing.T) {
 	client, ok := r.handlers.Clients().Get([]byte("node"))
 	require.True(t, ok)
 	require.NoError(t, client.Push(publication(1, 100)))
-	p.requirePushed(1)
+	require.Equal(t, uint32(1), numberOf(p.next()))
 	p.requireEnd()
 	require.ErrorIs(t, client.Push(publication(2, 100)), proto.ErrClosed)
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server/outbox"
 )
 
 // Handlers answer the DHT's messages. They hold no state of their own: each
@@ -396,10 +397,10 @@ func (h *Handlers) nodes(target []byte, to audience) []wire.Node {
 			n.Addrs = routing.EncodePeerAddrs(c.Peer, to.reach.Addrs(c.Addrs))
 		}
 		room := maxNodeList - size - leastNode*(len(contacts)-i-1)
-		for len(n.Addrs) > 1 && nodeSize(&n) > room {
+		for len(n.Addrs) > 1 && outbox.NodeSize(&n) > room {
 			n.Addrs = n.Addrs[:len(n.Addrs)-1]
 		}
-		size += nodeSize(&n)
+		size += outbox.NodeSize(&n)
 		nodes = append(nodes, n)
 	}
 	return nodes
