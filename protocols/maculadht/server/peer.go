@@ -77,7 +77,11 @@ type Peer struct {
 	kept     bool            // only the peer or its connection ends the stream, see Dialect.KeepConnected
 	refused  *wire.CallError // why the last CONNECT was turned away; nil where it was not
 	asker    routing.ID      // who is not named to itself; zero where nobody says
+	memory   memories
+	held     int             // of memory, until the stream ends
+	listed   int             // of held, what its entry of Clients takes
 	named    map[string]bool // the gateways that were listed since the CONNECT, by gatewayNames
+	unnamed  bool            // there was no room for one of them: nothing is listed any more
 	find     findScratch     // reused, as FIND_VALUE is nearly all of the traffic
 
 	mu    sync.Mutex
@@ -89,9 +93,9 @@ func newPeer(ctx context.Context, m *Mux, stream Stream, s *Session) *Peer {
 	p := &Peer{mux: m, session: s, stream: stream, from: s.origin()}
 	p.asker = p.from.Node
 	p.ctx, p.cancel = context.WithCancel(ctx)
-	memory := memoryOf(stream, s)
-	p.out = outbox.New(stream, m.limits.outbox(), memory, m.dropped)
-	p.in = wire.NewReader(stream, wire.BeforeRead(p.setReadDeadline), wire.WithMemory(memory))
+	p.memory = memoryOf(stream, s)
+	p.out = outbox.New(stream, m.limits.outbox(), p.memory, m.dropped)
+	p.in = wire.NewReader(stream, wire.BeforeRead(p.setReadDeadline), wire.WithMemory(p.memory))
 	return p
 }
 
@@ -101,6 +105,26 @@ func (p *Peer) end() {
 	p.in.Close()
 	p.out.Close()
 	p.runEnded()
+	p.letGo(p.held)
+}
+
+// hold reserves what is kept of the peer beside its frames, in bytes, until its
+// stream ends. It reports false where there is no room. It is for the goroutine that
+// reads, as is letGo.
+func (p *Peer) hold(n int) bool {
+	if p.memory.ReserveMemory(n, wire.MemoryMore) != nil {
+		return false
+	}
+	p.held += n
+	return true
+}
+
+// letGo gives back what was held.
+func (p *Peer) letGo(n int) {
+	p.held -= n
+	if n > 0 {
+		p.memory.ReleaseMemory(n)
+	}
 }
 
 // runEnded calls what waits for the end of the stream.
