@@ -229,7 +229,7 @@ func (h *Handlers) store(ctx context.Context, key []byte, value wire.Raw, expire
 	if len(value) > wire.MaxValue {
 		return fmt.Errorf("%w: %d bytes, limit %d", wire.ErrBadValue, len(value), wire.MaxValue)
 	}
-	if !d.GatewayKeys && bytes.HasPrefix(key, []byte(wire.GatewayPrefix)) {
+	if !d.GatewayKeys && wire.IsGatewayKey(key) {
 		return errGatewayKey
 	}
 	if d.TextsAsBin {
