@@ -30,7 +30,8 @@ func ExampleNew() {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	self := routing.Contact{Endpoint: n.Endpoint()}
-	value := wire.RawMap(wire.Pair{Key: "node_id", Value: wire.RawText("node-1")})
+	id := n.ID() // 32 bytes: a shorter node_id would crash Erlang nodes, which are not sent it
+	value := wire.RawMap(wire.Pair{Key: "node_id", Value: wire.RawBytes(id[:])})
 	if err := client.Put(ctx, n.Dialer(), self, wire.StoreArgs{Key: []byte("a.service"), Value: value}); err != nil {
 		panic(err)
 	}
