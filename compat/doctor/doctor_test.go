@@ -65,7 +65,7 @@ func TestGateways(t *testing.T) {
 			examine: []doctor.Option{doctor.WithWriting()},
 			seen: map[string]string{
 				"_dht.store":      `^ok, service macula-node\.doctor\.[A-Z2-7]+$`,
-				"STORE":           `^found, with 2 values: macula-node doctor by STORE, macula-node doctor by _dht\.store$`,
+				"STORE":           `^found, with 2 values: macula-node doctor by bare STORE, macula-node doctor by _dht\.store$`,
 				"what comes back": `^both values; lists of integers as str, which Erlang nodes do$`,
 			},
 			realm:   realm,

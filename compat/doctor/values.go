@@ -101,11 +101,12 @@ func providers(values []wire.Raw) (names []string) {
 	return names
 }
 
-// What is written: two values, by both ways, under one key.
+// What is written: two values, by both ways, under one key. Their node ids are 32 bytes,
+// as a shorter one would harm an Erlang node that reads it, and a longer one is not shown whole.
 const (
 	writtenTTL = 60 // s, which an Erlang node does not heed
 	byCall     = "macula-node doctor by _dht.store"
-	byStore    = "macula-node doctor by STORE"
+	byStore    = "macula-node doctor by bare STORE"
 
 	arrival = 5 * time.Second        // for a STORE, which is not answered, to arrive
 	lookIn  = 100 * time.Millisecond // between two looks for it
