@@ -28,10 +28,12 @@ var floors = [][]string{
 	{"protocols/maculadht/server", "protocols/maculadht/client"},
 	{"protocols/maculadht/replication", "protocols/maculadht/resolver"},
 	{"protocols/maculadht"},
-	{"compat/dialer/pace"},
+	{"compat/dialer/identity", "compat/dialer/pace", "compat/dialer/safety"},
 	{"compat/dialer"},
 	{"compat/gateway", "compat/uplink", "compat/doctor"},
 	{"node"},
+	{"cmd/macula-node/internal/flags", "cmd/macula-node/internal/terminal"},
+	{"cmd/macula-node/internal/ask"},
 	{"cmd/macula-node"},
 }
 

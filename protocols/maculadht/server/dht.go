@@ -178,11 +178,11 @@ func (h *Handlers) serveConnect(p *Peer, f wire.Frame) error {
 		Timestamp:  wire.Some(now),
 		ServerTime: wire.Some(now),
 		NodeID:     h.nodeID,
-		Endpoint:   h.EndpointFor(p.session.Remote.Addr()),
+		Endpoint:   h.EndpointFor(p.session.reach()),
 	}
 	if p.session.Dialect.Extended {
 		pong.RealmID = h.cfg.realm
-		pong.Addrs = routing.EncodeAddrs(p.audience().reach.Addrs(h.cfg.addrs()))
+		pong.Addrs = routing.EncodeAddrs(h.AddrsFor(p.session.reach()))
 		pong.StoreID = h.server.Records().StoreID()
 	}
 	if err := p.Reply(pong); err != nil {
@@ -315,7 +315,7 @@ func (h *Handlers) serveCall(p *Peer, f wire.Frame) error {
 	case m.Procedure == wire.ProcedurePeerInfo && h.cfg.peerID != "":
 		info := wire.PeerInfo{
 			PeerID: h.cfg.peerID.String(),
-			Addrs:  routing.EncodeAddrs(p.audience().reach.Addrs(h.cfg.addrs())),
+			Addrs:  routing.EncodeAddrs(h.AddrsFor(p.session.reach())),
 			Realm:  h.cfg.realm,
 		}
 		reply.Result = info.Raw()

@@ -26,7 +26,7 @@ func (h *Handlers) listGateways(p *Peer) wire.GatewayList {
 	}
 	seen := h.ownNames()
 	reach := p.session.reach()
-	if own, ok := h.gateway(h.nodeID, reach.Endpoint(h.cfg.endpoint())); ok && !once {
+	if own, ok := h.gateway(h.nodeID, h.EndpointFor(reach)); ok && !once {
 		list = append(list, own)
 	}
 	for _, contact := range h.server.Contacts() {
@@ -101,7 +101,7 @@ func (h *Handlers) neverName(p *Peer, nodeID []byte, endpoint string) {
 // ownNames returns what an entry of this node itself could go by.
 func (h *Handlers) ownNames() map[string]bool {
 	names := make(map[string]bool)
-	if own, ok := h.gateway(h.nodeID, h.cfg.endpoint()); ok {
+	if own, ok := h.gateway(h.nodeID, h.Endpoint()); ok {
 		_, address := gatewayNames(own)
 		names[address] = true
 	}

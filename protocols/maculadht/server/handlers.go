@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -187,18 +186,14 @@ func (h *Handlers) Realm() string { return h.cfg.realm }
 // WithEndpoint.
 func (h *Handlers) Endpoint() string { return h.cfg.endpoint() }
 
-// EndpointFor returns the endpoint as a node is told it that is seen at an address:
+// EndpointFor returns the endpoint as a node is told it that reaches us so far:
 // nothing where it can not lead here from there, as a loopback address from another
 // machine.
-func (h *Handlers) EndpointFor(at netip.Addr) string {
-	return routing.ReachOf(at).Endpoint(h.cfg.endpoint())
-}
+func (h *Handlers) EndpointFor(reach routing.Reach) string { return reach.Endpoint(h.Endpoint()) }
 
-// AddrsFor returns the multiaddrs, see WithAddrs, as a node is told them that is
-// seen at an address: those that can lead here from there.
-func (h *Handlers) AddrsFor(at netip.Addr) []ma.Multiaddr {
-	return routing.ReachOf(at).Addrs(h.cfg.addrs())
-}
+// AddrsFor returns the multiaddrs, see WithAddrs, as a node is told them that reaches
+// us so far: those that can lead here from there.
+func (h *Handlers) AddrsFor(reach routing.Reach) []ma.Multiaddr { return reach.Addrs(h.cfg.addrs()) }
 
 // Routing returns the routing server that the handlers forward to.
 func (h *Handlers) Routing() *routing.Server { return h.server }
