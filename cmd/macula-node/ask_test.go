@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
@@ -403,5 +404,5 @@ func TestNothingSteersTheTerminal(t *testing.T) {
 	require.Equal(t, exitOK, got.code, got.stderr)
 	require.Contains(t, got.stdout, hex.EncodeToString([]byte(id)))
 	require.NotContains(t, got.stdout, "\x1b")
-	require.Equal(t, "a\nb\ufffd[31mc", legible("a\nb\x1b[31mc"))
+	require.Equal(t, "a\nb\ufffd[31mc", terminal.Legible("a\nb\x1b[31mc"))
 }
