@@ -178,7 +178,7 @@ func TestGatewayCloses(t *testing.T) {
 	require.Empty(t, d.sources)
 
 	compattest.RequireCloses(t, d.Close)
-	require.ErrorIs(t, d.Listen(nil), proto.ErrClosed)
+	require.ErrorIs(t, d.Listen(func() (Listener, error) { return nil, net.ErrClosed }), proto.ErrClosed)
 	_, err = d.ListenOn(d.addr.String(), compattest.Certificate())
 	require.ErrorIs(t, err, proto.ErrClosed)
 	udp, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(d.addr))
@@ -223,7 +223,7 @@ func TestCloseLeavesNoConnectionBehind(t *testing.T) {
 	s := stuck{make(chan *quic.Conn, 1), make(chan struct{})}
 	s.conns <- conn
 	g := newGateway(t)
-	require.NoError(t, g.Listen(s))
+	require.NoError(t, g.Listen(func() (Listener, error) { return s, nil }))
 	compattest.RequireCloses(t, g.Close)
 	client.requireClosed(proto.ResetShutdown)
 }

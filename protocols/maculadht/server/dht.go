@@ -174,22 +174,22 @@ func (h *Handlers) serveConnect(p *Peer, f wire.Frame) error {
 	p.connected.Store(true)
 	p.refused = nil
 	p.asker = routing.IDFromBytes(m.NodeID)
-	h.neverName(p, m.NodeID, m.Endpoint)
 	now := time.Now().UnixMilli()
 	pong := &wire.Pong{
 		Timestamp:  wire.Some(now),
 		ServerTime: wire.Some(now),
 		NodeID:     h.nodeID,
-		Endpoint:   h.EndpointFor(p.session.Remote.Addr()),
+		Endpoint:   h.EndpointFor(p.session.reach()),
 	}
 	if p.session.Dialect.Extended {
 		pong.RealmID = h.cfg.realm
-		pong.Addrs = routing.EncodeAddrs(p.audience().reach.Addrs(h.cfg.addrs()))
+		pong.Addrs = routing.EncodeAddrs(h.AddrsFor(p.session.reach()))
 		pong.StoreID = h.server.Records().StoreID()
 	}
 	if err := p.Reply(pong); err != nil {
 		return err
 	}
+	h.neverName(p, m.NodeID, m.Endpoint)
 	if keep { // now that whatever is pushed comes after the PONG
 		h.clients.add(m.NodeID, p)
 	}
@@ -316,7 +316,7 @@ func (h *Handlers) serveCall(p *Peer, f wire.Frame) error {
 	case m.Procedure == wire.ProcedurePeerInfo && h.cfg.peerID != "":
 		info := wire.PeerInfo{
 			PeerID: h.cfg.peerID.String(),
-			Addrs:  routing.EncodeAddrs(p.audience().reach.Addrs(h.cfg.addrs())),
+			Addrs:  routing.EncodeAddrs(h.AddrsFor(p.session.reach())),
 			Realm:  h.cfg.realm,
 		}
 		reply.Result = info.Raw()
