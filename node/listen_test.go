@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"io"
+	"log/slog"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/gateway"
+	"github.com/macula-mesh/macula-node/node/credentials"
 )
 
 func TestOnePortForLibp2pAndMacula(t *testing.T) {
@@ -417,7 +419,7 @@ func (g *echoGateway) conn(t *testing.T) *quic.Conn {
 
 func serverTLS(t *testing.T) *tls.Config {
 	t.Helper()
-	certificate, err := selfSignedCertificate()
+	certificate, err := credentials.Credentials{}.Certificate("", "", slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	return gateway.ServerTLS(certificate)
 }
