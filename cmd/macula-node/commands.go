@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -124,9 +125,10 @@ key, anywhere in the network of the --bootstrap peers, or of the node that runs 
 the data directory, by a peer that lives as long as the command.
 
 VALUE is a JSON object. A provider is told apart by its "node_id", bytes or a text:
-write 64 hexadecimal digits, as a shorter one harms Erlang nodes; a "ttl" says how
-many seconds the value is kept, at most and by default 86400. Texts travel as
-bytes; other bytes are given as {"$bin": "<hex>"}.`,
+write 64 hexadecimal digits. A value with a shorter one, or none, is neither given
+to Erlang nodes nor shown to them, as it would crash them. A "ttl" says how many
+seconds the value is kept, at most and by default 86400. Texts travel as bytes;
+other bytes are given as {"$bin": "<hex>"}.`,
 		Flags: ask.Flags(append(append(flags.Keys(), ask.MeshFlags()...), flags.DataDir(),
 			&cli.BoolFlag{Name: "replicate", Usage: "store it on the nodes nearest to the key"})...),
 		Action: func(ctx context.Context, cmd *cli.Command) error {
@@ -142,13 +144,17 @@ bytes; other bytes are given as {"$bin": "<hex>"}.`,
 				return err
 			}
 			return ask.Node(ctx, cmd, addr, func(ctx context.Context, t *ask.Target) error {
-				if err := client.Put(ctx, t.Network, t.Contact, wire.StoreArgs{Key: key.Bytes, Value: value.Raw}); err != nil {
+				err := client.Put(ctx, t.Network, t.Contact, wire.StoreArgs{Key: key.Bytes, Value: value.Raw})
+				if errors.Is(err, wire.ErrHarmfulValue) {
+					return flags.Usagef("VALUE '%s' %w; %s", shorten(rest[0]), err, valueExample)
+				}
+				if err != nil {
 					return err
 				}
 				if cmd.Bool("json") {
 					return terminal.PrintJSON(cmd, map[string]any{"key": key.String(), "status": "ok", "ttl": int64(value.TTL / time.Second)})
 				}
-				_, err := fmt.Fprintf(cmd.Root().Writer, "stored under %s for %v\n", key, value.TTL)
+				_, err = fmt.Fprintf(cmd.Root().Writer, "stored under %s for %v\n", key, value.TTL)
 				return err
 			})
 		},
