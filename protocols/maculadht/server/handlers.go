@@ -149,14 +149,14 @@ func New(server *routing.Server, opts ...Option) (*Handlers, error) {
 		endpoint: func() string { return "" },
 		addrs:    func() []ma.Multiaddr { return nil },
 		limits:   DefaultLimits(),
-		tracer:   noMetrics{},
+		tracer:   noTracer{},
 	}, clients: newClients()}
 	for _, opt := range opts {
 		if opt == nil {
-			return nil, errors.New("a nil option")
+			return nil, errors.New("server: a nil option")
 		}
 		if err := opt(&h.cfg); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("server: %w", err)
 		}
 	}
 	self := server.Self()
