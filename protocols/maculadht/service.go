@@ -459,6 +459,7 @@ func (s *Service) contactOf(conn network.Conn, nodeID []byte, endpoint string, s
 		Addrs:        s.addrsOf(conn),
 		Endpoint:     learntEndpoint(endpoint, conn.RemoteMultiaddr()),
 		EndpointSeen: isAt(endpoint, conn.RemoteMultiaddr()),
+		SeenAt:       seenAt(conn.RemoteMultiaddr()),
 		Verified:     true, // its connection proves the peer id, and that the id
 		LastSeen:     time.Now(),
 		StoreID:      storeID,

@@ -381,6 +381,9 @@ func (h *Handlers) nodes(target []byte, to audience) []wire.Node {
 	nodes := make([]wire.Node, 0, len(contacts))
 	size := 0
 	for i, c := range contacts {
+		if to.dialect.PeersAlone && !to.peer.mayTell(c.NodeID) {
+			continue
+		}
 		n := wire.Node{ID: c.NodeID, Address: c.Endpoint, LastSeen: max(c.LastSeen.UnixMilli(), 0)}
 		if to.reach != routing.ReachLocal {
 			n.Address = to.reach.Endpoint(c.Endpoint)
