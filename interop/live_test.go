@@ -133,7 +133,7 @@ func (l *live) program(r *doctor.Report) {
 		return read(wire.GatewayPrefix+string(r.Own.NodeID), "realm", l.realm)
 	})
 	try(r, "get of what was written, by the program", "the value", func() (string, error) {
-		return read(hex.EncodeToString(r.Written), "node_id", "macula-node doctor by STORE")
+		return read(hex.EncodeToString(r.Written), "text", "macula-node doctor by STORE")
 	})
 	try(r, "gateways, by the program", "its own entry", func() (string, error) {
 		out, code := cli(l.tb, "gateways", "--json", r.Endpoint)

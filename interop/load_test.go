@@ -99,7 +99,7 @@ func operate(ctx context.Context, rng *rand.Rand, n *node.Node, d *dialer.Dialer
 	defer cancel()
 	key := fmt.Appendf(nil, "service-%d", rng.IntN(200))
 	value := wire.RawMap(
-		wire.Pair{Key: "node_id", Value: wire.RawText(fmt.Sprint("provider-", rng.IntN(5)))},
+		wire.Pair{Key: "node_id", Value: wire.RawText(string(nodeIDNo(rng.IntN(5))))},
 		wire.Pair{Key: "endpoint", Value: wire.RawText("https://127.0.0.1:8080")},
 		wire.Pair{Key: "metadata", Value: wire.RawMap(wire.Pair{Key: "filler", Value: wire.RawBytes(make([]byte, rng.IntN(2000)))})},
 		wire.Pair{Key: "ttl", Value: wire.RawInt(300)},

@@ -23,6 +23,7 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/gateway"
 	"github.com/macula-mesh/macula-node/compat/wire"
 )
 
@@ -89,26 +90,24 @@ func quicAddrPort(addr ma.Multiaddr) (netip.AddrPort, bool) {
 	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()), true
 }
 
-// listenMacula listens for ALPN "macula" on every UDP port where h listens for libp2p.
+// maculaListeners returns what listens for ALPN "macula", once for every UDP port where h listens for libp2p.
 // Close the listeners when h is about to be closed and not before: quicreuse stops accepting on the whole port, libp2p
 // included, when a connection that was shaking hands for a listener finds it gone.
-func listenMacula(cm *quicreuse.ConnManager, h host.Host, tlsConf *tls.Config) ([]quicreuse.Listener, error) {
-	var listeners []quicreuse.Listener
+func maculaListeners(cm *quicreuse.ConnManager, h host.Host, tlsConf *tls.Config) (all []func() (gateway.Listener, error)) {
 	accepted := new(atomic.Uint64)
 	for _, addr := range h.Network().ListenAddresses() {
 		if _, ok := quicAddrPort(addr); !ok {
 			continue
 		}
-		listener, err := cm.ListenQUIC(addr, tlsConf, allowWindowIncrease)
-		if err != nil {
-			for _, l := range listeners {
-				err = errors.Join(err, l.Close())
+		all = append(all, func() (gateway.Listener, error) {
+			ln, err := cm.ListenQUIC(addr, tlsConf, allowWindowIncrease)
+			if err != nil {
+				return nil, fmt.Errorf("listen for ALPN %q on %s (one gateway a host: is another one running?): %w", dialer.ALPN, addr, err)
 			}
-			return nil, fmt.Errorf("listen for ALPN %q on %s (one gateway a host: is another one running?): %w", dialer.ALPN, addr, err)
-		}
-		listeners = append(listeners, maculaListener{listener, accepted})
+			return maculaListener{ln, accepted}, nil
+		})
 	}
-	return listeners, nil
+	return all
 }
 
 // maculaListener accepts connections for ALPN "macula" and settles each in the resource manager.

@@ -21,6 +21,9 @@ import (
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/gateway"
 	"github.com/macula-mesh/macula-node/node/credentials"
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
 func TestOnePortForLibp2pAndMacula(t *testing.T) {
@@ -162,45 +165,99 @@ func (q *queue) Accept(context.Context) (*quic.Conn, error) {
 	return next, nil
 }
 
-func TestAllOrNoMaculaListeners(t *testing.T) {
+func TestOneGatewayAHost(t *testing.T) {
 	requireIPv6(t)
 	h := startHost(t, func(c *hostConfig) { c.listenAddrs = append(c.listenAddrs, loopback6()) })
 	tlsConf := serverTLS(t)
-	for _, taken := range h.Network().ListenAddresses() {
+	open := maculaListeners(h.quic, h, tlsConf)
+	require.Len(t, open, 2)
+	for i, taken := range h.Network().ListenAddresses() {
 		occupied := tlsConf.Clone()
 		occupied.NextProtos = []string{dialer.ALPN}
 		occupant, err := h.quic.ListenQUIC(taken, occupied, allowWindowIncrease)
 		require.NoError(t, err)
 
-		_, err = listenMacula(h.quic, h, tlsConf)
+		_, err = open[i]()
 		require.ErrorContains(t, err, taken.String())
 		require.ErrorContains(t, err, dialer.ALPN)
 
 		require.NoError(t, occupant.Close())
-		listeners, err := listenMacula(h.quic, h, tlsConf)
+		l, err := open[i]()
 		require.NoError(t, err, "the failed call left nothing open")
-		require.Len(t, listeners, 2)
-		for _, l := range listeners {
-			requireCloses(t, l)
-		}
+		requireCloses(t, l)
 	}
 	require.Equal(t, []string{dialer.ALPN}, tlsConf.NextProtos, "the caller's configuration is not written to")
 }
 
 func TestMaculaListenerCloses(t *testing.T) {
 	h := startHost(t)
-	listeners, err := listenMacula(h.quic, h, serverTLS(t))
-	require.NoError(t, err)
+	listener := openMacula(t, h)
 	accepted := make(chan error, 1)
 	go func() {
-		_, err := listeners[0].Accept(t.Context())
+		_, err := listener.Accept(t.Context())
 		accepted <- err
 	}()
-	requireCloses(t, listeners[0])
+	requireCloses(t, listener)
 	require.ErrorIs(t, <-accepted, transport.ErrListenerClosed)
 
 	other := startHost(t)
 	connect(t, other, h) // libp2p goes on
+}
+
+// openMacula listens for ALPN "macula" on the one port of a host.
+func openMacula(t *testing.T, h *peerHost) gateway.Listener {
+	t.Helper()
+	open := maculaListeners(h.quic, h, serverTLS(t))
+	require.Len(t, open, 1)
+	listener, err := open[0]()
+	require.NoError(t, err)
+	return listener
+}
+
+// A listener that ends under the gateway is opened again, on the port of the host, which serves libp2p peers all the
+// while.
+func TestMaculaIsListenedForAgain(t *testing.T) {
+	h := startHost(t)
+	service, err := maculadht.New(h.base)
+	require.NoError(t, err)
+	t.Cleanup(func() { requireCloses(t, service) })
+	var lines logLines
+	g, err := gateway.New(service.Handlers(), gateway.WithLogger(slog.New(slog.NewTextHandler(&lines, nil))))
+	require.NoError(t, err)
+	t.Cleanup(func() { requireCloses(t, g) })
+	opened := make(chan gateway.Listener, 8)
+	open := maculaListeners(h.quic, h, serverTLS(t))[0]
+	require.NoError(t, g.Listen(func() (gateway.Listener, error) {
+		ln, err := open()
+		if err == nil {
+			opened <- ln
+		}
+		return ln, err
+	}))
+	at := g.Listening()[0]
+	require.NoError(t, at.Err)
+	ping := func() error {
+		d, err := dialer.New()
+		require.NoError(t, err)
+		defer d.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		_, err = client.Ping(ctx, d, routing.Contact{Endpoint: "https://" + at.Addr.String()})
+		return err
+	}
+	require.NoError(t, ping())
+
+	for range 2 {
+		require.NoError(t, (<-opened).Close())
+		require.Eventually(t, func() bool { return g.Listening()[0].Err != nil }, patience, tick)
+		connect(t, startHost(t), h)
+		require.Eventually(t, func() bool { return g.Listening()[0].Err == nil }, 2*patience, tick)
+		require.NoError(t, ping())
+	}
+	require.Equal(t, at.Addr, g.Listening()[0].Addr)
+	require.True(t, g.Listening()[0].Since.After(at.Since))
+	require.Equal(t, 2, lines.count("not served any more"))
+	require.Equal(t, 2, lines.count("served again"))
 }
 
 func TestParseListenAddr(t *testing.T) {
@@ -368,24 +425,22 @@ type echoGateway struct {
 // startGateway serves ALPN "macula" on h and closes it, in time and before h, when the test ends.
 func startGateway(t *testing.T, h *peerHost) *echoGateway {
 	t.Helper()
-	listeners, err := listenMacula(h.quic, h, serverTLS(t))
-	require.NoError(t, err)
-	require.Len(t, listeners, 1)
+	listener := openMacula(t, h)
 
-	g := &echoGateway{host: h, endpoint: listeners[0].Addr().String(), accepted: make(chan *quic.Conn, 16)}
+	g := &echoGateway{host: h, endpoint: listener.Addr().String(), accepted: make(chan *quic.Conn, 16)}
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
-		g.serve(listeners[0])
+		g.serve(listener)
 	}()
 	t.Cleanup(func() {
-		requireCloses(t, listeners[0])
+		requireCloses(t, listener)
 		<-stopped
 	})
 	return g
 }
 
-func (g *echoGateway) serve(listener quicreuse.Listener) {
+func (g *echoGateway) serve(listener gateway.Listener) {
 	for {
 		conn, err := listener.Accept(context.Background())
 		if err != nil {

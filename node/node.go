@@ -189,17 +189,17 @@ func (n *Node) openGateway() error {
 	); err != nil {
 		return err
 	}
-	listeners, err := listenMacula(n.host.quic, n.host, gateway.ServerTLS(n.certificate))
-	if err != nil {
-		return err
-	}
-	for _, ln := range listeners {
-		if err := n.gateway.Listen(ln); err != nil {
+	for _, open := range maculaListeners(n.host.quic, n.host, gateway.ServerTLS(n.certificate)) {
+		if err := n.gateway.Listen(open); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// Listening returns whether Erlang nodes are served at each UDP address that is
+// listened on: what ended is listened on again, see gateway.Gateway.Listen.
+func (n *Node) Listening() []gateway.ListenerStatus { return n.gateway.Listening() }
 
 // Close stops the node: first what peers come in by, then what that asks, last the host.
 // Further calls return what the first did.

@@ -2,10 +2,8 @@ package gateway
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -22,14 +20,6 @@ import (
 // summarizeFor is for how long events of one kind are counted and told as one.
 const summarizeFor = 10 * time.Second
 
-// Listener hands out QUIC connections whose ALPN is "macula": a *quic.Listener,
-// or a quicreuse.Listener on the port of a libp2p host.
-type Listener interface {
-	Accept(ctx context.Context) (*quic.Conn, error)
-	Addr() net.Addr
-	Close() error
-}
-
 // Gateway serves Erlang nodes.
 type Gateway struct {
 	handlers *server.Handlers
@@ -43,11 +33,10 @@ type Gateway struct {
 
 	summary *logs.Summary
 
-	mu        sync.Mutex
-	closed    bool
-	listeners []Listener
-	ports     []io.Closer // closed after all connections
-	sources   map[string]*source
+	mu       sync.Mutex
+	closed   bool
+	bindings []*binding
+	sources  map[string]*source
 }
 
 // source is what the connections from one address share beside its account.
@@ -83,41 +72,6 @@ func New(handlers *server.Handlers, opts ...Option) (*Gateway, error) {
 	return g, nil
 }
 
-// Listen serves the connections of ln, which the gateway closes with itself. It
-// returns at once; after Close it fails with proto.ErrClosed.
-func (g *Gateway) Listen(ln Listener) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.listen(ln)
-}
-
-func (g *Gateway) listen(ln Listener) error {
-	if g.closed {
-		return proto.ErrClosed
-	}
-	g.listeners = append(g.listeners, ln)
-	g.tasks.Go(func() { g.accept(ln) })
-	return nil
-}
-
-// ListenOn opens a UDP port of the gateway's own, such as "0.0.0.0:9443", and
-// serves it. It is how a gateway is put beside a host that someone else built.
-// It returns the address, whose port is a free one where 0 was asked for.
-func (g *Gateway) ListenOn(address string, cert tls.Certificate) (netip.AddrPort, error) {
-	ln, err := listenOn(address, cert, g.cfg.limits.ProveAbove)
-	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("gateway: listen on UDP %s: %w", address, err)
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if err := g.listen(ln); err != nil {
-		return netip.AddrPort{}, errors.Join(err, ln.Close(), ln.port.Close())
-	}
-	g.ports = append(g.ports, ln.port)
-	local := ln.Addr().(*net.UDPAddr).AddrPort()
-	return netip.AddrPortFrom(local.Addr().Unmap(), local.Port()), nil
-}
-
 // Close stops listening, resets all streams and waits for them. Further calls
 // return what the first did.
 func (g *Gateway) Close() error { return g.close() }
@@ -125,31 +79,31 @@ func (g *Gateway) Close() error { return g.close() }
 func (g *Gateway) shutdown() error {
 	g.mu.Lock()
 	g.closed = true
-	listeners := g.listeners
+	var open []bound
+	for _, b := range g.bindings {
+		open = append(open, b.bound)
+	}
 	g.mu.Unlock()
 	g.cancel()
 	var errs error
-	for _, ln := range listeners {
-		errs = errors.Join(errs, ln.Close())
+	for _, b := range open {
+		errs = errors.Join(errs, b.closeListener())
 	}
 	g.tasks.Wait()
 	g.summary.Close()
-	for _, port := range g.ports {
-		errs = errors.Join(errs, port.Close())
+	for _, b := range open {
+		errs = errors.Join(errs, b.closePort())
 	}
 	return errs
 }
 
-// accept takes connections until ln is closed. Those that came before that and
-// were not taken are closed too, so no context ends it.
-func (g *Gateway) accept(ln Listener) {
+// accept takes connections until ln ends, and returns why it did. Those that came
+// before that and were not taken are closed too, so no context ends it.
+func (g *Gateway) accept(ln Listener) error {
 	for {
 		conn, err := ln.Accept(context.Background())
 		if err != nil {
-			if g.ctx.Err() == nil {
-				g.cfg.log.Error("Erlang nodes are not served any more: the listener ended, restart the node", "addr", ln.Addr(), "err", err)
-			}
-			return
+			return err
 		}
 		ip := remoteIP(conn)
 		from, account, refusal := g.admit(ip)

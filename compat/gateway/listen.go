@@ -1,9 +1,12 @@
 package gateway
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -26,15 +29,52 @@ func ServerTLS(cert tls.Certificate) *tls.Config {
 	}
 }
 
+// Listener hands out QUIC connections whose ALPN is "macula": a *quic.Listener,
+// or a quicreuse.Listener on the port of a libp2p host.
+type Listener interface {
+	Accept(ctx context.Context) (*quic.Conn, error)
+	Addr() net.Addr
+	Close() error
+}
+
+// Listen serves the connections of the listener that open returns, and fails where
+// open does. The gateway closes the listener with itself; where it ends before that,
+// open is called again for another one, after a pause of 1 s, which grows to 30 s
+// while that does not help. It returns at once; after Close it fails with
+// proto.ErrClosed.
+func (g *Gateway) Listen(open func() (Listener, error)) error {
+	if open == nil {
+		return errors.New("gateway: nothing to listen with")
+	}
+	_, err := g.bind(func() (bound, error) {
+		ln, err := open()
+		return bound{Listener: ln}, err
+	})
+	return err
+}
+
+// ListenOn opens a UDP port of the gateway's own, such as "0.0.0.0:9443", and
+// serves it, as Listen does. It is how a gateway is put beside a host that someone
+// else built. It returns the address, whose port is a free one where 0 was asked for.
+func (g *Gateway) ListenOn(address string, cert tls.Certificate) (netip.AddrPort, error) {
+	at, err := g.bind(func() (bound, error) {
+		b, err := listenOn(address, cert, g.cfg.limits.ProveAbove)
+		if err != nil {
+			return bound{}, fmt.Errorf("gateway: listen on UDP %s: %w", address, err)
+		}
+		address = b.Addr().String() // with its port, should it be opened again
+		return b, nil
+	})
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	local := at.(*net.UDPAddr).AddrPort()
+	return netip.AddrPortFrom(local.Addr().Unmap(), local.Port()), nil
+}
+
 // closeShutdown closes a connection as the streams on it are reset.
 func closeShutdown(conn *quic.Conn) {
 	conn.CloseWithError(quic.ApplicationErrorCode(proto.ResetShutdown), "shutting down")
-}
-
-// portListener listens on a UDP port of its own.
-type portListener struct {
-	*quic.Listener
-	port *port
 }
 
 // port is a UDP port. It is closed after the connections on it, which else are
@@ -47,14 +87,14 @@ type port struct {
 // Close frees the port.
 func (p *port) Close() error { return errors.Join(p.Transport.Close(), p.udp.Close()) }
 
-func listenOn(address string, cert tls.Certificate, proveAbove int) (*portListener, error) {
+func listenOn(address string, cert tls.Certificate, proveAbove int) (bound, error) {
 	addr, err := net.ResolveUDPAddr("udp", address)
 	if err != nil {
-		return nil, err
+		return bound{}, err
 	}
 	udp, err := net.ListenUDP("udp", addr)
 	if err != nil {
-		return nil, err
+		return bound{}, err
 	}
 	unproved := rate.NewLimiter(rate.Limit(proveAbove), proveAbove)
 	p := &port{udp: udp, Transport: &quic.Transport{
@@ -68,7 +108,7 @@ func listenOn(address string, cert tls.Certificate, proveAbove int) (*portListen
 		MaxIdleTimeout:        60 * time.Second,
 	})
 	if err != nil {
-		return nil, errors.Join(err, p.Close())
+		return bound{}, errors.Join(err, p.Close())
 	}
-	return &portListener{Listener: ln, port: p}, nil
+	return bound{ln, p}, nil
 }

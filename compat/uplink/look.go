@@ -105,7 +105,7 @@ func (u *uplink) toTell(c *dialer.Conn) (endpoint, whyNot string) {
 		return "", err.Error()
 	}
 	from := c.RemoteAddr().Addr()
-	if ip, ok := e.Addr(); ok && !reachableFrom(from, ip) || u.handlers.EndpointFor(from) == "" {
+	if ip, ok := e.Addr(); ok && !reachableFrom(from, ip) || u.handlers.EndpointFor(routing.ReachOf(from)) == "" {
 		return "", fmt.Sprintf("its endpoint %s can not be reached from there", endpoint)
 	}
 	return endpoint, ""

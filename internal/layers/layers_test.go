@@ -21,7 +21,7 @@ var floors = [][]string{
 	{"compat/wire/internal/fields", "internal/logs/early"},
 	{"compat/wire", "internal/budget", "internal/datadir", "internal/logs"},
 	{"protocols/maculadht/proto"},
-	{"protocols/maculadht/records"},
+	{"protocols/maculadht/records", "protocols/maculadht/server/outbox"},
 	{"protocols/maculadht/routing"},
 	{"protocols/maculadht/routing/lookup"},
 	{"protocols/maculadht/routing/upkeep"},

@@ -339,14 +339,14 @@ func (s *Service) introduce(conn network.Conn) error {
 	ctx, cancel := context.WithTimeout(s.ctx, connectTimeout)
 	defer cancel()
 	ctx = network.WithNoDial(ctx, "a connection that is gone is not made again to say hello")
-	at := routing.AddrPortOf(conn.RemoteMultiaddr()).Addr()
+	reach := reachOver(conn.RemoteMultiaddr())
 	m := &wire.Connect{
 		Version:      wire.ProtocolVersion,
 		NodeID:       s.nodeID(),
 		RealmID:      s.handlers.Realm(),
-		Endpoint:     s.handlers.EndpointFor(at),
+		Endpoint:     s.handlers.EndpointFor(reach),
 		Capabilities: []string{"dht"},
-		Addrs:        routing.EncodeAddrs(s.handlers.AddrsFor(at)),
+		Addrs:        routing.EncodeAddrs(s.handlers.AddrsFor(reach)),
 		StoreID:      s.routing.Records().StoreID(),
 	}
 	reply, err := s.client.Query(ctx, routing.Contact{Peer: conn.RemotePeer()}, m)

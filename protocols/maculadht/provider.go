@@ -105,7 +105,7 @@ func (s *Service) AdvertiseService(ctx context.Context, o Offer) (*Advertisement
 		return nil, err
 	}
 	return s.advertise(ctx, key, base, func() replication.Copy {
-		endpoint := cmp.Or(o.Endpoint, s.reached().Endpoint(s.handlers.Endpoint()))
+		endpoint := cmp.Or(o.Endpoint, s.handlers.EndpointFor(s.reached()))
 		c := replication.Copy{Key: key, Value: base, ForErlang: s.record(o, endpoint, nil)}
 		value, err := checkValue(key, s.record(o, endpoint, s.recordAddrs()))
 		if err == nil { // else it is too long with them
@@ -137,7 +137,7 @@ func (s *Service) record(o Offer, endpoint string, addrs [][]byte) wire.Raw {
 // on loopback alone from this machine, where its readers are then.
 func (s *Service) reached() routing.Reach {
 	reach := routing.ReachPublic
-	for all := s.host.Addrs(); reach < routing.ReachLocal && len(reach.Addrs(all)) == 0; {
+	for reach < routing.ReachLocal && len(s.handlers.AddrsFor(reach)) == 0 {
 		reach++
 	}
 	return reach
@@ -146,7 +146,7 @@ func (s *Service) reached() routing.Reach {
 // recordAddrs returns the addresses that a record names, with /p2p: those that lead
 // here from the farthest.
 func (s *Service) recordAddrs() [][]byte {
-	within := s.reached().Addrs(s.host.Addrs())
+	within := s.handlers.AddrsFor(s.reached())
 	if len(within) == 0 {
 		return nil
 	}

@@ -209,7 +209,7 @@ func New(h host.Host, opts ...Option) (*Service, error) {
 	cfg := serviceConfig{
 		join:   joinConfig{DefaultFirstRetry, DefaultLastRetry, DefaultLookAgain},
 		log:    logs.Logger("dht"),
-		tracer: noMetrics{},
+		tracer: noTracer{},
 	}
 	for _, opt := range opts {
 		if opt == nil {

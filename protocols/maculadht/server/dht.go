@@ -3,7 +3,6 @@ package server
 import (
 	"errors"
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
@@ -174,22 +173,22 @@ func (h *Handlers) serveConnect(p *Peer, f wire.Frame) error {
 	p.connected.Store(true)
 	p.refused = nil
 	p.asker = routing.IDFromBytes(m.NodeID)
-	h.neverName(p, m.NodeID, m.Endpoint)
 	now := time.Now().UnixMilli()
 	pong := &wire.Pong{
 		Timestamp:  wire.Some(now),
 		ServerTime: wire.Some(now),
 		NodeID:     h.nodeID,
-		Endpoint:   h.EndpointFor(p.session.Remote.Addr()),
+		Endpoint:   h.EndpointFor(p.session.reach()),
 	}
 	if p.session.Dialect.Extended {
 		pong.RealmID = h.cfg.realm
-		pong.Addrs = routing.EncodeAddrs(p.audience().reach.Addrs(h.cfg.addrs()))
+		pong.Addrs = routing.EncodeAddrs(h.AddrsFor(p.session.reach()))
 		pong.StoreID = h.server.Records().StoreID()
 	}
 	if err := p.Reply(pong); err != nil {
 		return err
 	}
+	h.neverName(p, m.NodeID, m.Endpoint)
 	if keep { // now that whatever is pushed comes after the PONG
 		h.clients.add(m.NodeID, p)
 	}
@@ -316,7 +315,7 @@ func (h *Handlers) serveCall(p *Peer, f wire.Frame) error {
 	case m.Procedure == wire.ProcedurePeerInfo && h.cfg.peerID != "":
 		info := wire.PeerInfo{
 			PeerID: h.cfg.peerID.String(),
-			Addrs:  routing.EncodeAddrs(p.audience().reach.Addrs(h.cfg.addrs())),
+			Addrs:  routing.EncodeAddrs(h.AddrsFor(p.session.reach())),
 			Realm:  h.cfg.realm,
 		}
 		reply.Result = info.Raw()
@@ -349,7 +348,7 @@ func (h *Handlers) callStore(p *Peer, raw wire.Raw) *wire.CallError {
 			return &wire.CallError{Code: wire.CodeInvalidArgs,
 				Message: fmt.Sprintf("Invalid parameter: expires_in: %d is not a positive number of seconds", left.V)}
 		}
-		expiresIn = time.Duration(min(left.V, math.MaxInt64/int64(time.Second))) * time.Second
+		expiresIn = wire.Seconds(left.V)
 	}
 	if err := h.store(p.ctx, args.Key, args.Value, expiresIn, p.from, p.session.Dialect); err != nil {
 		h.count.dropped.Add(1)

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -19,6 +18,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server/outbox"
 )
 
 // Handlers answer the DHT's messages. They hold no state of their own: each
@@ -149,14 +149,14 @@ func New(server *routing.Server, opts ...Option) (*Handlers, error) {
 		endpoint: func() string { return "" },
 		addrs:    func() []ma.Multiaddr { return nil },
 		limits:   DefaultLimits(),
-		tracer:   noMetrics{},
+		tracer:   noTracer{},
 	}, clients: newClients()}
 	for _, opt := range opts {
 		if opt == nil {
-			return nil, errors.New("a nil option")
+			return nil, errors.New("server: a nil option")
 		}
 		if err := opt(&h.cfg); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("server: %w", err)
 		}
 	}
 	self := server.Self()
@@ -186,18 +186,14 @@ func (h *Handlers) Realm() string { return h.cfg.realm }
 // WithEndpoint.
 func (h *Handlers) Endpoint() string { return h.cfg.endpoint() }
 
-// EndpointFor returns the endpoint as a node is told it that is seen at an address:
+// EndpointFor returns the endpoint as a node is told it that reaches us so far:
 // nothing where it can not lead here from there, as a loopback address from another
 // machine.
-func (h *Handlers) EndpointFor(at netip.Addr) string {
-	return routing.ReachOf(at).Endpoint(h.cfg.endpoint())
-}
+func (h *Handlers) EndpointFor(reach routing.Reach) string { return reach.Endpoint(h.Endpoint()) }
 
-// AddrsFor returns the multiaddrs, see WithAddrs, as a node is told them that is
-// seen at an address: those that can lead here from there.
-func (h *Handlers) AddrsFor(at netip.Addr) []ma.Multiaddr {
-	return routing.ReachOf(at).Addrs(h.cfg.addrs())
-}
+// AddrsFor returns the multiaddrs, see WithAddrs, as a node is told them that reaches
+// us so far: those that can lead here from there.
+func (h *Handlers) AddrsFor(reach routing.Reach) []ma.Multiaddr { return reach.Addrs(h.cfg.addrs()) }
 
 // Routing returns the routing server that the handlers forward to.
 func (h *Handlers) Routing() *routing.Server { return h.server }
@@ -228,7 +224,7 @@ func (h *Handlers) store(ctx context.Context, key []byte, value wire.Raw, expire
 	if len(value) > wire.MaxValue {
 		return fmt.Errorf("%w: %d bytes, limit %d", wire.ErrBadValue, len(value), wire.MaxValue)
 	}
-	if !d.GatewayKeys && bytes.HasPrefix(key, []byte(wire.GatewayPrefix)) {
+	if !d.GatewayKeys && wire.IsGatewayKey(key) {
 		return errGatewayKey
 	}
 	if d.TextsAsBin {
@@ -396,10 +392,10 @@ func (h *Handlers) nodes(target []byte, to audience) []wire.Node {
 			n.Addrs = routing.EncodePeerAddrs(c.Peer, to.reach.Addrs(c.Addrs))
 		}
 		room := maxNodeList - size - leastNode*(len(contacts)-i-1)
-		for len(n.Addrs) > 1 && nodeSize(&n) > room {
+		for len(n.Addrs) > 1 && outbox.NodeSize(&n) > room {
 			n.Addrs = n.Addrs[:len(n.Addrs)-1]
 		}
-		size += nodeSize(&n)
+		size += outbox.NodeSize(&n)
 		nodes = append(nodes, n)
 	}
 	return nodes

@@ -5,11 +5,12 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server/outbox"
 )
 
 // MetricsTracer is told what happens on streams. Its methods are called on the
 // way of each frame, by many goroutines: they must be quick and safe for
-// concurrent use.
+// concurrent use. They may use the peers, their Mux and its Stats.
 type MetricsTracer interface {
 	// StreamOpened: a stream of a dialect ("libp2p", "macula") is served.
 	StreamOpened(dialect string)
@@ -34,24 +35,24 @@ const (
 )
 
 // DropReason is why a pushed frame was not written.
-type DropReason string
+type DropReason = outbox.DropReason
 
 // The reasons.
 const (
-	DropSlow   DropReason = "slow"   // the peer takes what is pushed more slowly than it comes
-	DropMemory DropReason = "memory" // its account had no room
-	DropEnded  DropReason = "ended"  // its stream ended first
+	DropSlow   = outbox.DropSlow   // the peer takes what is pushed more slowly than it comes
+	DropMemory = outbox.DropMemory // its account had no room
+	DropEnded  = outbox.DropEnded  // its stream ended first
 )
 
-type noMetrics struct{}
+type noTracer struct{}
 
-func (noMetrics) StreamOpened(string)                                         {}
-func (noMetrics) StreamEnded(string, proto.ResetCode, bool, time.Duration)    {}
-func (noMetrics) FrameReceived(string, wire.Type, FrameResult, time.Duration) {}
-func (noMetrics) PushDropped(DropReason)                                      {}
+func (noTracer) StreamOpened(string)                                         {}
+func (noTracer) StreamEnded(string, proto.ResetCode, bool, time.Duration)    {}
+func (noTracer) FrameReceived(string, wire.Type, FrameResult, time.Duration) {}
+func (noTracer) PushDropped(DropReason)                                      {}
 
 // traced reports whether anybody wants to know how long a frame takes.
-func (m *Mux) traced() bool { return m.tracer != noMetrics{} }
+func (m *Mux) traced() bool { return m.tracer != noTracer{} }
 
 func (m *Mux) dropped(why DropReason) {
 	m.count.pushesDropped.Add(1)
