@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/gateway"
 	"github.com/macula-mesh/macula-node/compat/wire"
 )
 
@@ -181,7 +182,7 @@ func (s settings) tlsCertificate(endpoint string) (cert tls.Certificate, err err
 	case s.DataDir != "":
 		cert, err = loadOrCreateCertificate(s.DataDir, s.log("node"))
 	default:
-		cert, err = selfSignedCertificate()
+		cert, err = gateway.SelfSign(nil)
 	}
 	if err != nil {
 		return tls.Certificate{}, err

@@ -65,6 +65,9 @@ func (s *Service) watchPeers() error {
 				}
 			case <-again.C:
 				s.askDropped()
+				if gathered == nil && s.whereWeAre() != told { // of an endpoint there is no event
+					gathered = time.After(gatherFor)
+				}
 			case e, ok := <-sub.Out():
 				if !ok {
 					return
