@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/gateway"
 	"github.com/macula-mesh/macula-node/compat/uplink"
 	"github.com/macula-mesh/macula-node/compat/wire"
@@ -35,11 +36,11 @@ func TestGatewayOnBothSidesIsOneContact(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, ours.Close()) })
 	addr, err := ours.ListenOn("127.0.0.1:0", certificate(t))
 	require.NoError(t, err)
-	at, err := dialer.ParsePinnedEndpoint(erlang.Endpoint())
+	at, err := identity.ParsePinnedEndpoint(erlang.Endpoint())
 	require.NoError(t, err)
 	intervals := uplink.DefaultIntervals()
 	intervals.Ping, intervals.LookAgain = often, often
-	u, err := uplink.New(d, handlers, []dialer.PinnedEndpoint{at}, uplink.WithIntervals(intervals))
+	u, err := uplink.New(d, handlers, []identity.PinnedEndpoint{at}, uplink.WithIntervals(intervals))
 	require.NoError(t, err)
 	t.Cleanup(u.Close)
 	require.Eventually(t, func() bool { return len(u.Sessions()) == 1 }, patience, tick, "a session")

@@ -2,6 +2,7 @@ package interop
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -26,6 +27,7 @@ func get(t *testing.T, args ...string) (got, int) {
 // both ways, and by its own.
 func TestCommandLineAcrossDialects(t *testing.T) {
 	node := startProcess(t)
+	binID := strings.Repeat("00ff", 16) // 32 bytes that are no text
 	addrs := map[string]string{"libp2p": node.Addrs[0], "Erlang": node.Endpoints[0]}
 	for putBy, put := range addrs {
 		service := "greeter of " + putBy
@@ -34,7 +36,7 @@ func TestCommandLineAcrossDialects(t *testing.T) {
 			assert.Equal(t, 1, code, "nothing is there yet, by %s", getBy)
 			assert.Empty(t, found.Values)
 		}
-		value := `{"node_id": {"$bin": "00ff"}, "endpoint": "https://127.0.0.1:8080", "n": [1, -2.5, null, true], "ttl": 60}`
+		value := `{"node_id": {"$bin": "` + binID + `"}, "endpoint": "https://127.0.0.1:8080", "n": [1, -2.5, null, true], "ttl": 60}`
 		out, code := cli(t, "put", "--json", put, "--service", service, value)
 		require.Equal(t, 0, code, out)
 		for getBy, addr := range addrs {
@@ -42,7 +44,7 @@ func TestCommandLineAcrossDialects(t *testing.T) {
 				found, code := get(t, addr, "--service", service)
 				require.Equal(t, 0, code)
 				assert.Equal(t, []map[string]any{{
-					"node_id":  map[string]any{"$bin": "00ff"},
+					"node_id":  map[string]any{"$bin": binID},
 					"endpoint": "https://127.0.0.1:8080",
 					"n":        []any{1.0, -2.5, nil, true},
 					"ttl":      60.0,
@@ -62,18 +64,22 @@ func TestStoreAcrossTransports(t *testing.T) {
 		"Erlang": func() *talk { return talkRaw(t, dialRaw(t, node.udp(t))) },
 	}
 	// What most MessagePack libraries write: str for all that is text.
-	inStr := strDoc{"node_id": str("go-1"), "endpoint": str("https://127.0.0.1:1"), "tags": []any{str("a"), str("")}}
-	read := obj{"node_id": bin("go-1"), "endpoint": bin("https://127.0.0.1:1"), "tags": []any{bin("a"), bin("")}}
-	asSent := obj{"str:node_id": str("go-1"), "str:endpoint": str("https://127.0.0.1:1"), "str:tags": []any{str("a"), str("")}}
+	inStr := strDoc{"node_id": str(aNodeID), "endpoint": str("https://127.0.0.1:1"), "tags": []any{str("a"), str("")}}
+	read := obj{"node_id": aNodeID, "endpoint": bin("https://127.0.0.1:1"), "tags": []any{bin("a"), bin("")}}
+	asSent := obj{"str:node_id": str(aNodeID), "str:endpoint": str("https://127.0.0.1:1"), "str:tags": []any{str("a"), str("")}}
 	tests := []struct {
 		name, by string
 		value    any
-		want     any
+		want     any  // by libp2p, and by Erlang nodes where it would not crash them
+		harmful  bool // to Erlang nodes, for which it is a miss
 	}{
-		{"bin from libp2p", "libp2p", doc{"node_id": bin("go-1"), "n": 1}, obj{"node_id": bin("go-1"), "n": int64(1)}},
-		{"bin from Erlang", "Erlang", doc{"node_id": bin("go-1"), "n": 1}, obj{"node_id": bin("go-1"), "n": int64(1)}},
-		{"str from libp2p is rewritten", "libp2p", inStr, read},
-		{"str from Erlang is kept", "Erlang", inStr, asSent},
+		{"bin from libp2p", "libp2p", doc{"node_id": aNodeID, "n": 1}, obj{"node_id": aNodeID, "n": int64(1)}, false},
+		{"bin from Erlang", "Erlang", doc{"node_id": aNodeID, "n": 1}, obj{"node_id": aNodeID, "n": int64(1)}, false},
+		{"str from libp2p is rewritten", "libp2p", inStr, read, false},
+		{"str from Erlang is kept", "Erlang", inStr, asSent, true},
+		{"a short node_id from libp2p", "libp2p", doc{"node_id": bin("go-1")}, obj{"node_id": bin("go-1")}, true},
+		{"a short node_id from Erlang", "Erlang", doc{"node_id": bin("go-1")}, obj{"node_id": bin("go-1")}, true},
+		{"none from Erlang", "Erlang", doc{"n": 1}, obj{"n": int64(1)}, true},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -83,6 +89,10 @@ func TestStoreAcrossTransports(t *testing.T) {
 			k.requireAlive() // and so it is stored
 			for by, open := range talks {
 				reply := open().ask(tFindValue, doc{"key": key})
+				if by == "Erlang" && test.harmful {
+					assert.Equal(t, noValue, reply)
+					continue
+				}
 				assert.Equal(t, byte(tFindValueReply), reply.Type)
 				assert.Equal(t, []any{test.want}, reply.Fields["value"], "read by %s", by)
 				assert.Equal(t, by == "libp2p", reply.Fields["expires_in"] != nil, "expires_in is for libp2p alone")

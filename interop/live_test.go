@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/doctor"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/interop/glass"
@@ -61,9 +62,9 @@ type live struct {
 // of which a check fails is asked nothing more.
 func tryLive(tb testing.TB, realm string, endpoints ...string) (reports []*doctor.Report) {
 	tb.Helper()
-	var parsed []dialer.PinnedEndpoint // with their pins
+	var parsed []identity.PinnedEndpoint // with their pins
 	for _, endpoint := range endpoints {
-		e, err := dialer.ParsePinnedEndpoint(strings.TrimSpace(endpoint))
+		e, err := identity.ParsePinnedEndpoint(strings.TrimSpace(endpoint))
 		require.NoError(tb, err)
 		parsed = append(parsed, e)
 	}
@@ -132,7 +133,7 @@ func (l *live) program(r *doctor.Report) {
 		return read(wire.GatewayPrefix+string(r.Own.NodeID), "realm", l.realm)
 	})
 	try(r, "get of what was written, by the program", "the value", func() (string, error) {
-		return read(hex.EncodeToString(r.Written), "node_id", "macula-node doctor by STORE")
+		return read(hex.EncodeToString(r.Written), "text", "macula-node doctor by STORE")
 	})
 	try(r, "gateways, by the program", "its own entry", func() (string, error) {
 		out, code := cli(l.tb, "gateways", "--json", r.Endpoint)

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/uplink"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/node"
@@ -33,7 +34,7 @@ func TestGatewayOutlivesOurLoad(t *testing.T) {
 	t.Logf("seed %d", seed)
 	g := startGlass(t)
 	n := startNode(t)
-	endpoint, err := dialer.ParsePinnedEndpoint(g.Endpoint())
+	endpoint, err := identity.ParsePinnedEndpoint(g.Endpoint())
 	require.NoError(t, err)
 	limits := dialer.DefaultLimits()
 	limits.MaxDials = loadReconnects // a node's own dialer waits after so many losses
@@ -42,7 +43,7 @@ func TestGatewayOutlivesOurLoad(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, d.Close()) })
 	intervals := uplink.DefaultIntervals()
 	intervals.FirstRetry, intervals.LastRetry = 10*time.Millisecond, 100*time.Millisecond // a node waits longer after so many losses
-	uplinks, err := uplink.New(d, n.Service().Handlers(), []dialer.PinnedEndpoint{endpoint},
+	uplinks, err := uplink.New(d, n.Service().Handlers(), []identity.PinnedEndpoint{endpoint},
 		uplink.WithIntervals(intervals))
 	require.NoError(t, err)
 	t.Cleanup(uplinks.Close)
@@ -98,7 +99,7 @@ func operate(ctx context.Context, rng *rand.Rand, n *node.Node, d *dialer.Dialer
 	defer cancel()
 	key := fmt.Appendf(nil, "service-%d", rng.IntN(200))
 	value := wire.RawMap(
-		wire.Pair{Key: "node_id", Value: wire.RawText(fmt.Sprint("provider-", rng.IntN(5)))},
+		wire.Pair{Key: "node_id", Value: wire.RawText(string(nodeIDNo(rng.IntN(5))))},
 		wire.Pair{Key: "endpoint", Value: wire.RawText("https://127.0.0.1:8080")},
 		wire.Pair{Key: "metadata", Value: wire.RawMap(wire.Pair{Key: "filler", Value: wire.RawBytes(make([]byte, rng.IntN(2000)))})},
 		wire.Pair{Key: "ttl", Value: wire.RawInt(300)},

@@ -26,6 +26,13 @@ const (
 	testRealm = "be.cortexiq.test" // the realm of the recordings
 )
 
+// aNodeID is the node id of a value that Erlang nodes are served: a bin of at least 32
+// bytes, as a shorter one would crash them.
+const aNodeID = bin("a-node-id-of-just-thirty-2-bytes")
+
+// nodeIDNo is one of many of these.
+func nodeIDNo(i int) bin { return bin(fmt.Sprintf("%032d", i)) }
+
 // program is the path of the built macula-node.
 var program string
 

@@ -148,7 +148,7 @@ func TestErlangNodesAsClients(t *testing.T) {
 		require.LessOrEqual(t, g.Stats().DialledOpen, 4, "each gateway is dialled once, however often it polls")
 	}
 
-	_, err = ours.Service().Store(inTime(t), []byte("k"), wire.RawMap(wire.Pair{Key: "node_id", Value: wire.RawText("me")}))
+	_, err = ours.Service().Store(inTime(t), []byte("k"), wire.RawMap(wire.Pair{Key: "node_id", Value: wire.RawText(string(aNodeID))}))
 	require.NoError(t, err)
 	values, err := first.FindValue(inTime(t), ours.Endpoint(), []byte("k"))
 	require.NoError(t, err)

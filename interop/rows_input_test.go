@@ -61,6 +61,9 @@ var badInput = []row{
 	{name: "STORE", send: keyed(tStore, doc{"value": aValue}), keeps: []any{readValueOf}},
 	{name: "STORE with type", send: keyed(tStore, doc{"type": bin("store"), "value": aValue}), keeps: []any{readValueOf}},
 	{name: "STORE of an empty map", send: keyed(tStore, doc{"value": doc{}}), keeps: []any{obj{}}},
+	{name: "STORE without node_id, twice", keeps: []any{obj{"n": int64(1)}}, send: func(c *cell) [][]byte {
+		return append(keyed(tStore, doc{"value": doc{"n": 1}})(c), keyed(tStore, doc{"value": doc{"n": 1}})(c)...)
+	}},
 	{name: "STORE without key", send: whole(tStore, doc{"value": aValue}), drops: 1},
 	{name: "STORE without value", send: keyed(tStore, nil), drops: 1, keeps: nothing},
 	{name: "STORE of a text", send: keyed(tStore, doc{"value": bin("plain")}), drops: 1, keeps: nothing},
@@ -74,11 +77,11 @@ var badInput = []row{
 	// CONNECT.
 	{name: "CONNECT", send: connecting(nil), want: welcomed},
 	{name: "CONNECT without endpoint", send: connecting(doc{"endpoint": nil}), want: welcomed},
-	{name: "CONNECT of another realm", send: connecting(doc{"realm_id": bin("other.realm")}), end: "closed",
+	{name: "CONNECT of another realm", send: connecting(doc{"realm_id": bin("other.realm")}), end: "closed", endALPN: "refused realm_mismatch",
 		want: turnedAway("realm_mismatch", `This node serves the realm "be.cortexiq.test", not "other.realm"`)},
-	{name: "CONNECT without realm", send: connecting(doc{"realm_id": nil}), end: "closed",
+	{name: "CONNECT without realm", send: connecting(doc{"realm_id": nil}), end: "closed", endALPN: "refused realm_mismatch",
 		want: turnedAway("realm_mismatch", `This node serves the realm "be.cortexiq.test", not ""`)},
-	{name: "CONNECT without node_id", send: connecting(doc{"node_id": nil}), end: "closed",
+	{name: "CONNECT without node_id", send: connecting(doc{"node_id": nil}), end: "closed", endALPN: "refused invalid_connect",
 		want: turnedAway("invalid_connect", `connect: missing field "node_id"`)},
 	{name: "CONNECT with another's node id", on: overLibP2P, send: connecting(doc{"node_id": bin("erlang-client")}), end: "closed",
 		want: func(c *cell) []message {
@@ -86,6 +89,40 @@ var badInput = []row{
 				c.side.peer, string(c.side.nodeID)))(c)
 		}},
 	{name: "CONNECT with any node id", on: overALPN, send: connecting(doc{"node_id": bin("x")}), want: welcomed},
+	{name: "CONNECT of another realm, then of ours", on: overALPN, want: func(c *cell) []message {
+		return append(turnedAway("realm_mismatch", `This node serves the realm "be.cortexiq.test", not "other.realm"`)(c), welcomed(c)...)
+	}, send: func(c *cell) [][]byte {
+		return append(connecting(doc{"realm_id": bin("other.realm")})(c), connecting(nil)(c)...)
+	}},
+	{name: "CONNECT of another realm, then all that is answered or done", on: overALPN, keeps: nothing, endALPN: "refused realm_mismatch",
+		send: func(c *cell) [][]byte {
+			var writes [][]byte
+			for _, w := range []func(*cell) [][]byte{
+				connecting(doc{"realm_id": bin("other.realm")}),
+				keyed(tStore, doc{"value": aValue}),
+				whole(tPing, doc{"timestamp": 1}),
+				keyed(tFindValue, nil),
+				whole(tFindNode, doc{"target": bin("t")}),
+				callStore(doc{"value": aValue}),
+				whole(tFindValue, raw{0xc1}),
+			} {
+				writes = append(writes, w(c)...)
+			}
+			return writes
+		}, want: func(c *cell) []message {
+			text := `This node serves the realm "be.cortexiq.test", not "other.realm"`
+			replies := turnedAway("realm_mismatch", text)(c)
+			replies = append(replies, failed(tFindValueReply, "realm_mismatch")(c)...)
+			replies = append(replies, failed(tFindNodeReply, "realm_mismatch")(c)...)
+			return append(replies, callFailed("realm_mismatch", text)(c)...)
+		}},
+
+	// What ends any other stream is lost on one on which a CONNECT came.
+	{name: "CONNECT, then no payload", on: overALPN, send: connectedThen(frame(tPing, raw{})), want: welcomed},
+	{name: "CONNECT, then an ext", on: overALPN, send: connectedThen(frame(tPing, doc{"x": anExt})), want: welcomed},
+	{name: "CONNECT, then a payload that is an integer", on: overALPN, send: connectedThen(frame(tPing, 5)), want: welcomed},
+	{name: "CONNECT, then too large a payload", on: overALPN, want: welcomed,
+		send: connectedThen(frame(tPing, padded(doc{"timestamp": 1}, 1<<20+1)))},
 
 	// CALL and RPC_REQUEST.
 	{name: "_dht.store", send: callStore(doc{"value": aValue}), want: exactly(storeOK), keeps: []any{readValueOf}},
@@ -155,6 +192,11 @@ var badInput = []row{
 		replies = append(replies, callFailed("invalid_args", "Missing required parameter: procedure")(c)...)
 		return append(replies, pong(int64(2)))
 	}},
+}
+
+// connectedThen is a CONNECT that is welcomed, and bytes behind it.
+func connectedThen(b []byte) func(*cell) [][]byte {
+	return func(c *cell) [][]byte { return append(connecting(nil)(c), b) }
 }
 
 func bytesOf(b ...byte) func(*cell) [][]byte {

@@ -4,9 +4,14 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/libp2p/go-libp2p/core/test"
+	ma "github.com/multiformats/go-multiaddr"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
 // TestNamesAndLimits has the rows of that table that one frame shows; the tests
@@ -70,10 +75,10 @@ var limits = []row{
 	{name: "value with an endpoint of 255 bytes", send: keyed(tStore, doc{"value": doc{"endpoint": long(255)}}), keeps: []any{obj{"endpoint": long(255)}}},
 	{name: "value with an endpoint of 256 bytes", send: keyed(tStore, doc{"value": doc{"endpoint": long(256)}}), drops: 1, keeps: nothing},
 	{name: "CONNECT with a node_id of 255 bytes", on: overALPN, send: connecting(doc{"node_id": long(255)}), want: welcomed},
-	{name: "CONNECT with a node_id of 256 bytes", send: connecting(doc{"node_id": long(256)}), end: "closed",
+	{name: "CONNECT with a node_id of 256 bytes", send: connecting(doc{"node_id": long(256)}), end: "closed", endALPN: "refused invalid_connect",
 		want: turnedAway("invalid_connect", `connect: mistyped field "node_id": 256 bytes, limit 255`)},
 	{name: "CONNECT with an endpoint of 256 bytes", send: connecting(doc{"endpoint": long(256)}), want: welcomed},
-	{name: "CONNECT of a realm of 256 bytes", send: connecting(doc{"realm_id": long(256)}), end: "closed",
+	{name: "CONNECT of a realm of 256 bytes", send: connecting(doc{"realm_id": long(256)}), end: "closed", endALPN: "refused realm_mismatch",
 		want: turnedAway("realm_mismatch", `This node serves the realm "be.cortexiq.test", not ""`)},
 	{name: "procedure of 255 bytes", send: whole(tCall, doc{"call_id": bin("0123456789abcdef"), "procedure": long(255)}),
 		want: callFailed("gateway_bootstrap_only", "Gateway is bootstrap-only. Discover service via DHT and call peer directly")},
@@ -93,7 +98,7 @@ var limits = []row{
 			if i == 500 {
 				ttl = 100 // the soonest to expire
 			}
-			b = append(b, frame(tStore, doc{"key": c.key, "value": doc{"node_id": bin(fmt.Sprint(i)), "ttl": ttl}})...)
+			b = append(b, frame(tStore, doc{"key": c.key, "value": doc{"node_id": nodeIDNo(i), "ttl": ttl}})...)
 		}
 		return [][]byte{b}
 	}},
@@ -104,7 +109,7 @@ func providers(n, without int) []any {
 	var list []any
 	for i := n; i >= 0; i-- {
 		if i != without {
-			list = append(list, obj{"node_id": bin(fmt.Sprint(i)), "ttl": int64(1000)})
+			list = append(list, obj{"node_id": nodeIDNo(i), "ttl": int64(1000)})
 		}
 	}
 	return list
@@ -174,27 +179,41 @@ func TestTTL(t *testing.T) {
 	}
 }
 
-// TestNodesInAReply has the row of that name: 20.
+// TestNodesInAReply has the row of that name: 20, and of those none that only
+// CONNECTed.
 func TestNodesInAReply(t *testing.T) {
 	b := newBench(t)
 	for i := range 25 {
-		conn := dialRaw(t, b.udp)
-		k := talkRaw(t, conn)
+		k := talkRaw(t, dialRaw(t, b.udp))
 		reply := k.ask(tConnect, doc{"node_id": bin(fmt.Sprintf("guest %d", i)), "realm_id": bin(testRealm), "endpoint": bin("")})
 		require.Equal(t, byte(tPong), reply.Type)
+	}
+	known := map[any]any{} // endpoints by node id
+	for i := range 25 {
+		p, err := test.RandPeerID()
+		require.NoError(t, err)
+		id, addr := nodeIDOf(p), ma.StringCast(fmt.Sprintf("/ip4/127.0.0.1/udp/%d/quic-v1", 10_000+i))
+		c := routing.Contact{ID: routing.IDFromBytes([]byte(id)), NodeID: []byte(id), Peer: p, Addrs: []ma.Multiaddr{addr},
+			Endpoint: fmt.Sprintf("https://127.0.0.1:%d", 10_000+i), EndpointSeen: true, Verified: true, LastSeen: time.Now()}
+		require.NoError(t, b.node.Service().Routing().Admit(c))
+		known[id] = bin(c.Endpoint)
 	}
 	for _, s := range b.sides {
 		t.Run(s.name, func(t *testing.T) {
 			open, done := s.connect(t)
 			defer done()
-			reply := open().ask(tFindNode, doc{"target": bin("t")})
-			require.Len(t, reply.Fields["nodes"], 20)
-			for _, n := range reply.Fields["nodes"].([]any) {
+			nodes := open().ask(tFindNode, doc{"target": bin("t")}).Fields["nodes"]
+			require.Len(t, nodes, 20)
+			for _, n := range nodes.([]any) {
 				fields := n.(map[string]any)
 				b.us.time(fields, "last_seen")
-				require.Contains(t, fields["node_id"], "guest ")
-				delete(fields, "node_id")
-				require.Equal(t, obj{"address": bin(""), "last_seen": theTime}, fields)
+				require.Equal(t, known[fields["node_id"]], fields["address"])
+				require.Equal(t, theTime, fields["last_seen"])
+				if s.extended {
+					require.Len(t, fields["addrs"], 1)
+					delete(fields, "addrs")
+				}
+				require.Len(t, fields, 3, "and nothing that Erlang nodes do not know")
 			}
 			missed := open().ask(tFindValue, doc{"key": bin("k")}).Fields["nodes"]
 			if s.extended {
@@ -237,7 +256,7 @@ func TestFindValueReplySize(t *testing.T) {
 				k := open()
 				var want []any
 				for i := range test.values {
-					value := doc{"node_id": bin(fmt.Sprint(i)), "ttl": 100 + i, "pad": bin("")}
+					value := doc{"node_id": nodeIDNo(i), "ttl": 100 + i, "pad": bin("")}
 					value["pad"] = long(test.size - len(encode(value)) - 2)
 					k.send(frame(tStore, doc{"key": key, "value": value}))
 					if i >= test.values-test.kept { // the longer lives are stored later, and so in front

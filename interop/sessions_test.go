@@ -153,7 +153,7 @@ func requireFound(t *testing.T, to *net.UDPAddr, key, value any) {
 
 // TestErlangIDsAreEchoed: an Erlang node names itself by 64 hexadecimal digits
 // in the values that it stores; others compare them, so they come back as they
-// are, over either transport.
+// are, over either transport, but over ALPN for those that would crash an Erlang node.
 func TestErlangIDsAreEchoed(t *testing.T) {
 	node := startProcess(t)
 	id := bin("a7b113782e093e08e59938df87e508d737fff625f007dce556b429b143ef7975")
@@ -165,7 +165,11 @@ func TestErlangIDsAreEchoed(t *testing.T) {
 		k.requireAlive()
 
 		want := obj{"node_id": id, "endpoint": bin("https://127.0.0.1:9444"), "ttl": int64(300)}
-		requireFound(t, node.udp(t), key, want)
+		if len(id) >= 32 {
+			requireFound(t, node.udp(t), key, want)
+		} else { // one of fewer bytes would crash the Erlang node that reads it
+			require.Equal(t, noValue, talkRaw(t, dialRaw(t, node.udp(t))).ask(tFindValue, doc{"key": key}), "node_id %q", id)
+		}
 
 		h := newPeer(t)
 		reply := talkPeer(t, h, connect(t, h, node.Addrs[0])).ask(tFindValue, doc{"key": key})

@@ -161,24 +161,36 @@ func ends(err error) string {
 	return err.Error()
 }
 
-// marker is the timestamp of the PING after which nothing else is to come.
-const marker = int64(0x6d61726b)
+// The PING and the CALL after which nothing else is to come.
+const (
+	marker     = int64(0x6d61726b)
+	markerCall = bin("mark")
+)
 
-// rest asks for a sign of life and returns what comes before it, and how the
-// stream ended: "open" where it did not. As replies come in order, what was not
-// answered by then never will be.
+// rest asks for a sign of life and returns what comes before it, and what became of
+// the stream: "open" where it goes on, "refused" and why where it does but nothing is
+// answered there since a refused CONNECT, "closed", or "reset" and the code. As replies
+// come in order, what was not answered by then never will be.
 func (k *talk) rest() (replies []message, end string) {
 	k.tb.Helper()
-	k.send(frame(tPing, doc{"timestamp": marker}))
+	k.send(frame(tPing, doc{"timestamp": marker}), frame(tCall, doc{"procedure": markerCall, "call_id": markerCall}))
+	ponged := false
 	for {
 		m, err := k.next()
-		if err != nil {
+		switch {
+		case err != nil:
 			return replies, ends(err)
+		case m.Type == tPong && m.Fields["timestamp"] == marker:
+			ponged = true
+		case m.Type == tReply && m.Fields["call_id"] == markerCall:
+			if ponged {
+				return replies, "open"
+			}
+			failure, _ := m.Fields["error"].(map[string]any)
+			return replies, fmt.Sprintf("refused %s", failure["code"])
+		default:
+			replies = append(replies, m)
 		}
-		if m.Type == tPong && m.Fields["timestamp"] == marker {
-			return replies, "open"
-		}
-		replies = append(replies, m)
 	}
 }
 

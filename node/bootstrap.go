@@ -9,23 +9,23 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 
-	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 )
 
 // Bootstrap is whom a node begins at: a libp2p peer or an Erlang gateway.
 type Bootstrap struct {
-	Peer    *peer.AddrInfo        // nil for a gateway
-	Gateway dialer.PinnedEndpoint // zero for a peer
+	Peer    *peer.AddrInfo          // nil for a gateway
+	Gateway identity.PinnedEndpoint // zero for a peer
 }
 
 // ParseBootstrap reads an entry of Config.Bootstrap: what ParsePeer or
-// dialer.ParsePinnedEndpoint reads.
+// identity.ParsePinnedEndpoint reads.
 func ParseBootstrap(text string) (Bootstrap, error) {
 	if strings.HasPrefix(text, "/") {
 		p, err := ParsePeer(text)
 		return Bootstrap{Peer: p}, err
 	}
-	e, err := dialer.ParsePinnedEndpoint(text)
+	e, err := identity.ParsePinnedEndpoint(text)
 	if err != nil {
 		return Bootstrap{}, fmt.Errorf("%q is neither a multiaddr with /p2p nor an endpoint: %w", text, err)
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/gateway"
 	"github.com/macula-mesh/macula-node/internal/datadir"
 )
@@ -76,14 +76,14 @@ func TestKeptCertificate(t *testing.T) {
 
 func TestFirstCertificateWins(t *testing.T) {
 	dir := t.TempDir()
-	pins := make(chan dialer.Pin, 8)
+	pins := make(chan identity.Pin, 8)
 	for range cap(pins) {
 		go func() {
 			cert, err := loadOrCreateCertificate(dir, slog.New(slog.DiscardHandler))
 			if assert.NoError(t, err) {
-				pins <- dialer.PinOf(cert.Leaf)
+				pins <- identity.PinOf(cert.Leaf)
 			} else {
-				pins <- dialer.Pin{}
+				pins <- identity.Pin{}
 			}
 		}()
 	}
@@ -115,7 +115,7 @@ func TestCertificateIsRenewed(t *testing.T) {
 			require.NoError(t, err)
 			require.Contains(t, log.String(), "made anew")
 			require.Greater(t, time.Until(renewed.Leaf.NotAfter), renewBefore)
-			require.Equal(t, dialer.PinOf(old), dialer.PinOf(renewed.Leaf))
+			require.Equal(t, identity.PinOf(old), identity.PinOf(renewed.Leaf))
 
 			log.Reset()
 			kept, err := loadOrCreateCertificate(dir, slog.New(slog.NewTextHandler(&log, nil)))

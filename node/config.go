@@ -15,7 +15,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/internal/logs"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
@@ -40,7 +40,7 @@ type Config struct {
 	Hostname string
 	// Bootstrap is whom to connect to at the start: multiaddrs with /p2p, of
 	// which the node itself may be one, and endpoints of Erlang gateways,
-	// https://host:port, which a pin may follow (dialer.ParsePinnedEndpoint).
+	// https://host:port, which a pin may follow (identity.ParsePinnedEndpoint).
 	Bootstrap []string
 	// Mode is whether the node answers libp2p peers; empty means ModeAuto.
 	Mode Mode
@@ -93,9 +93,9 @@ type settings struct {
 	listen    []ma.Multiaddr
 	port      uint16 // where listen is empty
 	bootstrap []peer.AddrInfo
-	itself    []string                // bootstrap addresses with this node's own peer id
-	gateways  []dialer.PinnedEndpoint // each host and port once
-	tls       identity
+	itself    []string                  // bootstrap addresses with this node's own peer id
+	gateways  []identity.PinnedEndpoint // each host and port once
+	tls       credentials
 }
 
 // check returns what the configuration means, or all that is wrong with it.
@@ -177,8 +177,8 @@ func (s *settings) addBootstrap(text string) error {
 	return nil
 }
 
-func (s *settings) addGateway(e dialer.PinnedEndpoint) error {
-	i := slices.IndexFunc(s.gateways, func(g dialer.PinnedEndpoint) bool { return g.Endpoint == e.Endpoint })
+func (s *settings) addGateway(e identity.PinnedEndpoint) error {
+	i := slices.IndexFunc(s.gateways, func(g identity.PinnedEndpoint) bool { return g.Endpoint == e.Endpoint })
 	switch {
 	case i < 0:
 		s.gateways = append(s.gateways, e)

@@ -30,8 +30,8 @@ func ExampleNew() {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	self := routing.Contact{Endpoint: n.Endpoint()}
-	id := n.ID() // 32 bytes: a shorter node_id would crash Erlang nodes, which are not sent it
-	value := wire.RawMap(wire.Pair{Key: "node_id", Value: wire.RawBytes(id[:])})
+	const id = "2744ccd10c7533bd736ad890f9dd5cab2adb27b07d500b9493f29cdc420cb2e0" // a shorter one harms Erlang nodes
+	value := wire.RawMap(wire.Pair{Key: "node_id", Value: wire.RawText(id)})
 	if err := client.Put(ctx, n.Dialer(), self, wire.StoreArgs{Key: []byte("a.service"), Value: value}); err != nil {
 		panic(err)
 	}

@@ -8,7 +8,7 @@ import (
 
 	ma "github.com/multiformats/go-multiaddr"
 
-	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/wire"
 )
 
@@ -29,8 +29,8 @@ func (n *Node) LocalAddrs() []ma.Multiaddr {
 
 // LocalEndpoint returns where other programs of this machine reach the node as
 // Erlang nodes do, with the pin of its certificate; the first of LocalAddrs.
-func (n *Node) LocalEndpoint() dialer.PinnedEndpoint {
-	e := dialer.PinnedEndpoint{Pin: dialer.PinOf(n.certificate.Leaf)}
+func (n *Node) LocalEndpoint() identity.PinnedEndpoint {
+	e := identity.PinnedEndpoint{Pin: identity.PinOf(n.certificate.Leaf)}
 	if addrs := n.localAddrPorts(); len(addrs) > 0 {
 		e.Endpoint = wire.EndpointAt(addrs[0])
 	}

@@ -116,7 +116,7 @@ func TestClientNode(t *testing.T) {
 		return a.lists(b, true) && b.lists(a, true) && cl.lists(a, true) && cl.lists(b, true)
 	}, 4*patience, tick, "it knows the others")
 
-	value := providerValue("client")
+	value := provider("client")
 	replicas, err := cl.Service().Store(patient(t), []byte("k"), value)
 	require.NoError(t, err)
 	require.Len(t, replicas.Acknowledged, 2)

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"crypto/sha256"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -68,6 +69,12 @@ func patient(t *testing.T) context.Context {
 	return ctx
 }
 
+// provider returns a value that Erlang nodes are served, another for each name: a
+// short node_id would crash them.
+func provider(name string) wire.Raw {
+	return wire.RawMap(wire.Pair{Key: "node_id", Value: wire.RawText(fmt.Sprintf("%x", sha256.Sum256([]byte(name))))})
+}
+
 func TestBootstrapAdmitsBoth(t *testing.T) {
 	a := startNode(t)
 	b := startNode(t, bootstrappedBy(a), func(c *Config) { c.Hostname = "b.example.org" })
@@ -103,29 +110,22 @@ func TestBothDialectsOnOnePort(t *testing.T) {
 	require.True(t, ok)
 	require.Equal(t, "https://"+addr.String(), a.Endpoint(), "one port")
 
-	value := providerValue
 	ctx := patient(t)
-	require.NoError(t, client.Put(ctx, b.Dialer(), erlangContact(a), wire.StoreArgs{Key: []byte("k"), Value: value("erlang")}))
+	require.NoError(t, client.Put(ctx, b.Dialer(), erlangContact(a), wire.StoreArgs{Key: []byte("k"), Value: provider("erlang")}))
 	reply, err := client.FindValue(ctx, b.Service().Client(), contact, []byte("k"))
 	require.NoError(t, err)
-	require.Equal(t, []wire.Raw{value("erlang")}, reply.Values)
+	require.Equal(t, []wire.Raw{provider("erlang")}, reply.Values)
 	require.Len(t, reply.ExpiresIn, 1)
 
-	require.NoError(t, client.Put(ctx, b.Service().Client(), contact, wire.StoreArgs{Key: []byte("k"), Value: value("libp2p")}))
+	require.NoError(t, client.Put(ctx, b.Service().Client(), contact, wire.StoreArgs{Key: []byte("k"), Value: provider("libp2p")}))
 	reply, err = client.FindValue(ctx, b.Dialer(), erlangContact(a), []byte("k"))
 	require.NoError(t, err)
-	require.Equal(t, []wire.Raw{value("libp2p"), value("erlang")}, reply.Values)
+	require.Equal(t, []wire.Raw{provider("libp2p"), provider("erlang")}, reply.Values)
 	require.Empty(t, reply.ExpiresIn)
 
 	probe, err := b.Dialer().Query(ctx, erlangContact(a), &wire.NATProbe{NodeID: []byte("b"), RequestID: []byte("r")})
 	require.NoError(t, err)
 	require.EqualValues(t, b.port, probe.(*wire.NATProbeReply).ReflexivePort, "dialled from the port that is listened on")
-}
-
-// providerValue returns a value that Erlang nodes are served: its node_id is long enough.
-func providerValue(name string) wire.Raw {
-	id := sha256.Sum256([]byte(name))
-	return wire.RawMap(wire.Pair{Key: "node_id", Value: wire.RawBytes(id[:])})
 }
 
 // connectRaw CONNECTs to a node as an Erlang node does and returns the stream.
@@ -145,19 +145,28 @@ func connectRaw(t *testing.T, conn *quic.Conn, endpoint string) (*quic.Stream, *
 	return s, in
 }
 
-// A gateway verifies an endpoint by itself; other Erlang nodes are not told of it.
+// A gateway verifies an endpoint by itself. Libp2p peers are told of it; Erlang
+// nodes are not, as two that know each other stall.
 func TestErlangNodeBecomesAContact(t *testing.T) {
-	a, erlang := startNode(t), startNode(t)
+	a, erlang, other := startNode(t), startNode(t), startNode(t)
 	conn := dialMacula(t, strings.TrimPrefix(a.Endpoint(), "https://"))
 	connectRaw(t, conn, erlang.Endpoint())
 	require.Eventually(t, func() bool {
 		c, ok := a.Service().Routing().Contact(routing.IDFromBytes([]byte("erlang")))
 		return ok && c.IsErlang() && c.Verified && c.Endpoint == erlang.Endpoint()
 	}, 2*patience, tick)
-	list, err := client.ListGateways(patient(t), erlang.Dialer(), erlangContact(a))
-	require.NoError(t, err)
-	require.Len(t, list, 1)
-	require.EqualValues(t, a.port, list[0].Port, "itself")
+	told := func(asker routing.Network, to routing.Contact) (endpoints []string) {
+		list, err := client.ListGateways(patient(t), asker, to)
+		require.NoError(t, err)
+		for _, g := range list {
+			endpoints = append(endpoints, wire.Endpoint{Host: g.Host, Port: uint16(g.Port)}.String())
+		}
+		return endpoints
+	}
+	host := a.Host()
+	peer := routing.Contact{ID: a.ID(), Peer: host.ID(), Addrs: host.Addrs()}
+	require.Equal(t, []string{a.Endpoint()}, told(other.Dialer(), erlangContact(a)))
+	require.Equal(t, []string{a.Endpoint(), erlang.Endpoint()}, told(other.Service().Client(), peer))
 }
 
 func TestNodeCloses(t *testing.T) {

@@ -47,7 +47,7 @@ func TestRollingRestart(t *testing.T) {
 			}
 			key := func(i int) []byte { return maculadht.ServiceKey(fmt.Sprint("value ", i)) }
 			for i := range values {
-				_, err := all[i%nodes].Service().Store(patient(t), key(i), providerValue(fmt.Sprint("provider ", i)))
+				_, err := all[i%nodes].Service().Store(patient(t), key(i), provider(fmt.Sprint("provider ", i)))
 				require.NoError(t, err)
 			}
 			advertise := func(i int) {

@@ -10,7 +10,7 @@ import (
 	"runtime"
 	"time"
 
-	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/gateway"
 	"github.com/macula-mesh/macula-node/compat/wire"
 )
@@ -67,16 +67,16 @@ const (
 
 // Dialling returns which certificates are accepted from the nodes that are
 // dialled. It reads CAFile; the other files are for those who are listened to.
-func (t TLS) Dialling() (dialer.TLS, error) {
+func (t TLS) Dialling() (identity.TLS, error) {
 	mode, err := t.mode()
 	if err != nil || mode == TLSDevelopment {
-		return dialer.TLS{}, err
+		return identity.TLS{}, err
 	}
 	roots, err := t.roots()
 	if err != nil {
-		return dialer.TLS{}, err
+		return identity.TLS{}, err
 	}
-	return dialer.TLS{Verify: true, Roots: roots, AnyHost: t.AnyHost}, nil
+	return identity.TLS{Verify: true, Roots: roots, AnyHost: t.AnyHost}, nil
 }
 
 func (t TLS) mode() (TLSMode, error) {
@@ -155,23 +155,23 @@ func readKey(path string) ([]byte, error) {
 	return readSetting(keySetting, path)
 }
 
-// identity is what the node shows and accepts.
-type identity struct {
+// credentials are what the node shows and accepts.
+type credentials struct {
 	certificate *tls.Certificate // nil: the node makes its own
-	dialling    dialer.TLS
+	dialling    identity.TLS
 }
 
 // load reads the files, or says all that is wrong with them.
-func (t TLS) load() (identity, error) {
+func (t TLS) load() (credentials, error) {
 	if _, err := t.mode(); err != nil {
-		return identity{}, err
+		return credentials{}, err
 	}
 	cert, certErr := t.certificate()
 	dialling, err := t.Dialling()
 	if dialling.Verify {
 		dialling.Certificate = cert // as an Erlang node does in production mode
 	}
-	return identity{cert, dialling}, errors.Join(certErr, err)
+	return credentials{cert, dialling}, errors.Join(certErr, err)
 }
 
 // tlsCertificate returns what Erlang nodes are shown who dial an endpoint.
@@ -188,7 +188,7 @@ func (s settings) tlsCertificate(endpoint string) (cert tls.Certificate, err err
 		return tls.Certificate{}, err
 	}
 	verifies := s.tls.dialling.Verify
-	s.log("node").Info("certificate for Erlang nodes", "pin", dialer.PinOf(cert.Leaf), "expires", cert.Leaf.NotAfter, "verifies_others", verifies)
+	s.log("node").Info("certificate for Erlang nodes", "pin", identity.PinOf(cert.Leaf), "expires", cert.Leaf.NotAfter, "verifies_others", verifies)
 	if !verifies {
 		if s.TLS.CAFile != "" {
 			s.log("node").Warn("CA file not used: the TLS mode is development, which verifies nothing", "file", s.TLS.CAFile)

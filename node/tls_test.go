@@ -21,7 +21,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
@@ -164,7 +164,7 @@ func TestProduction(t *testing.T) {
 	stranger := startNode(t)
 	require.Nil(t, stranger.cfg.tls.dialling.Certificate)
 	_, err = client.Ping(ctx, a.Dialer(), routing.Contact{Endpoint: stranger.Endpoint()})
-	require.ErrorIs(t, err, dialer.ErrCertificate)
+	require.ErrorIs(t, err, identity.ErrCertificate)
 	_, err = client.Ping(ctx, stranger.Dialer(), routing.Contact{Endpoint: a.Endpoint()})
 	require.NoError(t, err, "development accepts any")
 }
@@ -175,15 +175,15 @@ func TestPinOfBootstrapGateway(t *testing.T) {
 	gateway := startNode(t, func(c *Config) { c.DataDir = dir })
 	kept, err := loadCertificate(filepath.Join(dir, certificateFile))
 	require.NoError(t, err)
-	pin := dialer.PinOf(kept.Leaf)
+	pin := identity.PinOf(kept.Leaf)
 	other := pin
 	other[0]++
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for _, test := range []struct {
-		pin  dialer.Pin
+		pin  identity.Pin
 		want error
-	}{{pin, nil}, {other, dialer.ErrCertificate}} {
+	}{{pin, nil}, {other, identity.ErrCertificate}} {
 		n := startNode(t, func(c *Config) { c.Bootstrap = []string{gateway.Endpoint() + "#" + test.pin.String()} })
 		_, err := client.Ping(ctx, n.Dialer(), routing.Contact{Endpoint: gateway.Endpoint()})
 		require.ErrorIs(t, err, test.want)

@@ -8,7 +8,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/peer"
 
-	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/uplink"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
@@ -18,7 +18,7 @@ import (
 // addresses, but for this node itself: one list for all nodes names each of them.
 // Where a macula-node answers instead it is joined over libp2p.
 func (n *Node) openUplinks(ctx context.Context) error {
-	self, err := dialer.ClientID(n.certificate.Leaf)
+	self, err := identity.ClientID(n.certificate.Leaf)
 	if err != nil {
 		return err
 	}
@@ -73,7 +73,7 @@ func (n *Node) watchAddresses(ctx context.Context) error {
 
 // noteItself logs which of the bootstrap addresses are this node's own: no mistake
 // in a list for all nodes, but alone it leads nowhere.
-func (n *Node) noteItself(others []dialer.PinnedEndpoint) {
+func (n *Node) noteItself(others []identity.PinnedEndpoint) {
 	itself := slices.Clone(n.cfg.itself)
 	for _, e := range n.cfg.gateways {
 		if !slices.Contains(others, e) {
@@ -90,8 +90,8 @@ func (n *Node) noteItself(others []dialer.PinnedEndpoint) {
 }
 
 // otherGateways returns those that are not at an endpoint of our own.
-func otherGateways(all []dialer.PinnedEndpoint, own []string) []dialer.PinnedEndpoint {
-	return slices.DeleteFunc(slices.Clone(all), func(e dialer.PinnedEndpoint) bool { return slices.Contains(own, e.String()) })
+func otherGateways(all []identity.PinnedEndpoint, own []string) []identity.PinnedEndpoint {
+	return slices.DeleteFunc(slices.Clone(all), func(e identity.PinnedEndpoint) bool { return slices.Contains(own, e.String()) })
 }
 
 // Uplinks returns the sessions with the Erlang gateways among the bootstrap

@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/uplink"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/interop/glass"
@@ -55,9 +55,9 @@ func TestClientNodeIsNotListedAtAGateway(t *testing.T) {
 
 // One list for all nodes of a mesh names each of them.
 func TestOtherGateways(t *testing.T) {
-	var all []dialer.PinnedEndpoint
+	var all []identity.PinnedEndpoint
 	for _, text := range []string{"https://gw.example.org:9443", "https://[2001:db8::7]:9443#sha256=" + strings.Repeat("0f", 32), "https://192.0.2.7:9443"} {
-		e, err := dialer.ParsePinnedEndpoint(text)
+		e, err := identity.ParsePinnedEndpoint(text)
 		require.NoError(t, err)
 		all = append(all, e)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
@@ -46,8 +47,9 @@ func blank(m map[string]any, names ...string) map[string]any {
 
 type object = map[string]any
 
-// guest CONNECTs to the node as an Erlang node does, until the test ends.
-func guest(t *testing.T, endpoint, id string) {
+// guest CONNECTs to the node at endpoint, until the test ends, as the Erlang node of
+// that id which answers at its own.
+func guest(t *testing.T, endpoint, id, own string) {
 	t.Helper()
 	conf := &tls.Config{NextProtos: []string{"macula"}, InsecureSkipVerify: true}
 	conn, err := quic.DialAddr(t.Context(), strings.TrimPrefix(endpoint, "https://"), conf, nil)
@@ -55,13 +57,22 @@ func guest(t *testing.T, endpoint, id string) {
 	t.Cleanup(func() { conn.CloseWithError(0, "") })
 	s, err := conn.OpenStreamSync(t.Context())
 	require.NoError(t, err)
-	frame, err := wire.AppendFrame(nil, &wire.Connect{Version: "1.0", NodeID: []byte(id), RealmID: proto.DefaultRealm})
+	frame, err := wire.AppendFrame(nil, &wire.Connect{Version: "1.0", NodeID: []byte(id), RealmID: proto.DefaultRealm, Endpoint: own})
 	require.NoError(t, err)
 	_, err = s.Write(frame)
 	require.NoError(t, err)
 	require.NoError(t, s.SetReadDeadline(time.Now().Add(patience)))
 	_, err = wire.NewReader(s).Next()
 	require.NoError(t, err)
+}
+
+// known is guest, once libp2p peers are told of it.
+func known(t *testing.T, s serving, id, own string) {
+	t.Helper()
+	guest(t, s.Endpoints[0], id, own)
+	waitFor(t, "the guest in the table", func() bool {
+		return strings.Contains(macula(t, "find-node", s.Addrs[0], "k").stdout, own)
+	})
 }
 
 // storeAs has a node store a value as an Erlang node does, byte for byte.
@@ -76,11 +87,13 @@ func storeAs(t *testing.T, endpoint, key string, value wire.Raw) {
 // TestAsking has each command against a node, by either dialect: exit code,
 // text and JSON.
 func TestAsking(t *testing.T) {
+	erlang := gatewayDouble(t)
 	_, s := started(t)
-	const guestID = "a7b113782e093e08e59938df87e508d737fff625f007dce556b429b143ef7975"
-	guest(t, s.Endpoints[0], guestID)
-	self := object{"node_id": object{"$bin": s.NodeID}, "host": "127.0.0.1", "port": portOf(s), "realm": "macula.default"}
-	nodes := object{"nodes": []any{object{"node_id": guestID, "address": "", "last_seen": "<time>"}}}
+	known(t, s, erlang.ClientID(), erlang.Endpoint())
+	self := object{"node_id": object{"$bin": s.NodeID}, "host": "127.0.0.1", "port": portOf(s.Endpoints[0]), "realm": "macula.default"}
+	other := object{"node_id": erlang.ClientID(), "host": "127.0.0.1", "port": portOf(erlang.Endpoint()), "realm": "macula.default"}
+	nodes := []any{object{"node_id": erlang.ClientID(), "address": erlang.Endpoint(), "last_seen": "<time>"}}
+	someBytes := strings.Repeat("00ff", 16)
 	for dialect, addr := range map[string]string{"libp2p": s.Addrs[0], "Erlang": s.Endpoints[0]} {
 		t.Run(dialect, func(t *testing.T) {
 			key := sha256.Sum256([]byte("greeter of " + dialect))
@@ -104,12 +117,12 @@ func TestAsking(t *testing.T) {
 				assert.Equal(t, exitNotFound, got.code)
 				want := object{"key": digits, "values": []any{}}
 				if dialect == "libp2p" {
-					want["nodes"] = nodes["nodes"]
+					want["nodes"] = nodes
 				}
 				assert.Equal(t, want, seen(decodeJSON(t, got.stdout)))
 			})
 			t.Run("put", func(t *testing.T) {
-				got := macula(t, append([]string{"put", addr, `{"node_id": {"$bin": "00ff"}, "n": 1, "ttl": 90}`}, service...)...)
+				got := macula(t, append([]string{"put", addr, `{"node_id": {"$bin": "` + someBytes + `"}, "n": 1, "ttl": 90}`}, service...)...)
 				assert.Equal(t, exitOK, got.code, got.stderr)
 				assert.Equal(t, "stored under "+digits+" for 1m30s\n", got.stdout)
 
@@ -120,13 +133,13 @@ func TestAsking(t *testing.T) {
 			t.Run("get", func(t *testing.T) {
 				got := macula(t, append([]string{"get", addr}, service...)...)
 				assert.Equal(t, exitOK, got.code, got.stderr)
-				assert.Equal(t, `{"node_id":"`+someID+`"}`+"\n"+`{"n":1,"node_id":{"$bin":"00ff"},"ttl":90}`+"\n", got.stdout)
+				assert.Equal(t, `{"node_id":"`+someID+`"}`+"\n"+`{"n":1,"node_id":{"$bin":"`+someBytes+`"},"ttl":90}`+"\n", got.stdout)
 
 				got = macula(t, "get", addr, digits, "--json")
 				assert.Equal(t, exitOK, got.code, got.stderr)
 				want := object{"key": digits, "values": []any{
 					object{"node_id": someID},
-					object{"node_id": object{"$bin": "00ff"}, "n": 1.0, "ttl": 90.0},
+					object{"node_id": object{"$bin": someBytes}, "n": 1.0, "ttl": 90.0},
 				}}
 				if dialect == "libp2p" {
 					want["expires_in"] = []any{anyNumber, anyNumber}
@@ -136,24 +149,33 @@ func TestAsking(t *testing.T) {
 			t.Run("find-node", func(t *testing.T) {
 				got := macula(t, "find-node", addr, "k", "--force")
 				assert.Equal(t, exitOK, got.code, got.stderr)
+				asJSON := macula(t, "find-node", addr, "k", "--force", "--json")
+				if dialect == "Erlang" { // Erlang nodes that know each other stall
+					assert.Equal(t, "it knows no nodes\n", got.stdout)
+					assert.Equal(t, object{"nodes": []any{}}, decodeJSON(t, asJSON.stdout))
+					return
+				}
 				lines := strings.Split(got.stdout, "\n")
 				require.Len(t, lines, 3)
 				assert.Equal(t, []string{"NODE", "ID", "LAST", "SEEN", "ADDRESS"}, strings.Fields(lines[0]))
-				assert.Regexp(t, "^"+guestID+`  [0-9ms]+ ago +$`, lines[1])
-
-				got = macula(t, "find-node", addr, "k", "--force", "--json")
-				assert.Equal(t, nodes, seen(decodeJSON(t, got.stdout)))
+				assert.Regexp(t, "^"+erlang.ClientID()+`  [0-9ms]+ ago +`+erlang.Endpoint()+"$", lines[1])
+				assert.Equal(t, object{"nodes": nodes}, seen(decodeJSON(t, asJSON.stdout)))
 			})
 			t.Run("gateways", func(t *testing.T) {
 				got := macula(t, "gateways", addr)
 				assert.Equal(t, exitOK, got.code, got.stderr)
-				lines := strings.Split(got.stdout, "\n")
-				require.Len(t, lines, 3)
-				assert.Equal(t, []string{"NODE", "ID", "ENDPOINT", "REALM"}, strings.Fields(lines[0]))
-				assert.Equal(t, []string{s.NodeID, s.Endpoints[0], "macula.default"}, strings.Fields(lines[1]))
+				want, peers := [][]string{{"NODE", "ID", "ENDPOINT", "REALM"}, {s.NodeID, s.Endpoints[0], "macula.default"}}, []any{self}
+				if dialect == "libp2p" {
+					want, peers = append(want, []string{erlang.ClientID(), erlang.Endpoint(), "macula.default"}), append(peers, other)
+				}
+				var lines [][]string
+				for line := range strings.Lines(got.stdout) {
+					lines = append(lines, strings.Fields(line))
+				}
+				assert.Equal(t, want, lines)
 
 				got = macula(t, "gateways", addr, "--json")
-				assert.Equal(t, object{"peers": []any{self}}, decodeJSON(t, got.stdout))
+				assert.Equal(t, object{"peers": peers}, decodeJSON(t, got.stdout))
 			})
 		})
 	}
@@ -173,15 +195,16 @@ func seen(m object) object {
 	return m
 }
 
-func portOf(s serving) float64 {
+func portOf(endpoint string) float64 {
 	var port float64
-	for _, digit := range s.Endpoints[0][strings.LastIndex(s.Endpoints[0], ":")+1:] {
+	for _, digit := range endpoint[strings.LastIndex(endpoint, ":")+1:] {
 		port = 10*port + float64(digit-'0')
 	}
 	return port
 }
 
-// TestFindNodeListsPeers: a libp2p peer shows with its peer id and multiaddrs.
+// TestFindNodeListsPeers: a libp2p peer shows with its peer id and multiaddrs, and
+// to Erlang nodes with what they know.
 func TestFindNodeListsPeers(t *testing.T) {
 	_, s := started(t)
 	_, other := started(t, "--bootstrap", s.Addrs[0])
@@ -199,6 +222,13 @@ func TestFindNodeListsPeers(t *testing.T) {
 	got = macula(t, "find-node", s.Addrs[0], "k")
 	assert.Contains(t, got.stdout, other.NodeID)
 	assert.Contains(t, got.stdout, other.Endpoints[0]+" /ip4/127.0.0.1/udp/")
+
+	got = macula(t, "find-node", "--force", "--json", s.Endpoints[0], "k")
+	assert.Equal(t, object{"nodes": []any{object{
+		"node_id": object{"$bin": other.NodeID}, "address": other.Endpoints[0], "last_seen": "<time>",
+	}}}, seen(decodeJSON(t, got.stdout)))
+	got = macula(t, "find-node", "--force", s.Endpoints[0], "k")
+	assert.Regexp(t, "\n"+other.NodeID+`  [0-9ms]+ ago +`+other.Endpoints[0]+"\n$", got.stdout)
 }
 
 // TestFlagsAnywhere: flags stand before or behind the arguments, with = or
@@ -206,7 +236,7 @@ func TestFindNodeListsPeers(t *testing.T) {
 func TestFlagsAnywhere(t *testing.T) {
 	_, s := started(t)
 	addr := s.Endpoints[0]
-	require.Equal(t, exitOK, macula(t, "put", addr, "k", "{}").code)
+	require.Equal(t, exitOK, macula(t, "put", addr, "k", provider).code)
 	for _, args := range [][]string{
 		{"get", "--json", addr, "k"},
 		{"get", addr, "--json", "k"},
@@ -217,7 +247,7 @@ func TestFlagsAnywhere(t *testing.T) {
 	} {
 		got := macula(t, args...)
 		assert.Equal(t, exitOK, got.code, "%v: %s", args, got.stderr)
-		assert.Equal(t, `{"key":"k","values":[{}]}`+"\n", got.stdout, "%v", args)
+		assert.Equal(t, `{"key":"k","values":[`+provider+`]}`+"\n", got.stdout, "%v", args)
 	}
 }
 
@@ -277,9 +307,9 @@ func TestStoredUnder(t *testing.T) {
 func TestValuesComeBack(t *testing.T) {
 	_, s := started(t)
 	for i, value := range []string{
-		`{"f":[2.0,0.1,-0.0,1e+300],"i":[9007199254740993,18446744073709551615,-9223372036854775808]}`,
-		"{\"a\":\"می\u200cخواهم 👩\u200d🚀 a\u00a0b\u3000c\",\"b\":\"1\\r\\n2\"}",
-		`{"a":"\u001b[31m\u009b\u202e\u0000","b":{"$bin":"ff"}}`,
+		`{"f":[2.0,0.1,-0.0,1e+300],"i":[9007199254740993,18446744073709551615,-9223372036854775808],"node_id":"` + someID + `"}`,
+		"{\"a\":\"می\u200cخواهم 👩\u200d🚀 a\u00a0b\u3000c\",\"b\":\"1\\r\\n2\",\"node_id\":\"" + someID + "\"}",
+		`{"a":"\u001b[31m\u009b\u202e\u0000","b":{"$bin":"ff"},"node_id":"` + someID + `"}`,
 	} {
 		for _, addr := range []string{s.Addrs[0], s.Endpoints[0]} {
 			key := fmt.Sprintf("v%d", i)
@@ -296,13 +326,14 @@ func TestValuesComeBack(t *testing.T) {
 // TestListsOfAnErlangNode: it sends a list of small integers as a text.
 func TestListsOfAnErlangNode(t *testing.T) {
 	_, s := started(t)
-	value := wire.Raw("\x82\xc4\x05ports\xa6ⓣⓤ\xc4\x04none\xa0")
+	value := wire.Raw("\x83\xc4\x07node_id\xc4\x40" + someID + "\xc4\x05ports\xa6ⓣⓤ\xc4\x04none\xa0")
+	const want = `{"node_id":"` + someID + `","none":[],"ports":[9443,9444]}`
 	storeAs(t, s.Endpoints[0], "k", value)
 	for _, addr := range []string{s.Addrs[0], s.Endpoints[0]} {
 		got := macula(t, "get", addr, "k")
 		require.Equal(t, exitOK, got.code, got.stderr)
-		require.Equal(t, `{"none":[],"ports":[9443,9444]}`+"\n", got.stdout)
-		require.Contains(t, macula(t, "get", addr, "k", "--json").stdout, `"values":[{"none":[],"ports":[9443,9444]}]`)
+		require.Equal(t, want+"\n", got.stdout)
+		require.Contains(t, macula(t, "get", addr, "k", "--json").stdout, `"values":[`+want+`]`)
 	}
 }
 
@@ -313,7 +344,7 @@ func TestNobodyThere(t *testing.T) {
 	addrs := map[string]string{"libp2p": "/ip4/127.0.0.1/udp/" + port + "/quic-v1/p2p/" + somePeer, "Erlang": "https://127.0.0.1:" + port}
 	for dialect, addr := range addrs {
 		for _, args := range [][]string{
-			{"ping", addr}, {"gateways", addr}, {"get", addr, "k"}, {"put", addr, "k", "{}"}, {"find-node", addr, "k", "--force"},
+			{"ping", addr}, {"gateways", addr}, {"get", addr, "k"}, {"put", addr, "k", provider}, {"find-node", addr, "k", "--force"},
 		} {
 			t.Run(dialect+"/"+args[0], func(t *testing.T) {
 				t.Parallel() // each waits
@@ -365,10 +396,13 @@ func TestAnotherPeerThere(t *testing.T) {
 
 // A peer's words do not steer the terminal.
 func TestNothingSteersTheTerminal(t *testing.T) {
+	erlang := gatewayDouble(t)
 	_, s := started(t)
-	guest(t, s.Endpoints[0], "guest \x1b[31m")
+	id := "guest \x1b[31m"
+	known(t, s, id, erlang.Endpoint())
 	got := macula(t, "find-node", s.Addrs[0], "k")
 	require.Equal(t, exitOK, got.code, got.stderr)
+	require.Contains(t, got.stdout, hex.EncodeToString([]byte(id)))
 	require.NotContains(t, got.stdout, "\x1b")
-	require.Equal(t, "a\nb\ufffd[31mc", legible("a\nb\x1b[31mc"))
+	require.Equal(t, "a\nb\ufffd[31mc", terminal.Legible("a\nb\x1b[31mc"))
 }

@@ -1,10 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/hex"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -12,9 +11,11 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/urfave/cli/v3"
 
-	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/ask"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
+	"github.com/macula-mesh/macula-node/compat/dialer/safety"
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/compat/wire/msgpack"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
@@ -22,23 +23,9 @@ import (
 // onlyAddr checks that ADDR is the one argument.
 func onlyAddr(cmd *cli.Command) error {
 	if n := cmd.Args().Len(); n != 1 {
-		return usagef("want one ADDR, got %d arguments; usage: %s %s", n, cmd.FullName(), cmd.ArgsUsage)
+		return flags.Usagef("want one ADDR, got %d arguments; usage: %s %s", n, cmd.FullName(), cmd.ArgsUsage)
 	}
 	return nil
-}
-
-// printJSON prints one line, of which nothing steers the terminal.
-func printJSON(cmd *cli.Command, v any) error { return writeJSON(cmd.Root().Writer, v) }
-
-func writeJSON(out io.Writer, v any) error {
-	var line bytes.Buffer
-	enc := json.NewEncoder(&line)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return err
-	}
-	_, err := out.Write(msgpack.EscapeJSON(line.Bytes()))
-	return err
 }
 
 func pingCommand() *cli.Command {
@@ -46,21 +33,21 @@ func pingCommand() *cli.Command {
 		Name:      "ping",
 		Usage:     "ask a node for a sign of life",
 		ArgsUsage: "ADDR",
-		Flags:     askFlags(),
+		Flags:     ask.Flags(),
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			if err := onlyAddr(cmd); err != nil {
 				return err
 			}
-			return ask(ctx, cmd, cmd.Args().First(), func(ctx context.Context, t *target) error {
-				if _, err := client.Ping(ctx, t.network, t.Contact); err != nil { // pays for the handshake
+			return ask.Node(ctx, cmd, cmd.Args().First(), func(ctx context.Context, t *ask.Target) error {
+				if _, err := client.Ping(ctx, t.Network, t.Contact); err != nil { // pays for the handshake
 					return err
 				}
-				rtt, err := client.Ping(ctx, t.network, t.Contact)
+				rtt, err := client.Ping(ctx, t.Network, t.Contact)
 				if err != nil {
 					return err
 				}
 				if cmd.Bool("json") {
-					return printJSON(cmd, map[string]any{"addr": cmd.Args().First(), "rtt_ms": float64(rtt.Microseconds()) / 1000})
+					return terminal.PrintJSON(cmd, map[string]any{"addr": cmd.Args().First(), "rtt_ms": float64(rtt.Microseconds()) / 1000})
 				}
 				_, err = fmt.Fprintf(cmd.Root().Writer, "%s answered in %v\n", cmd.Args().First(), rtt.Round(10*time.Microsecond))
 				return err
@@ -74,18 +61,18 @@ func getCommand() *cli.Command {
 		Name:      "get",
 		Usage:     "print what a node has stored under a key",
 		ArgsUsage: "[ADDR] (KEY | --service NAME | --topic NAME)",
-		Description: keyHelp + localHelp + `
+		Description: flags.KeyHelp + flags.LocalHelp + `
 
 Each value is one line of JSON. Bytes that are no text show as {"$bin": "<hex>"}, and
 a list of small integers of an Erlang node, which travels as a text, as a list.`,
-		Flags: askFlags(append(keyFlags(), dataDirFlag())...),
+		Flags: ask.Flags(append(flags.Keys(), flags.DataDir())...),
 		Action: func(ctx context.Context, cmd *cli.Command) error {
-			addr, key, _, err := splitOptional(cmd)
+			addr, key, _, err := flags.SplitOptional(cmd)
 			if err != nil {
 				return err
 			}
-			return ask(ctx, cmd, addr, func(ctx context.Context, t *target) error {
-				reply, err := client.FindValue(ctx, t.network, t.Contact, key.bytes)
+			return ask.Node(ctx, cmd, addr, func(ctx context.Context, t *ask.Target) error {
+				reply, err := client.FindValue(ctx, t.Network, t.Contact, key.Bytes)
 				if err != nil {
 					return err
 				}
@@ -95,7 +82,7 @@ a list of small integers of an Erlang node, which travels as a text, as a list.`
 	}
 }
 
-func printFound(cmd *cli.Command, key namedKey, reply *wire.FindValueReply) error {
+func printFound(cmd *cli.Command, key flags.Key, reply *wire.FindValueReply) error {
 	if cmd.Bool("json") {
 		found := struct {
 			Key       string     `json:"key"`
@@ -106,7 +93,7 @@ func printFound(cmd *cli.Command, key namedKey, reply *wire.FindValueReply) erro
 		if found.Values == nil {
 			found.Values = []wire.Raw{}
 		}
-		if err := printJSON(cmd, found); err != nil {
+		if err := terminal.PrintJSON(cmd, found); err != nil {
 			return err
 		}
 	} else {
@@ -121,7 +108,7 @@ func printFound(cmd *cli.Command, key namedKey, reply *wire.FindValueReply) erro
 		}
 	}
 	if len(reply.Values) == 0 {
-		return fmt.Errorf("%w: nothing is stored there under %s", errNotFound, key.long())
+		return fmt.Errorf("%w: nothing is stored there under %s", errNotFound, key.Long())
 	}
 	return nil
 }
@@ -131,23 +118,24 @@ func putCommand() *cli.Command {
 		Name:      "put",
 		Usage:     "have a node store a value under a key",
 		ArgsUsage: "[ADDR] (KEY | --service NAME | --topic NAME) VALUE",
-		Description: keyHelp + localHelp + `
+		Description: flags.KeyHelp + flags.LocalHelp + `
 
 With --replicate there is no ADDR: the value is stored on the nodes nearest to the
 key, anywhere in the network of the --bootstrap peers, or of the node that runs on
 the data directory, by a peer that lives as long as the command.
 
 VALUE is a JSON object. A provider is told apart by its "node_id", bytes or a text:
-write 64 hexadecimal digits, as a shorter one harms Erlang nodes; a "ttl" says how
-many seconds the value is kept, at most and by default 86400. Texts travel as
-bytes; other bytes are given as {"$bin": "<hex>"}.`,
-		Flags: askFlags(append(append(keyFlags(), meshFlags()...), dataDirFlag(),
+write 64 hexadecimal digits. A value with a shorter one, or none, is neither given
+to Erlang nodes nor shown to them, as it would crash them. A "ttl" says how many
+seconds the value is kept, at most and by default 86400. Texts travel as bytes;
+other bytes are given as {"$bin": "<hex>"}.`,
+		Flags: ask.Flags(append(append(flags.Keys(), ask.MeshFlags()...), flags.DataDir(),
 			&cli.BoolFlag{Name: "replicate", Usage: "store it on the nodes nearest to the key"})...),
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			if cmd.Bool("replicate") {
 				return putReplicated(ctx, cmd)
 			}
-			addr, key, rest, err := splitOptional(cmd, "VALUE")
+			addr, key, rest, err := flags.SplitOptional(cmd, "VALUE")
 			if err != nil {
 				return err
 			}
@@ -155,14 +143,18 @@ bytes; other bytes are given as {"$bin": "<hex>"}.`,
 			if err != nil {
 				return err
 			}
-			return ask(ctx, cmd, addr, func(ctx context.Context, t *target) error {
-				if err := client.Put(ctx, t.network, t.Contact, wire.StoreArgs{Key: key.bytes, Value: value.Raw}); err != nil {
+			return ask.Node(ctx, cmd, addr, func(ctx context.Context, t *ask.Target) error {
+				err := client.Put(ctx, t.Network, t.Contact, wire.StoreArgs{Key: key.Bytes, Value: value.Raw})
+				if errors.Is(err, wire.ErrHarmfulValue) {
+					return flags.Usagef("VALUE '%s' %w; %s", shorten(rest[0]), err, valueExample)
+				}
+				if err != nil {
 					return err
 				}
 				if cmd.Bool("json") {
-					return printJSON(cmd, map[string]any{"key": key.String(), "status": "ok", "ttl": int64(value.TTL / time.Second)})
+					return terminal.PrintJSON(cmd, map[string]any{"key": key.String(), "status": "ok", "ttl": int64(value.TTL / time.Second)})
 				}
-				_, err := fmt.Fprintf(cmd.Root().Writer, "stored under %s for %v\n", key, value.TTL)
+				_, err = fmt.Fprintf(cmd.Root().Writer, "stored under %s for %v\n", key, value.TTL)
 				return err
 			})
 		},
@@ -178,20 +170,20 @@ const exampleValue = `{"node_id": "2bd806c97f0e00af1a1fc3328fa763a9269723c8db8fa
 func parseValue(text string) (wire.Value, error) {
 	raw, err := wire.FromJSON([]byte(text))
 	if err != nil {
-		return wire.Value{}, usagef("VALUE '%s': %w; %s", shorten(text), err, valueExample)
+		return wire.Value{}, flags.Usagef("VALUE '%s': %w; %s", shorten(text), err, valueExample)
 	}
 	if raw.Kind() != wire.Map {
-		return wire.Value{}, usagef("VALUE '%s' is not an object; %s", shorten(text), valueExample)
+		return wire.Value{}, flags.Usagef("VALUE '%s' is not an object; %s", shorten(text), valueExample)
 	}
 	if ttl, ok := raw.Field("ttl"); ok {
 		if seconds, whole := ttl.Whole(); !whole || seconds <= 0 {
 			shown, _ := ttl.MarshalJSON() // it came from JSON
-			return wire.Value{}, usagef(`VALUE has the "ttl" %s: write whole seconds, 1 or more (above 86400 counts as 86400)`, shorten(string(shown)))
+			return wire.Value{}, flags.Usagef(`VALUE has the "ttl" %s: write whole seconds, 1 or more (above 86400 counts as 86400)`, shorten(string(shown)))
 		}
 	}
 	value, err := wire.ParseValue(raw)
 	if err != nil {
-		return wire.Value{}, usagef("VALUE: %w", err)
+		return wire.Value{}, flags.Usagef("VALUE: %w", err)
 	}
 	return value, nil
 }
@@ -244,21 +236,21 @@ func findNodeCommand() *cli.Command {
 		Name:      "find-node",
 		Usage:     "list the nodes nearest to a key that a node knows",
 		ArgsUsage: "ADDR (KEY | --service NAME | --topic NAME)",
-		Description: keyHelp + `
+		Description: flags.KeyHelp + `
 An https:// address wants --force: an Erlang node that itself bootstrapped from
 another one crashes on this question, and loses all that it stored.`,
-		Flags: askFlags(append(keyFlags(),
+		Flags: ask.Flags(append(flags.Keys(),
 			&cli.BoolFlag{Name: "force", Usage: "ask an Erlang node all the same"})...),
 		Action: func(ctx context.Context, cmd *cli.Command) error {
-			key, _, err := splitArgs(cmd)
+			key, _, err := flags.SplitArgs(cmd)
 			if err != nil {
 				return err
 			}
-			if isErlang(cmd.Args().First()) && !cmd.Bool("force") {
-				return usagef("%w; --force asks all the same", dialer.ErrFindNode)
+			if ask.IsErlang(cmd.Args().First()) && !cmd.Bool("force") {
+				return flags.Usagef("%w; --force asks all the same", safety.ErrFindNode)
 			}
-			return ask(ctx, cmd, cmd.Args().First(), func(ctx context.Context, t *target) error {
-				nodes, err := client.FindNode(ctx, t.network, t.Contact, key.bytes)
+			return ask.Node(ctx, cmd, cmd.Args().First(), func(ctx context.Context, t *ask.Target) error {
+				nodes, err := client.FindNode(ctx, t.Network, t.Contact, key.Bytes)
 				if err != nil {
 					return err
 				}
@@ -270,13 +262,13 @@ another one crashes on this question, and loses all that it stored.`,
 
 func printNodes(cmd *cli.Command, nodes []wire.Node) error {
 	if cmd.Bool("json") {
-		return printJSON(cmd, map[string]any{"nodes": viewNodes(nodes)})
+		return terminal.PrintJSON(cmd, map[string]any{"nodes": viewNodes(nodes)})
 	}
 	if len(nodes) == 0 {
 		_, err := fmt.Fprintln(cmd.Root().Writer, "it knows no nodes")
 		return err
 	}
-	return table(cmd.Root().Writer, func(w io.Writer) {
+	return terminal.Table(cmd.Root().Writer, func(w io.Writer) {
 		fmt.Fprintln(w, "NODE ID\tLAST SEEN\tADDRESS")
 		for _, n := range nodes {
 			seen := time.Since(time.UnixMilli(n.LastSeen)).Round(time.Second)
@@ -284,7 +276,7 @@ func printNodes(cmd *cli.Command, nodes []wire.Node) error {
 			for _, a := range routing.PeerOf(n).Addrs {
 				address += " " + a.String()
 			}
-			fmt.Fprintf(w, "%s\t%v ago\t%s\n", idText(n.ID), max(seen, 0), legible(address))
+			fmt.Fprintf(w, "%s\t%v ago\t%s\n", idText(n.ID), max(seen, 0), terminal.Legible(address))
 		}
 	})
 }
@@ -294,13 +286,13 @@ func gatewaysCommand() *cli.Command {
 		Name:      "gateways",
 		Usage:     "list the gateways that a node knows",
 		ArgsUsage: "ADDR",
-		Flags:     askFlags(),
+		Flags:     ask.Flags(),
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			if err := onlyAddr(cmd); err != nil {
 				return err
 			}
-			return ask(ctx, cmd, cmd.Args().First(), func(ctx context.Context, t *target) error {
-				list, err := client.ListGateways(ctx, t.network, t.Contact)
+			return ask.Node(ctx, cmd, cmd.Args().First(), func(ctx context.Context, t *ask.Target) error {
+				list, err := client.ListGateways(ctx, t.Network, t.Contact)
 				if err != nil {
 					return err
 				}
@@ -312,17 +304,17 @@ func gatewaysCommand() *cli.Command {
 
 func printGateways(cmd *cli.Command, list wire.GatewayList) error {
 	if cmd.Bool("json") {
-		return printJSON(cmd, list.Raw())
+		return terminal.PrintJSON(cmd, list.Raw())
 	}
 	if len(list) == 0 {
 		_, err := fmt.Fprintln(cmd.Root().Writer, "it knows no gateways")
 		return err
 	}
-	return table(cmd.Root().Writer, func(w io.Writer) {
+	return terminal.Table(cmd.Root().Writer, func(w io.Writer) {
 		fmt.Fprintln(w, "NODE ID\tENDPOINT\tREALM")
 		for _, g := range list {
 			e := wire.Endpoint{Host: g.Host, Port: uint16(g.Port)}
-			fmt.Fprintf(w, "%s\t%s\t%s\n", idText(g.NodeID), legible(e.String()), legible(g.Realm))
+			fmt.Fprintf(w, "%s\t%s\t%s\n", idText(g.NodeID), terminal.Legible(e.String()), terminal.Legible(g.Realm))
 		}
 	})
 }

@@ -1,59 +1,29 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/urfave/cli/v3"
 
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/internal/datadir"
 	"github.com/macula-mesh/macula-node/internal/logs"
 	"github.com/macula-mesh/macula-node/node"
 )
 
-func dataDirFlag() cli.Flag {
-	return &cli.StringFlag{
-		Name:    "data-dir",
-		Usage:   "`DIR` of a node's identity key and TLS certificate, made at its first start; one node runs on it at a time",
-		Value:   defaultDataDir(),
-		Sources: variables("MACULA_DATA_DIR"),
-	}
-}
-
-// defaultDataDir returns nothing where the user has no home.
-func defaultDataDir() string {
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return ""
-	}
-	return filepath.Join(home, ".macula-node")
-}
-
-func dataDir(cmd *cli.Command) (string, error) {
-	switch dir := cmd.String("data-dir"); {
-	case dir != "":
-		return dir, nil
-	case cmd.IsSet("data-dir"):
-		return "", usagef("--data-dir (MACULA_DATA_DIR) is empty: write the directory of the node's identity key")
-	default:
-		return "", usagef("there is no home directory (HOME is not set) to keep the node's identity key in: set --data-dir (MACULA_DATA_DIR)")
-	}
-}
-
-// identity returns the key of the data directory, made if there is none yet.
-func identity(cmd *cli.Command) (crypto.PrivKey, error) {
-	dir, err := dataDir(cmd)
+// identityKey returns the key of the data directory, made if there is none yet.
+func identityKey(cmd *cli.Command) (crypto.PrivKey, error) {
+	dir, err := flags.DataDirOf(cmd)
 	if err != nil {
 		return nil, err
 	}
 	key, err := node.LoadOrCreateKey(dir)
 	if err != nil {
-		return nil, usageError{err}
+		return nil, flags.Usage(err)
 	}
 	return key, nil
 }
@@ -68,7 +38,7 @@ type occupation struct {
 func occupy(dir string) (*occupation, error) {
 	used, err := datadir.Use(dir)
 	if err != nil {
-		return nil, usageError{err}
+		return nil, flags.Usage(err)
 	}
 	log := logs.Logger("node")
 	if why := used.Unlocked(); why != "" {
@@ -103,19 +73,18 @@ func (o *occupation) serves(n *node.Node, bootstrap []string) {
 	o.publish()
 }
 
-// runningNode returns what the node of the command's data directory says. What else
-// could be written is said in errors.
-func runningNode(cmd *cli.Command, instead string) (*datadir.Running, error) {
-	dir, err := dataDir(cmd)
-	if err != nil {
-		return nil, err
+func texts[T fmt.Stringer](all []T) []string {
+	out := make([]string, len(all))
+	for i, v := range all {
+		out[i] = v.String()
 	}
-	r, err := datadir.RunningIn(dir)
-	switch {
-	case errors.Is(err, datadir.ErrNotRunning) && errors.Is(err, fs.ErrNotExist): // whom to ask was left out by mistake
-		return nil, usagef("%w: start one with macula-node run, or name one with %s; %s", err, instead, usageOf(cmd))
-	case errors.Is(err, datadir.ErrNotRunning):
-		return nil, fmt.Errorf("%w: start it again with macula-node run, or name another with %s; %s", err, instead, usageOf(cmd))
+	return out
+}
+
+// pinned writes an endpoint with its pin, as identity.ParsePinnedEndpoint reads it.
+func pinned(e identity.PinnedEndpoint) string {
+	if e.Pin.IsZero() {
+		return e.String()
 	}
-	return r, err
+	return e.String() + "#" + e.Pin.String()
 }

@@ -9,7 +9,11 @@ import (
 
 	"github.com/urfave/cli/v3"
 
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/ask"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/doctor"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
@@ -38,13 +42,13 @@ nothing is written.
 
 Exit codes: 0 nothing failed, 1 a check failed, 2 wrong usage, 3 unreachable,
 refused, or it does not answer a PING.`,
-		Flags: tlsFlags(
+		Flags: flags.TLS(
 			&cli.StringFlag{Name: "realm", Usage: "`NAME` of the realm that it should serve (default: any)"},
 			&cli.StringSliceFlag{Name: "service", Usage: "`NAME` of a service that it should know, repeatable"},
 			&cli.StringSliceFlag{Name: "topic", Usage: "`NAME` of a topic that it should know, repeatable"},
 			&cli.BoolFlag{Name: "write", Usage: "store two values and read them back"},
-			timeoutFlag(time.Minute),
-			jsonFlag(),
+			flags.Timeout(time.Minute),
+			flags.JSON(),
 		),
 		DisableSliceFlagSeparator: true, // a comma may be part of a name
 		Action:                    examine,
@@ -53,29 +57,29 @@ refused, or it does not answer a PING.`,
 
 func examine(ctx context.Context, cmd *cli.Command) error {
 	if !cmd.Args().Present() {
-		return usagef("the endpoint is missing; %s", usageOf(cmd))
+		return flags.Usagef("the endpoint is missing; %s", flags.UsageOf(cmd))
 	}
 	endpoint := cmd.Args().First()
-	at, err := dialer.ParsePinnedEndpoint(endpoint)
+	at, err := identity.ParsePinnedEndpoint(endpoint)
 	if err != nil {
-		return usagef("%w; %s", err, usageOf(cmd))
+		return flags.Usagef("%w; %s", err, flags.UsageOf(cmd))
 	}
 	keys, err := expectedKeys(cmd)
 	if err != nil {
 		return err
 	}
 	timeout := cmd.Duration("timeout")
-	d, err := newDialer(cmd, at, withinTime(min(timeout, dialer.DefaultLimits().DialTimeout)))
+	d, err := ask.NewDialer(cmd, at, ask.WithinTime(min(timeout, dialer.DefaultLimits().DialTimeout)))
 	if err != nil {
 		return err
 	}
 	defer d.Close()
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	status := newStatus(cmd)
+	status := terminal.NewStatus(cmd)
 	opts := []doctor.Option{
 		doctor.WithKeys(keys...),
-		doctor.WithObserver(func(check string) { status.show("%s: %s", endpoint, check) }),
+		doctor.WithObserver(func(check string) { status.Show("%s: %s", endpoint, check) }),
 	}
 	if realm := cmd.String("realm"); realm != "" {
 		opts = append(opts, doctor.WithRealm(realm))
@@ -84,7 +88,7 @@ func examine(ctx context.Context, cmd *cli.Command) error {
 		opts = append(opts, doctor.WithWriting())
 	}
 	report, err := doctor.Examine(limited, d, endpoint, opts...)
-	status.clear()
+	status.Clear()
 	if err != nil {
 		return err
 	}
@@ -97,7 +101,7 @@ func examine(ctx context.Context, cmd *cli.Command) error {
 	case !report.Reachable:
 		return fmt.Errorf("%s does not answer", report.Endpoint)
 	case failed > 0:
-		return fmt.Errorf("%s is %w: %s failed", report.Endpoint, errUnwell, plural(failed, "check"))
+		return fmt.Errorf("%s is %w: %s failed", report.Endpoint, errUnwell, terminal.Plural(failed, "check"))
 	}
 	return nil
 }
@@ -107,13 +111,13 @@ func expectedKeys(cmd *cli.Command) (keys []doctor.Key, err error) {
 	for _, of := range []string{"service", "topic"} {
 		for _, name := range cmd.StringSlice(of) {
 			if name == "" {
-				return nil, usagef("--%s has no name", of)
+				return nil, flags.Usagef("--%s has no name", of)
 			}
 			keys = append(keys, doctor.Key{Name: of + " " + name, Key: maculadht.ServiceKey(name)})
 		}
 	}
 	for _, text := range cmd.Args().Tail() {
-		key, err := parseKey(text)
+		key, err := flags.ParseKey(text)
 		if err != nil {
 			return nil, err
 		}
@@ -172,5 +176,5 @@ func printReport(cmd *cli.Command, r *doctor.Report) error {
 	for _, c := range r.Checks {
 		view.Checks = append(view.Checks, checkView{c.Name, c.Result, c.Seen, c.Expected, ms(c.Took), c.Advice})
 	}
-	return printJSON(cmd, view)
+	return terminal.PrintJSON(cmd, view)
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/interop/glass"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
@@ -179,10 +179,10 @@ func TestDoctorOfACertificate(t *testing.T) {
 		code int
 		says string
 	}{
-		"its pin":                          {[]string{g.Endpoint() + "#" + dialer.PinOf(leaf).String()}, exitOK, "ok: " + g.Endpoint()},
-		"another pin":                      {[]string{g.Endpoint() + "#sha256=" + strings.Repeat("0f", 32)}, exitUnreachable, "is not who it should be: its certificate is not accepted: its key is " + dialer.PinOf(leaf).String()},
+		"its pin":                          {[]string{g.Endpoint() + "#" + identity.PinOf(leaf).String()}, exitOK, "ok: " + g.Endpoint()},
+		"another pin":                      {[]string{g.Endpoint() + "#sha256=" + strings.Repeat("0f", 32)}, exitUnreachable, "is not who it should be: its certificate is not accepted: its key is " + identity.PinOf(leaf).String()},
 		"production, and it is of no CA":   {[]string{"--tls-mode", "production", g.Endpoint()}, exitUnreachable, "is not who it should be"},
-		"production, and its pin is known": {[]string{"--tls-mode", "production", g.Endpoint() + "#" + dialer.PinOf(leaf).String()}, exitOK, "ok: " + g.Endpoint()},
+		"production, and its pin is known": {[]string{"--tls-mode", "production", g.Endpoint() + "#" + identity.PinOf(leaf).String()}, exitOK, "ok: " + g.Endpoint()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := macula(t, append([]string{"doctor"}, test.args...)...)
@@ -206,7 +206,7 @@ func TestDoctorOfANamedNode(t *testing.T) {
 		wire.Pair{Key: "realm", Value: wire.RawText(glassRealm)}))
 	leaf, err := x509.ParseCertificate(g.Certificate().Certificate[0])
 	require.NoError(t, err)
-	for _, addr := range []string{g.Endpoint(), g.Endpoint() + "#" + dialer.PinOf(leaf).String()} {
+	for _, addr := range []string{g.Endpoint(), g.Endpoint() + "#" + identity.PinOf(leaf).String()} {
 		got := macula(t, "doctor", addr)
 		require.Equal(t, "ok", rows(t, got.stdout)["_dht.list_gateways"], got.stdout)
 		require.Contains(t, got.stdout, "itself, by its address")

@@ -10,13 +10,12 @@ import (
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/network"
 	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
-	ma "github.com/multiformats/go-multiaddr"
 	"github.com/stretchr/testify/require"
 
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
 	"github.com/macula-mesh/macula-node/node"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
 )
 
@@ -121,26 +120,6 @@ func TestLookupThatEndsEarly(t *testing.T) {
 	require.Contains(t, got.stdout, `{"node_id":"`+someID+`"}`)
 }
 
-// A bootstrap peer that is given by name is known by the address that it has: by a
-// name it would pass for a public peer, of which no private address is taken.
-func TestBootstrapPeerIsKnownWhereItWasReached(t *testing.T) {
-	_, s := started(t)
-	info, err := node.ParsePeer(s.Addrs[0])
-	require.NoError(t, err)
-	reached := info.Addrs[0]
-	info.Addrs = append(info.Addrs, ma.StringCast("/ip4/127.0.0.1/udp/"+silence(t)+"/quic-v1"))
-
-	h, client, closeBoth, err := newClient(patience)
-	require.NoError(t, err)
-	defer closeBoth()
-	server, err := routing.NewServer(routing.IDFromPeer(h.ID()))
-	require.NoError(t, err)
-	defer server.Close()
-	require.NoError(t, entry{host: h, client: client, server: server, realm: s.Realm}.enter(t.Context(), contactAt(*info)))
-	require.Len(t, server.Contacts(), 1)
-	require.Equal(t, []ma.Multiaddr{reached}, server.Contacts()[0].Addrs)
-}
-
 func TestLookupRefused(t *testing.T) {
 	_, s := started(t)
 	gone := "/ip4/127.0.0.1/udp/" + silence(t) + "/quic-v1/p2p/" + somePeer
@@ -169,7 +148,7 @@ func TestLookupRefused(t *testing.T) {
 
 // Who kept silent has not said that there is nothing.
 func TestTally(t *testing.T) {
-	key := namedKey{[]byte("k"), `"k"`}
+	key := flags.Key{Bytes: []byte("k"), Typed: `"k"`}
 	silent, wrong := fmt.Errorf("%w: x", proto.ErrUnreachable), errors.New("nonsense")
 	for name, test := range map[string]struct {
 		hops []error

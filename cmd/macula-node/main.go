@@ -16,11 +16,12 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"unicode"
 
 	"github.com/urfave/cli/v3"
 
-	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
+	"github.com/macula-mesh/macula-node/compat/dialer/safety"
 	"github.com/macula-mesh/macula-node/internal/logs/early"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
@@ -47,12 +48,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	app := newApp(out, stderr)
 	err := app.Run(ctx, args)
 	if helpless, ok := errors.AsType[cli.ExitCoder](err); ok { // "help" for what there is not
-		err = usagef("%w; see macula-node --help", helpless)
+		err = flags.Usagef("%w; see macula-node --help", helpless)
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "macula-node: %s\n", legible(err.Error()))
+		fmt.Fprintf(stderr, "macula-node: %s\n", terminal.Legible(err.Error()))
 		if !out.begun && asksForJSON(args) {
-			_ = writeJSON(stdout, errorView{legible(err.Error()), exitCode(err)}) // nobody is left to be told
+			_ = terminal.WriteJSON(stdout, errorView{terminal.Legible(err.Error()), exitCode(err)}) // nobody is left to be told
 		}
 	}
 	return exitCode(err)
@@ -90,37 +91,18 @@ func asksForJSON(args []string) (asks bool) {
 	return asks
 }
 
-// legible replaces what is no text of a line or two: a peer's words must not
-// steer the terminal.
-func legible(text string) string {
-	return strings.Map(func(c rune) rune {
-		if unicode.IsPrint(c) || c == '\n' {
-			return c
-		}
-		return unicode.ReplacementChar
-	}, text)
-}
-
 // errNotFound ends a command that found nothing.
 var errNotFound = errors.New("not found")
 
-// usageError is a command line that can not be carried out as it is.
-type usageError struct{ error }
-
-func (e usageError) Unwrap() error { return e.error }
-
-func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
-
 func exitCode(err error) int {
-	var usage usageError
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.Is(err, errNotFound), errors.Is(err, errUnwell):
 		return exitNotFound
-	case errors.As(err, &usage),
-		errors.Is(err, dialer.ErrHarmful),
-		errors.Is(err, dialer.ErrTooLargeForPeer),
+	case flags.IsUsage(err),
+		errors.Is(err, safety.ErrHarmful),
+		errors.Is(err, safety.ErrTooLargeForPeer),
 		errors.Is(err, proto.ErrInvalidRequest):
 		return exitUsage
 	default:
@@ -150,7 +132,7 @@ With --json a command prints one line: what it found, else {"error", "code"}.`,
 			for _, c := range cmd.VisibleCommands() {
 				names = append(names, c.Name)
 			}
-			return usagef("there is no command %q, there are: %s; see macula-node --help", cmd.Args().First(), strings.Join(names, ", "))
+			return flags.Usagef("there is no command %q, there are: %s; see macula-node --help", cmd.Args().First(), strings.Join(names, ", "))
 		},
 		Commands: []*cli.Command{
 			runCommand(),
@@ -165,7 +147,7 @@ With --json a command prints one line: what it found, else {"error", "code"}.`,
 		},
 	}
 	onUsage := func(_ context.Context, cmd *cli.Command, err error, _ bool) error {
-		return usagef("%w; see %s --help", err, cmd.FullName())
+		return flags.Usagef("%w; see %s --help", err, cmd.FullName())
 	}
 	app.OnUsageError = onUsage
 	for _, c := range app.Commands {
@@ -180,9 +162,4 @@ func version() string {
 		return info.Main.Version
 	}
 	return "devel"
-}
-
-// jsonFlag is on every command.
-func jsonFlag() cli.Flag {
-	return &cli.BoolFlag{Name: "json", Usage: "print JSON instead of text"}
 }

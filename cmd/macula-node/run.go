@@ -11,12 +11,13 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/urfave/cli/v3"
 
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/compat/uplink"
 	"github.com/macula-mesh/macula-node/internal/logs"
 	"github.com/macula-mesh/macula-node/node"
@@ -39,18 +40,18 @@ reached. Erlang nodes are served in any mode.
 While it runs, lookup, get and put ask it without an address, by its data directory.`,
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringSliceFlag{Name: "listen", Usage: "`MULTIADDR` to listen on, repeatable (default: --port of all IPv4 and IPv6 addresses)"},
-			portFlag(),
-			dataDirFlag(),
-			&cli.StringFlag{Name: "realm", Usage: "`NAME` of the realm to serve", Value: proto.DefaultRealm, Sources: variables("MACULA_REALM")},
-			&cli.StringFlag{Name: "hostname", Usage: "`NAME` that peers are told to reach this node by (default: a reachable public address, else one of an interface)", Sources: variables("MACULA_HOSTNAME")},
-			&cli.StringSliceFlag{Name: "bootstrap", Usage: "`ADDR` to connect to, a multiaddr with /p2p or https://HOST:PORT of an Erlang gateway; repeatable, or with commas between", Sources: variables("MACULA_BOOTSTRAP_PEERS")},
-			&cli.StringFlag{Name: "name", Usage: "`NAME` of this node in its logs and in what run prints; its id comes from its key", Sources: variables("NODE_NAME")},
+			flags.Port(),
+			flags.DataDir(),
+			&cli.StringFlag{Name: "realm", Usage: "`NAME` of the realm to serve", Value: proto.DefaultRealm, Sources: flags.Env("MACULA_REALM")},
+			&cli.StringFlag{Name: "hostname", Usage: "`NAME` that peers are told to reach this node by (default: a reachable public address, else one of an interface)", Sources: flags.Env("MACULA_HOSTNAME")},
+			&cli.StringSliceFlag{Name: "bootstrap", Usage: "`ADDR` to connect to, a multiaddr with /p2p or https://HOST:PORT of an Erlang gateway; repeatable, or with commas between", Sources: flags.Env("MACULA_BOOTSTRAP_PEERS")},
+			&cli.StringFlag{Name: "name", Usage: "`NAME` of this node in its logs and in what run prints; its id comes from its key", Sources: flags.Env("NODE_NAME")},
 			&cli.BoolFlag{Name: "port-mapping", Usage: "ask the router (UPnP, NAT-PMP) to forward the port, unless it is listened on loopback alone; --port-mapping=false for not at all", Value: true},
 			&cli.StringFlag{Name: "mode", Usage: "`MODE` towards libp2p peers: auto, server or client", Value: string(node.ModeAuto)},
-			jsonFlag(),
-		}, logFlags(), tlsFlags(
-			&cli.StringFlag{Name: "tls-cert", Usage: "`FILE` of the certificate that Erlang nodes are shown, with its chain, in PEM (default: a self-signed one, kept in the data directory)", Sources: variables("MACULA_TLS_CERTFILE")},
-			&cli.StringFlag{Name: "tls-key", Usage: "`FILE` of the certificate's key, in PEM", Sources: variables("MACULA_TLS_KEYFILE")},
+			flags.JSON(),
+		}, flags.Log(), flags.TLS(
+			&cli.StringFlag{Name: "tls-cert", Usage: "`FILE` of the certificate that Erlang nodes are shown, with its chain, in PEM (default: a self-signed one, kept in the data directory)", Sources: flags.Env("MACULA_TLS_CERTFILE")},
+			&cli.StringFlag{Name: "tls-key", Usage: "`FILE` of the certificate's key, in PEM", Sources: flags.Env("MACULA_TLS_KEYFILE")},
 		)),
 		Action: runNode,
 	}
@@ -58,20 +59,20 @@ While it runs, lookup, get and put ask it without an address, by its data direct
 
 func runNode(ctx context.Context, cmd *cli.Command) error {
 	if cmd.Args().Present() {
-		return usagef("run takes no arguments, but got %q", cmd.Args().First())
+		return flags.Usagef("run takes no arguments, but got %q", cmd.Args().First())
 	}
-	port, err := listenPort(cmd)
+	port, err := flags.ListenPort(cmd)
 	if err != nil {
 		return err
 	}
-	policy, err := tlsPolicy(cmd)
+	policy, err := flags.TLSPolicy(cmd)
 	if err != nil {
 		return err
 	}
-	if err := setupLogs(cmd, cmd.Root().ErrWriter); err != nil {
+	if err := flags.SetupLogs(cmd, cmd.Root().ErrWriter); err != nil {
 		return err
 	}
-	dir, err := dataDir(cmd)
+	dir, err := flags.DataDirOf(cmd)
 	if err != nil {
 		return err
 	}
@@ -85,7 +86,7 @@ func runNode(ctx context.Context, cmd *cli.Command) error {
 
 // runOn runs a node on a data directory that is locked for it.
 func runOn(ctx context.Context, cmd *cli.Command, occupied *occupation, port uint16, policy node.TLS) error {
-	key, err := identity(cmd)
+	key, err := identityKey(cmd)
 	if err != nil {
 		return err
 	}
@@ -93,7 +94,7 @@ func runOn(ctx context.Context, cmd *cli.Command, occupied *occupation, port uin
 	for _, warning := range node.DataDirWarnings(cmd.String("data-dir")) {
 		log.Warn(warning)
 	}
-	bootstrap := trimmed(cmd.StringSlice("bootstrap"))
+	bootstrap := flags.Trimmed(cmd.StringSlice("bootstrap"))
 	n, err := node.New(node.Config{
 		Key:       key,
 		Listen:    cmd.StringSlice("listen"),
@@ -110,7 +111,7 @@ func runOn(ctx context.Context, cmd *cli.Command, occupied *occupation, port uin
 		Version: version(),
 	})
 	if err != nil {
-		return usageError{err}
+		return flags.Usage(err)
 	}
 	if err := awaitGateways(ctx, n); err != nil {
 		return errors.Join(err, n.Close())
@@ -190,14 +191,14 @@ func announce(cmd *cli.Command, n *node.Node) error {
 	}
 	out := cmd.Root().Writer
 	if cmd.Bool("json") {
-		return printJSON(cmd, s)
+		return terminal.PrintJSON(cmd, s)
 	}
 	if s.Name != "" {
-		fmt.Fprintf(out, "macula-node %s serves the realm %s\n\n", legible(s.Name), s.Realm)
+		fmt.Fprintf(out, "macula-node %s serves the realm %s\n\n", terminal.Legible(s.Name), s.Realm)
 	} else {
 		fmt.Fprintf(out, "macula-node serves the realm %s\n\n", s.Realm)
 	}
-	err := table(out, func(w io.Writer) {
+	err := terminal.Table(out, func(w io.Writer) {
 		fmt.Fprintf(w, "  peer id\t%s\n", s.PeerID)
 		fmt.Fprintf(w, "  node id\t%s\n", s.NodeID)
 		fmt.Fprintf(w, "  mode\t%s\n", s.Mode)
@@ -233,37 +234,30 @@ func programName() string {
 	return filepath.Base(os.Args[0])
 }
 
-// table writes tab-separated columns in line.
-func table(out io.Writer, rows func(io.Writer)) error {
-	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
-	rows(w)
-	return w.Flush()
-}
-
 func idCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "id",
 		Usage:       "print the peer id and node id that run will have",
 		Description: `The identity key is made if there is none yet.`,
-		Flags:       []cli.Flag{dataDirFlag(), jsonFlag()},
+		Flags:       []cli.Flag{flags.DataDir(), flags.JSON()},
 		Action: func(_ context.Context, cmd *cli.Command) error {
 			if cmd.Args().Present() {
-				return usagef("id takes no arguments, but got %q", cmd.Args().First())
+				return flags.Usagef("id takes no arguments, but got %q", cmd.Args().First())
 			}
-			key, err := identity(cmd)
+			key, err := identityKey(cmd)
 			if err != nil {
 				return err
 			}
 			p, err := peer.IDFromPrivateKey(key)
 			if err != nil {
-				return usageError{err}
+				return flags.Usage(err)
 			}
 			nodeID := routing.IDFromPeer(p).String()
 			out := cmd.Root().Writer
 			if cmd.Bool("json") {
-				return printJSON(cmd, map[string]string{"peer_id": p.String(), "node_id": nodeID})
+				return terminal.PrintJSON(cmd, map[string]string{"peer_id": p.String(), "node_id": nodeID})
 			}
-			return table(out, func(w io.Writer) {
+			return terminal.Table(out, func(w io.Writer) {
 				fmt.Fprintf(w, "peer id\t%s\nnode id\t%s\n", p, nodeID)
 			})
 		},

@@ -131,7 +131,7 @@ func TestIdentity(t *testing.T) {
 
 func TestPortInUse(t *testing.T) {
 	_, s := started(t)
-	listen := fmt.Sprintf("/ip4/127.0.0.1/udp/%.0f/quic-v1", portOf(s))
+	listen := fmt.Sprintf("/ip4/127.0.0.1/udp/%.0f/quic-v1", portOf(s.Endpoints[0]))
 	got := macula(t, "run", "--data-dir", t.TempDir(), "--listen", listen)
 	assert.Equal(t, exitUsage, got.code)
 	assert.Empty(t, got.stdout)
@@ -157,7 +157,7 @@ func TestSignals(t *testing.T) {
 			defer cmd.Process.Kill()
 			waitFor(t, "the banner", func() bool { return strings.Contains(stdout.String(), "Ctrl-C stops it.") })
 			endpoint := regexp.MustCompile(`https://127\.0\.0\.1:[0-9]+`).FindString(stdout.String())
-			guest(t, endpoint, "an Erlang node that stays connected")
+			guest(t, endpoint, "an Erlang node that stays connected", "")
 
 			begun := time.Now()
 			require.NoError(t, cmd.Process.Signal(signal))

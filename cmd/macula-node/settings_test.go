@@ -20,7 +20,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/interop/glass"
 )
@@ -65,7 +65,7 @@ func pinIn(t *testing.T, data string) string {
 	require.NoError(t, err)
 	cert, err := tls.X509KeyPair(pair, pair)
 	require.NoError(t, err)
-	return dialer.PinOf(cert.Leaf).String()
+	return identity.PinOf(cert.Leaf).String()
 }
 
 // TestProduction: flags and variables reach both who serves and who asks.

@@ -77,8 +77,11 @@ func TestWrongUsage(t *testing.T) {
 		{"put with a number for node_id", []string{"put", erlang, "k", `{"node_id": 1}`}, []string{"VALUE", "node_id"}},
 		{"put with bad hexadecimal", []string{"put", erlang, "k", `{"node_id": {"$bin": "0g"}}`}, []string{"VALUE", "$bin"}},
 		{"put of too much for anyone", []string{"put", libp2p, "k", `{"x": "` + strings.Repeat("x", 64<<10) + `"}`}, []string{"VALUE", "limit 65536"}},
-		{"put of too much for an Erlang node", []string{"put", erlang, "k", `{"x": "` + strings.Repeat("x", 10_000) + `"}`}, []string{"too large for an Erlang node", "10000"}},
-		{"put of what harms an Erlang node", []string{"put", erlang, "peer.gateway.x", "{}"}, []string{"peer.gateway.", "crashes"}},
+		{"put of too much for an Erlang node", []string{"put", erlang, "k", `{"node_id": "` + someID + `", "x": "` + strings.Repeat("x", 10_000) + `"}`}, []string{"too large for an Erlang node", "10000"}},
+		{"put of what harms an Erlang node", []string{"put", erlang, "peer.gateway.x", provider}, []string{"peer.gateway.", "crashes"}},
+		{"put of a short node_id to an Erlang node", []string{"put", erlang, "k", `{"node_id": "me"}`}, []string{`VALUE '{"node_id": "me"}'`, "64 hexadecimal digits", exampleValue}},
+		{"put of no node_id to an Erlang node", []string{"put", erlang, "k", `{}`}, []string{"VALUE '{}'", "node_id is missing", exampleValue}},
+		{"put of a token that is no text to an Erlang node", []string{"put", erlang, "k", `{"node_id": "` + someID + `", "ucan_token": 1}`}, []string{"ucan_token", exampleValue}},
 
 		{"run with an argument", []string{"run", "x"}, []string{`run takes no arguments, but got "x"`}},
 		{"run on TCP's bootstrap", []string{"run", "--data-dir", data, "--bootstrap", "/ip4/127.0.0.1/tcp/4001/p2p/" + somePeer}, []string{"/tcp/4001", "not a QUIC address"}},

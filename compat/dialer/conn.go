@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
+	"github.com/macula-mesh/macula-node/compat/dialer/safety"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
@@ -34,7 +36,8 @@ var _ routing.Network = (*Conn)(nil)
 // Acquire connects to the node at an endpoint, unless there is a connection, and
 // holds that until Release; also one that is left alone by the Dialer's other
 // questions, as it did not answer them. Nothing is asked of the node. Errors are
-// pace.LimitError, ErrCertificate, proto.ErrUnreachable and proto.ErrClosed.
+// pace.LimitError, identity.ErrCertificate, proto.ErrUnreachable and
+// proto.ErrClosed.
 func (d *Dialer) Acquire(ctx context.Context, e wire.Endpoint) (*Conn, error) {
 	l, err := d.link(place{Endpoint: e})
 	if err != nil {
@@ -86,7 +89,7 @@ func (c *Conn) exchange(ctx context.Context, m wire.Message, asks bool) (wire.Fr
 	if err := mayBeSent(m, asks); err != nil {
 		return wire.Frame{}, err
 	}
-	frame, err := encodeFor(m, d.cfg.forceFindNode)
+	frame, err := safety.Encode(m, d.cfg.forceFindNode)
 	if err != nil {
 		return wire.Frame{}, err
 	}
@@ -184,7 +187,7 @@ func (c *Conn) LocalPort() uint16 {
 // Certificate returns what the node showed of itself.
 func (c *Conn) Certificate() *x509.Certificate { return c.conn.certificate() }
 
-// ClientID returns the ClientID of the node's certificate, empty where it has
+// ClientID returns the identity.ClientID of the node's certificate, empty where it has
 // none.
 func (c *Conn) ClientID() string { return c.conn.clientID() }
 
@@ -201,7 +204,7 @@ func (c *conn) clientID() string {
 	if cert == nil {
 		return ""
 	}
-	id, err := ClientID(cert)
+	id, err := identity.ClientID(cert)
 	if err != nil {
 		return ""
 	}

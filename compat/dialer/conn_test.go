@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/interop/glass"
@@ -23,7 +24,7 @@ func TestAcquire(t *testing.T) {
 	d := newDialer(t)
 	c, err := d.Acquire(compattest.Context(t), mustParse(t, g.Endpoint()).Endpoint)
 	require.NoError(t, err)
-	id, err := ClientID(c.Certificate())
+	id, err := identity.ClientID(c.Certificate())
 	require.NoError(t, err)
 	require.Equal(t, g.ClientID(), id)
 	require.Equal(t, id, c.ClientID())

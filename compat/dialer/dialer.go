@@ -12,7 +12,9 @@ import (
 	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
 	"github.com/quic-go/quic-go"
 
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/dialer/pace"
+	"github.com/macula-mesh/macula-node/compat/dialer/safety"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/internal/logs"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
@@ -66,7 +68,6 @@ func New(opts ...Option) (*Dialer, error) {
 	d := &Dialer{
 		cfg: config{
 			limits:   DefaultLimits(),
-			pins:     make(map[wire.Endpoint]Pin),
 			resolver: net.DefaultResolver,
 			tracer:   noTracer{},
 			log:      logs.Logger("dialer"),
@@ -94,6 +95,11 @@ func New(opts ...Option) (*Dialer, error) {
 	d.dropped = logs.NewSummary(d.cfg.log, time.Minute)
 	return d, nil
 }
+
+// Holds reports whether the dialer holds the node at an endpoint to the Pin that is
+// in it: one that WithPins was not given would be passed over in silence. It
+// does so with an endpoint that has none.
+func (d *Dialer) Holds(e identity.PinnedEndpoint) bool { return d.cfg.accepts.Holds(e) }
 
 // Close waits a moment for the replies that are under way, as closing on them
 // could crash who sends them, then closes all connections. What still waits
@@ -128,8 +134,8 @@ func (d *Dialer) shutdown() error {
 var _ routing.Network = (*Dialer)(nil)
 
 // Send sends a message that has no reply and returns once it has left. Errors
-// are ErrHarmful, ErrTooLargeForPeer, ErrCertificate, proto.ErrUnreachable, and
-// proto.ErrInvalidRequest and proto.ErrClosed.
+// are safety.ErrHarmful, safety.ErrTooLargeForPeer, identity.ErrCertificate,
+// proto.ErrUnreachable, proto.ErrInvalidRequest and proto.ErrClosed.
 func (d *Dialer) Send(ctx context.Context, to routing.Contact, m wire.Message) error {
 	start := time.Now()
 	_, err := d.exchange(ctx, to, m, false)
@@ -162,7 +168,7 @@ func (d *Dialer) exchange(ctx context.Context, to routing.Contact, m wire.Messag
 	if err != nil {
 		return wire.Frame{}, fmt.Errorf("%w: %w", proto.ErrUnreachable, err)
 	}
-	frame, err := encodeFor(m, d.cfg.forceFindNode)
+	frame, err := safety.Encode(m, d.cfg.forceFindNode)
 	if err != nil {
 		return wire.Frame{}, err
 	}

@@ -330,3 +330,18 @@ func requireIPv6(t *testing.T) {
 	}
 	require.NoError(t, probe.Close())
 }
+
+// What is asked, and what is sent.
+func TestQueryOrSend(t *testing.T) {
+	d := newDialer(t)
+	_, err := d.Query(compattest.Context(t), compattest.At("https://127.0.0.1:1"), &wire.Store{Key: []byte("k"), Value: compattest.Provider("n")})
+	require.ErrorIs(t, err, proto.ErrInvalidRequest)
+	require.ErrorContains(t, err, "store has no reply, use Send")
+	err = d.Send(compattest.Context(t), compattest.At("https://127.0.0.1:1"), &wire.Ping{})
+	require.ErrorIs(t, err, proto.ErrInvalidRequest)
+	require.ErrorContains(t, err, "ping has a reply, use Query")
+	_, err = d.Query(compattest.Context(t), compattest.At("127.0.0.1:1"), &wire.Ping{})
+	require.ErrorIs(t, err, wire.ErrBadEndpoint)
+	require.ErrorIs(t, err, proto.ErrUnreachable)
+	require.Zero(t, links(d))
+}

@@ -5,6 +5,7 @@
 // them (docs/PROTOCOL.md tells which). Single questions go through it as a
 // routing.Network; who keeps a session at a node holds a [Conn].
 //
-// It also has what all that speaks to Erlang nodes shares: the [ALPN], the
-// [Dialect] in which they are served, the [ClientID] of their certificates.
+// It also has what all that speaks to Erlang nodes shares: the [ALPN] and the
+// [Stream]. Which messages it refuses is in package safety, whom it takes the node
+// at an endpoint for in package identity, how often and where it dials in pace.
 package dialer

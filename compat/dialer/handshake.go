@@ -9,6 +9,7 @@ import (
 
 	"github.com/quic-go/quic-go"
 
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/dialer/pace"
 )
 
@@ -176,8 +177,8 @@ func (l *link) dialAddr(ctx context.Context, addr netip.AddrPort) (*quic.Conn, e
 	}
 	cfg := &l.dialer.cfg
 	always := func(*quic.Conn, uint64) bool { return true } // a reply is at most 1 MiB
-	c, err := cfg.quic.DialQUIC(ctx, to, cfg.clientTLS(l.place.Endpoint), always)
-	if unwanted, ok := errors.AsType[*certificateError](err); ok {
+	c, err := cfg.quic.DialQUIC(ctx, to, cfg.accepts.Config(l.place.Endpoint, ALPN), always)
+	if unwanted, ok := errors.AsType[*identity.CertificateError](err); ok {
 		err = unwanted // without QUIC's words about it
 	}
 	return c, err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/quic-go/quic-go"
 
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
@@ -380,7 +381,7 @@ func (l *link) failed(err error) error {
 	if l.dialer.ctx.Err() != nil {
 		return proto.ErrClosed
 	}
-	if errors.Is(err, ErrCertificate) {
+	if errors.Is(err, identity.ErrCertificate) {
 		return err
 	}
 	return fmt.Errorf("%w: %w", proto.ErrUnreachable, err)

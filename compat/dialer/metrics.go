@@ -5,7 +5,9 @@ import (
 	"errors"
 	"time"
 
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/dialer/pace"
+	"github.com/macula-mesh/macula-node/compat/dialer/safety"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
@@ -77,11 +79,11 @@ func resultOf(err error) Result {
 		return ResultLimited
 	case errors.Is(err, ErrBackoff):
 		return ResultBackoff
-	case errors.Is(err, ErrCertificate):
+	case errors.Is(err, identity.ErrCertificate):
 		return ResultCertificate
 	case errors.Is(err, proto.ErrRemote), errors.Is(err, proto.ErrRefused):
 		return ResultRemoteError
-	case errors.Is(err, ErrHarmful), errors.Is(err, ErrTooLargeForPeer), errors.Is(err, proto.ErrInvalidRequest):
+	case errors.Is(err, safety.ErrHarmful), errors.Is(err, safety.ErrTooLargeForPeer), errors.Is(err, proto.ErrInvalidRequest):
 		return ResultNotSent
 	case pace.Refused(err):
 		return ResultBusy

@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
+	"github.com/macula-mesh/macula-node/compat/dialer/safety"
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/interop/glass"
@@ -75,7 +77,7 @@ func TestMetricsTracer(t *testing.T) {
 	require.Equal(t, []string{"store ok"}, told.takeAll(), "over the same connection")
 
 	_, err = d.Query(compattest.Context(t), to, &wire.FindNode{Target: []byte("k")})
-	require.ErrorIs(t, err, ErrFindNode)
+	require.ErrorIs(t, err, safety.ErrFindNode)
 	require.Equal(t, []string{"find_node not_sent"}, told.takeAll())
 
 	e.ReplyWith(func(wire.Frame) []byte { return compattest.Frames(t, &wire.FindNodeReply{}) })
@@ -109,13 +111,13 @@ func TestResults(t *testing.T) {
 	for want, err := range map[Result]error{
 		ResultOK:          nil,
 		ResultClosed:      proto.ErrClosed,
-		ResultCertificate: &certificateError{text: "another"},
+		ResultCertificate: identity.ErrCertificate,
 		ResultRemoteError: &proto.RefusedError{Reason: "realm_mismatch"},
 		ResultTimeout:     fmt.Errorf("%w: %w", proto.ErrUnreachable, context.DeadlineExceeded),
 		ResultCanceled:    fmt.Errorf("%w: changed its mind", proto.ErrUnanswered),
 		ResultUnreachable: fmt.Errorf("%w: network is down", proto.ErrUnreachable),
 		ResultBackoff:     fmt.Errorf("ping: %w", ErrBackoff),
-		ResultNotSent:     fmt.Errorf("%w: a list", ErrHarmful),
+		ResultNotSent:     fmt.Errorf("%w: a list", safety.ErrHarmful),
 	} {
 		require.Equal(t, want, resultOf(err), err)
 	}

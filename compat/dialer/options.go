@@ -6,7 +6,8 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
+	"github.com/macula-mesh/macula-node/compat/dialer/pace"
 )
 
 // grantedStreams is how many streams at a time an Erlang node grants a connection.
@@ -86,11 +87,10 @@ func (l Limits) check() error {
 
 type config struct {
 	quic          QUIC
-	resolver      Resolver
+	resolver      pace.Resolver
 	limits        Limits
 	forceFindNode bool
-	tls           TLS
-	pins          map[wire.Endpoint]Pin
+	accepts       identity.Policy
 	tracer        MetricsTracer
 	log           *slog.Logger
 }
@@ -112,7 +112,7 @@ func WithQUIC(q QUIC) Option {
 
 // WithResolver sets what looks up the names of endpoints; net.DefaultResolver does
 // without it.
-func WithResolver(r Resolver) Option {
+func WithResolver(r pace.Resolver) Option {
 	return func(c *config) error {
 		if r == nil {
 			return errors.New("no resolver")
@@ -152,13 +152,10 @@ func WithForcedFindNode() Option {
 
 // WithTLS sets which certificates are accepted; any are without it. Roots and
 // AnyHost without Verify are an error.
-func WithTLS(t TLS) Option {
+func WithTLS(t identity.TLS) Option {
 	return func(c *config) error {
-		if !t.Verify && (t.Roots != nil || t.AnyHost) {
-			return errors.New("TLS says what to verify of a certificate and not that it is verified")
-		}
-		c.tls = t
-		return nil
+		c.accepts.TLS = t
+		return t.Check()
 	}
 }
 
@@ -166,17 +163,6 @@ func WithTLS(t TLS) Option {
 // key, whoever signed it, also where it is a contact whose endpoint a peer told
 // us. Endpoints without a Pin are passed over; two pins of one endpoint are an
 // error.
-func WithPins(endpoints ...PinnedEndpoint) Option {
-	return func(c *config) error {
-		for _, e := range endpoints {
-			if e.Pin.IsZero() {
-				continue
-			}
-			if other, there := c.pins[e.Endpoint]; there && other != e.Pin {
-				return fmt.Errorf("%s has two pins, %s and %s", e, other, e.Pin)
-			}
-			c.pins[e.Endpoint] = e.Pin
-		}
-		return nil
-	}
+func WithPins(endpoints ...identity.PinnedEndpoint) Option {
+	return func(c *config) error { return c.accepts.Pin(endpoints...) }
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/wire"
 )
 
@@ -27,14 +28,14 @@ func TestNewRefuses(t *testing.T) {
 		"no streams":                     {limit(func(l *Limits) { l.MaxStreams = 0 }), "MaxStreams is 0"},
 		"more streams than are granted":  {limit(func(l *Limits) { l.MaxStreams = 101 }), "MaxStreams is 101"},
 		"no limits at all":               {WithLimits(Limits{}), "DialTimeout is 0s"},
-		"roots that nobody asks":         {WithTLS(TLS{Roots: x509.NewCertPool()}), "not that it is verified"},
-		"any host where none is checked": {WithTLS(TLS{AnyHost: true}), "not that it is verified"},
-		"two pins of one endpoint":       {WithPins(PinnedEndpoint{at, Pin{1}}, PinnedEndpoint{at, Pin{2}}), "two pins"},
+		"roots that nobody asks":         {WithTLS(identity.TLS{Roots: x509.NewCertPool()}), "not that it is verified"},
+		"any host where none is checked": {WithTLS(identity.TLS{AnyHost: true}), "not that it is verified"},
+		"two pins of one endpoint":       {WithPins(identity.PinnedEndpoint{Endpoint: at, Pin: identity.Pin{1}}, identity.PinnedEndpoint{Endpoint: at, Pin: identity.Pin{2}}), "two pins"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := New(test.opt)
 			require.ErrorContains(t, err, test.want)
 		})
 	}
-	newDialer(t, WithPins(PinnedEndpoint{at, Pin{1}}, PinnedEndpoint{at, Pin{1}}, PinnedEndpoint{Endpoint: at}), backoff(0), WithLimits(DefaultLimits()))
+	newDialer(t, WithPins(identity.PinnedEndpoint{Endpoint: at, Pin: identity.Pin{1}}, identity.PinnedEndpoint{Endpoint: at, Pin: identity.Pin{1}}, identity.PinnedEndpoint{Endpoint: at}), backoff(0), WithLimits(DefaultLimits()))
 }

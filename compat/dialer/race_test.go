@@ -64,19 +64,6 @@ func TestDeadAddressesOfAName(t *testing.T) {
 	require.Equal(t, e.Endpoint(), contact.Endpoint, "it stays where it answered")
 }
 
-// Erlang nodes from 0.20.9 on listen on IPv4 alone.
-func TestAddressesInOrder(t *testing.T) {
-	r := names{"gw": {"::1", "127.0.0.1", "2001:db8::1", "::ffff:127.0.0.1", "127.0.0.2"}}
-	addrs, err := resolve(t.Context(), r, wire.Endpoint{Host: "gw", Port: 1})
-	require.NoError(t, err)
-	require.Equal(t, []netip.AddrPort{
-		netip.MustParseAddrPort("127.0.0.1:1"), netip.MustParseAddrPort("127.0.0.2:1"),
-		netip.MustParseAddrPort("[::1]:1"), netip.MustParseAddrPort("[2001:db8::1]:1"),
-	}, addrs, "IPv4 first, each once")
-	_, err = resolve(t.Context(), r, wire.Endpoint{Host: "elsewhere", Port: 1})
-	require.ErrorContains(t, err, "no such host")
-}
-
 // Of two addresses that both answer the later one's connection is closed in order.
 func TestLoserOfTheRace(t *testing.T) {
 	slow := compattest.StartErlang(t, "127.0.0.1:0")

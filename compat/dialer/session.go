@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/macula-mesh/macula-node/compat/dialer/safety"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
@@ -209,7 +210,7 @@ func (a answering) Write(b []byte) (int, error) {
 	for written < len(b) {
 		size := wire.HeaderSize + int(binary.BigEndian.Uint32(b[written+4:])) // a Write has whole frames
 		frame := b[written : written+size]
-		if len(frame) <= MaxFrame {
+		if len(frame) <= safety.MaxFrame {
 			if _, err := a.Stream.Write(frame); err != nil {
 				return written, err
 			}
@@ -217,7 +218,7 @@ func (a answering) Write(b []byte) (int, error) {
 			t := wire.Type(frame[1])
 			a.dialer.cfg.tracer.AnswerDropped(t, len(frame))
 			a.dialer.dropped.Info("an answer is too long for an Erlang node and was not sent",
-				"to", a.to, "type", t, "bytes", len(frame), "most", MaxFrame)
+				"to", a.to, "type", t, "bytes", len(frame), "most", safety.MaxFrame)
 		}
 		written += len(frame)
 	}

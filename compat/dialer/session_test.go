@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/macula-mesh/macula-node/compat/dialer/safety"
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/interop/glass"
@@ -134,7 +135,8 @@ func TestDroppedAnswersAreTold(t *testing.T) {
 	told := &tracer{tb: t}
 	var logged lines
 	d := newDialer(t, WithMetricsTracer(told), WithLogger(slog.New(slog.NewTextHandler(&logged, nil))))
-	long := compattest.Frames(t, &wire.FindValueReply{Values: []wire.Raw{compattest.Provider(string(make([]byte, MaxFrame)))}})
+	tooLong := wire.Pair{Key: "metadata", Value: wire.RawBytes(make([]byte, safety.MaxFrame))}
+	long := compattest.Frames(t, &wire.FindValueReply{Values: []wire.Raw{compattest.Provider("p", tooLong)}})
 	s, err := hold(t, d, e).Connect(compattest.Context(t), ourConnect(), func(ctx context.Context, s server.Stream, replies func(wire.Frame)) error {
 		for range 3 {
 			if _, err := s.Write(long); err != nil {

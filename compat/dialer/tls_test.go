@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/interop/glass"
@@ -19,9 +20,9 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
-func mustParse(tb testing.TB, endpoint string) PinnedEndpoint {
+func mustParse(tb testing.TB, endpoint string) identity.PinnedEndpoint {
 	tb.Helper()
-	e, err := ParsePinnedEndpoint(endpoint)
+	e, err := identity.ParsePinnedEndpoint(endpoint)
 	require.NoError(tb, err)
 	return e
 }
@@ -42,11 +43,11 @@ func TestCertificates(t *testing.T) {
 	stranger := theirs.Leaf(x509.Certificate{DNSNames: []string{"localhost"}})
 	selfSigned := compattest.SelfSigned(t, x509.Certificate{DNSNames: []string{"localhost"}})
 
-	development := TLS{}
-	production := TLS{Verify: true, Roots: ours.Pool()}
-	anyHost := TLS{Verify: true, Roots: ours.Pool(), AnyHost: true}
+	development := identity.TLS{}
+	production := identity.TLS{Verify: true, Roots: ours.Pool()}
+	anyHost := identity.TLS{Verify: true, Roots: ours.Pool(), AnyHost: true}
 	for name, test := range map[string]struct {
-		policy TLS
+		policy identity.TLS
 		cert   tls.Certificate
 		host   string
 		pin    *tls.Certificate
@@ -66,14 +67,14 @@ func TestCertificates(t *testing.T) {
 		"production, expired":                      {policy: production, cert: expired, host: "localhost", want: []string{"expired"}},
 		"production, another authority":            {policy: production, cert: stranger, host: "localhost", want: []string{"unknown authority", "trust its CA"}},
 		"production, self-signed":                  {policy: production, cert: selfSigned, host: "localhost", want: []string{"x509: ", "trust its CA"}},
-		"production, the system's roots":           {policy: TLS{Verify: true}, cert: byName, host: "localhost", want: []string{"unknown authority"}},
+		"production, the system's roots":           {policy: identity.TLS{Verify: true}, cert: byName, host: "localhost", want: []string{"unknown authority"}},
 		"production, any host":                     {policy: anyHost, cert: elsewhere, host: "localhost"},
 		"production, any host, another authority":  {policy: anyHost, cert: stranger, host: "localhost", want: []string{"unknown authority"}},
 		"production, any host, expired":            {policy: anyHost, cert: expired, host: "localhost", want: []string{"expired"}},
 		"a pin in development":                     {policy: development, cert: selfSigned, host: "127.0.0.1", pin: &selfSigned},
-		"a pin of another key in development":      {policy: development, cert: selfSigned, host: "127.0.0.1", pin: &stranger, want: []string{"pinned is " + PinOf(stranger.Leaf).String()}},
+		"a pin of another key in development":      {policy: development, cert: selfSigned, host: "127.0.0.1", pin: &stranger, want: []string{"pinned is " + identity.PinOf(stranger.Leaf).String()}},
 		"a pin instead of a chain in production":   {policy: production, cert: stranger, host: "localhost", pin: &stranger},
-		"a pin of another key with a chain":        {policy: production, cert: byName, host: "localhost", pin: &stranger, want: []string{"pinned is " + PinOf(stranger.Leaf).String()}},
+		"a pin of another key with a chain":        {policy: production, cert: byName, host: "localhost", pin: &stranger, want: []string{"pinned is " + identity.PinOf(stranger.Leaf).String()}},
 		"a pin of the authority's key":             {policy: production, cert: byName, host: "localhost", pin: &tls.Certificate{Leaf: ours.Cert}, want: []string{"pinned is"}},
 		"a pin does not mind the name nor the age": {policy: production, cert: expired, host: "127.0.0.1", pin: &expired},
 	} {
@@ -82,7 +83,7 @@ func TestCertificates(t *testing.T) {
 			endpoint := "https://" + test.host + ":" + compattest.PortOf(t, e.Endpoint())
 			opts := []Option{WithTLS(test.policy)}
 			if test.pin != nil {
-				opts = append(opts, WithPins(mustParse(t, endpoint+"#"+PinOf(test.pin.Leaf).String())))
+				opts = append(opts, WithPins(mustParse(t, endpoint+"#"+identity.PinOf(test.pin.Leaf).String())))
 			}
 			_, err := client.Ping(compattest.Context(t), newDialer(t, opts...), compattest.At(endpoint))
 			if test.want == nil {
@@ -90,7 +91,7 @@ func TestCertificates(t *testing.T) {
 				require.Equal(t, 1, e.Count(wire.TypePing))
 				return
 			}
-			require.ErrorIs(t, err, ErrCertificate)
+			require.ErrorIs(t, err, identity.ErrCertificate)
 			require.ErrorIs(t, err, proto.ErrRefused)
 			require.NotErrorIs(t, err, proto.ErrUnreachable)
 			for _, want := range test.want {
@@ -98,7 +99,7 @@ func TestCertificates(t *testing.T) {
 			}
 			leaf, parseErr := x509.ParseCertificate(test.cert.Certificate[0])
 			require.NoError(t, parseErr)
-			require.ErrorContains(t, err, endpoint+"#"+PinOf(leaf).String(), "what was seen can be pinned")
+			require.ErrorContains(t, err, endpoint+"#"+identity.PinOf(leaf).String(), "what was seen can be pinned")
 			require.NotContains(t, err.Error(), "CRYPTO_ERROR")
 			require.Zero(t, e.Count(), "nothing is asked")
 		})
@@ -110,18 +111,18 @@ func TestPinsOfContacts(t *testing.T) {
 	e := compattest.StartErlang(t, "127.0.0.1:0")
 	leaf, err := x509.ParseCertificate(e.Certificate().Certificate[0])
 	require.NoError(t, err)
-	pinned := mustParse(t, e.Endpoint()+"#"+PinOf(leaf).String())
+	pinned := mustParse(t, e.Endpoint()+"#"+identity.PinOf(leaf).String())
 	require.Equal(t, e.Endpoint(), pinned.String(), "a pin does not travel")
-	require.Equal(t, PinOf(leaf), pinned.Pin)
+	require.Equal(t, identity.PinOf(leaf), pinned.Pin)
 
-	d := newDialer(t, WithTLS(TLS{Verify: true, Roots: x509.NewCertPool()}), WithPins(pinned))
+	d := newDialer(t, WithTLS(identity.TLS{Verify: true, Roots: x509.NewCertPool()}), WithPins(pinned))
 	for _, endpoint := range []string{e.Endpoint(), pinned.String(), e.Endpoint() + "/"} {
 		_, err = client.Ping(compattest.Context(t), d, compattest.At(endpoint))
 		require.NoError(t, err)
 	}
 	require.Equal(t, 1, e.Stats().Accepted)
 
-	other := newDialer(t, WithTLS(TLS{Verify: true, Roots: x509.NewCertPool()}))
+	other := newDialer(t, WithTLS(identity.TLS{Verify: true, Roots: x509.NewCertPool()}))
 	_, err = client.Ping(compattest.Context(t), other, compattest.At(e.Endpoint()+"#"+pinned.Pin.String()))
 	require.ErrorIs(t, err, wire.ErrBadEndpoint)
 	require.ErrorContains(t, err, "only an operator writes a pin")
@@ -133,29 +134,29 @@ func TestPinsOfContacts(t *testing.T) {
 func TestVerificationOfNames(t *testing.T) {
 	ca := compattest.NewAuthority(t)
 	named := ca.Leaf(x509.Certificate{DNSNames: []string{"localhost"}})
-	production := TLS{Verify: true, Roots: ca.Pool()}
+	production := identity.TLS{Verify: true, Roots: ca.Pool()}
 	for name, test := range map[string]struct {
-		policy TLS
+		policy identity.TLS
 		pin    bool
 		want   string // host of the contact; none: not admitted
 	}{
-		"development keeps the address":         {policy: TLS{}, want: "127.0.0.1"},
+		"development keeps the address":         {policy: identity.TLS{}, want: "127.0.0.1"},
 		"production keeps the name":             {policy: production, want: "localhost"},
-		"production that takes any host":        {policy: TLS{Verify: true, Roots: ca.Pool(), AnyHost: true}, want: "127.0.0.1"},
-		"production with another CA":            {policy: TLS{Verify: true, Roots: compattest.NewAuthority(t).Pool()}},
-		"development with a pin keeps the name": {policy: TLS{}, pin: true, want: "localhost"},
+		"production that takes any host":        {policy: identity.TLS{Verify: true, Roots: ca.Pool(), AnyHost: true}, want: "127.0.0.1"},
+		"production with another CA":            {policy: identity.TLS{Verify: true, Roots: compattest.NewAuthority(t).Pool()}},
+		"development with a pin keeps the name": {policy: identity.TLS{}, pin: true, want: "localhost"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := compattest.StartErlangWith(t, glass.ServeTLS(serverTLS(named)))
 			endpoint := "https://localhost:" + compattest.PortOf(t, e.Endpoint())
 			opts := []Option{WithTLS(test.policy)}
 			if test.pin {
-				opts = append(opts, WithPins(mustParse(t, endpoint+"#"+PinOf(named.Leaf).String())))
+				opts = append(opts, WithPins(mustParse(t, endpoint+"#"+identity.PinOf(named.Leaf).String())))
 			}
 			d := newDialer(t, opts...)
 			c, err := d.Verify(compattest.Context(t), compattest.At(endpoint), func(netip.Addr) bool { return true })
 			if test.want == "" {
-				require.ErrorIs(t, err, ErrCertificate)
+				require.ErrorIs(t, err, identity.ErrCertificate)
 				require.Zero(t, e.Count())
 				return
 			}
@@ -182,7 +183,7 @@ func TestVerificationOfNames(t *testing.T) {
 func TestVerifiedAddress(t *testing.T) {
 	ca := compattest.NewAuthority(t)
 	e := compattest.StartErlangWith(t, glass.ServeTLS(serverTLS(ca.Leaf(x509.Certificate{DNSNames: []string{"does-not-resolve.invalid"}}))))
-	d := newDialer(t, WithTLS(TLS{Verify: true, Roots: ca.Pool()}))
+	d := newDialer(t, WithTLS(identity.TLS{Verify: true, Roots: ca.Pool()}))
 	c := compattest.At("https://does-not-resolve.invalid:" + compattest.PortOf(t, e.Endpoint()))
 	_, err := client.Ping(compattest.Context(t), d, c)
 	require.ErrorIs(t, err, proto.ErrUnreachable)
@@ -190,31 +191,4 @@ func TestVerifiedAddress(t *testing.T) {
 	require.NoError(t, err)
 	_, err = client.Ping(compattest.Context(t), d, c)
 	require.NoError(t, err)
-}
-
-func TestParsePin(t *testing.T) {
-	digits := strings.Repeat("0f", 32)
-	for text, want := range map[string]bool{
-		"sha256=" + digits:                   true,
-		"sha256=" + strings.ToUpper(digits):  true,
-		digits:                               false,
-		"sha256=":                            false,
-		"sha256=" + digits[2:]:               false,
-		"sha256=" + digits + "00":            false,
-		"sha256=g" + digits[1:]:              false,
-		"sha1=" + digits:                     false,
-		"sha256=" + strings.Repeat("00", 32): false, // would be none
-		"":                                   false, // a variable that was not set
-	} {
-		e, err := ParsePinnedEndpoint("https://a:1#" + text)
-		if !want {
-			require.ErrorIs(t, err, wire.ErrBadEndpoint, text)
-			require.ErrorContains(t, err, "64 hexadecimal digits", text)
-			continue
-		}
-		require.NoError(t, err, text)
-		require.Equal(t, "sha256="+digits, e.Pin.String())
-		require.Equal(t, wire.Endpoint{Host: "a", Port: 1}, e.Endpoint)
-		require.Equal(t, "https://a:1", e.String())
-	}
 }

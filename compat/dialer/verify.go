@@ -1,19 +1,17 @@
 package dialer
 
 import (
-	"bytes"
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
-	"sync"
 	"time"
 
 	ma "github.com/multiformats/go-multiaddr"
 
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
+	"github.com/macula-mesh/macula-node/compat/dialer/pace"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
@@ -33,7 +31,7 @@ var ErrElsewhere = errors.New("it is at no address that may be dialled for it")
 // that may be: else it could be somebody else's, whom we would be sent to. The
 // contact is dialled there from then on, wherever its name leads then.
 //
-// Errors are wire.ErrBadEndpoint, ErrElsewhere, ErrAnotherNode, those of Query, and
+// Errors are wire.ErrBadEndpoint, ErrElsewhere, identity.ErrAnotherNode, those of Query, and
 // that the name could not be resolved.
 func (d *Dialer) Verify(ctx context.Context, contact routing.Contact, may func(netip.Addr) bool) (routing.Contact, error) {
 	e, err := wire.ParseEndpoint(contact.Endpoint)
@@ -42,7 +40,7 @@ func (d *Dialer) Verify(ctx context.Context, contact routing.Contact, may func(n
 	}
 	ctx, cancel := context.WithTimeout(ctx, verifyTimeout)
 	defer cancel()
-	addrs, err := resolve(ctx, d.cfg.resolver, e)
+	addrs, err := pace.Resolve(ctx, d.cfg.resolver, e)
 	if err != nil {
 		return contact, err
 	}
@@ -50,46 +48,13 @@ func (d *Dialer) Verify(ctx context.Context, contact routing.Contact, may func(n
 	if len(addrs) == 0 {
 		return contact, ErrElsewhere
 	}
-	return d.verifyAny(ctx, e, addrs[:min(len(addrs), mostVerified)], contact)
-}
-
-// verifyAny verifies a contact at the first of some addresses that answers; each
-// next one is asked a moment after the one before it.
-func (d *Dialer) verifyAny(ctx context.Context, e wire.Endpoint, addrs []netip.AddrPort, contact routing.Contact) (routing.Contact, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	type result struct {
-		contact routing.Contact
-		err     error
+	verified, err := pace.First(ctx, d.cfg.limits.Stagger, addrs[:min(len(addrs), mostVerified)], func(ctx context.Context, addr netip.AddrPort) (routing.Contact, error) {
+		return d.verifyAt(ctx, e, addr, contact)
+	})
+	if err != nil {
+		return contact, err
 	}
-	results := make(chan result, len(addrs))
-	var asked sync.WaitGroup
-	defer asked.Wait()
-	defer cancel()
-	next := time.NewTimer(0)
-	defer next.Stop()
-	var errs error
-	for begun, failed := 0, 0; failed < len(addrs); {
-		select {
-		case <-next.C:
-			addr := addrs[begun]
-			asked.Go(func() {
-				c, err := d.verifyAt(ctx, e, addr, contact)
-				results <- result{c, err}
-			})
-			if begun++; begun < len(addrs) {
-				next.Reset(d.cfg.limits.Stagger)
-			}
-		case r := <-results:
-			if r.err == nil {
-				return r.contact, nil
-			}
-			errs = errors.Join(errs, r.err)
-			if failed++; begun < len(addrs) {
-				next.Reset(0)
-			}
-		}
-	}
-	return contact, errs
+	return verified, nil
 }
 
 func (d *Dialer) verifyAt(ctx context.Context, e wire.Endpoint, addr netip.AddrPort, contact routing.Contact) (routing.Contact, error) {
@@ -103,36 +68,11 @@ func (d *Dialer) verifyAt(ctx context.Context, e wire.Endpoint, addr netip.AddrP
 	if contact.ClientID = d.clientIDAt(at); contact.ClientID == "" {
 		return contact, fmt.Errorf("%w: %w", proto.ErrUnreachable, errConnLost) // so that nothing proves its id
 	}
-	if err := d.prove(ctx, contact); err != nil {
+	if err := identity.Prove(ctx, d, contact); err != nil {
 		return contact, err
 	}
 	contact.Verified, contact.LastSeen = true, time.Now()
 	return contact, nil
-}
-
-// prove sees that a node's id is its own: that of its certificate, in either form,
-// or the one that it answers with. An operator's NODE_ID can not be proved, and
-// needs not to be.
-func (d *Dialer) prove(ctx context.Context, contact routing.Contact) error {
-	if IsClientID(contact.NodeID, contact.ClientID) {
-		return nil
-	}
-	if !MatchesClientID(contact.NodeID, contact.ClientID) {
-		return ErrAnotherNode
-	}
-	if len(contact.NodeID) != sha256.Size {
-		return nil
-	}
-	request := make([]byte, 16)
-	rand.Read(request) // never fails
-	reply, err := d.Query(ctx, contact, &wire.NATProbe{NodeID: contact.NodeID, RequestID: request})
-	if err != nil {
-		return err
-	}
-	if probe, ok := reply.(*wire.NATProbeReply); !ok || !bytes.Equal(probe.NodeID, contact.NodeID) {
-		return ErrAnotherNode
-	}
-	return nil
 }
 
 // settle has a contact dialled by one of its name's addresses from here on: the
@@ -141,7 +81,7 @@ func (d *Dialer) prove(ctx context.Context, contact routing.Contact) error {
 // of those to whom the contact is named.
 func (d *Dialer) settle(e wire.Endpoint, addr netip.AddrPort, contact *routing.Contact) (place, error) {
 	bare := wire.EndpointAt(addr)
-	if e == bare || !d.cfg.proves(e) {
+	if e == bare || !d.cfg.accepts.Proves(e) {
 		contact.Endpoint, contact.Addrs = bare.String(), nil
 		return place{Endpoint: bare}, nil
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
@@ -28,7 +29,7 @@ func (x *examination) connection(c *Check) {
 		c.Seen = words(err, c.Took)
 		x.stopped = "not connected"
 		switch {
-		case errors.Is(err, dialer.ErrCertificate):
+		case errors.Is(err, identity.ErrCertificate):
 			c.fail("is not who it should be: %s", c.Seen)
 		case c.Seen == wordsRefused:
 			c.fail("refuses to be connected to: it is busy with another handshake, or full; try again")
@@ -60,7 +61,7 @@ func (x *examination) certificate(c *Check) {
 		seen = append(seen, "for "+strings.Join(names, " "))
 	}
 	seen = append(seen, "until "+cert.NotAfter.UTC().Format(time.DateOnly))
-	if id, err := dialer.ClientID(cert); err != nil {
+	if id, err := identity.ClientID(cert); err != nil {
 		seen = append(seen, "no client id: "+err.Error())
 	} else {
 		x.report.ClientID = id
@@ -223,7 +224,7 @@ func (x *examination) ownOf(list wire.GatewayList) *entry {
 	var own *entry
 	for _, g := range list {
 		switch {
-		case dialer.IsClientID(g.NodeID, x.report.ClientID):
+		case identity.IsClientID(g.NodeID, x.report.ClientID):
 			return &entry{g, byCertificate}
 		case len(x.report.NodeID) > 0 && bytes.Equal(g.NodeID, x.report.NodeID):
 			own = &entry{g, byNodeID}

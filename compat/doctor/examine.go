@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -30,7 +31,7 @@ type Key struct {
 // report; the error is a wire.ErrBadEndpoint, what an option refuses, or that d does not know
 // the pin.
 func Examine(ctx context.Context, d *dialer.Dialer, endpoint string, opts ...Option) (*Report, error) {
-	at, err := dialer.ParsePinnedEndpoint(endpoint)
+	at, err := identity.ParsePinnedEndpoint(endpoint)
 	if err != nil {
 		return nil, err
 	}

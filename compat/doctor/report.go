@@ -38,7 +38,7 @@ type Check struct {
 type Report struct {
 	Endpoint   string
 	Reachable  bool           // it answered a PING
-	ClientID   string         // of its certificate, see dialer.ClientID
+	ClientID   string         // of its certificate, see identity.ClientID
 	NodeID     []byte         // of its NAT_PROBE_REPLY, 32 bytes
 	Own        *wire.Gateway  // its own entry in _dht.list_gateways
 	Realm      string         // of that entry

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"slices"
@@ -113,17 +114,21 @@ const (
 
 var writtenList = []int64{1, 2, 3}
 
-// written returns a value to write: with a text, a list of integers and an
-// empty one.
-func written(nodeID string) wire.Raw {
+// nodeID returns the node id of what is written by one way: 64 hexadecimal digits,
+// as a shorter one crashes Erlang nodes.
+func nodeID(by string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(by))) }
+
+// written returns a value to write, which harms nobody: with a text, a list of
+// integers and an empty one.
+func written(by string) wire.Raw {
 	var list []wire.Raw
 	for _, i := range writtenList {
 		list = append(list, wire.RawInt(i))
 	}
 	return wire.RawMap(
-		wire.Pair{Key: "node_id", Value: wire.RawText(nodeID)},
+		wire.Pair{Key: "node_id", Value: wire.RawText(nodeID(by))},
 		wire.Pair{Key: "ttl", Value: wire.RawInt(writtenTTL)},
-		wire.Pair{Key: "text", Value: wire.RawText(nodeID)},
+		wire.Pair{Key: "text", Value: wire.RawText(by)},
 		wire.Pair{Key: "list", Value: wire.RawArray(list...)},
 		wire.Pair{Key: "empty", Value: wire.RawArray()},
 	)
@@ -199,10 +204,10 @@ func (x *examination) store(c *Check, key []byte) {
 	}
 }
 
-// find returns the value of a node id.
-func find(values []wire.Raw, nodeID string) wire.Raw {
+// find returns the value that was written by one way.
+func find(values []wire.Raw, by string) wire.Raw {
 	for _, v := range values {
-		if id, _ := v.Field("node_id"); isText(id, nodeID) {
+		if id, _ := v.Field("node_id"); isText(id, nodeID(by)) {
 			return v
 		}
 	}
@@ -221,21 +226,21 @@ func (x *examination) comesBack(c *Check, key []byte) {
 	if !ok {
 		return
 	}
-	for _, id := range []string{byCall, byStore} {
-		v := find(values, id)
+	for _, by := range []string{byCall, byStore} {
+		v := find(values, by)
 		if v == nil {
-			c.saw("nothing of %q", id)
+			c.saw("nothing of %q", by)
 			c.fail("has lost what was written to it a moment ago")
 			return
 		}
-		sent := written(id)
+		sent := written(by)
 		text, _ := v.Field("text")
 		list, _ := v.Field("list")
 		empty, _ := v.Field("empty")
 		ints, isInts := list.Ints()
 		none, isList := empty.Ints()
 		switch {
-		case text.Kind() != wire.Bin || !isText(text, id):
+		case text.Kind() != wire.Bin || !isText(text, by):
 			c.saw("a text came back as %s", shown(text))
 			c.fail("changes texts that it stores: bin came back as %s", text.Kind())
 		case !isInts || !slices.Equal(ints, writtenList):

@@ -12,6 +12,7 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
@@ -36,9 +37,9 @@ func words(err error, waited time.Duration) string {
 		return "left alone: it kept silent"
 	case isRemote:
 		return strings.TrimPrefix(remote.Error(), proto.ErrRemote.Error()+": ")
-	case errors.Is(err, dialer.ErrCertificate):
+	case errors.Is(err, identity.ErrCertificate):
 		text := err.Error()
-		return text[strings.Index(text, dialer.ErrCertificate.Error())+len(proto.ErrRefused.Error()+": "):]
+		return text[strings.Index(text, identity.ErrCertificate.Error())+len(proto.ErrRefused.Error()+": "):]
 	case isCert:
 		return "certificate refused: " + cert.Err.Error()
 	case isTransport && transport.Remote && transport.ErrorCode == quic.ConnectionRefused:

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/internal/budget"
@@ -467,7 +468,7 @@ func TestServerAsksForNoCertificate(t *testing.T) {
 	for name, cert := range map[string]*tls.Certificate{"none": nil, "one": &shown} {
 		t.Run(name, func(t *testing.T) {
 			d := openGateway(t)
-			_, err := client.Ping(compattest.Context(t), newDialer(t, dialer.WithTLS(dialer.TLS{Certificate: cert})), compattest.At("https://"+d.addr.String()))
+			_, err := client.Ping(compattest.Context(t), newDialer(t, dialer.WithTLS(identity.TLS{Certificate: cert})), compattest.At("https://"+d.addr.String()))
 			require.NoError(t, err)
 		})
 	}
@@ -480,7 +481,7 @@ func TestServerAsksForNoCertificate(t *testing.T) {
 		return nil
 	}
 	e := compattest.StartErlangWith(t, glass.ServeTLS(asking))
-	_, err := client.Ping(compattest.Context(t), newDialer(t, dialer.WithTLS(dialer.TLS{Certificate: &shown})), compattest.At(e.Endpoint()))
+	_, err := client.Ping(compattest.Context(t), newDialer(t, dialer.WithTLS(identity.TLS{Certificate: &shown})), compattest.At(e.Endpoint()))
 	require.NoError(t, err)
 	require.Equal(t, shown.Leaf.Raw, compattest.Wait(t, seen))
 	_, err = client.Ping(compattest.Context(t), newDialer(t), compattest.At(e.Endpoint()))

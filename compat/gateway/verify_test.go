@@ -11,7 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -61,7 +61,7 @@ func TestVerificationByCertificate(t *testing.T) {
 	e := compattest.StartErlang(t, "127.0.0.1:0")
 	leaf, err := x509.ParseCertificate(e.Certificate().Certificate[0])
 	require.NoError(t, err)
-	id, err := dialer.ClientID(leaf)
+	id, err := identity.ClientID(leaf)
 	require.NoError(t, err)
 	require.Len(t, id, 64)
 	require.Equal(t, e.ClientID(), id)

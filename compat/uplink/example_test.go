@@ -8,6 +8,7 @@ import (
 	"github.com/libp2p/go-libp2p"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/uplink"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/interop/glass"
@@ -43,11 +44,11 @@ func ExampleNew() {
 	}
 	defer dht.Close()
 
-	at, err := dialer.ParsePinnedEndpoint(erlang.Endpoint())
+	at, err := identity.ParsePinnedEndpoint(erlang.Endpoint())
 	if err != nil {
 		panic(err)
 	}
-	uplinks, err := uplink.New(d, dht.Handlers(), []dialer.PinnedEndpoint{at})
+	uplinks, err := uplink.New(d, dht.Handlers(), []identity.PinnedEndpoint{at})
 	if err != nil {
 		panic(err)
 	}

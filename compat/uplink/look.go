@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -49,12 +50,12 @@ func (u *uplink) look(contact routing.Contact, c *dialer.Conn) (own wire.Gateway
 func ownEntry(list wire.GatewayList, clientID string, e wire.Endpoint, remote netip.AddrPort) (own wire.Gateway, proved bool, err error) {
 	var byKey, byPlace []wire.Gateway
 	for _, g := range list {
-		if dialer.IsClientID(g.NodeID, clientID) {
+		if identity.IsClientID(g.NodeID, clientID) {
 			byKey = append(byKey, g)
 			continue
 		}
 		at, err := wire.EndpointOf(g)
-		if err != nil || !dialer.MatchesClientID(g.NodeID, clientID) {
+		if err != nil || !identity.MatchesClientID(g.NodeID, clientID) {
 			continue // nowhere, or another node that was there once
 		}
 		if at == e || at == wire.EndpointAt(remote) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -57,5 +58,5 @@ func (u *uplink) isOurs(g wire.Gateway, at wire.Endpoint) bool {
 	self := u.handlers.Routing().Self()
 	ours, err := wire.ParseEndpoint(u.handlers.Endpoint())
 	return string(g.NodeID) == string(self[:]) || err == nil && at == ours ||
-		dialer.IsClientID(g.NodeID, u.cfg.self)
+		identity.IsClientID(g.NodeID, u.cfg.self)
 }

@@ -91,7 +91,7 @@ func WithListable(listable func() bool) Option {
 	}
 }
 
-// WithSelf sets the dialer.ClientID of this node's own certificate, by which it
+// WithSelf sets the identity.ClientID of this node's own certificate, by which it
 // recognizes itself among the gateways.
 func WithSelf(clientID string) Option {
 	return func(c *config) error {

@@ -5,7 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/dialer/safety"
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/interop/glass"
@@ -106,7 +106,7 @@ func TestUplinkAnswersAreSmall(t *testing.T) {
 	g := newGlass(t)
 	u := newUplinked(t, []*glass.Gateway{g})
 	compattest.Eventually(t, u.has(1), "a session")
-	long := wire.RawMap(wire.Pair{Key: "node_id", Value: wire.RawText(compattest.NodeID("n"))}, wire.Pair{Key: "d", Value: wire.RawBytes(make([]byte, 2*dialer.MaxFrame))})
+	long := wire.RawMap(wire.Pair{Key: "node_id", Value: wire.RawText(compattest.NodeID("n"))}, wire.Pair{Key: "d", Value: wire.RawBytes(make([]byte, 2*safety.MaxFrame))})
 	require.NoError(t, u.r.Records().Store(t.Context(), records.Put{Key: []byte("k"), Value: long}))
 	for _, m := range []wire.Message{&wire.FindValue{Key: []byte("k")}, &wire.Ping{}} {
 		n, err := g.Push(m)
@@ -115,6 +115,6 @@ func TestUplinkAnswersAreSmall(t *testing.T) {
 	}
 	compattest.Eventually(t, func() bool { return frameCount(g, wire.TypePong)() == 1 }, "the PING is answered")
 	require.Zero(t, frameCount(g, wire.TypeFindValueReply)())
-	require.LessOrEqual(t, g.Stats().Longest, dialer.MaxFrame)
+	require.LessOrEqual(t, g.Stats().Longest, safety.MaxFrame)
 	requireUnhurt(t, g)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/interop/glass"
@@ -78,7 +79,7 @@ func newUplinkedBy(tb testing.TB, endpoint func() string, gateways []string, opt
 	limits.DialTimeout, limits.ReplyTimeout, limits.Backoff = compattest.Patience, time.Second, 200*time.Millisecond
 	limits.MaxDials, limits.Silence = 1000, 500*time.Millisecond
 	u := &uplinked{r: r, dialer: newDialer(tb, dialer.WithLimits(limits))}
-	var endpoints []dialer.PinnedEndpoint
+	var endpoints []identity.PinnedEndpoint
 	for _, text := range gateways {
 		endpoints = append(endpoints, mustParse(tb, text))
 	}
@@ -495,13 +496,13 @@ func TestUplinkInProduction(t *testing.T) {
 		joined bool
 	}{"of the mesh's CA": {ca.Pool(), true}, "of another CA": {compattest.NewAuthority(t).Pool(), false}} {
 		t.Run(name, func(t *testing.T) {
-			d := newDialer(t, dialer.WithTLS(dialer.TLS{Verify: true, Roots: test.roots}))
-			u, err := New(d, handlers, []dialer.PinnedEndpoint{at})
+			d := newDialer(t, dialer.WithTLS(identity.TLS{Verify: true, Roots: test.roots}))
+			u, err := New(d, handlers, []identity.PinnedEndpoint{at})
 			require.NoError(t, err)
 			t.Cleanup(u.Close)
 			if !test.joined {
 				_, err := d.Acquire(compattest.Context(t), at.Endpoint)
-				require.ErrorIs(t, err, dialer.ErrCertificate)
+				require.ErrorIs(t, err, identity.ErrCertificate)
 				require.Empty(t, u.Sessions())
 				return
 			}
@@ -521,7 +522,7 @@ func TestUplinkInProduction(t *testing.T) {
 func TestPinsThatTheDialerDoesNotKnow(t *testing.T) {
 	g := newGlass(t)
 	pinned := mustParse(t, g.Endpoint()+"#sha256="+strings.Repeat("0f", 32))
-	require.True(t, newDialer(t).Holds(dialer.PinnedEndpoint{Endpoint: pinned.Endpoint}))
+	require.True(t, newDialer(t).Holds(identity.PinnedEndpoint{Endpoint: pinned.Endpoint}))
 	require.True(t, newDialer(t, dialer.WithPins(pinned)).Holds(pinned))
 	d := newDialer(t)
 	require.False(t, d.Holds(pinned))
@@ -531,15 +532,15 @@ func TestPinsThatTheDialerDoesNotKnow(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, r.Close()) })
 	handlers, err := server.New(r)
 	require.NoError(t, err)
-	_, err = New(d, handlers, []dialer.PinnedEndpoint{pinned})
+	_, err = New(d, handlers, []identity.PinnedEndpoint{pinned})
 	require.ErrorContains(t, err, pinned.Pin.String())
 	require.ErrorContains(t, err, "WithPins")
 	require.Zero(t, g.Stats().Accepted)
 }
 
-func mustParse(tb testing.TB, endpoint string) dialer.PinnedEndpoint {
+func mustParse(tb testing.TB, endpoint string) identity.PinnedEndpoint {
 	tb.Helper()
-	e, err := dialer.ParsePinnedEndpoint(endpoint)
+	e, err := identity.ParsePinnedEndpoint(endpoint)
 	require.NoError(tb, err)
 	return e
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
+	"github.com/macula-mesh/macula-node/compat/dialer/safety"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/internal/logs"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
@@ -50,7 +52,7 @@ type Uplinks struct {
 // New starts a session with each of the gateways, through d and with
 // what handlers answer. Close it before both. A gateway with a Pin that the dialer
 // was not given (dialer.WithPins) is an error.
-func New(d *dialer.Dialer, handlers *server.Handlers, gateways []dialer.PinnedEndpoint, opts ...Option) (*Uplinks, error) {
+func New(d *dialer.Dialer, handlers *server.Handlers, gateways []identity.PinnedEndpoint, opts ...Option) (*Uplinks, error) {
 	if d == nil || handlers == nil {
 		return nil, errors.New("uplink: no dialer, or no handlers")
 	}
@@ -175,7 +177,7 @@ func (u *Uplinks) Publish(ctx context.Context, m *wire.Publish) error {
 			continue
 		}
 		err := j.conn.Send(ctx, j.contact, m)
-		if err == nil || errors.Is(err, dialer.ErrHarmful) || errors.Is(err, dialer.ErrTooLargeForPeer) || errors.Is(err, proto.ErrInvalidRequest) {
+		if err == nil || errors.Is(err, safety.ErrHarmful) || errors.Is(err, safety.ErrTooLargeForPeer) || errors.Is(err, proto.ErrInvalidRequest) {
 			return err
 		}
 		errs = errors.Join(errs, err)

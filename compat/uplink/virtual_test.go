@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/doctor"
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
@@ -105,7 +106,7 @@ func (w *world) uplinks(d *dialer.Dialer, gateways ...*glass.Gateway) *Uplinks {
 	w.Cleanup(func() { require.NoError(w, r.Close()) })
 	handlers, err := server.New(r, server.WithEndpoint(func() string { return "https://1.2.3.4:9443" }))
 	require.NoError(w, err)
-	var endpoints []dialer.PinnedEndpoint
+	var endpoints []identity.PinnedEndpoint
 	for _, g := range gateways {
 		endpoints = append(endpoints, mustParse(w, g.Endpoint()))
 	}

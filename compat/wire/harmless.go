@@ -20,7 +20,7 @@ const minNodeID = 32
 func HarmlessValue(raw Raw) error {
 	head, err := msgpack.Scan(raw)
 	if err != nil || head.Kind != Map {
-		return harmful("a %s instead of a map", raw.Kind())
+		return harmful("it is of the type %s, want map", raw.Kind())
 	}
 	known := false
 	rest := raw[head.Head:]
@@ -38,7 +38,7 @@ func HarmlessValue(raw Raw) error {
 		rest = rest[n:]
 		switch {
 		case key.Kind != Bin:
-			return harmful("a key that is a %s instead of bin", key.Kind)
+			return harmful("a key is of the type %s, want bin", key.Kind)
 		case len(name) > MaxField:
 			return harmful("a key of %d bytes, at most %d", len(name), MaxField)
 		case !utf8.Valid(name):
@@ -47,12 +47,12 @@ func HarmlessValue(raw Raw) error {
 		switch string(name) {
 		case "node_id":
 			if field.Kind != Bin || field.Size < minNodeID {
-				return harmful("node_id is not a bin of at least %d bytes, such as 64 hexadecimal digits, but a %s of %d", minNodeID, field.Kind, field.Size)
+				return harmful("node_id is of the type %s and the length %d, want bin of at least %d bytes, such as 64 hexadecimal digits", field.Kind, field.Size, minNodeID)
 			}
 			known = true
 		case "endpoint", "subscriber_did", "ucan_token":
 			if field.Kind != Bin {
-				return harmful("%s is a %s instead of bin", name, field.Kind)
+				return harmful("%s is of the type %s, want bin", name, field.Kind)
 			}
 		}
 	}

@@ -1,5 +1,7 @@
 package wire
 
+import "strings"
+
 // ProtocolVersion is the version that a Connect states.
 const ProtocolVersion = "1.0"
 
@@ -22,6 +24,9 @@ const StatusOK = "ok"
 // GatewayPrefix begins the keys under which gateways register themselves. Such
 // a key is never to be written to an Erlang node: its discovery crashes.
 const GatewayPrefix = "peer.gateway."
+
+// IsGatewayKey reports whether a key begins with GatewayPrefix.
+func IsGatewayKey(key []byte) bool { return strings.HasPrefix(string(key), GatewayPrefix) }
 
 // UndefinedID answers a Call, NATProbe or RPCRequest that has no id.
 const UndefinedID = "undefined"

@@ -2,7 +2,8 @@
 // takes it: it has room for one handshake, and some versions close what is more
 // than 5 connections of one source in 10 s.
 //
-// The addresses of a name race, so that dead ones cost no time (RFC 8305).
+// The addresses of a name, which [Resolve] looks up, race, so that dead ones cost no
+// time (RFC 8305).
 package pace
 
 import (

@@ -154,7 +154,7 @@ func (a *Adopter) Adopt(p records.Put) {
 	value := wire.Value{Raw: p.Value, NodeID: p.NodeID, TTL: p.TTL}
 	unwanted := DropReason("")
 	switch {
-	case bytes.HasPrefix(p.Key, []byte(wire.GatewayPrefix)):
+	case wire.IsGatewayKey(p.Key):
 		unwanted = DropGateway
 	case a.filter != nil && !a.filter(p.Key, value):
 		unwanted = DropUnwanted

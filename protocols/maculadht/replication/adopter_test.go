@@ -187,6 +187,20 @@ func TestWhatIsAdopted(t *testing.T) {
 	}
 }
 
+// Nobody is asked to keep what is under a key of gateways, which libp2p peers refuse
+// and Erlang nodes do not survive.
+func TestRegistrationsOfGatewaysStay(t *testing.T) {
+	play(t, 30, func(t *testing.T, w *world) {
+		key := wire.GatewayPrefix + "gw"
+		require.NoError(t, w.server.Admit(routingtest.Erlang(routing.IDFromBytes([]byte(key)), "https://192.0.2.9:9443")))
+		p := put(key, "gw", time.Minute)
+		replicas, err := Replicate(t.Context(), w.server, w.adopter.lookups, w, Copy{Key: p.Key, Value: wire.Value{Raw: p.Value, NodeID: p.NodeID, TTL: p.TTL}})
+		require.ErrorIs(t, err, ErrNoReplicas)
+		require.Empty(t, replicas.Failed)
+		require.Empty(t, w.asked)
+	})
+}
+
 // A provider that renews often has its copies made anew when they have lived half
 // their life, and they never end; one that does not renew is gone when it ends.
 func TestRenewals(t *testing.T) {

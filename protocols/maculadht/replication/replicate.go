@@ -1,7 +1,6 @@
 package replication
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -50,9 +49,15 @@ type Replicas struct {
 // among them it is only sent. Whoever gets it keeps it and does not pass it on.
 //
 // The error is [ErrNoReplicas] where nobody has it in the end, with what each of
-// them said; the replicas tell what came of it either way.
+// them said; the replicas tell what came of it either way. Nobody is asked to keep
+// what is under a key of gateways (wire.GatewayPrefix): libp2p peers refuse it, and
+// Erlang nodes do not survive it.
 func Replicate(ctx context.Context, server *routing.Server, l *lookup.Lookups, n routing.Network, c Copy) (*Replicas, error) {
 	r := &Replicas{Failed: make(map[routing.ID]error)}
+	if wire.IsGatewayKey(c.Key) {
+		r.Found = new(lookup.Found)
+		return r, fmt.Errorf("%w: a key that begins with %s stays where its gateway registers", ErrNoReplicas, wire.GatewayPrefix)
+	}
 	var err error
 	r.Found, err = l.Nodes(ctx, c.Key)
 	if err != nil && len(r.Found.Closest) == 0 && !errors.Is(err, lookup.ErrUnanswered) { // else Erlang nodes are left
@@ -119,11 +124,8 @@ func (c *Copy) putAt(ctx context.Context, n routing.Network, to routing.Contact)
 }
 
 // erlangAmong returns our Erlang contacts that are among the nearest to a key,
-// which lookups do not find. A key that harms them goes to none.
+// which lookups do not find.
 func erlangAmong(server *routing.Server, key []byte, closest []routing.Contact) []routing.Contact {
-	if bytes.HasPrefix(key, []byte(wire.GatewayPrefix)) {
-		return nil
-	}
 	target := routing.IDFromBytes(key)
 	var among []routing.Contact
 	for _, c := range server.Nearest(target, routing.BucketSize) {

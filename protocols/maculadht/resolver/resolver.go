@@ -1,7 +1,6 @@
 package resolver
 
 import (
-	"bytes"
 	"container/list"
 	"context"
 	"errors"
@@ -139,7 +138,7 @@ func (r *Resolver) Close() {
 
 // local reports whether a key is of this node only: what gateways register under is
 // for those that ask them.
-func local(key []byte) bool { return bytes.HasPrefix(key, []byte(wire.GatewayPrefix)) }
+func local(key []byte) bool { return wire.IsGatewayKey(key) }
 
 // Known returns what is known to be stored elsewhere under a key, and whether that
 // is recent, so that it need not be looked up. Of a lookup that takes longer than

@@ -39,9 +39,21 @@ func (c *Clients) Len() int {
 	return len(c.byNode)
 }
 
+// clientCost is what an entry costs beside the node id, in bytes.
+const clientCost = 512
+
 // add lists a peer under a node id until its stream ends, in the stead of an id
-// that it gave before.
+// that it gave before. The entry is reserved from the peer's account: without room
+// for it the peer is not listed. It is for the goroutine that reads the stream, as
+// is drop.
 func (c *Clients) add(nodeID []byte, p *Peer) {
+	cost := clientCost + len(nodeID)
+	if !p.hold(cost) {
+		c.drop(p)
+		return
+	}
+	p.letGo(p.listed)
+	p.listed = cost
 	c.mu.Lock()
 	again := p.client != nil
 	if again {
@@ -66,10 +78,12 @@ func (c *Clients) add(nodeID []byte, p *Peer) {
 // drop takes a peer off the list, if it is there.
 func (c *Clients) drop(p *Peer) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if p.client != nil {
 		c.remove(p)
 	}
+	c.mu.Unlock()
+	p.letGo(p.listed)
+	p.listed = 0
 }
 
 func (c *Clients) remove(p *Peer) {

@@ -1,7 +1,9 @@
 package server
 
 import (
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -125,7 +127,73 @@ func TestClientsThatCanBeSentTo(t *testing.T) {
 	client, ok := r.handlers.Clients().Get([]byte("node"))
 	require.True(t, ok)
 	require.NoError(t, client.Push(publication(1, 100)))
-	p.requirePushed(1)
+	require.Equal(t, uint32(1), numberOf(p.next()))
 	p.requireEnd()
 	require.ErrorIs(t, client.Push(publication(2, 100)), proto.ErrClosed)
+}
+
+// fill takes all of the account but so many bytes, and returns what gives it back.
+func (r *rig) fill(left int) (giveBack func()) {
+	r.t.Helper()
+	held, _ := r.account.Usage()
+	n := int(r.handlers.Budget().Limits().Source.Memory-held.Memory) - left
+	require.NoError(r.t, r.account.ReserveMemory(n, 255))
+	return func() { r.account.ReleaseMemory(n) }
+}
+
+// What is remembered of a peer is its account's to pay, until its stream ends. Without
+// room a CONNECT is answered all the same.
+func TestWhatIsRememberedIsPaidFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		admitPeer(t, r.handlers, "192.0.2.2", 9443)
+		gateways := func(p *memPeer) int {
+			t.Helper()
+			p.write(dhttest.Frames(t, &wire.Call{Procedure: wire.ProcedureListGateways, CallID: []byte("id"), Args: wire.RawMap()}))
+			m, err := p.next().Decode()
+			require.NoError(t, err)
+			reply := m.(*wire.Reply)
+			require.Nil(t, reply.Error)
+			var list wire.GatewayList
+			require.NoError(t, list.Decode(reply.Result))
+			return len(list)
+		}
+		memory := func() int64 {
+			synctest.Wait()
+			held, _ := r.account.Usage()
+			return held.Memory
+		}
+		p := r.serve(Erlang())
+		p.connect("node") // and its buffers are there
+		before := memory()
+		p.connect(strings.Repeat("n", 200))
+		require.GreaterOrEqual(t, memory()-before, int64(2*200-len("node")), "its entry, and its name that is not listed to it")
+		before = memory()
+		require.Equal(t, 1, gateways(p))
+		require.Greater(t, memory(), before)
+		p.connect("node")
+		r.requireClients(map[string]*memPeer{"node": p})
+
+		giveBack := r.fill(100)
+		p.connect("another")
+		require.True(t, p.peer.Connected())
+		r.requireClients(nil)
+		giveBack()
+		p.connect("another")
+		r.requireClients(map[string]*memPeer{"another": p})
+		p.requireEnd()
+		r.requireNothingHeld()
+
+		// What can not be remembered is not listed: it would be dialled again each time.
+		p = r.serve(Erlang())
+		p.write(dhttest.Frames(t, &wire.Ping{}))
+		p.next()
+		synctest.Wait()
+		giveBack = r.fill(1 << 10)
+		p.connect("node")
+		require.Zero(t, gateways(p))
+		giveBack()
+		p.requireEnd()
+		r.requireNothingHeld()
+	})
 }

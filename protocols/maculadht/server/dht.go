@@ -174,7 +174,6 @@ func (h *Handlers) serveConnect(p *Peer, f wire.Frame) error {
 	p.connected.Store(true)
 	p.refused = nil
 	p.asker = routing.IDFromBytes(m.NodeID)
-	h.neverName(p, m.NodeID, m.Endpoint)
 	now := time.Now().UnixMilli()
 	pong := &wire.Pong{
 		Timestamp:  wire.Some(now),
@@ -190,6 +189,7 @@ func (h *Handlers) serveConnect(p *Peer, f wire.Frame) error {
 	if err := p.Reply(pong); err != nil {
 		return err
 	}
+	h.neverName(p, m.NodeID, m.Endpoint)
 	if keep { // now that whatever is pushed comes after the PONG
 		h.clients.add(m.NodeID, p)
 	}

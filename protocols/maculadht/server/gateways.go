@@ -21,7 +21,7 @@ const maxNamed = 1_000 // entries that a stream is told of in its life
 func (h *Handlers) listGateways(p *Peer) wire.GatewayList {
 	once := p.Connected() && p.session.Dialect.GatewaysOnce
 	list := make(wire.GatewayList, 0, proto.MaxGateways)
-	if len(p.named) >= 2*maxNamed {
+	if p.unnamed || len(p.named) >= 2*maxNamed {
 		return list
 	}
 	seen := h.ownNames()
@@ -45,15 +45,14 @@ func (h *Handlers) listGateways(p *Peer) wire.GatewayList {
 			continue
 		}
 		id, address := gatewayNames(g)
-		if !seen[id] && !seen[address] && !p.named[id] && !p.named[address] {
-			seen[id], seen[address] = true, true
-			list = append(list, g)
+		if seen[id] || seen[address] || p.named[id] || p.named[address] {
+			continue
 		}
-	}
-	if once {
-		for _, g := range list {
-			p.name(g)
+		if once && !p.name(g) {
+			break
 		}
+		seen[id], seen[address] = true, true
+		list = append(list, g)
 	}
 	return list
 }
@@ -66,13 +65,23 @@ func mayList(c *routing.Contact, d *Dialect) bool {
 	return c.Confirmed() && (c.IsErlang() || c.EndpointSeen)
 }
 
-// name notes that a gateway has been listed on this stream.
-func (p *Peer) name(g wire.Gateway) {
+// nameCost is what a gateway that has been listed costs beside its names, in bytes.
+const nameCost = 256
+
+// name notes that a gateway has been listed on this stream. It reports false where
+// the peer's account has no room for that: it must not be listed then, and nothing
+// is from there on.
+func (p *Peer) name(g wire.Gateway) bool {
+	id, address := gatewayNames(g)
+	if !p.hold(nameCost + len(id) + len(address)) {
+		p.unnamed = true
+		return false
+	}
 	if p.named == nil {
 		p.named = make(map[string]bool)
 	}
-	id, address := gatewayNames(g)
 	p.named[id], p.named[address] = true, true
+	return true
 }
 
 // neverName keeps the node that has CONNECTed on this stream from being listed to
@@ -83,7 +92,10 @@ func (h *Handlers) neverName(p *Peer, nodeID []byte, endpoint string) {
 	}
 	g, _ := h.gateway(nodeID, endpoint)
 	g.NodeID = nodeID
-	p.name(g)
+	id, address := gatewayNames(g)
+	if !p.named[id] || !p.named[address] {
+		p.name(g)
+	}
 }
 
 // ownNames returns what an entry of this node itself could go by.

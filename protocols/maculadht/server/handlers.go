@@ -19,6 +19,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server/outbox"
 )
 
 // Handlers answer the DHT's messages. They hold no state of their own: each
@@ -238,7 +239,7 @@ func (h *Handlers) store(ctx context.Context, key []byte, value wire.Raw, expire
 	if len(value) > wire.MaxValue {
 		return fmt.Errorf("%w: %d bytes, limit %d", wire.ErrBadValue, len(value), wire.MaxValue)
 	}
-	if !d.GatewayKeys && bytes.HasPrefix(key, []byte(wire.GatewayPrefix)) {
+	if !d.GatewayKeys && wire.IsGatewayKey(key) {
 		return errGatewayKey
 	}
 	if d.TextsAsBin {
@@ -406,10 +407,10 @@ func (h *Handlers) nodes(target []byte, to audience) []wire.Node {
 			n.Addrs = routing.EncodePeerAddrs(c.Peer, to.reach.Addrs(c.Addrs))
 		}
 		room := maxNodeList - size - leastNode*(len(contacts)-i-1)
-		for len(n.Addrs) > 1 && nodeSize(&n) > room {
+		for len(n.Addrs) > 1 && outbox.NodeSize(&n) > room {
 			n.Addrs = n.Addrs[:len(n.Addrs)-1]
 		}
-		size += nodeSize(&n)
+		size += outbox.NodeSize(&n)
 		nodes = append(nodes, n)
 	}
 	return nodes

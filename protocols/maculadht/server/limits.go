@@ -6,6 +6,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/internal/budget"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server/outbox"
 )
 
 // Limits are those of each stream, and of all streams of a peer, of an IP group
@@ -36,4 +37,8 @@ func (l Limits) check() error {
 		return fmt.Errorf("a queue of %d bytes, %d slots of %v: want at least %d bytes, one slot and more than no time", l.Queue, l.Slots, l.SlotTime, proto.MaxFindValueReply)
 	}
 	return nil
+}
+
+func (l Limits) outbox() outbox.Limits {
+	return outbox.Limits{Queue: l.Queue, Slots: l.Slots, SlotTime: l.SlotTime}
 }

@@ -5,11 +5,12 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server/outbox"
 )
 
 // MetricsTracer is told what happens on streams. Its methods are called on the
 // way of each frame, by many goroutines: they must be quick and safe for
-// concurrent use.
+// concurrent use. They may use the peers, their Mux and its Stats.
 type MetricsTracer interface {
 	// StreamOpened: a stream of a dialect ("libp2p", "macula") is served.
 	StreamOpened(dialect string)
@@ -34,13 +35,13 @@ const (
 )
 
 // DropReason is why a pushed frame was not written.
-type DropReason string
+type DropReason = outbox.DropReason
 
 // The reasons.
 const (
-	DropSlow   DropReason = "slow"   // the peer takes what is pushed more slowly than it comes
-	DropMemory DropReason = "memory" // its account had no room
-	DropEnded  DropReason = "ended"  // its stream ended first
+	DropSlow   = outbox.DropSlow   // the peer takes what is pushed more slowly than it comes
+	DropMemory = outbox.DropMemory // its account had no room
+	DropEnded  = outbox.DropEnded  // its stream ended first
 )
 
 type noMetrics struct{}

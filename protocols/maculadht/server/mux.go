@@ -12,6 +12,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server/outbox"
 )
 
 // Handler takes one frame of a peer, whose memory is the stream's: clone what
@@ -124,23 +125,23 @@ func (m *Mux) Serve(ctx context.Context, stream Stream, s *Session) error {
 	defer p.end()
 	stop := context.AfterFunc(ctx, func() {
 		stream.Reset(proto.ResetShutdown)
-		p.out.abort() // open slots are not waited for
+		p.out.Abort() // open slots are not waited for
 	})
 	defer stop()
 	started := time.Now()
 	m.tracer.StreamOpened(s.Dialect.Name)
 
-	written := make(chan writeEnd, 1)
-	go func() { written <- p.out.write() }()
+	written := make(chan outbox.End, 1)
+	go func() { written <- p.out.Write() }()
 	err := p.read()
 	switch {
 	case err == nil, errors.Is(err, ErrTurnedAway):
-		p.out.finish()
+		p.out.Finish()
 	default:
-		p.out.abort()
+		p.out.Abort()
 	}
-	if w := <-written; w.err != nil && (err == nil || w.first) {
-		err = w.err // why nothing could be read any more, or what was asked not answered
+	if w := <-written; w.Err != nil && (err == nil || w.First) {
+		err = w.Err // why nothing could be read any more, or what was asked not answered
 	}
 	if err == nil {
 		err = ctx.Err() // it was reset before all was answered
@@ -204,10 +205,10 @@ func (p *Peer) read() error {
 			}
 			continue
 		}
-		if p.out.gathered() >= flushAt || !p.in.Ready() {
-			p.out.flush()
+		if p.out.Batched() || !p.in.Ready() {
+			p.out.Flush()
 		}
-		if err := p.out.waitForRoom(p.ctx); err != nil {
+		if err := p.out.WaitForRoom(p.ctx); err != nil {
 			return err
 		}
 	}
@@ -224,7 +225,7 @@ func (p *Peer) lost(err error) error {
 		return err
 	}
 	p.mux.count.spared.Add(1)
-	p.out.flush()
+	p.out.Flush()
 	p.stream.SetReadDeadline(time.Time{})
 	if p.in.Skip() {
 		return nil
@@ -276,7 +277,7 @@ func (p *Peer) handle(f wire.Frame) error {
 		if result == FrameHandled {
 			result = FrameDropped
 		}
-		err = p.out.failed()
+		err = p.out.Err()
 	}
 	if m.traced() {
 		if err != nil {
@@ -338,7 +339,7 @@ func (p *Peer) busy(f wire.Frame, why *wire.CallError) error {
 	if err = p.Reply(reply); !errors.Is(err, ErrBusy) {
 		return err
 	}
-	p.out.waitForBatch(p.ctx)
+	p.out.WaitForBatch(p.ctx)
 	if err = p.Reply(reply); errors.Is(err, ErrBusy) {
 		return proto.ErrOverBudget
 	}

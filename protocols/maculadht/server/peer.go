@@ -12,6 +12,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server/outbox"
 )
 
 // Stream is one bidirectional stream, of libp2p or of raw QUIC.
@@ -40,6 +41,21 @@ func (s HostStream) ReleaseMemory(size int) { s.Scope().ReleaseMemory(size) }
 // Reset ends both directions at once.
 func (s HostStream) Reset(code proto.ResetCode) { s.ResetWithError(network.StreamErrorCode(code)) }
 
+// Slot is the place of an answer in the order of a stream's answers.
+type Slot = outbox.Slot
+
+// What handlers see of a stream that has too much to write.
+var (
+	// ErrNoRoom: a frame was dropped, as too much waits to be written to its peer.
+	ErrNoRoom = outbox.ErrNoRoom
+	// ErrBusy: an answer can not be kept, as its peer's account is full, or as many
+	// of its answers are outstanding as may be. A handler that returns it has the
+	// frame answered busy.
+	ErrBusy = outbox.ErrBusy
+	// ErrFilled: a slot has its answer, be it the one for who comes too late.
+	ErrFilled = outbox.ErrFilled
+)
+
 // Peer is one stream that is served, and whoever is at its other end. Reply,
 // Defer and Charge are for handlers, in the goroutine that reads; Push and the
 // rest are for anybody.
@@ -50,7 +66,7 @@ type Peer struct {
 	ctx     context.Context // ends with the stream
 	cancel  context.CancelFunc
 	from    Origin
-	out     *outbox
+	out     *outbox.Outbox
 
 	connected atomic.Bool // a CONNECT was answered by a PONG
 	client    *string     // the node id that it is listed under; guarded by Clients.mu
@@ -61,7 +77,11 @@ type Peer struct {
 	kept     bool            // only the peer or its connection ends the stream, see Dialect.KeepConnected
 	refused  *wire.CallError // why the last CONNECT was turned away; nil where it was not
 	asker    routing.ID      // who is not named to itself; zero where nobody says
+	memory   memories
+	held     int             // of memory, until the stream ends
+	listed   int             // of held, what its entry of Clients takes
 	named    map[string]bool // the gateways that were listed since the CONNECT, by gatewayNames
+	unnamed  bool            // there was no room for one of them: nothing is listed any more
 	find     findScratch     // reused, as FIND_VALUE is nearly all of the traffic
 
 	mu    sync.Mutex
@@ -73,9 +93,9 @@ func newPeer(ctx context.Context, m *Mux, stream Stream, s *Session) *Peer {
 	p := &Peer{mux: m, session: s, stream: stream, from: s.origin()}
 	p.asker = p.from.Node
 	p.ctx, p.cancel = context.WithCancel(ctx)
-	memory := memoryOf(stream, s)
-	p.out = newOutbox(stream, m.limits, memory, m.dropped)
-	p.in = wire.NewReader(stream, wire.BeforeRead(p.setReadDeadline), wire.WithMemory(memory))
+	p.memory = memoryOf(stream, s)
+	p.out = outbox.New(stream, m.limits.outbox(), p.memory, m.dropped)
+	p.in = wire.NewReader(stream, wire.BeforeRead(p.setReadDeadline), wire.WithMemory(p.memory))
 	return p
 }
 
@@ -83,8 +103,28 @@ func newPeer(ctx context.Context, m *Mux, stream Stream, s *Session) *Peer {
 func (p *Peer) end() {
 	p.cancel()
 	p.in.Close()
-	p.out.close()
+	p.out.Close()
 	p.runEnded()
+	p.letGo(p.held)
+}
+
+// hold reserves what is kept of the peer beside its frames, in bytes, until its
+// stream ends. It reports false where there is no room. It is for the goroutine that
+// reads, as is letGo.
+func (p *Peer) hold(n int) bool {
+	if p.memory.ReserveMemory(n, wire.MemoryMore) != nil {
+		return false
+	}
+	p.held += n
+	return true
+}
+
+// letGo gives back what was held.
+func (p *Peer) letGo(n int) {
+	p.held -= n
+	if n > 0 {
+		p.memory.ReleaseMemory(n)
+	}
 }
 
 // runEnded calls what waits for the end of the stream.
@@ -133,7 +173,7 @@ func (p *Peer) Charge(frames int) bool {
 
 // Reply answers the frame that is being handled. The answer leaves after those
 // of all frames before it. An error is for the handler to return.
-func (p *Peer) Reply(m wire.Message) error { return p.out.reply(m) }
+func (p *Peer) Reply(m wire.Message) error { return p.out.Reply(m) }
 
 // Defer keeps the place of an answer that comes later, from another goroutine.
 // Unless the slot is filled within the timeout, late is the answer; it is encoded
@@ -141,19 +181,19 @@ func (p *Peer) Reply(m wire.Message) error { return p.out.reply(m) }
 // the answers to what this stream asks next wait behind it; other streams do not.
 // An error is for the handler to return.
 func (p *Peer) Defer(timeout time.Duration, late wire.Message) (*Slot, error) {
-	return p.out.deferReply(timeout, late)
+	return p.out.Defer(timeout, late)
 }
 
 // Push sends a frame that answers nothing, as [wire.AppendFrame] makes it; it must
 // not be modified from then on. Where the peer takes what is pushed too slowly the
 // oldest that wait make room. It fails with [ErrNoRoom] where the frame itself was
 // dropped, and with [proto.ErrClosed] after the stream has ended.
-func (p *Peer) Push(frame []byte) error { return p.out.push(frame) }
+func (p *Peer) Push(frame []byte) error { return p.out.Push(frame) }
 
 // keep has the stream live as long as its connection from here on.
 func (p *Peer) keep() {
 	p.kept = true
-	p.out.keep()
+	p.out.Keep()
 }
 
 // setReadDeadline gives a frame FrameTimeout from its first byte, and a quiet

@@ -2,7 +2,6 @@ package server
 
 import (
 	"errors"
-	"io"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -62,108 +61,6 @@ func (p *memPeer) requireSilence() {
 	require.NoError(p.t, p.SetReadDeadline(time.Time{}))
 }
 
-func TestSlots(t *testing.T) {
-	tests := []struct {
-		name string
-		run  func(t *testing.T, r *rig, p *memPeer, slots <-chan *Slot)
-	}{
-		{"what is asked after it waits, what before does not", func(t *testing.T, r *rig, p *memPeer, slots <-chan *Slot) {
-			p.ask(0, 1, 2, 4)
-			p.requireAnswers(0)
-			p.requireSilence()
-			filled := make(chan error)
-			slot := <-slots
-			go func() { filled <- slot.Fill(pong(1)) }()
-			require.NoError(t, <-filled)
-			p.requireAnswers(1, 2, 4)
-			p.ask(6)
-			p.requireAnswers(6)
-			p.requireEnd()
-		}},
-		{"filled in reverse", func(t *testing.T, r *rig, p *memPeer, slots <-chan *Slot) {
-			p.ask(1, 3, 5, 7, 8)
-			first, second, third, fourth := <-slots, <-slots, <-slots, <-slots
-			require.NoError(t, fourth.Fill(pong(7)))
-			require.NoError(t, third.Fill(pong(5)))
-			require.NoError(t, second.Fill(pong(3)))
-			p.requireSilence()
-			require.NoError(t, first.Fill(pong(1)))
-			p.requireAnswers(1, 3, 5, 7, 8)
-			p.requireEnd()
-		}},
-		{"late", func(t *testing.T, r *rig, p *memPeer, slots <-chan *Slot) {
-			start := time.Now()
-			p.ask(1, 2)
-			slot := <-slots
-			p.requireAnswers(1 + late)
-			require.Equal(t, slotTime, time.Since(start))
-			p.requireAnswers(2)
-			require.ErrorIs(t, slot.Fill(pong(1)), ErrFilled)
-			p.requireSilence()
-			p.requireEnd()
-			require.ErrorIs(t, slot.Fill(pong(1)), ErrFilled)
-		}},
-		{"filled twice", func(t *testing.T, r *rig, p *memPeer, slots <-chan *Slot) {
-			p.ask(1)
-			slot := <-slots
-			require.NoError(t, slot.Fill(pong(1)))
-			require.ErrorIs(t, slot.Fill(pong(9)), ErrFilled)
-			p.requireAnswers(1)
-			time.Sleep(2 * slotTime)
-			p.requireSilence()
-			p.requireEnd()
-		}},
-		{"the stream has ended", func(t *testing.T, r *rig, p *memPeer, slots <-chan *Slot) {
-			p.ask(1)
-			slot := <-slots
-			p.shutdown()
-			require.Error(t, <-p.ended)
-			require.ErrorIs(t, slot.Fill(pong(1)), proto.ErrClosed)
-			require.ErrorIs(t, p.peer.Push(dhttest.Frame(wire.TypePublish)), proto.ErrClosed)
-		}},
-		{"the peer asks nothing more", func(t *testing.T, r *rig, p *memPeer, slots <-chan *Slot) {
-			p.ask(1, 2, 3, 4)
-			require.NoError(t, p.CloseWrite())
-			first := <-slots
-			<-slots // nobody fills it
-			time.Sleep(time.Second)
-			require.NoError(t, first.Fill(pong(1)))
-			p.requireAnswers(1, 2, 3+late, 4)
-			_, err := p.in.Next()
-			require.ErrorIs(t, err, io.EOF)
-			require.NoError(t, <-p.ended)
-			require.Empty(t, p.stream.reset)
-		}},
-		{"too large an answer", func(t *testing.T, r *rig, p *memPeer, slots <-chan *Slot) {
-			p.ask(1, 2)
-			require.ErrorIs(t, (<-slots).Fill(&wire.Reply{Result: make(wire.Raw, wire.MaxPayload+1)}), wire.ErrTooLarge)
-			p.requireAnswers(1+late, 2)
-			p.requireEnd()
-		}},
-		{"no room for the answer", func(t *testing.T, r *rig, p *memPeer, slots <-chan *Slot) {
-			p.ask(1, 2)
-			slot := <-slots
-			all := r.handlers.Budget().Limits().Source.Memory
-			held, _ := r.account.Usage()
-			require.NoError(t, r.account.ReserveMemory(int(all-held.Memory), 255))
-			require.ErrorIs(t, slot.Fill(&wire.FindValueReply{Values: []wire.Raw{make(wire.Raw, 5000)}}), ErrBusy)
-			r.account.ReleaseMemory(int(all - held.Memory))
-			p.requireAnswers(1+late, 2)
-			p.requireEnd()
-		}},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				r := newRig(t)
-				slots := r.deferring()
-				test.run(t, r, r.serve(Erlang()), slots)
-				r.requireNothingHeld()
-			})
-		})
-	}
-}
-
 // What is asked while all slots are open is answered busy, in its turn.
 func TestSlotsAreLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -196,24 +93,6 @@ func TestSlotsAreLimited(t *testing.T) {
 		p.requireEnd()
 		r.requireNothingHeld()
 	})
-}
-
-func TestDeferChecksItsTime(t *testing.T) {
-	for name, timeout := range map[string]time.Duration{"none": 0, "negative": -1, "too long": 30*time.Second + 1} {
-		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
-			errs := make(chan error, 1)
-			require.NoError(t, r.mux.Handle(typeAsk, func(p *Peer, _ wire.Frame) error {
-				_, err := p.Defer(timeout, pong(0))
-				errs <- err
-				return nil
-			}))
-			p := r.serve(LibP2P())
-			p.ask(1)
-			require.ErrorContains(t, <-errs, "deferred for")
-			p.requireEnd()
-		})
-	}
 }
 
 // Shutting down waits for nothing: not for slots, nor for a Write that nobody

@@ -58,7 +58,7 @@ func TestNeverReads(t *testing.T) {
 		go p.Write(findLong(t, 10_000))
 		synctest.Wait()
 		held, _ := r.account.Usage()
-		require.Greater(t, held.Memory, int64(gatherAt))
+		require.Greater(t, held.Memory, int64(gathered))
 		require.Less(t, held.Memory, int64(3*r.handlers.Mux().limits.Queue))
 
 		other := r.serve(LibP2P())
@@ -242,7 +242,7 @@ func TestAccountsTellTheTruth(t *testing.T) {
 			go p.Write(asks)
 		}
 		grown, more := heap()-heapBefore, reserved()-reservedBefore
-		require.Greater(t, more, int64(streams*gatherAt))
+		require.Greater(t, more, int64(streams*gathered))
 		require.LessOrEqual(t, reserved(), DefaultLimits().Accounts.Source.Memory)
 		require.LessOrEqual(t, float64(grown), 1.3*float64(more), "%d bytes of heap, %d reserved", grown, more)
 		for _, p := range peers {

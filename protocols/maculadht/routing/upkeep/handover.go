@@ -166,6 +166,9 @@ func (u *Upkeep) handOverTo(newcomers map[routing.ID]*newcomer) {
 	slots := make(chan struct{}, handOversAtOnce)
 	nearest := make([]routing.ID, 0, routing.BucketSize)
 	err := u.server.Records().Range(u.ctx, nil, func(key []byte, live []records.Record) bool {
+		if wire.IsGatewayKey(key) {
+			return true // nobody takes it over libp2p
+		}
 		id := routing.IDFromBytes(key)
 		nearest = u.server.Table().AppendNearestPeers(nearest[:0], id)
 		for _, c := range u.receivers(id, nearest, newcomers) {

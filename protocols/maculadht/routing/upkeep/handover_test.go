@@ -142,6 +142,37 @@ func TestHandOver(t *testing.T) {
 	}
 }
 
+// What gateways registered stays here: nobody takes it over libp2p.
+func TestRegistrationsOfGatewaysStay(t *testing.T) {
+	tests := map[string]func(s *script, u *Upkeep, c routing.Contact){
+		"for a newcomer": func(s *script, _ *Upkeep, c routing.Contact) {
+			s.Know(c)
+			time.Sleep(DefaultHandOverDelay + time.Minute)
+		},
+		"when this node leaves": func(s *script, u *Upkeep, c routing.Contact) {
+			s.Know(c)
+			u.Leave(context.Background())
+		},
+	}
+	for name, handOver := range tests {
+		t.Run(name, func(t *testing.T) {
+			play(t, 0, func(t *testing.T, s *script) {
+				u := startUpkeep(s)
+				defer u.Close()
+				key := keyOf(s, 0, nil)
+				storeOwn(s, key, "a", time.Hour)
+				storeOwn(s, []byte(wire.GatewayPrefix+"gw"), "gw", time.Hour)
+				c := at(key, 100, 1)
+				handOver(s, u, c)
+				stores := handed(s, c)
+				require.Len(t, stores, 1)
+				require.Equal(t, key, stores[0].Key)
+				require.Zero(t, u.Stats().HandOverFailures)
+			})
+		})
+	}
+}
+
 // forgetHandOvers lets the hand-over to those that are known go by, and forgets
 // about it.
 func forgetHandOvers(s *script) {

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
@@ -44,7 +45,7 @@ func (u *Upkeep) Leave(ctx context.Context) (handedOver int) {
 	})
 	for _, nearest := range []bool{true, false} {
 		_ = u.server.Records().Range(ctx, nil, func(key []byte, live []records.Record) bool {
-			return l.handOn(ctx, routing.IDFromBytes(key), key, live, nearest)
+			return wire.IsGatewayKey(key) || l.handOn(ctx, routing.IDFromBytes(key), key, live, nearest)
 		})
 	}
 	l.sends.Wait()

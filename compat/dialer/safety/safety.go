@@ -1,4 +1,4 @@
-package dialer
+package safety
 
 import (
 	"bytes"
@@ -24,8 +24,10 @@ var (
 	ErrFindNode = fmt.Errorf("%w: FIND_NODE crashes one that bootstrapped from another", ErrHarmful)
 )
 
-// encodeFor returns the frame of a message that an Erlang node can take.
-func encodeFor(m wire.Message, force bool) ([]byte, error) {
+// Encode returns the frame of a message that an Erlang node can take; force lets a
+// FIND_NODE through. Errors are ErrHarmful, ErrTooLargeForPeer and
+// proto.ErrInvalidRequest.
+func Encode(m wire.Message, force bool) ([]byte, error) {
 	if err := harmless(m, force); err != nil {
 		return nil, err
 	}

@@ -1,10 +1,10 @@
-package server
+package outbox
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,14 +34,47 @@ var ErrNoRoom = errors.New("no room in the peer's queue")
 // answered busy.
 var ErrBusy = errors.New("no room for an answer to the peer")
 
-// outbox is what waits to be written on a stream: first the answers that have
+// Stream is what is written to.
+type Stream interface {
+	io.Writer
+	// Reset ends the stream at once and tells the other end why.
+	Reset(proto.ResetCode)
+	SetWriteDeadline(time.Time) error
+}
+
+// Limits are those of one stream.
+type Limits struct {
+	// Queue is how many bytes may wait to be written: above it what is pushed makes
+	// room, and WaitForRoom waits.
+	Queue int
+	// Slots is how many answers may be outstanding, each for SlotTime at most.
+	Slots    int
+	SlotTime time.Duration
+}
+
+// DropReason is why a pushed frame was not written.
+type DropReason string
+
+// The reasons.
+const (
+	DropSlow   DropReason = "slow"   // the peer takes what is pushed more slowly than it comes
+	DropMemory DropReason = "memory" // its account had no room
+	DropEnded  DropReason = "ended"  // its stream ended first
+)
+
+// drops are pushed frames that were not written, by reason.
+type drops struct{ slow, memory, ended int }
+
+// Outbox is what waits to be written on a stream: first the answers that have
 // their turn, then those that wait for an open slot before them, and between them
-// what is pushed. What it holds is reserved from the peer's account.
-type outbox struct {
+// what is pushed. What it holds is reserved from memory. Reply, Defer and the
+// methods that wait are for the goroutine that reads, Write for the one that
+// writes; Push and [Slot.Fill] are for anybody.
+type Outbox struct {
 	stream  Stream
 	limits  Limits
 	memory  wire.Memory
-	dropped func(DropReason)
+	dropped func(DropReason) // called without mu
 
 	wake chan struct{} // has a token when the writer may have something to do
 	room chan struct{} // has one when less waits, or less is gathered
@@ -53,7 +86,7 @@ type outbox struct {
 	batch batch // the writer's own
 
 	mu         sync.Mutex
-	state      outboxState
+	state      state
 	err        error    // why nothing can be written any more
 	patient    bool     // the peer has all the time that it wants
 	hurried    bool     // the deadline of all that is still written is set
@@ -66,6 +99,7 @@ type outbox struct {
 	pushedCost int      // of all of them
 	queued     int      // bytes of replies and costs of frames that wait or are being written
 	reserved   int      // bytes of the account
+	drops      drops    // not told of yet
 }
 
 // framed is a frame of its own and what of the account it holds, in bytes.
@@ -75,24 +109,49 @@ type framed struct {
 	pushed bool
 }
 
-// outboxState never goes back.
-type outboxState uint8
+// state never goes back.
+type state uint8
 
 const (
-	outboxOpen      outboxState = iota
-	outboxFinishing             // nothing is asked any more: what is open is still answered
-	outboxAborted               // what has its turn is written, and no more
-	outboxClosed
+	open      state = iota
+	finishing       // nothing is asked any more: what is open is still answered
+	aborted         // what has its turn is written, and no more
+	closed
 )
 
-func newOutbox(stream Stream, limits Limits, memory wire.Memory, dropped func(DropReason)) *outbox {
-	return &outbox{
+// New returns an outbox of a stream, which reserves from memory what it holds.
+// Each pushed frame that is not written is told to dropped, which may use the
+// outbox.
+func New(stream Stream, limits Limits, memory wire.Memory, dropped func(DropReason)) *Outbox {
+	return &Outbox{
 		stream:  stream,
 		limits:  limits,
 		memory:  memory,
 		dropped: dropped,
 		wake:    make(chan struct{}, 1),
 		room:    make(chan struct{}, 1),
+	}
+}
+
+// unlock unlocks mu, and tells of what was dropped under it.
+func (o *Outbox) unlock() {
+	d := o.drops
+	o.drops = drops{}
+	o.mu.Unlock()
+	if d != (drops{}) {
+		o.tell(d)
+	}
+}
+
+func (o *Outbox) tell(d drops) {
+	for range d.slow {
+		o.dropped(DropSlow)
+	}
+	for range d.memory {
+		o.dropped(DropMemory)
+	}
+	for range d.ended {
+		o.dropped(DropEnded)
 	}
 }
 
@@ -105,7 +164,7 @@ func signal(c chan struct{}) {
 
 // reserve takes n bytes of the account; mu is held. What is pushed makes room
 // where that suffices.
-func (o *outbox) reserve(n int) bool {
+func (o *Outbox) reserve(n int) bool {
 	prio := uint8(wire.MemoryFirst)
 	if o.reserved+n > firstBytes {
 		prio = wire.MemoryMore
@@ -114,20 +173,20 @@ func (o *outbox) reserve(n int) bool {
 		if o.pushedCost < n {
 			return false
 		}
-		o.dropOldest(DropMemory)
+		o.dropOldest(&o.drops.memory)
 	}
 	o.reserved += n
 	return true
 }
 
-func (o *outbox) release(n int) {
+func (o *Outbox) release(n int) {
 	o.reserved -= n
 	if n > 0 {
 		o.memory.ReleaseMemory(n)
 	}
 }
 
-func (o *outbox) queue(n int) {
+func (o *Outbox) queue(n int) {
 	o.queued += n
 	o.queuedNow.Store(int64(o.queued))
 	if n < 0 {
@@ -138,7 +197,7 @@ func (o *outbox) queue(n int) {
 // encode returns a frame of its own for a message. Of its cost a part may be
 // reserved already, and what of that it does not need is given back. On an error
 // that part stays reserved.
-func (o *outbox) encode(m wire.Message, already int) (framed, error) {
+func (o *Outbox) encode(m wire.Message, already int) (framed, error) {
 	size := sizeOf(m)
 	have := max(frameCost+size, already)
 	if !o.reserve(have - already) {
@@ -162,10 +221,11 @@ func (o *outbox) encode(m wire.Message, already int) (framed, error) {
 	return framed{bytes: b, cost: cost}, nil
 }
 
-// reply adds an answer behind those before it.
-func (o *outbox) reply(m wire.Message) error {
+// Reply adds an answer behind those before it. It fails with [ErrBusy] where there
+// is no room for it, and with what Write failed with after that.
+func (o *Outbox) Reply(m wire.Message) error {
 	o.mu.Lock()
-	defer o.mu.Unlock()
+	defer o.unlock()
 	switch {
 	case o.err != nil:
 		return o.err
@@ -196,7 +256,7 @@ func (o *outbox) reply(m wire.Message) error {
 }
 
 // grow makes room for n bytes more of answers, after they are reserved.
-func (o *outbox) grow(n int) bool {
+func (o *Outbox) grow(n int) bool {
 	if len(o.replies) == 0 && cap(o.replies) < cap(o.spare) {
 		o.replies, o.spare = o.spare, o.replies
 	}
@@ -217,10 +277,14 @@ func (o *outbox) grow(n int) bool {
 }
 
 // gathered returns how many bytes of answers have their turn.
-func (o *outbox) gathered() int { return int(o.gatheredNow.Load()) }
+func (o *Outbox) gathered() int { return int(o.gatheredNow.Load()) }
 
-// flush has what is gathered written.
-func (o *outbox) flush() {
+// Batched reports whether so much is gathered that it is to be written, whatever is
+// asked next.
+func (o *Outbox) Batched() bool { return o.gathered() >= flushAt }
+
+// Flush has what is gathered written.
+func (o *Outbox) Flush() {
 	if o.gatheredNow.Load() == 0 {
 		return
 	}
@@ -230,31 +294,31 @@ func (o *outbox) flush() {
 	signal(o.wake)
 }
 
-// waitForRoom waits while more than a queue waits to be written, or more than
+// WaitForRoom waits while more than a queue waits to be written, or more than
 // gatherAt has not even begun to be, so that no more is asked. The writer's
 // deadlines end it, and those of the slots.
-func (o *outbox) waitForRoom(ctx context.Context) error {
+func (o *Outbox) WaitForRoom(ctx context.Context) error {
 	for o.queuedNow.Load() > int64(o.limits.Queue) || o.gathered() > gatherAt {
-		o.flush()
+		o.Flush()
 		select {
 		case <-o.room:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if err := o.failed(); err != nil {
+		if err := o.Err(); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// waitForBatch waits until something has been written and its memory given back,
+// WaitForBatch waits until something has been written and its memory given back,
 // where something is on its way, for proto.FrameTimeout at most.
-func (o *outbox) waitForBatch(ctx context.Context) {
+func (o *Outbox) WaitForBatch(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, proto.FrameTimeout)
 	defer cancel()
 	for before := o.batches.Load(); o.batches.Load() == before && o.queuedNow.Load() > 0; {
-		o.flush()
+		o.Flush()
 		select {
 		case <-o.room: // which may be of before
 		case <-ctx.Done():
@@ -263,9 +327,12 @@ func (o *outbox) waitForBatch(ctx context.Context) {
 	}
 }
 
-func (o *outbox) deferReply(timeout time.Duration, late wire.Message) (*Slot, error) {
+// Defer keeps the place of an answer that comes later. Unless the slot is filled
+// within the timeout, which is SlotTime at most, late is the answer; it is encoded
+// at once. It fails with [ErrBusy] where there are Limits.Slots of them.
+func (o *Outbox) Defer(timeout time.Duration, late wire.Message) (*Slot, error) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
+	defer o.unlock()
 	switch {
 	case o.err != nil:
 		return nil, o.err
@@ -289,13 +356,13 @@ func (o *outbox) deferReply(timeout time.Duration, late wire.Message) (*Slot, er
 	return s, nil
 }
 
-func (o *outbox) fill(s *Slot, m wire.Message) error {
+func (o *Outbox) fill(s *Slot, m wire.Message) error {
 	o.mu.Lock()
-	defer o.mu.Unlock()
+	defer o.unlock()
 	switch {
 	case !s.open:
 		return ErrFilled
-	case o.state >= outboxAborted || o.err != nil:
+	case o.state >= aborted || o.err != nil:
 		return proto.ErrClosed
 	}
 	frame, err := o.encode(m, slotCost+s.answer.cost)
@@ -308,17 +375,17 @@ func (o *outbox) fill(s *Slot, m wire.Message) error {
 }
 
 // fillLate answers for who is late, which is encoded and can not fail.
-func (o *outbox) fillLate(s *Slot) {
+func (o *Outbox) fillLate(s *Slot) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !s.open || o.state >= outboxAborted {
+	if !s.open || o.state >= aborted {
 		return
 	}
 	o.release(slotCost)
 	o.filled(s, s.answer)
 }
 
-func (o *outbox) filled(s *Slot, frame framed) {
+func (o *Outbox) filled(s *Slot, frame framed) {
 	s.open, s.answer = false, frame
 	o.open--
 	o.due = true
@@ -326,23 +393,26 @@ func (o *outbox) filled(s *Slot, frame framed) {
 	signal(o.wake)
 }
 
-func (o *outbox) push(frame []byte) error {
+// Push adds a frame that answers nothing, which must not be modified from then on.
+// The oldest that wait make room for it. It fails with [ErrNoRoom] where the frame
+// itself was dropped, and with [proto.ErrClosed] after the end.
+func (o *Outbox) Push(frame []byte) error {
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.state != outboxOpen || o.err != nil {
+	defer o.unlock()
+	if o.state != open || o.err != nil {
 		return proto.ErrClosed
 	}
 	cost := frameCost + len(frame)
 	// What can not make room is answers, and what is being written.
 	if stays := o.queued - o.pushedCost; stays > 0 && stays+cost > o.limits.Queue {
-		o.dropped(DropSlow)
+		o.drops.slow++
 		return ErrNoRoom
 	}
 	for len(o.pushed) > 0 && o.queued+cost > o.limits.Queue {
-		o.dropOldest(DropSlow)
+		o.dropOldest(&o.drops.slow)
 	}
 	if !o.reserve(cost) {
-		o.dropped(DropMemory)
+		o.drops.memory++
 		return fmt.Errorf("%w: its account is full", ErrNoRoom)
 	}
 	o.pushed = append(o.pushed, framed{bytes: frame, cost: cost, pushed: true})
@@ -352,14 +422,14 @@ func (o *outbox) push(frame []byte) error {
 	return nil
 }
 
-func (o *outbox) dropOldest(why DropReason) {
+func (o *Outbox) dropOldest(why *int) {
 	f := o.shiftPushed()
 	o.queue(-f.cost)
 	o.release(f.cost)
-	o.dropped(why)
+	*why++
 }
 
-func (o *outbox) shiftPushed() framed {
+func (o *Outbox) shiftPushed() framed {
 	f := o.pushed[0]
 	o.pushed[0] = framed{}
 	o.pushed = o.pushed[1:]
@@ -367,151 +437,8 @@ func (o *outbox) shiftPushed() framed {
 	return f
 }
 
-// batch is what the writer writes next.
-type batch struct {
-	replies []byte   // in one Write, if they are not too many
-	frames  []framed // each in one of its own: some receivers take what comes together for one frame
-}
-
-// take fills the batch with what to write next. It reports false where there is
-// nothing. Of frames it takes about flushAt, so that answers and what is pushed
-// have their turns, and what waits behind can still make room.
-func (o *outbox) take(b *batch) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if len(o.replies) > 0 && (o.due || len(o.pushed) > 0 || len(o.replies) >= flushAt || o.state != outboxOpen) {
-		b.replies, o.replies, o.spare = o.replies, o.spare[:0], nil
-		o.gatheredNow.Store(0)
-		signal(o.room)
-	}
-	o.due = false
-	if len(o.replies) == 0 { // answers of before the slots leave before them
-		for n := 0; n < flushAt && len(o.slots) > 0 && !o.slots[0].open; {
-			s := o.slots[0]
-			n += s.answer.cost
-			b.frames = append(b.frames, s.answer)
-			s.answer = framed{} // whoever filled the slot may keep it
-			o.slots[0] = nil
-			o.slots = o.slots[1:]
-		}
-	}
-	if o.state <= outboxFinishing {
-		for n := 0; n < flushAt && len(o.pushed) > 0; {
-			f := o.shiftPushed()
-			n += f.cost
-			b.frames = append(b.frames, f)
-		}
-	}
-	return len(b.replies)+len(b.frames) > 0
-}
-
-// written gives back the memory of what was written, and empties the batch.
-func (o *outbox) written(b *batch) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	n := len(b.replies)
-	switch {
-	case cap(b.replies) > keepAt || o.spare != nil:
-		o.release(cap(b.replies))
-	case b.replies != nil:
-		o.spare = b.replies[:0]
-	}
-	for _, f := range b.frames {
-		n += f.cost
-		o.release(f.cost)
-	}
-	clear(b.frames)
-	b.replies, b.frames = nil, b.frames[:0]
-	o.batches.Add(1)
-	o.queue(-n)
-	signal(o.room)
-}
-
-// over reports whether the writer's work is done.
-func (o *outbox) over() bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	switch o.state {
-	case outboxOpen:
-		return false
-	case outboxFinishing:
-		return len(o.slots)+len(o.replies)+len(o.pushed) == 0
-	default:
-		return true
-	}
-}
-
-// write writes what waits until the outbox is finished or aborted. Its error is
-// why it could not; the stream is reset then, which the reader sees. It reports
-// whether that was what ended the stream.
-func (o *outbox) write() writeEnd {
-	b := &o.batch
-	for {
-		if !o.take(b) {
-			if o.over() {
-				return writeEnd{}
-			}
-			<-o.wake
-			continue
-		}
-		err := o.writeBatch(b)
-		o.written(b)
-		if err != nil {
-			o.mu.Lock()
-			first := o.state == outboxOpen
-			o.err = err
-			o.mu.Unlock()
-			signal(o.room)
-			o.stream.Reset(proto.ResetCodeOf(err))
-			return writeEnd{err, first}
-		}
-	}
-}
-
-// writeEnd is why writing ended, and whether reading went on until then.
-type writeEnd struct {
-	err   error
-	first bool
-}
-
-func (o *outbox) writeBatch(b *batch) error {
-	err := o.writeAll(b.replies)
-	for _, frame := range b.frames {
-		if err == nil {
-			err = o.writeAll(frame.bytes)
-		}
-		if err != nil && frame.pushed {
-			o.dropped(DropEnded)
-		}
-	}
-	return err
-}
-
-// writeAll gives the peer proto.FrameTimeout for each part, so that who is slow
-// and steady gets all. A part ends with a frame.
-func (o *outbox) writeAll(b []byte) error {
-	for len(b) > 0 {
-		part := wholeFrames(b, writeAt)
-		o.setWriteDeadline()
-		if _, err := o.stream.Write(part); err != nil {
-			return err
-		}
-		b = b[len(part):]
-	}
-	return nil
-}
-
-// setWriteDeadline gives a part its time, unless all that is left has one.
-func (o *outbox) setWriteDeadline() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if !o.hurried && !o.patient {
-		o.stream.SetWriteDeadline(time.Now().Add(proto.FrameTimeout)) // an error shows in the Write
-	}
-}
-
-// keep gives the peer all the time that it wants to take what is written.
-func (o *outbox) keep() {
+// Keep gives the peer all the time that it wants to take what is written.
+func (o *Outbox) Keep() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !o.hurried && !o.patient {
@@ -520,66 +447,47 @@ func (o *outbox) keep() {
 	}
 }
 
-// failed returns why nothing can be written any more.
-func (o *outbox) failed() error {
+// Err returns why nothing can be written any more.
+func (o *Outbox) Err() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.err
 }
 
-// wholeFrames returns the first frames of b, as many as are n bytes long at most,
-// and at least one.
-func wholeFrames(b []byte, n int) []byte {
-	if len(b) <= n {
-		return b
-	}
-	end := 0
-	for end < len(b) {
-		next := end + wire.HeaderSize + int(binary.BigEndian.Uint32(b[end+4:]))
-		if end > 0 && next > n {
-			break
-		}
-		end = next
-	}
-	return b[:end]
-}
+// Finish has what was asked for answered, and the writer end then.
+func (o *Outbox) Finish() { o.setState(finishing) }
 
-// finish has what was asked for answered, and the writer end then.
-func (o *outbox) finish() { o.setState(outboxFinishing) }
-
-// abort has what has its turn written, all of it within proto.FrameTimeout, and
+// Abort has what has its turn written, all of it within proto.FrameTimeout, and
 // the writer end then.
-func (o *outbox) abort() {
+func (o *Outbox) Abort() {
 	o.mu.Lock()
 	if !o.hurried {
 		o.hurried = true
 		o.stream.SetWriteDeadline(time.Now().Add(proto.FrameTimeout))
 	}
 	o.mu.Unlock()
-	o.setState(outboxAborted)
+	o.setState(aborted)
 }
 
-func (o *outbox) setState(s outboxState) {
+func (o *Outbox) setState(s state) {
 	o.mu.Lock()
 	o.state = max(o.state, s)
 	o.mu.Unlock()
 	signal(o.wake)
 }
 
-// close gives all memory back. The writer has ended.
-func (o *outbox) close() {
+// Close gives all memory back. The writer has ended.
+func (o *Outbox) Close() {
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.state = outboxClosed
+	defer o.unlock()
+	o.state = closed
 	for _, s := range o.slots {
 		if s.open {
 			s.late.Stop()
 		}
 		s.answer = framed{}
 	}
-	for range o.pushed {
-		o.dropped(DropEnded)
-	}
+	o.drops.ended += len(o.pushed)
 	o.slots, o.pushed, o.replies, o.spare = nil, nil, nil, nil
 	o.open, o.pushedCost = 0, 0
 	o.queue(-o.queued)

@@ -1,4 +1,4 @@
-package dialer
+package identity
 
 import (
 	"crypto/sha256"

@@ -1,4 +1,4 @@
-package main
+package flags
 
 import (
 	"fmt"
@@ -16,8 +16,8 @@ import (
 // command line does not. Set to nothing it is not set.
 type variable string
 
-// variables makes an environment variable the source of a flag.
-func variables(name string) cli.ValueSourceChain { return cli.NewValueSourceChain(variable(name)) }
+// Env makes an environment variable the source of a flag.
+func Env(name string) cli.ValueSourceChain { return cli.NewValueSourceChain(variable(name)) }
 
 func (v variable) Lookup() (string, bool) {
 	value := os.Getenv(string(v))
@@ -33,9 +33,9 @@ func (v variable) Key() string     { return string(v) }
 
 var _ cli.EnvValueSource = variable("")
 
-// trimmed returns the entries of a list that are not empty, without spaces
+// Trimmed returns the entries of a list that are not empty, without spaces
 // around: a list in a variable may be broken into lines or end with a comma.
-func trimmed(list []string) []string {
+func Trimmed(list []string) []string {
 	var entries []string
 	for _, entry := range list {
 		if entry = strings.TrimSpace(entry); entry != "" {
@@ -49,17 +49,18 @@ func trimmed(list []string) []string {
 // and --port does not go with --listen.
 const quicPort variable = "MACULA_QUIC_PORT"
 
-func portFlag() cli.Flag {
+// Port names the UDP port to listen on.
+func Port() cli.Flag {
 	return &cli.StringFlag{Name: "port", Usage: fmt.Sprintf("UDP `PORT` to listen on (default: %d) [%s]", wire.DefaultPort, quicPort)}
 }
 
-// listenPort returns the port to listen on, or 0 where --listen says it or
+// ListenPort returns the port to listen on, or 0 where --listen says it or
 // nothing does.
-func listenPort(cmd *cli.Command) (uint16, error) {
+func ListenPort(cmd *cli.Command) (uint16, error) {
 	text, listen := cmd.String("port"), cmd.StringSlice("listen")
 	switch {
 	case text != "" && len(listen) > 0:
-		return 0, usagef("--port %s and --listen %s: write one of them, a listen address has its port in it", text, listen[0])
+		return 0, Usagef("--port %s and --listen %s: write one of them, a listen address has its port in it", text, listen[0])
 	case len(listen) > 0:
 		return 0, nil
 	case text == "":
@@ -69,29 +70,29 @@ func listenPort(cmd *cli.Command) (uint16, error) {
 	}
 	port, err := strconv.ParseUint(strings.TrimSpace(text), 10, 16)
 	if err != nil || port == 0 {
-		return 0, usagef("--port (%s) %q: want 1 to 65535; for any free port write --listen /ip4/0.0.0.0/udp/0/quic-v1", string(quicPort), text)
+		return 0, Usagef("--port (%s) %q: want 1 to 65535; for any free port write --listen /ip4/0.0.0.0/udp/0/quic-v1", string(quicPort), text)
 	}
 	return uint16(port), nil
 }
 
-// tlsFlags say which certificates are accepted from Erlang nodes.
-func tlsFlags(more ...cli.Flag) []cli.Flag {
+// TLS are the flags that say which certificates are accepted from Erlang nodes.
+func TLS(more ...cli.Flag) []cli.Flag {
 	return append(more,
-		&cli.StringFlag{Name: "tls-mode", Usage: "`MODE` towards Erlang nodes: development accepts any certificate, production verifies it", Value: string(node.TLSDevelopment), Sources: variables("MACULA_TLS_MODE")},
-		&cli.StringFlag{Name: "tls-ca", Usage: "`FILE` of the CA certificates that production trusts, in PEM (default: the system's)", Sources: variables("MACULA_TLS_CACERTFILE")},
-		&cli.StringFlag{Name: "tls-verify-hostname", Usage: "whether production verifies the host name, or the chain alone: `BOOL` is true or false", Value: "true", Sources: variables("MACULA_TLS_VERIFY_HOSTNAME")},
+		&cli.StringFlag{Name: "tls-mode", Usage: "`MODE` towards Erlang nodes: development accepts any certificate, production verifies it", Value: string(node.TLSDevelopment), Sources: Env("MACULA_TLS_MODE")},
+		&cli.StringFlag{Name: "tls-ca", Usage: "`FILE` of the CA certificates that production trusts, in PEM (default: the system's)", Sources: Env("MACULA_TLS_CACERTFILE")},
+		&cli.StringFlag{Name: "tls-verify-hostname", Usage: "whether production verifies the host name, or the chain alone: `BOOL` is true or false", Value: "true", Sources: Env("MACULA_TLS_VERIFY_HOSTNAME")},
 	)
 }
 
-// tlsPolicy returns what the flags say, of those that the command has.
-func tlsPolicy(cmd *cli.Command) (node.TLS, error) {
+// TLSPolicy returns what the flags say, of those that the command has.
+func TLSPolicy(cmd *cli.Command) (node.TLS, error) {
 	mode, err := node.ParseTLSMode(cmd.String("tls-mode"))
 	if err != nil {
-		return node.TLS{}, usagef("--tls-mode (MACULA_TLS_MODE): %w", err)
+		return node.TLS{}, Usagef("--tls-mode (MACULA_TLS_MODE): %w", err)
 	}
 	verify, err := strconv.ParseBool(cmd.String("tls-verify-hostname"))
 	if err != nil {
-		return node.TLS{}, usagef("--tls-verify-hostname (MACULA_TLS_VERIFY_HOSTNAME) %q: write true or false", cmd.String("tls-verify-hostname"))
+		return node.TLS{}, Usagef("--tls-verify-hostname (MACULA_TLS_VERIFY_HOSTNAME) %q: write true or false", cmd.String("tls-verify-hostname"))
 	}
 	return node.TLS{
 		Mode:     mode,

@@ -1,4 +1,4 @@
-package main
+package flags
 
 import (
 	"crypto/sha256"
@@ -13,34 +13,36 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 )
 
-// keyFlags name a key by what it is the hash of.
-func keyFlags() []cli.Flag {
+// Keys name a key by what it is the hash of.
+func Keys() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "service", Usage: "the key is the SHA-256 of this service's `NAME`"},
 		&cli.StringFlag{Name: "topic", Usage: "the key is the SHA-256 of this topic's `NAME`"},
 	}
 }
 
-const keyHelp = `A KEY is 64 hexadecimal digits, 0x and the hexadecimal digits of its bytes, or a
+// KeyHelp says in a command's help what a KEY is.
+const KeyHelp = `A KEY is 64 hexadecimal digits, 0x and the hexadecimal digits of its bytes, or a
 text that is taken as it is; --service NAME and --topic NAME stand for one. What
 is printed for a key is a KEY again.`
 
-const localHelp = `
+// LocalHelp says what a command asks without ADDR.
+const LocalHelp = `
 Without ADDR it is the node that runs on the data directory.`
 
-// splitArgs returns ADDR's followers: the key, given by a flag or as the first
+// SplitArgs returns ADDR's followers: the key, given by a flag or as the first
 // of them, and the others, of which there must be as many as names.
-func splitArgs(cmd *cli.Command, names ...string) (key namedKey, rest []string, err error) {
+func SplitArgs(cmd *cli.Command, names ...string) (key Key, rest []string, err error) {
 	args := cmd.Args().Slice()
 	if len(args) == 0 {
-		return namedKey{}, nil, usagef("ADDR is missing; %s", usageOf(cmd))
+		return Key{}, nil, Usagef("ADDR is missing; %s", UsageOf(cmd))
 	}
-	return splitKey(cmd, args[1:], names...)
+	return SplitKey(cmd, args[1:], names...)
 }
 
-// splitOptional is splitArgs where ADDR may be left out, and is empty then: where
+// SplitOptional is SplitArgs where ADDR may be left out, and is empty then: where
 // there is no argument too many, unless the first of them can be nothing else.
-func splitOptional(cmd *cli.Command, names ...string) (addr string, key namedKey, rest []string, err error) {
+func SplitOptional(cmd *cli.Command, names ...string) (addr string, key Key, rest []string, err error) {
 	args := cmd.Args().Slice()
 	least := len(names)
 	if cmd.String("service")+cmd.String("topic") == "" {
@@ -49,7 +51,7 @@ func splitOptional(cmd *cli.Command, names ...string) (addr string, key namedKey
 	if len(args) > least || len(args) > 0 && isAddr(args[0]) {
 		addr, args = args[0], args[1:]
 	}
-	key, rest, err = splitKey(cmd, args, names...)
+	key, rest, err = SplitKey(cmd, args, names...)
 	return addr, key, rest, err
 }
 
@@ -62,58 +64,56 @@ func isAddr(text string) bool {
 	return err == nil
 }
 
-func usageOf(cmd *cli.Command) string { return "usage: " + cmd.FullName() + " " + cmd.ArgsUsage }
-
-// splitKey is splitArgs without an ADDR.
-func splitKey(cmd *cli.Command, rest []string, names ...string) (key namedKey, others []string, err error) {
+// SplitKey is SplitArgs without an ADDR.
+func SplitKey(cmd *cli.Command, rest []string, names ...string) (key Key, others []string, err error) {
 	service, topic := cmd.String("service"), cmd.String("topic")
-	usage := usageOf(cmd)
+	usage := UsageOf(cmd)
 	switch {
 	case service != "" && topic != "":
-		return namedKey{}, nil, usagef("--service and --topic are two keys; %s", usage)
+		return Key{}, nil, Usagef("--service and --topic are two keys; %s", usage)
 	case service != "":
 		key = hashOf("service", service)
 	case topic != "":
 		key = hashOf("topic", topic)
 	case len(rest) == 0:
-		return namedKey{}, nil, usagef("KEY is missing; %s", usage)
+		return Key{}, nil, Usagef("KEY is missing; %s", usage)
 	default:
-		if key.bytes, err = parseKey(rest[0]); err != nil {
-			return namedKey{}, nil, err
+		if key.Bytes, err = ParseKey(rest[0]); err != nil {
+			return Key{}, nil, err
 		}
-		key.typed = fmt.Sprintf("%q", rest[0])
+		key.Typed = fmt.Sprintf("%q", rest[0])
 		rest = rest[1:]
 	}
 	if len(rest) < len(names) {
-		return namedKey{}, nil, usagef("%s is missing; %s", names[len(rest)], usage)
+		return Key{}, nil, Usagef("%s is missing; %s", names[len(rest)], usage)
 	}
 	if len(rest) > len(names) {
-		return namedKey{}, nil, usagef("%q is one argument too many; %s", rest[len(names)], usage)
+		return Key{}, nil, Usagef("%q is one argument too many; %s", rest[len(names)], usage)
 	}
 	return key, rest, nil
 }
 
-// namedKey is a key, and how it was given.
-type namedKey struct {
-	bytes []byte
-	typed string
+// Key is a key, and how it was given.
+type Key struct {
+	Bytes []byte
+	Typed string // quoted, or the flag's name and the quoted name
 }
 
-func hashOf(what, name string) namedKey {
+func hashOf(what, name string) Key {
 	sum := sha256.Sum256([]byte(name))
-	return namedKey{sum[:], fmt.Sprintf("%s %q", what, name)}
+	return Key{sum[:], fmt.Sprintf("%s %q", what, name)}
 }
 
 // String returns a KEY by which the same key can be given again.
-func (k namedKey) String() string { return keyText(k.bytes) }
+func (k Key) String() string { return keyText(k.Bytes) }
 
-// long is String with what was typed beside it, where that is something else.
-func (k namedKey) long() string {
+// Long is String with what was typed beside it, where that is something else.
+func (k Key) Long() string {
 	text := k.String()
-	if k.typed == fmt.Sprintf("%q", text) {
+	if k.Typed == fmt.Sprintf("%q", text) {
 		return text
 	}
-	return text + ", " + k.typed
+	return text + ", " + k.Typed
 }
 
 // hexPrefix begins a KEY of any bytes.
@@ -129,14 +129,15 @@ func keyText(key []byte) string {
 	quoted := func(c rune) bool {
 		return c == unicode.ReplacementChar || !unicode.IsLetter(c) && !unicode.IsDigit(c) && !strings.ContainsRune("._:/@%+=,-", c)
 	}
-	read, err := parseKey(text)
+	read, err := ParseKey(text)
 	if err != nil || string(read) != text || strings.HasPrefix(text, "-") || isAddr(text) || strings.ContainsFunc(text, quoted) {
 		return hexPrefix + hex.EncodeToString(key)
 	}
 	return text
 }
 
-func parseKey(text string) ([]byte, error) {
+// ParseKey returns the bytes of a KEY as it is typed.
+func ParseKey(text string) ([]byte, error) {
 	key := []byte(text)
 	if b, err := hex.DecodeString(text); err == nil && len(b) == sha256.Size {
 		key = b
@@ -146,7 +147,7 @@ func parseKey(text string) ([]byte, error) {
 		}
 	}
 	if len(key) == 0 || len(key) > wire.MaxField {
-		return nil, usagef("KEY of %d bytes: want 1 to %d", len(key), wire.MaxField)
+		return nil, Usagef("KEY of %d bytes: want 1 to %d", len(key), wire.MaxField)
 	}
 	return key, nil
 }

@@ -1,4 +1,4 @@
-package server
+package outbox
 
 import (
 	"errors"
@@ -12,7 +12,7 @@ var ErrFilled = errors.New("the slot is filled")
 
 // Slot is the place of an answer in the order of a stream's answers.
 type Slot struct {
-	out  *outbox
+	out  *Outbox
 	late *time.Timer // answers when it is late
 
 	// Guarded by out.mu.

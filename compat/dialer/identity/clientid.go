@@ -1,6 +1,9 @@
-package dialer
+package identity
 
 import (
+	"bytes"
+	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -9,7 +12,9 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
 // ClientID returns the id under which the Erlang node with a certificate names
@@ -53,3 +58,28 @@ func MatchesClientID(nodeID []byte, clientID string) bool {
 
 // ErrAnotherNode: the node at an endpoint is not the one that named it.
 var ErrAnotherNode error = &proto.RefusedError{Reason: "the certificate there is another node's"}
+
+// Prove sees that a node's id is its own: that of its certificate, in either form,
+// or the one that it answers with over network. An operator's NODE_ID can not be
+// proved, and needs not to be. Errors are ErrAnotherNode and those of asking.
+func Prove(ctx context.Context, network routing.Network, contact routing.Contact) error {
+	if IsClientID(contact.NodeID, contact.ClientID) {
+		return nil
+	}
+	if !MatchesClientID(contact.NodeID, contact.ClientID) {
+		return ErrAnotherNode
+	}
+	if len(contact.NodeID) != sha256.Size {
+		return nil
+	}
+	request := make([]byte, 16)
+	rand.Read(request) // never fails
+	reply, err := network.Query(ctx, contact, &wire.NATProbe{NodeID: contact.NodeID, RequestID: request})
+	if err != nil {
+		return err
+	}
+	if probe, ok := reply.(*wire.NATProbeReply); !ok || !bytes.Equal(probe.NodeID, contact.NodeID) {
+		return ErrAnotherNode
+	}
+	return nil
+}

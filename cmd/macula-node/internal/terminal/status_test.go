@@ -1,4 +1,4 @@
-package main
+package terminal
 
 import (
 	"bytes"
@@ -10,20 +10,20 @@ import (
 
 func TestStatusIsWrittenOverAndGoneInTheEnd(t *testing.T) {
 	var out bytes.Buffer
-	s := &status{out: &out}
-	s.clear() // nothing to clear
+	s := &Status{out: &out}
+	s.Clear() // nothing to clear
 	require.Empty(t, out.String())
-	s.show("asked %d nodes", 1)
-	s.show("asked %d nodes", 2)
-	s.clear()
-	s.clear()
+	s.Show("asked %d nodes", 1)
+	s.Show("asked %d nodes", 2)
+	s.Clear()
+	s.Clear()
 	require.Equal(t, "\r\x1b[Kasked 1 nodes …\r\x1b[Kasked 2 nodes …\r\x1b[K", out.String())
 }
 
 func TestStatusIsForTerminalsOnly(t *testing.T) {
 	var out bytes.Buffer
-	s := newStatus(&cli.Command{ErrWriter: &out})
-	s.show("working")
-	s.clear()
+	s := NewStatus(&cli.Command{ErrWriter: &out})
+	s.Show("working")
+	s.Clear()
 	require.Empty(t, out.String())
 }

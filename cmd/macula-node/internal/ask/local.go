@@ -1,24 +1,27 @@
-package main
+package ask
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/urfave/cli/v3"
 
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
 	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/internal/datadir"
 	"github.com/macula-mesh/macula-node/node"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
-// askLocal is ask of the node that runs on the data directory: as a libp2p peer,
+// askLocal is Node of the node that runs on the data directory: as a libp2p peer,
 // or as an Erlang node does where it answers no peers, being a client.
-func askLocal(ctx context.Context, cmd *cli.Command, f func(context.Context, *target) error) error {
+func askLocal(ctx context.Context, cmd *cli.Command, f func(context.Context, *Target) error) error {
 	r, err := runningNode(cmd, "ADDR")
 	if err != nil {
 		return err
@@ -34,7 +37,7 @@ func askLocal(ctx context.Context, cmd *cli.Command, f func(context.Context, *ta
 		return err
 	}
 	defer closeBoth()
-	err = twice(limited, &target{Contact: contactAt(*info), network: c}, false, f)
+	err = twice(limited, &Target{Contact: contactAt(*info), Network: c}, false, f)
 	if isClient(h, info.ID, err) {
 		err = askLocalEndpoint(limited, cmd, r, f)
 	}
@@ -43,17 +46,17 @@ func askLocal(ctx context.Context, cmd *cli.Command, f func(context.Context, *ta
 
 // askLocalEndpoint asks the node by the endpoint that it serves Erlang nodes at,
 // where its key proves who it is.
-func askLocalEndpoint(ctx context.Context, cmd *cli.Command, r *datadir.Running, f func(context.Context, *target) error) error {
-	e, err := dialer.ParsePinnedEndpoint(r.Endpoint)
+func askLocalEndpoint(ctx context.Context, cmd *cli.Command, r *datadir.Running, f func(context.Context, *Target) error) error {
+	e, err := identity.ParsePinnedEndpoint(r.Endpoint)
 	if err != nil {
 		return err
 	}
-	d, err := dialer.New(withinTime(cmd.Duration("timeout")), dialer.WithPins(e))
+	d, err := dialer.New(WithinTime(cmd.Duration("timeout")), dialer.WithPins(e))
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	return twice(ctx, &target{Contact: routing.Contact{Endpoint: e.String()}, network: d}, true, f)
+	return twice(ctx, &Target{Contact: routing.Contact{Endpoint: e.String()}, Network: d}, true, f)
 }
 
 // localPeer returns the running node as a peer.
@@ -105,7 +108,7 @@ func localEntry(ctx context.Context, e entry, r *datadir.Running) (texts []strin
 	case !isClient(e.host, info.ID, err):
 		return nil, explainLocal(e.ctx, err, r)
 	case len(r.Bootstrap) == 0:
-		return nil, usagef("%s, is a client, which answers no peers: name one with --bootstrap", r)
+		return nil, flags.Usagef("%s, is a client, which answers no peers: name one with --bootstrap", r)
 	}
 	return r.Bootstrap, nil
 }
@@ -118,18 +121,19 @@ func meshRealm(cmd *cli.Command, r *datadir.Running) string {
 	return cmd.String("realm")
 }
 
-func texts[T fmt.Stringer](all []T) []string {
-	out := make([]string, len(all))
-	for i, v := range all {
-		out[i] = v.String()
+// runningNode returns what the node of the command's data directory says. What else
+// could be written is said in errors.
+func runningNode(cmd *cli.Command, instead string) (*datadir.Running, error) {
+	dir, err := flags.DataDirOf(cmd)
+	if err != nil {
+		return nil, err
 	}
-	return out
-}
-
-// pinned writes an endpoint with its pin, as dialer.ParsePinnedEndpoint reads it.
-func pinned(e dialer.PinnedEndpoint) string {
-	if e.Pin.IsZero() {
-		return e.String()
+	r, err := datadir.RunningIn(dir)
+	switch {
+	case errors.Is(err, datadir.ErrNotRunning) && errors.Is(err, fs.ErrNotExist): // whom to ask was left out by mistake
+		return nil, flags.Usagef("%w: start one with macula-node run, or name one with %s; %s", err, instead, flags.UsageOf(cmd))
+	case errors.Is(err, datadir.ErrNotRunning):
+		return nil, fmt.Errorf("%w: start it again with macula-node run, or name another with %s; %s", err, instead, flags.UsageOf(cmd))
 	}
-	return e.String() + "#" + e.Pin.String()
+	return r, err
 }

@@ -1,4 +1,4 @@
-package main
+package flags
 
 import (
 	"io"
@@ -17,13 +17,14 @@ import (
 	"github.com/macula-mesh/macula-node/internal/logs/early"
 )
 
-func logFlags() []cli.Flag {
+// Log are the flags of the logs.
+func Log() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{
-			Name: "log-level", Value: defaultLogLevel, Sources: variables(early.Variable),
+			Name: "log-level", Value: defaultLogLevel, Sources: Env(early.Variable),
 			Usage: "`LEVEL` of what is logged to standard error, libp2p's logs too: debug, info, warn or error, and SUBSYSTEM=LEVEL for some, with commas between",
 		},
-		&cli.StringFlag{Name: "log-format", Value: "text", Sources: variables("GOLOG_LOG_FMT"), Usage: "`FORMAT` of the log: text or json"},
+		&cli.StringFlag{Name: "log-format", Value: "text", Sources: Env("GOLOG_LOG_FMT"), Usage: "`FORMAT` of the log: text or json"},
 	}
 }
 
@@ -31,8 +32,8 @@ func logFlags() []cli.Flag {
 // tell at info what only their developers want to, the errors.
 const defaultLogLevel = "error," + logs.Prefix + "*=info"
 
-// setupLogs has all logs, libp2p's and ours, written to out as the flags say.
-func setupLogs(cmd *cli.Command, out io.Writer) error {
+// SetupLogs has all logs, libp2p's and ours, written to out as the flags say.
+func SetupLogs(cmd *cli.Command, out io.Writer) error {
 	level, bySubsystem, err := parseLevels(cmd.String("log-level"))
 	if err != nil {
 		return err
@@ -53,7 +54,7 @@ func setupLogs(cmd *cli.Command, out io.Writer) error {
 		encoder.CallerKey = ""
 		core = zapcore.NewCore(logs.NewTextEncoder(encoder), writer, zapcore.DebugLevel)
 	default:
-		return usagef("--log-format %q: write text or json", format)
+		return Usagef("--log-format %q: write text or json", format)
 	}
 	if name := cmd.String("name"); name != "" {
 		core = core.With([]zapcore.Field{zap.String("name", name)})
@@ -77,11 +78,11 @@ func parseLevels(text string) (level logging.LogLevel, bySubsystem map[string]lo
 	for part := range strings.SplitSeq(text, ",") {
 		subsystem, name, ok := early.Cut(part)
 		if !ok {
-			return 0, nil, usagef("--log-level %q: %q is not debug, info, warn or error, nor SUBSYSTEM=LEVEL such as macula/dht=debug", text, part)
+			return 0, nil, Usagef("--log-level %q: %q is not debug, info, warn or error, nor SUBSYSTEM=LEVEL such as macula/dht=debug", text, part)
 		}
 		parsed, err := logging.Parse(name)
 		if err != nil {
-			return 0, nil, usagef("--log-level %q: %w", text, err)
+			return 0, nil, Usagef("--log-level %q: %w", text, err)
 		}
 		switch {
 		case subsystem == "":
@@ -93,7 +94,7 @@ func parseLevels(text string) (level logging.LogLevel, bySubsystem map[string]lo
 		case slices.Contains(known, subsystem):
 			bySubsystem[subsystem] = parsed
 		default:
-			return 0, nil, usagef("--log-level %q: there is no subsystem %q, there are: %s", text, subsystem, strings.Join(similar(subsystem, known), ", "))
+			return 0, nil, Usagef("--log-level %q: there is no subsystem %q, there are: %s", text, subsystem, strings.Join(similar(subsystem, known), ", "))
 		}
 	}
 	return level, bySubsystem, nil

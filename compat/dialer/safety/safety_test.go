@@ -1,16 +1,33 @@
-package dialer
+package safety_test
 
 import (
 	"bytes"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
+	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/compat/dialer/safety"
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
+
+// TestMain fails the tests of this package if a goroutine outlives them.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m)
+}
+
+// newDialer returns a dialer that is closed, in time, when the test ends.
+func newDialer(tb testing.TB, opts ...dialer.Option) *dialer.Dialer {
+	tb.Helper()
+	d, err := dialer.New(opts...)
+	require.NoError(tb, err)
+	tb.Cleanup(func() { compattest.RequireCloses(tb, d.Close) })
+	return d
+}
 
 func text(s string) wire.Raw { return wire.RawText(s) }
 
@@ -38,48 +55,48 @@ func TestHarmfulMessagesDoNotLeave(t *testing.T) {
 		m  wire.Message
 		is error
 	}{
-		"STORE of a gateway":                    {&wire.Store{Key: []byte("peer.gateway.abc"), Value: value}, ErrHarmful},
-		"STORE of the bare prefix":              {&wire.Store{Key: []byte("peer.gateway."), Value: value}, ErrHarmful},
-		"STORE of a text":                       {&wire.Store{Key: []byte("k"), Value: text("v")}, ErrHarmful},
-		"STORE of a list":                       {&wire.Store{Key: []byte("k"), Value: wire.RawArray()}, ErrHarmful},
-		"STORE of nil":                          {&wire.Store{Key: []byte("k"), Value: wire.Raw{0xc0}}, ErrHarmful},
-		"STORE of half a map":                   {&wire.Store{Key: []byte("k"), Value: wire.Raw{0x81, 0xc4}}, ErrHarmful},
-		"STORE of a map and more":               {&wire.Store{Key: []byte("k"), Value: append(compattest.Provider("n"), 1)}, ErrHarmful},
-		"STORE of bad UTF-8":                    {&wire.Store{Key: []byte("k"), Value: wire.RawMap(wire.Pair{Key: "a", Value: wire.Raw{0xa1, 0xff}})}, ErrHarmful},
-		"STORE without node_id":                 {&wire.Store{Key: []byte("k"), Value: wire.RawMap(wire.Pair{Key: "a", Value: wire.Raw{0xc0}})}, ErrHarmful},
-		"STORE of a short node_id":              {&wire.Store{Key: []byte("k"), Value: wire.RawMap(wire.Pair{Key: "node_id", Value: text("me")})}, ErrHarmful},
-		"STORE of a nil endpoint":               {&wire.Store{Key: []byte("k"), Value: compattest.Provider("n", wire.Pair{Key: "endpoint", Value: wire.Raw{0xc0}})}, ErrHarmful},
+		"STORE of a gateway":                    {&wire.Store{Key: []byte("peer.gateway.abc"), Value: value}, safety.ErrHarmful},
+		"STORE of the bare prefix":              {&wire.Store{Key: []byte("peer.gateway."), Value: value}, safety.ErrHarmful},
+		"STORE of a text":                       {&wire.Store{Key: []byte("k"), Value: text("v")}, safety.ErrHarmful},
+		"STORE of a list":                       {&wire.Store{Key: []byte("k"), Value: wire.RawArray()}, safety.ErrHarmful},
+		"STORE of nil":                          {&wire.Store{Key: []byte("k"), Value: wire.Raw{0xc0}}, safety.ErrHarmful},
+		"STORE of half a map":                   {&wire.Store{Key: []byte("k"), Value: wire.Raw{0x81, 0xc4}}, safety.ErrHarmful},
+		"STORE of a map and more":               {&wire.Store{Key: []byte("k"), Value: append(compattest.Provider("n"), 1)}, safety.ErrHarmful},
+		"STORE of bad UTF-8":                    {&wire.Store{Key: []byte("k"), Value: wire.RawMap(wire.Pair{Key: "a", Value: wire.Raw{0xa1, 0xff}})}, safety.ErrHarmful},
+		"STORE without node_id":                 {&wire.Store{Key: []byte("k"), Value: wire.RawMap(wire.Pair{Key: "a", Value: wire.Raw{0xc0}})}, safety.ErrHarmful},
+		"STORE of a short node_id":              {&wire.Store{Key: []byte("k"), Value: wire.RawMap(wire.Pair{Key: "node_id", Value: text("me")})}, safety.ErrHarmful},
+		"STORE of a nil endpoint":               {&wire.Store{Key: []byte("k"), Value: compattest.Provider("n", wire.Pair{Key: "endpoint", Value: wire.Raw{0xc0}})}, safety.ErrHarmful},
 		"STORE of an endpoint that is a str":    {&wire.Store{Key: []byte("k"), Value: compattest.Provider("n", wire.Pair{Key: "endpoint", Value: strText("https://x")})}, wire.ErrHarmfulValue},
 		"_dht.store of a short node_id":         {storeCall(storeArgs("k", wire.RawMap(wire.Pair{Key: "node_id", Value: text("me")}))), wire.ErrHarmfulValue},
-		"STORE of an ext type":                  {&wire.Store{Key: []byte("k"), Value: wire.RawMap(wire.Pair{Key: "a", Value: wire.Raw{0xd4, 1, 1}})}, ErrHarmful},
-		"STORE without value":                   {&wire.Store{Key: []byte("k")}, ErrHarmful},
+		"STORE of an ext type":                  {&wire.Store{Key: []byte("k"), Value: wire.RawMap(wire.Pair{Key: "a", Value: wire.Raw{0xd4, 1, 1}})}, safety.ErrHarmful},
+		"STORE without value":                   {&wire.Store{Key: []byte("k")}, safety.ErrHarmful},
 		"STORE without key":                     {&wire.Store{Value: value}, proto.ErrInvalidRequest},
 		"STORE with a long key":                 {&wire.Store{Key: long, Value: value}, proto.ErrInvalidRequest},
-		"_dht.store of a gateway":               {storeCall(storeArgs("peer.gateway.abc", value)), ErrHarmful},
-		"_dht.store of a gateway, str keys":     {storeCall(append(append(append(wire.Raw{0x82}, strText("key")...), text("peer.gateway.abc")...), append(strText("value"), value...)...)), ErrHarmful},
-		"_dht.store of a text":                  {storeCall(storeArgs("k", text("v"))), ErrHarmful},
-		"_dht.store with args of text":          {storeCall(text("{}")), ErrHarmful},
-		"_dht.store with args of a list":        {storeCall(wire.RawArray()), ErrHarmful},
-		"_dht.store with nil args":              {storeCall(wire.Raw{0xc0}), ErrHarmful},
-		"_dht.store without args":               {storeCall(nil), ErrHarmful},
-		"_dht.store without value":              {storeCall(wire.RawMap(wire.Pair{Key: "key", Value: text("k")})), ErrHarmful},
-		"CALL with args of a list":              {&wire.Call{Procedure: "any", Args: wire.RawArray(), CallID: sixteenBytes}, ErrHarmful},
-		"CALL with args of text":                {&wire.Call{Procedure: "any", Args: text("{}"), CallID: sixteenBytes}, ErrHarmful},
+		"_dht.store of a gateway":               {storeCall(storeArgs("peer.gateway.abc", value)), safety.ErrHarmful},
+		"_dht.store of a gateway, str keys":     {storeCall(append(append(append(wire.Raw{0x82}, strText("key")...), text("peer.gateway.abc")...), append(strText("value"), value...)...)), safety.ErrHarmful},
+		"_dht.store of a text":                  {storeCall(storeArgs("k", text("v"))), safety.ErrHarmful},
+		"_dht.store with args of text":          {storeCall(text("{}")), safety.ErrHarmful},
+		"_dht.store with args of a list":        {storeCall(wire.RawArray()), safety.ErrHarmful},
+		"_dht.store with nil args":              {storeCall(wire.Raw{0xc0}), safety.ErrHarmful},
+		"_dht.store without args":               {storeCall(nil), safety.ErrHarmful},
+		"_dht.store without value":              {storeCall(wire.RawMap(wire.Pair{Key: "key", Value: text("k")})), safety.ErrHarmful},
+		"CALL with args of a list":              {&wire.Call{Procedure: "any", Args: wire.RawArray(), CallID: sixteenBytes}, safety.ErrHarmful},
+		"CALL with args of text":                {&wire.Call{Procedure: "any", Args: text("{}"), CallID: sixteenBytes}, safety.ErrHarmful},
 		"CALL with broken args":                 {&wire.Call{Procedure: "any", Args: wire.Raw{0x81}, CallID: sixteenBytes}, proto.ErrInvalidRequest},
 		"CALL without procedure":                {&wire.Call{Args: wire.RawMap(), CallID: sixteenBytes}, proto.ErrInvalidRequest},
-		"CONNECT":                               {&wire.Connect{Version: "1.0", NodeID: sixteenBytes, RealmID: "r", Endpoint: "https://a:1"}, ErrHarmful},
-		"FIND_NODE":                             {&wire.FindNode{Target: sixteenBytes}, ErrFindNode},
-		"FIND_NODE is harmful":                  {&wire.FindNode{Target: sixteenBytes}, ErrHarmful},
+		"CONNECT":                               {&wire.Connect{Version: "1.0", NodeID: sixteenBytes, RealmID: "r", Endpoint: "https://a:1"}, safety.ErrHarmful},
+		"FIND_NODE":                             {&wire.FindNode{Target: sixteenBytes}, safety.ErrFindNode},
+		"FIND_NODE is harmful":                  {&wire.FindNode{Target: sixteenBytes}, safety.ErrHarmful},
 		"FIND_VALUE without key":                {&wire.FindValue{}, proto.ErrInvalidRequest},
 		"FIND_VALUE with a long key":            {&wire.FindValue{Key: long}, proto.ErrInvalidRequest},
-		"an unknown type":                       {&wire.Opaque{MessageType: 0xee}, ErrHarmful},
-		"a type that is known by its name only": {&wire.Opaque{MessageType: wire.TypeSWIMPing}, ErrHarmful},
-		"a PING of one's own making":            {&wire.Opaque{MessageType: wire.TypePing, Fields: wire.Raw{5}}, ErrHarmful},
-		"a STORE of one's own making":           {&stranger{}, ErrHarmful},
-		"PONG":                                  {&wire.Pong{}, ErrHarmful},
-		"STORE of 10 kB":                        {&wire.Store{Key: []byte("k"), Value: compattest.Provider("n", wire.Pair{Key: "d", Value: wire.RawBytes(make([]byte, MaxFrame))})}, ErrTooLargeForPeer},
-		"STORE of 70 kB":                        {&wire.Store{Key: []byte("k"), Value: compattest.Provider("n", wire.Pair{Key: "d", Value: wire.RawBytes(make([]byte, 70_000))})}, ErrTooLargeForPeer},
-		"PUBLISH of 2 MB":                       {&wire.Publish{Topic: "t", Payload: make([]byte, 2<<20)}, ErrTooLargeForPeer},
+		"an unknown type":                       {&wire.Opaque{MessageType: 0xee}, safety.ErrHarmful},
+		"a type that is known by its name only": {&wire.Opaque{MessageType: wire.TypeSWIMPing}, safety.ErrHarmful},
+		"a PING of one's own making":            {&wire.Opaque{MessageType: wire.TypePing, Fields: wire.Raw{5}}, safety.ErrHarmful},
+		"a STORE of one's own making":           {&stranger{}, safety.ErrHarmful},
+		"PONG":                                  {&wire.Pong{}, safety.ErrHarmful},
+		"STORE of 10 kB":                        {&wire.Store{Key: []byte("k"), Value: compattest.Provider("n", wire.Pair{Key: "d", Value: wire.RawBytes(make([]byte, safety.MaxFrame))})}, safety.ErrTooLargeForPeer},
+		"STORE of 70 kB":                        {&wire.Store{Key: []byte("k"), Value: compattest.Provider("n", wire.Pair{Key: "d", Value: wire.RawBytes(make([]byte, 70_000))})}, safety.ErrTooLargeForPeer},
+		"PUBLISH of 2 MB":                       {&wire.Publish{Topic: "t", Payload: make([]byte, 2<<20)}, safety.ErrTooLargeForPeer},
 	}
 	e := compattest.StartErlang(t, "127.0.0.1:0")
 	d := newDialer(t)
@@ -122,7 +139,7 @@ func TestHarmlessMessagesLeave(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := compattest.StartErlang(t, "127.0.0.1:0")
-			d := newDialer(t, WithForcedFindNode())
+			d := newDialer(t, dialer.WithForcedFindNode())
 			if _, asks := m.Type().Reply(); asks {
 				d.Query(compattest.Context(t), compattest.At(e.Endpoint()), m) // whatever it answers
 			} else {
@@ -135,18 +152,18 @@ func TestHarmlessMessagesLeave(t *testing.T) {
 }
 
 func TestForcedFindNodeNeedsATarget(t *testing.T) {
-	_, err := encodeFor(&wire.FindNode{}, true)
-	require.ErrorIs(t, err, ErrHarmful)
+	_, err := safety.Encode(&wire.FindNode{}, true)
+	require.ErrorIs(t, err, safety.ErrHarmful)
 }
 
 // A frame of just the limit still leaves, in one Write.
 func TestLongestFrame(t *testing.T) {
-	pad := MaxFrame - len(compattest.Frames(t, &wire.Publish{Topic: "t", Payload: make([]byte, 5000)})) + 5000
-	longest, err := encodeFor(&wire.Publish{Topic: "t", Payload: make([]byte, pad)}, false)
+	pad := safety.MaxFrame - len(compattest.Frames(t, &wire.Publish{Topic: "t", Payload: make([]byte, 5000)})) + 5000
+	longest, err := safety.Encode(&wire.Publish{Topic: "t", Payload: make([]byte, pad)}, false)
 	require.NoError(t, err)
-	require.Len(t, longest, MaxFrame)
-	_, err = encodeFor(&wire.Publish{Topic: "t", Payload: make([]byte, pad+1)}, false)
-	require.ErrorIs(t, err, ErrTooLargeForPeer)
+	require.Len(t, longest, safety.MaxFrame)
+	_, err = safety.Encode(&wire.Publish{Topic: "t", Payload: make([]byte, pad+1)}, false)
+	require.ErrorIs(t, err, safety.ErrTooLargeForPeer)
 	require.ErrorContains(t, err, "10001 bytes, limit 10000")
 }
 
@@ -164,7 +181,7 @@ func TestStoreArgsAreRewritten(t *testing.T) {
 		args = append(append(args, pair[0]...), pair[1]...)
 	}
 	call := storeCall(args)
-	frame, err := encodeFor(call, false)
+	frame, err := safety.Encode(call, false)
 	require.NoError(t, err)
 	require.NotContains(t, string(frame), "peer.gateway.")
 	f, _, err := wire.DecodeFrame(frame)
@@ -173,19 +190,4 @@ func TestStoreArgsAreRewritten(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, storeArgs("plain", compattest.Provider("n")), m.(*wire.Call).Args)
 	require.Equal(t, wire.Raw(args), call.Args, "the caller's message is left alone")
-}
-
-// What is asked, and what is sent.
-func TestQueryOrSend(t *testing.T) {
-	d := newDialer(t)
-	_, err := d.Query(compattest.Context(t), compattest.At("https://127.0.0.1:1"), &wire.Store{Key: []byte("k"), Value: compattest.Provider("n")})
-	require.ErrorIs(t, err, proto.ErrInvalidRequest)
-	require.ErrorContains(t, err, "store has no reply, use Send")
-	err = d.Send(compattest.Context(t), compattest.At("https://127.0.0.1:1"), &wire.Ping{})
-	require.ErrorIs(t, err, proto.ErrInvalidRequest)
-	require.ErrorContains(t, err, "ping has a reply, use Query")
-	_, err = d.Query(compattest.Context(t), compattest.At("127.0.0.1:1"), &wire.Ping{})
-	require.ErrorIs(t, err, wire.ErrBadEndpoint)
-	require.ErrorIs(t, err, proto.ErrUnreachable)
-	require.Zero(t, links(d))
 }

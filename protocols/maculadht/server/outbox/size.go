@@ -1,4 +1,4 @@
-package server
+package outbox
 
 import "github.com/macula-mesh/macula-node/compat/wire"
 
@@ -39,12 +39,13 @@ func sizeOf(m wire.Message) int {
 func nodesSize(nodes []wire.Node) int {
 	size := 0
 	for i := range nodes {
-		size += nodeSize(&nodes[i])
+		size += NodeSize(&nodes[i])
 	}
 	return size
 }
 
-func nodeSize(n *wire.Node) int {
+// NodeSize returns about how long a node is in a frame, in bytes.
+func NodeSize(n *wire.Node) int {
 	size := 48 + len(n.ID) + len(n.Address)
 	for _, a := range n.Addrs {
 		size += len(a) + 3

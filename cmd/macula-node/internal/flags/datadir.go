@@ -1,0 +1,39 @@
+package flags
+
+import (
+	"os"
+	"path/filepath"
+
+	"github.com/urfave/cli/v3"
+)
+
+// DataDir names a node's data directory.
+func DataDir() cli.Flag {
+	return &cli.StringFlag{
+		Name:    "data-dir",
+		Usage:   "`DIR` of a node's identity key and TLS certificate, made at its first start; one node runs on it at a time",
+		Value:   defaultDataDir(),
+		Sources: Env("MACULA_DATA_DIR"),
+	}
+}
+
+// defaultDataDir returns nothing where the user has no home.
+func defaultDataDir() string {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(home, ".macula-node")
+}
+
+// DataDirOf returns the data directory that a command names.
+func DataDirOf(cmd *cli.Command) (string, error) {
+	switch dir := cmd.String("data-dir"); {
+	case dir != "":
+		return dir, nil
+	case cmd.IsSet("data-dir"):
+		return "", Usagef("--data-dir (MACULA_DATA_DIR) is empty: write the directory of the node's identity key")
+	default:
+		return "", Usagef("there is no home directory (HOME is not set) to keep the node's identity key in: set --data-dir (MACULA_DATA_DIR)")
+	}
+}
