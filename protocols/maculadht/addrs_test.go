@@ -9,6 +9,7 @@ import (
 
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/event"
+	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/stretchr/testify/require"
@@ -190,6 +191,26 @@ func TestPeersAreToldOfANewEndpoint(t *testing.T) {
 	require.NoError(t, moving.Network().Listen(ma.StringCast("/ip4/127.0.0.2/udp/0/quic-v1")))
 	eventually(t, at(dialled, "https://192.0.2.2:2"), "told again")
 	eventually(t, at(dialling, "https://192.0.2.2:2"), "told again")
+}
+
+// turning is a host that lists its addresses in another order each time.
+type turning struct {
+	host.Host
+	times atomic.Int64
+}
+
+func (h *turning) Addrs() []ma.Multiaddr {
+	addrs := []ma.Multiaddr{ma.StringCast("/ip4/127.0.0.1/udp/1/quic-v1"), ma.StringCast("/ip4/127.0.0.1/udp/2/quic-v1")}
+	if h.times.Add(1)%2 == 0 {
+		slices.Reverse(addrs)
+	}
+	return addrs
+}
+
+// The order of our addresses is no news to anybody.
+func TestWhereWeAreHasNoOrder(t *testing.T) {
+	s := newService(t, &turning{Host: dhttest.Host(t)})
+	require.Equal(t, s.whereWeAre(), s.whereWeAre())
 }
 
 // A CONNECT that came to nothing is sent again over the same connection.

@@ -12,6 +12,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
+	ma "github.com/multiformats/go-multiaddr"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
@@ -294,7 +295,9 @@ func (s *Service) introduceOver(conn network.Conn) {
 
 // whereWeAre returns all that a CONNECT could tell a peer of how to reach us.
 func (s *Service) whereWeAre() string {
-	return fmt.Sprint(s.handlers.Endpoint(), s.host.Addrs())
+	addrs := slices.Clone(s.host.Addrs())
+	slices.SortFunc(addrs, func(a, b ma.Multiaddr) int { return a.Compare(b) })
+	return fmt.Sprint(s.handlers.Endpoint(), addrs)
 }
 
 // introduceAgain tells the peers that know us where we are now.

@@ -67,7 +67,7 @@ type Service struct {
 	mu        sync.Mutex
 	bootstrap []*bootstrapPeer
 
-	publications map[string]*publication // by key and provider
+	publications map[publicationName]*publication
 
 	filling     bool // fillTable runs
 	closed      bool
@@ -234,7 +234,7 @@ func New(h host.Host, opts ...Option) (*Service, error) {
 		answered: make(chan struct{}, 1),
 		sessions: make(map[peer.ID]*peerSession),
 
-		publications: make(map[string]*publication),
+		publications: make(map[publicationName]*publication),
 	}
 	s.hasJoined = sync.OnceFunc(func() { close(s.joined) })
 	s.ctx, s.cancel = context.WithCancel(context.Background())
