@@ -32,6 +32,16 @@ func Cost(key []byte, r *Record) int64 {
 // by Group the IP group that it came from. The zero Source is this node itself.
 type Source = budget.Source
 
+// Asker is who asks for values, and waits for them.
+type Asker struct {
+	// Source is who pays.
+	Source Source
+	// Client says that the question came on a stream that has CONNECTed. On another
+	// one it may be from an Erlang gateway that works through a miss of its own: it
+	// asks all nodes that it knows, one after the other, and crashes after 10 s.
+	Client bool
+}
+
 // Live reports whether the record has not expired at now.
 func (r *Record) Live(now time.Time) bool {
 	return now.Before(r.Expires)
