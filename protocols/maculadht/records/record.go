@@ -14,6 +14,7 @@ type Record struct {
 	NodeID  []byte    // value.node_id as sent; nil when the value has none
 	Expires time.Time // no longer returned from this moment on
 	Owned   bool      // stored by the peer whose node id NodeID is; only it may replace it
+	Direct  bool      // stored here first-hand, by who has no other way; see Put.Direct
 	Source  Source    // whose storage budget it is charged to; zero for our own
 }
 

@@ -248,6 +248,7 @@ func (h *Handlers) store(ctx context.Context, key []byte, value wire.Raw, expire
 		NodeID:    v.NodeID,
 		TTL:       v.TTL,
 		ExpiresIn: expiresIn,
+		Direct:    d.Proxied,
 		From:      proven,
 		Source:    from.Source,
 	}
