@@ -20,6 +20,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/gateway"
+	"github.com/macula-mesh/macula-node/node/credentials"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -473,7 +474,7 @@ func (g *echoGateway) conn(t *testing.T) *quic.Conn {
 
 func serverTLS(t *testing.T) *tls.Config {
 	t.Helper()
-	certificate, err := selfSignedCertificate()
+	certificate, err := credentials.Credentials{}.Certificate("", "", slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	return gateway.ServerTLS(certificate)
 }

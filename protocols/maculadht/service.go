@@ -209,7 +209,7 @@ func New(h host.Host, opts ...Option) (*Service, error) {
 	cfg := serviceConfig{
 		join:   joinConfig{DefaultFirstRetry, DefaultLastRetry, DefaultLookAgain},
 		log:    logs.Logger("dht"),
-		tracer: noMetrics{},
+		tracer: noTracer{},
 	}
 	for _, opt := range opts {
 		if opt == nil {
@@ -459,6 +459,7 @@ func (s *Service) contactOf(conn network.Conn, nodeID []byte, endpoint string, s
 		Addrs:        s.addrsOf(conn),
 		Endpoint:     learntEndpoint(endpoint, conn.RemoteMultiaddr()),
 		EndpointSeen: isAt(endpoint, conn.RemoteMultiaddr()),
+		SeenAt:       seenAt(conn.RemoteMultiaddr()),
 		Verified:     true, // its connection proves the peer id, and that the id
 		LastSeen:     time.Now(),
 		StoreID:      storeID,

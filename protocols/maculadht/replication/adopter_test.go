@@ -77,7 +77,7 @@ func (h *holders) Query(ctx context.Context, to routing.Contact, m wire.Message)
 	}
 	life := v.TTL
 	if args.ExpiresIn.Set {
-		life = min(life, time.Duration(args.ExpiresIn.V)*time.Second)
+		life = min(life, wire.Seconds(args.ExpiresIn.V))
 	}
 	h.writes = append(h.writes, write{time.Now(), to, args, time.Now().Add(life)})
 	return &wire.Reply{CallID: call.CallID}, nil

@@ -149,14 +149,14 @@ func New(server *routing.Server, opts ...Option) (*Handlers, error) {
 		endpoint: func() string { return "" },
 		addrs:    func() []ma.Multiaddr { return nil },
 		limits:   DefaultLimits(),
-		tracer:   noMetrics{},
+		tracer:   noTracer{},
 	}, clients: newClients()}
 	for _, opt := range opts {
 		if opt == nil {
-			return nil, errors.New("a nil option")
+			return nil, errors.New("server: a nil option")
 		}
 		if err := opt(&h.cfg); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("server: %w", err)
 		}
 	}
 	self := server.Self()
@@ -379,6 +379,9 @@ func (h *Handlers) nodes(target []byte, to audience) []wire.Node {
 	nodes := make([]wire.Node, 0, len(contacts))
 	size := 0
 	for i, c := range contacts {
+		if to.dialect.PeersAlone && !to.peer.mayTell(c.NodeID) {
+			continue
+		}
 		n := wire.Node{ID: c.NodeID, Address: c.Endpoint, LastSeen: max(c.LastSeen.UnixMilli(), 0)}
 		if to.reach != routing.ReachLocal {
 			n.Address = to.reach.Endpoint(c.Endpoint)

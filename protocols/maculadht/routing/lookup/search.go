@@ -176,7 +176,7 @@ func (s *search) askAll(ctx context.Context) error {
 		switch {
 		case len(s.slots) > 0:
 			look = min(time.Until(s.slots[0].since.Add(s.cfg.slow)), lookAgain)
-		case s.fruitful():
+		case s.good > 0:
 			look = time.Until(s.frontier.lastAsked().Add(s.patience()))
 		}
 		timer.Reset(look)
@@ -227,10 +227,11 @@ func (s *search) goOn(ctx context.Context) bool {
 		for s.send(ctx, s.frontier.nextDoubtful()) {
 		}
 	}
-	return len(s.slots) > 0 || s.frontier.missing(alone)
+	return len(s.slots) > 0 || s.frontier.missing(alone) && (alone || time.Since(s.frontier.lastAsked()) < s.patience())
 }
 
-// patience is how long a contact may take where something was found without it: as
+// patience is how long a contact may take where others have answered, be it that they
+// have nothing, since what they lack may have been stored meanwhile: as
 // long as a slot lasts, and where all answers take long, twice as long as they did.
 func (s *search) patience() time.Duration { return max(s.cfg.slow, 2*s.longest) }
 
