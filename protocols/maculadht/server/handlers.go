@@ -278,7 +278,7 @@ func (h *Handlers) store(ctx context.Context, key []byte, value wire.Raw, expire
 }
 
 // HandleFindValue looks the key up in local storage. The reply is limit bytes at
-// most, as a frame; where no value fits into that it is a miss.
+// most, as a frame, unless one value alone is longer.
 func (h *Handlers) HandleFindValue(ctx context.Context, m *wire.FindValue, d Dialect, limit int) *wire.FindValueReply {
 	reply := &wire.FindValueReply{}
 	h.findValue(ctx, reply, m.Key, local(&d), limit)
@@ -299,9 +299,7 @@ func (h *Handlers) listValues(reply *wire.FindValueReply, found []records.Record
 	d := to.dialect
 	*reply = wire.FindValueReply{Values: reply.Values[:0], ExpiresIn: reply.ExpiresIn[:0]}
 	now := time.Now()
-	fitting, left := fit(found, d, limit)
-	h.count.leftOut.Add(uint64(left))
-	if len(fitting) == 0 {
+	if len(found) == 0 {
 		h.count.misses.Add(1)
 		if d.NodesOnMiss {
 			reply.Nodes = h.nodes(key, to)
@@ -309,6 +307,8 @@ func (h *Handlers) listValues(reply *wire.FindValueReply, found []records.Record
 		return
 	}
 	h.count.hits.Add(1)
+	fitting, left := fit(found, d, limit)
+	h.count.leftOut.Add(uint64(left))
 	for i := range fitting {
 		reply.Values = append(reply.Values, fitting[i].Value)
 		if d.Extended {
@@ -343,8 +343,8 @@ func recordSize(r *records.Record, d *Dialect) int {
 }
 
 // fit returns the records that a reply of limit bytes has room for, in their
-// order, and how many it leaves out: those with the longest life stay. There may be
-// none: who takes a first packet as all would read the only value cut off.
+// order, and how many it leaves out: those with the longest life stay, and at
+// least one.
 func fit(recs []records.Record, d *Dialect, limit int) (fitting []records.Record, left int) {
 	size := replyOverhead
 	for i := range recs {
@@ -367,6 +367,9 @@ func fit(recs []records.Record, d *Dialect, limit int) (fitting []records.Record
 			room -= n
 			kept = append(kept, i)
 		}
+	}
+	if len(kept) == 0 {
+		kept = append(kept, byLife[0])
 	}
 	slices.Sort(kept)
 	for _, i := range kept {
