@@ -123,7 +123,7 @@ func printLookup(cmd *cli.Command, key flags.Key, found *lookup.Found) error {
 type tally struct{ asked, answered, silent int }
 
 func tallyOf(found *lookup.Found) tally {
-	t := tally{asked: len(found.Hops)}
+	t := tally{asked: len(found.Hops) + found.Silent, silent: found.Silent}
 	for _, h := range found.Hops {
 		switch {
 		case h.Err == nil:

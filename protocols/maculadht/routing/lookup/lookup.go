@@ -111,6 +111,8 @@ type Found struct {
 	// Hops are the contacts that were asked, in the order of their answers.
 	// Those whose answer was not waited for are not among them.
 	Hops []Hop
+	// Silent is how many contacts were asked and not waited for.
+	Silent int
 }
 
 // FoundValue is a value and when its life ends.

@@ -88,6 +88,7 @@ func (l *Lookups) run(ctx context.Context, how Search, values bool) (*Found, err
 		}
 		err = s.askErlang(ctx)
 	}
+	s.found.Silent = s.pending
 	s.found.Closest = s.frontier.closest()
 	s.found.Values = s.merged.values(time.Now())
 	if err == nil {
