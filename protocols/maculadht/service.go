@@ -272,7 +272,7 @@ func (s *Service) start(srv *routing.Server, self routing.ID, cfg serviceConfig)
 		}
 	}()
 	if cfg.peerRouting != nil {
-		s.finder = newFinder(cfg.peerRouting, s.spawn)
+		s.finder = newFinder(s.host, cfg.peerRouting, s.spawn)
 	}
 	s.routing, s.network = srv, router{peers: findingPeers{s.client, s}, endpoints: cfg.endpoints}
 	if s.lookups, err = lookup.New(srv, s.network, cfg.lookups...); err != nil {
