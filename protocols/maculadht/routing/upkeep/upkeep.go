@@ -58,8 +58,10 @@ type Upkeep struct {
 	server   *routing.Server
 	lookups  *lookup.Lookups
 	cfg      config
-	bytes    *rate.Limiter // of records that are handed over
 	counters counters
+
+	bytes      *rate.Limiter // of records that are handed over
+	apartBytes *rate.Limiter // of those to newcomers that are served apart
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -72,8 +74,10 @@ type Upkeep struct {
 	returning  questions             // to some that were dropped, and heard of
 	newcomers  map[routing.ID]bool   // that nothing was handed over to yet; true: came back
 	served     map[routing.ID]served // to whom something was, lately
+	apart      []one                 // newcomers to be served apart, those first that wait for longest
 	arrived    chan struct{}         // has a token while there are newcomers
-	returned   chan struct{}         // and while there are some that came back
+	returned   chan struct{}         // as well, for those that came back
+	waiting    chan struct{}         // has a token while there are some apart
 }
 
 // New starts the upkeep of the server whose lookups these are, which asks
@@ -100,12 +104,18 @@ func New(lookups *lookup.Lookups, opts ...Option) (*Upkeep, error) {
 		served:     make(map[routing.ID]served),
 		arrived:    make(chan struct{}, 1),
 		returned:   make(chan struct{}, 1),
+		waiting:    make(chan struct{}, 1),
 	}
 	u.bytes = rate.NewLimiter(rate.Limit(u.cfg.handOverRate), max(u.cfg.handOverRate, maxHandOver))
+	u.apartBytes = rate.NewLimiter(rate.Limit(u.cfg.handOverRate)/apartShare, max(u.cfg.handOverRate/apartShare, maxHandOver))
 	u.ctx, u.cancel = context.WithCancel(context.Background())
 	u.tasks.Go(u.watch)
 	u.tasks.Go(u.lookOver)
-	u.tasks.Go(u.handOver)
+	u.tasks.Go(func() { u.handOver(u.arrived, u.cfg.handOverDelay, false) })
+	u.tasks.Go(func() { u.handOver(u.returned, min(refillAfter, u.cfg.handOverDelay), true) })
+	for range apartAtOnce {
+		u.tasks.Go(u.serveApart)
+	}
 	return u, nil
 }
 
