@@ -19,7 +19,7 @@ const (
 	// that have been silent, and for buckets that have been idle.
 	DefaultCheckInterval = time.Minute
 	// DefaultIdle is for how long a contact may be silent before it is asked for
-	// a sign of life, and a bucket without a lookup before it is refreshed.
+	// a sign of life, half as long where it is not connected, and a bucket without a lookup before it is refreshed.
 	DefaultIdle = 10 * time.Minute
 	// DefaultRetry is how long the upkeep waits before it asks a contact again
 	// that did not answer while another waits for its place.
