@@ -25,8 +25,7 @@ var (
 )
 
 const (
-	foundWithin  = 2 * time.Second  // of its store, by everyone
-	firstAsked   = time.Second / 2  // after its store: a node remembers for a while that nobody had it
+	foundWithin  = 2 * time.Second  // of its store, by everyone, who all ask for it at once and miss it
 	networkTTL   = 10 * time.Second // of all that is stored
 	networkAgain = 250 * time.Millisecond
 )
@@ -43,7 +42,7 @@ func TestNetwork(t *testing.T) {
 	w := newMesh(t, *networkNodes, rand.New(rand.NewPCG(*networkSeed, 1)))
 	defer w.report()
 
-	t.Run("what is stored", func(t *testing.T) { w.storeAndFind(t) })
+	t.Run("what is stored", func(t *testing.T) { w.storeAndFind(t, "just stored") })
 	ofTest := t // the processes are its own, not a part's
 	t.Run("what was stored before a rolling restart of a third", func(t *testing.T) {
 		for _, i := range w.rng.Perm(len(w.nodes))[:len(w.nodes)/3] {
@@ -52,7 +51,7 @@ func TestNetwork(t *testing.T) {
 		}
 		w.findAll(t, "after the rolling restart", patience)
 	})
-	t.Run("what is stored after it", func(t *testing.T) { w.storeAndFind(t) })
+	t.Run("what is stored after it", func(t *testing.T) { w.storeAndFind(t, "stored after the rolling restart") })
 	t.Run("what was published again after a fifth was killed", func(t *testing.T) {
 		for _, i := range w.rng.Perm(len(w.nodes))[:len(w.nodes)/5] {
 			t.Log(w.nodes[i].name)
@@ -60,7 +59,7 @@ func TestNetwork(t *testing.T) {
 		}
 		w.findAll(t, "after some were killed", networkTTL)
 	})
-	t.Run("what is stored beside the dead", func(t *testing.T) { w.storeAndFind(t) })
+	t.Run("what is stored beside the dead", func(t *testing.T) { w.storeAndFind(t, "stored beside the dead") })
 
 	for _, a := range w.askers {
 		if e, ok := a.(*erlangAsker); ok {
@@ -170,8 +169,9 @@ type mesh struct {
 	stored []stored
 
 	mu     sync.Mutex
-	took   []time.Duration // until each asker had found what it looked for
-	missed []string        // lines of a table
+	when   []string                   // the parts of the test, in their order
+	took   map[string][]time.Duration // until each asker had found what it looked for, in each
+	missed []string                   // lines of a table
 	log    func(format string, args ...any)
 }
 
@@ -183,7 +183,7 @@ type stored struct {
 
 func newMesh(t *testing.T, n int, rng *rand.Rand) *mesh {
 	t.Helper()
-	w := &mesh{rng: rng, log: t.Logf}
+	w := &mesh{rng: rng, took: make(map[string][]time.Duration), log: t.Logf}
 	for i := range n {
 		m := &member{name: fmt.Sprintf("node %d", i), dataDir: t.TempDir(), flags: []string{"--realm", testRealm, "--log-level", "error"}}
 		switch {
@@ -261,7 +261,7 @@ func (w *mesh) living() []asker {
 
 // storeAndFind has each asker advertise something, some at a time, which all must
 // find in time.
-func (w *mesh) storeAndFind(t *testing.T) {
+func (w *mesh) storeAndFind(t *testing.T, when string) {
 	atOnce := max(1, 81/len(w.nodes)) // as all of them are on one machine
 	for some := range slices.Chunk(w.living(), atOnce) {
 		before := len(w.stored)
@@ -270,8 +270,7 @@ func (w *mesh) storeAndFind(t *testing.T) {
 			w.stored = append(w.stored, s)
 			a.advertise(t, s.service)
 		}
-		time.Sleep(firstAsked)
-		w.find(t, "just stored", foundWithin-firstAsked, w.stored[before:]...)
+		w.find(t, when, foundWithin, w.stored[before:]...)
 	}
 }
 
@@ -299,7 +298,7 @@ func (w *mesh) find(t *testing.T, when string, within time.Duration, records ...
 					ids, err := a.find(ctx, s.service)
 					there := slices.Contains(ids, s.by.id())
 					if there {
-						w.note(time.Since(start), "")
+						w.note(when, time.Since(start), "")
 					} else if ctx.Err() == nil || why == nil {
 						why = err
 					}
@@ -312,7 +311,7 @@ func (w *mesh) find(t *testing.T, when string, within time.Duration, records ...
 				case <-time.After(tick):
 				case <-ctx.Done():
 					for _, s := range missing {
-						w.note(0, fmt.Sprintf("| %s | %s | %s | %s | %v |", when, s.service, s.by, a, why))
+						w.note(when, 0, fmt.Sprintf("| %s | %s | %s | %s | %v |", when, s.service, s.by, a, why))
 					}
 					t.Errorf("%s: %s has not found %d of %d within %v", when, a, len(missing), len(records), within)
 					return
@@ -324,22 +323,27 @@ func (w *mesh) find(t *testing.T, when string, within time.Duration, records ...
 }
 
 // note writes down how long something took to be found, or that it was not.
-func (w *mesh) note(took time.Duration, missed string) {
+func (w *mesh) note(when string, took time.Duration, missed string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if missed != "" {
 		w.missed = append(w.missed, missed)
 		return
 	}
-	w.took = append(w.took, took)
+	if w.took[when] == nil {
+		w.when = append(w.when, when)
+	}
+	w.took[when] = append(w.took[when], took)
 }
 
 // report prints how it went.
 func (w *mesh) report() {
-	slices.Sort(w.took)
-	if n := len(w.took); n > 0 {
-		w.log("found: %d, after %v at the median, %v at the 99th percentile, %v at most", n,
-			w.took[n/2].Round(time.Millisecond), w.took[n*99/100].Round(time.Millisecond), w.took[n-1].Round(time.Millisecond))
+	for _, when := range w.when {
+		took := w.took[when]
+		slices.Sort(took)
+		n := len(took)
+		w.log("found %s: %d, after %v at the median, %v at the 99th percentile, %v at most", when, n,
+			took[n/2].Round(time.Millisecond), took[n*99/100].Round(time.Millisecond), took[n-1].Round(time.Millisecond))
 	}
 	if len(w.missed) > 0 {
 		w.log("not found: %d\n\n| when | what | stored by | not found by | why, at last |\n|---|---|---|---|---|\n%s", len(w.missed), strings.Join(w.missed, "\n"))

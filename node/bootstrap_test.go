@@ -1,9 +1,17 @@
 package node
 
 import (
+	"bytes"
+	"context"
+	"log/slog"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
+	"github.com/macula-mesh/macula-node/node/credentials"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
 func TestParseBootstrap(t *testing.T) {
@@ -62,5 +70,51 @@ func TestIsLoopbackName(t *testing.T) {
 		"localhost": true, "LocalHost.": true, "localhost:9443": true, "a.localhost": true, "127.0.0.2": true, "127.0.0.1:1": true, "::1": true, "[::1]:9443": true,
 	} {
 		require.Equal(t, want, isLoopbackName(name), name)
+	}
+}
+
+func TestBootstrapOfBothKinds(t *testing.T) {
+	pin := "sha256=" + string(bytes.Repeat([]byte("0f"), 32))
+	peerAddr := "/ip6/2001:db8::1/udp/9443/quic-v1/p2p/" + peerOf(t, newKey(t)).String()
+	s, err := Config{Key: newKey(t), Bootstrap: []string{
+		"https://[2001:db8::7]:4433", peerAddr, "https://gw.example.org", "https://GW.example.org:9443#" + pin, "https://gw.example.org",
+	}}.check()
+	require.NoError(t, err)
+	require.Len(t, s.bootstrap, 1)
+	require.Len(t, s.gateways, 2, "each host and port once")
+	require.Equal(t, "https://[2001:db8::7]:4433", s.gateways[0].String())
+	require.Equal(t, "https://gw.example.org:9443", s.gateways[1].String())
+	require.Equal(t, pin, s.gateways[1].Pin.String())
+
+	for text, want := range map[string]string{
+		"https://gw.example.org#sha256=00": "no pin",
+		"http://gw.example.org":            "does not begin with https://",
+		"gw.example.org:9443":              "neither a multiaddr with /p2p nor an endpoint",
+		"https://gw.example.org#sha256=" + string(bytes.Repeat([]byte("1f"), 32)): "two pins",
+	} {
+		_, err := Config{Key: newKey(t), Bootstrap: []string{"https://gw.example.org#" + pin, text}}.check()
+		require.ErrorContains(t, err, "bootstrap address")
+		require.ErrorContains(t, err, want)
+	}
+}
+
+// The pin of a bootstrap gateway holds for whoever names that gateway.
+func TestPinOfBootstrapGateway(t *testing.T) {
+	dir := t.TempDir()
+	gateway := startNode(t, func(c *Config) { c.DataDir = dir })
+	kept, err := credentials.Credentials{}.Certificate("", dir, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	pin := identity.PinOf(kept.Leaf)
+	other := pin
+	other[0]++
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for _, test := range []struct {
+		pin  identity.Pin
+		want error
+	}{{pin, nil}, {other, identity.ErrCertificate}} {
+		n := startNode(t, func(c *Config) { c.Bootstrap = []string{gateway.Endpoint() + "#" + test.pin.String()} })
+		_, err := client.Ping(ctx, n.Dialer(), routing.Contact{Endpoint: gateway.Endpoint()})
+		require.ErrorIs(t, err, test.want)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/internal/logs"
+	"github.com/macula-mesh/macula-node/node/credentials"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
@@ -25,7 +26,7 @@ import (
 
 // Config says what a Node is. Only Key is needed.
 type Config struct {
-	// Key is the node's identity; see LoadOrCreateKey.
+	// Key is the node's identity; see credentials.LoadOrCreateKey.
 	Key crypto.PrivKey
 	// Listen is where to listen, multiaddrs such as /ip4/0.0.0.0/udp/9443/quic-v1;
 	// none means Port of all IPv4 and, where there are, IPv6 addresses.
@@ -48,7 +49,7 @@ type Config struct {
 	// which it else does unless it listens on loopback alone.
 	NoPortMapping bool
 	// TLS is what Erlang nodes are shown, and what is accepted from them.
-	TLS TLS
+	TLS credentials.TLS
 	// DataDir is where a certificate that the node makes for itself is kept;
 	// empty means nowhere: it is another one at each start.
 	DataDir string
@@ -95,7 +96,7 @@ type settings struct {
 	bootstrap []peer.AddrInfo
 	itself    []string                  // bootstrap addresses with this node's own peer id
 	gateways  []identity.PinnedEndpoint // each host and port once
-	tls       credentials
+	tls       credentials.Credentials
 }
 
 // check returns what the configuration means, or all that is wrong with it.
@@ -150,7 +151,7 @@ func (c Config) check() (settings, error) {
 		errs = append(errs, s.addBootstrap(text))
 	}
 	var err error
-	if s.tls, err = c.TLS.load(); err != nil {
+	if s.tls, err = c.TLS.Load(); err != nil {
 		errs = append(errs, fmt.Errorf("TLS: %w", err))
 	}
 	if c.Hostname != "" {

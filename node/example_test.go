@@ -17,7 +17,7 @@ import (
 // A node that serves libp2p peers and Erlang nodes on one UDP port, here asked
 // as an Erlang node would.
 func ExampleNew() {
-	key, _, err := crypto.GenerateEd25519Key(rand.Reader) // LoadOrCreateKey keeps one in a file
+	key, _, err := crypto.GenerateEd25519Key(rand.Reader) // credentials.LoadOrCreateKey keeps one in a file
 	if err != nil {
 		panic(err)
 	}

@@ -473,7 +473,7 @@ func (g *echoGateway) conn(t *testing.T) *quic.Conn {
 
 func serverTLS(t *testing.T) *tls.Config {
 	t.Helper()
-	certificate, err := selfSignedCertificate()
+	certificate, err := gateway.SelfSign(nil)
 	require.NoError(t, err)
 	return gateway.ServerTLS(certificate)
 }

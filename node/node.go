@@ -87,7 +87,7 @@ func (n *Node) start() error {
 	}
 	if n.dialer, err = dialer.New(
 		dialer.WithQUIC(n.host.quic),
-		dialer.WithTLS(n.cfg.tls.dialling),
+		dialer.WithTLS(n.cfg.tls.Dialling),
 		dialer.WithPins(n.cfg.gateways...),
 		dialer.WithLogger(n.cfg.log("dialer")),
 	); err != nil {
@@ -179,7 +179,7 @@ func (n *Node) checkListening(asked []ma.Multiaddr) (port int, err error) {
 // openGateway serves Erlang nodes on the ports of the host.
 func (n *Node) openGateway() error {
 	var err error
-	if n.certificate, err = n.cfg.tlsCertificate(n.Endpoint()); err != nil {
+	if n.certificate, err = n.cfg.tls.Certificate(n.Endpoint(), n.cfg.DataDir, n.cfg.log("node")); err != nil {
 		return err
 	}
 	if n.gateway, err = gateway.New(n.service.Handlers(),

@@ -40,10 +40,16 @@ func (n *Node) openUplinks(ctx context.Context) error {
 	return n.watchAddresses(ctx)
 }
 
-// joinPeer keeps this node in the network of a peer that answered at an endpoint.
+// joinPeer keeps this node in the network of a peer that answered at an endpoint, as
+// long as it does.
 func (n *Node) joinPeer(ctx context.Context, p peer.AddrInfo) {
 	if err := n.service.Join(ctx, p); err != nil {
 		n.cfg.log("uplink").Warn("the macula-node behind the endpoint was not joined", "peer", p.ID, "err", err)
+		return
+	}
+	named := slices.ContainsFunc(n.cfg.bootstrap, func(b peer.AddrInfo) bool { return b.ID == p.ID })
+	if !named { // else the operator wants it known, whatever answers at the endpoint
+		context.AfterFunc(ctx, func() { n.service.Unjoin(p.ID) })
 	}
 }
 

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"strings"
 	"testing"
 
@@ -87,4 +88,10 @@ func TestADoorLeadsIn(t *testing.T) {
 			return err == nil && len(values.Values) == 1
 		}, 2*patience, tick, "stored at one, found at the other")
 	}
+
+	require.Len(t, b.Service().Bootstrap(), 1)
+	ctx, left := context.WithCancel(t.Context())
+	b.joinPeer(ctx, b.Service().Bootstrap()[0].Peer)
+	left() // something else answers there
+	require.Eventually(t, func() bool { return len(b.Service().Bootstrap()) == 0 }, patience, tick, "it is not kept known any more")
 }

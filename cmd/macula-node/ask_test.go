@@ -4,7 +4,9 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
+	"math"
 	"regexp"
 	"strings"
 	"testing"
@@ -46,6 +48,15 @@ func blank(m map[string]any, names ...string) map[string]any {
 }
 
 type object = map[string]any
+
+// Whatever a node says of when it saw others, there is JSON to print.
+func TestViewNodesOfAnyTime(t *testing.T) {
+	for _, lastSeen := range []int64{math.MinInt64, -1, 0, 253_402_300_800_000, math.MaxInt64} {
+		b, err := json.Marshal(viewNodes([]wire.Node{{ID: []byte("node"), LastSeen: lastSeen}}))
+		require.NoError(t, err)
+		require.Contains(t, string(b), "last_seen")
+	}
+}
 
 // guest CONNECTs to the node at endpoint, until the test ends, as the Erlang node of
 // that id which answers at its own.

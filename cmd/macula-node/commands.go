@@ -215,7 +215,7 @@ func viewNodes(nodes []wire.Node) []nodeView {
 			PeerID:   p.ID.String(),
 			Address:  n.Address,
 			Addrs:    p.Addrs,
-			LastSeen: time.UnixMilli(n.LastSeen).UTC(),
+			LastSeen: wire.TimeOfMilli(n.LastSeen).UTC(),
 		}
 	}
 	return views
@@ -271,7 +271,7 @@ func printNodes(cmd *cli.Command, nodes []wire.Node) error {
 	return terminal.Table(cmd.Root().Writer, func(w io.Writer) {
 		fmt.Fprintln(w, "NODE ID\tLAST SEEN\tADDRESS")
 		for _, n := range nodes {
-			seen := time.Since(time.UnixMilli(n.LastSeen)).Round(time.Second)
+			seen := time.Since(wire.TimeOfMilli(n.LastSeen)).Round(time.Second)
 			address := n.Address
 			for _, a := range routing.PeerOf(n).Addrs {
 				address += " " + a.String()

@@ -13,6 +13,7 @@ import (
 	"github.com/macula-mesh/macula-node/internal/datadir"
 	"github.com/macula-mesh/macula-node/internal/logs"
 	"github.com/macula-mesh/macula-node/node"
+	"github.com/macula-mesh/macula-node/node/credentials"
 )
 
 // identityKey returns the key of the data directory, made if there is none yet.
@@ -21,7 +22,7 @@ func identityKey(cmd *cli.Command) (crypto.PrivKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, err := node.LoadOrCreateKey(dir)
+	key, err := credentials.LoadOrCreateKey(dir)
 	if err != nil {
 		return nil, flags.Usage(err)
 	}

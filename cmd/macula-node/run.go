@@ -21,6 +21,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/uplink"
 	"github.com/macula-mesh/macula-node/internal/logs"
 	"github.com/macula-mesh/macula-node/node"
+	"github.com/macula-mesh/macula-node/node/credentials"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
@@ -85,13 +86,13 @@ func runNode(ctx context.Context, cmd *cli.Command) error {
 }
 
 // runOn runs a node on a data directory that is locked for it.
-func runOn(ctx context.Context, cmd *cli.Command, occupied *occupation, port uint16, policy node.TLS) error {
+func runOn(ctx context.Context, cmd *cli.Command, occupied *occupation, port uint16, policy credentials.TLS) error {
 	key, err := identityKey(cmd)
 	if err != nil {
 		return err
 	}
 	log := logs.Logger("node")
-	for _, warning := range node.DataDirWarnings(cmd.String("data-dir")) {
+	for _, warning := range credentials.DataDirWarnings(cmd.String("data-dir")) {
 		log.Warn(warning)
 	}
 	bootstrap := flags.Trimmed(cmd.StringSlice("bootstrap"))

@@ -156,7 +156,7 @@ func (x *examination) natProbe(c *Check) {
 	case !bytes.Equal(reply.RequestID, request):
 		c.fail("answers a NAT_PROBE with the request_id of another")
 	case reply.ServerTime.Set:
-		ahead := time.UnixMilli(reply.ServerTime.V).Sub(asked.Add(c.Took / 2))
+		ahead := wire.TimeOfMilli(reply.ServerTime.V).Sub(asked.Add(c.Took / 2))
 		if ahead.Abs() > clockSkew {
 			c.saw("%s; its clock is off by %v", c.Seen, ahead.Round(time.Second))
 			c.note("its clock and ours differ by %v", ahead.Abs().Round(time.Second))
@@ -211,7 +211,7 @@ func (x *examination) gateways(c *Check) {
 	x.report.Own, x.report.Realm = &x.own.Gateway, x.own.Realm
 	seen := "itself, by its " + x.own.by
 	if x.own.RegisteredAt.Set {
-		seen += fmt.Sprintf(", registered %v ago", max(0, time.Since(time.Unix(x.own.RegisteredAt.V, 0)).Round(time.Second)))
+		seen += fmt.Sprintf(", registered %v ago", max(0, time.Since(wire.TimeOfSeconds(x.own.RegisteredAt.V)).Round(time.Second)))
 	}
 	c.Seen = x.neighbours(seen)
 }

@@ -20,7 +20,6 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/internal/budget"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // soon is a time-out that a test waits for.
@@ -110,8 +109,8 @@ func TestLimitsOfIPv6Networks(t *testing.T) {
 
 // A peer can not make the gateway hold half frames without end.
 func TestMemoryLimit(t *testing.T) {
-	most := server.DefaultLimits().Accounts.Source.Memory
-	d := openGateway(t)
+	const most = 4 << 20
+	d := openGatewayOf(t, newHandlersWith(t, func(l *budget.Limits) { l.Source.Memory = most }))
 	conn := dialGateway(t, d.addr)
 	small := conn.open()
 	small.ask(&wire.Ping{})
@@ -123,11 +122,11 @@ func TestMemoryLimit(t *testing.T) {
 		streams = append(streams, s)
 	}
 	held := func() int64 { return d.handlers.Budget().Usage().Memory }
-	compattest.Eventually(t, func() bool { return held() > most-2<<20 }, "the buffers are full")
+	compattest.Eventually(t, func() bool { return held() > int64(len(streams))<<20 }, "each has its whole buffer")
 	over := conn.open()
 	go over.Write(half)
 	over.requireReset(proto.ResetRefused)
-	require.LessOrEqual(t, held(), most)
+	require.LessOrEqual(t, held(), int64(most))
 
 	small.ask(&wire.Ping{}) // what has its buffer is still served
 	for _, s := range streams {

@@ -74,7 +74,7 @@ func ParseValue(raw Raw) (Value, error) {
 		if !ok || seconds <= 0 {
 			return Value{}, badField("ttl", ttl, "a positive number of whole seconds")
 		}
-		v.TTL = min(time.Duration(min(seconds, int64(MaxTTL/time.Second)))*time.Second, MaxTTL)
+		v.TTL = min(Seconds(seconds), MaxTTL)
 	}
 	return v, nil
 }

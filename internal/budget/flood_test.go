@@ -133,32 +133,34 @@ func TestWalkingConnections(t *testing.T) {
 // The worst case that entryBytes is about: each source and each group another,
 // as many open as there may be connections, as many remembered as may be.
 func TestWorstCaseOfMemory(t *testing.T) {
-	limits := budget.DefaultLimits()
-	entries := 2 * (limits.TotalConns + limits.Remember)
-	var accounts []*budget.Account
-	key := make([]byte, 36)
-	copy(key, "\x00\x24\x08\x01\x12\x20")
-	var b *budget.Budget
-	spent := heap(func() {
-		b = newBudget(t, limits)
-		accounts = make([]*budget.Account, 0, limits.TotalConns)
-		for i := range limits.TotalConns + 10*limits.Remember {
-			binary.BigEndian.PutUint32(key[6:], uint32(i))
-			a := b.Open(budget.SourceOfPeer(peer.ID(key), address(i, 48)))
-			if i < limits.TotalConns {
-				require.NoError(t, a.OpenConn())
-				accounts = append(accounts, a)
-				continue
+	synctest.Test(t, func(t *testing.T) { // where nobody recovers meanwhile, however slow the machine
+		limits := budget.DefaultLimits()
+		entries := 2 * (limits.TotalConns + limits.Remember)
+		var accounts []*budget.Account
+		key := make([]byte, 36)
+		copy(key, "\x00\x24\x08\x01\x12\x20")
+		var b *budget.Budget
+		spent := heap(func() {
+			b = newBudget(t, limits)
+			accounts = make([]*budget.Account, 0, limits.TotalConns)
+			for i := range limits.TotalConns + 10*limits.Remember {
+				binary.BigEndian.PutUint32(key[6:], uint32(i))
+				a := b.Open(budget.SourceOfPeer(peer.ID(key), address(i, 48)))
+				if i < limits.TotalConns {
+					require.NoError(t, a.OpenConn())
+					accounts = append(accounts, a)
+					continue
+				}
+				require.True(t, a.AllowFrames(limits.Source.FrameBurst))
+				a.Close()
 			}
-			require.True(t, a.AllowFrames(limits.Source.FrameBurst))
-			a.Close()
-		}
+		})
+		usage := b.Usage()
+		require.Equal(t, entries, usage.Sources+usage.Groups)
+		t.Logf("%d bytes an entry", spent/uint64(entries))
+		require.Less(t, spent, uint64(entries*budget.EntryBytes))
+		runtime.KeepAlive(accounts)
 	})
-	usage := b.Usage()
-	require.Equal(t, entries, usage.Sources+usage.Groups)
-	t.Logf("%d bytes an entry", spent/uint64(entries))
-	require.Less(t, spent, uint64(entries*budget.EntryBytes))
-	runtime.KeepAlive(accounts)
 }
 
 // heap returns what f leaves on the heap, in bytes.

@@ -30,7 +30,7 @@ var floors = [][]string{
 	{"protocols/maculadht"},
 	{"compat/dialer/identity", "compat/dialer/pace", "compat/dialer/safety"},
 	{"compat/dialer"},
-	{"compat/gateway", "compat/uplink", "compat/doctor"},
+	{"compat/gateway", "compat/uplink", "compat/doctor", "node/credentials"},
 	{"node"},
 	{"cmd/macula-node/internal/flags", "cmd/macula-node/internal/terminal"},
 	{"cmd/macula-node/internal/ask"},

@@ -1,6 +1,7 @@
 package maculadht
 
 import (
+	"net/netip"
 	"slices"
 
 	"github.com/libp2p/go-libp2p/core/event"
@@ -20,6 +21,15 @@ func isAt(endpoint string, seenAt ma.Multiaddr) bool {
 	}
 	ip, isIP := e.Addr()
 	return isIP && ip == routing.AddrPortOf(seenAt).Addr().Unmap()
+}
+
+// seenAt returns the address of a multiaddr that a peer was seen at over QUIC.
+func seenAt(a ma.Multiaddr) netip.AddrPort {
+	if _, err := a.ValueForProtocol(ma.P_UDP); err != nil {
+		return netip.AddrPort{}
+	}
+	at := routing.AddrPortOf(a)
+	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
 }
 
 // learntEndpoint returns the endpoint that a peer tells of itself, or nothing where
@@ -80,12 +90,14 @@ func (s *Service) addrsOf(conn network.Conn) []ma.Multiaddr {
 func (s *Service) onIdentified(e event.EvtPeerIdentificationCompleted) {
 	told := identified(e)
 	speaks := s.speaks(e.Peer)
+	s.addressing.Lock()
 	s.mu.Lock()
 	if ps := s.sessions[e.Peer]; ps != nil || speaks {
 		ps = s.session(e.Peer)
 		ps.addrs, ps.identified = told, true
 	}
 	s.mu.Unlock()
-	s.forgetIfGone(e.Peer) // the disconnect may have been seen before
 	s.routing.Table().Readdress(routing.IDFromPeer(e.Peer), addrsAt(e.Conn, told))
+	s.addressing.Unlock()
+	s.forgetIfGone(e.Peer) // the disconnect may have been seen before
 }

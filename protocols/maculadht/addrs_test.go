@@ -1,7 +1,9 @@
 package maculadht
 
 import (
+	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -246,4 +248,28 @@ func TestWhoSpeaksIsAdmittedWhateverIdentifySaid(t *testing.T) {
 	require.NoError(t, emitter.Emit(event.EvtPeerIdentificationCompleted{Peer: a.ID(), Conn: b.Network().ConnsToPeer(a.ID())[0], ListenAddrs: a.Addrs()}))
 	eventually(t, func() bool { return !knows(sb, a)() }, "said to be silent")
 	eventually(t, knows(sb, a), "and found to speak")
+}
+
+// A PONG that is taken while identify tells other addresses does not bring back those
+// of before.
+func TestAdmittedWhileIdentifyTells(t *testing.T) {
+	a, b := dhttest.Host(t), dhttest.Host(t)
+	newService(t, a)
+	sb := newService(t, b)
+	dhttest.Connect(t, b, a)
+	eventually(t, knows(sb, a), "admitted")
+	conn := b.Network().ConnsToPeer(a.ID())[0]
+	id := routing.IDFromPeer(a.ID())
+	for i := range 300 {
+		now := ma.StringCast(fmt.Sprintf("/ip4/127.0.0.1/udp/%d/quic-v1", i+1))
+		var both sync.WaitGroup
+		both.Go(func() { sb.enter(*sb.contactOf(conn, id[:], "", nil), conn) })
+		both.Go(func() {
+			sb.onIdentified(event.EvtPeerIdentificationCompleted{Peer: a.ID(), Conn: conn, ListenAddrs: []ma.Multiaddr{now}})
+		})
+		both.Wait()
+		c, ok := sb.Routing().Contact(id)
+		require.True(t, ok)
+		require.Contains(t, c.Addrs, now, "round %d", i)
+	}
 }

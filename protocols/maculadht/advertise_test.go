@@ -169,7 +169,7 @@ func TestAdvertisedAloneForLong(t *testing.T) {
 		srv, err := routing.NewServer(routing.IDFromBytes([]byte("alone")), routing.WithRecords(kept))
 		require.NoError(t, err)
 		defer srv.Close()
-		s := &Service{routing: srv, network: router{}, tracer: noMetrics{}, ctx: t.Context(), log: logs.Logger("dht")}
+		s := &Service{routing: srv, network: router{}, tracer: noTracer{}, ctx: t.Context(), log: logs.Logger("dht")}
 		s.lookups, err = lookup.New(srv, s.network)
 		require.NoError(t, err)
 		value, err := wire.ParseValue(dhttest.Value("me", wire.Pair{Key: "ttl", Value: wire.RawInt(int64(ttl / time.Second))}))
@@ -243,7 +243,7 @@ func TestAdvertisedThroughABusyDisk(t *testing.T) {
 				other := dhttest.PeerID(t)
 				require.NoError(t, srv.Admit(routing.Contact{ID: routing.IDFromPeer(other), Peer: other, Verified: true}))
 				net := &oneHolder{}
-				s := &Service{routing: srv, network: net, tracer: noMetrics{}, ctx: ctx, log: logs.Logger("dht")}
+				s := &Service{routing: srv, network: net, tracer: noTracer{}, ctx: ctx, log: logs.Logger("dht")}
 				s.lookups, err = lookup.New(srv, net)
 				require.NoError(t, err)
 				value, err := wire.ParseValue(dhttest.Value("me", wire.Pair{Key: "ttl", Value: wire.RawInt(int64(ttl / time.Second))}))

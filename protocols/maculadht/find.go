@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
 )
 
@@ -18,7 +19,19 @@ func (s *Service) FindNodes(ctx context.Context, target []byte) (*lookup.Found, 
 // somebody answered and there is nothing the error is ErrNotFound, otherwise as of
 // FindNodes; what was found comes with it. See lookup.Lookups.Values.
 func (s *Service) FindValues(ctx context.Context, key []byte) (*lookup.Found, error) {
-	return s.find(ctx, key, s.lookups.Values)
+	return s.find(ctx, key, func(ctx context.Context, key []byte) (*lookup.Found, error) {
+		return s.lookups.Search(ctx, s.searchOf(key))
+	})
+}
+
+// searchOf is a lookup of a key that the resolver is told of when libp2p contacts
+// have nothing, before Erlang ones are asked, which ask back.
+func (s *Service) searchOf(key []byte) lookup.Search {
+	how := lookup.Search{Key: key}
+	if s.resolver != nil {
+		how.OnMissed = func(closest []routing.Contact) { s.resolver.Missed(key, closest) }
+	}
+	return how
 }
 
 // find runs a lookup that ends with the service.
@@ -51,7 +64,7 @@ func (s *Service) ValuesSeq(ctx context.Context, key []byte) iter.Seq2[lookup.Fo
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(s.ctx, cancel)()
-		for v, err := range s.lookups.Stream(ctx, lookup.Search{Key: key}) {
+		for v, err := range s.lookups.Stream(ctx, s.searchOf(key)) {
 			if err != nil && s.ctx.Err() != nil {
 				err = ErrClosed
 			}

@@ -84,7 +84,11 @@ type BootstrapStatus struct {
 }
 
 // bootstrapPeer is a bootstrap peer that is kept known; guarded by Service.mu.
-type bootstrapPeer struct{ status BootstrapStatus }
+type bootstrapPeer struct {
+	status BootstrapStatus
+	left   context.Context // ends with the service, or by Unjoin
+	leave  context.CancelFunc
+}
 
 // Bootstrap returns how far this node is with each of its bootstrap peers, in the
 // order in which Join was given them.
@@ -99,8 +103,8 @@ func (s *Service) Bootstrap() []BootstrapStatus {
 }
 
 // Join brings this node into the network of some bootstrap peers, and keeps it
-// there until the service is closed. It returns at once, and ctx bounds no more
-// than that.
+// there until the service is closed, or Unjoin. It returns at once, and ctx bounds
+// no more than that.
 //
 // Each peer is tried, with a growing pause, until it answers, be it much later;
 // and again when it has left the table, as in two halves of a network that have
@@ -122,12 +126,27 @@ func (s *Service) Join(ctx context.Context, peers ...peer.AddrInfo) error {
 	}
 	for _, p := range peers {
 		if b := s.newBootstrapPeer(p); b != nil {
-			if err := s.spawn(func(ctx context.Context) { s.keepKnown(ctx, b) }); err != nil {
+			if err := s.spawn(func(context.Context) { s.keepKnown(b.left, b) }); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// Unjoin ends what Join does for a bootstrap peer: it is not tried any more. Where
+// it is a contact it stays one, as any other. It reports whether there was such a
+// peer.
+func (s *Service) Unjoin(id peer.ID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.IndexFunc(s.bootstrap, func(b *bootstrapPeer) bool { return b.status.Peer.ID == id })
+	if i < 0 {
+		return false
+	}
+	s.bootstrap[i].leave()
+	s.bootstrap = slices.Delete(s.bootstrap, i, i+1)
+	return true
 }
 
 // newBootstrapPeer notes a bootstrap peer; nil where it is kept known already.
@@ -145,6 +164,7 @@ func (s *Service) newBootstrapPeer(p peer.AddrInfo) *bootstrapPeer {
 		}
 	}
 	b := &bootstrapPeer{status: BootstrapStatus{Peer: p, Since: time.Now()}}
+	b.left, b.leave = context.WithCancel(s.ctx)
 	s.bootstrap = append(s.bootstrap, b)
 	return b
 }

@@ -162,6 +162,26 @@ func TestJoinOfAnotherRealm(t *testing.T) {
 	require.NoError(t, ours.Bootstrap()[2].Err)
 }
 
+// A bootstrap peer that is given up is not dialled any more.
+func TestUnjoin(t *testing.T) {
+	_, absent := newIdentity(t)
+	never := peer.AddrInfo{ID: absent, Addrs: []ma.Multiaddr{ma.StringCast("/ip4/127.0.0.1/udp/9/quic-v1")}}
+	var log logBook
+	impatient := libp2p.SwarmOpts(swarm.WithDialTimeout(50 * time.Millisecond))
+	s := newService(t, dhttest.Host(t, impatient), quick(), WithLogger(log.logger()))
+	tries := func() int { return log.count(`"bootstrap peer not reached" peer=` + absent.String()) }
+	require.NoError(t, s.Join(t.Context(), never))
+	eventually(t, func() bool { return tries() >= 2 }, "it is tried")
+	require.True(t, s.Unjoin(absent))
+	require.False(t, s.Unjoin(absent), "once")
+	require.Empty(t, s.Bootstrap())
+	before := tries() + 1 // one may be under way
+	require.Never(t, func() bool { return tries() > before }, time.Second, 50*time.Millisecond, "the time of four tries")
+
+	require.NoError(t, s.Join(t.Context(), never))
+	eventually(t, func() bool { return tries() > before }, "joined anew")
+}
+
 // A request's context that ends does not take the node out of its network.
 func TestContextOnlyStarts(t *testing.T) {
 	identity, _ := newIdentity(t)

@@ -32,9 +32,9 @@ func WithMetricsTracer(t MetricsTracer) Option {
 	}
 }
 
-type noMetrics struct{}
+type noTracer struct{}
 
-func (noMetrics) PeerCame()              {}
-func (noMetrics) PeerLeft(time.Duration) {}
-func (noMetrics) Joined(int)             {}
-func (noMetrics) Published(int, error)   {}
+func (noTracer) PeerCame()              {}
+func (noTracer) PeerLeft(time.Duration) {}
+func (noTracer) Joined(int)             {}
+func (noTracer) Published(int, error)   {}

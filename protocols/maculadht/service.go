@@ -58,6 +58,10 @@ type Service struct {
 
 	switching sync.Mutex // held while the handler is put on the host or taken off; before mu
 
+	// addressing is held while a contact is given its addresses, so that the newest
+	// stay; before mu.
+	addressing sync.Mutex
+
 	answered chan struct{} // has a token when a bootstrap peer has
 
 	mu        sync.Mutex
@@ -209,7 +213,7 @@ func New(h host.Host, opts ...Option) (*Service, error) {
 	cfg := serviceConfig{
 		join:   joinConfig{DefaultFirstRetry, DefaultLastRetry, DefaultLookAgain},
 		log:    logs.Logger("dht"),
-		tracer: noMetrics{},
+		tracer: noTracer{},
 	}
 	for _, opt := range opts {
 		if opt == nil {
@@ -450,16 +454,16 @@ func (s *Service) noteEnd(p peer.ID, err error) {
 }
 
 // contactOf returns the contact that a peer makes of itself by CONNECT or PONG. Its
-// addresses are those that identify tells, not what it says there.
+// addresses are those that identify tells, not what it says there; see enter.
 func (s *Service) contactOf(conn network.Conn, nodeID []byte, endpoint string, storeID []byte) *routing.Contact {
 	p := conn.RemotePeer()
 	return &routing.Contact{
 		ID:           routing.IDFromPeer(p),
 		NodeID:       nodeID,
 		Peer:         p,
-		Addrs:        s.addrsOf(conn),
 		Endpoint:     learntEndpoint(endpoint, conn.RemoteMultiaddr()),
 		EndpointSeen: isAt(endpoint, conn.RemoteMultiaddr()),
+		SeenAt:       seenAt(conn.RemoteMultiaddr()),
 		Verified:     true, // its connection proves the peer id, and that the id
 		LastSeen:     time.Now(),
 		StoreID:      storeID,

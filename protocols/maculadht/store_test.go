@@ -117,6 +117,9 @@ func TestStoreArgsAreNamed(t *testing.T) {
 		{"expires_in for ever", expires(wire.RawInt(math.MaxInt64)), ""},
 		{"expires_in 0", expires(wire.RawInt(0)), "expires_in"},
 		{"expires_in negative", expires(wire.RawInt(-5)), "expires_in"},
+		{"expires_in so little that its nanoseconds turn around", expires(wire.RawInt(-9_223_372_037)), "expires_in"},
+		{"expires_in the least", expires(wire.RawInt(math.MinInt64)), "expires_in"},
+		{"expires_in beyond int64", expires(wire.Raw{0xcf, 255, 255, 255, 255, 255, 255, 255, 255}), ""},
 		{"expires_in a text", expires(wire.RawText("5")), "expires_in"},
 	}
 	srv := dhttest.Host(t)
@@ -178,6 +181,8 @@ func TestStoreLife(t *testing.T) {
 		{"a copy with less left", ttl(60), 10, 10},
 		{"a copy with more left than its ttl", ttl(60), 100, 60},
 		{"a copy without ttl", dhttest.Value("p"), 10, 10},
+		{"a copy whose nanoseconds turn around", ttl(60), 9_223_372_037, 60},
+		{"one that would turn to seconds", ttl(60), 18_446_744_074, 60},
 		{"a copy for ever", dhttest.Value("p"), math.MaxInt64, day},
 	}
 	srv := dhttest.Host(t)

@@ -64,7 +64,7 @@ func New(h host.Host, opts ...Option) (*Client, error) {
 	c := &Client{
 		host:  h,
 		conns: h.ConnManager(),
-		cfg:   config{limits: DefaultLimits(), tracer: noMetrics{}},
+		cfg:   config{limits: DefaultLimits(), tracer: noTracer{}},
 		lanes: make(map[laneKey]*lane),
 
 		newest: make(map[peer.ID]network.Conn),

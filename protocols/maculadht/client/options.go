@@ -71,10 +71,10 @@ type MetricsTracer interface {
 	StreamDone(r proto.Result, took time.Duration)
 }
 
-type noMetrics struct{}
+type noTracer struct{}
 
-func (noMetrics) RequestDone(wire.Type, proto.Result, time.Duration) {}
-func (noMetrics) StreamDone(proto.Result, time.Duration)             {}
+func (noTracer) RequestDone(wire.Type, proto.Result, time.Duration) {}
+func (noTracer) StreamDone(proto.Result, time.Duration)             {}
 
 // traced reports whether anybody wants to know how long things take.
-func (c *config) traced() bool { return c.tracer != noMetrics{} }
+func (c *config) traced() bool { return c.tracer != noTracer{} }

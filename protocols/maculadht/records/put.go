@@ -43,6 +43,11 @@ type Put struct {
 	// to it there; 0 for the original. A copy with no life left is no Put.
 	ExpiresIn time.Duration
 
+	// Direct says that the put comes first-hand from a client of this node, which can
+	// not prove who it is. While the record lives no copy replaces it, and nothing from
+	// elsewhere is fresher ([AppendMerged]). It says nothing of a copy.
+	Direct bool
+
 	// From is the node id of the libp2p peer that sent it, 32 bytes; nil when
 	// nobody has proved to be the sender.
 	From []byte
@@ -73,6 +78,7 @@ func (p *Put) record(now time.Time) (Record, error) {
 		NodeID:  p.NodeID,
 		Expires: now.Add(life),
 		Owned:   len(p.From) > 0 && bytes.Equal(p.NodeID, p.From),
+		Direct:  p.Direct && !p.isCopy(),
 		Source:  p.Source,
 	}, nil
 }
@@ -93,7 +99,8 @@ type edit struct {
 //   - An owned record is replaced by its owner alone. Others get ErrNotOwner,
 //     unless they bring the very same value, which changes nothing.
 //   - A copy with no more life left than the record it would replace is the
-//     staler one, and changes nothing.
+//     staler one, and changes nothing. Nor does any copy of a direct record: one
+//     of what was before may have more life left.
 //   - Over MaxProviders the soonest to expire goes, the oldest of equals. That
 //     may be rec itself, so that short-lived values do not push out others.
 func place(live []Record, rec *Record, isCopy bool) (edit, error) {
@@ -107,7 +114,7 @@ func place(live []Record, rec *Record, isCopy bool) (edit, error) {
 		return edit{next: live}, nil
 	case old.Owned && !rec.Owned:
 		return edit{}, ErrNotOwner
-	case isCopy && !rec.Expires.After(old.Expires):
+	case isCopy && (old.Direct || !rec.Expires.After(old.Expires)):
 		return edit{next: live}, nil
 	}
 	next := slices.Clone(live)

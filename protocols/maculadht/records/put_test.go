@@ -31,6 +31,7 @@ func by(nodeID, value string) Put {
 func (p Put) from(id []byte) Put              { p.From = id; return p }
 func (p Put) ttl(d time.Duration) Put         { p.TTL = d; return p }
 func (p Put) copyWith(left time.Duration) Put { p.ExpiresIn = left; return p }
+func (p Put) direct() Put                     { p.Direct = true; return p }
 func (p Put) anonymous() Put                  { p.NodeID = nil; return p }
 
 func TestStoreRules(t *testing.T) {
@@ -65,6 +66,14 @@ func TestStoreRules(t *testing.T) {
 			{after: 9 * time.Second, put: by("", "1").anonymous().ttl(10 * time.Second), holds: []string{"2", "1"}},
 			{after: 9 * time.Second, put: by("a", "3"), holds: []string{"3", "2", "1"}},
 			{after: time.Second, put: by("a", "3"), holds: []string{"3", "2"}},
+		}},
+		{"no copy replaces what came first-hand", []step{
+			{put: by("a", "1").direct().ttl(300 * time.Second), holds: []string{"1"}},
+			{put: by("a", "2").copyWith(time.Hour), holds: []string{"1"}},
+			{put: by("a", "3").direct().copyWith(time.Hour), holds: []string{"1"}},
+			{put: by("a", "4").direct().ttl(200 * time.Second), holds: []string{"4"}},
+			{after: 200 * time.Second, put: by("a", "2").copyWith(time.Hour), holds: []string{"2"}},
+			{put: by("a", "5").copyWith(2 * time.Hour), holds: []string{"5"}},
 		}},
 		{"an unowned record is its last writer's", []step{
 			{put: by("a", "1").from(alice), holds: []string{"1"}},

@@ -14,6 +14,7 @@ type Record struct {
 	NodeID  []byte    // value.node_id as sent; nil when the value has none
 	Expires time.Time // no longer returned from this moment on
 	Owned   bool      // stored by the peer whose node id NodeID is; only it may replace it
+	Direct  bool      // stored here first-hand, by who has no other way; see Put.Direct
 	Source  Source    // whose storage budget it is charged to; zero for our own
 }
 
@@ -31,6 +32,16 @@ func Cost(key []byte, r *Record) int64 {
 // Source is whose storage budget pays: by Name a libp2p peer or an IP address,
 // by Group the IP group that it came from. The zero Source is this node itself.
 type Source = budget.Source
+
+// Asker is who asks for values, and waits for them.
+type Asker struct {
+	// Source is who pays.
+	Source Source
+	// Client says that the question came on a stream that has CONNECTed. On another
+	// one it may be from an Erlang gateway that works through a miss of its own: it
+	// asks all nodes that it knows, one after the other, and crashes after 10 s.
+	Client bool
+}
 
 // Live reports whether the record has not expired at now.
 func (r *Record) Live(now time.Time) bool {

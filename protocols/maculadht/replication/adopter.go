@@ -2,6 +2,7 @@ package replication
 
 import (
 	"bytes"
+	"cmp"
 	"container/heap"
 	"container/list"
 	"context"
@@ -34,7 +35,8 @@ const (
 // record that is not renewed ends everywhere when its life is over.
 //
 // It remembers which records those are; what they hold is read where they are
-// stored. There is one job for a record at a time, and sources are served in turn.
+// stored. There is one job for a record at a time, and IP groups are served in turn,
+// and in each its sources.
 // It is safe for concurrent use.
 type Adopter struct {
 	lookups *lookup.Lookups
@@ -51,9 +53,9 @@ type Adopter struct {
 	mu       sync.Mutex
 	closed   bool
 	records  map[recordID]*adopted
-	sources  map[records.Source]*source
-	heaviest byWeight  // all sources
-	turns    list.List // of *source, those for which something waits; whose turn is next first
+	groups   map[string]*group // by groupName
+	heaviest byWeight[*group]  // all of them
+	turns    list.List         // of *group, those for which something waits; whose turn is next first
 	workers  int
 	waiting  int // records
 	jobs     int // under way
@@ -99,12 +101,28 @@ const (
 // source is whose records are adopted.
 type source struct {
 	name    records.Source
+	group   *group
 	records list.List // of *adopted, renewed longest ago first
 	waiting list.List // of *adopted, in order
 	turn    *list.Element
 	jobs    int
-	place   int // in byWeight
+	place   int // in group.heaviest
 }
+
+// group is an IP group with all its sources, or one source that is in none.
+type group struct {
+	name     string
+	sources  map[records.Source]*source
+	heaviest byWeight[*source] // all of them
+	records  int
+	turns    list.List // of *source, those for which something waits
+	turn     *list.Element
+	jobs     int
+	place    int // in Adopter.heaviest
+}
+
+// groupName returns who shares with a source: its IP group or, outside of any, nobody.
+func groupName(of records.Source) string { return cmp.Or(of.Group, of.Name) }
 
 // NewAdopter returns an adopter that finds the nodes by these lookups and writes to
 // them through network. Close it before the network.
@@ -126,7 +144,7 @@ func NewAdopter(lookups *lookup.Lookups, network routing.Network, opts ...Option
 		tracer:  cfg.tracer,
 		rate:    rate.NewLimiter(rate.Limit(cfg.limits.Rate), cfg.limits.Burst),
 		records: make(map[recordID]*adopted),
-		sources: make(map[records.Source]*source),
+		groups:  make(map[string]*group),
 		dropped: make(map[DropReason]uint64),
 	}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
@@ -148,8 +166,8 @@ func (a *Adopter) Close() {
 }
 
 // Adopt has a value replicated that somebody has stored here, for as long as it is
-// renewed by Adopt. It returns at once, and keeps the put's slices without modifying
-// them.
+// renewed by Adopt. Who renews it is from then on whose record it is. It returns at
+// once, and keeps nothing of the put's slices.
 func (a *Adopter) Adopt(p records.Put) {
 	value := wire.Value{Raw: p.Value, NodeID: p.NodeID, TTL: p.TTL}
 	unwanted := DropReason("")
@@ -176,7 +194,13 @@ func (a *Adopter) Adopt(p records.Put) {
 		}
 		return
 	case r == nil:
-		r = a.add(&adopted{id: id, key: p.Key, nodeID: p.NodeID, value: digest}, p.Source)
+		// The node id is a part of the value's buffer.
+		r = &adopted{id: id, key: bytes.Clone(p.Key), nodeID: bytes.Clone(p.NodeID), value: digest}
+		a.records[id] = r
+		a.tracer.Adopted()
+		a.give(r, p.Source)
+	case r.source.name != p.Source:
+		a.move(r, p.Source)
 	}
 	changed := r.value != digest
 	r.value, r.expires = digest, expires
@@ -213,27 +237,71 @@ func lifeOf(p *records.Put) time.Duration {
 	return life
 }
 
-// add adopts a record of a source. Where there are too many one goes for it.
-func (a *Adopter) add(r *adopted, of records.Source) *adopted {
-	s := a.sources[of]
-	if s == nil {
-		s = &source{name: of}
-		a.sources[of] = s
-		heap.Push(&a.heaviest, s)
-	}
+// give makes a record one of a source. Where there are too many one goes for it.
+func (a *Adopter) give(r *adopted, to records.Source) {
+	s := a.sourceOf(to)
+	g := s.group
 	r.source, r.renewal = s, s.records.PushBack(r)
-	heap.Fix(&a.heaviest, s.place)
-	a.records[r.id] = r
-	a.tracer.Adopted()
+	a.weigh(s, 1)
 	switch {
 	case s.records.Len() > a.limits.RecordsPerSource:
-		a.remove(s.records.Front().Value.(*adopted))
+		a.remove(s.oldest())
 		a.drop(DropSource)
+	case g.records > a.limits.RecordsPerGroup:
+		a.remove(g.heaviest[0].oldest())
+		a.drop(DropGroup)
 	case len(a.records) > a.limits.Records:
-		a.remove(a.heaviest[0].records.Front().Value.(*adopted))
+		a.remove(a.heaviest[0].heaviest[0].oldest())
 		a.drop(DropFull)
 	}
-	return r
+}
+
+// oldest returns the record that was not renewed for the longest.
+func (s *source) oldest() *adopted { return s.records.Front().Value.(*adopted) }
+
+// sourceOf returns a source, a new one where nothing of it is adopted.
+func (a *Adopter) sourceOf(name records.Source) *source {
+	g := a.groups[groupName(name)]
+	if g == nil {
+		g = &group{name: groupName(name), sources: make(map[records.Source]*source)}
+		a.groups[g.name] = g
+		heap.Push(&a.heaviest, g)
+	}
+	s := g.sources[name]
+	if s == nil {
+		s = &source{name: name, group: g}
+		g.sources[name] = s
+		heap.Push(&g.heaviest, s)
+	}
+	return s
+}
+
+// weigh notes that a source has so many records more.
+func (a *Adopter) weigh(s *source, more int) {
+	s.group.records += more
+	heap.Fix(&s.group.heaviest, s.place)
+	heap.Fix(&a.heaviest, s.group.place)
+}
+
+// move gives a record to the source that has renewed it: its first one may be full of
+// what is never renewed, and who came first has no claim to it.
+func (a *Adopter) move(r *adopted, to records.Source) {
+	waits := r.state == waiting
+	if waits {
+		a.unqueue(r)
+	}
+	a.release(r)
+	a.give(r, to)
+	if waits && r.state != gone {
+		a.enqueue(r)
+	}
+}
+
+// release takes a record from its source.
+func (a *Adopter) release(r *adopted) {
+	r.source.records.Remove(r.renewal)
+	a.weigh(r.source, -1)
+	a.forgetIfIdle(r.source)
 }
 
 func (a *Adopter) drop(why DropReason) {
@@ -251,15 +319,18 @@ func (a *Adopter) remove(r *adopted) {
 	}
 	r.state = gone
 	delete(a.records, r.id)
-	r.source.records.Remove(r.renewal)
-	heap.Fix(&a.heaviest, r.source.place)
-	a.forgetIfIdle(r.source)
+	a.release(r)
 }
 
 func (a *Adopter) forgetIfIdle(s *source) {
-	if s.records.Len() == 0 && s.jobs == 0 && a.sources[s.name] == s {
-		heap.Remove(&a.heaviest, s.place)
-		delete(a.sources, s.name)
+	g := s.group
+	if s.records.Len() > 0 || s.jobs > 0 || g.sources[s.name] != s {
+		return
+	}
+	heap.Remove(&g.heaviest, s.place)
+	if delete(g.sources, s.name); len(g.sources) == 0 {
+		heap.Remove(&a.heaviest, g.place)
+		delete(a.groups, g.name)
 	}
 }
 
@@ -270,7 +341,10 @@ func (a *Adopter) enqueue(r *adopted) {
 	r.queue = s.waiting.PushBack(r)
 	a.waiting++
 	if s.turn == nil {
-		s.turn = a.turns.PushBack(s)
+		s.turn = s.group.turns.PushBack(s)
+	}
+	if s.group.turn == nil {
+		s.group.turn = a.turns.PushBack(s.group)
 	}
 	if a.workers < a.limits.Jobs && !a.closed {
 		a.workers++
@@ -283,9 +357,14 @@ func (a *Adopter) unqueue(r *adopted) {
 	s := r.source
 	s.waiting.Remove(r.queue)
 	a.waiting--
-	if s.waiting.Len() == 0 {
-		a.turns.Remove(s.turn)
-		s.turn = nil
+	if s.waiting.Len() > 0 {
+		return
+	}
+	s.group.turns.Remove(s.turn)
+	s.turn = nil
+	if s.group.turns.Len() == 0 {
+		a.turns.Remove(s.group.turn)
+		s.group.turn = nil
 	}
 }
 
@@ -326,7 +405,7 @@ func (a *Adopter) tick(r *adopted) {
 // work replicates what waits until nothing does.
 func (a *Adopter) work() {
 	for {
-		r := a.take()
+		r, payer := a.take()
 		if r == nil {
 			return
 		}
@@ -336,31 +415,41 @@ func (a *Adopter) work() {
 			started = time.Now()
 			until, replicas, err = a.replicate(r)
 		}
-		a.done(r, started, until, replicas, err)
+		a.done(r, payer, started, until, replicas, err)
 	}
 }
 
-// take returns the record whose turn it is, nil for none.
-func (a *Adopter) take() *adopted {
+// take returns the record whose turn it is, and whose job that is, nil for none.
+func (a *Adopter) take() (*adopted, *source) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for at := a.turns.Front(); at != nil && !a.closed; at = at.Next() {
-		s := at.Value.(*source)
-		if s.jobs >= a.limits.JobsPerSource {
+		g := at.Value.(*group)
+		if g.jobs >= a.limits.JobsPerGroup {
 			continue
 		}
-		r := s.waiting.Front().Value.(*adopted)
-		a.unqueue(r)
-		if s.turn != nil {
-			a.turns.MoveToBack(s.turn)
+		for of := g.turns.Front(); of != nil; of = of.Next() {
+			s := of.Value.(*source)
+			if s.jobs >= a.limits.JobsPerSource {
+				continue
+			}
+			r := s.waiting.Front().Value.(*adopted)
+			a.unqueue(r)
+			if s.turn != nil {
+				g.turns.MoveToBack(s.turn)
+			}
+			if g.turn != nil {
+				a.turns.MoveToBack(g.turn)
+			}
+			r.state = running
+			s.jobs++
+			g.jobs++
+			a.jobs++
+			return r, s
 		}
-		r.state = running
-		s.jobs++
-		a.jobs++
-		return r
 	}
 	a.workers--
-	return nil
+	return nil, nil
 }
 
 // errEnded: the record is not there any more, or is somebody else's.
@@ -403,8 +492,8 @@ func (a *Adopter) stored(ctx context.Context, r *adopted) (records.Record, error
 	return records.Record{}, errEnded
 }
 
-// done notes what came of a job.
-func (a *Adopter) done(r *adopted, started, until time.Time, replicas *Replicas, err error) {
+// done notes what came of a job, which was payer's.
+func (a *Adopter) done(r *adopted, payer *source, started, until time.Time, replicas *Replicas, err error) {
 	ended := errors.Is(err, errEnded)
 	acknowledged := 0
 	if replicas != nil {
@@ -415,11 +504,11 @@ func (a *Adopter) done(r *adopted, started, until time.Time, replicas *Replicas,
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	s := r.source
-	s.jobs--
+	payer.jobs--
+	payer.group.jobs--
 	a.jobs--
+	a.forgetIfIdle(payer)
 	if r.state == gone {
-		a.forgetIfIdle(s)
 		return
 	}
 	r.state = idle
@@ -446,27 +535,39 @@ func (a *Adopter) done(r *adopted, started, until time.Time, replicas *Replicas,
 	a.schedule(r, now)
 }
 
-// byWeight is a heap of sources, the one with most records first.
-type byWeight []*source
+// byWeight is a heap, what has most records first.
+type byWeight[T weighed] []T
 
-func (w byWeight) Len() int           { return len(w) }
-func (w byWeight) Less(i, j int) bool { return w[i].records.Len() > w[j].records.Len() }
-func (w byWeight) Swap(i, j int) {
+type weighed interface {
+	weight() int
+	putAt(place int)
+}
+
+func (s *source) weight() int     { return s.records.Len() }
+func (s *source) putAt(place int) { s.place = place }
+func (g *group) weight() int      { return g.records }
+func (g *group) putAt(place int)  { g.place = place }
+
+func (w byWeight[T]) Len() int           { return len(w) }
+func (w byWeight[T]) Less(i, j int) bool { return w[i].weight() > w[j].weight() }
+func (w byWeight[T]) Swap(i, j int) {
 	w[i], w[j] = w[j], w[i]
-	w[i].place, w[j].place = i, j
+	w[i].putAt(i)
+	w[j].putAt(j)
 }
 
 // Push implements heap.Interface.
-func (w *byWeight) Push(s any) {
-	s.(*source).place = len(*w)
-	*w = append(*w, s.(*source))
+func (w *byWeight[T]) Push(x any) {
+	x.(T).putAt(len(*w))
+	*w = append(*w, x.(T))
 }
 
 // Pop implements heap.Interface.
-func (w *byWeight) Pop() any {
+func (w *byWeight[T]) Pop() any {
 	last := len(*w) - 1
-	s := (*w)[last]
-	(*w)[last] = nil
+	x := (*w)[last]
+	var none T
+	(*w)[last] = none
 	*w = (*w)[:last]
-	return s
+	return x
 }

@@ -3,6 +3,7 @@ package replication
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -76,7 +77,7 @@ func (h *holders) Query(ctx context.Context, to routing.Contact, m wire.Message)
 	}
 	life := v.TTL
 	if args.ExpiresIn.Set {
-		life = min(life, time.Duration(args.ExpiresIn.V)*time.Second)
+		life = min(life, wire.Seconds(args.ExpiresIn.V))
 	}
 	h.writes = append(h.writes, write{time.Now(), to, args, time.Now().Add(life)})
 	return &wire.Reply{CallID: call.CallID}, nil
@@ -123,7 +124,7 @@ func play(t *testing.T, peers int, test func(t *testing.T, w *world), opts ...Op
 			w.adopter.Close()
 			stats := w.adopter.Stats()
 			require.Zero(t, stats.Records+stats.Waiting+stats.Jobs)
-			require.Empty(t, w.adopter.sources)
+			require.Empty(t, w.adopter.groups)
 		}()
 		test(t, w)
 	})
@@ -338,6 +339,125 @@ func TestAFlood(t *testing.T) {
 		require.NotEmpty(t, w.of("flood 4999"), "the newest stay")
 		require.Empty(t, w.of("flood 1000"))
 	}, WithLimits(limits))
+}
+
+// Of a record no more is kept than its key and its provider's name, be it that its
+// first value was large.
+func TestWhatIsKeptOfARecord(t *testing.T) {
+	play(t, 0, func(t *testing.T, w *world) {
+		const n = 200
+		heap := func() int64 {
+			runtime.GC()
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			return int64(m.HeapAlloc)
+		}
+		before := heap()
+		for i := range n {
+			for _, size := range []int{60 << 10, 1} {
+				w.stores(put(fmt.Sprint(i), fmt.Sprintf("%032d", i), time.Hour,
+					wire.Pair{Key: "data", Value: wire.RawBytes(make([]byte, size))}))
+			}
+		}
+		require.Equal(t, n, w.adopter.Stats().Records)
+		require.Less(t, heap()-before, int64(n*8<<10))
+	})
+}
+
+// from is the put as another source stores it.
+func from(p records.Put, name, group string) records.Put {
+	p.Source = budget.Source{Name: name, Group: group}
+	return p
+}
+
+// An IP group has no more than its share, and goes first, by however many addresses
+// it speaks.
+func TestManyAddressesOfOneGroup(t *testing.T) {
+	const group = "2001:db8::/48"
+	limits := DefaultLimits()
+	limits.Records, limits.RecordsPerGroup, limits.RecordsPerSource = 100, 80, 50
+	tests := map[string]struct {
+		others int // groups of one record
+		why    DropReason
+	}{
+		"over its share":          {0, DropGroup},
+		"all others together are": {40, DropFull},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			play(t, 1, func(t *testing.T, w *world) {
+				w.stores(from(put("honest 1", "a", time.Hour), "192.0.2.1", "192.0.2.0/24"))
+				w.stores(from(put("honest 2", "a", time.Hour), "192.0.2.1", "192.0.2.0/24"))
+				for i := range tt.others {
+					w.stores(from(put(fmt.Sprint("other ", i), "a", time.Hour), fmt.Sprint("198.51.100.", i), fmt.Sprint(i, "/24")))
+				}
+				for i := range 300 {
+					w.stores(from(put(fmt.Sprint("flood ", i), "a", time.Hour), fmt.Sprintf("2001:db8:0:%x::/64", i), group))
+				}
+				require.Len(t, w.adopter.groups["192.0.2.0/24"].sources, 1)
+				require.Equal(t, 2, w.adopter.groups["192.0.2.0/24"].records)
+				require.Len(t, w.adopter.groups, 2+tt.others)
+				require.Equal(t, min(limits.RecordsPerGroup, limits.Records-2-tt.others), w.adopter.groups[group].records)
+				require.Positive(t, w.adopter.Stats().Dropped[tt.why])
+			}, WithLimits(limits))
+		})
+	}
+}
+
+// Its addresses have no more turns than the one of somebody else, and not all jobs.
+func TestTurnsOfOneGroup(t *testing.T) {
+	limits := DefaultLimits()
+	limits.Rate, limits.Burst = 10, 1
+	play(t, 1, func(t *testing.T, w *world) {
+		for i := range 300 {
+			w.stores(from(put(fmt.Sprint("flood ", i), "a", time.Hour), fmt.Sprintf("2001:db8:0:%x::/64", i), "2001:db8::/48"))
+		}
+		for i := range 10 {
+			w.stores(from(put(fmt.Sprint("honest ", i), "a", time.Hour), "192.0.2.1", "192.0.2.0/24"))
+		}
+		time.Sleep(time.Second)
+		require.LessOrEqual(t, w.adopter.groups["2001:db8::/48"].jobs, limits.JobsPerGroup)
+		time.Sleep(4 * time.Second)
+		for i := range 10 {
+			require.NotEmpty(t, w.of(fmt.Sprint("honest ", i)))
+		}
+	}, WithLimits(limits))
+}
+
+// A record is of the share of who renews it, not of a stranger's who stored it first.
+func TestARecordIsWhoseRenewsIt(t *testing.T) {
+	limits := DefaultLimits()
+	limits.RecordsPerSource = 10
+	for name, busy := range map[string]bool{"at rest": false, "under way": true} {
+		t.Run(name, func(t *testing.T) {
+			play(t, 1, func(t *testing.T, w *world) {
+				w.set(false, busy)
+				w.stores(from(put("k", "a", time.Hour), "stranger", ""))
+				time.Sleep(time.Second)
+				w.stores(from(put("k", "a", time.Hour), "honest", ""))
+				w.set(false, false)
+				for i := range 20 {
+					w.stores(from(put(fmt.Sprint("flood ", i), "a", time.Hour), "stranger", ""))
+				}
+				require.Equal(t, 1, w.adopter.groups["honest"].records)
+				require.Equal(t, limits.RecordsPerSource, w.adopter.groups["stranger"].records)
+				time.Sleep(time.Minute)
+				require.Zero(t, w.adopter.Stats().Jobs)
+			}, WithLimits(limits))
+		})
+	}
+	t.Run("in line", func(t *testing.T) {
+		play(t, 1, func(t *testing.T, w *world) {
+			for i := range 50 {
+				w.stores(from(put(fmt.Sprint(i), "a", time.Hour), "stranger", ""))
+			}
+			w.stores(from(put("49", "a", time.Hour), "honest", ""))
+			require.Equal(t, 50, w.adopter.Stats().Waiting+w.adopter.Stats().Jobs)
+			time.Sleep(time.Minute)
+			require.NotEmpty(t, w.of("49"))
+			require.Zero(t, w.adopter.Stats().Waiting)
+		})
+	})
 }
 
 func TestJobsThatHang(t *testing.T) {

@@ -22,6 +22,7 @@ type DropReason string
 const (
 	DropEnded    DropReason = "ended"    // it was not renewed, or is another's now
 	DropSource   DropReason = "source"   // its source has Limits.RecordsPerSource
+	DropGroup    DropReason = "group"    // its source's IP group has Limits.RecordsPerGroup
 	DropFull     DropReason = "full"     // there are Limits.Records
 	DropGateway  DropReason = "gateway"  // its key is one that gateways register under
 	DropUnwanted DropReason = "unwanted" // the filter does not let it pass

@@ -10,13 +10,15 @@ import (
 
 // Limits are what an [Adopter] may cost.
 type Limits struct {
-	// Records and RecordsPerSource are how many records are adopted at a time, in all
-	// and of one source. Of more, the one goes of the source itself, or of the one
-	// that has most, that was not renewed for the longest.
-	Records, RecordsPerSource int
-	// Jobs and JobsPerSource are how many records are replicated at a time, in all
-	// and of one source.
-	Jobs, JobsPerSource int
+	// Records, RecordsPerGroup and RecordsPerSource are how many records are adopted at
+	// a time, in all, of one IP group and of one source. Of more, the one goes that was
+	// not renewed for the longest: of the source itself, of the source that has most in
+	// its group, or of that in the group that has most. A source in no group is one by
+	// itself.
+	Records, RecordsPerGroup, RecordsPerSource int
+	// Jobs, JobsPerGroup and JobsPerSource are how many records are replicated at a
+	// time, in all, of one group and of one source.
+	Jobs, JobsPerGroup, JobsPerSource int
 	// Rate is how many records a second are replicated, after Burst at once.
 	Rate, Burst int
 	// JobTime is the longest that it may take to replicate a record.
@@ -24,12 +26,12 @@ type Limits struct {
 }
 
 // DefaultLimits returns those of an adopter for which [WithLimits] says nothing
-// else: 16,384 records, 4,096 of one source; 16 replicated at a time, 8 of one
-// source, 32 a second after 128 at once, each in 30 s at most.
+// else: 16,384 records, 8,192 of one IP group and 4,096 of one source; 16 replicated
+// at a time, 12 of one group and 8 of one source, 32 a second after 128 at once, each in 30 s at most.
 func DefaultLimits() Limits {
 	return Limits{
-		Records: 16_384, RecordsPerSource: 4096,
-		Jobs: 16, JobsPerSource: 8,
+		Records: 16_384, RecordsPerGroup: 8192, RecordsPerSource: 4096,
+		Jobs: 16, JobsPerGroup: 12, JobsPerSource: 8,
 		Rate: 32, Burst: 128,
 		JobTime: 30 * time.Second,
 	}
@@ -38,7 +40,8 @@ func DefaultLimits() Limits {
 func (l Limits) check() error {
 	var errs []error
 	for name, n := range map[string]int{
-		"Records": l.Records, "RecordsPerSource": l.RecordsPerSource, "Jobs": l.Jobs, "JobsPerSource": l.JobsPerSource,
+		"Records": l.Records, "RecordsPerGroup": l.RecordsPerGroup, "RecordsPerSource": l.RecordsPerSource,
+		"Jobs": l.Jobs, "JobsPerGroup": l.JobsPerGroup, "JobsPerSource": l.JobsPerSource,
 		"Rate": l.Rate, "Burst": l.Burst,
 	} {
 		if n < 1 {

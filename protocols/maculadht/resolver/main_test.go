@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"sync"
 	"testing"
@@ -86,8 +87,18 @@ func (d *door) open(dialect server.Dialect) *client {
 	return c
 }
 
-// erlang opens a stream as an Erlang node does.
-func (d *door) erlang() *client { return d.open(server.Erlang()) }
+// erlang opens a stream as an Erlang client does, and CONNECTs on it.
+func (d *door) erlang() *client {
+	c := d.gateway()
+	c.send(&wire.Connect{NodeID: fmt.Appendf(nil, "%032d", len(d.clients)), RealmID: proto.DefaultRealm})
+	f, err := c.in.Next()
+	require.NoError(d.t, err)
+	require.Equal(d.t, wire.TypePong, f.Type)
+	return c
+}
+
+// gateway opens a stream as an Erlang gateway does for the question of its lookup.
+func (d *door) gateway() *client { return d.open(server.Erlang()) }
 
 // send writes messages.
 func (c *client) send(messages ...wire.Message) {

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
@@ -12,33 +13,81 @@ import (
 )
 
 // merger gathers what holders have while they answer: of one provider's records, or
-// of the same value without provider, the one with the most life left.
+// of the same value without provider, the one with the most life left; MaxProviders
+// and limit bytes of them at most, those with the longest life. It is safe for
+// concurrent use.
 type merger struct {
+	limit int // in bytes, with overhead
+
+	mu         sync.Mutex
 	byProvider map[string]records.Record
+	size       int
+	sorted     []records.Record // longest life first, never written to; nil where something is new
 }
+
+// cost is what a record is counted as.
+func cost(r *records.Record) int { return len(r.Value) + recordOverhead }
 
 func (m *merger) add(values []lookup.FoundValue) {
-	if m.byProvider == nil {
-		m.byProvider = make(map[string]records.Record, len(values))
-	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	for _, v := range values {
-		rec := recordOf(v)
-		provider := rec.Provider()
-		old, there := m.byProvider[provider]
-		if there && !rec.Expires.After(old.Expires) || !there && len(m.byProvider) == records.MaxProviders {
-			continue
-		}
-		m.byProvider[provider] = rec
+		m.put(recordOf(v))
+	}
+	if len(m.byProvider) > records.MaxProviders || m.size > m.limit {
+		m.shrink()
 	}
 }
 
-// records returns those that are alive, longest life first.
+func (m *merger) put(rec records.Record) {
+	provider := rec.Provider()
+	old, there := m.byProvider[provider]
+	switch {
+	case there && !rec.Expires.After(old.Expires):
+		return
+	case there:
+		m.size -= cost(&old)
+	case m.byProvider == nil:
+		m.byProvider = make(map[string]records.Record)
+	}
+	m.byProvider[provider] = rec
+	m.size += cost(&rec)
+	m.sorted = nil
+}
+
+// shrink keeps the records with the longest life that there is room for.
+func (m *merger) shrink() {
+	all := m.sort()
+	m.byProvider, m.size, m.sorted = nil, 0, nil
+	for i := range all {
+		if len(m.byProvider) < records.MaxProviders && m.size+cost(&all[i]) <= m.limit {
+			m.put(all[i])
+		}
+	}
+}
+
+// sort returns all, longest life first.
+func (m *merger) sort() []records.Record {
+	if m.sorted == nil {
+		m.sorted = slices.SortedFunc(maps.Values(m.byProvider), func(a, b records.Record) int {
+			return cmp.Or(b.Expires.Compare(a.Expires), bytes.Compare(a.Value, b.Value))
+		})
+	}
+	return m.sorted
+}
+
+// records returns those that are alive, longest life first. They must not be modified.
 func (m *merger) records(now time.Time) []records.Record {
-	live := slices.DeleteFunc(slices.Collect(maps.Values(m.byProvider)), func(r records.Record) bool { return !r.Live(now) })
-	slices.SortFunc(live, func(a, b records.Record) int {
-		return cmp.Or(b.Expires.Compare(a.Expires), bytes.Compare(a.Value, b.Value))
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := m.sort()
+	live, _ := slices.BinarySearchFunc(all, now, func(r records.Record, now time.Time) int {
+		if r.Live(now) {
+			return -1
+		}
+		return 1
 	})
-	return live
+	return all[:live:live]
 }
 
 func recordOf(v lookup.FoundValue) records.Record {

@@ -34,9 +34,12 @@ type Refusal string
 
 // The limits.
 const (
-	RefusedLookups Refusal = "lookups" // Limits.Lookups
-	RefusedSource  Refusal = "source"  // Limits.LookupsPerSource
-	RefusedWaiters Refusal = "waiters" // Limits.Waiters
+	RefusedLookups       Refusal = "lookups"        // Limits.Lookups
+	RefusedLookupsGroup  Refusal = "lookups_group"  // Limits.LookupsPerGroup
+	RefusedSource        Refusal = "source"         // Limits.LookupsPerSource
+	RefusedWaiters       Refusal = "waiters"        // Limits.Waiters
+	RefusedWaitersGroup  Refusal = "waiters_group"  // Limits.WaitersPerGroup
+	RefusedWaitersSource Refusal = "waiters_source" // Limits.WaitersPerSource
 )
 
 type noTracer struct{}
@@ -64,6 +67,6 @@ func (r *Resolver) Stats() Stats {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.count
-	s.Keys, s.Bytes, s.UnderWay, s.Waiting = len(r.keys), r.bytes, r.lookingUp+r.refreshing, r.waiting
+	s.Keys, s.Bytes, s.UnderWay, s.Waiting = len(r.keys), r.bytes, r.lookingUp.all+r.refreshing.all, r.waiting.all
 	return s
 }

@@ -32,12 +32,11 @@ type Resolver struct {
 	mu         sync.Mutex
 	closed     bool
 	keys       map[string]*entry
-	byUse      list.List              // of *entry, who was asked for longest ago first
-	bytes      int                    // of all entries
-	lookingUp  int                    // lookups that somebody asked for
-	bySource   map[records.Source]int // for whom
-	refreshing int                    // lookups that nobody asked for
-	waiting    int                    // answers
+	byUse      list.List // of *entry, who was asked for longest ago first
+	bytes      int       // of all entries
+	lookingUp  shares    // lookups that somebody asked for
+	refreshing shares    // lookups that nobody asked for, and checks
+	waiting    shares    // answers
 	count      Stats
 }
 
@@ -46,6 +45,7 @@ type entry struct {
 	key   string
 	use   *list.Element
 	asked time.Time // last, by somebody else than us
+	by    records.Source
 
 	values []records.Record // of others, replaced and never written to
 	hit    bool             // there were values, be it only our own
@@ -64,16 +64,17 @@ type entry struct {
 // search is a lookup under way.
 type search struct {
 	started time.Time
-	source  records.Source // who asked for it
-	refresh bool           // nobody did
+	source  records.Source // whose share it takes
+	refresh bool           // nobody asked for it
 	found   merger
 	waiters map[*waiter]struct{}
 }
 
 // waiter is an answer that waits for a lookup.
 type waiter struct {
-	done  func([]records.Record)
-	timer *time.Timer
+	source records.Source
+	done   func([]records.Record)
+	timer  *time.Timer
 }
 
 const (
@@ -84,6 +85,8 @@ const (
 
 	// unheardLife is how long is remembered that nobody could be asked.
 	unheardLife = time.Second
+	// ownMissLife is how long a miss of our own lookups is remembered.
+	ownMissLife = 5 * time.Second
 	// soonestRefresh is the shortest time after which a key is looked up again.
 	soonestRefresh = 5 * time.Second
 	// nearest is how many of those nearest to a missed key are asked again, firstCheck
@@ -111,12 +114,15 @@ func New(lookups *lookup.Lookups, opts ...Option) (*Resolver, error) {
 		}
 	}
 	r := &Resolver{
-		lookups:  lookups,
-		limits:   cfg.limits,
-		tracer:   cfg.tracer,
-		keys:     make(map[string]*entry),
-		bySource: make(map[records.Source]int),
+		lookups: lookups,
+		limits:  cfg.limits,
+		tracer:  cfg.tracer,
+		keys:    make(map[string]*entry),
 	}
+	l := cfg.limits
+	r.lookingUp = newShares(share{l.Lookups, l.LookupsPerGroup, l.LookupsPerSource}, RefusedLookups, RefusedLookupsGroup, RefusedSource)
+	r.refreshing = newShares(share{l.Refreshes, l.RefreshesPerGroup, l.RefreshesPerSource})
+	r.waiting = newShares(share{l.Waiters, l.WaitersPerGroup, l.WaitersPerSource}, RefusedWaiters, RefusedWaitersGroup, RefusedWaitersSource)
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	return r, nil
 }
@@ -141,11 +147,11 @@ func (r *Resolver) Close() {
 func local(key []byte) bool { return wire.IsGatewayKey(key) }
 
 // Known returns what is known to be stored elsewhere under a key, and whether that
-// is recent, so that it need not be looked up. Of a lookup that takes longer than
-// Limits.Wait it is what has been found so far. It returns at once. The records must
+// is recent, so that it need not be looked up. Of a lookup that takes longer than the
+// asker waits it is what has been found so far. It returns at once. The records must
 // not be modified, and some may have expired; of those that this node has itself as
 // fresh not all are among them.
-func (r *Resolver) Known(key []byte) (elsewhere []records.Record, recent bool) {
+func (r *Resolver) Known(key []byte, asker records.Asker) (elsewhere []records.Record, recent bool) {
 	if local(key) {
 		return nil, true
 	}
@@ -156,61 +162,67 @@ func (r *Resolver) Known(key []byte) (elsewhere []records.Record, recent bool) {
 		return nil, false
 	}
 	now := time.Now()
-	r.use(e, now)
+	r.use(e, now, asker.Source)
 	switch {
 	case now.Before(e.until):
 		r.check(e, now)
 		return e.values, true
-	case e.search != nil && now.Sub(e.search.started) >= r.limits.Wait:
+	case e.search != nil && now.Sub(e.search.started) >= r.patience(asker):
 		return e.search.found.records(now), false
 	}
 	return nil, false
 }
 
+// patience returns how long an answer may take.
+func (r *Resolver) patience(asker records.Asker) time.Duration {
+	if asker.Client {
+		return r.limits.Wait
+	}
+	return r.limits.GatewayWait
+}
+
 // use notes that an entry was asked for.
-func (r *Resolver) use(e *entry, now time.Time) {
-	e.asked = now
+func (r *Resolver) use(e *entry, now time.Time, by records.Source) {
+	e.asked, e.by = now, by
 	r.byUse.MoveToBack(e.use)
 }
 
 // Resolve looks a key up, or joins those who do. Unless done is nil it is called
-// once with the records that were found, here and elsewhere, longest life first:
-// when the lookup has ended or after Limits.Wait, be that before Resolve returns.
-// The lookup goes on then, and is remembered.
+// once with the records that were found, here and elsewhere, longest life first, which
+// must not be modified: when the lookup has ended, or after Limits.Wait or GatewayWait,
+// be that before Resolve returns. The lookup goes on then, and is remembered.
 //
-// It reports false, and does not call done, where a limit does not allow for it:
-// source is whose share of the lookups it takes. It does not keep key.
-func (r *Resolver) Resolve(key []byte, source records.Source, done func(found []records.Record)) bool {
+// It reports false, and does not call done, where a limit does not allow for it: the
+// asker's source is whose share it takes. It does not keep key.
+func (r *Resolver) Resolve(key []byte, asker records.Asker, done func(found []records.Record)) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed || local(key) {
 		return false
 	}
-	if done != nil && r.waiting >= r.limits.Waiters {
-		r.refuse(RefusedWaiters)
-		return false
+	if done != nil {
+		if why, ok := r.waiting.take(asker.Source); !ok {
+			r.refuse(why)
+			return false
+		}
 	}
 	e := r.keys[string(key)]
 	if e == nil || e.search == nil {
-		switch {
-		case r.lookingUp >= r.limits.Lookups:
-			r.refuse(RefusedLookups)
-			return false
-		case r.bySource[source] >= r.limits.LookupsPerSource:
-			r.refuse(RefusedSource)
+		if why, ok := r.lookingUp.take(asker.Source); !ok {
+			if r.refuse(why); done != nil {
+				r.waiting.give(asker.Source)
+			}
 			return false
 		}
 		if e == nil {
 			e = r.add(string(key))
 		}
 		r.count.Lookups++
-		r.lookingUp++
-		r.bySource[source]++
-		r.start(e, &search{source: source})
+		r.start(e, &search{source: asker.Source})
 	}
-	r.use(e, time.Now())
+	r.use(e, time.Now(), asker.Source)
 	if done != nil {
-		r.wait(e.search, done)
+		r.wait(e.search, asker, done)
 	}
 	return true
 }
@@ -264,6 +276,7 @@ func (r *Resolver) shrink() {
 func (r *Resolver) start(e *entry, s *search) {
 	s.started = time.Now()
 	s.waiters = make(map[*waiter]struct{})
+	s.found.limit = r.limits.BytesPerKey
 	e.search = s
 	r.shrink()
 	r.tasks.Go(func() {
@@ -272,36 +285,31 @@ func (r *Resolver) start(e *entry, s *search) {
 		found, _ := r.lookups.Search(ctx, lookup.Search{
 			Key:       []byte(e.key),
 			PeersOnly: true,
-			OnValues: func(values []lookup.FoundValue) {
-				r.mu.Lock()
-				defer r.mu.Unlock()
-				s.found.add(values)
-			},
+			Alpha:     r.limits.Alpha,
+			MaxBytes:  r.limits.BytesPerKey,
+			OnValues:  s.found.add,
 		})
 		r.tracer.LookedUp(s.refresh, len(found.Values) > 0, time.Since(s.started))
 		r.end(e, s, found)
 	})
 }
 
-// wait has an answer wait for a lookup, for Limits.Wait at most.
-func (r *Resolver) wait(s *search, done func([]records.Record)) {
-	w := &waiter{done: done}
+// wait has an answer, which counts as one that waits, wait for a lookup.
+func (r *Resolver) wait(s *search, asker records.Asker, done func([]records.Record)) {
+	w := &waiter{source: asker.Source, done: done}
 	s.waiters[w] = struct{}{}
-	r.waiting++
 	r.tasks.Add(1)
-	w.timer = time.AfterFunc(r.limits.Wait, func() {
+	w.timer = time.AfterFunc(r.patience(asker), func() {
 		defer r.tasks.Done()
 		r.mu.Lock()
 		_, waits := s.waiters[w]
-		var found []records.Record
 		if waits {
 			delete(s.waiters, w)
-			r.waiting--
-			found = s.found.records(time.Now())
+			r.waiting.give(w.source)
 		}
 		r.mu.Unlock()
 		if waits {
-			r.answer(w, found, OutcomePartial, OutcomeLate)
+			r.answer(w, s.found.records(time.Now()), OutcomePartial, OutcomeLate)
 		}
 	})
 }
@@ -330,12 +338,9 @@ func (r *Resolver) end(e *entry, s *search, found *lookup.Found) {
 	r.mu.Lock()
 	e.search = nil
 	if s.refresh {
-		r.refreshing--
+		r.refreshing.give(s.source)
 	} else {
-		r.lookingUp--
-		if r.bySource[s.source]--; r.bySource[s.source] == 0 {
-			delete(r.bySource, s.source)
-		}
+		r.lookingUp.give(s.source)
 	}
 	now := time.Now()
 	if heard || len(all) > 0 || !now.Before(e.until) { // else what is known is better
@@ -347,10 +352,7 @@ func (r *Resolver) end(e *entry, s *search, found *lookup.Found) {
 				e.until = last
 			}
 		case heard:
-			e.until = now.Add(r.limits.MissLife)
-			e.near = slices.Clone(found.Closest[:min(nearest, len(found.Closest))])
-			e.checked, e.nextCheck = 0, now.Add(firstCheck)
-			size += len(e.near) * contactOverhead
+			size += e.missed(now, r.limits.MissLife, found.Closest)
 		default:
 			e.until = now.Add(min(unheardLife, r.limits.MissLife))
 		}
@@ -360,7 +362,9 @@ func (r *Resolver) end(e *entry, s *search, found *lookup.Found) {
 	r.shrink()
 	waiters := s.waiters
 	s.waiters = nil
-	r.waiting -= len(waiters)
+	for w := range waiters {
+		r.waiting.give(w.source)
+	}
 	r.mu.Unlock()
 	for w := range waiters {
 		if w.timer.Stop() {
@@ -368,6 +372,37 @@ func (r *Resolver) end(e *entry, s *search, found *lookup.Found) {
 		}
 		r.answer(w, all, OutcomeFound, OutcomeMissed)
 	}
+}
+
+// missed notes that there is nothing, nor will be for so long, by what the nearest
+// contacts have said, and returns what they cost.
+func (e *entry) missed(now time.Time, life time.Duration, closest []routing.Contact) (size int) {
+	e.until = now.Add(life)
+	e.near = slices.Clone(closest[:min(nearest, len(closest))])
+	e.checked, e.nextCheck = 0, now.Add(firstCheck)
+	return len(e.near) * contactOverhead
+}
+
+// Missed tells that a lookup of this node's own has found nothing at libp2p contacts,
+// of which closest are the nearest that answered: an Erlang gateway that is asked next
+// asks back, and is to be answered at once. It is remembered for 5 s at most.
+func (r *Resolver) Missed(key []byte, closest []routing.Contact) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	e := r.keys[string(key)]
+	if r.closed || local(key) || e != nil && (e.search != nil || now.Before(e.until)) {
+		return
+	}
+	if e == nil {
+		e = r.add(string(key))
+	}
+	e.values, e.hit = nil, false
+	size := e.missed(now, min(ownMissLife, r.limits.MissLife), closest)
+	r.charge(e, entryOverhead+2*len(e.key)+size)
+	r.byUse.MoveToBack(e.use)
+	r.schedule(e, now, nil)
+	r.shrink()
 }
 
 // schedule has an entry looked at again: a hit at three quarters of its time, or of
@@ -398,11 +433,11 @@ func (r *Resolver) tick(e *entry) {
 	}
 	now := time.Now()
 	left := e.until.Sub(now)
-	switch wanted := e.hit && now.Sub(e.asked) < r.limits.KeepFresh; {
-	case wanted && r.refreshing < r.limits.Refreshes:
-		r.count.Refreshes++
-		r.refreshing++
-		r.start(e, &search{refresh: true})
+	wanted := e.hit && now.Sub(e.asked) < r.limits.KeepFresh
+	if wanted && r.refresh(e) {
+		return
+	}
+	switch {
 	case left <= 0:
 		r.remove(e)
 	case wanted:
@@ -412,18 +447,31 @@ func (r *Resolver) tick(e *entry) {
 	}
 }
 
+// refresh looks a key up anew that nobody waits for, if there is room for that.
+func (r *Resolver) refresh(e *entry) bool {
+	if _, ok := r.refreshing.take(e.by); !ok {
+		return false
+	}
+	r.count.Refreshes++
+	r.start(e, &search{source: e.by, refresh: true})
+	return true
+}
+
 // check asks those nearest to a key that was missed a short while ago, and is asked
 // for again, whether they have it now, ever less often: who waits for something to be
 // stored asks too early, and is not to wait for Limits.MissLife. If one has it, it is
 // looked up.
 func (r *Resolver) check(e *entry, now time.Time) {
-	if len(e.near) == 0 || now.Before(e.nextCheck) || e.checking || e.search != nil || r.closed || r.refreshing >= r.limits.Refreshes {
+	if len(e.near) == 0 || now.Before(e.nextCheck) || e.checking || e.search != nil || r.closed {
+		return
+	}
+	by := e.by
+	if _, ok := r.refreshing.take(by); !ok {
 		return
 	}
 	e.checking = true
 	e.checked++
 	e.nextCheck = now.Add(firstCheck << e.checked)
-	r.refreshing++
 	r.count.Checks++
 	near := e.near
 	r.tasks.Go(func() {
@@ -446,11 +494,9 @@ func (r *Resolver) check(e *entry, now time.Time) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		e.checking = false
-		r.refreshing--
+		r.refreshing.give(by)
 		if stored && !r.closed && r.keys[e.key] == e && e.search == nil {
-			r.count.Refreshes++
-			r.refreshing++
-			r.start(e, &search{refresh: true})
+			r.refresh(e)
 		}
 	})
 }
@@ -469,11 +515,10 @@ func (r *Resolver) elsewhere(key string, found []records.Record) (elsewhere []re
 		if mine, there := own[f.Provider()]; there && !f.Expires.After(mine.Expires) {
 			continue
 		}
-		cost := len(f.Value) + recordOverhead
-		if size+cost > r.limits.BytesPerKey {
+		if size+cost(f) > r.limits.BytesPerKey {
 			continue
 		}
-		size += cost
+		size += cost(f)
 		elsewhere = append(elsewhere, *f)
 	}
 	return elsewhere, size

@@ -15,6 +15,8 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/routingtest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
@@ -102,6 +104,27 @@ func TestWhenTheAnswerComes(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Who has not CONNECTed may be a gateway that asks many, one after the other.
+func TestAGatewayWaitsLess(t *testing.T) {
+	limits := DefaultLimits()
+	play(t, 1, func(t *testing.T, s *script) {
+		s.Know(s.Peers...)
+		s.Other = after(limits.Wait-time.Millisecond, has(value("a", 60)))
+		d := newDoor(t, s.Server, s)
+		defer d.close()
+		gateway, client := d.gateway(), d.erlang()
+		values, took := gateway.find(s.Target[:])
+		require.Empty(t, values)
+		require.Equal(t, limits.GatewayWait, took)
+		values, took = gateway.find(s.Target[:])
+		require.Len(t, values, 1)
+		require.Equal(t, limits.GatewayWait, took, "it joins the lookup")
+		values, took = client.find([]byte("another"))
+		require.Len(t, values, 1)
+		require.Equal(t, limits.Wait, took, "a client waits longer")
+	})
 }
 
 func TestTheLookupGoesOnIntoTheCache(t *testing.T) {
@@ -336,7 +359,7 @@ func TestTheAnswerFitsTheFirstPacket(t *testing.T) {
 		d := newDoor(t, s.Server, s)
 		defer d.close()
 		for _, key := range []string{"elsewhere", "both"} {
-			c := d.erlang()
+			c := d.gateway()
 			for range 2 {
 				c.send(&wire.FindValue{Key: []byte(key)})
 				reply := c.next()
@@ -436,7 +459,7 @@ func TestLookupsThatHang(t *testing.T) {
 func TestLimits(t *testing.T) {
 	small := DefaultLimits()
 	small.Lookups, small.LookupsPerSource, small.Waiters = 8, 3, 5
-	of := func(name string) budget.Source { return budget.Source{Name: name} }
+	of := func(name string) records.Asker { return records.Asker{Source: budget.Source{Name: name}, Client: true} }
 	play(t, 1, func(t *testing.T, s *script) {
 		s.Know(s.Peers...)
 		s.Other = never
@@ -467,6 +490,118 @@ func TestLimits(t *testing.T) {
 	})
 }
 
+// The addresses of one IP group together leave room for others.
+func TestManyAddressesOfOneGroup(t *testing.T) {
+	of := func(i int) records.Asker {
+		return records.Asker{Source: budget.Source{Name: fmt.Sprintf("2001:db8:0:%x::/64", i), Group: "2001:db8::/48"}}
+	}
+	honest := records.Asker{Source: budget.Source{Name: "192.0.2.1", Group: "192.0.2.0/24"}}
+	limits := DefaultLimits()
+	t.Run("lookups", func(t *testing.T) {
+		play(t, 1, func(t *testing.T, s *script) {
+			s.Know(s.Peers...)
+			s.Other = never
+			d := newDoor(t, s.Server, s)
+			defer d.close()
+			for i := range 1000 {
+				d.resolver.Resolve(number(i), of(i), nil)
+			}
+			require.Equal(t, limits.LookupsPerGroup, d.resolver.Stats().UnderWay)
+			require.True(t, d.resolver.Resolve([]byte("k"), honest, nil))
+		})
+	})
+	t.Run("waiters", func(t *testing.T) {
+		play(t, 1, func(t *testing.T, s *script) {
+			s.Know(s.Peers...)
+			s.Other = never
+			d := newDoor(t, s.Server, s)
+			defer d.close()
+			for i := range 5000 {
+				d.resolver.Resolve([]byte("k"), of(i), func([]records.Record) {})
+			}
+			require.Equal(t, limits.WaitersPerGroup, d.resolver.Stats().Waiting)
+			require.True(t, d.resolver.Resolve([]byte("k"), honest, func([]records.Record) {}))
+		})
+	})
+	t.Run("refreshes", func(t *testing.T) {
+		play(t, 1, func(t *testing.T, s *script) {
+			s.Know(s.Peers...)
+			s.Other = has(value("a", 3600))
+			d := newDoor(t, s.Server, s)
+			defer d.close()
+			for i := range 64 { // of 64 addresses, a key each
+				require.True(t, d.resolver.Resolve(number(i), of(i), nil))
+				time.Sleep(time.Millisecond)
+			}
+			time.Sleep(3 * time.Second)
+			require.True(t, d.resolver.Resolve([]byte("k"), honest, nil))
+			time.Sleep(time.Second)
+			s.SetOther(never)
+			time.Sleep(43 * time.Second) // three quarters of a minute
+			require.Equal(t, limits.RefreshesPerGroup, d.resolver.Stats().UnderWay)
+			time.Sleep(2 * time.Second)
+			require.Equal(t, limits.RefreshesPerGroup+1, d.resolver.Stats().UnderWay, "there is room for another's")
+		})
+	})
+}
+
+// While a key is looked up no more of it is gathered than is remembered of it.
+func TestWhatALookupGathers(t *testing.T) {
+	m := merger{limit: 256 << 10}
+	now := time.Now()
+	for i := range 200 {
+		raw := wire.RawMap(wire.Pair{Key: "x", Value: wire.RawBytes(make([]byte, 60<<10))}, wire.Pair{Key: "node_id", Value: wire.RawBytes(provider(fmt.Sprint(i)))})
+		v, err := wire.ParseValue(raw)
+		require.NoError(t, err)
+		m.add([]lookup.FoundValue{{Value: v, Expires: now.Add(time.Duration(i) * time.Second)}})
+		held := 0
+		for _, r := range m.byProvider {
+			held += len(r.Value)
+		}
+		require.LessOrEqual(t, held, m.limit)
+	}
+	found := m.records(now)
+	require.Len(t, found, 4)
+	for i := range found {
+		require.Equal(t, now.Add(time.Duration(199-i)*time.Second), found[i].Expires, "the longest lives")
+	}
+	require.Zero(t, testing.AllocsPerRun(100, func() { m.records(now) }), "it is sorted once")
+	require.Len(t, m.records(now.Add(198*time.Second)), 1)
+	require.Empty(t, m.records(now.Add(time.Hour)))
+}
+
+// A gateway that is asked after a miss of ours, and asks back, is answered at once.
+func TestAMissOfOurOwn(t *testing.T) {
+	play(t, 1, func(t *testing.T, s *script) {
+		s.Know(s.Peers...)
+		erlang := s.ErlangIn(0, 7)
+		s.Know(erlang)
+		s.Other = after(10*time.Millisecond, names())
+		d := newDoor(t, s.Server, s)
+		defer d.close()
+		var took time.Duration
+		s.Replies[erlang.ID] = func(context.Context, wire.Message) (wire.Message, error) {
+			_, took = d.gateway().find(s.Target[:])
+			return &wire.FindValueReply{}, nil
+		}
+		took = -1
+		_, err := d.resolver.lookups.Search(t.Context(), lookup.Search{Key: s.Target[:], OnMissed: func(closest []routing.Contact) {
+			d.resolver.Missed(s.Target[:], closest)
+		}})
+		require.ErrorIs(t, err, records.ErrNotFound)
+		require.Zero(t, took)
+		time.Sleep(6 * time.Second)
+		_, took = d.gateway().find(s.Target[:])
+		require.NotZero(t, took, "it is not remembered for long")
+		s.SetOther(has(value("a", 60)))
+		time.Sleep(20 * time.Second)
+		d.gateway().find(s.Target[:])
+		d.resolver.Missed(s.Target[:], nil)
+		values, _ := d.gateway().find(s.Target[:])
+		require.Len(t, values, 1, "what is known is better")
+	})
+}
+
 // What is remembered stays within its bounds, whatever is found, and what was asked
 // for last stays longest.
 func TestTheCacheIsBounded(t *testing.T) {
@@ -481,15 +616,15 @@ func TestTheCacheIsBounded(t *testing.T) {
 				d := newDoor(t, s.Server, s, WithLimits(small))
 				defer d.close()
 				for i := range 200 {
-					require.True(t, d.resolver.Resolve(number(i), budget.Source{}, nil))
+					require.True(t, d.resolver.Resolve(number(i), records.Asker{}, nil))
 					time.Sleep(time.Millisecond)
 					stats := d.resolver.Stats()
 					require.LessOrEqual(t, stats.Keys, small.Keys)
 					require.LessOrEqual(t, stats.Bytes, small.Bytes)
 				}
-				_, recent := d.resolver.Known(number(199))
+				_, recent := d.resolver.Known(number(199), records.Asker{})
 				require.True(t, recent)
-				_, recent = d.resolver.Known(number(0))
+				_, recent = d.resolver.Known(number(0), records.Asker{})
 				require.False(t, recent)
 			})
 		})

@@ -31,8 +31,10 @@ type Contact struct {
 	// EndpointSeen says that a libp2p peer was seen at the IP address of its endpoint.
 	// Another endpoint may be anybody's; see IsGateway.
 	EndpointSeen bool
-	Verified     bool      // it has proved that it is where it says
-	LastSeen     time.Time // when it last spoke to us
+	// SeenAt is the address of a libp2p peer's connection over QUIC, where it is known.
+	SeenAt   netip.AddrPort
+	Verified bool      // it has proved that it is where it says
+	LastSeen time.Time // when it last spoke to us
 	// StoreID names what a libp2p peer has stored since that was begun, in at most
 	// [MaxStoreID] bytes: with another one it has come back empty. Nil where it told
 	// none.
@@ -98,8 +100,9 @@ func (c *Contact) wasAway() bool {
 
 // IsGateway reports whether Erlang nodes may be told of the contact, which dial what
 // they are told of and must not know each other: a libp2p peer whose endpoint has
-// the IP address at which it was seen and the UDP port of an address of its own. Our
-// nodes serve both there; of another endpoint anybody could say that it is his.
+// the IP address at which it was seen and the UDP port of an address of its own, and
+// is where its connection was seen. Our nodes serve both on that socket; of another
+// endpoint anybody could say that it is his.
 func (c Contact) IsGateway() bool { return c.isGateway() }
 
 func (c *Contact) isGateway() bool {
@@ -112,7 +115,8 @@ func (c *Contact) isGateway() bool {
 	}
 	ip, isIP := e.Addr()
 	at := netip.AddrPortFrom(ip, e.Port)
-	return isIP && slices.ContainsFunc(c.Addrs, func(a ma.Multiaddr) bool {
+	seen := !c.SeenAt.IsValid() || c.SeenAt == at
+	return isIP && seen && slices.ContainsFunc(c.Addrs, func(a ma.Multiaddr) bool {
 		_, err := a.ValueForProtocol(ma.P_UDP)
 		listen := AddrPortOf(a)
 		return err == nil && netip.AddrPortFrom(listen.Addr().Unmap(), listen.Port()) == at

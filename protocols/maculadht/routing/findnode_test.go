@@ -2,11 +2,13 @@ package routing
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/macula-mesh/macula-node/compat/wire"
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/stretchr/testify/require"
 )
@@ -136,6 +138,16 @@ func TestIsGateway(t *testing.T) {
 				c.Addrs = append(c.Addrs, ma.StringCast(a))
 			}
 			require.Equal(t, test.want, c.IsGateway())
+			if test.want {
+				e, err := wire.ParseEndpoint(test.endpoint)
+				require.NoError(t, err)
+				ip, _ := e.Addr()
+				c.SeenAt = netip.AddrPortFrom(ip, e.Port)
+				require.True(t, c.IsGateway())
+				c.SeenAt = netip.AddrPortFrom(ip, e.Port+1)
+				require.False(t, c.IsGateway(), "another socket is not its own")
+				c.SeenAt = netip.AddrPort{}
+			}
 			c.EndpointSeen = false
 			require.False(t, c.IsGateway())
 		})

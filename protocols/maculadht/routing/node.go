@@ -2,7 +2,6 @@ package routing
 
 import (
 	"bytes"
-	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
@@ -20,7 +19,7 @@ func ContactFromNode(n wire.Node) (Contact, bool) {
 		Peer:     info.ID,
 		Addrs:    info.Addrs,
 		Endpoint: n.Address,
-		LastSeen: time.UnixMilli(n.LastSeen),
+		LastSeen: wire.TimeOfMilli(n.LastSeen),
 	}
 	if c.IsErlang() {
 		return c, c.Endpoint != ""

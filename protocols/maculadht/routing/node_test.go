@@ -2,13 +2,28 @@ package routing
 
 import (
 	"bytes"
+	"math"
 	"testing"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
+	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 )
+
+// What a peer says of when it saw others is a time, whatever number it is.
+func TestContactFromNodeLastSeen(t *testing.T) {
+	for name, lastSeen := range map[string]int64{"least": math.MinInt64, "before 1970": -1, "now": 1_700_000_000_000, "most": math.MaxInt64} {
+		t.Run(name, func(t *testing.T) {
+			c, ok := ContactFromNode(wire.Node{ID: []byte("node"), Address: "https://192.0.2.1:1", LastSeen: lastSeen})
+			require.True(t, ok)
+			_, err := c.LastSeen.UTC().MarshalText()
+			require.NoError(t, err)
+			require.GreaterOrEqual(t, c.LastSeen.UnixMilli(), int64(0))
+		})
+	}
+}
 
 // FuzzContactFromNode: whatever a reply names, a contact of a libp2p peer has that
 // peer's id, and addresses that lead to no other.

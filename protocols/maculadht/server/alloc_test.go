@@ -11,9 +11,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/internal/budget"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/routingtest"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/resolver"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
@@ -67,7 +67,7 @@ func TestFindValueAllocatesNothing(t *testing.T) {
 				if tt.values > 1 {
 					require.NoError(t, r.handlers.server.Admit(routingtest.Peer(1)))
 				}
-				require.True(t, v.Resolve([]byte("k"), budget.Source{}, nil))
+				require.True(t, v.Resolve([]byte("k"), records.Asker{}, nil))
 				require.Eventually(t, func() bool { return v.Stats().UnderWay == 0 }, 10*time.Second, time.Millisecond)
 			}
 			r.wrap = func(c net.Conn) net.Conn { return noDeadlines{c} }

@@ -3,7 +3,6 @@ package server
 import (
 	"errors"
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
@@ -349,7 +348,7 @@ func (h *Handlers) callStore(p *Peer, raw wire.Raw) *wire.CallError {
 			return &wire.CallError{Code: wire.CodeInvalidArgs,
 				Message: fmt.Sprintf("Invalid parameter: expires_in: %d is not a positive number of seconds", left.V)}
 		}
-		expiresIn = time.Duration(min(left.V, math.MaxInt64/int64(time.Second))) * time.Second
+		expiresIn = wire.Seconds(left.V)
 	}
 	if err := h.store(p.ctx, args.Key, args.Value, expiresIn, p.from, p.session.Dialect); err != nil {
 		h.count.dropped.Add(1)

@@ -3,6 +3,7 @@ package server
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
@@ -11,6 +12,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -107,6 +109,43 @@ func TestStoreID(t *testing.T) {
 		})
 	}
 	require.Error(t, WithPeerID("")(&config{}))
+}
+
+// elsewhere is a resolver that knows what others have.
+type elsewhere []records.Record
+
+func (e elsewhere) Known([]byte, records.Asker) ([]records.Record, bool) { return e, true }
+func (elsewhere) Resolve([]byte, records.Asker, func([]records.Record)) (resolving bool) {
+	return false
+}
+
+// What a client has stored here is what its node has, whatever lives longer elsewhere.
+func TestWhatAClientStoredHereWins(t *testing.T) {
+	id := erlangID("provider")
+	stale := dhttest.Value(id, wire.Pair{Key: "endpoint", Value: wire.RawBytes([]byte("https://old"))})
+	changed := dhttest.Value(id, wire.Pair{Key: "endpoint", Value: wire.RawBytes([]byte("https://new"))}, wire.Pair{Key: "ttl", Value: wire.RawInt(300)})
+	another := dhttest.Value(erlangID("another"))
+	day := time.Now().Add(24 * time.Hour)
+	for name, test := range map[string]struct {
+		stored Dialect
+		want   []wire.Raw
+	}{
+		"by a client":      {Erlang(), []wire.Raw{changed, another}},
+		"by a libp2p peer": {LibP2P(), []wire.Raw{stale, another}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, WithResolver(elsewhere{
+				{Value: stale, NodeID: []byte(id), Expires: day}, {Value: another, NodeID: []byte(erlangID("another")), Expires: day},
+			}))
+			require.NoError(t, r.handlers.store(t.Context(), []byte("k"), changed, 0, Origin{}, test.stored))
+			p := r.serve(Erlang())
+			p.write(dhttest.Frames(t, &wire.FindValue{Key: []byte("k")}))
+			m, err := p.next().Decode()
+			require.NoError(t, err)
+			require.Equal(t, test.want, m.(*wire.FindValueReply).Values)
+			p.requireEnd()
+		})
+	}
 }
 
 // What would crash an Erlang node is kept, told to libp2p peers, and left out of

@@ -1,12 +1,21 @@
 package server
 
 import (
+	"bytes"
+	"slices"
+
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
-const maxNamed = 1_000 // entries that a stream is told of in its life
+const (
+	// maxTold is how many nodes an Erlang node is told of in the life of a stream on
+	// which it has CONNECTed. It takes nobody off, asks each at each of its misses, one
+	// after the other, for 5 s where one is gone, and crashes above 10 s.
+	maxTold  = 2
+	maxNamed = 1_000 // names that are kept from a stream, of who has CONNECTed on it
+)
 
 // listGateways returns the gateways of our realm that are known: this node
 // itself, and the verified contacts with an endpoint at which they were seen. To
@@ -45,7 +54,7 @@ func (h *Handlers) listGateways(p *Peer) wire.GatewayList {
 			continue
 		}
 		id, address := gatewayNames(g)
-		if seen[id] || seen[address] || p.named[id] || p.named[address] {
+		if seen[id] || seen[address] || p.named[id] || p.named[address] || once && !p.mayTell(nodeID) {
 			continue
 		}
 		if once && !p.name(g) {
@@ -63,6 +72,19 @@ func (h *Handlers) mayList(c *routing.Contact, d *Dialect) bool {
 		return h.server.NamesGateway(*c)
 	}
 	return c.Confirmed() && (c.IsErlang() || c.EndpointSeen)
+}
+
+// mayTell reports whether the node at the other end may be told of another one: any
+// may, but of Erlang nodes those that have CONNECTed, which may be told of maxTold.
+func (p *Peer) mayTell(nodeID []byte) bool {
+	if p == nil || !p.session.Dialect.PeersAlone || !p.Connected() || slices.ContainsFunc(p.told, func(told []byte) bool { return bytes.Equal(told, nodeID) }) {
+		return true
+	}
+	if len(p.told) == maxTold {
+		return false
+	}
+	p.told = append(p.told, nodeID)
+	return true
 }
 
 // nameCost is what a gateway that has been listed costs beside its names, in bytes.

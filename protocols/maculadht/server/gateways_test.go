@@ -77,6 +77,15 @@ func TestListGateways(t *testing.T) {
 	require.Empty(t, s.listGateways(c))
 	late := admitPeer(t, s, "192.0.2.7", 9443)
 	require.Equal(t, wire.GatewayList{gatewayOf(late.NodeID, "192.0.2.7", 9443)}, s.listGateways(c))
+	third := admitPeer(t, s, "192.0.2.8", 9443)
+	require.Empty(t, s.listGateways(c), "it would ask all of them at each miss, also when they are gone")
+	var told [][]byte
+	for _, n := range s.nodes(third.NodeID, c.audience()) {
+		told = append(told, n.ID)
+	}
+	require.ElementsMatch(t, [][]byte{one.NodeID, late.NodeID}, told, "nor another way")
+	require.Len(t, s.nodes(third.NodeID, local(&c.session.Dialect)), 3, "others are told of all")
+	s.Routing().Forget(third.ID)
 
 	// Neither by another name, nor ourselves under another address.
 	for _, again := range []routing.Contact{late, one} {

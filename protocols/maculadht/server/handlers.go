@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -31,6 +32,8 @@ type Handlers struct {
 	clients *Clients
 	budget  *budget.Budget
 	count   counters
+
+	listens atomic.Pointer[func() string] // tells the endpoint where no option does
 }
 
 // Publisher takes a publication to a bootstrap gateway. It returns
@@ -68,7 +71,8 @@ func WithRealm(realm string) Option {
 }
 
 // WithEndpoint sets where this node's endpoint ("https://host:port", empty
-// for none) is read from each time that it is told to a peer.
+// for none) is read from each time that it is told to a peer; a gateway's of these
+// handlers without it.
 func WithEndpoint(endpoint func() string) Option {
 	return func(c *config) error {
 		if endpoint == nil {
@@ -145,18 +149,17 @@ func WithMetricsTracer(t MetricsTracer) Option {
 // their own.
 func New(server *routing.Server, opts ...Option) (*Handlers, error) {
 	h := &Handlers{server: server, cfg: config{
-		realm:    proto.DefaultRealm,
-		endpoint: func() string { return "" },
-		addrs:    func() []ma.Multiaddr { return nil },
-		limits:   DefaultLimits(),
-		tracer:   noMetrics{},
+		realm:  proto.DefaultRealm,
+		addrs:  func() []ma.Multiaddr { return nil },
+		limits: DefaultLimits(),
+		tracer: noTracer{},
 	}, clients: newClients()}
 	for _, opt := range opts {
 		if opt == nil {
-			return nil, errors.New("a nil option")
+			return nil, errors.New("server: a nil option")
 		}
 		if err := opt(&h.cfg); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("server: %w", err)
 		}
 	}
 	self := server.Self()
@@ -184,7 +187,19 @@ func (h *Handlers) Realm() string { return h.cfg.realm }
 
 // Endpoint returns this node's endpoint, "https://host:port" or nothing; see
 // WithEndpoint.
-func (h *Handlers) Endpoint() string { return h.cfg.endpoint() }
+func (h *Handlers) Endpoint() string {
+	if h.cfg.endpoint != nil {
+		return h.cfg.endpoint()
+	}
+	if listens := h.listens.Load(); listens != nil {
+		return (*listens)()
+	}
+	return ""
+}
+
+// ListenAt sets where the endpoint is read from that is told where WithEndpoint sets
+// nothing: a gateway says so where it listens.
+func (h *Handlers) ListenAt(endpoint func() string) { h.listens.Store(&endpoint) }
 
 // EndpointFor returns the endpoint as a node is told it that reaches us so far:
 // nothing where it can not lead here from there, as a loopback address from another
@@ -248,6 +263,7 @@ func (h *Handlers) store(ctx context.Context, key []byte, value wire.Raw, expire
 		NodeID:    v.NodeID,
 		TTL:       v.TTL,
 		ExpiresIn: expiresIn,
+		Direct:    d.Proxied,
 		From:      proven,
 		Source:    from.Source,
 	}
@@ -381,6 +397,9 @@ func (h *Handlers) nodes(target []byte, to audience) []wire.Node {
 	nodes := make([]wire.Node, 0, len(contacts))
 	size := 0
 	for i, c := range contacts {
+		if to.dialect.PeersAlone && !to.peer.mayTell(c.NodeID) {
+			continue
+		}
 		n := wire.Node{ID: c.NodeID, Address: c.Endpoint, LastSeen: max(c.LastSeen.UnixMilli(), 0)}
 		if to.reach != routing.ReachLocal {
 			n.Address = to.reach.Endpoint(c.Endpoint)

@@ -44,15 +44,15 @@ const (
 	DropEnded  = outbox.DropEnded  // its stream ended first
 )
 
-type noMetrics struct{}
+type noTracer struct{}
 
-func (noMetrics) StreamOpened(string)                                         {}
-func (noMetrics) StreamEnded(string, proto.ResetCode, bool, time.Duration)    {}
-func (noMetrics) FrameReceived(string, wire.Type, FrameResult, time.Duration) {}
-func (noMetrics) PushDropped(DropReason)                                      {}
+func (noTracer) StreamOpened(string)                                         {}
+func (noTracer) StreamEnded(string, proto.ResetCode, bool, time.Duration)    {}
+func (noTracer) FrameReceived(string, wire.Type, FrameResult, time.Duration) {}
+func (noTracer) PushDropped(DropReason)                                      {}
 
 // traced reports whether anybody wants to know how long a frame takes.
-func (m *Mux) traced() bool { return m.tracer != noMetrics{} }
+func (m *Mux) traced() bool { return m.tracer != noTracer{} }
 
 func (m *Mux) dropped(why DropReason) {
 	m.count.pushesDropped.Add(1)

@@ -81,6 +81,7 @@ type Peer struct {
 	held     int             // of memory, until the stream ends
 	listed   int             // of held, what its entry of Clients takes
 	named    map[string]bool // the gateways that were listed since the CONNECT, by gatewayNames
+	told     [][]byte        // node ids of those that were told of since then, see maxTold
 	unnamed  bool            // there was no room for one of them: nothing is listed any more
 	find     findScratch     // reused, as FIND_VALUE is nearly all of the traffic
 

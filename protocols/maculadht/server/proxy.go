@@ -14,18 +14,19 @@ type Resolver interface {
 	// Known returns what is known to be stored elsewhere under a key, and whether
 	// that is recent, so that it need not be looked up. It returns at once. The
 	// records must not be modified, and some may have expired.
-	Known(key []byte) (elsewhere []records.Record, recent bool)
+	Known(key []byte, asker records.Asker) (elsewhere []records.Record, recent bool)
 	// Resolve looks a key up. Unless done is nil it is called once with what was
-	// found, when the lookup has ended or has taken long enough, be that before
-	// Resolve returns. It reports false, and does not call done, where source, which
-	// it is for, or all together have too much looked up. It does not keep key.
-	Resolve(key []byte, source records.Source, done func(found []records.Record)) bool
+	// found, which must not be modified, when the lookup has ended or has taken long
+	// enough for who asks, be that before Resolve returns. It reports false, and does
+	// not call done, where the asker's source, its IP group, or all together have too
+	// much looked up. It does not keep key.
+	Resolve(key []byte, asker records.Asker, done func(found []records.Record)) bool
 }
 
 // Adopter replicates what peers of a proxied dialect have stored.
 type Adopter interface {
-	// Adopt takes what was stored here. It returns at once, and keeps the put's
-	// slices without modifying them.
+	// Adopt takes what was stored here. It returns at once, and keeps nothing of the
+	// put's slices.
 	Adopt(put records.Put)
 }
 
@@ -53,6 +54,11 @@ func WithAdopter(a Adopter) Option {
 	}
 }
 
+// valueAsker returns who asks for a value.
+func (p *Peer) valueAsker() records.Asker {
+	return records.Asker{Source: p.from.Source, Client: p.Connected()}
+}
+
 // resolveValue answers a FIND_VALUE with what is stored here and what is known to be
 // stored elsewhere. Where there is either, that is the answer, at once; a lookup
 // makes the next one whole. Else the answer waits for the lookup, as long as the
@@ -60,7 +66,7 @@ func WithAdopter(a Adopter) Option {
 func (h *Handlers) resolveValue(p *Peer, key []byte, limit int) error {
 	d := &p.session.Dialect
 	here, _ := h.server.Records().Values(p.ctx, key) // a store that can not be read has nothing
-	elsewhere, recent := h.cfg.resolver.Known(key)
+	elsewhere, recent := h.cfg.resolver.Known(key, p.valueAsker())
 	if p.find.merged = records.AppendMerged(p.find.merged[:0], here, elsewhere); len(p.find.merged) > 0 {
 		here = p.find.merged
 	}
@@ -69,7 +75,7 @@ func (h *Handlers) resolveValue(p *Peer, key []byte, limit int) error {
 		return h.deferValue(p, bytes.Clone(key), limit)
 	}
 	if !recent {
-		h.cfg.resolver.Resolve(key, p.from.Source, nil)
+		h.cfg.resolver.Resolve(key, p.valueAsker(), nil)
 	}
 	answer := &p.find.answer
 	h.listValues(answer, here, key, p.audience(), limit)
@@ -90,7 +96,7 @@ func (h *Handlers) deferValue(p *Peer, key []byte, limit int) error {
 		h.count.misses.Add(1)
 		return p.Reply(miss)
 	}
-	waits := h.cfg.resolver.Resolve(key, p.from.Source, func(found []records.Record) {
+	waits := h.cfg.resolver.Resolve(key, p.valueAsker(), func(found []records.Record) {
 		here, _ := h.server.Records().Values(p.ctx, key) // it may have come meanwhile
 		if merged := records.AppendMerged(nil, here, found); len(merged) > 0 {
 			here = merged

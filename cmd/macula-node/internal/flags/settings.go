@@ -9,7 +9,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/node"
+	"github.com/macula-mesh/macula-node/node/credentials"
 )
 
 // variable is an environment variable that gives a flag its value where the
@@ -78,23 +78,23 @@ func ListenPort(cmd *cli.Command) (uint16, error) {
 // TLS are the flags that say which certificates are accepted from Erlang nodes.
 func TLS(more ...cli.Flag) []cli.Flag {
 	return append(more,
-		&cli.StringFlag{Name: "tls-mode", Usage: "`MODE` towards Erlang nodes: development accepts any certificate, production verifies it", Value: string(node.TLSDevelopment), Sources: Env("MACULA_TLS_MODE")},
+		&cli.StringFlag{Name: "tls-mode", Usage: "`MODE` towards Erlang nodes: development accepts any certificate, production verifies it", Value: string(credentials.TLSDevelopment), Sources: Env("MACULA_TLS_MODE")},
 		&cli.StringFlag{Name: "tls-ca", Usage: "`FILE` of the CA certificates that production trusts, in PEM (default: the system's)", Sources: Env("MACULA_TLS_CACERTFILE")},
 		&cli.StringFlag{Name: "tls-verify-hostname", Usage: "whether production verifies the host name, or the chain alone: `BOOL` is true or false", Value: "true", Sources: Env("MACULA_TLS_VERIFY_HOSTNAME")},
 	)
 }
 
 // TLSPolicy returns what the flags say, of those that the command has.
-func TLSPolicy(cmd *cli.Command) (node.TLS, error) {
-	mode, err := node.ParseTLSMode(cmd.String("tls-mode"))
+func TLSPolicy(cmd *cli.Command) (credentials.TLS, error) {
+	mode, err := credentials.ParseTLSMode(cmd.String("tls-mode"))
 	if err != nil {
-		return node.TLS{}, Usagef("--tls-mode (MACULA_TLS_MODE): %w", err)
+		return credentials.TLS{}, Usagef("--tls-mode (MACULA_TLS_MODE): %w", err)
 	}
 	verify, err := strconv.ParseBool(cmd.String("tls-verify-hostname"))
 	if err != nil {
-		return node.TLS{}, Usagef("--tls-verify-hostname (MACULA_TLS_VERIFY_HOSTNAME) %q: write true or false", cmd.String("tls-verify-hostname"))
+		return credentials.TLS{}, Usagef("--tls-verify-hostname (MACULA_TLS_VERIFY_HOSTNAME) %q: write true or false", cmd.String("tls-verify-hostname"))
 	}
-	return node.TLS{
+	return credentials.TLS{
 		Mode:     mode,
 		CertFile: cmd.String("tls-cert"),
 		KeyFile:  cmd.String("tls-key"),

@@ -401,7 +401,7 @@ func (n *SimNetwork) keep(node *SimNode, m *wire.Call) {
 	v, err := wire.ParseValue(args.Value)
 	require.NoError(n.T, err)
 	require.NoError(n.T, node.Server.Records().Store(context.Background(), records.Put{
-		Key: args.Key, Value: v.Raw, NodeID: v.NodeID, TTL: v.TTL, ExpiresIn: time.Duration(args.ExpiresIn.V) * time.Second,
+		Key: args.Key, Value: v.Raw, NodeID: v.NodeID, TTL: v.TTL, ExpiresIn: wire.Seconds(args.ExpiresIn.V),
 		From: n.from.Contact.NodeID, Source: records.Source{Name: n.from.Contact.ID.String()},
 	}))
 }

@@ -171,6 +171,7 @@ func testFaithful(t *testing.T, s *store) {
 		"no node id":                       {{Value: []byte("v"), Expires: start}},
 		"empty one":                        {{Value: []byte("v"), NodeID: []byte{}, Expires: start}},
 		"owned":                            {{Value: []byte("v"), NodeID: []byte("n"), Expires: start, Owned: true, Source: records.Source{Name: "source", Group: "group"}}},
+		"direct":                           {{Value: []byte("v"), NodeID: []byte("n"), Expires: start, Direct: true, Source: records.Source{Name: "source", Group: "group"}}},
 		"bytes":                            {{Value: []byte{0, 0xff, 0}, NodeID: []byte{0}, Expires: start, Source: records.Source{Name: "\x00\xff", Group: "\xff\x00"}}},
 		"no group":                         {{Value: []byte("v"), Expires: start, Source: records.Source{Name: "s"}}},
 		"\x00\xff\x00":                     {rec("a", 0)},

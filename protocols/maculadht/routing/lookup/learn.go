@@ -117,8 +117,7 @@ func readValues(m *wire.FindValueReply, lenient bool) ([]FoundValue, error) {
 		}
 		life := v.TTL
 		if i < len(m.ExpiresIn) {
-			left := max(0, min(m.ExpiresIn[i], int64(wire.MaxTTL/time.Second))) // a product of more would be another number
-			life = min(life, time.Duration(left)*time.Second)
+			life = min(life, wire.Seconds(m.ExpiresIn[i]))
 		}
 		if life > 0 {
 			found = append(found, FoundValue{v, now.Add(life)})

@@ -156,6 +156,15 @@ type Search struct {
 	// PeersOnly keeps it from asking Erlang contacts: what an Erlang node caused
 	// would have two of them wait for each other.
 	PeersOnly bool
+	// Alpha is how many contacts it asks at a time, as many as WithAlpha says where
+	// it is 0.
+	Alpha int
+	// MaxBytes is how many bytes of values it gathers, 8 MiB where it is 0. Of more,
+	// those with the shortest life go.
+	MaxBytes int
+	// OnMissed is called before Erlang contacts are asked, with the nearest contacts
+	// that have answered, as nobody had a value; it may be nil.
+	OnMissed func(closest []routing.Contact)
 	// OnValues is called with the values of each holder as it answers, this node's
 	// own first, by the goroutine that called for the lookup; it may be nil. They
 	// are not merged: a provider may be named by each holder.

@@ -1,6 +1,7 @@
 package lookup
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -11,13 +12,16 @@ import (
 // the shortest life go.
 const maxMerged = 8 << 20
 
-// merger gathers the values of several holders: records.MaxProviders and maxMerged bytes
-// of them at most. Of one provider's, or of the same value without provider, the
+// merger gathers the values of several holders: records.MaxProviders, and limit bytes
+// of them, at most. Of one provider's, or of the same value without provider, the
 // one with the most life left stays.
 type merger struct {
 	byProvider map[string]FoundValue
 	bytes      int
+	limit      int // 0 for maxMerged
 }
+
+func (m *merger) maxBytes() int { return cmp.Or(m.limit, maxMerged) }
 
 func (m *merger) add(values ...FoundValue) {
 	if m.byProvider == nil {
@@ -32,7 +36,7 @@ func (m *merger) add(values ...FoundValue) {
 		m.byProvider[provider] = v
 		m.bytes += len(v.Raw) - len(old.Raw)
 	}
-	if len(m.byProvider) > records.MaxProviders || m.bytes > maxMerged {
+	if len(m.byProvider) > records.MaxProviders || m.bytes > m.maxBytes() {
 		m.shrink()
 	}
 }
@@ -56,11 +60,11 @@ func (m *merger) fresher(v FoundValue) bool {
 func (m *merger) shrink() {
 	sorted := m.sorted()
 	keep, size := 0, 0
-	for keep < min(len(sorted), records.MaxProviders) && size+len(sorted[keep].Raw) <= maxMerged {
+	for keep < min(len(sorted), records.MaxProviders) && size+len(sorted[keep].Raw) <= m.maxBytes() {
 		size += len(sorted[keep].Raw)
 		keep++
 	}
-	*m = merger{}
+	*m = merger{limit: m.limit}
 	m.add(sorted[:keep]...)
 }
 

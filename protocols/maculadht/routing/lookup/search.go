@@ -1,6 +1,7 @@
 package lookup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ type search struct {
 	question wire.Message // shared by all queries, so read only
 	nodes    wire.Message // for those that have answered with a value
 	values   bool         // it asks for values
+	alpha    int          // how many are asked at a time
 	how      Search
 	frontier *frontier
 	merged   merger
@@ -64,6 +66,8 @@ func (l *Lookups) run(ctx context.Context, how Search, values bool) (*Found, err
 		question: &wire.FindNode{Target: target},
 		nodes:    &wire.FindNode{Target: target},
 		values:   values,
+		alpha:    cmp.Or(how.Alpha, l.cfg.alpha),
+		merged:   merger{limit: how.MaxBytes},
 		how:      how,
 		answers:  make(chan answer),
 	}
@@ -79,6 +83,9 @@ func (l *Lookups) run(ctx context.Context, how Search, values bool) (*Found, err
 	s.begin(ctx, target)
 	err := s.askAll(ctx)
 	if err == nil && values && s.found.Holders == 0 && !how.PeersOnly {
+		if how.OnMissed != nil && s.good > 0 {
+			how.OnMissed(s.frontier.closest())
+		}
 		err = s.askErlang(ctx)
 	}
 	s.found.Closest = s.frontier.closest()
@@ -144,10 +151,10 @@ func (s *search) enough() bool {
 // have to answer all the same, are asked at once, as Kademlia ends its lookups.
 // A value may spare them the question, so those who look for one go on as before.
 func (s *search) width() int {
-	if !s.values && s.frontier.reached(s.cfg.alpha) {
-		return max(s.cfg.alpha, s.frontier.k)
+	if !s.values && s.frontier.reached(s.alpha) {
+		return max(s.alpha, s.frontier.k)
 	}
-	return s.cfg.alpha
+	return s.alpha
 }
 
 // askAll asks libp2p contacts, as many at a time as there are slots, until there
@@ -169,7 +176,7 @@ func (s *search) askAll(ctx context.Context) error {
 		switch {
 		case len(s.slots) > 0:
 			look = min(time.Until(s.slots[0].since.Add(s.cfg.slow)), lookAgain)
-		case s.fruitful():
+		case s.good > 0:
 			look = time.Until(s.frontier.lastAsked().Add(s.patience()))
 		}
 		timer.Reset(look)
@@ -220,10 +227,11 @@ func (s *search) goOn(ctx context.Context) bool {
 		for s.send(ctx, s.frontier.nextDoubtful()) {
 		}
 	}
-	return len(s.slots) > 0 || s.frontier.missing(alone)
+	return len(s.slots) > 0 || s.frontier.missing(alone) && (alone || time.Since(s.frontier.lastAsked()) < s.patience())
 }
 
-// patience is how long a contact may take where something was found without it: as
+// patience is how long a contact may take where others have answered, be it that they
+// have nothing, since what they lack may have been stored meanwhile: as
 // long as a slot lasts, and where all answers take long, twice as long as they did.
 func (s *search) patience() time.Duration { return max(s.cfg.slow, 2*s.longest) }
 

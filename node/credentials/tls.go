@@ -1,4 +1,4 @@
-package node
+package credentials
 
 import (
 	"crypto/tls"
@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"runtime"
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/dialer/identity"
+	"github.com/macula-mesh/macula-node/compat/gateway"
 	"github.com/macula-mesh/macula-node/compat/wire"
 )
 
@@ -48,7 +50,7 @@ type TLS struct {
 	// CertFile and KeyFile are what Erlang nodes are shown, in PEM: the
 	// certificate with its chain, and its key, which others than its owner and
 	// group must not reach. In production mode they are needed; in development
-	// mode without them a certificate is made and kept in Config.DataDir.
+	// mode without them a certificate is made and kept in the data directory.
 	CertFile, KeyFile string
 	// CAFile holds, in PEM, the roots that production mode trusts; empty means
 	// those of the system.
@@ -154,48 +156,54 @@ func readKey(path string) ([]byte, error) {
 	return readSetting(keySetting, path)
 }
 
-// credentials are what the node shows and accepts.
-type credentials struct {
-	certificate *tls.Certificate // nil: the node makes its own
-	dialling    identity.TLS
+// Credentials are what a node shows to Erlang nodes, and what it accepts from those
+// that it dials.
+type Credentials struct {
+	// Dialling is which certificates are accepted.
+	Dialling identity.TLS
+
+	given  *tls.Certificate // nil: the node makes its own
+	caFile string
 }
 
-// load reads the files, or says all that is wrong with them.
-func (t TLS) load() (credentials, error) {
+// Load reads the files, or says all that is wrong with them.
+func (t TLS) Load() (Credentials, error) {
 	if _, err := t.mode(); err != nil {
-		return credentials{}, err
+		return Credentials{}, err
 	}
 	cert, certErr := t.certificate()
 	dialling, err := t.Dialling()
 	if dialling.Verify {
 		dialling.Certificate = cert // as an Erlang node does in production mode
 	}
-	return credentials{cert, dialling}, errors.Join(certErr, err)
+	return Credentials{dialling, cert, t.CAFile}, errors.Join(certErr, err)
 }
 
-// tlsCertificate returns what Erlang nodes are shown who dial an endpoint.
-func (s settings) tlsCertificate(endpoint string) (cert tls.Certificate, err error) {
+// Certificate returns what Erlang nodes are shown who dial an endpoint: the
+// certificate that was given, else one that the node signed itself, which dataDir
+// keeps; where that is empty it is another one each time.
+func (c Credentials) Certificate(endpoint, dataDir string, log *slog.Logger) (cert tls.Certificate, err error) {
 	switch {
-	case s.tls.certificate != nil:
-		cert = *s.tls.certificate
-	case s.DataDir != "":
-		cert, err = loadOrCreateCertificate(s.DataDir, s.log("node"))
+	case c.given != nil:
+		cert = *c.given
+	case dataDir != "":
+		cert, err = loadOrCreateCertificate(dataDir, log)
 	default:
-		cert, err = selfSignedCertificate()
+		cert, err = gateway.SelfSign(nil)
 	}
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	verifies := s.tls.dialling.Verify
-	s.log("node").Info("certificate for Erlang nodes", "pin", identity.PinOf(cert.Leaf), "expires", cert.Leaf.NotAfter, "verifies_others", verifies)
+	verifies := c.Dialling.Verify
+	log.Info("certificate for Erlang nodes", "pin", identity.PinOf(cert.Leaf), "expires", cert.Leaf.NotAfter, "verifies_others", verifies)
 	if !verifies {
-		if s.TLS.CAFile != "" {
-			s.log("node").Warn("CA file not used: the TLS mode is development, which verifies nothing", "file", s.TLS.CAFile)
+		if c.caFile != "" {
+			log.Warn("CA file not used: the TLS mode is development, which verifies nothing", "file", c.caFile)
 		}
 		return cert, nil
 	}
 	if e, err := wire.ParseEndpoint(endpoint); err == nil && cert.Leaf.VerifyHostname(e.Host) != nil {
-		s.log("node").Warn("the certificate does not name the host that others dial: those who verify it will not connect", "endpoint", e)
+		log.Warn("the certificate does not name the host that others dial: those who verify it will not connect", "endpoint", e)
 	}
 	return cert, nil
 }

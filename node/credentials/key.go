@@ -1,4 +1,4 @@
-package node
+package credentials
 
 import (
 	"crypto/rand"

@@ -1,0 +1,63 @@
+package resolver
+
+import (
+	"cmp"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
+)
+
+// shares counts what is under way, in all, for each IP group and for each source.
+type shares struct {
+	all       int
+	groups    map[string]int // by groupOf
+	sources   map[records.Source]int
+	max       share
+	refusedBy [3]Refusal // in all, of a group, of a source
+}
+
+// share is how much may be under way, in all, for a group and for a source.
+type share struct{ all, group, source int }
+
+func newShares(max share, refusedBy ...Refusal) shares {
+	s := shares{max: max, groups: make(map[string]int), sources: make(map[records.Source]int)}
+	copy(s.refusedBy[:], refusedBy)
+	return s
+}
+
+// groupOf returns who shares with a source: its IP group or, outside of any, nobody.
+func groupOf(source records.Source) string { return cmp.Or(source.Group, source.Name) }
+
+// take counts one more, or returns the limit over which that would be.
+func (s *shares) take(source records.Source) (refused Refusal, ok bool) {
+	switch {
+	case s.all >= s.max.all:
+		return s.refusedBy[0], false
+	case s.groups[groupOf(source)] >= max(s.max.group, s.ofNone(source)):
+		return s.refusedBy[1], false
+	case s.sources[source] >= s.max.source:
+		return s.refusedBy[2], false
+	}
+	s.all++
+	s.groups[groupOf(source)]++
+	s.sources[source]++
+	return "", true
+}
+
+// ofNone returns the limit of the group that a source in no group is: its own.
+func (s *shares) ofNone(source records.Source) int {
+	if source.Group == "" {
+		return s.max.source
+	}
+	return 0
+}
+
+// give counts one less.
+func (s *shares) give(source records.Source) {
+	s.all--
+	if s.groups[groupOf(source)]--; s.groups[groupOf(source)] == 0 {
+		delete(s.groups, groupOf(source))
+	}
+	if s.sources[source]--; s.sources[source] == 0 {
+		delete(s.sources, source)
+	}
+}
