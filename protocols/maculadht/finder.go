@@ -1,16 +1,20 @@
 package maculadht
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	corerouting "github.com/libp2p/go-libp2p/core/routing"
 	ma "github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
@@ -21,15 +25,20 @@ import (
 // How the addresses of peers without any are found.
 const (
 	findTimeout = 5 * time.Second
-	findAtOnce  = 4                // of others, one is not found
+	findAtOnce  = 4                // others wait
 	foundFor    = 10 * time.Minute // addresses are as good as new
 	missedFor   = 5 * time.Minute  // who was not found is not sought again
+	failedFor   = 15 * time.Second // nor who could not be sought
 	maxFound    = 1024             // peers that are remembered; of more, the one that is forgotten first
 )
 
+// errNotSought: nobody could be asked where a contact is, which says nothing of it.
+var errNotSought = errors.New("its addresses could not be sought")
+
 // WithPeerRouting sets what is asked for the addresses of a contact that has none,
-// such as kad-dht. A peer is sought once, and what came of it is remembered for
-// some minutes. Without it such a contact can not be reached.
+// such as kad-dht. Only those in the routing table are sought, each once, and what
+// came of it is remembered for some minutes; a node with a public address is told of
+// public ones alone. Without it such a contact can not be reached.
 func WithPeerRouting(r corerouting.PeerRouting) Option {
 	return func(c *serviceConfig) error {
 		if r == nil {
@@ -43,6 +52,7 @@ func WithPeerRouting(r corerouting.PeerRouting) Option {
 // finder finds the addresses of peers, few at a time, and remembers them. It is safe
 // for concurrent use.
 type finder struct {
+	host    host.Host
 	routing corerouting.PeerRouting
 	spawn   func(func(context.Context)) error // runs it until the service is closed
 	slots   chan struct{}                     // one token for each peer that is being sought
@@ -69,8 +79,8 @@ func (f *finding) over(now time.Time) bool {
 	}
 }
 
-func newFinder(r corerouting.PeerRouting, spawn func(func(context.Context)) error) *finder {
-	return &finder{routing: r, spawn: spawn, slots: make(chan struct{}, findAtOnce), known: make(map[peer.ID]*finding)}
+func newFinder(h host.Host, r corerouting.PeerRouting, spawn func(func(context.Context)) error) *finder {
+	return &finder{host: h, routing: r, spawn: spawn, slots: make(chan struct{}, findAtOnce), known: make(map[peer.ID]*finding)}
 }
 
 // find returns the addresses of a peer. All who ask share one search, which does not
@@ -98,7 +108,7 @@ func (f *finder) begin(p peer.ID) (*finding, error) {
 	select {
 	case f.slots <- struct{}{}:
 	default:
-		return nil, fmt.Errorf("%w: peer %s has no known address, and others are being sought", proto.ErrUnreachable, p)
+		return nil, fmt.Errorf("%w: peer %s has no known address, and others are being sought", errNotSought, p)
 	}
 	found := &finding{done: make(chan struct{})}
 	if err := f.spawn(func(ctx context.Context) { f.seek(ctx, p, found) }); err != nil {
@@ -133,16 +143,27 @@ func (f *finder) seek(ctx context.Context, p peer.ID, into *finding) {
 	ctx, cancel := context.WithTimeout(ctx, findTimeout)
 	defer cancel()
 	info, err := f.routing.FindPeer(ctx, p)
-	if err == nil && (info.ID != p || len(info.Addrs) == 0) {
-		err = errors.New("none was found")
+	if slices.ContainsFunc(f.host.Addrs(), manet.IsPublicAddr) { // private ones lead nowhere, or into our own network
+		info.Addrs = ma.FilterAddrs(info.Addrs, manet.IsPublicAddr)
 	}
-	if err != nil {
-		into.err = fmt.Errorf("%w: peer %s has no known address: %w", proto.ErrUnreachable, p, err)
+	switch {
+	case err == nil && info.ID == p && len(info.Addrs) > 0:
+		into.addrs = info.Addrs[:min(len(info.Addrs), routing.MaxContactAddrs)]
+		into.until = time.Now().Add(foundFor)
+	case f.wasSought(err):
+		into.err = fmt.Errorf("%w: peer %s has no known address: %w", proto.ErrUnreachable, p, cmp.Or(err, corerouting.ErrNotFound))
 		into.until = time.Now().Add(missedFor)
-		return
+	default:
+		into.err = fmt.Errorf("%w: peer %s has no known address: %v", errNotSought, p, cmp.Or(err, corerouting.ErrNotFound))
+		into.until = time.Now().Add(failedFor)
 	}
-	into.addrs = info.Addrs[:min(len(info.Addrs), routing.MaxContactAddrs)]
-	into.until = time.Now().Add(foundFor)
+}
+
+// wasSought reports whether a search that found nothing got anywhere: others were
+// asked, and this node is not cut off.
+func (f *finder) wasSought(err error) bool {
+	ended := err == nil || errors.Is(err, corerouting.ErrNotFound) || errors.Is(err, context.DeadlineExceeded)
+	return ended && len(f.host.Network().Peers()) > 0
 }
 
 // findingPeers asks libp2p contacts, and finds out where those are that have no
@@ -170,11 +191,15 @@ func (n findingPeers) Query(ctx context.Context, to routing.Contact, m wire.Mess
 	return n.Client.Query(ctx, to, m)
 }
 
-// locate gives a contact addresses where it has none that anybody knows.
+// locate gives a contact of ours addresses where it has none that anybody knows. Others
+// are not sought: any peer can name as many as it likes.
 func (s *Service) locate(ctx context.Context, c *routing.Contact) error {
 	if s.finder == nil || len(c.Addrs) > 0 ||
 		s.host.Network().Connectedness(c.Peer) == network.Connected || len(s.host.Peerstore().Addrs(c.Peer)) > 0 {
 		return nil
+	}
+	if _, ours := s.routing.Contact(c.ID); !ours {
+		return fmt.Errorf("%w: peer %s has no known address", proto.ErrUnreachable, c.Peer)
 	}
 	var err error
 	c.Addrs, err = s.finder.find(ctx, c.Peer)

@@ -276,8 +276,9 @@ func (s *Service) start(srv *routing.Server, self routing.ID, cfg serviceConfig)
 		}
 	}()
 	if cfg.peerRouting != nil {
-		s.finder = newFinder(cfg.peerRouting, s.spawn)
+		s.finder = newFinder(s.host, cfg.peerRouting, s.spawn)
 	}
+	srv.SetConnected(func(p peer.ID) bool { return s.host.Network().Connectedness(p) == network.Connected })
 	s.routing, s.network = srv, router{peers: findingPeers{s.client, s}, endpoints: cfg.endpoints}
 	if s.lookups, err = lookup.New(srv, s.network, cfg.lookups...); err != nil {
 		return err

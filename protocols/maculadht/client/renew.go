@@ -13,9 +13,8 @@ import (
 // Renew tells the client that a peer has CONNECTed over a connection. It may have
 // been restarted, so that nobody is at the other end of older ones, which the host
 // sees only after a while: streams over those are given up, what was asked on them is
-// asked once more, and new streams are opened over this connection until [Client.Ended]
-// is told of it.
-// Over one that is older than another one it changes nothing: both live.
+// asked once more, and new streams are opened over this connection until it ends (see
+// [Client.Ended]). Over one that is older than another one that lives nothing changes.
 func (c *Client) Renew(conn network.Conn) {
 	if conn.Stat().Limited || !c.isNewest(conn) {
 		return

@@ -4,6 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 )
@@ -18,6 +22,8 @@ type Server struct {
 	guests  *guests
 	records *records.Manager
 	owned   bool // records were made here, so are closed here
+
+	connected atomic.Pointer[func(peer.ID) bool] // nil where that is not known
 }
 
 // NewServer returns a server for the node with id self. Close it when its lookups
@@ -118,14 +124,43 @@ func (s *Server) FindNode(target []byte, except ...ID) []Contact {
 	return near.contacts()
 }
 
+// GatewaySeen is how lately a contact that is not connected must have spoken to be
+// named to Erlang nodes, which never forget one.
+const GatewaySeen = 2 * time.Minute
+
+// SetConnected has f tell whether a peer is connected: one that is not is named and
+// asked with more care, as nobody is told when it dies. Until then, and where f is
+// nil, all count as connected. f may be called with the table locked: it must not use it.
+func (s *Server) SetConnected(f func(peer.ID) bool) {
+	if f == nil {
+		s.connected.Store(nil)
+		return
+	}
+	s.connected.Store(&f)
+}
+
+// Connected reports whether a contact is connected, as far as that is known; an Erlang
+// one always is.
+func (s *Server) Connected(c Contact) bool {
+	f := s.connected.Load()
+	return f == nil || c.IsErlang() || (*f)(c.Peer)
+}
+
+// NamesGateway reports whether Erlang nodes may be told of a contact now: it is a
+// gateway (see [Contact.IsGateway]), and is connected or has spoken within
+// [GatewaySeen].
+func (s *Server) NamesGateway(c Contact) bool {
+	return c.isGateway() && (time.Since(c.LastSeen) < GatewaySeen || s.Connected(c))
+}
+
 // FindGateways returns the contacts to name to an Erlang node: the [BucketSize]
 // nearest to target of the libp2p contacts that can be dialled by their endpoints,
-// nearest first, without those of except.
+// nearest first, without those of except. See [Server.NamesGateway].
 func (s *Server) FindGateways(target []byte, except ...ID) []Contact {
 	s.table.mu.RLock()
 	defer s.table.mu.RUnlock()
 	near := s.table.listed(IDFromBytes(target), BucketSize, func(c *Contact) bool {
-		return c.isErlang() || !c.isGateway() || slices.Contains(except, c.ID)
+		return c.isErlang() || !s.NamesGateway(*c) || slices.Contains(except, c.ID)
 	})
 	return near.contacts()
 }

@@ -42,7 +42,7 @@ func (h *Handlers) listGateways(p *Peer) wire.GatewayList {
 		if len(list) == proto.MaxGateways {
 			break
 		}
-		if contact.ID == p.asker || !mayList(&contact, &p.session.Dialect) {
+		if contact.ID == p.asker || !h.mayList(&contact, &p.session.Dialect) {
 			continue
 		}
 		nodeID := contact.NodeID
@@ -67,9 +67,9 @@ func (h *Handlers) listGateways(p *Peer) wire.GatewayList {
 }
 
 // mayList reports whether a contact is one that a list of gateways names.
-func mayList(c *routing.Contact, d *Dialect) bool {
+func (h *Handlers) mayList(c *routing.Contact, d *Dialect) bool {
 	if d.PeersAlone {
-		return c.IsGateway()
+		return h.server.NamesGateway(*c)
 	}
 	return c.Confirmed() && (c.IsErlang() || c.EndpointSeen)
 }

@@ -86,7 +86,11 @@ func (s *search) readNodes(from *peerCandidate, listed []wire.Node) ([]routing.C
 				return nil, fmt.Errorf("%w: a node id or an address that is none", errWrong)
 			}
 			if !local { // what it knows of its own network leads nowhere, or into ours
+				private := len(c.Addrs) > 0
 				c.Addrs = ma.FilterAddrs(c.Addrs, manet.IsPublicAddr)
+				if _, ours := s.server.Contact(id); private && len(c.Addrs) == 0 && !ours {
+					continue
+				}
 			}
 			contacts = append(contacts, c)
 		}

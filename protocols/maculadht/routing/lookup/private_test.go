@@ -1,6 +1,7 @@
 package lookup
 
 import (
+	"slices"
 	"testing"
 
 	ma "github.com/multiformats/go-multiaddr"
@@ -37,6 +38,28 @@ func TestPrivateAddressesOfPublicPeers(t *testing.T) {
 				require.NoError(t, err)
 				require.Len(t, found.Closest, 2)
 				require.ElementsMatch(t, tt.want, dialled)
+			})
+		})
+	}
+}
+
+// Who is named with private addresses alone by a public peer is asked only if it is
+// known already.
+func TestPrivateAddressesAlone(t *testing.T) {
+	for name, known := range map[string]bool{"a stranger": false, "a contact of ours": true} {
+		t.Run(name, func(t *testing.T) {
+			play(t, 2, func(t *testing.T, s *script) {
+				teller, told := s.Peers[1], s.Peers[0]
+				teller.Addrs = []ma.Multiaddr{ma.StringCast("/ip4/8.8.8.8/udp/1/quic-v1")}
+				s.Know(teller)
+				if known {
+					s.Know(told)
+				}
+				told.Addrs = []ma.Multiaddr{ma.StringCast("/ip4/10.0.0.1/udp/1/quic-v1")}
+				s.Replies[teller.ID] = names(told)
+				_, err := lookups(s).Nodes(t.Context(), s.Target[:])
+				require.NoError(t, err)
+				require.Equal(t, known, slices.Contains(s.Asked, told.ID))
 			})
 		})
 	}

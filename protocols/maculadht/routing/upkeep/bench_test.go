@@ -33,7 +33,7 @@ func BenchmarkHandOver(b *testing.B) {
 	stranger := map[routing.ID]*newcomer{routingtest.RandomID(rng): new(newcomer)} // not in the table, so nothing is handed over
 	b.ReportAllocs()
 	for b.Loop() {
-		u.handOverTo(stranger)
+		u.handOverTo(u.ctx, stranger, make(chan struct{}, handOversAtOnce), u.bytes)
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/keys, "ns/key")
 }

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
@@ -33,14 +35,22 @@ const (
 	// refillAfter is how long those are gathered that came back and may lack records:
 	// the next one may go any moment.
 	refillAfter = 250 * time.Millisecond
-	// refills is how often one that comes back is served within handOverAgain.
-	refills = 5
+	// refills is how often one that comes back is served at once; from then on only
+	// after handOverAgain, and after twice as long each time, up to maxRefillPause.
+	refills        = 5
+	maxRefillPause = 8 * handOverAgain
 	// faultsAllowed is how many records a newcomer may turn away, or take its time
 	// over, before it is left alone, and one more for each so many that it took:
 	// the others wait for it.
 	faultsAllowed = 16
 	// slowAnswer is from when on a newcomer takes its time over a record.
 	slowAnswer = lookup.DefaultSlow
+	// lateAllowed is how much time a newcomer may take beyond promptAnswer a record,
+	// over all, before it is served apart, so that it holds up nobody else.
+	lateAllowed  = 15 * time.Second
+	promptAnswer = 250 * time.Millisecond
+	// restAfterScan is for how much longer than it was gone through, the store rests.
+	restAfterScan = 10
 	// maxNewcomers is how many newcomers are kept in mind, and how many are handed
 	// something within a while: as many as a table holds.
 	maxNewcomers = routing.IDBits * routing.BucketSize
@@ -50,6 +60,7 @@ const (
 type newcomer struct {
 	taken  atomic.Int64 // records that it took at once
 	faults atomic.Int64 // records that it turned away, or took its time over
+	late   atomic.Int64 // nanoseconds beyond promptAnswer
 	gone   atomic.Bool  // it was not reached
 }
 
@@ -57,6 +68,9 @@ type newcomer struct {
 func (n *newcomer) leftAlone() bool {
 	return n.gone.Load() || n.faults.Load() >= faultsAllowed+n.taken.Load()/faultsAllowed
 }
+
+// isSlow reports whether it would hold up the others.
+func (n *newcomer) isSlow() bool { return time.Duration(n.late.Load()) >= lateAllowed }
 
 // served is when a contact was last handed something, and how often lately.
 type served struct {
@@ -84,8 +98,6 @@ func (u *Upkeep) noteNewcomers(joined, returned []routing.Contact) {
 	}
 	if len(u.newcomers) > 0 {
 		signal(u.arrived)
-	}
-	if len(returned) > 0 {
 		signal(u.returned)
 	}
 }
@@ -98,13 +110,27 @@ func signal(c chan<- struct{}) {
 	}
 }
 
+// pause is how long it takes until one that came back is served again.
+func (s served) pause() time.Duration {
+	if s.times < refills {
+		return 0
+	}
+	return min(handOverAgain<<(s.times-refills), maxRefillPause)
+}
+
+// over reports whether the contact may count as one that was never served.
+func (s served) over(now time.Time) bool {
+	return now.Sub(s.at) >= max(handOverAgain, 2*s.pause())
+}
+
 // due takes the newcomers that are still contacts and that nothing was handed
-// over to lately, or that have come back since; not too often either. Others wait, be
-// it because there were too many of late.
-func (u *Upkeep) due(now time.Time) map[routing.ID]*newcomer {
+// over to lately, or those that have come back since; not too often either. Others
+// wait, be it because there were too many of late. Those that come back again and
+// again are served apart.
+func (u *Upkeep) due(now time.Time, back bool) map[routing.ID]*newcomer {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	maps.DeleteFunc(u.served, func(_ routing.ID, s served) bool { return now.Sub(s.at) >= handOverAgain })
+	maps.DeleteFunc(u.served, func(_ routing.ID, s served) bool { return s.over(now) })
 	due := make(map[routing.ID]*newcomer)
 	for id, isBack := range u.newcomers {
 		c, there := u.server.Contact(id)
@@ -114,58 +140,59 @@ func (u *Upkeep) due(now time.Time) map[routing.ID]*newcomer {
 		}
 		s, lately := u.served[id]
 		isBack = isBack || lately && s.storeID != string(c.StoreID)
-		if lately && (!isBack || s.times >= refills) || !lately && len(u.served) >= maxNewcomers {
+		if isBack != back || lately && (!isBack || now.Sub(s.at) < s.pause()) || !lately && len(u.served) >= maxNewcomers {
 			continue
 		}
 		delete(u.newcomers, id)
-		u.served[id] = served{at: now, times: s.times + 1, storeID: string(c.StoreID)}
-		due[id] = new(newcomer)
+		u.served[id] = served{at: now, times: min(s.times+1, 2*refills), storeID: string(c.StoreID)}
+		if s.times >= refills {
+			u.setApart(one{id, new(newcomer)})
+		} else {
+			due[id] = new(newcomer)
+		}
 	}
 	return due
 }
 
-// handOver hands records over to newcomers, those of a while in one go.
-func (u *Upkeep) handOver() {
+// handOver hands records over to newcomers, those of a while in one go: to those that
+// came back and may lack records, or to the others.
+func (u *Upkeep) handOver(arrived <-chan struct{}, delay time.Duration, back bool) {
+	slots := make(chan struct{}, handOversAtOnce)
 	for {
-		delay := u.cfg.handOverDelay
 		select {
 		case <-u.ctx.Done():
 			return
-		case <-u.returned:
-			delay = refillAfter
-		case <-u.arrived:
+		case <-arrived:
 		}
-		if !u.gather(delay) {
+		if !u.sleep(delay) {
 			return
 		}
-		if due := u.due(time.Now()); len(due) > 0 {
-			u.handOverTo(due)
+		due := u.due(time.Now(), back)
+		if len(due) == 0 {
+			continue
 		}
-	}
-}
-
-// gather waits while newcomers arrive, for less long once one has come back. It
-// reports whether the upkeep goes on.
-func (u *Upkeep) gather(delay time.Duration) bool {
-	select {
-	case <-time.After(delay):
-		return true
-	case <-u.returned:
-		return u.sleep(min(delay, refillAfter))
-	case <-u.ctx.Done():
-		return false
+		scan := u.handOverTo(u.ctx, due, slots, u.bytes)
+		for id, n := range due {
+			if n.isSlow() {
+				u.mu.Lock()
+				u.setApart(one{id, n})
+				u.mu.Unlock()
+			}
+		}
+		if !u.sleep(restAfterScan * scan) {
+			return
+		}
 	}
 }
 
 // handOverTo goes through the records once for all of some newcomers. That may
 // take long; meanwhile nothing is locked, and kept are a page of keys and the records
-// of one.
-func (u *Upkeep) handOverTo(newcomers map[routing.ID]*newcomer) {
+// of one. It returns how long it took without the newcomers' part in it.
+func (u *Upkeep) handOverTo(ctx context.Context, newcomers map[routing.ID]*newcomer, slots chan struct{}, bytes *rate.Limiter) (scan time.Duration) {
 	var sends sync.WaitGroup
 	defer sends.Wait()
-	slots := make(chan struct{}, handOversAtOnce)
 	nearest := make([]routing.ID, 0, routing.BucketSize)
-	err := u.server.Records().Range(u.ctx, nil, func(key []byte, live []records.Record) bool {
+	offer := func(key []byte, live []records.Record) bool {
 		if wire.IsGatewayKey(key) {
 			return true // nobody takes it over libp2p
 		}
@@ -175,24 +202,43 @@ func (u *Upkeep) handOverTo(newcomers map[routing.ID]*newcomer) {
 			n := newcomers[c.ID]
 			for i := range live {
 				slots <- struct{}{}
-				if n.leftAlone() {
+				if n.leftAlone() || n.isSlow() {
 					<-slots
 					break
 				}
-				if u.bytes.WaitN(u.ctx, handOverBytes(key, &live[i])) != nil {
+				if u.wait(ctx, bytes, handOverBytes(key, &live[i])) != nil {
+					<-slots
 					return false
 				}
 				sends.Go(func() {
 					defer func() { <-slots }()
-					u.putCopy(u.ctx, n, c, key, live[i])
+					u.putCopy(ctx, n, c, key, live[i])
 				})
 			}
 		}
 		return true
+	}
+	start := time.Now()
+	var offers time.Duration
+	err := u.server.Records().Range(ctx, nil, func(key []byte, live []records.Record) bool {
+		from := time.Now()
+		defer func() { offers += time.Since(from) }()
+		return offer(key, live)
 	})
-	if err != nil && u.ctx.Err() == nil {
+	if err != nil && ctx.Err() == nil {
 		u.counters.handOverFailures.Add(1)
 	}
+	return time.Since(start) - offers
+}
+
+// wait waits until so many bytes may be handed over, by all and by a part of them.
+func (u *Upkeep) wait(ctx context.Context, part *rate.Limiter, n int) error {
+	if part != u.bytes {
+		if err := part.WaitN(ctx, n); err != nil {
+			return err
+		}
+	}
+	return u.bytes.WaitN(ctx, n)
 }
 
 // handOverBytes is what a record takes of what is handed over a second.
@@ -246,6 +292,7 @@ func (u *Upkeep) putCopy(ctx context.Context, n *newcomer, c routing.Contact, ke
 		u.counters.handOverFailures.Add(1)
 		u.cfg.tracer.HandedOver(false)
 	}
+	n.late.Add(int64(max(0, time.Since(start)-promptAnswer)))
 	switch owned := errors.As(err, &remote) && remote.Code == wire.CodeNotOwner; {
 	case err != nil && remote == nil:
 		n.gone.Store(true)

@@ -352,15 +352,15 @@ func TestNewcomersAreBounded(t *testing.T) {
 		for id := range u.newcomers {
 			s.Server.Forget(id)
 		}
-		require.Empty(t, u.due(time.Now()), "they are gone again")
+		require.Empty(t, u.due(time.Now(), false), "they are gone again")
 		require.Empty(t, u.newcomers)
 
 		welcome(2*maxNewcomers, maxNewcomers-10)
-		require.Len(t, u.due(time.Now()), maxNewcomers-10)
+		require.Len(t, u.due(time.Now(), false), maxNewcomers-10)
 		welcome(3*maxNewcomers, 30)
-		require.Len(t, u.due(time.Now()), 10, "enough for now")
-		require.Empty(t, u.due(time.Now().Add(handOverAgain-1)))
-		require.Len(t, u.due(time.Now().Add(handOverAgain)), 20, "later it is the others' turn")
+		require.Len(t, u.due(time.Now(), false), 10, "enough for now")
+		require.Empty(t, u.due(time.Now().Add(handOverAgain-1), false))
+		require.Len(t, u.due(time.Now().Add(handOverAgain), false), 20, "later it is the others' turn")
 	}, routing.WithBucketSize(4*maxNewcomers))
 }
 

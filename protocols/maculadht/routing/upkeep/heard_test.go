@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
@@ -72,4 +73,20 @@ func TestWhoIsDoubtedAgainIsAsked(t *testing.T) {
 func confirmed(s *script, c routing.Contact) bool {
 	known, there := s.Server.Contact(c.ID)
 	return there && known.Confirmed()
+}
+
+// Of one that is not connected nothing tells that it has died.
+func TestWhoIsNotConnectedIsAskedEarlier(t *testing.T) {
+	play(t, 2, func(t *testing.T, s *script) {
+		near, far := s.Peers[0], s.Peers[1]
+		s.Server.SetConnected(func(p peer.ID) bool { return p == near.Peer })
+		defer startUpkeep(s, WithChecks(time.Minute, DefaultIdle, DefaultRetry)).Close()
+		for _, c := range []routing.Contact{near, far} {
+			c.LastSeen = time.Now()
+			s.Know(c)
+		}
+		time.Sleep(DefaultIdle/2 + 150*time.Second) // it may have been in a lookup at first
+		require.Empty(t, s.Questions(near, wire.TypePing))
+		require.Len(t, s.Questions(far, wire.TypePing), 1)
+	})
 }

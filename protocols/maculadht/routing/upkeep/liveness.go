@@ -180,13 +180,17 @@ func (u *Upkeep) challenge(bucket int) {
 	})
 }
 
-// checkSilent asks those for a sign of life who have been silent for long, and who
-// are doubtful still. Their failures are
+// checkSilent asks those for a sign of life who have been silent for long, half as
+// long where they are not connected, and who are doubtful still. Their failures are
 // noted only if anybody is heard.
 func (u *Upkeep) checkSilent() {
 	var silent, others []routing.Contact
 	for _, c := range u.server.Table().All() {
-		if c.Doubtful() || time.Since(c.LastSeen) >= u.cfg.idle {
+		idle := u.cfg.idle
+		if !u.server.Connected(c) {
+			idle /= 2 // nothing else would tell that it has died
+		}
+		if c.Doubtful() || time.Since(c.LastSeen) >= idle {
 			silent = append(silent, c)
 		} else {
 			others = append(others, c)

@@ -28,7 +28,7 @@ func defaults() config {
 }
 
 // WithChecks sets how often the table is looked over, for how long a contact or
-// a bucket may be idle, and how long it is waited between questions to a contact
+// a bucket may be idle (a contact that is not connected half as long), and how long it is waited between questions to a contact
 // whose place another one waits for.
 func WithChecks(every, idle, retry time.Duration) Option {
 	return func(c *config) error {

@@ -19,7 +19,7 @@ const (
 	// that have been silent, and for buckets that have been idle.
 	DefaultCheckInterval = time.Minute
 	// DefaultIdle is for how long a contact may be silent before it is asked for
-	// a sign of life, and a bucket without a lookup before it is refreshed.
+	// a sign of life, half as long where it is not connected, and a bucket without a lookup before it is refreshed.
 	DefaultIdle = 10 * time.Minute
 	// DefaultRetry is how long the upkeep waits before it asks a contact again
 	// that did not answer while another waits for its place.
@@ -58,8 +58,10 @@ type Upkeep struct {
 	server   *routing.Server
 	lookups  *lookup.Lookups
 	cfg      config
-	bytes    *rate.Limiter // of records that are handed over
 	counters counters
+
+	bytes      *rate.Limiter // of records that are handed over
+	apartBytes *rate.Limiter // of those to newcomers that are served apart
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -72,8 +74,10 @@ type Upkeep struct {
 	returning  questions             // to some that were dropped, and heard of
 	newcomers  map[routing.ID]bool   // that nothing was handed over to yet; true: came back
 	served     map[routing.ID]served // to whom something was, lately
+	apart      []one                 // newcomers to be served apart, those first that wait for longest
 	arrived    chan struct{}         // has a token while there are newcomers
-	returned   chan struct{}         // and while there are some that came back
+	returned   chan struct{}         // as well, for those that came back
+	waiting    chan struct{}         // has a token while there are some apart
 }
 
 // New starts the upkeep of the server whose lookups these are, which asks
@@ -100,12 +104,18 @@ func New(lookups *lookup.Lookups, opts ...Option) (*Upkeep, error) {
 		served:     make(map[routing.ID]served),
 		arrived:    make(chan struct{}, 1),
 		returned:   make(chan struct{}, 1),
+		waiting:    make(chan struct{}, 1),
 	}
 	u.bytes = rate.NewLimiter(rate.Limit(u.cfg.handOverRate), max(u.cfg.handOverRate, maxHandOver))
+	u.apartBytes = rate.NewLimiter(rate.Limit(u.cfg.handOverRate)/apartShare, max(u.cfg.handOverRate/apartShare, maxHandOver))
 	u.ctx, u.cancel = context.WithCancel(context.Background())
 	u.tasks.Go(u.watch)
 	u.tasks.Go(u.lookOver)
-	u.tasks.Go(u.handOver)
+	u.tasks.Go(func() { u.handOver(u.arrived, u.cfg.handOverDelay, false) })
+	u.tasks.Go(func() { u.handOver(u.returned, min(refillAfter, u.cfg.handOverDelay), true) })
+	for range apartAtOnce {
+		u.tasks.Go(u.serveApart)
+	}
 	return u, nil
 }
 
