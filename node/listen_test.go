@@ -20,7 +20,6 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/gateway"
-	"github.com/macula-mesh/macula-node/node/credentials"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -474,7 +473,7 @@ func (g *echoGateway) conn(t *testing.T) *quic.Conn {
 
 func serverTLS(t *testing.T) *tls.Config {
 	t.Helper()
-	certificate, err := credentials.Credentials{}.Certificate("", "", slog.New(slog.DiscardHandler))
+	certificate, err := gateway.SelfSign(nil)
 	require.NoError(t, err)
 	return gateway.ServerTLS(certificate)
 }

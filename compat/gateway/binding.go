@@ -4,9 +4,12 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"time"
 
+	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
 // How long a listener that ended is waited for before another one is opened: doubled
@@ -39,6 +42,69 @@ func (g *Gateway) Listening() []ListenerStatus {
 	return all
 }
 
+// Endpoint returns where Erlang nodes reach the gateway, "https://host:port": of the
+// addresses that are listened on, and of the machine's where that is all of them, as
+// they were then, the one that leads here from the farthest, IPv4 before IPv6. It is
+// empty where nothing is listened on, and after Close.
+func (g *Gateway) Endpoint() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var best netip.AddrPort
+	for _, b := range g.bindings {
+		for _, at := range b.at {
+			if !best.IsValid() || distance(at.Addr()) < distance(best.Addr()) {
+				best = at
+			}
+		}
+	}
+	if g.closed || !best.IsValid() {
+		return ""
+	}
+	return wire.EndpointAt(best).String()
+}
+
+// distance ranks an address: the less, the farther it leads here from.
+func distance(ip netip.Addr) int {
+	rank := 2 * int(routing.ReachOf(ip))
+	if ip.Is6() {
+		rank++
+	}
+	return rank
+}
+
+// dialable returns the addresses, with their port, by which others reach what listens
+// at one: the machine's where that is all of them.
+func dialable(at net.Addr) (all []netip.AddrPort) {
+	udp, ok := at.(*net.UDPAddr)
+	if !ok {
+		return nil
+	}
+	ap := udp.AddrPort()
+	ip := ap.Addr().Unmap()
+	ips := []netip.Addr{ip}
+	if ip.IsUnspecified() {
+		ips = machineAddrs(ip)
+	}
+	for _, ip := range ips {
+		if ip.IsValid() && !(ip.Is6() && ip.IsLinkLocalUnicast()) { // which need a zone that only we know
+			all = append(all, netip.AddrPortFrom(ip, ap.Port()))
+		}
+	}
+	return all
+}
+
+// machineAddrs returns the addresses that a wildcard stands for; of IPv6 it is one for
+// IPv4 too.
+func machineAddrs(wildcard netip.Addr) (ips []netip.Addr) {
+	nets, _ := net.InterfaceAddrs() // without them there is no endpoint to tell
+	for _, n := range nets {
+		if prefix, err := netip.ParsePrefix(n.String()); err == nil && (wildcard.Is6() || prefix.Addr().Is4()) {
+			ips = append(ips, prefix.Addr())
+		}
+	}
+	return ips
+}
+
 // bound is an open listener, with its port where that is the gateway's own; empty
 // when it has ended.
 type bound struct {
@@ -66,6 +132,7 @@ type binding struct {
 
 	bound  // guarded by Gateway.mu, as what follows
 	status ListenerStatus
+	at     []netip.AddrPort // how others reach it
 }
 
 // bind opens a listener, serves it, and opens it again whenever it ends.
@@ -77,7 +144,7 @@ func (g *Gateway) bind(open func() (bound, error)) (net.Addr, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &binding{open: open, bound: now, status: ListenerStatus{Addr: now.Addr(), Since: time.Now()}}
+	b := &binding{open: open, bound: now, status: ListenerStatus{Addr: now.Addr(), Since: time.Now()}, at: dialable(now.Addr())}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed {

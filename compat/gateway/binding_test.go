@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -14,6 +16,8 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // idle is a listener to which nobody comes.
@@ -105,4 +109,51 @@ func TestOwnPortIsOpenedAgain(t *testing.T) {
 	compattest.Eventually(t, func() bool { return d.Listening()[0].Err != nil }, "it is noticed")
 	compattest.Eventually(t, func() bool { return d.Listening()[0].Err == nil }, "it is mended")
 	require.Equal(t, wire.TypePong, dialGateway(t, d.addr).open().ask(connectOf("another", "https://127.0.0.1:1")).Type)
+}
+
+// What is listened on is what peers are told, unless something else is set.
+func TestEndpointOfTheGateway(t *testing.T) {
+	r, err := routing.NewServer(routing.IDFromBytes([]byte("the gateway")))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, r.Close()) })
+	for name, test := range map[string]struct {
+		opts   []server.Option
+		listen []string
+		want   func(ports []string) string
+	}{
+		"nothing":               {nil, nil, func([]string) string { return "" }},
+		"loopback":              {nil, []string{"127.0.0.1:0"}, func(p []string) string { return "https://127.0.0.1:" + p[0] }},
+		"of two the first":      {nil, []string{"127.0.0.1:0", "127.0.0.2:0"}, func(p []string) string { return "https://127.0.0.1:" + p[0] }},
+		"what the handlers say": {[]server.Option{server.WithEndpoint(func() string { return ownEndpoint })}, []string{"127.0.0.1:0"}, func([]string) string { return ownEndpoint }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			handlers, err := server.New(r, test.opts...)
+			require.NoError(t, err)
+			g, err := New(handlers)
+			require.NoError(t, err)
+			var ports []string
+			for _, address := range test.listen {
+				at, err := g.ListenOn(address, compattest.Certificate())
+				require.NoError(t, err)
+				ports = append(ports, strconv.Itoa(int(at.Port())))
+			}
+			require.Equal(t, test.want(ports), handlers.Endpoint())
+			compattest.RequireCloses(t, g.Close)
+			require.Empty(t, g.Endpoint())
+		})
+	}
+}
+
+func TestDialable(t *testing.T) {
+	require.Equal(t, []netip.AddrPort{netip.MustParseAddrPort("192.0.2.7:1")}, dialable(&net.UDPAddr{IP: net.ParseIP("192.0.2.7"), Port: 1}))
+	require.Empty(t, dialable(&net.UDPAddr{IP: net.ParseIP("fe80::1"), Port: 1, Zone: "eth0"}))
+	for _, wildcard := range []net.IP{net.IPv4zero, net.IPv6zero} {
+		all := dialable(&net.UDPAddr{IP: wildcard, Port: 9443})
+		require.Contains(t, all, netip.MustParseAddrPort("127.0.0.1:9443"))
+		for _, ap := range all {
+			require.False(t, ap.Addr().IsUnspecified())
+		}
+	}
+	public, private, local := netip.MustParseAddr("8.8.8.8"), netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("127.0.0.1")
+	require.IsIncreasing(t, []int{distance(public), distance(netip.MustParseAddr("2606:4700::1")), distance(private), distance(local), distance(netip.IPv6Loopback())})
 }

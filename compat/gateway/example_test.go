@@ -2,14 +2,9 @@ package gateway_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/sha256"
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
-	"math/big"
+	"log"
 	"time"
 
 	"github.com/libp2p/go-libp2p"
@@ -25,71 +20,70 @@ import (
 // A gateway on a port of its own, put beside a libp2p host that someone else
 // built: what is stored through one is found through the other.
 func Example() {
-	h, err := libp2p.New(libp2p.ListenAddrStrings("/ip4/127.0.0.1/udp/0/quic-v1"), libp2p.DisableRelay())
+	h, err := libp2p.New(libp2p.ListenAddrStrings("/ip4/127.0.0.1/udp/0/quic-v1")) // your host
 	if err != nil {
-		panic(err)
+		log.Fatal(err)
 	}
 	defer h.Close()
-	service, err := maculadht.New(h)
+
+	d, err := dialer.New() // asks Erlang nodes: those that came, and were found to answer
 	if err != nil {
-		panic(err)
+		log.Fatal(err)
+	}
+	defer d.Close()
+	service, err := maculadht.New(h, maculadht.WithEndpoints(d))
+	if err != nil {
+		log.Fatal(err)
 	}
 	defer service.Close()
 
-	g, err := gateway.New(service.Handlers())
+	cert, err := gateway.SelfSign(nil) // a key that is kept makes it the same node after a restart
 	if err != nil {
-		panic(err)
+		log.Fatal(err)
+	}
+	g, err := gateway.New(service.Handlers(), gateway.WithDialer(d))
+	if err != nil {
+		log.Fatal(err)
 	}
 	defer g.Close()
-	addr, err := g.ListenOn("127.0.0.1:0", selfSigned())
+	addr, err := g.ListenOn("127.0.0.1:0", cert) // ":9443" for everybody
 	if err != nil {
-		panic(err)
+		log.Fatal(err)
 	}
+	fmt.Println("peers are told of it:", service.Handlers().Endpoint() == "https://"+addr.String())
 
-	// Whoever speaks to gateways needs no host.
-	d, err := dialer.New()
-	if err != nil {
-		panic(err)
-	}
-	defer d.Close()
-	to := routing.Contact{Endpoint: "https://" + addr.String()}
+	// As an Erlang node asks:
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-
+	asker, err := dialer.New()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer asker.Close()
+	to := routing.Contact{Endpoint: g.Endpoint()}
 	key, nodeID := sha256.Sum256([]byte("weather.service")), sha256.Sum256([]byte("node-1"))
-	err = client.Put(ctx, d, to, wire.StoreArgs{Key: key[:], Value: wire.RawMap(
+	err = client.Put(ctx, asker, to, wire.StoreArgs{Key: key[:], Value: wire.RawMap(
 		wire.Pair{Key: "node_id", Value: wire.RawBytes(nodeID[:])},
 		wire.Pair{Key: "endpoint", Value: wire.RawText("https://192.0.2.7:9443")},
 		wire.Pair{Key: "ttl", Value: wire.RawInt(300)},
 	)})
 	fmt.Println("put:", err)
-
-	reply, err := client.FindValue(ctx, d, to, key[:])
+	reply, err := client.FindValue(ctx, asker, to, key[:])
 	if err != nil {
-		panic(err)
+		log.Fatal(err)
 	}
 	endpoint, _ := reply.Values[0].Field("endpoint")
 	text, _ := endpoint.Bytes()
 	fmt.Printf("found at the gateway: %s\n", text)
 
-	values, err := service.Handlers().LookupValue(ctx, key[:])
-	fmt.Println("found at the host:", len(values), err)
+	providers, err := service.FindProviders(ctx, "weather.service")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("found at the host:", providers[0].Endpoint)
 	// Output:
+	// peers are told of it: true
 	// put: <nil>
 	// found at the gateway: https://192.0.2.7:9443
-	// found at the host: 1 <nil>
-}
-
-// selfSigned returns a certificate; Erlang nodes verify nothing in it.
-func selfSigned() tls.Certificate {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		panic(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().AddDate(10, 0, 0)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		panic(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	// found at the host: https://192.0.2.7:9443
 }

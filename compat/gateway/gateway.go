@@ -45,8 +45,11 @@ type source struct {
 	conns  int           // guarded by Gateway.mu
 }
 
-// New returns a gateway that serves through handlers, once it is given
-// something to Listen on. Close it.
+// New returns a gateway that serves through handlers, once it is given something to
+// Listen on or a port to ListenOn. Close it, before the service of the handlers.
+//
+// Peers are told its Endpoint, unless the handlers have one of their own
+// (server.WithEndpoint).
 func New(handlers *server.Handlers, opts ...Option) (*Gateway, error) {
 	if handlers == nil {
 		return nil, errors.New("gateway: no handlers")
@@ -69,6 +72,7 @@ func New(handlers *server.Handlers, opts ...Option) (*Gateway, error) {
 	g.summary = logs.NewSummary(cfg.log, summarizeFor)
 	g.close = sync.OnceValue(g.shutdown)
 	g.ctx, g.cancel = context.WithCancel(context.Background())
+	handlers.ListenAt(g.Endpoint)
 	return g, nil
 }
 

@@ -56,6 +56,7 @@ func (g *Gateway) Listen(open func() (Listener, error)) error {
 // ListenOn opens a UDP port of the gateway's own, such as "0.0.0.0:9443", and
 // serves it, as Listen does. It is how a gateway is put beside a host that someone
 // else built. It returns the address, whose port is a free one where 0 was asked for.
+// SelfSign makes a certificate.
 func (g *Gateway) ListenOn(address string, cert tls.Certificate) (netip.AddrPort, error) {
 	at, err := g.bind(func() (bound, error) {
 		b, err := listenOn(address, cert, g.cfg.limits.ProveAbove)

@@ -59,8 +59,10 @@ type config struct {
 type Option func(*config) error
 
 // WithDialer makes the gateway ping the endpoint of a node that CONNECTed, and
-// take the node for a contact once it has answered. Without it such nodes are
-// listed to others while they are connected, and no more.
+// take the node for a contact once it has answered: one that lookups ask, through the
+// same dialer, which the service is given by maculadht.WithEndpoints. Without it such
+// nodes are served all the same, and never asked. The dialer stays its caller's to
+// close, after the service.
 func WithDialer(d *dialer.Dialer) Option {
 	return func(c *config) error {
 		if d == nil {

@@ -2,21 +2,17 @@ package credentials
 
 import (
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"math/big"
 	"path/filepath"
 	"time"
 
+	"github.com/macula-mesh/macula-node/compat/gateway"
 	"github.com/macula-mesh/macula-node/internal/datadir"
 )
 
@@ -25,14 +21,8 @@ const (
 	// They are one file, so that they are made and replaced together.
 	certificateFile = "tls.pem"
 
-	// certificateLife is how long a self-signed certificate is valid, as an Erlang node's is.
-	certificateLife = 10 * 365 * 24 * time.Hour
-
 	// renewBefore is how long before its end a certificate is made anew: longer than a node runs without a restart.
 	renewBefore = 365 * 24 * time.Hour
-
-	// clockSkew is how far behind a peer's clock may be for it not to see a certificate of the future.
-	clockSkew = 24 * time.Hour
 )
 
 // loadOrCreateCertificate returns the self-signed certificate kept in dir and, at the first start, makes it; of several
@@ -72,7 +62,7 @@ func loadCertificate(path string) (tls.Certificate, error) {
 }
 
 func createCertificate(path string) error {
-	cert, err := selfSignedCertificate()
+	cert, err := gateway.SelfSign(nil)
 	if err != nil {
 		return err
 	}
@@ -89,7 +79,7 @@ func renewCertificate(path string, old tls.Certificate) (tls.Certificate, error)
 	if !ok {
 		return tls.Certificate{}, fmt.Errorf("its key, a %T, does not sign", old.PrivateKey)
 	}
-	cert, err := selfSign(key)
+	cert, err := gateway.SelfSign(key)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
@@ -108,40 +98,4 @@ func encodeCertificate(cert tls.Certificate) ([]byte, error) {
 	}
 	data := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]})
 	return append(data, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})...), nil
-}
-
-// selfSignedCertificate makes the certificate that Erlang nodes see in development mode. They verify nothing in it: it
-// lets TLS work, and tells the node from others by its key. libp2p has its own, signed by the identity key.
-func selfSignedCertificate() (tls.Certificate, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("generate the key of the TLS certificate: %w", err)
-	}
-	return selfSign(key)
-}
-
-func selfSign(key crypto.Signer) (tls.Certificate, error) {
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127)) // at most 20 bytes, not negative
-	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("choose the serial number of the TLS certificate: %w", err)
-	}
-	now := time.Now()
-	template := &x509.Certificate{
-		SerialNumber:          serial,
-		Subject:               pkix.Name{CommonName: "macula-node"},
-		NotBefore:             now.Add(-clockSkew),
-		NotAfter:              now.Add(certificateLife),
-		KeyUsage:              x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-		BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("sign the TLS certificate: %w", err)
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("read back the TLS certificate: %w", err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, nil
 }

@@ -19,11 +19,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/dialer/identity"
+	"github.com/macula-mesh/macula-node/compat/gateway"
 	"github.com/macula-mesh/macula-node/internal/datadir"
 )
 
 func TestSelfSignedCertificate(t *testing.T) {
-	certificate, err := selfSignedCertificate()
+	certificate, err := gateway.SelfSign(nil)
 	require.NoError(t, err)
 
 	leaf := certificate.Leaf
@@ -38,7 +39,7 @@ func TestSelfSignedCertificate(t *testing.T) {
 	require.True(t, leaf.NotBefore.Before(time.Now().Add(-time.Hour)), "a peer's clock may be behind")
 	require.True(t, leaf.NotAfter.After(time.Now().AddDate(5, 0, 0)), "outlives the process")
 
-	other, err := selfSignedCertificate()
+	other, err := gateway.SelfSign(nil)
 	require.NoError(t, err)
 	require.False(t, public.Equal(other.Leaf.PublicKey), "a key of its own each time")
 }

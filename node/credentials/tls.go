@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/dialer/identity"
+	"github.com/macula-mesh/macula-node/compat/gateway"
 	"github.com/macula-mesh/macula-node/compat/wire"
 )
 
@@ -188,7 +189,7 @@ func (c Credentials) Certificate(endpoint, dataDir string, log *slog.Logger) (ce
 	case dataDir != "":
 		cert, err = loadOrCreateCertificate(dataDir, log)
 	default:
-		cert, err = selfSignedCertificate()
+		cert, err = gateway.SelfSign(nil)
 	}
 	if err != nil {
 		return tls.Certificate{}, err

@@ -90,12 +90,14 @@ func (s *Service) addrsOf(conn network.Conn) []ma.Multiaddr {
 func (s *Service) onIdentified(e event.EvtPeerIdentificationCompleted) {
 	told := identified(e)
 	speaks := s.speaks(e.Peer)
+	s.addressing.Lock()
 	s.mu.Lock()
 	if ps := s.sessions[e.Peer]; ps != nil || speaks {
 		ps = s.session(e.Peer)
 		ps.addrs, ps.identified = told, true
 	}
 	s.mu.Unlock()
-	s.forgetIfGone(e.Peer) // the disconnect may have been seen before
 	s.routing.Table().Readdress(routing.IDFromPeer(e.Peer), addrsAt(e.Conn, told))
+	s.addressing.Unlock()
+	s.forgetIfGone(e.Peer) // the disconnect may have been seen before
 }

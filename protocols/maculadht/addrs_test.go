@@ -1,12 +1,15 @@
 package maculadht
 
 import (
+	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/event"
+	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/stretchr/testify/require"
@@ -190,6 +193,26 @@ func TestPeersAreToldOfANewEndpoint(t *testing.T) {
 	eventually(t, at(dialling, "https://192.0.2.2:2"), "told again")
 }
 
+// turning is a host that lists its addresses in another order each time.
+type turning struct {
+	host.Host
+	times atomic.Int64
+}
+
+func (h *turning) Addrs() []ma.Multiaddr {
+	addrs := []ma.Multiaddr{ma.StringCast("/ip4/127.0.0.1/udp/1/quic-v1"), ma.StringCast("/ip4/127.0.0.1/udp/2/quic-v1")}
+	if h.times.Add(1)%2 == 0 {
+		slices.Reverse(addrs)
+	}
+	return addrs
+}
+
+// The order of our addresses is no news to anybody.
+func TestWhereWeAreHasNoOrder(t *testing.T) {
+	s := newService(t, &turning{Host: dhttest.Host(t)})
+	require.Equal(t, s.whereWeAre(), s.whereWeAre())
+}
+
 // A CONNECT that came to nothing is sent again over the same connection.
 func TestAConnectThatFailedIsSentAgain(t *testing.T) {
 	a, b := dhttest.Host(t), dhttest.Host(t)
@@ -225,4 +248,28 @@ func TestWhoSpeaksIsAdmittedWhateverIdentifySaid(t *testing.T) {
 	require.NoError(t, emitter.Emit(event.EvtPeerIdentificationCompleted{Peer: a.ID(), Conn: b.Network().ConnsToPeer(a.ID())[0], ListenAddrs: a.Addrs()}))
 	eventually(t, func() bool { return !knows(sb, a)() }, "said to be silent")
 	eventually(t, knows(sb, a), "and found to speak")
+}
+
+// A PONG that is taken while identify tells other addresses does not bring back those
+// of before.
+func TestAdmittedWhileIdentifyTells(t *testing.T) {
+	a, b := dhttest.Host(t), dhttest.Host(t)
+	newService(t, a)
+	sb := newService(t, b)
+	dhttest.Connect(t, b, a)
+	eventually(t, knows(sb, a), "admitted")
+	conn := b.Network().ConnsToPeer(a.ID())[0]
+	id := routing.IDFromPeer(a.ID())
+	for i := range 300 {
+		now := ma.StringCast(fmt.Sprintf("/ip4/127.0.0.1/udp/%d/quic-v1", i+1))
+		var both sync.WaitGroup
+		both.Go(func() { sb.enter(*sb.contactOf(conn, id[:], "", nil), conn) })
+		both.Go(func() {
+			sb.onIdentified(event.EvtPeerIdentificationCompleted{Peer: a.ID(), Conn: conn, ListenAddrs: []ma.Multiaddr{now}})
+		})
+		both.Wait()
+		c, ok := sb.Routing().Contact(id)
+		require.True(t, ok)
+		require.Contains(t, c.Addrs, now, "round %d", i)
+	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
+	ma "github.com/multiformats/go-multiaddr"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
@@ -65,6 +66,9 @@ func (s *Service) watchPeers() error {
 				}
 			case <-again.C:
 				s.askDropped()
+				if gathered == nil && s.whereWeAre() != told { // of an endpoint there is no event
+					gathered = time.After(gatherFor)
+				}
 			case e, ok := <-sub.Out():
 				if !ok {
 					return
@@ -251,8 +255,7 @@ func (s *Service) onSpeaks(p peer.ID) {
 	}
 	s.mu.Unlock()
 	if waiting != nil {
-		waiting.Addrs = s.addrsOf(over) // identify may have told them since
-		s.enter(*waiting)
+		s.enter(*waiting, over)
 	}
 	if introduce {
 		go func() {
@@ -292,7 +295,9 @@ func (s *Service) introduceOver(conn network.Conn) {
 
 // whereWeAre returns all that a CONNECT could tell a peer of how to reach us.
 func (s *Service) whereWeAre() string {
-	return fmt.Sprint(s.handlers.Endpoint(), s.host.Addrs())
+	addrs := slices.Clone(s.host.Addrs())
+	slices.SortFunc(addrs, func(a, b ma.Multiaddr) int { return a.Compare(b) })
+	return fmt.Sprint(s.handlers.Endpoint(), addrs)
 }
 
 // introduceAgain tells the peers that know us where we are now.
@@ -362,7 +367,7 @@ func (s *Service) introduce(conn network.Conn) error {
 	case !isNodeIDOf(conn.RemotePeer(), pong.NodeID):
 		return &proto.RefusedError{Reason: fmt.Sprintf("node id %x is not its peer id's", pong.NodeID)}
 	}
-	s.enter(*s.contactOf(conn, pong.NodeID, pong.Endpoint, pong.StoreID))
+	s.enter(*s.contactOf(conn, pong.NodeID, pong.Endpoint, pong.StoreID), conn)
 	return nil
 }
 
@@ -392,9 +397,14 @@ func (s *Service) admit(conn network.Conn, m *wire.Connect) *wire.Disconnect {
 	return nil
 }
 
-// enter puts a verified contact into the table.
-func (s *Service) enter(c routing.Contact) {
-	switch err := s.routing.Admit(c); {
+// enter puts a verified contact into the table, with the addresses that identify has
+// told by now of the peer at the other end of its connection.
+func (s *Service) enter(c routing.Contact, over network.Conn) {
+	s.addressing.Lock()
+	c.Addrs = s.addrsOf(over)
+	err := s.routing.Admit(c)
+	s.addressing.Unlock()
+	switch {
 	case errors.Is(err, routing.ErrBucketFull):
 		s.log.Debug("bucket full", "peer", c.Peer)
 	case err != nil:

@@ -30,9 +30,15 @@ type Advertisement struct {
 	withdraw    sync.Once
 }
 
+// publicationName is what one publication is of: under a key a provider has one.
+type publicationName struct {
+	key      string
+	provider string // its node_id; of a value without one, all of that
+}
+
 // publication is what advertisements of one value share.
 type publication struct {
-	name string // in Service.publications
+	name publicationName
 	key  []byte
 	base wire.Value              // by which two are the same
 	now  func() replication.Copy // what is published, as it is at the moment
@@ -105,7 +111,7 @@ func (s *Service) publicationOf(key []byte, base wire.Value, now func() replicat
 	if identity == nil { // values without one are told apart by all that they say
 		identity = base.Raw
 	}
-	name := string(key) + "\x00" + string(identity)
+	name := publicationName{string(key), string(identity)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {

@@ -304,6 +304,16 @@ func TestTwoAdvertisementsUnderOneKey(t *testing.T) {
 	require.Len(t, values, 2)
 }
 
+// A zero byte belongs to the key, or to the provider, as it stands.
+func TestAdvertisementsAreToldApart(t *testing.T) {
+	s := newService(t, dhttest.Host(t))
+	for _, of := range [][2]string{{"key", "a\x00b"}, {"key\x00a", "b"}, {"key\x00", "a\x00b"}} {
+		_, err := s.Advertise(t.Context(), []byte(of[0]), dhttest.Value(of[1]))
+		require.NoError(t, err)
+	}
+	require.Len(t, s.publications, 3)
+}
+
 // Whoever finds a provider can dial it, where it is now.
 func TestProviderCanBeDialled(t *testing.T) {
 	services := chain(t, 3)

@@ -15,6 +15,7 @@ import (
 // If it is still there it says so when the upkeep asks; if not, it costs no lookup
 // its time meanwhile.
 func (s *Service) onDisconnected(n network.Network, conn network.Conn) {
+	s.client.Ended(conn)
 	p := conn.RemotePeer()
 	if n.Connectedness(p) == network.NotConnected && !spared(conn) {
 		s.routing.Table().Doubt(routing.IDFromPeer(p), time.Now())

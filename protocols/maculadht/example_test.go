@@ -102,6 +102,49 @@ func ExampleService_AdvertiseService() {
 	// Output: https://192.0.2.7:8080
 }
 
+// Who advertises a service over libp2p can be dialled: its record has its addresses.
+func ExampleProvider() {
+	ctx := context.Background()
+
+	first := yourHost()
+	defer first.Close()
+	greeter, err := maculadht.New(first)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer greeter.Close()
+	second := yourHost()
+	defer second.Close()
+	caller, err := maculadht.New(second)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer caller.Close()
+	if err := greeter.Join(ctx, peer.AddrInfo{ID: second.ID(), Addrs: second.Addrs()}); err != nil {
+		log.Fatal(err)
+	}
+	offer, err := greeter.AdvertiseService(ctx, maculadht.Offer{Name: "greeter"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer offer.Withdraw()
+	<-offer.Published()
+
+	providers, err := caller.FindProviders(ctx, "greeter")
+	if err != nil {
+		log.Fatal(err)
+	}
+	p := providers[0].Peer
+	if p.ID == "" {
+		log.Fatal("an Erlang node's, to be reached by its Endpoint")
+	}
+	if err := second.Connect(ctx, p); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(p.ID == first.ID()) // go on with second.NewStream(ctx, p.ID, …)
+	// Output: true
+}
+
 // Providers come one by one, as those answer who know them: the first will do, and
 // nobody else is asked then.
 func ExampleService_ProvidersSeq() {

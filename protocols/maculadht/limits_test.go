@@ -168,3 +168,25 @@ func TestServeShutdown(t *testing.T) {
 	require.NoError(t, s.Close(), "closing twice does nothing")
 	require.Equal(t, uint64(1), s.Handlers().Mux().Stats().Resets[proto.ResetShutdown])
 }
+
+// A stream that goes with its connection, closed in order or not, is gone: no fault of
+// what was written on it, and no shutdown of ours.
+func TestStreamsThatEndWithTheirConnection(t *testing.T) {
+	s := newService(t, dhttest.Host(t))
+	resets := func() [proto.MaxResetCode + 1]uint64 { return s.Handlers().Mux().Stats().Resets }
+	before := resets()
+	for range 2 {
+		h := dhttest.Host(t)
+		dhttest.Connect(t, h, s.host)
+		stream, err := h.NewStream(dhttest.Context(t), s.host.ID(), proto.ProtocolID)
+		require.NoError(t, err)
+		frames := s.Handlers().Mux().Stats().Frames
+		_, err = stream.Write(dhttest.Frames(t, &wire.Ping{}))
+		require.NoError(t, err)
+		eventually(t, func() bool { return s.Handlers().Mux().Stats().Frames > frames }, "it is served")
+		require.NoError(t, h.Close())
+	}
+	want := before
+	want[proto.ResetGone] += 2
+	eventually(t, func() bool { return resets() == want }, "they are counted as gone, and nothing else")
+}

@@ -58,12 +58,16 @@ type Service struct {
 
 	switching sync.Mutex // held while the handler is put on the host or taken off; before mu
 
+	// addressing is held while a contact is given its addresses, so that the newest
+	// stay; before mu.
+	addressing sync.Mutex
+
 	answered chan struct{} // has a token when a bootstrap peer has
 
 	mu        sync.Mutex
 	bootstrap []*bootstrapPeer
 
-	publications map[string]*publication // by key and provider
+	publications map[publicationName]*publication
 
 	filling     bool // fillTable runs
 	closed      bool
@@ -230,7 +234,7 @@ func New(h host.Host, opts ...Option) (*Service, error) {
 		answered: make(chan struct{}, 1),
 		sessions: make(map[peer.ID]*peerSession),
 
-		publications: make(map[string]*publication),
+		publications: make(map[publicationName]*publication),
 	}
 	s.hasJoined = sync.OnceFunc(func() { close(s.joined) })
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -449,14 +453,13 @@ func (s *Service) noteEnd(p peer.ID, err error) {
 }
 
 // contactOf returns the contact that a peer makes of itself by CONNECT or PONG. Its
-// addresses are those that identify tells, not what it says there.
+// addresses are those that identify tells, not what it says there; see enter.
 func (s *Service) contactOf(conn network.Conn, nodeID []byte, endpoint string, storeID []byte) *routing.Contact {
 	p := conn.RemotePeer()
 	return &routing.Contact{
 		ID:           routing.IDFromPeer(p),
 		NodeID:       nodeID,
 		Peer:         p,
-		Addrs:        s.addrsOf(conn),
 		Endpoint:     learntEndpoint(endpoint, conn.RemoteMultiaddr()),
 		EndpointSeen: isAt(endpoint, conn.RemoteMultiaddr()),
 		SeenAt:       seenAt(conn.RemoteMultiaddr()),

@@ -1,5 +1,7 @@
 package routing
 
+import "slices"
+
 // MaxDropped is how many contacts are kept in mind that were dropped. Of more, those
 // that were dropped first go.
 const MaxDropped = 1024
@@ -9,7 +11,7 @@ const MaxDropped = 1024
 // lost what it stored.
 type pastContacts struct {
 	contacts map[ID]*Contact
-	order    []ID // may name some that are not there any more
+	order    []ID // of those, who left first in front
 }
 
 func (p *pastContacts) add(c *Contact) {
@@ -19,18 +21,22 @@ func (p *pastContacts) add(c *Contact) {
 	if p.contacts == nil {
 		p.contacts = make(map[ID]*Contact)
 	}
+	p.take(c.ID)
+	if len(p.order) == MaxDropped {
+		p.take(p.order[0])
+	}
 	p.contacts[c.ID] = c
 	p.order = append(p.order, c.ID)
-	for len(p.contacts) > MaxDropped || len(p.order) > 2*MaxDropped {
-		delete(p.contacts, p.order[0])
-		p.order = p.order[1:]
-	}
 }
 
 // take returns a contact, nil where it is not there, and forgets it.
 func (p *pastContacts) take(id ID) *Contact {
 	c := p.contacts[id]
-	delete(p.contacts, id)
+	if c != nil {
+		delete(p.contacts, id)
+		i := slices.Index(p.order, id)
+		p.order = slices.Delete(p.order, i, i+1)
+	}
 	return c
 }
 

@@ -67,7 +67,7 @@ func TestDroppedIsBounded(t *testing.T) {
 		require.True(t, there)
 	}
 	require.LessOrEqual(t, len(table.AllDropped()), MaxDropped)
-	require.LessOrEqual(t, len(table.dropped.order), 2*MaxDropped)
+	require.Len(t, table.dropped.order, len(table.dropped.contacts))
 }
 
 func TestStoreIDIsBounded(t *testing.T) {
@@ -77,4 +77,36 @@ func TestStoreIDIsBounded(t *testing.T) {
 	require.NoError(t, table.Add(c))
 	known, _ := table.Get(ID{1})
 	require.Nil(t, known.StoreID)
+}
+
+// One that comes and goes takes nobody else's place, nor loses its own.
+func TestWhoComesAndGoesFlushesNobody(t *testing.T) {
+	table := NewTable(ID{}, 0)
+	drop := func(id ID) {
+		require.NoError(t, table.Add(libp2pContact(id, "p")))
+		for range MaxFailures {
+			table.Failed(id, time.Now())
+		}
+	}
+	quiet, restless := ID{1}, ID{2}
+	drop(restless)
+	drop(quiet)
+	for range 2*MaxDropped + 1 {
+		drop(restless)
+	}
+	_, there := table.Dropped(quiet)
+	require.True(t, there)
+	rng := newRand(6)
+	for range MaxDropped - 2 {
+		drop(randomID(rng))
+	}
+	for _, id := range []ID{quiet, restless} {
+		_, there = table.Dropped(id)
+		require.True(t, there)
+	}
+	drop(randomID(rng))
+	_, there = table.Dropped(quiet)
+	require.False(t, there, "the first to go is the first to be forgotten")
+	_, there = table.Dropped(restless)
+	require.True(t, there)
 }

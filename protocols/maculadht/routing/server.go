@@ -78,7 +78,7 @@ func (s *Server) Admit(c Contact) error {
 }
 
 // Forget takes a contact that no longer answers out of the table and reports
-// whether it was there.
+// whether it was there. A guest with the same id stays listed.
 func (s *Server) Forget(id ID) bool {
 	return s.table.Remove(id)
 }

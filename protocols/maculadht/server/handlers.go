@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -31,6 +32,8 @@ type Handlers struct {
 	clients *Clients
 	budget  *budget.Budget
 	count   counters
+
+	listens atomic.Pointer[func() string] // tells the endpoint where no option does
 }
 
 // Publisher takes a publication to a bootstrap gateway. It returns
@@ -68,7 +71,8 @@ func WithRealm(realm string) Option {
 }
 
 // WithEndpoint sets where this node's endpoint ("https://host:port", empty
-// for none) is read from each time that it is told to a peer.
+// for none) is read from each time that it is told to a peer; a gateway's of these
+// handlers without it.
 func WithEndpoint(endpoint func() string) Option {
 	return func(c *config) error {
 		if endpoint == nil {
@@ -145,11 +149,10 @@ func WithMetricsTracer(t MetricsTracer) Option {
 // their own.
 func New(server *routing.Server, opts ...Option) (*Handlers, error) {
 	h := &Handlers{server: server, cfg: config{
-		realm:    proto.DefaultRealm,
-		endpoint: func() string { return "" },
-		addrs:    func() []ma.Multiaddr { return nil },
-		limits:   DefaultLimits(),
-		tracer:   noTracer{},
+		realm:  proto.DefaultRealm,
+		addrs:  func() []ma.Multiaddr { return nil },
+		limits: DefaultLimits(),
+		tracer: noTracer{},
 	}, clients: newClients()}
 	for _, opt := range opts {
 		if opt == nil {
@@ -184,7 +187,19 @@ func (h *Handlers) Realm() string { return h.cfg.realm }
 
 // Endpoint returns this node's endpoint, "https://host:port" or nothing; see
 // WithEndpoint.
-func (h *Handlers) Endpoint() string { return h.cfg.endpoint() }
+func (h *Handlers) Endpoint() string {
+	if h.cfg.endpoint != nil {
+		return h.cfg.endpoint()
+	}
+	if listens := h.listens.Load(); listens != nil {
+		return (*listens)()
+	}
+	return ""
+}
+
+// ListenAt sets where the endpoint is read from that is told where WithEndpoint sets
+// nothing: a gateway says so where it listens.
+func (h *Handlers) ListenAt(endpoint func() string) { h.listens.Store(&endpoint) }
 
 // EndpointFor returns the endpoint as a node is told it that reaches us so far:
 // nothing where it can not lead here from there, as a loopback address from another
@@ -263,7 +278,7 @@ func (h *Handlers) store(ctx context.Context, key []byte, value wire.Raw, expire
 }
 
 // HandleFindValue looks the key up in local storage. The reply is limit bytes at
-// most, as a frame; where no value fits into that it is a miss.
+// most, as a frame, unless one value alone is longer.
 func (h *Handlers) HandleFindValue(ctx context.Context, m *wire.FindValue, d Dialect, limit int) *wire.FindValueReply {
 	reply := &wire.FindValueReply{}
 	h.findValue(ctx, reply, m.Key, local(&d), limit)
@@ -284,9 +299,7 @@ func (h *Handlers) listValues(reply *wire.FindValueReply, found []records.Record
 	d := to.dialect
 	*reply = wire.FindValueReply{Values: reply.Values[:0], ExpiresIn: reply.ExpiresIn[:0]}
 	now := time.Now()
-	fitting, left := fit(found, d, limit)
-	h.count.leftOut.Add(uint64(left))
-	if len(fitting) == 0 {
+	if len(found) == 0 {
 		h.count.misses.Add(1)
 		if d.NodesOnMiss {
 			reply.Nodes = h.nodes(key, to)
@@ -294,6 +307,8 @@ func (h *Handlers) listValues(reply *wire.FindValueReply, found []records.Record
 		return
 	}
 	h.count.hits.Add(1)
+	fitting, left := fit(found, d, limit)
+	h.count.leftOut.Add(uint64(left))
 	for i := range fitting {
 		reply.Values = append(reply.Values, fitting[i].Value)
 		if d.Extended {
@@ -328,8 +343,8 @@ func recordSize(r *records.Record, d *Dialect) int {
 }
 
 // fit returns the records that a reply of limit bytes has room for, in their
-// order, and how many it leaves out: those with the longest life stay. There may be
-// none: who takes a first packet as all would read the only value cut off.
+// order, and how many it leaves out: those with the longest life stay, and at
+// least one.
 func fit(recs []records.Record, d *Dialect, limit int) (fitting []records.Record, left int) {
 	size := replyOverhead
 	for i := range recs {
@@ -352,6 +367,9 @@ func fit(recs []records.Record, d *Dialect, limit int) (fitting []records.Record
 			room -= n
 			kept = append(kept, i)
 		}
+	}
+	if len(kept) == 0 {
+		kept = append(kept, byLife[0])
 	}
 	slices.Sort(kept)
 	for _, i := range kept {

@@ -41,15 +41,20 @@ func (u *Upkeep) ping(c routing.Contact) life {
 	return failed
 }
 
-// checkAfter is how long a contact that has become doubtful may take to speak by
-// itself before it is asked: one that is restarted connects again.
-const checkAfter = 250 * time.Millisecond
+const (
+	// checkAfter is how long a contact that has become doubtful may take to speak by
+	// itself before it is asked: one that is restarted connects again.
+	checkAfter = 250 * time.Millisecond
+	// checksAtOnce is how often a contact that has become doubtful is asked without a
+	// pause.
+	checksAtOnce = 3
+)
 
 // check asks a contact that has become doubtful for a sign of life, without waiting
 // for the answer. Whoever gives none has failed once, and is asked again when the
 // table is looked over; as is one that lives and closes its connections often.
 func (u *Upkeep) check(c routing.Contact) {
-	u.askOnce(c.ID, u.cfg.check, func() {
+	u.askOnce(u.checking, c.ID, checksAtOnce, u.cfg.check, func() {
 		if !u.sleep(checkAfter) {
 			return
 		}
@@ -72,7 +77,7 @@ func (u *Upkeep) Heard(id routing.ID) {
 	if _, wasDropped := u.server.Table().Dropped(id); !wasDropped {
 		return
 	}
-	u.askOnce(id, u.cfg.retry, func() {
+	u.askOnce(u.returning, id, 1, u.cfg.retry, func() {
 		if c, wasDropped := u.server.Table().Dropped(id); wasDropped && u.ping(c) == alive {
 			c.LastSeen = time.Now()
 			_ = u.server.Admit(c) // the bucket may be full
@@ -80,31 +85,53 @@ func (u *Upkeep) Heard(id routing.ID) {
 	})
 }
 
+// questions are those that contacts are asked for one reason, each with a token for
+// being asked once more.
+type questions map[routing.ID]chan struct{}
+
 // askOnce runs what asks a contact in a goroutine of its own, unless that is being
-// done, or was less than a pause ago: then it is done once more after that.
-func (u *Upkeep) askOnce(id routing.ID, pause time.Duration, ask func()) {
+// done: then it is done once more after that, and after a pause where it was done
+// burst times already. That is forgotten after a pause in which nobody wants it.
+func (u *Upkeep) askOnce(of questions, id routing.ID, burst int, pause time.Duration, ask func()) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	_, asking := u.asking[id]
-	switch {
-	case u.ctx.Err() != nil:
-	case asking:
-		u.asking[id] = true
-	case len(u.asking) < maxNewcomers:
-		u.asking[id] = false
-		u.tasks.Go(func() {
-			for again := true; again; {
-				ask()
-				goesOn := u.sleep(pause)
-				u.mu.Lock()
-				if again = u.asking[id] && goesOn; again {
-					u.asking[id] = false
-				} else {
-					delete(u.asking, id)
-				}
-				u.mu.Unlock()
+	if again, asking := of[id]; asking {
+		signal(again)
+		return
+	}
+	if u.ctx.Err() != nil || len(of) >= maxNewcomers {
+		return
+	}
+	again := make(chan struct{}, 1)
+	of[id] = again
+	u.tasks.Go(func() {
+		for times := 1; ; times++ {
+			ask()
+			if times >= burst && !u.sleep(pause) || !u.wanted(of, id, again, pause) {
+				return
 			}
-		})
+		}
+	})
+}
+
+// wanted waits until a contact is to be asked again, and reports whether it is. It
+// forgets about it where that is not so after a pause.
+func (u *Upkeep) wanted(of questions, id routing.ID, again <-chan struct{}, pause time.Duration) bool {
+	select {
+	case <-again:
+		return true
+	case <-u.ctx.Done():
+		return false
+	case <-time.After(pause):
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	select {
+	case <-again: // just now
+		return true
+	default:
+		delete(of, id)
+		return false
 	}
 }
 

@@ -68,7 +68,8 @@ type Upkeep struct {
 
 	mu         sync.Mutex
 	challenged map[int]struct{}      // buckets whose oldest is being asked
-	asking     map[routing.ID]bool   // contacts that are asked as they were doubted or heard of; true: once more
+	checking   questions             // to contacts that were doubted
+	returning  questions             // to some that were dropped, and heard of
 	newcomers  map[routing.ID]bool   // that nothing was handed over to yet; true: came back
 	served     map[routing.ID]served // to whom something was, lately
 	arrived    chan struct{}         // has a token while there are newcomers
@@ -93,7 +94,8 @@ func New(lookups *lookup.Lookups, opts ...Option) (*Upkeep, error) {
 		cfg:        cfg,
 		pings:      make(chan struct{}, pingsAtOnce),
 		challenged: make(map[int]struct{}),
-		asking:     make(map[routing.ID]bool),
+		checking:   make(questions),
+		returning:  make(questions),
 		newcomers:  make(map[routing.ID]bool),
 		served:     make(map[routing.ID]served),
 		arrived:    make(chan struct{}, 1),
