@@ -52,15 +52,6 @@ func (p *memPeer) requireAnswers(numbers ...uint32) {
 	}
 }
 
-// requireSilence requires that no answer waits to be read.
-func (p *memPeer) requireSilence() {
-	p.t.Helper()
-	require.NoError(p.t, p.SetReadDeadline(time.Now().Add(time.Millisecond)))
-	_, err := p.in.Next()
-	require.ErrorContains(p.t, err, "timeout")
-	require.NoError(p.t, p.SetReadDeadline(time.Time{}))
-}
-
 // What is asked while all slots are open is answered busy, in its turn.
 func TestSlotsAreLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

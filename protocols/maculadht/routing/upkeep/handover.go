@@ -88,7 +88,9 @@ func (u *Upkeep) noteNewcomers(joined, returned []routing.Contact) {
 		if s, lately := u.served[c.ID]; lately && s.storeID != string(c.StoreID) {
 			returned = append(returned, c)
 		} else if c.Verified && !c.IsErlang() && len(u.newcomers) < maxNewcomers {
-			u.newcomers[c.ID] = u.newcomers[c.ID]
+			if _, noted := u.newcomers[c.ID]; !noted {
+				u.newcomers[c.ID] = false
+			}
 		}
 	}
 	for _, c := range returned {
