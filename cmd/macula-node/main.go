@@ -120,7 +120,8 @@ a libp2p multiaddr with /p2p, or https://HOST:PORT to speak as Erlang nodes do.
 Without ADDR get, put and lookup ask the one that runs on the data directory.
 
 Exit codes: 0 found or ok, 1 not found or not well, 2 wrong usage, 3 unreachable or refused.
-With --json a command prints one line: what it found, else {"error", "code"}.`,
+With --json a command prints one line: what came of it, be it that nothing was
+found, or {"error", "code"} where it could not ask.`,
 		Writer:         stdout,
 		ErrWriter:      stderr,
 		ExitErrHandler: func(context.Context, *cli.Command, error) {}, // run prints and returns the code
@@ -152,6 +153,7 @@ With --json a command prints one line: what it found, else {"error", "code"}.`,
 	app.OnUsageError = onUsage
 	for _, c := range app.Commands {
 		c.OnUsageError = onUsage
+		c.HideHelpCommand = true // else nothing could be asked for the key "help"
 	}
 	return app
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -194,12 +195,13 @@ func announce(cmd *cli.Command, n *node.Node) error {
 	if cmd.Bool("json") {
 		return terminal.PrintJSON(cmd, s)
 	}
+	var text bytes.Buffer // in one Write, so that no log line comes between
 	if s.Name != "" {
-		fmt.Fprintf(out, "macula-node %s serves the realm %s\n\n", terminal.Legible(s.Name), s.Realm)
+		fmt.Fprintf(&text, "macula-node %s serves the realm %s\n\n", terminal.Legible(s.Name), s.Realm)
 	} else {
-		fmt.Fprintf(out, "macula-node serves the realm %s\n\n", s.Realm)
+		fmt.Fprintf(&text, "macula-node serves the realm %s\n\n", s.Realm)
 	}
-	err := terminal.Table(out, func(w io.Writer) {
+	err := terminal.Table(&text, func(w io.Writer) {
 		fmt.Fprintf(w, "  peer id\t%s\n", s.PeerID)
 		fmt.Fprintf(w, "  node id\t%s\n", s.NodeID)
 		fmt.Fprintf(w, "  mode\t%s\n", s.Mode)
@@ -210,10 +212,11 @@ func announce(cmd *cli.Command, n *node.Node) error {
 		return err
 	}
 	if len(s.Endpoints) > 0 {
-		fmt.Fprintf(out, "\nTry, in another terminal:\n\n  %s put %s --service greeter '%s'\n",
+		fmt.Fprintf(&text, "\nTry, in another terminal:\n\n  %s put %s --service greeter '%s'\n",
 			programName(), nearest(s.Endpoints), exampleValue)
 	}
-	_, err = fmt.Fprintln(out, "\nCtrl-C stops it.")
+	fmt.Fprintln(&text, "\nCtrl-C stops it.")
+	_, err = text.WriteTo(out)
 	return err
 }
 
@@ -232,7 +235,7 @@ func programName() string {
 	if exe, err := os.Executable(); err == nil && strings.Contains(filepath.ToSlash(exe), "/go-build") {
 		return "go run ./cmd/macula-node"
 	}
-	return filepath.Base(os.Args[0])
+	return os.Args[0]
 }
 
 func idCommand() *cli.Command {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 const (
@@ -177,5 +178,18 @@ func TestHelp(t *testing.T) {
 				assert.Contains(t, got.stdout, want)
 			}
 		})
+	}
+}
+
+// A key may be named as what other programs have for a command.
+func TestKeysNamedHelp(t *testing.T) {
+	_, s := started(t)
+	for _, key := range []string{"h", "help"} {
+		require.Equal(t, exitOK, macula(t, "put", s.Addrs[0], key, `{"node_id": "`+someID+`"}`).code)
+		for _, command := range []string{"get", "lookup"} {
+			got := macula(t, command, "--data-dir", t.TempDir(), key)
+			require.Contains(t, []int{exitUsage, exitUnreachable}, got.code, "nobody is there to ask: %s%s", got.stdout, got.stderr)
+		}
+		require.Equal(t, exitOK, macula(t, "lookup", "--bootstrap", s.Addrs[0], key).code)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -41,10 +42,11 @@ func TestListenerIsOpenedEverLessOften(t *testing.T) {
 		g := newGateway(t)
 		refused := errors.New("no room")
 		var tries []time.Time
-		latest, fails := newIdle(), false
+		latest := newIdle()
+		var fails atomic.Bool
 		require.NoError(t, g.Listen(func() (Listener, error) {
 			tries = append(tries, time.Now())
-			if fails {
+			if fails.Load() {
 				return nil, refused
 			}
 			latest = newIdle()
@@ -52,7 +54,7 @@ func TestListenerIsOpenedEverLessOften(t *testing.T) {
 		}))
 		require.NoError(t, g.Listening()[0].Err)
 
-		fails = true
+		fails.Store(true)
 		ended := time.Now()
 		latest.Close()
 		synctest.Wait()
@@ -71,7 +73,7 @@ func TestListenerIsOpenedEverLessOften(t *testing.T) {
 		}
 		require.Equal(t, []time.Duration{1, 2, 4, 8, 16, 30, 30}, seconds(pauses))
 
-		fails = false
+		fails.Store(false)
 		time.Sleep(lastReopen)
 		synctest.Wait()
 		require.NoError(t, g.Listening()[0].Err)

@@ -110,21 +110,33 @@ func (s *Service) Bootstrap() []BootstrapStatus {
 // and again when it has left the table, as in two halves of a network that have
 // lost each other. Once one is a contact over libp2p, lookups of this node's own id
 // and of one in each bucket fill the table, and the log says how many peers are
-// known; see Joined and Bootstrap. It fails with ErrClosed after Close.
+// known; see Joined and Bootstrap. This node itself is passed over. A peer without an
+// id is an ErrInvalidRequest, and after Close the error is ErrClosed.
 func (s *Service) Join(ctx context.Context, peers ...peer.AddrInfo) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	for _, p := range peers {
+		if err := p.ID.Validate(); err != nil {
+			return fmt.Errorf("%w: bootstrap peer at %v: %w", proto.ErrInvalidRequest, p.Addrs, err)
+		}
+	}
 	s.mu.Lock()
-	first := !s.filling
+	closed, first := s.closed, !s.filling
 	s.filling = true
 	s.mu.Unlock()
+	if closed {
+		return proto.ErrClosed
+	}
 	if first {
 		if err := s.spawn(s.fillTable); err != nil {
 			return err
 		}
 	}
 	for _, p := range peers {
+		if p.ID == s.host.ID() {
+			continue // one list for all nodes names each of them
+		}
 		if b := s.newBootstrapPeer(p); b != nil {
 			if err := s.spawn(func(context.Context) { s.keepKnown(b.left, b) }); err != nil {
 				return err

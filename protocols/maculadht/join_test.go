@@ -208,6 +208,14 @@ func TestJoinAfterClose(t *testing.T) {
 	s := newService(t, dhttest.Host(t))
 	require.NoError(t, s.Close())
 	require.ErrorIs(t, s.Join(t.Context()), proto.ErrClosed)
+	require.ErrorIs(t, s.Join(t.Context(), infoOf(s.host)), proto.ErrClosed)
+}
+
+func TestJoinOfNobody(t *testing.T) {
+	s := newService(t, dhttest.Host(t))
+	require.ErrorIs(t, s.Join(t.Context(), peer.AddrInfo{}), ErrInvalidRequest)
+	require.NoError(t, s.Join(t.Context(), infoOf(s.host)), "one list for all nodes names each of them")
+	require.Empty(t, s.Bootstrap())
 }
 
 // hostInBucket returns a host that lies in a bucket of self's table.

@@ -23,10 +23,13 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
 )
 
+// bootstrapVariable names bootstrap peers and gateways, for run and all commands.
+const bootstrapVariable = "MACULA_BOOTSTRAP_PEERS"
+
 // MeshFlags say where a short-lived peer enters the network.
 func MeshFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringSliceFlag{Name: "bootstrap", Usage: "`MULTIADDR` with /p2p of a peer to begin at; repeatable, or with commas between; https:// endpoints are passed over (default: the node that runs on the data directory)", Sources: flags.Env("MACULA_BOOTSTRAP_PEERS")},
+		&cli.StringSliceFlag{Name: "bootstrap", Usage: "`MULTIADDR` with /p2p of a peer to begin at; repeatable, or with commas between; https:// endpoints are passed over (default: the node that runs on the data directory)", Sources: flags.Env(bootstrapVariable)},
 		&cli.StringFlag{Name: "realm", Usage: "`NAME` of the realm", Value: proto.DefaultRealm, Sources: flags.Env("MACULA_REALM")},
 	}
 }
@@ -105,7 +108,7 @@ func bootstrapPeers(cmd *cli.Command) (peers []*peer.AddrInfo, texts []string, e
 			peers, texts = append(peers, b.Peer), append(texts, text)
 		}
 	}
-	if len(named) > 0 && len(peers) == 0 && cmd.Count("bootstrap") > 0 {
+	if len(named) > 0 && len(peers) == 0 && !flags.FromEnv(named, bootstrapVariable) {
 		return nil, nil, flags.Usagef("--bootstrap has only endpoints of Erlang gateways, such as %s: add the multiaddr with /p2p of a peer, as run prints it, or leave it out to ask the node that runs here", named[0])
 	}
 	return peers, texts, nil

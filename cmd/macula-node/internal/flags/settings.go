@@ -3,6 +3,7 @@ package flags
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -32,6 +33,13 @@ func (v variable) IsFromEnv() bool { return true }
 func (v variable) Key() string     { return string(v) }
 
 var _ cli.EnvValueSource = variable("")
+
+// FromEnv reports whether a list of entries is what a variable says, so that nobody
+// has typed it.
+func FromEnv(list []string, name string) bool {
+	value, set := variable(name).Lookup()
+	return set && slices.Equal(list, Trimmed(strings.Split(value, ",")))
+}
 
 // Trimmed returns the entries of a list that are not empty, without spaces
 // around: a list in a variable may be broken into lines or end with a comma.

@@ -42,9 +42,14 @@ func WriteJSON(out io.Writer, v any) error {
 
 // Table writes tab-separated columns in line.
 func Table(out io.Writer, rows func(io.Writer)) error {
-	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
+	var all bytes.Buffer // in one Write, so that no log line comes between
+	w := tabwriter.NewWriter(&all, 0, 4, 2, ' ', 0)
 	rows(w)
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	_, err := all.WriteTo(out)
+	return err
 }
 
 // Plural returns how many there are of a thing.
