@@ -171,13 +171,14 @@ func (f *finder) wasSought(err error) bool {
 type findingPeers struct {
 	*client.Client
 	service *Service
+	anybody bool // also who is no contact: somebody here has named them, not a peer
 }
 
 var _ routing.Network = findingPeers{}
 
 // Send implements routing.Network.
 func (n findingPeers) Send(ctx context.Context, to routing.Contact, m wire.Message) error {
-	if err := n.service.locate(ctx, &to); err != nil {
+	if err := n.service.locate(ctx, &to, n.anybody); err != nil {
 		return err
 	}
 	return n.Client.Send(ctx, to, m)
@@ -185,20 +186,20 @@ func (n findingPeers) Send(ctx context.Context, to routing.Contact, m wire.Messa
 
 // Query implements routing.Network.
 func (n findingPeers) Query(ctx context.Context, to routing.Contact, m wire.Message) (wire.Message, error) {
-	if err := n.service.locate(ctx, &to); err != nil {
+	if err := n.service.locate(ctx, &to, n.anybody); err != nil {
 		return nil, err
 	}
 	return n.Client.Query(ctx, to, m)
 }
 
-// locate gives a contact of ours addresses where it has none that anybody knows. Others
-// are not sought: any peer can name as many as it likes.
-func (s *Service) locate(ctx context.Context, c *routing.Contact) error {
+// locate gives a contact addresses where it has none that anybody knows. Unless anybody
+// may be sought only contacts of ours are: any peer can name as many as it likes.
+func (s *Service) locate(ctx context.Context, c *routing.Contact, anybody bool) error {
 	if s.finder == nil || len(c.Addrs) > 0 ||
 		s.host.Network().Connectedness(c.Peer) == network.Connected || len(s.host.Peerstore().Addrs(c.Peer)) > 0 {
 		return nil
 	}
-	if _, ours := s.routing.Contact(c.ID); !ours {
+	if _, ours := s.routing.Contact(c.ID); !ours && !anybody {
 		return fmt.Errorf("%w: peer %s has no known address", proto.ErrUnreachable, c.Peer)
 	}
 	var err error

@@ -306,7 +306,7 @@ func (s *Service) meet(ctx context.Context, b *bootstrapPeer) error {
 	ctx, cancel := context.WithTimeout(ctx, joinDial)
 	defer cancel()
 	at := routing.Contact{Peer: p.ID, Addrs: p.Addrs}
-	if err := s.locate(ctx, &at); err != nil {
+	if err := s.locate(ctx, &at, true); err != nil {
 		return err
 	}
 	p.Addrs = at.Addrs

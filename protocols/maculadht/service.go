@@ -279,7 +279,8 @@ func (s *Service) start(srv *routing.Server, self routing.ID, cfg serviceConfig)
 		s.finder = newFinder(s.host, cfg.peerRouting, s.spawn)
 	}
 	srv.SetConnected(func(p peer.ID) bool { return s.host.Network().Connectedness(p) == network.Connected })
-	s.routing, s.network = srv, router{peers: findingPeers{s.client, s}, endpoints: cfg.endpoints}
+	s.routing, s.network = srv, router{peers: findingPeers{s.client, s, false}, endpoints: cfg.endpoints}
+	named := router{peers: findingPeers{s.client, s, true}, endpoints: cfg.endpoints} // by whoever calls the handlers
 	if s.lookups, err = lookup.New(srv, s.network, cfg.lookups...); err != nil {
 		return err
 	}
@@ -287,7 +288,7 @@ func (s *Service) start(srv *routing.Server, self routing.ID, cfg serviceConfig)
 	if err != nil {
 		return err
 	}
-	defaults := append(proxy, server.WithAddrs(s.host.Addrs), server.WithPeerID(s.host.ID()), server.WithNetwork(s.network))
+	defaults := append(proxy, server.WithAddrs(s.host.Addrs), server.WithPeerID(s.host.ID()), server.WithNetwork(named))
 	if s.handlers, err = server.New(srv, append(defaults, cfg.handlers...)...); err != nil {
 		return err
 	}
