@@ -44,7 +44,7 @@ func (s *Session) reconnectIn(after time.Duration) {
 			return
 		}
 		if n >= maxReconnect {
-			s.breakDown(n)
+			s.breakDown(n, era)
 			return
 		}
 		ctx, cancel := context.WithTimeout(s.ctx, g.cfg.peerTimeout)
@@ -57,8 +57,10 @@ func (s *Session) reconnectIn(after time.Duration) {
 
 // breakDown is what becomes of too many connections: all end, and it begins
 // again with one.
-func (s *Session) breakDown(n int) {
-	s.cut()
+func (s *Session) breakDown(n, era int) {
+	if !s.cutAt(era) {
+		return // of several that saw it one has
+	}
 	g := s.gateway
 	g.mu.Lock()
 	g.breaksBy(PeerCrash, CauseReconnects, fmt.Sprintf("%d connections to %s", n, s.endpoint))

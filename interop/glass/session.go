@@ -288,6 +288,18 @@ func (s *Session) Close() error {
 // cut closes its connections, which leads to no reconnects.
 func (s *Session) cut() {
 	s.mu.Lock()
+	era := s.era
+	s.mu.Unlock()
+	s.cutAt(era)
+}
+
+// cutAt is cut, unless that has been done since the era. It reports whether it did.
+func (s *Session) cutAt(era int) bool {
+	s.mu.Lock()
+	if s.era != era {
+		s.mu.Unlock()
+		return false
+	}
 	links := s.links
 	s.links = nil
 	s.era++
@@ -298,6 +310,7 @@ func (s *Session) cut() {
 	for _, l := range links {
 		l.conn.CloseWithError(0, "")
 	}
+	return true
 }
 
 // every returns a channel of ticks, nil for never.
