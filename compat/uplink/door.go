@@ -63,7 +63,8 @@ func (u *uplink) askPeer(contact routing.Contact, c *dialer.Conn) (*peer.AddrInf
 }
 
 // usable returns where a peer is: the address at which it answered, and those of the
-// told ones that can mean it from here.
+// told ones that are at its IP address. Others, which a liar could have us dial, it
+// tells when it has been met.
 func (u *uplink) usable(at ma.Multiaddr, told [][]byte, c *dialer.Conn) []ma.Multiaddr {
 	addrs := []ma.Multiaddr{at}
 	from := c.RemoteAddr().Addr()
@@ -74,7 +75,7 @@ func (u *uplink) usable(at ma.Multiaddr, told [][]byte, c *dialer.Conn) []ma.Mul
 		}
 		addr, _ = peer.SplitAddr(addr)
 		ip, err := manet.ToIP(addr)
-		if err != nil || relayed(addr) || !reachableFrom(from, toAddr(ip)) || contains(addrs, addr) {
+		if err != nil || relayed(addr) || toAddr(ip) != from || contains(addrs, addr) {
 			continue
 		}
 		if addrs = append(addrs, addr); len(addrs) == mostAddrs {

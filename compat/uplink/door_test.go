@@ -116,7 +116,7 @@ func bin(addrs ...string) (all [][]byte) {
 func TestADoorLeadsIn(t *testing.T) {
 	id := test.RandPeerIDFatal(t)
 	d := openDoor(t, "127.0.0.1:0", wire.PeerInfo{PeerID: id.String(), Realm: proto.DefaultRealm,
-		Addrs: append(bin("/ip4/127.0.0.7/udp/1/quic-v1/p2p/"+id.String(), "/ip4/0.0.0.0/udp/1/quic-v1",
+		Addrs: append(bin("/ip4/127.0.0.1/udp/1/quic-v1/p2p/"+id.String(), "/ip4/127.0.0.7/udp/1/quic-v1", "/ip4/192.0.2.7/udp/1/quic-v1", "/ip4/0.0.0.0/udp/1/quic-v1",
 			"/ip4/203.0.113.7/udp/4/quic-v1/p2p/"+test.RandPeerIDFatal(t).String()+"/p2p-circuit/p2p/"+id.String(),
 			"/dns4/elsewhere.example.org/udp/1/quic-v1"), []byte("none"))})
 	at := "/ip4/127.0.0.1/udp/" + strconv.Itoa(d.addr.Port) + "/quic-v1"
@@ -124,7 +124,7 @@ func TestADoorLeadsIn(t *testing.T) {
 	u := newUplinkedTo(t, []string{"https://" + d.addr.String()}, finding(found), atRetries(compattest.Tick, 2*compattest.Tick))
 	got := compattest.Wait(t, found)
 	require.Equal(t, id, got.info.ID)
-	require.Equal(t, []ma.Multiaddr{ma.StringCast(at), ma.StringCast("/ip4/127.0.0.7/udp/1/quic-v1")}, got.info.Addrs)
+	require.Equal(t, []ma.Multiaddr{ma.StringCast(at), ma.StringCast("/ip4/127.0.0.1/udp/1/quic-v1")}, got.info.Addrs)
 	compattest.Eventually(t, func() bool { return u.Status()[0].State == StatePeer }, "it is told")
 	require.Equal(t, id, u.Status()[0].Peer)
 	require.False(t, u.Status()[0].Next.IsZero())

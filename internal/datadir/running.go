@@ -64,7 +64,15 @@ func (e notHereError) Unwrap() []error { return []error{ErrNotRunning, fs.ErrNot
 const maxRunning = 64 << 10
 
 func readRunning(path string) (*Running, error) {
-	file, err := os.Open(filepath.Join(path, runningFile))
+	name := filepath.Join(path, runningFile)
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no file but %s: remove it", name, info.Mode()) // opening a pipe would wait for ever
+	}
+	file, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}

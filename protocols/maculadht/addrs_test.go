@@ -172,6 +172,7 @@ func TestAddressesOfAConnectAreNotBelieved(t *testing.T) {
 // An endpoint that changes is told to those who know this node, whoever made the
 // connection.
 func TestPeersAreToldOfANewEndpoint(t *testing.T) {
+	t.Parallel()
 	var endpoint atomic.Value
 	endpoint.Store("https://192.0.2.1:1")
 	moving := dhttest.Host(t)
@@ -215,6 +216,7 @@ func TestWhereWeAreHasNoOrder(t *testing.T) {
 
 // A CONNECT that came to nothing is sent again over the same connection.
 func TestAConnectThatFailedIsSentAgain(t *testing.T) {
+	t.Parallel()
 	a, b := dhttest.Host(t), dhttest.Host(t)
 	tries := dhttest.Script(t, b, func(n int, s *dhttest.Scripted) {
 		if n < 3 {

@@ -25,6 +25,7 @@ import (
 )
 
 func TestAdvertisedServiceIsFoundByWhoNeverMetItsProvider(t *testing.T) {
+	t.Parallel()
 	services := chain(t, 4)
 	provider, caller := services[0], services[3]
 	metadata := wire.RawMap(wire.Pair{Key: "version", Value: wire.RawText("2")})
@@ -72,6 +73,7 @@ func TestSubscribersAsErlangNodesWriteThem(t *testing.T) {
 // A record that is advertised outlives its ttl; one that is withdrawn does not,
 // nor do the copies that were handed over meanwhile.
 func TestAdvertisedUntilWithdrawn(t *testing.T) {
+	t.Parallel()
 	const ttl = 5 * time.Second // a fifth of it is time enough to publish again, be the machine busy
 	eager := handOverAtOnce()
 	services := make([]*Service, 3)
@@ -316,6 +318,7 @@ func TestAdvertisementsAreToldApart(t *testing.T) {
 
 // Whoever finds a provider can dial it, where it is now.
 func TestProviderCanBeDialled(t *testing.T) {
+	t.Parallel()
 	services := chain(t, 3)
 	provider, caller := services[0], services[2]
 	a, err := provider.AdvertiseService(t.Context(), Offer{Name: "greeter"})

@@ -164,6 +164,7 @@ func TestJoinOfAnotherRealm(t *testing.T) {
 
 // A bootstrap peer that is given up is not dialled any more.
 func TestUnjoin(t *testing.T) {
+	t.Parallel()
 	_, absent := newIdentity(t)
 	never := peer.AddrInfo{ID: absent, Addrs: []ma.Multiaddr{ma.StringCast("/ip4/127.0.0.1/udp/9/quic-v1")}}
 	var log logBook
@@ -230,6 +231,7 @@ func hostInBucket(t *testing.T, self host.Host, bucket int) host.Host {
 }
 
 func TestFullBucket(t *testing.T) {
+	t.Parallel()
 	tests := map[string]struct {
 		oldestLives bool
 	}{
@@ -274,6 +276,7 @@ func TestFullBucket(t *testing.T) {
 // A bootstrap peer that has to wait for a place is no reason to fill the table
 // again and again.
 func TestJoinOnceThroughAPeerThatWaits(t *testing.T) {
+	t.Parallel()
 	h := dhttest.Host(t)
 	srv, err := routing.NewServer(routing.IDFromPeer(h.ID()), routing.WithBucketSize(1))
 	require.NoError(t, err)
@@ -330,6 +333,7 @@ func (g gater) InterceptSecured(_ network.Direction, p peer.ID, _ network.ConnMu
 // Two halves of a network that lose each other forget each other, and find
 // together again, with what was stored in each.
 func TestPartitionHeals(t *testing.T) {
+	t.Parallel()
 	const half = 3
 	network := &cut{half: make(map[peer.ID]bool)}
 	services := make([]*Service, 2*half)

@@ -40,6 +40,7 @@ func keyOf(name string) []byte {
 }
 
 func TestStoreAndFindAcrossTheMesh(t *testing.T) {
+	t.Parallel()
 	services := chain(t, 5)
 	first, last := services[0], services[len(services)-1]
 	require.False(t, knows(last, first.host)(), "the last has never met the first")

@@ -23,6 +23,7 @@ import (
 // Values that were stored once outlive a restart of every node, one at a time,
 // though none keeps them over a restart of its own.
 func TestRollingRestart(t *testing.T) {
+	t.Parallel()
 	const nodes, values = 5, 100
 	for name, inOrder := range map[string]bool{"killed": false, "stopped in order": true} {
 		t.Run(name, func(t *testing.T) {

@@ -458,7 +458,7 @@ func TestLookupsThatHang(t *testing.T) {
 
 func TestLimits(t *testing.T) {
 	small := DefaultLimits()
-	small.Lookups, small.LookupsPerSource, small.Waiters = 8, 3, 5
+	small.Lookups, small.LookupsPerSource, small.Waiters = 8, 5, 5
 	of := func(name string) records.Asker { return records.Asker{Source: budget.Source{Name: name}, Client: true} }
 	play(t, 1, func(t *testing.T, s *script) {
 		s.Know(s.Peers...)
@@ -474,14 +474,15 @@ func TestLimits(t *testing.T) {
 			}
 			return n
 		}
-		require.Equal(t, 3, taken("a", 0, nil), "of one source")
-		require.Equal(t, 3, taken("b", 100, nil))
-		require.Equal(t, 2, taken("c", 200, nil), "in all")
+		require.Equal(t, 5, taken("a", 0, nil), "of one source")
+		require.Equal(t, fewShare, taken("b", 100, nil), "in all, but for the few that each has")
+		require.Equal(t, fewShare, taken("c", 200, nil))
+		require.Equal(t, 3, taken("e", 300, nil), "twice as many at most")
 		answers := make(chan []records.Record, 10)
 		for i := range 10 {
 			require.Equal(t, i < 5, r.Resolve(number(0), of("d"), func(found []records.Record) { answers <- found }), "waiters")
 		}
-		require.Equal(t, uint64(7+7+8+5), r.Stats().Refused)
+		require.Equal(t, uint64(5+6+6+7+5), r.Stats().Refused)
 		for range 5 {
 			require.Empty(t, <-answers)
 		}

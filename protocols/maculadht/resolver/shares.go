@@ -27,10 +27,15 @@ func newShares(max share, refusedBy ...Refusal) shares {
 // groupOf returns who shares with a source: its IP group or, outside of any, nobody.
 func groupOf(source records.Source) string { return cmp.Or(source.Group, source.Name) }
 
+// fewShare is how many a group has its own way to: up to that it gets one more though
+// others have taken all, until twice as many are under way.
+const fewShare = 4
+
 // take counts one more, or returns the limit over which that would be.
 func (s *shares) take(source records.Source) (refused Refusal, ok bool) {
+	few := s.groups[groupOf(source)] < fewShare && s.all < 2*s.max.all
 	switch {
-	case s.all >= s.max.all:
+	case s.all >= s.max.all && !few:
 		return s.refusedBy[0], false
 	case s.groups[groupOf(source)] >= max(s.max.group, s.ofNone(source)):
 		return s.refusedBy[1], false
