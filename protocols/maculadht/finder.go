@@ -181,7 +181,9 @@ func (n findingPeers) Send(ctx context.Context, to routing.Contact, m wire.Messa
 	if err := n.service.locate(ctx, &to, n.anybody); err != nil {
 		return err
 	}
-	return n.Client.Send(ctx, to, m)
+	err := n.Client.Send(ctx, to, m)
+	n.service.noteClock(err)
+	return err
 }
 
 // Query implements routing.Network.
@@ -189,7 +191,9 @@ func (n findingPeers) Query(ctx context.Context, to routing.Contact, m wire.Mess
 	if err := n.service.locate(ctx, &to, n.anybody); err != nil {
 		return nil, err
 	}
-	return n.Client.Query(ctx, to, m)
+	reply, err := n.Client.Query(ctx, to, m)
+	n.service.noteClock(err)
+	return reply, err
 }
 
 // locate gives a contact addresses where it has none that anybody knows. Unless anybody

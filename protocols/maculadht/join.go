@@ -261,6 +261,7 @@ func (s *Service) keepKnown(ctx context.Context, b *bootstrapPeer) {
 			told, pause = false, spread(retry)
 			retry = min(2*retry, cfg.lastRetry)
 			s.note(b, BootstrapTrying, err)
+			s.noteClock(err)
 			s.log.Warn("bootstrap peer not reached", "peer", id, "again_in", pause.Round(time.Millisecond), "err", err)
 		case !told:
 			told, retry = true, cfg.firstRetry

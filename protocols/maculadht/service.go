@@ -49,6 +49,7 @@ type Service struct {
 	joined   chan struct{}   // closed by hasJoined
 
 	departures network.Notifiee // tells of connections that end
+	clock      clockNote
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
