@@ -171,6 +171,11 @@ func TestStallIsNoRestart(t *testing.T) {
 	require.Equal(t, 1, e.Stats().Accepted)
 
 	letGo = e.HoldHandshakes()
+	compattest.Eventually(t, func() bool {
+		before := c.conn.received()
+		time.Sleep(50 * time.Millisecond)
+		return c.conn.received() == before
+	}, "no packet is on its way any more, which would speak for the connection")
 	c.link.doubt(c.conn, c.conn.received()) // as where nothing had come for a while
 	beside := compattest.InBackground(func() error {
 		fresh, err := c.link.connect(compattest.Context(t), true)
