@@ -5,9 +5,9 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -41,22 +41,34 @@ func TestListenerIsOpenedEverLessOften(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGateway(t)
 		refused := errors.New("no room")
-		var tries []time.Time
-		latest := newIdle()
-		var fails atomic.Bool
+		var mu sync.Mutex // guards these
+		var tried []time.Time
+		latest, fails := newIdle(), false
 		require.NoError(t, g.Listen(func() (Listener, error) {
-			tries = append(tries, time.Now())
-			if fails.Load() {
+			mu.Lock()
+			defer mu.Unlock()
+			tried = append(tried, time.Now())
+			if fails {
 				return nil, refused
 			}
 			latest = newIdle()
 			return latest, nil
 		}))
+		tries := func() []time.Time {
+			mu.Lock()
+			defer mu.Unlock()
+			return slices.Clone(tried)
+		}
+		end := func(failing bool) (at time.Time) {
+			mu.Lock()
+			defer mu.Unlock()
+			fails = failing
+			latest.Close()
+			return time.Now()
+		}
 		require.NoError(t, g.Listening()[0].Err)
 
-		fails.Store(true)
-		ended := time.Now()
-		latest.Close()
+		ended := end(true)
 		synctest.Wait()
 		require.ErrorIs(t, g.Listening()[0].Err, net.ErrClosed)
 		time.Sleep(2 * time.Minute)
@@ -64,34 +76,37 @@ func TestListenerIsOpenedEverLessOften(t *testing.T) {
 		require.ErrorIs(t, g.Listening()[0].Err, refused)
 		require.Equal(t, ended, g.Listening()[0].Since)
 		var pauses []time.Duration
-		for i, at := range tries[1:] {
+		all := tries()
+		for i, at := range all[1:] {
 			before := ended
 			if i > 0 {
-				before = tries[i]
+				before = all[i]
 			}
 			pauses = append(pauses, at.Sub(before))
 		}
 		require.Equal(t, []time.Duration{1, 2, 4, 8, 16, 30, 30}, seconds(pauses))
 
-		fails.Store(false)
+		mu.Lock()
+		fails = false
+		mu.Unlock()
 		time.Sleep(lastReopen)
 		synctest.Wait()
 		require.NoError(t, g.Listening()[0].Err)
 
 		// One that ends at once does not make it any quicker, one that lasted does.
-		ended = time.Now()
-		latest.Close()
+		ended = end(false)
 		time.Sleep(lastReopen)
 		synctest.Wait()
-		require.Equal(t, lastReopen, tries[len(tries)-1].Sub(ended))
+		require.Equal(t, lastReopen, last(tries()).Sub(ended))
 		time.Sleep(lastReopen)
-		ended = time.Now()
-		latest.Close()
+		ended = end(false)
 		time.Sleep(firstReopen)
 		synctest.Wait()
-		require.Equal(t, firstReopen, tries[len(tries)-1].Sub(ended))
+		require.Equal(t, firstReopen, last(tries()).Sub(ended))
 	})
 }
+
+func last(times []time.Time) time.Time { return times[len(times)-1] }
 
 func seconds(pauses []time.Duration) (s []time.Duration) {
 	for _, p := range pauses {
