@@ -103,7 +103,7 @@ func TestStoredAnywhereFoundEverywhere(t *testing.T) {
 					}
 				}
 				return true
-			}, time.Until(start.Add((ttl+1)*time.Second)), tick, "at all that had a copy")
+			}, max(time.Until(start.Add((ttl+1)*time.Second)), time.Second), tick, "at all that had a copy")
 			for i, n := range nodes {
 				require.Empty(t, erlangFinds(t, n, []byte(key)), "at node %d", i)
 			}
