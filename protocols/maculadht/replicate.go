@@ -69,6 +69,7 @@ func (s *Service) keep(ctx context.Context, key []byte, value wire.Value) error 
 		Value:  value.Raw,
 		NodeID: value.NodeID,
 		TTL:    value.TTL,
+		Synced: true,
 		From:   s.nodeID(),
 	})
 	if err != nil && !isFinal(err) {
