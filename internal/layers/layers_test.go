@@ -22,7 +22,7 @@ var floors = [][]string{
 	{"compat/wire", "internal/budget", "internal/datadir", "internal/logs"},
 	{"protocols/maculadht/proto"},
 	{"protocols/maculadht/records", "protocols/maculadht/server/outbox"},
-	{"protocols/maculadht/routing"},
+	{"protocols/maculadht/routing", "protocols/maculadht/records/pebble"},
 	{"protocols/maculadht/routing/lookup"},
 	{"protocols/maculadht/routing/upkeep"},
 	{"protocols/maculadht/server", "protocols/maculadht/client"},
