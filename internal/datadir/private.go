@@ -37,7 +37,7 @@ func ReadPrivate(what, path string) ([]byte, error) {
 // appears in one step, or fails with fs.ErrExist if there is one: of several
 // processes that start at once the first wins.
 func CreatePrivate(path string, data []byte) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if err := Make(filepath.Dir(path)); err != nil {
 		return err
 	}
 	// A rename overwrites, and a link, which does not, is more than some file systems have.
@@ -63,6 +63,7 @@ func ReplacePrivate(path string, data []byte) error {
 		return err
 	}
 	defer os.Remove(file.Name())
+	_ = file.Chmod(0o600) // whatever the umask; not every file system keeps modes
 	_, err = file.Write(data)
 	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
 		return err
@@ -141,8 +142,13 @@ func Warnings(dir string, files ...string) []string {
 		return []string{fmt.Sprintf("the file system of the data directory %s keeps no modes: whoever can reach it can read the node's keys", dir)}
 	}
 	var warnings []string
-	if info, err := os.Stat(dir); err == nil && info.Mode().Perm()&0o022 != 0 {
-		warnings = append(warnings, fmt.Sprintf("others may write to the data directory %s (mode %#o), so they can give the node another identity: run chmod 700 %s", dir, info.Mode().Perm(), dir))
+	if info, err := os.Stat(dir); err == nil {
+		if info.Mode().Perm()&0o022 != 0 {
+			warnings = append(warnings, fmt.Sprintf("others may write to the data directory %s (mode %#o), so they can give the node another identity: run chmod 700 %s", dir, info.Mode().Perm(), dir))
+		}
+		if whose := foreign(dir, info); whose != "" {
+			warnings = append(warnings, whose)
+		}
 	}
 	for _, name := range files {
 		path := filepath.Join(dir, name)
