@@ -28,8 +28,8 @@ import (
 type Node struct {
 	cfg     settings
 	host    *peerHost
-	port    int              // UDP, of the first address that is listened on
-	records *records.Manager // of Config.Store; nil where the service has its own
+	port    int // UDP, of the first address that is listened on
+	records *records.Manager
 	service *maculadht.Service
 	gateway *gateway.Gateway
 	dialer  *dialer.Dialer
@@ -140,11 +140,7 @@ func (n *Node) serviceOptions() ([]maculadht.Option, error) {
 		maculadht.WithPeerRouting(n.host.kad),
 		maculadht.WithLogger(n.cfg.log("dht")),
 	}
-	if n.cfg.Store == nil {
-		return opts, nil
-	}
-	var err error
-	if n.records, err = records.New(records.WithStore(n.cfg.Store)); err != nil {
+	if err := n.openRecords(); err != nil {
 		return nil, fmt.Errorf("records: %w", err)
 	}
 	return append(opts, maculadht.WithRouting(routing.WithRecords(n.records))), nil

@@ -52,6 +52,7 @@ type Dir struct {
 	lock *os.File // nil where the directory can not be locked
 	last *Running
 	open string
+	said bool // Publish was called
 }
 
 // Use makes a data directory, if there is none, and locks it until Close. Where
@@ -112,6 +113,7 @@ func (d *Dir) Last() *Running { return d.last }
 // Publish says to other processes of this user who runs here and where it is
 // reached, in place of what was said before.
 func (d *Dir) Publish(r Running) error {
+	d.said = true
 	if err := writeRunning(d.path, r); err != nil {
 		return fmt.Errorf("say in the data directory that the node runs: %w", err)
 	}
@@ -127,8 +129,10 @@ func (d *Dir) Withdraw() error {
 }
 
 // Close withdraws what was published and unlocks the directory.
-func (d *Dir) Close() error {
-	err := d.Withdraw()
+func (d *Dir) Close() (err error) {
+	if d.said {
+		err = d.Withdraw()
+	}
 	if d.lock == nil {
 		return err
 	}

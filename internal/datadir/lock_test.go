@@ -53,6 +53,12 @@ func TestOneNodeADirectory(t *testing.T) {
 	require.Empty(t, d.Unlocked())
 	require.Equal(t, first.Pid, d.Last().PID)
 	require.NoError(t, d.Close())
+	require.FileExists(t, filepath.Join(dir, runningFile), "who has said nothing takes nothing back")
+
+	d, err = Use(dir)
+	require.NoError(t, err)
+	require.NoError(t, d.Publish(Running{PID: os.Getpid()}))
+	require.NoError(t, d.Close())
 	require.NoFileExists(t, filepath.Join(dir, runningFile))
 
 	d, err = Use(dir)

@@ -33,7 +33,7 @@ func Make(path string) error {
 		return err
 	}
 	_ = os.Chmod(path, 0o700) // whatever the umask; not every file system keeps modes
-	if err := syncDir(above); err != nil && !errors.Is(err, fs.ErrPermission) {
+	if err := Sync(above); err != nil && !errors.Is(err, fs.ErrPermission) {
 		return err
 	}
 	return nil

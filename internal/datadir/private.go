@@ -71,7 +71,7 @@ func ReplacePrivate(path string, data []byte) error {
 	if err := os.Rename(file.Name(), path); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return Sync(filepath.Dir(path))
 }
 
 // lockBeside keeps other processes from creating path until it is undone.
@@ -99,21 +99,21 @@ func lockBeside(path string) (unlock func(), err error) {
 	}
 }
 
-// syncDir makes a new name in dir survive a power cut, as far as the file system
-// can do that.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" { // has no such call
+// Sync has a file's bytes, or a directory's names, survive a power cut, as far as
+// the file system can do that.
+func Sync(path string) error {
+	if runtime.GOOS == "windows" { // has no such call for what is open for reading
 		return nil
 	}
-	d, err := os.Open(dir)
+	file, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	err = d.Sync()
+	err = file.Sync()
 	if errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported) {
 		err = nil
 	}
-	return errors.Join(err, d.Close())
+	return errors.Join(err, file.Close())
 }
 
 // hasModes: those of Windows say nothing about who may read.
