@@ -70,11 +70,7 @@ func TestPeerBudgetIsThePeers(t *testing.T) {
 	second.RequireReset(proto.ResetRefused)
 
 	require.NoError(t, asker.Network().ClosePeer(srv.ID()))
-	require.Eventually(t, func() bool {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return len(s.sessions) == 0
-	}, dhttest.Patience, time.Millisecond)
+	require.Eventually(t, func() bool { return s.admission.Sessions() == 0 }, dhttest.Patience, time.Millisecond)
 	again := dhttest.Open(t, asker, srv)
 	again.Send(&wire.Ping{})
 	again.RequireReset(proto.ResetRefused)

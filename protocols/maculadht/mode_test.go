@@ -21,12 +21,7 @@ import (
 
 // waitsFor reports whether s has taken the CONNECT of a peer that it does not list.
 func waitsFor(s *Service, h host.Host) func() bool {
-	return func() bool {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		ps := s.sessions[h.ID()]
-		return ps != nil && ps.connect != nil
-	}
+	return func() bool { return s.admission.Waits(h.ID()) }
 }
 
 // A client learns contacts, finds and stores, and is nobody's contact.

@@ -45,7 +45,7 @@ func (s *Service) openProxy(cfg serviceConfig) ([]server.Option, error) {
 		return nil, err
 	}
 	harmless := replication.WithFilter(func(_ []byte, v wire.Value) bool { return wire.HarmlessValue(v.Raw) == nil })
-	if s.adopter, err = replication.NewAdopter(s.lookups, s.network, append([]replication.Option{harmless}, cfg.adopter...)...); err != nil {
+	if s.adopter, err = replication.NewAdopter(s.lookups, s.router, append([]replication.Option{harmless}, cfg.adopter...)...); err != nil {
 		return nil, err
 	}
 	return []server.Option{server.WithResolver(s.resolver), server.WithAdopter(s.adopter)}, nil

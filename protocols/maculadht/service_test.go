@@ -100,11 +100,7 @@ func TestAdmissionOutlivesTheConnection(t *testing.T) {
 	eventually(t, knows(sb, a), "connected")
 	eventually(t, knows(sa, b), "connected")
 	require.NoError(t, a.Network().ClosePeer(b.ID()))
-	eventually(t, func() bool {
-		sb.mu.Lock()
-		defer sb.mu.Unlock()
-		return len(sb.sessions) == 0
-	}, "its session ended")
+	eventually(t, func() bool { return sb.admission.Sessions() == 0 }, "its session ended")
 	require.True(t, knows(sb, a)())
 	require.True(t, knows(sa, b)())
 

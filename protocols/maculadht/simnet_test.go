@@ -111,7 +111,7 @@ func (w *simWorld) newHost(i int) *simHost {
 	require.NoError(w.t, err)
 	s, err := New(h)
 	require.NoError(w.t, err)
-	sh := &simHost{Host: h, service: s, asked: &questions{Network: s.network}}
+	sh := &simHost{Host: h, service: s, asked: &questions{Network: s.router}}
 	s.lookups, err = lookup.New(s.Routing(), sh.asked)
 	require.NoError(w.t, err)
 	sh.kad, err = dht.New(h,

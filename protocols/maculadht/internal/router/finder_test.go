@@ -1,8 +1,9 @@
-package maculadht
+package router
 
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -37,18 +39,27 @@ func bare(t *testing.T) routing.Contact {
 	return routing.Contact{ID: id, NodeID: id[:], Peer: p, Verified: true, LastSeen: time.Now()}
 }
 
-// seeker returns a service that is connected to another one, and asks r where peers are.
-func seeker(t *testing.T, find func(context.Context, peer.ID) (peer.AddrInfo, error)) (*Service, chan peer.ID) {
+// seeker returns the router of a host that is connected to another one, which asks
+// find where peers are, and whom it sought.
+func seeker(t *testing.T, find func(context.Context, peer.ID) (peer.AddrInfo, error)) (*Router, chan peer.ID) {
 	r := peerRouting{make(chan peer.ID, 100), find}
-	s := newService(t, dhttest.Host(t), WithPeerRouting(r))
-	dhttest.Connect(t, s.host, dhttest.Host(t))
-	return s, r.sought
+	h := dhttest.Host(t)
+	srv, err := routing.NewServer(routing.IDFromPeer(h.ID()))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, srv.Close()) })
+	c, err := client.New(h)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, c.Close()) })
+	to := New(Config{Host: h, Client: c, Contacts: srv, PeerRouting: r, Log: slog.New(slog.DiscardHandler)})
+	t.Cleanup(to.Close)
+	dhttest.Connect(t, h, dhttest.Host(t))
+	return to, r.sought
 }
 
-func pingOf(s *Service, c routing.Contact) error {
-	ctx, cancel := context.WithTimeout(s.ctx, 10*time.Second)
+func pingOf(r *Router, c routing.Contact) error {
+	ctx, cancel := context.WithTimeout(r.ctx, 10*time.Second)
 	defer cancel()
-	_, err := s.network.Query(ctx, c, &wire.Ping{})
+	_, err := r.Query(ctx, c, &wire.Ping{})
 	return err
 }
 
@@ -56,17 +67,17 @@ func pingOf(s *Service, c routing.Contact) error {
 // seek whom we do not know.
 func TestOnlyContactsAreSought(t *testing.T) {
 	there := dhttest.Host(t)
-	newService(t, there)
-	s, sought := seeker(t, func(context.Context, peer.ID) (peer.AddrInfo, error) {
+	dhttest.Script(t, there, func(_ int, s *dhttest.Scripted) { s.Answer() })
+	r, sought := seeker(t, func(context.Context, peer.ID) (peer.AddrInfo, error) {
 		return peer.AddrInfo{ID: there.ID(), Addrs: there.Addrs()}, nil
 	})
-	require.ErrorIs(t, pingOf(s, bare(t)), proto.ErrUnreachable)
+	require.ErrorIs(t, pingOf(r, bare(t)), proto.ErrUnreachable)
 	require.Empty(t, sought, "a stranger")
 
 	c := dhttest.Contact(there)
 	c.Addrs = nil
-	require.NoError(t, s.Routing().Admit(c))
-	require.NoError(t, pingOf(s, c))
+	require.NoError(t, r.cfg.Contacts.Admit(c))
+	require.NoError(t, pingOf(r, c))
 	require.Equal(t, there.ID(), <-sought)
 }
 
@@ -92,24 +103,24 @@ func TestWhyAContactIsNotFound(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			s, sought := seeker(t, tt.find)
+			r, sought := seeker(t, tt.find)
 			if tt.public {
-				s.finder.host = &publicHost{s.host}
+				r.finder.host = &publicHost{r.cfg.Host}
 			}
 			if tt.alone {
-				for _, p := range s.host.Network().Peers() {
-					require.NoError(t, s.host.Network().ClosePeer(p))
+				for _, p := range r.cfg.Host.Network().Peers() {
+					require.NoError(t, r.cfg.Host.Network().ClosePeer(p))
 				}
 			}
 			c := bare(t)
-			require.NoError(t, s.Routing().Admit(c))
-			err := pingOf(s, c)
+			require.NoError(t, r.cfg.Contacts.Admit(c))
+			err := pingOf(r, c)
 			require.Error(t, err)
 			<-sought
 			require.Equal(t, tt.atFault, lookup.AtFault(err), err)
-			s.finder.mu.Lock()
-			until := time.Until(s.finder.known[c.Peer].until)
-			s.finder.mu.Unlock()
+			r.finder.mu.Lock()
+			until := time.Until(r.finder.known[c.Peer].until)
+			r.finder.mu.Unlock()
 			if tt.atFault {
 				require.Greater(t, until, failedFor)
 			} else {
@@ -121,22 +132,22 @@ func TestWhyAContactIsNotFound(t *testing.T) {
 
 // Whom there is no time to seek is not to blame.
 func TestNoMoreAreSoughtAtOnce(t *testing.T) {
-	s, sought := seeker(t, func(ctx context.Context, _ peer.ID) (peer.AddrInfo, error) {
+	r, sought := seeker(t, func(ctx context.Context, _ peer.ID) (peer.AddrInfo, error) {
 		<-ctx.Done()
 		return peer.AddrInfo{}, ctx.Err()
 	})
 	for range findAtOnce {
 		c := bare(t)
-		require.NoError(t, s.Routing().Admit(c))
+		require.NoError(t, r.cfg.Contacts.Admit(c))
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		_, err := s.network.Query(ctx, c, &wire.Ping{})
+		_, err := r.Query(ctx, c, &wire.Ping{})
 		require.Error(t, err)
 		require.Equal(t, c.Peer, <-sought)
 	}
 	c := bare(t)
-	require.NoError(t, s.Routing().Admit(c))
-	err := pingOf(s, c)
+	require.NoError(t, r.cfg.Contacts.Admit(c))
+	err := pingOf(r, c)
 	require.Error(t, err)
 	require.False(t, lookup.AtFault(err), err)
 }

@@ -1,14 +1,19 @@
-package maculadht
+package router
 
 import (
+	"bytes"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
 func TestClockIsBlamedOnceInAWhile(t *testing.T) {
@@ -25,10 +30,13 @@ func TestClockIsBlamedOnceInAWhile(t *testing.T) {
 	})
 }
 
-// Whichever way a connection fails for it, the log says so.
+// Whichever way a connection fails for it, the log says so: of libp2p alone.
 func TestWrongClockIsSaid(t *testing.T) {
-	var log logBook
-	s := &Service{log: log.logger()}
-	s.noteClock(fmt.Errorf("certificate verification failed: %s", x509.CertificateInvalidError{Reason: x509.Expired}.Error()))
-	require.Equal(t, 1, log.count("this machine's clock, or the peer's, is wrong"))
+	var log bytes.Buffer
+	r := &Router{cfg: Config{Log: slog.New(slog.NewTextHandler(&log, nil))}}
+	err := fmt.Errorf("certificate verification failed: %s", x509.CertificateInvalidError{Reason: x509.Expired}.Error())
+	r.noteClock(routing.Contact{Endpoint: "https://192.0.2.1:9443"}, err)
+	require.Empty(t, log.String())
+	r.noteClock(routing.Contact{Peer: dhttest.PeerID(t)}, err)
+	require.Contains(t, log.String(), "this machine's clock, or the peer's, is wrong")
 }

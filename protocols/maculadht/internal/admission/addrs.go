@@ -1,4 +1,4 @@
-package maculadht
+package admission
 
 import (
 	"net/netip"
@@ -70,34 +70,34 @@ func addrsAt(conn network.Conn, told []ma.Multiaddr) []ma.Multiaddr {
 }
 
 // addrsOf returns the addresses of the peer at the other end of a connection.
-func (s *Service) addrsOf(conn network.Conn) []ma.Multiaddr {
+func (a *Admission) addrsOf(conn network.Conn) []ma.Multiaddr {
 	var told []ma.Multiaddr
-	s.mu.Lock()
-	ps := s.sessions[conn.RemotePeer()]
+	a.mu.Lock()
+	ps := a.sessions[conn.RemotePeer()]
 	known := ps != nil && ps.identified
 	if known {
 		told = ps.addrs
 	}
-	s.mu.Unlock()
+	a.mu.Unlock()
 	if !known { // identify was earlier than this service, or is under way
-		told = s.host.Peerstore().Addrs(conn.RemotePeer())
+		told = a.cfg.Host.Peerstore().Addrs(conn.RemotePeer())
 	}
 	return addrsAt(conn, told)
 }
 
 // onIdentified gives a peer's contact the addresses that identify tells, which is
 // whenever they have changed.
-func (s *Service) onIdentified(e event.EvtPeerIdentificationCompleted) {
+func (a *Admission) onIdentified(e event.EvtPeerIdentificationCompleted) {
 	told := identified(e)
-	speaks := s.speaks(e.Peer)
-	s.addressing.Lock()
-	s.mu.Lock()
-	if ps := s.sessions[e.Peer]; ps != nil || speaks {
-		ps = s.session(e.Peer)
+	speaks := a.speaks(e.Peer)
+	a.addressing.Lock()
+	a.mu.Lock()
+	if ps := a.sessions[e.Peer]; ps != nil || speaks {
+		ps = a.sessionOf(e.Peer)
 		ps.addrs, ps.identified = told, true
 	}
-	s.mu.Unlock()
-	s.routing.Table().Readdress(routing.IDFromPeer(e.Peer), addrsAt(e.Conn, told))
-	s.addressing.Unlock()
-	s.forgetIfGone(e.Peer) // the disconnect may have been seen before
+	a.mu.Unlock()
+	a.routing.Table().Readdress(routing.IDFromPeer(e.Peer), addrsAt(e.Conn, told))
+	a.addressing.Unlock()
+	a.ForgetIfGone(e.Peer) // the disconnect may have been seen before
 }

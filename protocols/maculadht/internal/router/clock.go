@@ -1,9 +1,11 @@
-package maculadht
+package router
 
 import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
 // clockSaidFor is for how long it is not said again that a clock may be wrong.
@@ -32,10 +34,11 @@ func (c *clockNote) due(err error) bool {
 	return true
 }
 
-// noteClock logs that connections fail because of a clock, where that is why.
-func (s *Service) noteClock(err error) {
-	if s.clock.due(err) {
-		s.log.Error("libp2p connections fail: this machine's clock, or the peer's, is wrong by an hour or more",
+// noteClock logs that connections to libp2p peers fail because of a clock, where that
+// is why.
+func (r *Router) noteClock(to routing.Contact, err error) {
+	if !to.IsErlang() && r.clock.due(err) {
+		r.cfg.Log.Error("libp2p connections fail: this machine's clock, or the peer's, is wrong by an hour or more",
 			"clock", time.Now().Format(time.RFC3339), "err", err)
 	}
 }

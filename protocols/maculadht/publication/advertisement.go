@@ -1,4 +1,4 @@
-package maculadht
+package publication
 
 import (
 	"bytes"
@@ -22,38 +22,50 @@ const firstRepublish = time.Second
 // other in turn; withdraw the first, or offer the second under another name.
 var ErrAdvertised = errors.New("another value is advertised under the key")
 
-// Advertisement is a record that is published again and again until it is
-// withdrawn.
-type Advertisement struct {
-	service     *Service
-	publication *publication
-	withdraw    sync.Once
+// subject is what is published under a key.
+type subject struct {
+	key  []byte
+	base wire.Value              // by which two are the same
+	now  func() replication.Copy // what is published, as it is at the moment
 }
 
-// publicationName is what one publication is of: under a key a provider has one.
-type publicationName struct {
+// subjectName is what a subject is one of: under a key a provider has one.
+type subjectName struct {
 	key      string
 	provider string // its node_id; of a value without one, all of that
 }
 
+func (s *subject) name() subjectName {
+	identity := s.base.NodeID
+	if identity == nil { // values without one are told apart by all that they say
+		identity = s.base.Raw
+	}
+	return subjectName{string(s.key), string(identity)}
+}
+
+// Advertisement is a record that is published again and again until it is
+// withdrawn.
+type Advertisement struct {
+	publisher   *Publisher
+	publication *publication
+	withdraw    sync.Once
+}
+
 // publication is what advertisements of one value share.
 type publication struct {
-	name publicationName
-	key  []byte
-	base wire.Value              // by which two are the same
-	now  func() replication.Copy // what is published, as it is at the moment
+	subject
 
 	started chan struct{} // closed once it is kept here, or could not begin
 	failed  error         // why it could not begin
 	ctx     context.Context
 	stop    context.CancelFunc
 	done    chan struct{}
-	users   int // advertisements; guarded by Service.mu
+	users   int // advertisements; guarded by Publisher.mu
 
 	published chan struct{}
 
 	mu   sync.Mutex
-	last *Replicas
+	last *replication.Replicas
 	err  error
 }
 
@@ -68,103 +80,98 @@ type publication struct {
 // stored is an ErrInvalidRequest. One that is advertised already is shared, and lives
 // until the last has withdrawn it; where another value of the same provider (its
 // node_id) is, the error is ErrAdvertised.
-func (s *Service) Advertise(ctx context.Context, key []byte, raw wire.Raw) (*Advertisement, error) {
-	value, err := checkValue(key, raw)
+func (p *Publisher) Advertise(ctx context.Context, key []byte, raw wire.Raw) (*Advertisement, error) {
+	value, err := Check(key, raw)
 	if err != nil {
 		return nil, err
 	}
 	key = bytes.Clone(key)
-	return s.advertise(ctx, key, value, func() replication.Copy { return replication.Copy{Key: key, Value: value} })
+	return p.advertise(ctx, subject{key, value, func() replication.Copy { return replication.Copy{Key: key, Value: value} }})
 }
 
-// advertise publishes what now returns, which is base but for what changes with the
-// time.
-func (s *Service) advertise(ctx context.Context, key []byte, base wire.Value, now func() replication.Copy) (*Advertisement, error) {
+func (p *Publisher) advertise(ctx context.Context, s subject) (*Advertisement, error) {
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		p, mine, err := s.publicationOf(key, base, now)
+		pub, isNew, err := p.publicationOf(s)
 		switch {
 		case err != nil:
 			return nil, err
-		case mine:
-			return s.begins(ctx, p)
+		case isNew:
+			return p.begin(ctx, pub)
 		}
 		select {
-		case <-p.started:
+		case <-pub.started:
 		case <-ctx.Done():
-			s.leave(p)
+			p.leave(pub)
 			return nil, ctx.Err()
 		}
-		if p.failed == nil && p.ctx.Err() == nil {
-			return &Advertisement{service: s, publication: p}, nil
+		if pub.failed == nil && pub.ctx.Err() == nil {
+			return &Advertisement{publisher: p, publication: pub}, nil
 		}
-		s.leave(p) // it has just been withdrawn, or could not begin
+		p.leave(pub) // it has just been withdrawn, or could not begin
 	}
 }
 
-// publicationOf returns the publication of a value, with one user more, and whether
+// publicationOf returns the publication of a subject, with one user more, and whether
 // it is new, and so to be begun.
-func (s *Service) publicationOf(key []byte, base wire.Value, now func() replication.Copy) (p *publication, isNew bool, err error) {
-	identity := base.NodeID
-	if identity == nil { // values without one are told apart by all that they say
-		identity = base.Raw
-	}
-	name := publicationName{string(key), string(identity)}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
+func (p *Publisher) publicationOf(s subject) (pub *publication, isNew bool, err error) {
+	name := s.name()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
 		return nil, false, proto.ErrClosed
 	}
-	if p := s.publications[name]; p != nil && p.ctx.Err() == nil {
-		if !bytes.Equal(p.base.Raw, base.Raw) {
-			return nil, false, fmt.Errorf("%w: %x", ErrAdvertised, key)
+	if pub := p.publications[name]; pub != nil && pub.ctx.Err() == nil {
+		if !bytes.Equal(pub.base.Raw, s.base.Raw) {
+			return nil, false, fmt.Errorf("%w: %x", ErrAdvertised, s.key)
 		}
-		p.users++
-		return p, false, nil
+		pub.users++
+		return pub, false, nil
 	}
-	p = &publication{key: key, name: name, base: base, now: now, users: 1,
+	pub = &publication{subject: s, users: 1,
 		started: make(chan struct{}), done: make(chan struct{}), published: make(chan struct{})}
-	p.ctx, p.stop = context.WithCancel(s.ctx)
-	s.publications[name] = p
-	return p, true, nil
+	pub.ctx, pub.stop = context.WithCancel(p.ctx)
+	p.publications[name] = pub
+	p.tasks.Add(1)
+	return pub, true, nil
 }
 
-// begins keeps a new publication's value here and has it published.
-func (s *Service) begins(ctx context.Context, p *publication) (*Advertisement, error) {
-	defer close(p.started)
+// begin keeps a new publication's value here and has it published.
+func (p *Publisher) begin(ctx context.Context, pub *publication) (*Advertisement, error) {
+	defer close(pub.started)
 	here := schedule{pause: firstRepublish}
-	c := p.now()
-	err := s.keep(ctx, c.Key, c.Value)
+	c := pub.now()
+	err := p.keep(ctx, c.Key, c.Value)
 	if isFinal(err) {
-		p.failed = err
-	} else {
-		s.noteKept(p, err)
-		here.plan(time.Now(), err, p.base.TTL)
-		p.failed = s.spawn(func(context.Context) {
-			defer close(p.done)
-			p.run(s, here)
-		})
+		pub.failed = err
+		close(pub.done)
+		p.leave(pub)
+		p.tasks.Done()
+		return nil, err
 	}
-	if p.failed != nil {
-		s.leave(p)
-		return nil, p.failed
-	}
-	return &Advertisement{service: s, publication: p}, nil
+	p.noteKept(pub, err)
+	here.plan(time.Now(), err, pub.base.TTL)
+	go func() {
+		defer p.tasks.Done()
+		defer close(pub.done)
+		p.run(pub, here)
+	}()
+	return &Advertisement{publisher: p, publication: pub}, nil
 }
 
 // leave takes a user off a publication, the last of which ends it, and reports
 // whether it was the last.
-func (s *Service) leave(p *publication) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if p.users--; p.users > 0 {
+func (p *Publisher) leave(pub *publication) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if pub.users--; pub.users > 0 {
 		return false
 	}
-	p.stop()
-	if s.publications[p.name] == p {
-		delete(s.publications, p.name)
+	pub.stop()
+	if name := pub.name(); p.publications[name] == pub {
+		delete(p.publications, name)
 	}
 	return true
 }
@@ -174,7 +181,7 @@ func (s *Service) leave(p *publication) bool {
 // value was advertised more than once, the last to withdraw it ends it.
 func (a *Advertisement) Withdraw() {
 	a.withdraw.Do(func() {
-		if a.service.leave(a.publication) {
+		if a.publisher.leave(a.publication) {
 			<-a.publication.done
 		}
 	})
@@ -185,7 +192,7 @@ func (a *Advertisement) Published() <-chan struct{} { return a.publication.publi
 
 // Last returns what the last publication came to, as Store does; both are nil
 // until the first one is over.
-func (a *Advertisement) Last() (*Replicas, error) {
+func (a *Advertisement) Last() (*replication.Replicas, error) {
 	p := a.publication
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -212,29 +219,29 @@ func (d *schedule) plan(began time.Time, err error, ttl time.Duration) {
 
 // run publishes until it is withdrawn. What is kept here and what is put elsewhere
 // have schedules of their own: a full disk is no reason to be gone from the network.
-func (p *publication) run(s *Service, here schedule) {
+func (p *Publisher) run(pub *publication, here schedule) {
 	there := schedule{pause: firstRepublish}
-	reached := sync.OnceFunc(func() { close(p.published) })
-	for p.ctx.Err() == nil {
-		c := p.now()
+	reached := sync.OnceFunc(func() { close(pub.published) })
+	for pub.ctx.Err() == nil {
+		c := pub.now()
 		if start := time.Now(); !start.Before(here.next) {
-			err := s.keep(p.ctx, c.Key, c.Value)
-			if p.ctx.Err() != nil {
+			err := p.keep(pub.ctx, c.Key, c.Value)
+			if pub.ctx.Err() != nil {
 				return
 			}
-			s.noteKept(p, err)
-			here.plan(start, err, p.base.TTL)
+			p.noteKept(pub, err)
+			here.plan(start, err, pub.base.TTL)
 		}
 		if start := time.Now(); !start.Before(there.next) {
-			replicas, err := replication.Replicate(p.ctx, s.routing, s.lookups, s.network, c)
-			if p.ctx.Err() != nil {
+			replicas, err := p.replicate(pub.ctx, c)
+			if pub.ctx.Err() != nil {
 				return
 			}
-			s.tracer.Published(acknowledged(replicas), err)
-			p.mu.Lock()
-			p.last, p.err = replicas, err
-			p.mu.Unlock()
-			there.plan(start, err, p.base.TTL)
+			p.cfg.Published(acknowledged(replicas), err)
+			pub.mu.Lock()
+			pub.last, pub.err = replicas, err
+			pub.mu.Unlock()
+			there.plan(start, err, pub.base.TTL)
 			if err == nil {
 				reached()
 			}
@@ -245,19 +252,19 @@ func (p *publication) run(s *Service, here schedule) {
 		}
 		select {
 		case <-time.After(time.Until(next)):
-		case <-p.ctx.Done():
+		case <-pub.ctx.Done():
 		}
 	}
 }
 
 // noteKept logs that a record could not be kept here.
-func (s *Service) noteKept(p *publication, err error) {
+func (p *Publisher) noteKept(pub *publication, err error) {
 	if err != nil {
-		s.log.Warn("an advertised record could not be kept here, and is tried again", "key", fmt.Sprintf("%x", p.key), "err", err)
+		p.cfg.Log.Warn("an advertised record could not be kept here, and is tried again", "key", fmt.Sprintf("%x", pub.key), "err", err)
 	}
 }
 
-func acknowledged(r *Replicas) int {
+func acknowledged(r *replication.Replicas) int {
 	if r == nil {
 		return 0
 	}

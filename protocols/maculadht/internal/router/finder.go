@@ -1,4 +1,4 @@
-package maculadht
+package router
 
 import (
 	"cmp"
@@ -10,14 +10,11 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/host"
-	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	corerouting "github.com/libp2p/go-libp2p/core/routing"
 	ma "github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
 
-	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
@@ -34,20 +31,6 @@ const (
 
 // errNotSought: nobody could be asked where a contact is, which says nothing of it.
 var errNotSought = errors.New("its addresses could not be sought")
-
-// WithPeerRouting sets what is asked for the addresses of a contact that has none,
-// such as kad-dht. Only those in the routing table are sought, each once, and what
-// came of it is remembered for some minutes; a node with a public address is told of
-// public ones alone. Without it such a contact can not be reached.
-func WithPeerRouting(r corerouting.PeerRouting) Option {
-	return func(c *serviceConfig) error {
-		if r == nil {
-			return errors.New("peer routing is nil")
-		}
-		c.peerRouting = r
-		return nil
-	}
-}
 
 // finder finds the addresses of peers, few at a time, and remembers them. It is safe
 // for concurrent use.
@@ -164,49 +147,4 @@ func (f *finder) seek(ctx context.Context, p peer.ID, into *finding) {
 func (f *finder) wasSought(err error) bool {
 	ended := err == nil || errors.Is(err, corerouting.ErrNotFound) || errors.Is(err, context.DeadlineExceeded)
 	return ended && len(f.host.Network().Peers()) > 0
-}
-
-// findingPeers asks libp2p contacts, and finds out where those are that have no
-// address.
-type findingPeers struct {
-	*client.Client
-	service *Service
-	anybody bool // also who is no contact: somebody here has named them, not a peer
-}
-
-var _ routing.Network = findingPeers{}
-
-// Send implements routing.Network.
-func (n findingPeers) Send(ctx context.Context, to routing.Contact, m wire.Message) error {
-	if err := n.service.locate(ctx, &to, n.anybody); err != nil {
-		return err
-	}
-	err := n.Client.Send(ctx, to, m)
-	n.service.noteClock(err)
-	return err
-}
-
-// Query implements routing.Network.
-func (n findingPeers) Query(ctx context.Context, to routing.Contact, m wire.Message) (wire.Message, error) {
-	if err := n.service.locate(ctx, &to, n.anybody); err != nil {
-		return nil, err
-	}
-	reply, err := n.Client.Query(ctx, to, m)
-	n.service.noteClock(err)
-	return reply, err
-}
-
-// locate gives a contact addresses where it has none that anybody knows. Unless anybody
-// may be sought only contacts of ours are: any peer can name as many as it likes.
-func (s *Service) locate(ctx context.Context, c *routing.Contact, anybody bool) error {
-	if s.finder == nil || len(c.Addrs) > 0 ||
-		s.host.Network().Connectedness(c.Peer) == network.Connected || len(s.host.Peerstore().Addrs(c.Peer)) > 0 {
-		return nil
-	}
-	if _, ours := s.routing.Contact(c.ID); !ours && !anybody {
-		return fmt.Errorf("%w: peer %s has no known address", proto.ErrUnreachable, c.Peer)
-	}
-	var err error
-	c.Addrs, err = s.finder.find(ctx, c.Peer)
-	return err
 }
