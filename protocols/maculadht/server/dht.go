@@ -350,7 +350,7 @@ func (h *Handlers) callStore(p *Peer, raw wire.Raw) *wire.CallError {
 		}
 		expiresIn = wire.Seconds(left.V)
 	}
-	if err := h.store(p.ctx, args.Key, args.Value, expiresIn, p.from, p.session.Dialect); err != nil {
+	if err := h.store(p.ctx, args.Key, args.Value, expiresIn, true, p.from, p.session.Dialect); err != nil {
 		h.count.dropped.Add(1)
 		return storeError(err)
 	}

@@ -137,7 +137,7 @@ func TestWhatAClientStoredHereWins(t *testing.T) {
 			r := newRig(t, WithResolver(elsewhere{
 				{Value: stale, NodeID: []byte(id), Expires: day}, {Value: another, NodeID: []byte(erlangID("another")), Expires: day},
 			}))
-			require.NoError(t, r.handlers.store(t.Context(), []byte("k"), changed, 0, Origin{}, test.stored))
+			require.NoError(t, r.handlers.store(t.Context(), []byte("k"), changed, 0, false, Origin{}, test.stored))
 			p := r.serve(Erlang())
 			p.write(dhttest.Frames(t, &wire.FindValue{Key: []byte("k")}))
 			m, err := p.next().Decode()
@@ -166,12 +166,12 @@ func TestHarmfulValuesAreNotServed(t *testing.T) {
 		return reply.Values
 	}
 	for _, v := range []wire.Raw{short, nameless, badEndpoint} {
-		require.NoError(t, h.store(t.Context(), []byte("k"), v, 0, Origin{}, Erlang()), "its own last writer")
+		require.NoError(t, h.store(t.Context(), []byte("k"), v, 0, false, Origin{}, Erlang()), "its own last writer")
 	}
 	require.Empty(t, find("k", Erlang()))
 	require.EqualValues(t, 3, h.Stats().Harmful)
 	require.EqualValues(t, 1, h.Stats().Misses)
-	require.NoError(t, h.store(t.Context(), []byte("k"), good, 0, Origin{}, Erlang()))
+	require.NoError(t, h.store(t.Context(), []byte("k"), good, 0, false, Origin{}, Erlang()))
 	require.Equal(t, []wire.Raw{good}, find("k", Erlang()))
 	require.EqualValues(t, 6, h.Stats().Harmful)
 	require.Len(t, find("k", LibP2P()), 4)

@@ -44,7 +44,7 @@ func registerGateway(t testing.TB, h *Handlers, g wire.Gateway) {
 	t.Helper()
 	peers, _ := wire.GatewayList{g}.Raw().Field("peers")
 	for entry := range peers.Elems() {
-		require.NoError(t, h.store(t.Context(), append([]byte(wire.GatewayPrefix), g.NodeID...), entry, 0, Origin{}, Erlang()))
+		require.NoError(t, h.store(t.Context(), append([]byte(wire.GatewayPrefix), g.NodeID...), entry, 0, false, Origin{}, Erlang()))
 	}
 }
 

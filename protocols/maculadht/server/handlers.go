@@ -225,7 +225,7 @@ type Origin struct {
 // HandleStore forwards the value to the routing server. It has no reply, ever:
 // what can not be stored is dropped and counted.
 func (h *Handlers) HandleStore(ctx context.Context, m *wire.Store, from Origin, d Dialect) {
-	if err := h.store(ctx, m.Key, m.Value, 0, from, d); err != nil {
+	if err := h.store(ctx, m.Key, m.Value, 0, false, from, d); err != nil {
 		h.count.dropped.Add(1)
 	}
 }
@@ -234,8 +234,9 @@ func (h *Handlers) HandleStore(ctx context.Context, m *wire.Store, from Origin, 
 // alone, over ALPN macula. From others it would be spread, and handed on.
 var errGatewayKey = fmt.Errorf("a key that begins with %s is for gateways that register themselves", wire.GatewayPrefix)
 
-// store validates a value and keeps a copy of it.
-func (h *Handlers) store(ctx context.Context, key []byte, value wire.Raw, expiresIn time.Duration, from Origin, d Dialect) error {
+// store validates a value and keeps a copy of it, synced to the disk before it returns
+// or soon.
+func (h *Handlers) store(ctx context.Context, key []byte, value wire.Raw, expiresIn time.Duration, synced bool, from Origin, d Dialect) error {
 	if len(value) > wire.MaxValue {
 		return fmt.Errorf("%w: %d bytes, limit %d", wire.ErrBadValue, len(value), wire.MaxValue)
 	}
@@ -264,6 +265,7 @@ func (h *Handlers) store(ctx context.Context, key []byte, value wire.Raw, expire
 		TTL:       v.TTL,
 		ExpiresIn: expiresIn,
 		Direct:    d.Proxied,
+		Synced:    synced,
 		From:      proven,
 		Source:    from.Source,
 	}
@@ -461,7 +463,7 @@ func (h *Handlers) HandleQuery(ctx context.Context, frame []byte) ([]byte, error
 	case wire.TypeStore:
 		var m wire.Store
 		if err = m.Decode(f.Payload); err == nil {
-			err = h.store(ctx, m.Key, m.Value, 0, Origin{}, d)
+			err = h.store(ctx, m.Key, m.Value, 0, false, Origin{}, d)
 		}
 		reply = storeReply
 	default:
