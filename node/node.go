@@ -93,6 +93,8 @@ func (n *Node) start() error {
 	); err != nil {
 		return err
 	}
+	mayDial := n.dialer.MayDialBeside
+	n.host.mayDial.Store(&mayDial)
 	if isLoopbackName(n.cfg.Hostname) {
 		n.cfg.log("node").Warn("the hostname means each machine itself: nodes on other machines can not reach this one by it", "hostname", n.cfg.Hostname)
 	}
