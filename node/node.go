@@ -19,9 +19,9 @@ import (
 	"github.com/macula-mesh/macula-node/compat/uplink"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // Node is a running peer.
@@ -137,7 +137,7 @@ func (n *Node) serviceOptions() ([]maculadht.Option, error) {
 		maculadht.WithMode(n.cfg.Mode.atStart()),
 		maculadht.WithRealm(n.cfg.Realm),
 		maculadht.WithLimits(*n.cfg.Limits),
-		maculadht.WithHandlers(server.WithEndpoint(n.Endpoint), server.WithBootstrap(bootstrap{n})),
+		maculadht.WithHandlers(dht.WithEndpoint(n.Endpoint), dht.WithBootstrap(bootstrap{n})),
 		maculadht.WithEndpoints(n.dialer),
 		maculadht.WithPeerRouting(n.host.kad),
 		maculadht.WithLogger(n.cfg.log("dht")),
