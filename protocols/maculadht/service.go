@@ -306,7 +306,7 @@ func (s *Service) start(srv *routing.Server, self routing.ID, cfg serviceConfig)
 		return err
 	}
 	s.joiner = bootstrap.New(bootstrap.Config{
-		Host: s.host, Contacts: srv, Realm: s.handlers.Realm(), Retries: cfg.retries, Log: s.log,
+		Host: s.host, Contacts: srv, Realm: s.handlers.Realm(), Retries: cfg.retries, State: cfg.state, Log: s.log,
 		Connect: s.router.Connect, Introduce: s.admission.Introduce, Fill: s.upkeep.Join, Filled: s.noteJoined,
 	})
 	if err := s.SetMode(cfg.mode); err != nil {

@@ -440,13 +440,13 @@ func TestNoMoreAreSavedThanGoOn(t *testing.T) {
 func TestAdvertisedAndWithdrawnAtOnce(t *testing.T) {
 	const names, users, rounds = 3, 8, 60
 	var kept statetest.Memory
+	p := starts(t, &kept, &oneHolder{})
 	kept.FailWith(func(string, []byte) error {
 		if rand.N(10) == 0 {
 			return errDisk
 		}
 		return nil
 	})
-	p := starts(t, &kept, &oneHolder{})
 	var all sync.WaitGroup
 	for range users {
 		all.Go(func() {
