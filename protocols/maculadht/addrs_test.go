@@ -13,10 +13,10 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // A peer does not have Erlang nodes, which dial what they are told of, sent to
@@ -34,7 +34,7 @@ func TestGatewaysOfPeersAreWhereTheyWereSeen(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newService(t, dhttest.Host(t))
 			h := dhttest.Host(t)
-			newService(t, h, WithHandlers(server.WithEndpoint(func() string { return test.endpoint })))
+			newService(t, h, WithHandlers(dht.WithEndpoint(func() string { return test.endpoint })))
 			dhttest.Connect(t, h, s.host)
 			eventually(t, knows(s, h), "admitted")
 			c, _ := s.Routing().Contact(routing.IDFromPeer(h.ID()))
@@ -117,7 +117,7 @@ func TestPeersAreToldOfANewEndpoint(t *testing.T) {
 	var endpoint atomic.Value
 	endpoint.Store("https://192.0.2.1:1")
 	moving := dhttest.Host(t)
-	newService(t, moving, WithHandlers(server.WithEndpoint(func() string { return endpoint.Load().(string) })))
+	newService(t, moving, WithHandlers(dht.WithEndpoint(func() string { return endpoint.Load().(string) })))
 	dialled, dialling := newService(t, dhttest.Host(t)), newService(t, dhttest.Host(t))
 	dhttest.Connect(t, moving, dialled.host)
 	dhttest.Connect(t, dialling.host, moving)

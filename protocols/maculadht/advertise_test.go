@@ -139,8 +139,8 @@ func TestAdvertisedBeforeThereIsANetwork(t *testing.T) {
 // brokenStore takes nothing.
 type brokenStore struct{ records.Store }
 
-func (brokenStore) Update(context.Context, []byte, func([]records.Record) []records.Record) error {
-	return errors.New("disk busy")
+func (brokenStore) Update(_ context.Context, _ []byte, _ records.Durability, _ func([]records.Record) []records.Record, done func(error)) {
+	done(errors.New("disk busy"))
 }
 
 // A value that can not be kept here is put elsewhere all the same.

@@ -18,6 +18,7 @@ import (
 	"github.com/macula-mesh/macula-node/internal/logs"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/bootstrap"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/admission"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/router"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
@@ -37,7 +38,7 @@ import (
 type Service struct {
 	host      host.Host
 	routing   *routing.Server
-	handlers  *server.Handlers
+	handlers  *dht.Handlers
 	client    *client.Client
 	router    *router.Router
 	lookups   *lookup.Lookups
@@ -66,7 +67,8 @@ type Service struct {
 }
 
 type serviceConfig struct {
-	handlers  []server.Option
+	mux       []server.Option
+	handlers  []dht.Option
 	client    []client.Option
 	routing   []routing.Option
 	lookups   []lookup.Option
@@ -88,8 +90,17 @@ type serviceConfig struct {
 // Option sets a detail of a Service.
 type Option func(*serviceConfig) error
 
-// WithHandlers passes options on to the handlers, such as server.WithRealm.
-func WithHandlers(opts ...server.Option) Option {
+// WithServer passes options on to what serves streams, such as
+// server.WithMetricsTracer.
+func WithServer(opts ...server.Option) Option {
+	return func(c *serviceConfig) error {
+		c.mux = append(c.mux, opts...)
+		return nil
+	}
+}
+
+// WithHandlers passes options on to the handlers, such as dht.WithEndpoint.
+func WithHandlers(opts ...dht.Option) Option {
 	return func(c *serviceConfig) error {
 		c.handlers = append(c.handlers, opts...)
 		return nil
@@ -97,7 +108,7 @@ func WithHandlers(opts ...server.Option) Option {
 }
 
 // WithRealm sets the realm that is served; DefaultRealm without it.
-func WithRealm(realm string) Option { return WithHandlers(server.WithRealm(realm)) }
+func WithRealm(realm string) Option { return WithHandlers(dht.WithRealm(realm)) }
 
 // WithClient passes options on to the client.
 func WithClient(opts ...client.Option) Option {
@@ -197,7 +208,7 @@ func DefaultLimits() Limits { return server.DefaultLimits() }
 
 // WithLimits sets what peers may use. What is over it is answered busy, or reset
 // with proto.ResetRefused.
-func WithLimits(l Limits) Option { return WithHandlers(server.WithLimits(l)) }
+func WithLimits(l Limits) Option { return WithServer(server.WithLimits(l)) }
 
 // WithLogger sets where the service logs; go-log's macula/dht without it.
 func WithLogger(log *slog.Logger) Option {
@@ -285,8 +296,12 @@ func (s *Service) start(srv *routing.Server, self routing.ID, cfg serviceConfig)
 	if err != nil {
 		return err
 	}
-	defaults := append(proxy, server.WithAddrs(s.host.Addrs), server.WithPeerID(s.host.ID()), server.WithNetwork(s.router.Anybody()))
-	if s.handlers, err = server.New(srv, append(defaults, cfg.handlers...)...); err != nil {
+	defaults := append(proxy, dht.WithAddrs(s.host.Addrs), dht.WithPeerID(s.host.ID()), dht.WithNetwork(s.router.Anybody()))
+	mux, err := server.NewMux(cfg.mux...)
+	if err != nil {
+		return err
+	}
+	if s.handlers, err = dht.New(mux, srv, append(defaults, cfg.handlers...)...); err != nil {
 		return err
 	}
 	if s.publisher, err = publication.New(publication.Config{
@@ -342,7 +357,7 @@ const (
 )
 
 // Handlers returns what answers the protocol's messages.
-func (s *Service) Handlers() *server.Handlers { return s.handlers }
+func (s *Service) Handlers() *dht.Handlers { return s.handlers }
 
 // Routing returns the routing server that the service forwards to.
 func (s *Service) Routing() *routing.Server { return s.routing }
@@ -443,7 +458,7 @@ func (s *Service) serve(stream network.Stream) {
 	ctx := s.serving
 	s.mu.Unlock()
 	remote := routing.AddrPortOf(conn.RemoteMultiaddr())
-	account := s.handlers.Budget().Open(budget.SourceOfPeer(p, remote.Addr()))
+	account := s.handlers.Mux().Budget().Open(budget.SourceOfPeer(p, remote.Addr()))
 	defer account.Close()
 	session := &server.Session{
 		Dialect: server.LibP2P(),

@@ -26,11 +26,11 @@ type countedStore struct {
 	enough context.CancelFunc
 }
 
-func (c *countedStore) Update(ctx context.Context, key []byte, change func([]records.Record) []records.Record) error {
+func (c *countedStore) Update(ctx context.Context, key []byte, d records.Durability, change func([]records.Record) []records.Record, done func(error)) {
 	if c.left--; c.left == 0 {
 		c.enough()
 	}
-	return c.Store.Update(ctx, key, change)
+	c.Store.Update(ctx, key, d, change, done)
 }
 
 // A node that stays alone goes on trying, and never faster than the ttl asks for.
@@ -71,11 +71,12 @@ type flakyStore struct {
 	count atomic.Int32
 }
 
-func (f *flakyStore) Update(ctx context.Context, key []byte, change func([]records.Record) []records.Record) error {
+func (f *flakyStore) Update(ctx context.Context, key []byte, d records.Durability, change func([]records.Record) []records.Record, done func(error)) {
 	if f.fails(int(f.count.Add(1))) {
-		return errors.New("disk busy")
+		done(errors.New("disk busy"))
+		return
 	}
-	return f.Store.Update(ctx, key, change)
+	f.Store.Update(ctx, key, d, change, done)
 }
 
 // oneHolder is a network with one node that keeps what it is given.

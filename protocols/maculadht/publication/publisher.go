@@ -148,6 +148,7 @@ func (p *Publisher) keep(ctx context.Context, key []byte, value wire.Value) erro
 		Value:  value.Raw,
 		NodeID: value.NodeID,
 		TTL:    value.TTL,
+		Synced: true,
 		From:   self[:],
 	})
 	if err != nil && !isFinal(err) {

@@ -20,9 +20,9 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/internal/logs"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/upkeep"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 const (
@@ -43,7 +43,7 @@ const (
 type Config struct {
 	Host     host.Host
 	Client   *client.Client
-	Handlers *server.Handlers
+	Handlers *dht.Handlers
 	Upkeep   *upkeep.Upkeep
 	// LookAgain is how often it is looked for what no event tells of.
 	LookAgain time.Duration

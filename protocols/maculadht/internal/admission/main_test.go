@@ -11,6 +11,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/internal/logs"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/upkeep"
@@ -33,7 +34,9 @@ func newAdmission(t *testing.T, h host.Host) *Admission {
 	u, err := upkeep.New(lookups)
 	require.NoError(t, err)
 	t.Cleanup(u.Close)
-	handlers, err := server.New(srv, server.WithAddrs(h.Addrs))
+	mux, err := server.NewMux()
+	require.NoError(t, err)
+	handlers, err := dht.New(mux, srv, dht.WithAddrs(h.Addrs))
 	require.NoError(t, err)
 	log := slog.New(slog.DiscardHandler)
 	summary := logs.NewSummary(log, time.Minute)

@@ -67,7 +67,7 @@ func testPagesWhileOthersWrite(t *testing.T, s *store) {
 			case 1: // what stays is written to, too
 				key, recs = name("stays", rng.IntN(stay)), []records.Record{rec("v", time.Duration(rng.IntN(1000)))}
 			}
-			_ = s.Update(t.Context(), []byte(key), func([]records.Record) []records.Record { return recs })
+			_ = s.update(t.Context(), key, func([]records.Record) []records.Record { return recs })
 		}
 	})
 	defer writer.Wait()

@@ -1,4 +1,4 @@
-package server
+package dht
 
 import (
 	"bytes"
@@ -13,10 +13,12 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/routingtest"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/servertest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/resolver"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // noDeadlines is a connection without deadlines: those of net.Pipe allocate.
@@ -29,18 +31,18 @@ func (noDeadlines) SetWriteDeadline(time.Time) error { return nil }
 type holder struct{ routingtest.Silent }
 
 func (holder) Query(context.Context, routing.Contact, wire.Message) (wire.Message, error) {
-	return &wire.FindValueReply{Values: []wire.Raw{dhttest.Value(erlangID("elsewhere"))}}, nil
+	return &wire.FindValueReply{Values: []wire.Raw{dhttest.Value(servertest.ErlangID("elsewhere"))}}, nil
 }
 
 // resolving has the rig's handlers look up what others have.
 func (r *rig) resolving(n routing.Network, opts ...resolver.Option) *resolver.Resolver {
-	r.t.Helper()
-	l, err := lookup.New(r.handlers.server, n, lookup.WithQuorum(2))
-	require.NoError(r.t, err)
+	r.T.Helper()
+	l, err := lookup.New(r.handlers.routes, n, lookup.WithQuorum(2))
+	require.NoError(r.T, err)
 	v, err := resolver.New(l, opts...)
-	require.NoError(r.t, err)
-	r.t.Cleanup(v.Close)
-	require.NoError(r.t, WithResolver(v)(&r.handlers.cfg))
+	require.NoError(r.T, err)
+	r.T.Cleanup(v.Close)
+	require.NoError(r.T, WithResolver(v)(&r.handlers.cfg))
 	return v
 }
 
@@ -48,15 +50,15 @@ func (r *rig) resolving(n routing.Network, opts ...resolver.Option) *resolver.Re
 // nothing, also where others have more than this node.
 func TestFindValueAllocatesNothing(t *testing.T) {
 	tests := map[string]struct {
-		dialect   Dialect
+		dialect   server.Dialect
 		resolving routing.Network // nil for none
 		values    int
 	}{
-		"libp2p":                          {LibP2P(), nil, 1},
-		"macula":                          {Erlang(), nil, 1},
-		"macula, nobody else to ask":      {Erlang(), routingtest.Silent{}, 1},
-		"macula, others have another one": {Erlang(), holder{}, 2},
-		"libp2p, others are not asked":    {LibP2P(), holder{}, 1},
+		"libp2p":                          {server.LibP2P(), nil, 1},
+		"macula":                          {server.Erlang(), nil, 1},
+		"macula, nobody else to ask":      {server.Erlang(), routingtest.Silent{}, 1},
+		"macula, others have another one": {server.Erlang(), holder{}, 2},
+		"libp2p, others are not asked":    {server.LibP2P(), holder{}, 1},
 	}
 	for name, tt := range tests {
 		d := tt.dialect
@@ -65,17 +67,17 @@ func TestFindValueAllocatesNothing(t *testing.T) {
 			if tt.resolving != nil {
 				v := r.resolving(tt.resolving)
 				if tt.values > 1 {
-					require.NoError(t, r.handlers.server.Admit(routingtest.Peer(1)))
+					require.NoError(t, r.handlers.routes.Admit(routingtest.Peer(1)))
 				}
 				require.True(t, v.Resolve([]byte("k"), records.Asker{}, nil))
 				require.Eventually(t, func() bool { return v.Stats().UnderWay == 0 }, 10*time.Second, time.Millisecond)
 			}
-			r.wrap = func(c net.Conn) net.Conn { return noDeadlines{c} }
+			r.Wrap = func(c net.Conn) net.Conn { return noDeadlines{c} }
 			h := r.handlers
-			h.HandleStore(t.Context(), &wire.Store{Key: []byte("k"), Value: dhttest.Value(erlangID("p"))}, Origin{}, d)
-			p := r.serve(d)
+			h.HandleStore(t.Context(), &wire.Store{Key: []byte("k"), Value: dhttest.Value(servertest.ErlangID("p"))}, Origin{}, d)
+			p := r.Serve(d)
 			ask := dhttest.Frames(t, &wire.FindValue{Key: []byte("k")})
-			p.write(ask)
+			p.Send(ask)
 			answer := make([]byte, 4096)
 			n, err := p.Read(answer)
 			require.NoError(t, err)
@@ -90,7 +92,7 @@ func TestFindValueAllocatesNothing(t *testing.T) {
 			})
 			require.Zero(t, allocated)
 			require.EqualValues(t, 2002, h.Stats().Hits)
-			p.requireEnd()
+			p.RequireEnd()
 		})
 	}
 }

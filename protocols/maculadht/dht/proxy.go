@@ -1,4 +1,4 @@
-package server
+package dht
 
 import (
 	"bytes"
@@ -55,49 +55,49 @@ func WithAdopter(a Adopter) Option {
 }
 
 // valueAsker returns who asks for a value.
-func (p *Peer) valueAsker() records.Asker {
-	return records.Asker{Source: p.from.Source, Client: p.Connected()}
+func (a *asker) valueAsker() records.Asker {
+	return records.Asker{Source: a.from.Source, Client: a.Connected()}
 }
 
 // resolveValue answers a FIND_VALUE with what is stored here and what is known to be
 // stored elsewhere. Where there is either, that is the answer, at once; a lookup
 // makes the next one whole. Else the answer waits for the lookup, as long as the
 // resolver thinks fit.
-func (h *Handlers) resolveValue(p *Peer, key []byte, limit int) error {
-	d := &p.session.Dialect
-	here, _ := h.server.Records().Values(p.ctx, key) // a store that can not be read has nothing
-	elsewhere, recent := h.cfg.resolver.Known(key, p.valueAsker())
-	if p.find.merged = records.AppendMerged(p.find.merged[:0], here, elsewhere); len(p.find.merged) > 0 {
-		here = p.find.merged
+func (h *Handlers) resolveValue(a *asker, key []byte, limit int) error {
+	d := a.dialect
+	here, _ := h.routes.Records().Values(a.Context(), key) // a store that can not be read has nothing
+	elsewhere, recent := h.cfg.resolver.Known(key, a.valueAsker())
+	if a.find.merged = records.AppendMerged(a.find.merged[:0], here, elsewhere); len(a.find.merged) > 0 {
+		here = a.find.merged
 	}
 	here = h.served(here, d)
 	if !recent && len(here) == 0 {
-		return h.deferValue(p, bytes.Clone(key), limit)
+		return h.deferValue(a, bytes.Clone(key), limit)
 	}
 	if !recent {
-		h.cfg.resolver.Resolve(key, p.valueAsker(), nil)
+		h.cfg.resolver.Resolve(key, a.valueAsker(), nil)
 	}
-	answer := &p.find.answer
-	h.listValues(answer, here, key, p.audience(), limit)
-	err := p.Reply(answer)
+	answer := &a.find.answer
+	h.listValues(answer, here, key, a.audience(), limit)
+	err := a.Reply(answer)
 	clear(answer.Values) // a quiet stream keeps no records alive
-	clear(p.find.merged)
+	clear(a.find.merged)
 	return err
 }
 
 // deferValue answers a FIND_VALUE when the resolver has found something, or given
 // up. Where it has too much to do, or the stream waits for too many answers, that is
 // at once.
-func (h *Handlers) deferValue(p *Peer, key []byte, limit int) error {
-	to := p.audience()
+func (h *Handlers) deferValue(a *asker, key []byte, limit int) error {
+	to := a.audience()
 	miss := new(wire.FindValueReply)
-	slot, err := p.Defer(h.cfg.limits.SlotTime, miss)
+	slot, err := a.Defer(h.mux.Limits().SlotTime, miss)
 	if err != nil {
 		h.count.misses.Add(1)
-		return p.Reply(miss)
+		return a.Reply(miss)
 	}
-	waits := h.cfg.resolver.Resolve(key, p.valueAsker(), func(found []records.Record) {
-		here, _ := h.server.Records().Values(p.ctx, key) // it may have come meanwhile
+	waits := h.cfg.resolver.Resolve(key, a.valueAsker(), func(found []records.Record) {
+		here, _ := h.routes.Records().Values(a.Context(), key) // it may have come meanwhile
 		if merged := records.AppendMerged(nil, here, found); len(merged) > 0 {
 			here = merged
 		}

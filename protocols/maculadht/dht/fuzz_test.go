@@ -1,4 +1,4 @@
-package server
+package dht
 
 import (
 	"errors"
@@ -9,6 +9,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // FuzzServe sends anything, cut anywhere, to a stream with all handlers of the
@@ -39,12 +40,12 @@ func FuzzServe(f *testing.F) {
 		if len(b) > 64<<10 {
 			return
 		}
-		d := LibP2P()
+		d := server.LibP2P()
 		if erlang {
-			d = Erlang()
+			d = server.Erlang()
 		}
 		r := newRig(t)
-		p := r.serve(d)
+		p := r.Serve(d)
 		go func() {
 			for len(b) > 0 {
 				n := len(b)
@@ -59,7 +60,7 @@ func FuzzServe(f *testing.F) {
 			p.CloseWrite()
 		}()
 		for {
-			frame, err := p.in.Next()
+			frame, err := p.In.Next()
 			if errors.Is(err, io.EOF) {
 				break
 			}
@@ -67,9 +68,9 @@ func FuzzServe(f *testing.F) {
 			_, err = frame.Decode()
 			require.NoError(t, err, "%s that can be decoded", frame.Type)
 		}
-		err := <-p.ended
-		require.Equal(t, err != nil, len(p.stream.reset) == 1 || errors.Is(err, ErrTurnedAway))
-		require.Zero(t, r.handlers.Clients().Len())
-		r.requireNothingHeld()
+		err := <-p.Ended
+		require.Equal(t, err != nil, len(p.Stream.Resets) == 1 || errors.Is(err, server.ErrTurnedAway))
+		require.Zero(t, r.Mux.Clients().Len())
+		r.RequireNothingHeld()
 	})
 }

@@ -1,4 +1,4 @@
-package server
+package dht
 
 import (
 	"bytes"
@@ -7,6 +7,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 const (
@@ -27,22 +28,22 @@ const (
 // So on a stream that has CONNECTed each is named once, and this node never, nor
 // the one that asks. Two entries are one gateway if they share a node id or an
 // address.
-func (h *Handlers) listGateways(p *Peer) wire.GatewayList {
-	once := p.Connected() && p.session.Dialect.GatewaysOnce
+func (h *Handlers) listGateways(a *asker) wire.GatewayList {
+	once := a.Connected() && a.dialect.GatewaysOnce
 	list := make(wire.GatewayList, 0, proto.MaxGateways)
-	if p.unnamed || len(p.named) >= 2*maxNamed {
+	if a.unnamed || len(a.named) >= 2*maxNamed {
 		return list
 	}
 	seen := h.ownNames()
-	reach := p.session.reach()
+	reach := a.reach()
 	if own, ok := h.gateway(h.nodeID, h.EndpointFor(reach)); ok && !once {
 		list = append(list, own)
 	}
-	for _, contact := range h.server.Contacts() {
+	for _, contact := range h.routes.Contacts() {
 		if len(list) == proto.MaxGateways {
 			break
 		}
-		if contact.ID == p.asker || !h.mayList(&contact, &p.session.Dialect) {
+		if contact.ID == a.id || !h.mayList(&contact, a.dialect) {
 			continue
 		}
 		nodeID := contact.NodeID
@@ -54,10 +55,10 @@ func (h *Handlers) listGateways(p *Peer) wire.GatewayList {
 			continue
 		}
 		id, address := gatewayNames(g)
-		if seen[id] || seen[address] || p.named[id] || p.named[address] || once && !p.mayTell(nodeID) {
+		if seen[id] || seen[address] || a.named[id] || a.named[address] || once && !a.mayTell(nodeID) {
 			continue
 		}
-		if once && !p.name(g) {
+		if once && !a.name(g) {
 			break
 		}
 		seen[id], seen[address] = true, true
@@ -67,23 +68,23 @@ func (h *Handlers) listGateways(p *Peer) wire.GatewayList {
 }
 
 // mayList reports whether a contact is one that a list of gateways names.
-func (h *Handlers) mayList(c *routing.Contact, d *Dialect) bool {
+func (h *Handlers) mayList(c *routing.Contact, d *server.Dialect) bool {
 	if d.PeersAlone {
-		return h.server.NamesGateway(*c)
+		return h.routes.NamesGateway(*c)
 	}
 	return c.Confirmed() && (c.IsErlang() || c.EndpointSeen)
 }
 
 // mayTell reports whether the node at the other end may be told of another one: any
 // may, but of Erlang nodes those that have CONNECTed, which may be told of maxTold.
-func (p *Peer) mayTell(nodeID []byte) bool {
-	if p == nil || !p.session.Dialect.PeersAlone || !p.Connected() || slices.ContainsFunc(p.told, func(told []byte) bool { return bytes.Equal(told, nodeID) }) {
+func (a *asker) mayTell(nodeID []byte) bool {
+	if a == nil || !a.dialect.PeersAlone || !a.Connected() || slices.ContainsFunc(a.told, func(told []byte) bool { return bytes.Equal(told, nodeID) }) {
 		return true
 	}
-	if len(p.told) == maxTold {
+	if len(a.told) == maxTold {
 		return false
 	}
-	p.told = append(p.told, nodeID)
+	a.told = append(a.told, nodeID)
 	return true
 }
 
@@ -93,30 +94,30 @@ const nameCost = 256
 // name notes that a gateway has been listed on this stream. It reports false where
 // the peer's account has no room for that: it must not be listed then, and nothing
 // is from there on.
-func (p *Peer) name(g wire.Gateway) bool {
+func (a *asker) name(g wire.Gateway) bool {
 	id, address := gatewayNames(g)
-	if !p.hold(nameCost + len(id) + len(address)) {
-		p.unnamed = true
+	if !a.Hold(nameCost + len(id) + len(address)) {
+		a.unnamed = true
 		return false
 	}
-	if p.named == nil {
-		p.named = make(map[string]bool)
+	if a.named == nil {
+		a.named = make(map[string]bool)
 	}
-	p.named[id], p.named[address] = true, true
+	a.named[id], a.named[address] = true, true
 	return true
 }
 
 // neverName keeps the node that has CONNECTed on this stream from being listed to
 // itself, which would have it dial itself.
-func (h *Handlers) neverName(p *Peer, nodeID []byte, endpoint string) {
-	if !p.session.Dialect.GatewaysOnce || len(p.named) >= 2*maxNamed {
+func (h *Handlers) neverName(a *asker, nodeID []byte, endpoint string) {
+	if !a.dialect.GatewaysOnce || len(a.named) >= 2*maxNamed {
 		return
 	}
 	g, _ := h.gateway(nodeID, endpoint)
 	g.NodeID = nodeID
 	id, address := gatewayNames(g)
-	if !p.named[id] || !p.named[address] {
-		p.name(g)
+	if !a.named[id] || !a.named[address] {
+		a.name(g)
 	}
 }
 

@@ -1,4 +1,4 @@
-package server
+package dht
 
 import (
 	"context"
@@ -17,18 +17,8 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
-
-// newHandlers returns handlers on a routing server of their own.
-func newHandlers(t testing.TB, opts ...Option) *Handlers {
-	t.Helper()
-	server, err := routing.NewServer(routing.ID{})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, server.Close()) })
-	h, err := New(server, opts...)
-	require.NoError(t, err)
-	return h
-}
 
 func TestHandleQuery(t *testing.T) {
 	h := newHandlers(t)
@@ -105,9 +95,9 @@ func TestLookupValueIsNeverEmpty(t *testing.T) {
 	require.ErrorIs(t, err, records.ErrNotFound)
 	require.Nil(t, values)
 
-	h.HandleStore(context.Background(), &wire.Store{Key: []byte("k"), Value: dhttest.Value("a")}, Origin{}, LibP2P())
-	h.HandleStore(context.Background(), &wire.Store{Key: []byte("k"), Value: dhttest.Value("b")}, Origin{}, LibP2P())
-	h.HandleStore(context.Background(), &wire.Store{Key: []byte("k"), Value: wire.RawInt(1)}, Origin{}, LibP2P())
+	h.HandleStore(context.Background(), &wire.Store{Key: []byte("k"), Value: dhttest.Value("a")}, Origin{}, server.LibP2P())
+	h.HandleStore(context.Background(), &wire.Store{Key: []byte("k"), Value: dhttest.Value("b")}, Origin{}, server.LibP2P())
+	h.HandleStore(context.Background(), &wire.Store{Key: []byte("k"), Value: wire.RawInt(1)}, Origin{}, server.LibP2P())
 	values, err = h.LookupValue(t.Context(), []byte("k"))
 	require.NoError(t, err)
 	require.Equal(t, []wire.Raw{dhttest.Value("b"), dhttest.Value("a")}, values)
@@ -119,7 +109,7 @@ func TestLookupValueIsNeverEmpty(t *testing.T) {
 func TestHandleStoreCopies(t *testing.T) {
 	h := newHandlers(t)
 	m := &wire.Store{Key: []byte("key"), Value: dhttest.Value("provider")}
-	h.HandleStore(context.Background(), m, Origin{}, Dialect{})
+	h.HandleStore(context.Background(), m, Origin{}, server.Dialect{})
 	clear(m.Key)
 	clear(m.Value)
 	values, err := h.LookupValue(t.Context(), []byte("key"))
@@ -132,15 +122,15 @@ func TestHandleFindValueDialects(t *testing.T) {
 	p := dhttest.PeerID(t)
 	id := routing.IDFromPeer(p)
 	require.NoError(t, h.Routing().Admit(routing.Contact{ID: id, NodeID: id[:], Peer: p, Verified: true, LastSeen: time.UnixMilli(5)}))
-	h.HandleStore(context.Background(), &wire.Store{Key: []byte("k"), Value: dhttest.Value("a")}, Origin{}, Dialect{})
+	h.HandleStore(context.Background(), &wire.Store{Key: []byte("k"), Value: dhttest.Value("a")}, Origin{}, server.Dialect{})
 
 	require.Equal(t, &wire.FindValueReply{Values: []wire.Raw{dhttest.Value("a")}},
-		h.HandleFindValue(context.Background(), &wire.FindValue{Key: []byte("k")}, Dialect{}, proto.MaxFindValueReply))
-	require.Empty(t, h.HandleFindValue(context.Background(), &wire.FindValue{Key: []byte("x")}, Dialect{}, proto.MaxFindValueReply).Nodes)
+		h.HandleFindValue(context.Background(), &wire.FindValue{Key: []byte("k")}, server.Dialect{}, proto.MaxFindValueReply))
+	require.Empty(t, h.HandleFindValue(context.Background(), &wire.FindValue{Key: []byte("x")}, server.Dialect{}, proto.MaxFindValueReply).Nodes)
 	require.Equal(t, []wire.Node{{ID: id[:], LastSeen: 5, Addrs: routing.EncodePeerAddrs(p, nil)}},
-		h.HandleFindValue(context.Background(), &wire.FindValue{Key: []byte("x")}, LibP2P(), proto.MaxFindValueReply).Nodes)
+		h.HandleFindValue(context.Background(), &wire.FindValue{Key: []byte("x")}, server.LibP2P(), proto.MaxFindValueReply).Nodes)
 	require.Equal(t, []wire.Node{{ID: id[:], LastSeen: 5}},
-		h.HandleFindNode(&wire.FindNode{Target: []byte("x")}, Dialect{}).Nodes)
+		h.HandleFindNode(&wire.FindNode{Target: []byte("x")}, server.Dialect{}).Nodes)
 }
 
 type publisher func(*wire.Publish) error
@@ -237,7 +227,7 @@ func TestSendToPeerAndQueryPeer(t *testing.T) {
 
 // fitting tries every subset: of those that there is room for the best is the
 // one whose records live longest, compared from the longest-lived down.
-func fitting(recs []records.Record, d *Dialect, limit int) []records.Record {
+func fitting(recs []records.Record, d *server.Dialect, limit int) []records.Record {
 	byLife := make([]int, len(recs))
 	for i := range byLife {
 		byLife[i] = i
@@ -276,7 +266,7 @@ func TestFit(t *testing.T) {
 			value := wire.RawMap(wire.Pair{Key: "x", Value: wire.RawText(string(make([]byte, rng.IntN(400))))})
 			recs[i] = records.Record{Value: value, Expires: time.Unix(int64(rng.IntN(5)), 0), Source: records.Source{Name: string(rune('a' + i))}}
 		}
-		d, limit := &Dialect{Extended: rng.IntN(2) == 0}, rng.IntN(2500)
+		d, limit := &server.Dialect{Extended: rng.IntN(2) == 0}, rng.IntN(2500)
 		got, left := fit(recs, d, limit)
 		require.Equal(t, fitting(recs, d, limit), got)
 		require.Equal(t, len(recs)-len(got), left)
@@ -340,4 +330,11 @@ func TestStoreError(t *testing.T) {
 			require.Equal(t, tt.code, storeError(fmt.Errorf("store: %w", tt.err)).Code)
 		})
 	}
+}
+
+// A type has one handler.
+func TestNewOnce(t *testing.T) {
+	h := newHandlers(t)
+	_, err := New(h.Mux(), h.Routing())
+	require.ErrorIs(t, err, server.ErrHandled)
 }

@@ -1,4 +1,4 @@
-package server
+package dht
 
 import (
 	"bytes"
@@ -9,14 +9,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
-
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/internal/budget"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/routingtest"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/servertest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // asking is a peer in memory that asks in bursts, each once the one before is
@@ -62,20 +61,13 @@ func (s *asking) SetWriteDeadline(time.Time) error { return nil }
 // BenchmarkServe answers FIND_VALUE with one provider, with so many requests in
 // flight, without a transport: what is left is the serving of a stream.
 func BenchmarkServe(b *testing.B) {
-	contacts, err := routing.NewServer(routing.ID{})
-	require.NoError(b, err)
-	defer contacts.Close()
-	limits := DefaultLimits()
-	limits.Accounts.Source.FrameRate, limits.Accounts.Source.FrameBurst = 1e9, 1e9
-	limits.Accounts.Group = limits.Accounts.Source.Times(4)
-	h, err := New(contacts, WithLimits(limits))
-	require.NoError(b, err)
+	h := newHandlersOn(b, boundless(b))
 	key := make([]byte, 44)
 	value := dhttest.Value(string(make([]byte, 32)), wire.Pair{Key: "endpoint", Value: wire.RawText(string(make([]byte, 70)))})
-	h.HandleStore(b.Context(), &wire.Store{Key: key, Value: value}, Origin{}, LibP2P())
+	h.HandleStore(b.Context(), &wire.Store{Key: key, Value: value}, Origin{}, server.LibP2P())
 	question := dhttest.Frames(b, &wire.FindValue{Key: key})
-	answer := dhttest.Frames(b, h.HandleFindValue(b.Context(), &wire.FindValue{Key: key}, LibP2P(), proto.MaxFindValueReply))
-	account := h.Budget().Open(budget.SourceOfAddr(netip.MustParseAddr("192.0.2.1")))
+	answer := dhttest.Frames(b, h.HandleFindValue(b.Context(), &wire.FindValue{Key: key}, server.LibP2P(), proto.MaxFindValueReply))
+	account := h.Mux().Budget().Open(budget.SourceOfAddr(netip.MustParseAddr("192.0.2.1")))
 	defer account.Close()
 
 	for _, inFlight := range []int{1, 32, 256} {
@@ -88,7 +80,7 @@ func BenchmarkServe(b *testing.B) {
 					answered: make(chan struct{}, 1),
 				}
 				b.ReportAllocs()
-				if err := h.Mux().Serve(context.Background(), stream, &Session{Dialect: LibP2P(), Account: account}); err != nil {
+				if err := h.Mux().Serve(context.Background(), stream, &server.Session{Dialect: server.LibP2P(), Account: account}); err != nil {
 					b.Fatal(err)
 				}
 				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "req/s")
@@ -102,20 +94,18 @@ func BenchmarkServe(b *testing.B) {
 func BenchmarkLocalHit(b *testing.B) {
 	for name, resolving := range map[string]bool{"alone": false, "with a resolver": true} {
 		b.Run(name, func(b *testing.B) {
-			l := DefaultLimits()
-			l.Accounts.Source.FrameRate, l.Accounts.Source.FrameBurst = 1e9, 1e9
-			l.Accounts.Group = l.Accounts.Source.Times(4)
-			r := newRig(b, WithLimits(l))
+			h := newHandlersOn(b, boundless(b))
+			r := &rig{servertest.NewRig(b, h.Mux()), h}
 			if resolving {
 				r.resolving(routingtest.Silent{})
 			}
 			key := make([]byte, 44)
-			r.handlers.HandleStore(b.Context(), &wire.Store{Key: key, Value: dhttest.Value(string(make([]byte, 32)))}, Origin{}, Erlang())
+			r.handlers.HandleStore(b.Context(), &wire.Store{Key: key, Value: dhttest.Value(string(make([]byte, 32)))}, Origin{}, server.Erlang())
 			question := dhttest.Frames(b, &wire.FindValue{Key: key})
-			answer := dhttest.Frames(b, r.handlers.HandleFindValue(b.Context(), &wire.FindValue{Key: key}, Erlang(), proto.MaxFindValueReply))
+			answer := dhttest.Frames(b, r.handlers.HandleFindValue(b.Context(), &wire.FindValue{Key: key}, server.Erlang(), proto.MaxFindValueReply))
 			stream := &asking{burst: question, left: b.N, want: len(answer), answered: make(chan struct{}, 1)}
 			b.ReportAllocs()
-			if err := r.mux.Serve(b.Context(), stream, &Session{Dialect: Erlang(), Account: r.account}); err != nil {
+			if err := r.Mux.Serve(b.Context(), stream, &server.Session{Dialect: server.Erlang(), Account: r.Account}); err != nil {
 				b.Fatal(err)
 			}
 		})

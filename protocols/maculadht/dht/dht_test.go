@@ -1,4 +1,4 @@
-package server
+package dht
 
 import (
 	"net/netip"
@@ -11,9 +11,11 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/servertest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // An Erlang caller whose routed call is never answered crashes; a libp2p peer that
@@ -36,16 +38,16 @@ func TestRoutedCalls(t *testing.T) {
 		"without any of its parts": {dhttest.Fields(wire.TypeRPCRoute), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for _, dialect := range []Dialect{Erlang(), LibP2P()} {
-				k := openTalk(t, func(_ *Limits, s *Session) { s.Dialect = dialect })
-				k.write(dhttest.Frames(t, test.route, &wire.Ping{}))
+			for _, dialect := range []server.Dialect{server.Erlang(), server.LibP2P()} {
+				k := newRig(t).Serve(dialect)
+				k.Send(dhttest.Frames(t, test.route, &wire.Ping{}))
 				if test.id != "" && !dialect.Extended {
-					reply := k.next().(*wire.Reply)
+					reply := k.Message().(*wire.Reply)
 					require.Equal(t, test.id, string(reply.CallID))
 					require.Equal(t, wire.CodeNotRouted, reply.Error.Code)
 				}
-				require.IsType(t, &wire.Pong{}, k.next(), "and nothing else, over %s", dialect.Name)
-				k.end()
+				require.IsType(t, &wire.Pong{}, k.Message(), "and nothing else, over %s", dialect.Name)
+				k.RequireEnd()
 			}
 		})
 	}
@@ -57,42 +59,43 @@ func TestPeerInfo(t *testing.T) {
 	id := dhttest.PeerID(t)
 	at := func(ip string) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr(ip), 4242) }
 	for name, test := range map[string]struct {
-		dialect Dialect
+		dialect server.Dialect
 		remote  netip.AddrPort
 		peer    peer.ID
 		want    []ma.Multiaddr
 	}{
-		"from a public address":   {Erlang(), at("1.1.1.1"), "", addrs[:1]},
-		"from a private one":      {Erlang(), at("10.0.0.9"), "", addrs[:2]},
-		"from this machine":       {Erlang(), at("127.0.0.1"), "", addrs},
-		"from this machine, IPv6": {Erlang(), at("::ffff:127.0.0.1"), "", addrs},
-		"over libp2p":             {LibP2P(), at("1.1.1.1"), "p", addrs[:1]},
-		"through a relay":         {LibP2P(), netip.AddrPort{}, "p", addrs[:1]},
+		"from a public address":   {server.Erlang(), at("1.1.1.1"), "", addrs[:1]},
+		"from a private one":      {server.Erlang(), at("10.0.0.9"), "", addrs[:2]},
+		"from this machine":       {server.Erlang(), at("127.0.0.1"), "", addrs},
+		"from this machine, IPv6": {server.Erlang(), at("::ffff:127.0.0.1"), "", addrs},
+		"over libp2p":             {server.LibP2P(), at("1.1.1.1"), "p", addrs[:1]},
+		"through a relay":         {server.LibP2P(), netip.AddrPort{}, "p", addrs[:1]},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, WithPeerID(id), WithAddrs(func() []ma.Multiaddr { return addrs }), WithRealm("r"))
-			r.remote, r.who = test.remote, test.peer
-			p := r.serve(test.dialect)
-			p.write(dhttest.Frames(t, &wire.Call{Procedure: wire.ProcedurePeerInfo, Args: wire.RawMap(), CallID: []byte("id")}))
-			m, err := p.next().Decode()
+			r.Remote, r.Who = test.remote, test.peer
+			p := r.Serve(test.dialect)
+			p.Send(dhttest.Frames(t, &wire.Call{Procedure: wire.ProcedurePeerInfo, Args: wire.RawMap(), CallID: []byte("id")}))
+			m, err := p.Next().Decode()
 			require.NoError(t, err)
 			require.Nil(t, m.(*wire.Reply).Error)
 			var info wire.PeerInfo
 			require.NoError(t, info.Decode(m.(*wire.Reply).Result))
 			require.Equal(t, wire.PeerInfo{PeerID: id.String(), Addrs: routing.EncodeAddrs(test.want), Realm: "r"}, info)
-			p.requireEnd()
+			p.RequireEnd()
 		})
 	}
-	k := openTalk(t, nil)
-	require.Equal(t, wire.CodeBootstrapOnly, k.ask(&wire.Call{Procedure: wire.ProcedurePeerInfo, CallID: []byte("id")}).(*wire.Reply).Error.Code, "of who is no libp2p peer")
+	k := newRig(t).Serve(server.Erlang())
+	require.Equal(t, wire.CodeBootstrapOnly, k.Ask(&wire.Call{Procedure: wire.ProcedurePeerInfo, CallID: []byte("id")}).(*wire.Reply).Error.Code, "of who is no libp2p peer")
+	k.RequireEnd()
 }
 
 // The name of the store goes to libp2p peers alone.
 func TestStoreID(t *testing.T) {
 	for name, test := range map[string]struct {
-		dialect Dialect
+		dialect server.Dialect
 		told    bool
-	}{"libp2p": {LibP2P(), true}, "macula": {Erlang(), false}} {
+	}{"libp2p": {server.LibP2P(), true}, "macula": {server.Erlang(), false}} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
 			want := r.handlers.Routing().Records().StoreID()
@@ -100,12 +103,12 @@ func TestStoreID(t *testing.T) {
 			if !test.told {
 				want = nil
 			}
-			p := r.serve(test.dialect)
-			p.write(dhttest.Frames(t, &wire.Connect{NodeID: []byte("n"), RealmID: proto.DefaultRealm, Endpoint: "https://192.0.2.1:1"}))
-			m, err := p.next().Decode()
+			p := r.Serve(test.dialect)
+			p.Send(dhttest.Frames(t, &wire.Connect{NodeID: []byte("n"), RealmID: proto.DefaultRealm, Endpoint: "https://192.0.2.1:1"}))
+			m, err := p.Next().Decode()
 			require.NoError(t, err)
 			require.Equal(t, want, m.(*wire.Pong).StoreID)
-			p.requireEnd()
+			p.RequireEnd()
 		})
 	}
 	require.Error(t, WithPeerID("")(&config{}))
@@ -121,29 +124,29 @@ func (elsewhere) Resolve([]byte, records.Asker, func([]records.Record)) (resolvi
 
 // What a client has stored here is what its node has, whatever lives longer elsewhere.
 func TestWhatAClientStoredHereWins(t *testing.T) {
-	id := erlangID("provider")
+	id := servertest.ErlangID("provider")
 	stale := dhttest.Value(id, wire.Pair{Key: "endpoint", Value: wire.RawBytes([]byte("https://old"))})
 	changed := dhttest.Value(id, wire.Pair{Key: "endpoint", Value: wire.RawBytes([]byte("https://new"))}, wire.Pair{Key: "ttl", Value: wire.RawInt(300)})
-	another := dhttest.Value(erlangID("another"))
+	another := dhttest.Value(servertest.ErlangID("another"))
 	day := time.Now().Add(24 * time.Hour)
 	for name, test := range map[string]struct {
-		stored Dialect
+		stored server.Dialect
 		want   []wire.Raw
 	}{
-		"by a client":      {Erlang(), []wire.Raw{changed, another}},
-		"by a libp2p peer": {LibP2P(), []wire.Raw{stale, another}},
+		"by a client":      {server.Erlang(), []wire.Raw{changed, another}},
+		"by a libp2p peer": {server.LibP2P(), []wire.Raw{stale, another}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, WithResolver(elsewhere{
-				{Value: stale, NodeID: []byte(id), Expires: day}, {Value: another, NodeID: []byte(erlangID("another")), Expires: day},
+				{Value: stale, NodeID: []byte(id), Expires: day}, {Value: another, NodeID: []byte(servertest.ErlangID("another")), Expires: day},
 			}))
-			require.NoError(t, r.handlers.store(t.Context(), []byte("k"), changed, 0, Origin{}, test.stored))
-			p := r.serve(Erlang())
-			p.write(dhttest.Frames(t, &wire.FindValue{Key: []byte("k")}))
-			m, err := p.next().Decode()
+			require.NoError(t, r.handlers.store(t.Context(), []byte("k"), changed, 0, false, Origin{}, test.stored))
+			p := r.Serve(server.Erlang())
+			p.Send(dhttest.Frames(t, &wire.FindValue{Key: []byte("k")}))
+			m, err := p.Next().Decode()
 			require.NoError(t, err)
 			require.Equal(t, test.want, m.(*wire.FindValueReply).Values)
-			p.requireEnd()
+			p.RequireEnd()
 		})
 	}
 }
@@ -152,10 +155,10 @@ func TestWhatAClientStoredHereWins(t *testing.T) {
 // what Erlang nodes get; where nothing else is there that is a miss.
 func TestHarmfulValuesAreNotServed(t *testing.T) {
 	h := newHandlers(t)
-	good, short := dhttest.Value(erlangID("good")), dhttest.Value("short")
+	good, short := dhttest.Value(servertest.ErlangID("good")), dhttest.Value("short")
 	nameless := wire.RawMap(wire.Pair{Key: "a", Value: wire.RawInt(1)})
-	badEndpoint := dhttest.Value(erlangID("bad"), wire.Pair{Key: "endpoint", Value: wire.Raw{0xa1, 'x'}})
-	find := func(key string, d Dialect) []wire.Raw {
+	badEndpoint := dhttest.Value(servertest.ErlangID("bad"), wire.Pair{Key: "endpoint", Value: wire.Raw{0xa1, 'x'}})
+	find := func(key string, d server.Dialect) []wire.Raw {
 		reply := h.HandleFindValue(t.Context(), &wire.FindValue{Key: []byte(key)}, d, proto.MaxFindValueReply)
 		if len(reply.Values) == 0 {
 			frame := dhttest.Frames(t, reply)
@@ -166,14 +169,14 @@ func TestHarmfulValuesAreNotServed(t *testing.T) {
 		return reply.Values
 	}
 	for _, v := range []wire.Raw{short, nameless, badEndpoint} {
-		require.NoError(t, h.store(t.Context(), []byte("k"), v, 0, Origin{}, Erlang()), "its own last writer")
+		require.NoError(t, h.store(t.Context(), []byte("k"), v, 0, false, Origin{}, server.Erlang()), "its own last writer")
 	}
-	require.Empty(t, find("k", Erlang()))
+	require.Empty(t, find("k", server.Erlang()))
 	require.EqualValues(t, 3, h.Stats().Harmful)
 	require.EqualValues(t, 1, h.Stats().Misses)
-	require.NoError(t, h.store(t.Context(), []byte("k"), good, 0, Origin{}, Erlang()))
-	require.Equal(t, []wire.Raw{good}, find("k", Erlang()))
+	require.NoError(t, h.store(t.Context(), []byte("k"), good, 0, false, Origin{}, server.Erlang()))
+	require.Equal(t, []wire.Raw{good}, find("k", server.Erlang()))
 	require.EqualValues(t, 6, h.Stats().Harmful)
-	require.Len(t, find("k", LibP2P()), 4)
+	require.Len(t, find("k", server.LibP2P()), 4)
 	require.EqualValues(t, 6, h.Stats().Harmful)
 }

@@ -1,4 +1,4 @@
-package server
+package dht
 
 import (
 	"fmt"
@@ -11,6 +11,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // However many and however long the addresses are that contacts claim, a list is
@@ -26,7 +27,7 @@ func TestListsAreShort(t *testing.T) {
 		}
 		require.NoError(t, h.Routing().Admit(c))
 	}
-	reply := h.HandleFindNode(&wire.FindNode{Target: []byte("k")}, LibP2P())
+	reply := h.HandleFindNode(&wire.FindNode{Target: []byte("k")}, server.LibP2P())
 	require.LessOrEqual(t, len(dhttest.Frames(t, reply)), 16<<10)
 	require.Len(t, reply.Nodes, routing.BucketSize)
 	require.Len(t, reply.Nodes[0].Addrs, routing.MaxContactAddrs)
