@@ -16,7 +16,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 )
 
-var hourEvery = flag.Duration("hour.every", 20*time.Second, "how often each node stores and asks in TestHourBesideErlang")
+var hourEvery = flag.Duration("hour.every", time.Minute, "how often each node stores and asks in TestHourBesideErlang")
 
 // know waits until nodes of ours know each other.
 func (w *world) know(nodes ...*node.Node) {

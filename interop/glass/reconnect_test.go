@@ -28,6 +28,7 @@ func TestStall(t *testing.T) {
 // Each stream of a CONNECTed connection that is ended has the node connect anew
 // twice after 5 s, and the old connections stay: 1, 2, 4, 8 … until it breaks.
 func TestEndedStreamsDoubleConnections(t *testing.T) {
+	t.Parallel()
 	inWorld(t, func(w *world) {
 		r := w.record(func(wire.Frame) []byte { return encode(w, &wire.Disconnect{Reason: "realm_mismatch"}) })
 		r.hangUp = true
