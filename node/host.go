@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p"
@@ -19,14 +20,14 @@ import (
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
 	routedhost "github.com/libp2p/go-libp2p/p2p/host/routed"
 	basicconnmgr "github.com/libp2p/go-libp2p/p2p/net/connmgr"
-	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
 	lprate "github.com/libp2p/go-libp2p/x/rate"
-	"github.com/macula-mesh/macula-node/internal/budget"
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/quic-go/quic-go"
 	"go.uber.org/fx"
+
+	"github.com/macula-mesh/macula-node/internal/budget"
 )
 
 // hostConfig says what newHost builds. Every choice is the caller's; the zero value of a switch is off.
@@ -57,6 +58,8 @@ type peerHost struct {
 	kad     *dht.IpfsDHT
 	kadHost *kadHost
 	hasKad  chan struct{} // closed once kad is set
+
+	mayDial atomic.Pointer[func(netip.AddrPort) bool] // asked of each address that libp2p dials; nil for all
 }
 
 // How many connections one IPv4 address or IPv6 /56 may hold, and make a second, whatever their ALPN. libp2p's defaults,
@@ -108,7 +111,7 @@ func newHost(cfg hostConfig) (*peerHost, error) {
 		libp2p.Identity(cfg.key),
 		libp2p.UserAgent("macula-node/" + cfg.version),
 		libp2p.NoListenAddrs, // listening comes second, below: a host that can not listen can then still be closed
-		libp2p.Transport(libp2pquic.NewTransport),
+		libp2p.Transport(h.newTransport),
 		libp2p.PrometheusRegisterer(cfg.registerer),
 		shareQUIC(&h.quic, cfg.registerer),
 		libp2p.EnableAutoNATv2(),

@@ -101,6 +101,12 @@ func New(opts ...Option) (*Dialer, error) {
 // does so with an endpoint that has none.
 func (d *Dialer) Holds(e identity.PinnedEndpoint) bool { return d.cfg.accepts.Holds(e) }
 
+// MayDialBeside reports whether another protocol, such as libp2p's, may dial an
+// address, and counts the dial where it may. Only an address that this dialer has
+// dialled too within the hour is refused: when Limits.MaxDials are made of it within
+// Limits.DialWindow, half of them by others.
+func (d *Dialer) MayDialBeside(addr netip.AddrPort) bool { return d.pacer.Beside(addr) }
+
 // Close waits a moment for the replies that are under way, as closing on them
 // could crash who sends them, then closes all connections. What still waits
 // fails with proto.ErrClosed. Further calls return what the first did.

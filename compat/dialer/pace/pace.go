@@ -40,10 +40,15 @@ type Pacer struct {
 // window, and the next address of a name after stagger. Close it.
 func New(dials int, within, stagger time.Duration) *Pacer {
 	p := &Pacer{stagger: stagger}
-	p.window = window{dials: dials, length: within, made: make(map[netip.AddrPort][]time.Time)}
+	p.window = window{dials: dials, length: within, made: make(map[netip.AddrPort]*history)}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	return p
 }
+
+// Beside reports whether another protocol may dial an address now, and counts its
+// dial where it may: a node does not tell which protocol a connection is for, so
+// to one that is dialled here too all of them together keep to the limit.
+func (p *Pacer) Beside(addr netip.AddrPort) bool { return p.window.beside(addr) }
 
 // Close ends the dials that are under way and waits for them.
 func (p *Pacer) Close() {

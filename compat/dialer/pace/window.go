@@ -29,13 +29,25 @@ func (e *LimitError) Is(target error) bool {
 	return target == proto.ErrResting || target == proto.ErrUnreachable
 }
 
+// remembered is for how long an address that was dialled here keeps other protocols
+// to the limit too.
+const remembered = time.Hour
+
 // window counts the dials of each address in a sliding window.
 type window struct {
 	dials  int
 	length time.Duration
 
-	mu   sync.Mutex
-	made map[netip.AddrPort][]time.Time // the last ones, at most dials, oldest first
+	mu     sync.Mutex
+	made   map[netip.AddrPort]*history
+	forgot time.Time // when those that are over were last dropped
+}
+
+// history is what was dialled of one address.
+type history struct {
+	last   []time.Time // the last ones, as many as count, oldest first
+	beside []time.Time // those of them, or before them, that other protocols made
+	ours   time.Time   // when one was last made here; zero for never
 }
 
 // free returns when an address may be dialled next; a time that has passed, or
@@ -43,39 +55,83 @@ type window struct {
 func (w *window) free(addr netip.AddrPort) time.Time {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	made := w.made[addr]
-	if len(made) < w.dials {
+	return w.freeLocked(w.made[addr])
+}
+
+func (w *window) freeLocked(d *history) time.Time {
+	if d == nil || len(d.last) < w.dials {
 		return time.Time{}
 	}
-	return made[len(made)-w.dials].Add(w.length)
+	return d.last[len(d.last)-w.dials].Add(w.length)
 }
 
 // take waits until an address may be dialled, and counts that it is; its caller
 // has the address's lock. It returns how long it waited.
 func (w *window) take(ctx context.Context, addr netip.AddrPort) (waited time.Duration, err error) {
 	start := time.Now()
-	if wait := time.Until(w.free(addr)); wait > 0 {
+	for {
+		now := time.Now()
+		w.mu.Lock()
+		wait := w.freeLocked(w.made[addr]).Sub(now)
+		if wait <= 0 {
+			w.count(addr, now).ours = now
+			w.mu.Unlock()
+			return now.Sub(start), nil
+		}
+		w.mu.Unlock()
 		timer := time.NewTimer(wait)
-		defer timer.Stop()
 		select {
-		case <-timer.C:
+		case <-timer.C: // another protocol may have been quicker
 		case <-ctx.Done():
+			timer.Stop()
 			return 0, ctx.Err()
 		}
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	now := time.Now()
-	w.forget(now)
-	made := append(w.made[addr], now)
-	w.made[addr] = made[max(0, len(made)-w.dials):]
-	return now.Sub(start), nil
 }
 
-// forget drops the addresses that were not dialled within the window; w.mu is held.
+// beside counts a dial of another protocol, unless the address was dialled here
+// lately and as often as it may be, or half of that by other protocols: whoever has
+// them dial can not keep us from it.
+func (w *window) beside(addr netip.AddrPort) bool {
+	now := time.Now()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	half := max(w.dials/2, 1)
+	d := w.made[addr]
+	if d != nil && !d.ours.IsZero() {
+		often := len(d.beside) == half && now.Sub(d.beside[0]) < w.length
+		if often || w.freeLocked(d).After(now) {
+			return false
+		}
+	}
+	d = w.count(addr, now)
+	d.beside = append(d.beside, now)
+	d.beside = d.beside[max(0, len(d.beside)-half):]
+	return true
+}
+
+// count enters a dial; w.mu is held.
+func (w *window) count(addr netip.AddrPort, now time.Time) *history {
+	w.forget(now)
+	d := w.made[addr]
+	if d == nil {
+		d = new(history)
+		w.made[addr] = d
+	}
+	d.last = append(d.last, now)
+	d.last = d.last[max(0, len(d.last)-w.dials):]
+	return d
+}
+
+// forget drops the addresses that concern nobody any more, once a window; w.mu is
+// held.
 func (w *window) forget(now time.Time) {
-	for addr, made := range w.made {
-		if now.Sub(made[len(made)-1]) >= w.length {
+	if now.Sub(w.forgot) < w.length {
+		return
+	}
+	w.forgot = now
+	for addr, d := range w.made {
+		if now.Sub(d.last[len(d.last)-1]) >= w.length && now.Sub(d.ours) >= remembered {
 			delete(w.made, addr)
 		}
 	}
