@@ -20,7 +20,7 @@ var floors = [][]string{
 	{"compat/wire/msgpack"},
 	{"compat/wire/internal/fields", "internal/logs/early"},
 	{"compat/wire", "internal/budget", "internal/datadir", "internal/logs"},
-	{"protocols/maculadht/proto"},
+	{"protocols/maculadht/proto", "protocols/maculadht/state"},
 	{"protocols/maculadht/records", "protocols/maculadht/server/outbox"},
 	{"protocols/maculadht/routing", "protocols/maculadht/server", "protocols/maculadht/records/pebble"},
 	{"protocols/maculadht/routing/lookup"},

@@ -76,7 +76,8 @@ func NewTable(self ID, bucketSize int) *Table {
 
 // Add inserts c at the tail of its bucket, or refreshes the contact with its
 // id: moves it to the tail and takes everything from c, except that a node once
-// verified stays so, and that neither a ClientID nor a StoreID is forgotten.
+// verified stays so, and that neither a ClientID, nor a StoreID, nor when it answered
+// is forgotten.
 //
 // An Erlang contact also replaces those that have its endpoint, or its ClientID,
 // under another id; where it names itself by that ClientID alone, it goes on as
@@ -116,6 +117,9 @@ func (t *Table) add(added *Contact) error {
 			added.ClientID = cmp.Or(added.ClientID, known.ClientID)
 			if added.StoreID == nil {
 				added.StoreID = known.StoreID
+			}
+			if added.Answered.IsZero() {
+				added.Answered = known.Answered
 			}
 		} else if !known.yieldsTo(added) {
 			return ErrIDTaken
@@ -407,7 +411,7 @@ func (t *Table) Alive(id ID, now time.Time) {
 		return
 	}
 	c := *old
-	c.LastSeen = now
+	c.LastSeen, c.Answered = now, now
 	c.settle()
 	t.buckets.put(&c)
 	if old.Verified && old.wasAway() {
