@@ -105,7 +105,8 @@ func manyKey(i int) bin { return bin(fmt.Sprintf("key %d of many", i)) }
 // storeID is by what name the program's store goes.
 func storeID(t *testing.T, h host.Host, p *process) any {
 	t.Helper()
-	pong := talkPeer(t, h, connect(t, h, p.Addrs[0])).ask(tPing, doc{"timestamp": 1})
+	pong := talkPeer(t, h, connect(t, h, p.Addrs[0])).ask(tConnect, doc{"version": bin("1.0"), "node_id": nodeIDOf(h.ID()),
+		"realm_id": bin(testRealm), "endpoint": bin(""), "capabilities": []any{bin("dht")}})
 	require.NotEmpty(t, pong.Fields["store_id"])
 	return pong.Fields["store_id"]
 }

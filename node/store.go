@@ -55,7 +55,7 @@ func (n *Node) openRecords() (opts []maculadht.Option, err error) {
 		if n.disk, err = n.openDisk(); err != nil {
 			return nil, err
 		}
-		store = n.disk
+		store, opts = n.disk, append(opts, maculadht.WithState(n.disk.State()))
 	}
 	with := []records.Option{records.WithLimits(n.cfg.Records)}
 	if store != nil {
