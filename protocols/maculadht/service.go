@@ -280,6 +280,7 @@ func (s *Service) start(srv *routing.Server, self routing.ID, cfg serviceConfig)
 		s.finder = newFinder(s.host, cfg.peerRouting, s.spawn)
 	}
 	srv.SetConnected(func(p peer.ID) bool { return s.host.Network().Connectedness(p) == network.Connected })
+	srv.SetSeenIP(s.seenIP)
 	s.routing, s.network = srv, router{peers: findingPeers{s.client, s, false}, endpoints: cfg.endpoints}
 	named := router{peers: findingPeers{s.client, s, true}, endpoints: cfg.endpoints} // by whoever calls the handlers
 	if s.lookups, err = lookup.New(srv, s.network, cfg.lookups...); err != nil {
@@ -466,6 +467,7 @@ func (s *Service) contactOf(conn network.Conn, nodeID []byte, endpoint string, s
 		Endpoint:     learntEndpoint(endpoint, conn.RemoteMultiaddr()),
 		EndpointSeen: isAt(endpoint, conn.RemoteMultiaddr()),
 		SeenAt:       seenAt(conn.RemoteMultiaddr()),
+		SeenIP:       routing.IPOf(conn.RemoteMultiaddr()),
 		Verified:     true, // its connection proves the peer id, and that the id
 		LastSeen:     time.Now(),
 		StoreID:      storeID,

@@ -32,7 +32,10 @@ type Contact struct {
 	// Another endpoint may be anybody's; see IsGateway.
 	EndpointSeen bool
 	// SeenAt is the address of a libp2p peer's connection over QUIC, where it is known.
-	SeenAt   netip.AddrPort
+	SeenAt netip.AddrPort
+	// SeenIP is the IP address at which a contact was verified: that of its connection, a
+	// relay's where it came by one. Invalid where not known.
+	SeenIP   netip.Addr
 	Verified bool      // it has proved that it is where it says
 	LastSeen time.Time // when it last spoke to us
 	// StoreID names what a libp2p peer has stored since that was begun, in at most
@@ -40,10 +43,12 @@ type Contact struct {
 	// none.
 	StoreID []byte
 
-	failures int       // questions in a row that it left unanswered
-	failedAt time.Time // when the last of them was noted
-	doubted  bool      // a lookup did not wait for its answer, or its connection ended
-	down     time.Time // since when it is doubtful; zero where it is not
+	group    netip.Prefix // of SeenIP or what it claims, as the table sees it; zero for none
+	crowded  bool         // its group has its share without it: it gives way to others
+	failures int          // questions in a row that it left unanswered
+	failedAt time.Time    // when the last of them was noted
+	doubted  bool         // a lookup did not wait for its answer, or its connection ended
+	down     time.Time    // since when it is doubtful; zero where it is not
 }
 
 // MaxStoreID is the longest StoreID, in bytes.
