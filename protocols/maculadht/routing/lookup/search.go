@@ -82,6 +82,9 @@ func (l *Lookups) run(ctx context.Context, how Search, values bool) (*Found, err
 
 	s.begin(ctx, target)
 	err := s.askAll(ctx)
+	if err == nil && !s.enough() {
+		err = s.widen(ctx)
+	}
 	if err == nil && values && s.found.Holders == 0 && !how.PeersOnly {
 		if how.OnMissed != nil && s.good > 0 {
 			how.OnMissed(s.frontier.closest())
