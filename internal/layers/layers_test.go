@@ -23,7 +23,7 @@ var floors = [][]string{
 	{"protocols/maculadht/proto"},
 	{"protocols/maculadht/records", "protocols/maculadht/server/outbox"},
 	{"protocols/maculadht/routing/diversity"},
-	{"protocols/maculadht/routing"},
+	{"protocols/maculadht/routing", "internal/dials"},
 	{"protocols/maculadht/routing/density"},
 	{"protocols/maculadht/routing/lookup"},
 	{"protocols/maculadht/routing/upkeep"},

@@ -22,7 +22,7 @@ type Contact struct {
 	ID       ID             // in 256 bits, for distance
 	NodeID   []byte         // as sent, echoed verbatim
 	Peer     peer.ID        // libp2p identity; empty for an Erlang node
-	Addrs    []ma.Multiaddr // libp2p addresses, without /p2p; of an Erlang node the one that its endpoint was verified at
+	Addrs    []ma.Multiaddr // libp2p addresses, without /p2p; of an Erlang node the one that its endpoint was verified at; see ProvenAfter
 	Endpoint string         // "https://host:port"; may be empty for a libp2p peer
 	// ClientID is the other name of an Erlang node: the digest of its certificate's
 	// key, in 64 hexadecimal digits, by which it goes as a client. Its connection
@@ -43,12 +43,14 @@ type Contact struct {
 	// none.
 	StoreID []byte
 
-	group    netip.Prefix // of SeenIP or what it claims, as the table sees it; zero for none
-	crowded  bool         // its group has its share without it: it gives way to others
-	failures int          // questions in a row that it left unanswered
-	failedAt time.Time    // when the last of them was noted
-	doubted  bool         // a lookup did not wait for its answer, or its connection ended
-	down     time.Time    // since when it is doubtful; zero where it is not
+	group    netip.Prefix   // of SeenIP or what it claims, as the table sees it; zero for none
+	since    time.Time      // when it came into the table
+	unproven []ma.Multiaddr // that it claims, see proveAddrs
+	crowded  bool           // its group has its share without it: it gives way to others
+	failures int            // questions in a row that it left unanswered
+	failedAt time.Time      // when the last of them was noted
+	doubted  bool           // a lookup did not wait for its answer, or its connection ended
+	down     time.Time      // since when it is doubtful; zero where it is not
 }
 
 // MaxStoreID is the longest StoreID, in bytes.

@@ -4,16 +4,17 @@ import (
 	"fmt"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/diversity"
 )
 
-// ungrouped returns contacts as they were before a table saw their IP groups.
+// ungrouped returns contacts as they were before a table saw them.
 func ungrouped(contacts []Contact) []Contact {
 	for i := range contacts {
-		contacts[i].group = netip.Prefix{}
+		contacts[i].group, contacts[i].since = netip.Prefix{}, time.Time{}
 	}
 	return contacts
 }

@@ -117,12 +117,14 @@ func (t *Table) traceSize(before int) {
 func (t *Table) add(added *Contact) error {
 	t.recognize(added)
 	added.group = t.limits.Group(added.ip())
+	added.since = time.Now()
 	known := t.buckets.get(added.ID)
 	rivals := t.rivals(added)
 	if known != nil {
 		if known.sameNode(added) {
 			added.Verified = added.Verified || known.Verified
 			added.ClientID = cmp.Or(added.ClientID, known.ClientID)
+			added.since = known.since
 			if added.StoreID == nil {
 				added.StoreID = known.StoreID
 			}
@@ -135,6 +137,7 @@ func (t *Table) add(added *Contact) error {
 			return ErrIDTaken
 		}
 	}
+	added.proveAddrs(time.Now())
 	added.crowded = t.crowds(added, known, rivals)
 	if added.crowded && added.IsErlang() {
 		return ErrCrowded
@@ -441,6 +444,9 @@ func (t *Table) Alive(id ID, now time.Time) {
 	c := *old
 	c.LastSeen = now
 	c.settle()
+	if len(c.unproven) > 0 {
+		c.proveAddrs(time.Now())
+	}
 	t.buckets.put(&c)
 	if old.Verified && old.wasAway() {
 		t.changes.note(t.changes.returned, id)
@@ -468,13 +474,14 @@ func (t *Table) Doubt(id ID, at time.Time) {
 }
 
 // Readdress gives a libp2p contact, or one that waits for a place, the addresses that
-// it is at now.
+// it is at now; see [ProvenAfter].
 func (t *Table) Readdress(id ID, addrs []ma.Multiaddr) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	moved := func(old *Contact) *Contact {
 		c := *old
-		c.Addrs = slices.Clone(addrs)
+		c.Addrs, c.unproven = slices.Clone(addrs), nil
+		c.proveAddrs(time.Now())
 		return &c
 	}
 	if old := t.buckets.get(id); old != nil && !old.IsErlang() {
