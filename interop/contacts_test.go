@@ -12,6 +12,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/uplink"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/interop/glass"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
@@ -25,8 +26,10 @@ func TestGatewayOnBothSidesIsOneContact(t *testing.T) {
 	r, err := routing.NewServer(routing.IDFromBytes([]byte("the gateway")))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, r.Close()) })
-	handlers, err := server.New(r, server.WithRealm(testRealm),
-		server.WithEndpoint(func() string { return "https://gateway.example:9443" }))
+	mux, err := server.NewMux()
+	require.NoError(t, err)
+	handlers, err := dht.New(mux, r, dht.WithRealm(testRealm),
+		dht.WithEndpoint(func() string { return "https://gateway.example:9443" }))
 	require.NoError(t, err)
 	d, err := dialer.New()
 	require.NoError(t, err)

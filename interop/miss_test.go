@@ -13,6 +13,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/gateway"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/interop/glass"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/resolver"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
@@ -47,7 +48,9 @@ func TestAMissAtAGatewayThatKnowsManyOfUs(t *testing.T) {
 	resolves, err := resolver.New(lookups)
 	require.NoError(t, err)
 	defer resolves.Close()
-	handlers, err := server.New(routes, server.WithRealm(testRealm), server.WithResolver(resolves))
+	mux, err := server.NewMux()
+	require.NoError(t, err)
+	handlers, err := dht.New(mux, routes, dht.WithRealm(testRealm), dht.WithResolver(resolves))
 	require.NoError(t, err)
 	ours, err := gateway.New(handlers)
 	require.NoError(t, err)

@@ -15,12 +15,12 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
-func nodeInfo(c routing.Contact) server.NodeInfo {
-	return server.NodeInfo{NodeID: c.NodeID, Peer: c.Peer, Addrs: c.Addrs}
+func nodeInfo(c routing.Contact) dht.NodeInfo {
+	return dht.NodeInfo{NodeID: c.NodeID, Peer: c.Peer, Addrs: c.Addrs}
 }
 
 // kadQuestions is what a node is asked in kad-dht.

@@ -67,6 +67,8 @@ type Config struct {
 	Limits *maculadht.Limits
 	// Store keeps the records, and is closed with the node; nil means in memory.
 	Store records.Store
+	// Records are what records may cost; a field that is 0 has its default.
+	Records records.Limits
 	// ConnsLow and ConnsHigh: when the host has more than ConnsHigh connections to
 	// libp2p peers, those that are worth least are closed until ConnsLow are left.
 	// 0 means DefaultConnsLow and DefaultConnsHigh.

@@ -19,17 +19,17 @@ import (
 	"github.com/macula-mesh/macula-node/compat/uplink"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // Node is a running peer.
 type Node struct {
 	cfg     settings
 	host    *peerHost
-	port    int              // UDP, of the first address that is listened on
-	records *records.Manager // of Config.Store; nil where the service has its own
+	port    int // UDP, of the first address that is listened on
+	records *records.Manager
 	service *maculadht.Service
 	gateway *gateway.Gateway
 	dialer  *dialer.Dialer
@@ -137,16 +137,12 @@ func (n *Node) serviceOptions() ([]maculadht.Option, error) {
 		maculadht.WithMode(n.cfg.Mode.atStart()),
 		maculadht.WithRealm(n.cfg.Realm),
 		maculadht.WithLimits(*n.cfg.Limits),
-		maculadht.WithHandlers(server.WithEndpoint(n.Endpoint), server.WithBootstrap(bootstrap{n})),
+		maculadht.WithHandlers(dht.WithEndpoint(n.Endpoint), dht.WithBootstrap(bootstrap{n})),
 		maculadht.WithEndpoints(n.dialer),
 		maculadht.WithPeerRouting(n.host.kad),
 		maculadht.WithLogger(n.cfg.log("dht")),
 	}
-	if n.cfg.Store == nil {
-		return opts, nil
-	}
-	var err error
-	if n.records, err = records.New(records.WithStore(n.cfg.Store)); err != nil {
+	if err := n.openRecords(); err != nil {
 		return nil, fmt.Errorf("records: %w", err)
 	}
 	return append(opts, maculadht.WithRouting(routing.WithRecords(n.records))), nil

@@ -108,7 +108,7 @@ func (n *Node) Uplinks() *uplink.Uplinks { return n.uplinks }
 // come later than these.
 type bootstrap struct{ n *Node }
 
-// Publish implements server.Publisher.
+// Publish implements dht.Publisher.
 func (b bootstrap) Publish(ctx context.Context, m *wire.Publish) error {
 	return b.n.uplinks.Publish(ctx, m)
 }

@@ -118,15 +118,16 @@ func runOn(ctx context.Context, cmd *cli.Command, occupied *occupation, port uin
 	if err := awaitGateways(ctx, n); err != nil {
 		return errors.Join(err, n.Close())
 	}
+	closeAPI := occupied.openAPI(n)
 	occupied.serves(n, bootstrap)
 	if err := announce(cmd, n); err != nil {
-		return errors.Join(err, n.Close())
+		return errors.Join(err, closeAPI(), n.Close())
 	}
 	<-ctx.Done()
 	if !cmd.Bool("json") {
 		fmt.Fprintln(cmd.Root().Writer, "Stopping.")
 	}
-	return errors.Join(occupied.Withdraw(), n.Close())
+	return errors.Join(occupied.Withdraw(), closeAPI(), n.Close())
 }
 
 // startWait is how long run waits, before it says that it serves, for a word of the

@@ -26,7 +26,7 @@ func TestWrongUsage(t *testing.T) {
 		args []string
 		want []string // in the message
 	}{
-		{"no such command", []string{"pign"}, []string{`no command "pign"`, "run, id, ping, find-node, get, lookup, put, gateways, doctor", "--help"}},
+		{"no such command", []string{"pign"}, []string{`no command "pign"`, "run, status, id, ping, find-node, get, lookup, put, gateways, doctor, backup", "--help"}},
 		{"help for no such command", []string{"help", "pign"}, []string{"'pign'", "--help"}},
 		{"no such flag", []string{"ping", "--bogus", erlang}, []string{"-bogus", "macula-node ping --help"}},
 		{"ping without ADDR", []string{"ping"}, []string{"want one ADDR, got 0", "macula-node ping ADDR"}},
@@ -83,6 +83,12 @@ func TestWrongUsage(t *testing.T) {
 		{"put of a short node_id to an Erlang node", []string{"put", erlang, "k", `{"node_id": "me"}`}, []string{`VALUE '{"node_id": "me"}'`, "64 hexadecimal digits", exampleValue}},
 		{"put of no node_id to an Erlang node", []string{"put", erlang, "k", `{}`}, []string{"VALUE '{}'", "node_id is missing", exampleValue}},
 		{"put of a token that is no text to an Erlang node", []string{"put", erlang, "k", `{"node_id": "` + someID + `", "ucan_token": 1}`}, []string{"ucan_token", exampleValue}},
+
+		{"status with an argument", []string{"status", "x"}, []string{`status takes no arguments, but got "x"`}},
+		{"backup without DIR", []string{"backup"}, []string{"want one DIR, got 0", "macula-node backup DIR"}},
+		{"backup of no node", []string{"backup", "--data-dir", data + "/none", data + "-copy"}, []string{"no node has run on the data directory " + data + "/none"}},
+		{"backup of nothing", []string{"backup", "--data-dir", data, data + "-copy"}, []string{"nothing to back up", data}},
+		{"backup onto something", []string{"backup", "--data-dir", data, data}, []string{"there is something already: " + data, "not there yet"}},
 
 		{"run with an argument", []string{"run", "x"}, []string{`run takes no arguments, but got "x"`}},
 		{"run on TCP's bootstrap", []string{"run", "--data-dir", data, "--bootstrap", "/ip4/127.0.0.1/tcp/4001/p2p/" + somePeer}, []string{"/tcp/4001", "not a QUIC address"}},
@@ -143,7 +149,7 @@ func TestNoHome(t *testing.T) {
 	t.Chdir(t.TempDir())
 	t.Setenv("HOME", "")
 	t.Setenv("home", "")
-	for _, args := range [][]string{{"run"}, {"id"}, {"get", "k"}, {"lookup", "k"}} {
+	for _, args := range [][]string{{"run"}, {"id"}, {"get", "k"}, {"lookup", "k"}, {"status"}, {"backup", "dir"}} {
 		got := macula(t, args...)
 		assert.Equal(t, exitUsage, got.code)
 		assert.Contains(t, got.stderr, "HOME is not set")

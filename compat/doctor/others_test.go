@@ -19,6 +19,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/doctor"
 	"github.com/macula-mesh/macula-node/compat/gateway"
 	"github.com/macula-mesh/macula-node/node"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
@@ -104,7 +105,9 @@ func TestCertificates(t *testing.T) {
 			contacts, err := routing.NewServer(routing.IDFromBytes([]byte("gateway")))
 			require.NoError(t, err)
 			defer contacts.Close()
-			handlers, err := server.New(contacts)
+			mux, err := server.NewMux()
+			require.NoError(t, err)
+			handlers, err := dht.New(mux, contacts)
 			require.NoError(t, err)
 			g, err := gateway.New(handlers)
 			require.NoError(t, err)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
@@ -134,17 +135,19 @@ func TestEndpointOfTheGateway(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, r.Close()) })
 	for name, test := range map[string]struct {
-		opts   []server.Option
+		opts   []dht.Option
 		listen []string
 		want   func(ports []string) string
 	}{
 		"nothing":               {nil, nil, func([]string) string { return "" }},
 		"loopback":              {nil, []string{"127.0.0.1:0"}, func(p []string) string { return "https://127.0.0.1:" + p[0] }},
 		"of two the first":      {nil, []string{"127.0.0.1:0", "127.0.0.2:0"}, func(p []string) string { return "https://127.0.0.1:" + p[0] }},
-		"what the handlers say": {[]server.Option{server.WithEndpoint(func() string { return ownEndpoint })}, []string{"127.0.0.1:0"}, func([]string) string { return ownEndpoint }},
+		"what the handlers say": {[]dht.Option{dht.WithEndpoint(func() string { return ownEndpoint })}, []string{"127.0.0.1:0"}, func([]string) string { return ownEndpoint }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			handlers, err := server.New(r, test.opts...)
+			mux, err := server.NewMux()
+			require.NoError(t, err)
+			handlers, err := dht.New(mux, r, test.opts...)
 			require.NoError(t, err)
 			g, err := New(handlers)
 			require.NoError(t, err)

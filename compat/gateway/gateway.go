@@ -13,8 +13,8 @@ import (
 
 	"github.com/macula-mesh/macula-node/internal/budget"
 	"github.com/macula-mesh/macula-node/internal/logs"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // summarizeFor is for how long events of one kind are counted and told as one.
@@ -22,7 +22,7 @@ const summarizeFor = 10 * time.Second
 
 // Gateway serves Erlang nodes.
 type Gateway struct {
-	handlers *server.Handlers
+	handlers *dht.Handlers
 	cfg      config
 
 	ctx    context.Context // ends with Close
@@ -49,8 +49,8 @@ type source struct {
 // Listen on or a port to ListenOn. Close it, before the service of the handlers.
 //
 // Peers are told its Endpoint, unless the handlers have one of their own
-// (server.WithEndpoint).
-func New(handlers *server.Handlers, opts ...Option) (*Gateway, error) {
+// (dht.WithEndpoint).
+func New(handlers *dht.Handlers, opts ...Option) (*Gateway, error) {
 	if handlers == nil {
 		return nil, errors.New("gateway: no handlers")
 	}
@@ -144,7 +144,7 @@ func remoteIP(conn *quic.Conn) netip.Addr {
 
 // admit counts a connection, or says why it is not served.
 func (g *Gateway) admit(ip netip.Addr) (*source, *budget.Account, RefusalReason) {
-	account := g.handlers.Budget().Open(budget.SourceOfAddr(ip))
+	account := g.handlers.Mux().Budget().Open(budget.SourceOfAddr(ip))
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed {

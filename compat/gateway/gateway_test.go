@@ -24,6 +24,7 @@ import (
 	"github.com/macula-mesh/macula-node/internal/budget"
 	"github.com/macula-mesh/macula-node/interop/glass"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -47,7 +48,7 @@ func openGateway(tb testing.TB, opts ...Option) *testGateway {
 	return openGatewayOf(tb, newHandlers(tb), opts...)
 }
 
-func openGatewayOf(tb testing.TB, handlers *server.Handlers, opts ...Option) *testGateway {
+func openGatewayOf(tb testing.TB, handlers *dht.Handlers, opts ...Option) *testGateway {
 	tb.Helper()
 	g, err := New(handlers, opts...)
 	require.NoError(tb, err)
@@ -57,25 +58,32 @@ func openGatewayOf(tb testing.TB, handlers *server.Handlers, opts ...Option) *te
 	return &testGateway{Gateway: g, addr: addr, server: handlers.Routing()}
 }
 
-func newHandlers(tb testing.TB, opts ...server.Option) *server.Handlers {
+func newHandlers(tb testing.TB, opts ...dht.Option) *dht.Handlers {
+	tb.Helper()
+	return newHandlersOf(tb, server.DefaultLimits(), opts...)
+}
+
+func newHandlersOf(tb testing.TB, limits server.Limits, opts ...dht.Option) *dht.Handlers {
 	tb.Helper()
 	r, err := routing.NewServer(routing.IDFromBytes([]byte("the gateway")))
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, r.Close()) })
-	handlers, err := server.New(r, append(opts,
-		server.WithRealm(realm),
-		server.WithEndpoint(func() string { return ownEndpoint }),
+	mux, err := server.NewMux(server.WithLimits(limits))
+	require.NoError(tb, err)
+	handlers, err := dht.New(mux, r, append(opts,
+		dht.WithRealm(realm),
+		dht.WithEndpoint(func() string { return ownEndpoint }),
 	)...)
 	require.NoError(tb, err)
 	return handlers
 }
 
 // newHandlersWith returns handlers whose accounts have other limits.
-func newHandlersWith(tb testing.TB, change func(*budget.Limits)) *server.Handlers {
+func newHandlersWith(tb testing.TB, change func(*budget.Limits)) *dht.Handlers {
 	tb.Helper()
 	l := server.DefaultLimits()
 	change(&l.Accounts)
-	return newHandlers(tb, server.WithLimits(l))
+	return newHandlersOf(tb, l)
 }
 
 func (d *testGateway) store(tb testing.TB, key string, value wire.Raw) {

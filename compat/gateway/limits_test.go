@@ -69,7 +69,7 @@ func TestConnectionLimits(t *testing.T) {
 
 			first.CloseWithError(0, "")
 			compattest.Eventually(t, func() bool {
-				return d.handlers.Budget().Usage().Conns == 1
+				return d.handlers.Mux().Budget().Usage().Conns == 1
 			}, "its place is free")
 			dialGateway(t, d.addr).open().ask(&wire.Ping{})
 		})
@@ -121,7 +121,7 @@ func TestMemoryLimit(t *testing.T) {
 		go s.Write(half)
 		streams = append(streams, s)
 	}
-	held := func() int64 { return d.handlers.Budget().Usage().Memory }
+	held := func() int64 { return d.handlers.Mux().Budget().Usage().Memory }
 	compattest.Eventually(t, func() bool { return held() > int64(len(streams))<<20 }, "each has its whole buffer")
 	over := conn.open()
 	go over.Write(half)

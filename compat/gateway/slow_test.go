@@ -28,7 +28,7 @@ func TestConnectionThatNeverReads(t *testing.T) {
 		s := hog.open()
 		go s.Write(asks)
 	}
-	usage := func() budget.Usage { return d.handlers.Budget().Usage().Usage }
+	usage := func() budget.Usage { return d.handlers.Mux().Budget().Usage().Usage }
 	most := server.DefaultLimits().Accounts.Source.Memory
 	compattest.Eventually(t, func() bool { return usage().Memory > streams*48<<10 }, "all of its streams are stalled")
 

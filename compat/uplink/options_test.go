@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
@@ -14,7 +15,9 @@ func TestNewRefuses(t *testing.T) {
 	r, err := routing.NewServer(routing.IDFromBytes([]byte("self")))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, r.Close()) })
-	handlers, err := server.New(r)
+	mux, err := server.NewMux()
+	require.NoError(t, err)
+	handlers, err := dht.New(mux, r)
 	require.NoError(t, err)
 	d := newDialer(t)
 	with := func(change func(*Intervals)) Option {

@@ -34,7 +34,7 @@ func (u *uplink) serveStream(ctx context.Context, c *dialer.Conn, s server.Strea
 		replies(f)
 		return nil
 	}
-	account := u.handlers.Budget().Open(budget.SourceOfAddr(c.RemoteAddr().Addr()))
+	account := u.handlers.Mux().Budget().Open(budget.SourceOfAddr(c.RemoteAddr().Addr()))
 	defer account.Close()
 	dialect := server.Erlang()
 	dialect.Idle = 0 // it may have nothing to say for days

@@ -19,6 +19,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/interop/glass"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
@@ -73,7 +74,9 @@ func newUplinkedBy(tb testing.TB, endpoint func() string, gateways []string, opt
 	r, err := routing.NewServer(routing.IDFromPeer(ourPeer(tb)))
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, r.Close()) })
-	handlers, err := server.New(r, server.WithEndpoint(endpoint))
+	mux, err := server.NewMux()
+	require.NoError(tb, err)
+	handlers, err := dht.New(mux, r, dht.WithEndpoint(endpoint))
 	require.NoError(tb, err)
 	limits := dialer.DefaultLimits()
 	limits.DialTimeout, limits.ReplyTimeout, limits.Backoff = compattest.Patience, time.Second, 200*time.Millisecond
@@ -489,7 +492,9 @@ func TestUplinkInProduction(t *testing.T) {
 	r, err := routing.NewServer(routing.IDFromBytes([]byte("self")))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, r.Close()) })
-	handlers, err := server.New(r, server.WithEndpoint(func() string { return ourEndpoint }))
+	mux, err := server.NewMux()
+	require.NoError(t, err)
+	handlers, err := dht.New(mux, r, dht.WithEndpoint(func() string { return ourEndpoint }))
 	require.NoError(t, err)
 	for name, test := range map[string]struct {
 		roots  *x509.CertPool
@@ -530,7 +535,9 @@ func TestPinsThatTheDialerDoesNotKnow(t *testing.T) {
 	r, err := routing.NewServer(routing.IDFromBytes([]byte("self")))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, r.Close()) })
-	handlers, err := server.New(r)
+	mux, err := server.NewMux()
+	require.NoError(t, err)
+	handlers, err := dht.New(mux, r)
 	require.NoError(t, err)
 	_, err = New(d, handlers, []identity.PinnedEndpoint{pinned})
 	require.ErrorContains(t, err, pinned.Pin.String())

@@ -13,9 +13,9 @@ import (
 	"github.com/macula-mesh/macula-node/compat/dialer/safety"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/internal/logs"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // ErrOtherRealm: a gateway serves another realm than ours, so it gets no CONNECT,
@@ -34,7 +34,7 @@ var ErrOtherRealm error = &proto.RefusedError{Reason: "it serves another realm"}
 // answers nobody; such a node uses it all the same.
 type Uplinks struct {
 	dialer   *dialer.Dialer
-	handlers *server.Handlers
+	handlers *dht.Handlers
 	cfg      config
 	all      []*uplink
 	begun    time.Time
@@ -52,7 +52,7 @@ type Uplinks struct {
 // New starts a session with each of the gateways, through d and with
 // what handlers answer. Close it before both. A gateway with a Pin that the dialer
 // was not given (dialer.WithPins) is an error.
-func New(d *dialer.Dialer, handlers *server.Handlers, gateways []identity.PinnedEndpoint, opts ...Option) (*Uplinks, error) {
+func New(d *dialer.Dialer, handlers *dht.Handlers, gateways []identity.PinnedEndpoint, opts ...Option) (*Uplinks, error) {
 	if d == nil || handlers == nil {
 		return nil, errors.New("uplink: no dialer, or no handlers")
 	}
@@ -167,7 +167,7 @@ func (u *Uplinks) Sessions() []routing.Contact {
 }
 
 // Publish sends a PUBLISH to the first gateway with a session that takes it. It
-// is a server.Publisher: without a session the error is
+// is a dht.Publisher: without a session the error is
 // proto.ErrNoConnection.
 func (u *Uplinks) Publish(ctx context.Context, m *wire.Publish) error {
 	var errs error
@@ -188,4 +188,4 @@ func (u *Uplinks) Publish(ctx context.Context, m *wire.Publish) error {
 	return errs
 }
 
-var _ server.Publisher = (*Uplinks)(nil)
+var _ dht.Publisher = (*Uplinks)(nil)

@@ -26,6 +26,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/interop/glass"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
@@ -104,7 +105,9 @@ func (w *world) uplinks(d *dialer.Dialer, gateways ...*glass.Gateway) *Uplinks {
 	r, err := routing.NewServer(routing.IDFromBytes([]byte("self")))
 	require.NoError(w, err)
 	w.Cleanup(func() { require.NoError(w, r.Close()) })
-	handlers, err := server.New(r, server.WithEndpoint(func() string { return "https://1.2.3.4:9443" }))
+	mux, err := server.NewMux()
+	require.NoError(w, err)
+	handlers, err := dht.New(mux, r, dht.WithEndpoint(func() string { return "https://1.2.3.4:9443" }))
 	require.NoError(w, err)
 	var endpoints []identity.PinnedEndpoint
 	for _, g := range gateways {

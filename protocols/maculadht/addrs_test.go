@@ -1,82 +1,23 @@
 package maculadht
 
 import (
-	"fmt"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"testing"
 
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/event"
-	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
-
-func TestLearntEndpoint(t *testing.T) {
-	const (
-		public   = "/ip4/8.8.8.8/udp/9443/quic-v1"
-		private  = "/ip4/10.0.0.1/udp/9443/quic-v1"
-		loopback = "/ip4/127.0.0.1/udp/9443/quic-v1"
-	)
-	for name, test := range map[string]struct {
-		endpoint, seenAt string
-		kept             bool
-	}{
-		"public from public":             {"https://1.1.1.1:9443", public, true},
-		"private from public":            {"https://10.0.0.2:9443", public, false},
-		"loopback from public":           {"https://127.0.0.1:9443", public, false},
-		"mapped loopback from public":    {"https://[::ffff:127.0.0.1]:9443", public, false},
-		"IPv6 loopback from private":     {"https://[::1]:9443", private, false},
-		"private from private":           {"https://10.0.0.2:9443", private, true},
-		"loopback from private":          {"https://127.0.0.1:9443", private, false},
-		"loopback from loopback":         {"https://127.0.0.1:9443", loopback, true},
-		"private through a public relay": {"https://10.0.0.2:9443", public + "/p2p-circuit", false},
-		"a name":                         {"https://node.example.org:9443", public, true},
-		"this machine's name":            {"https://localhost:9443", private, false},
-		"this machine's name, from here": {"https://localhost:9443", loopback, true},
-		"none":                           {"", public, true},
-		"nonsense":                       {"://", public, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			want := ""
-			if test.kept {
-				want = test.endpoint
-			}
-			require.Equal(t, want, learntEndpoint(test.endpoint, ma.StringCast(test.seenAt)))
-		})
-	}
-}
-
-func TestIsAt(t *testing.T) {
-	tests := map[string]struct {
-		endpoint, seenAt string
-		want             bool
-	}{
-		"its own address":              {"https://192.0.2.7:9443", "/ip4/192.0.2.7/udp/1/quic-v1", true},
-		"written as IPv6":              {"https://[::ffff:192.0.2.7]:9443", "/ip4/192.0.2.7/udp/1/quic-v1", true},
-		"an IPv6 one":                  {"https://[2001:db8::7]:9443", "/ip6/2001:db8::7/udp/1/quic-v1", true},
-		"another address":              {"https://192.0.2.8:9443", "/ip4/192.0.2.7/udp/1/quic-v1", false},
-		"a name, which may be another": {"https://node.example.org:9443", "/ip4/192.0.2.7/udp/1/quic-v1", false},
-		"through a relay":              {"https://192.0.2.7:9443", "/ip4/192.0.2.7/udp/1/quic-v1/p2p/12D3KooWEo5rQffcrWDKWi9Ba8DoePrMiY6gPHuPheqFFFB9eB5d/p2p-circuit", false},
-		"nothing":                      {"", "/ip4/192.0.2.7/udp/1/quic-v1", false},
-		"nonsense":                     {"https://[", "/ip4/192.0.2.7/udp/1/quic-v1", false},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			require.Equal(t, test.want, isAt(test.endpoint, ma.StringCast(test.seenAt)))
-		})
-	}
-}
 
 // A peer does not have Erlang nodes, which dial what they are told of, sent to
 // somebody else.
@@ -93,7 +34,7 @@ func TestGatewaysOfPeersAreWhereTheyWereSeen(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newService(t, dhttest.Host(t))
 			h := dhttest.Host(t)
-			newService(t, h, WithHandlers(server.WithEndpoint(func() string { return test.endpoint })))
+			newService(t, h, WithHandlers(dht.WithEndpoint(func() string { return test.endpoint })))
 			dhttest.Connect(t, h, s.host)
 			eventually(t, knows(s, h), "admitted")
 			c, _ := s.Routing().Contact(routing.IDFromPeer(h.ID()))
@@ -176,7 +117,7 @@ func TestPeersAreToldOfANewEndpoint(t *testing.T) {
 	var endpoint atomic.Value
 	endpoint.Store("https://192.0.2.1:1")
 	moving := dhttest.Host(t)
-	newService(t, moving, WithHandlers(server.WithEndpoint(func() string { return endpoint.Load().(string) })))
+	newService(t, moving, WithHandlers(dht.WithEndpoint(func() string { return endpoint.Load().(string) })))
 	dialled, dialling := newService(t, dhttest.Host(t)), newService(t, dhttest.Host(t))
 	dhttest.Connect(t, moving, dialled.host)
 	dhttest.Connect(t, dialling.host, moving)
@@ -192,26 +133,6 @@ func TestPeersAreToldOfANewEndpoint(t *testing.T) {
 	require.NoError(t, moving.Network().Listen(ma.StringCast("/ip4/127.0.0.2/udp/0/quic-v1")))
 	eventually(t, at(dialled, "https://192.0.2.2:2"), "told again")
 	eventually(t, at(dialling, "https://192.0.2.2:2"), "told again")
-}
-
-// turning is a host that lists its addresses in another order each time.
-type turning struct {
-	host.Host
-	times atomic.Int64
-}
-
-func (h *turning) Addrs() []ma.Multiaddr {
-	addrs := []ma.Multiaddr{ma.StringCast("/ip4/127.0.0.1/udp/1/quic-v1"), ma.StringCast("/ip4/127.0.0.1/udp/2/quic-v1")}
-	if h.times.Add(1)%2 == 0 {
-		slices.Reverse(addrs)
-	}
-	return addrs
-}
-
-// The order of our addresses is no news to anybody.
-func TestWhereWeAreHasNoOrder(t *testing.T) {
-	s := newService(t, &turning{Host: dhttest.Host(t)})
-	require.Equal(t, s.whereWeAre(), s.whereWeAre())
 }
 
 // A CONNECT that came to nothing is sent again over the same connection.
@@ -250,28 +171,4 @@ func TestWhoSpeaksIsAdmittedWhateverIdentifySaid(t *testing.T) {
 	require.NoError(t, emitter.Emit(event.EvtPeerIdentificationCompleted{Peer: a.ID(), Conn: b.Network().ConnsToPeer(a.ID())[0], ListenAddrs: a.Addrs()}))
 	eventually(t, func() bool { return !knows(sb, a)() }, "said to be silent")
 	eventually(t, knows(sb, a), "and found to speak")
-}
-
-// A PONG that is taken while identify tells other addresses does not bring back those
-// of before.
-func TestAdmittedWhileIdentifyTells(t *testing.T) {
-	a, b := dhttest.Host(t), dhttest.Host(t)
-	newService(t, a)
-	sb := newService(t, b)
-	dhttest.Connect(t, b, a)
-	eventually(t, knows(sb, a), "admitted")
-	conn := b.Network().ConnsToPeer(a.ID())[0]
-	id := routing.IDFromPeer(a.ID())
-	for i := range 300 {
-		now := ma.StringCast(fmt.Sprintf("/ip4/127.0.0.1/udp/%d/quic-v1", i+1))
-		var both sync.WaitGroup
-		both.Go(func() { sb.enter(*sb.contactOf(conn, id[:], "", nil), conn) })
-		both.Go(func() {
-			sb.onIdentified(event.EvtPeerIdentificationCompleted{Peer: a.ID(), Conn: conn, ListenAddrs: []ma.Multiaddr{now}})
-		})
-		both.Wait()
-		c, ok := sb.Routing().Contact(id)
-		require.True(t, ok)
-		require.Contains(t, c.Addrs, now, "round %d", i)
-	}
 }

@@ -3,25 +3,18 @@ package maculadht
 import (
 	"context"
 	"errors"
-	"sync"
-	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/libp2p/go-libp2p"
-	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/internal/logs"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/replication"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
 )
 
 func TestAdvertisedServiceIsFoundByWhoNeverMetItsProvider(t *testing.T) {
@@ -121,10 +114,9 @@ func TestAdvertisedUntilWithdrawn(t *testing.T) {
 
 func TestAdvertisementEndsWithItsService(t *testing.T) {
 	services := chain(t, 2)
-	a, err := services[0].AdvertiseService(t.Context(), Offer{Name: "greeter", Endpoint: "https://127.0.0.1:8080"})
+	_, err := services[0].AdvertiseService(t.Context(), Offer{Name: "greeter", Endpoint: "https://127.0.0.1:8080"})
 	require.NoError(t, err)
 	require.NoError(t, services[0].Close())
-	<-a.publication.done
 	_, err = services[0].AdvertiseService(t.Context(), Offer{Name: "greeter", Endpoint: "https://127.0.0.1:8080"})
 	require.ErrorIs(t, err, proto.ErrClosed)
 }
@@ -144,126 +136,16 @@ func TestAdvertisedBeforeThereIsANetwork(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// countedStore ends a test when it has been written to often enough.
-type countedStore struct {
-	records.Store
-	left   int
-	enough context.CancelFunc
-}
+// brokenStore takes nothing.
+type brokenStore struct{ records.Store }
 
-func (c *countedStore) Update(ctx context.Context, key []byte, change func([]records.Record) []records.Record) error {
-	if c.left--; c.left == 0 {
-		c.enough()
-	}
-	return c.Store.Update(ctx, key, change)
-}
-
-// A node that stays alone goes on trying, and never faster than the ttl asks for.
-func TestAdvertisedAloneForLong(t *testing.T) {
-	const ttl, publications = 10 * time.Second, 200
-	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		store := &countedStore{Store: records.NewMemoryStore(), left: publications, enough: cancel}
-		kept, err := records.New(records.WithStore(store))
-		require.NoError(t, err)
-		defer kept.Close()
-		srv, err := routing.NewServer(routing.IDFromBytes([]byte("alone")), routing.WithRecords(kept))
-		require.NoError(t, err)
-		defer srv.Close()
-		s := &Service{routing: srv, network: router{}, tracer: noTracer{}, ctx: t.Context(), log: logs.Logger("dht")}
-		s.lookups, err = lookup.New(srv, s.network)
-		require.NoError(t, err)
-		value, err := wire.ParseValue(dhttest.Value("me", wire.Pair{Key: "ttl", Value: wire.RawInt(int64(ttl / time.Second))}))
-		require.NoError(t, err)
-
-		start := time.Now()
-		publish(ctx, s, value)
-		require.Greater(t, time.Since(start), publications*ttl*6/10)
-		require.Less(t, time.Since(start), publications*ttl*8/10)
-	})
-}
-
-// publish has a service publish a value until ctx ends.
-func publish(ctx context.Context, s *Service, value wire.Value) {
-	p := &publication{base: value, ctx: ctx, published: make(chan struct{}),
-		now: func() replication.Copy { return replication.Copy{Key: []byte("k"), Value: value} }}
-	p.run(s, schedule{pause: firstRepublish})
-}
-
-// flakyStore fails at some of its updates, which are counted from 1.
-type flakyStore struct {
-	records.Store
-	fails func(update int) bool
-	count atomic.Int32
-}
-
-func (f *flakyStore) Update(ctx context.Context, key []byte, change func([]records.Record) []records.Record) error {
-	if f.fails(int(f.count.Add(1))) {
-		return errors.New("disk busy")
-	}
-	return f.Store.Update(ctx, key, change)
-}
-
-// oneHolder is a network with one node that keeps what it is given.
-type oneHolder struct {
-	mu   sync.Mutex
-	puts []time.Time
-}
-
-func (*oneHolder) Send(context.Context, routing.Contact, wire.Message) error { return nil }
-func (o *oneHolder) Query(_ context.Context, _ routing.Contact, m wire.Message) (wire.Message, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if _, ok := m.(*wire.Call); ok {
-		o.puts = append(o.puts, time.Now())
-		return &wire.Reply{}, nil
-	}
-	return &wire.FindNodeReply{}, nil
-}
-
-// A disk that fails is no reason to be gone from the network, and is tried again.
-func TestAdvertisedThroughABusyDisk(t *testing.T) {
-	const ttl = 300 * time.Second
-	tests := map[string]struct{ fails func(int) bool }{
-		"one write fails": {func(n int) bool { return n == 2 }},
-		"all do for long": {func(n int) bool { return n < 10 }},
-		"every write":     {func(n int) bool { return true }},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				ctx, cancel := context.WithTimeout(t.Context(), 5*ttl)
-				defer cancel()
-				store := &flakyStore{Store: records.NewMemoryStore(), fails: test.fails}
-				kept, err := records.New(records.WithStore(store))
-				require.NoError(t, err)
-				defer kept.Close()
-				srv, err := routing.NewServer(routing.IDFromBytes([]byte("self")), routing.WithRecords(kept))
-				require.NoError(t, err)
-				defer srv.Close()
-				other := dhttest.PeerID(t)
-				require.NoError(t, srv.Admit(routing.Contact{ID: routing.IDFromPeer(other), Peer: other, Verified: true}))
-				net := &oneHolder{}
-				s := &Service{routing: srv, network: net, tracer: noTracer{}, ctx: ctx, log: logs.Logger("dht")}
-				s.lookups, err = lookup.New(srv, net)
-				require.NoError(t, err)
-				value, err := wire.ParseValue(dhttest.Value("me", wire.Pair{Key: "ttl", Value: wire.RawInt(int64(ttl / time.Second))}))
-				require.NoError(t, err)
-				publish(ctx, s, value)
-				require.GreaterOrEqual(t, len(net.puts), 5)
-				for i := 1; i < len(net.puts); i++ {
-					require.LessOrEqual(t, net.puts[i].Sub(net.puts[i-1]), ttl*8/10, "the holders' copies are renewed in time")
-				}
-				require.GreaterOrEqual(t, store.count.Load(), int32(6), "and the own copy is tried again")
-			})
-		})
-	}
+func (brokenStore) Update(_ context.Context, _ []byte, _ records.Durability, _ func([]records.Record) []records.Record, done func(error)) {
+	done(errors.New("disk busy"))
 }
 
 // A value that can not be kept here is put elsewhere all the same.
 func TestStoreThroughABrokenDisk(t *testing.T) {
-	store := &flakyStore{Store: records.NewMemoryStore(), fails: func(int) bool { return true }}
+	store := brokenStore{records.NewMemoryStore()}
 	kept, err := records.New(records.WithStore(store))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, kept.Close()) })
@@ -306,16 +188,6 @@ func TestTwoAdvertisementsUnderOneKey(t *testing.T) {
 	require.Len(t, values, 2)
 }
 
-// A zero byte belongs to the key, or to the provider, as it stands.
-func TestAdvertisementsAreToldApart(t *testing.T) {
-	s := newService(t, dhttest.Host(t))
-	for _, of := range [][2]string{{"key", "a\x00b"}, {"key\x00a", "b"}, {"key\x00", "a\x00b"}} {
-		_, err := s.Advertise(t.Context(), []byte(of[0]), dhttest.Value(of[1]))
-		require.NoError(t, err)
-	}
-	require.Len(t, s.publications, 3)
-}
-
 // Whoever finds a provider can dial it, where it is now.
 func TestProviderCanBeDialled(t *testing.T) {
 	t.Parallel()
@@ -333,37 +205,6 @@ func TestProviderCanBeDialled(t *testing.T) {
 	endpoint, ok := found[0].Value.Field("endpoint")
 	require.True(t, ok, "Erlang nodes want one")
 	require.Equal(t, wire.Bin, endpoint.Kind())
-}
-
-// A record's addresses are its provider's, or nobody's.
-func TestAddressesOfARecord(t *testing.T) {
-	p, other := dhttest.PeerID(t), dhttest.PeerID(t)
-	at := []ma.Multiaddr{ma.StringCast("/ip4/192.0.2.7/udp/9443/quic-v1")}
-	id := routing.IDFromPeer(p)
-	list := func(p peer.ID) wire.Raw {
-		var raw []wire.Raw
-		for _, b := range routing.EncodePeerAddrs(p, at) {
-			raw = append(raw, wire.RawBytes(b))
-		}
-		return wire.RawArray(raw...)
-	}
-	for name, test := range map[string]struct {
-		nodeID []byte
-		addrs  wire.Raw
-		want   peer.AddrInfo
-	}{
-		"its own":       {id[:], list(p), peer.AddrInfo{ID: p, Addrs: at}},
-		"somebody's":    {id[:], list(other), peer.AddrInfo{}},
-		"no provider's": {nil, list(p), peer.AddrInfo{}},
-		"no list":       {id[:], wire.RawText("x"), peer.AddrInfo{}},
-		"no addresses":  {id[:], wire.RawArray(wire.RawInt(1), wire.RawText("x")), peer.AddrInfo{}},
-		"too long":      {id[:], wire.RawArray(wire.RawBytes(make([]byte, 1000))), peer.AddrInfo{}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			v := lookup.FoundValue{Value: wire.Value{NodeID: test.nodeID, Raw: wire.RawMap(wire.Pair{Key: "addrs", Value: test.addrs})}}
-			require.Equal(t, test.want, providerOf(v).Peer)
-		})
-	}
 }
 
 func TestWhatCanNotBeAdvertised(t *testing.T) {
@@ -407,19 +248,6 @@ func TestWhatCanNotBeAdvertised(t *testing.T) {
 		t.Run(name, func(t *testing.T) { require.ErrorIs(t, advertise(), proto.ErrInvalidRequest) })
 	}
 	require.Zero(t, s.Routing().Records().Stats().Records)
-}
-
-func TestRepublishedInTime(t *testing.T) {
-	for _, ttl := range []time.Duration{time.Second, 5 * time.Second, DefaultServiceTTL, wire.MaxTTL} {
-		seen := make(map[time.Duration]bool)
-		for range 100 {
-			after := republishAfter(ttl)
-			require.LessOrEqual(t, after, ttl*8/10)
-			require.Greater(t, after, ttl*7/10)
-			seen[after] = true
-		}
-		require.Greater(t, len(seen), 50, "with jitter")
-	}
 }
 
 // published waits until another node has an advertised record.

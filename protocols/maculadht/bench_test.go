@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	dht "github.com/libp2p/go-libp2p-kad-dht"
+	kaddht "github.com/libp2p/go-libp2p-kad-dht"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/protocol"
@@ -19,6 +19,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
@@ -50,7 +51,7 @@ func benchmarkMacula(b *testing.B, inFlight int) {
 	to := dhttest.Contact(srv)
 	key := make([]byte, 44)
 	value := dhttest.Value(string(make([]byte, 32)), wire.Pair{Key: "endpoint", Value: wire.RawText(string(make([]byte, 70)))})
-	s.Handlers().HandleStore(context.Background(), &wire.Store{Key: key, Value: value}, server.Origin{}, server.LibP2P())
+	s.Handlers().HandleStore(context.Background(), &wire.Store{Key: key, Value: value}, dht.Origin{}, server.LibP2P())
 
 	ctx := b.Context()
 	reply, err := client.FindValue(ctx, cl, to, key)
@@ -73,9 +74,9 @@ func benchmarkKad(b *testing.B, inFlight int) {
 	benchmark(b, inFlight, func() error { return cl.Ping(ctx, srv.ID()) })
 }
 
-func newKad(b *testing.B, h host.Host) *dht.IpfsDHT {
+func newKad(b *testing.B, h host.Host) *kaddht.IpfsDHT {
 	b.Helper()
-	d, err := dht.New(h, dht.Mode(dht.ModeServer), dht.ProtocolPrefix("/bench"), dht.BootstrapPeers())
+	d, err := kaddht.New(h, kaddht.Mode(kaddht.ModeServer), kaddht.ProtocolPrefix("/bench"), kaddht.BootstrapPeers())
 	require.NoError(b, err)
 	b.Cleanup(func() { require.NoError(b, d.Close()) })
 	return d

@@ -7,8 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 )
 
 // Closed at any moment, with whatever under way, a service ends soon, and so does

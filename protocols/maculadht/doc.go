@@ -3,7 +3,7 @@
 // [New] registers the protocol on any host.Host and is all that an embedding
 // program needs; package client only asks. The frames are Macula's own (package
 // compat/wire), so both transports of a node, libp2p and raw QUIC, are served
-// by the same stateless handlers and the same mux (package server): what differs
+// by the same handlers (package dht) and the same mux (package server): what differs
 // is a server.Dialect value. All state is in the routing server (package routing)
 // and its records (package records).
 //

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/publication"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/replication"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
@@ -21,6 +22,14 @@ var (
 	ErrUnanswered = lookup.ErrUnanswered
 	// ErrNoReplicas: nobody was found who keeps the value, or would take it.
 	ErrNoReplicas = replication.ErrNoReplicas
+	// ErrNotKept: this node's own store did not take a value; with it is why.
+	ErrNotKept = publication.ErrNotKept
+	// ErrAdvertised: this node advertises another value under the key for the same
+	// provider; see [publication.ErrAdvertised].
+	ErrAdvertised = publication.ErrAdvertised
+	// ErrNotSaved: the state did not take an advertisement, or did not give it up; see
+	// [publication.ErrNotSaved].
+	ErrNotSaved = publication.ErrNotSaved
 	// ErrInvalidRequest: what was asked for can not be, so nothing was sent.
 	ErrInvalidRequest = proto.ErrInvalidRequest
 	// ErrUnreachable: no answer could be had.

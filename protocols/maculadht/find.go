@@ -4,9 +4,20 @@ import (
 	"context"
 	"iter"
 
+	"github.com/macula-mesh/macula-node/protocols/maculadht/provider"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
 )
+
+// Provider is who offers a service, or has subscribed to a topic; see
+// [provider.Provider].
+type Provider = provider.Provider
+
+// ServiceKey returns the key of a service: the SHA-256 of its name.
+func ServiceKey(name string) []byte { return provider.Key(name) }
+
+// TopicKey returns the key of a topic: the SHA-256 of its name.
+func TopicKey(name string) []byte { return provider.Key(name) }
 
 // FindNodes finds the live contacts nearest to target, anywhere in the network. The
 // error is ErrNoPeers, ErrUnanswered, ErrClosed, or that of ctx; see
@@ -48,6 +59,27 @@ func (s *Service) find(ctx context.Context, target []byte, look func(context.Con
 		err = ErrClosed
 	}
 	return found, err
+}
+
+// FindProviders finds who offers a service, those first whose records live
+// longest. The error is records.ErrNotFound where nobody does, else as of FindValues.
+func (s *Service) FindProviders(ctx context.Context, name string) ([]Provider, error) {
+	return s.findProviders(ctx, ServiceKey(name))
+}
+
+// Subscribers finds who has subscribed to a topic; see FindProviders.
+func (s *Service) Subscribers(ctx context.Context, topic string) ([]Provider, error) {
+	return s.findProviders(ctx, TopicKey(topic))
+}
+
+// findProviders returns what was found with an error, too.
+func (s *Service) findProviders(ctx context.Context, key []byte) ([]Provider, error) {
+	found, err := s.FindValues(ctx, key)
+	providers := make([]Provider, len(found.Values))
+	for i, v := range found.Values {
+		providers[i] = provider.Of(v)
+	}
+	return providers, err
 }
 
 // ValuesSeq is FindValues that yields each value as a holder answers: of one provider
@@ -92,7 +124,7 @@ func (s *Service) providersSeq(ctx context.Context, key []byte) iter.Seq2[Provid
 		for v, err := range s.ValuesSeq(ctx, key) {
 			p := Provider{}
 			if err == nil {
-				p = providerOf(v)
+				p = provider.Of(v)
 			}
 			if !yield(p, err) {
 				return

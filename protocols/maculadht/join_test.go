@@ -304,7 +304,7 @@ func TestTableIsNotTheListOfConnections(t *testing.T) {
 	eventually(t, func() bool { return b.host.Network().Connectedness(a.host.ID()) == network.NotConnected }, "closed")
 	require.True(t, knows(a, b.host)())
 	require.True(t, knows(b, a.host)())
-	_, err := client.Ping(dhttest.Context(t), a.network, dhttest.Contact(b.host))
+	_, err := client.Ping(dhttest.Context(t), a.router, dhttest.Contact(b.host))
 	require.NoError(t, err)
 }
 
@@ -400,7 +400,7 @@ func TestHandOverToANewcomer(t *testing.T) {
 	key := keyOf("greeter")
 	value := dhttest.Value("me", wire.Pair{Key: "ttl", Value: wire.RawInt(30)})
 	copied := wire.StoreArgs{Key: key, Value: value, ExpiresIn: wire.Some(int64(20))}
-	require.NoError(t, client.Put(dhttest.Context(t), services[0].network, dhttest.Contact(holder.host), copied))
+	require.NoError(t, client.Put(dhttest.Context(t), services[0].router, dhttest.Contact(holder.host), copied))
 
 	newcomer := newService(t, dhttest.Host(t))
 	dhttest.Connect(t, newcomer.host, holder.host)

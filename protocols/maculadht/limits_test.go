@@ -11,6 +11,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
@@ -70,11 +71,7 @@ func TestPeerBudgetIsThePeers(t *testing.T) {
 	second.RequireReset(proto.ResetRefused)
 
 	require.NoError(t, asker.Network().ClosePeer(srv.ID()))
-	require.Eventually(t, func() bool {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return len(s.sessions) == 0
-	}, dhttest.Patience, time.Millisecond)
+	require.Eventually(t, func() bool { return s.admission.Sessions() == 0 }, dhttest.Patience, time.Millisecond)
 	again := dhttest.Open(t, asker, srv)
 	again.Send(&wire.Ping{})
 	again.RequireReset(proto.ResetRefused)
@@ -93,11 +90,11 @@ func TestOptionsAreChecked(t *testing.T) {
 		{"no endpoints", WithEndpoints(nil)},
 		{"no routing server", WithRoutingServer(nil)},
 		{"a mode that is none", WithMode(2)},
-		{"no endpoint", WithHandlers(server.WithEndpoint(nil))},
-		{"no addrs", WithHandlers(server.WithAddrs(nil))},
-		{"no network", WithHandlers(server.WithNetwork(nil))},
-		{"no bootstrap", WithHandlers(server.WithBootstrap(nil))},
-		{"no tracer", WithHandlers(server.WithMetricsTracer(nil))},
+		{"no endpoint", WithHandlers(dht.WithEndpoint(nil))},
+		{"no addrs", WithHandlers(dht.WithAddrs(nil))},
+		{"no network", WithHandlers(dht.WithNetwork(nil))},
+		{"no bootstrap", WithHandlers(dht.WithBootstrap(nil))},
+		{"no tracer", WithServer(server.WithMetricsTracer(nil))},
 		{"nil of the handlers", WithHandlers(nil)},
 		{"too short a queue", WithLimits(Limits{Accounts: DefaultLimits().Accounts, Queue: 1000, Slots: 1, SlotTime: time.Second})},
 		{"no burst", frames(1, 0)},

@@ -6,7 +6,7 @@ import (
 )
 
 // MetricsTracer is told what a Service does beside what its parts tell their own
-// tracers: server.WithMetricsTracer by WithHandlers, and so on. Its methods are
+// tracers: server.WithMetricsTracer by WithServer, and so on. Its methods are
 // called from many goroutines at once and must return at once.
 type MetricsTracer interface {
 	// PeerCame is called when a peer that is connected has been admitted to the

@@ -14,6 +14,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
@@ -21,12 +22,7 @@ import (
 
 // waitsFor reports whether s has taken the CONNECT of a peer that it does not list.
 func waitsFor(s *Service, h host.Host) func() bool {
-	return func() bool {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		ps := s.sessions[h.ID()]
-		return ps != nil && ps.connect != nil
-	}
+	return func() bool { return s.admission.Waits(h.ID()) }
 }
 
 // A client learns contacts, finds and stores, and is nobody's contact.
@@ -45,7 +41,7 @@ func TestClientAsksAndIsNotListed(t *testing.T) {
 	replicas, err := sc.Store(dhttest.Context(t), []byte("k"), dhttest.Value("client"))
 	require.NoError(t, err)
 	require.Len(t, replicas.Acknowledged, 1)
-	ss.Handlers().HandleStore(context.Background(), &wire.Store{Key: []byte("other"), Value: dhttest.Value("server")}, server.Origin{}, server.Dialect{})
+	ss.Handlers().HandleStore(context.Background(), &wire.Store{Key: []byte("other"), Value: dhttest.Value("server")}, dht.Origin{}, server.Dialect{})
 	found, err := sc.FindValues(dhttest.Context(t), []byte("other"))
 	require.NoError(t, err)
 	require.Len(t, found.Values, 1)

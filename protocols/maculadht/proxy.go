@@ -2,9 +2,9 @@ package maculadht
 
 import (
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/replication"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/resolver"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // WithResolver passes options on to what looks up, for Erlang nodes, what is not
@@ -36,7 +36,7 @@ func WithoutProxy() Option {
 
 // openProxy makes what acts in the network for Erlang nodes, and returns the options
 // by which the handlers use it.
-func (s *Service) openProxy(cfg serviceConfig) ([]server.Option, error) {
+func (s *Service) openProxy(cfg serviceConfig) ([]dht.Option, error) {
 	if cfg.noProxy {
 		return nil, nil
 	}
@@ -45,10 +45,10 @@ func (s *Service) openProxy(cfg serviceConfig) ([]server.Option, error) {
 		return nil, err
 	}
 	harmless := replication.WithFilter(func(_ []byte, v wire.Value) bool { return wire.HarmlessValue(v.Raw) == nil })
-	if s.adopter, err = replication.NewAdopter(s.lookups, s.network, append([]replication.Option{harmless}, cfg.adopter...)...); err != nil {
+	if s.adopter, err = replication.NewAdopter(s.lookups, s.router, append([]replication.Option{harmless}, cfg.adopter...)...); err != nil {
 		return nil, err
 	}
-	return []server.Option{server.WithResolver(s.resolver), server.WithAdopter(s.adopter)}, nil
+	return []dht.Option{dht.WithResolver(s.resolver), dht.WithAdopter(s.adopter)}, nil
 }
 
 // closeProxy ends that.

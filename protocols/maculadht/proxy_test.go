@@ -12,6 +12,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/replication"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/resolver"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
@@ -99,9 +100,8 @@ func TestTheServiceActsForErlangNodes(t *testing.T) {
 				require.Never(t, func() bool { return elsewhere(name) }, 200*time.Millisecond, 20*time.Millisecond)
 			}
 
-			there, err := checkValue([]byte("there"), dhttest.Value(erlangID))
-			require.NoError(t, err)
-			require.NoError(t, other.keep(t.Context(), []byte("there"), there))
+			there := records.Put{Key: []byte("there"), Value: dhttest.Value(erlangID), NodeID: []byte(erlangID), TTL: time.Minute}
+			require.NoError(t, other.Routing().Records().Store(t.Context(), there))
 			reply := erlangAsks(t, s, &wire.FindValue{Key: []byte("there")}).(*wire.FindValueReply)
 			require.Equal(t, name != "without proxy", len(reply.Values) == 1)
 		})

@@ -11,6 +11,7 @@ import (
 	"github.com/tinylib/msgp/msgp"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -90,7 +91,7 @@ func TestServeAnswers(t *testing.T) {
 
 func TestServeConnectIsAnswered(t *testing.T) {
 	srv, asker := dhttest.Host(t), dhttest.Host(t)
-	newService(t, srv, WithHandlers(server.WithEndpoint(func() string { return "https://192.0.2.1:9443" })))
+	newService(t, srv, WithHandlers(dht.WithEndpoint(func() string { return "https://192.0.2.1:9443" })))
 	stream := dhttest.Open(t, asker, srv)
 
 	pong := stream.Ask(&wire.Connect{NodeID: dhttest.NodeID(asker), RealmID: proto.DefaultRealm}).(*wire.Pong)

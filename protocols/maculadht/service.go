@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -12,86 +13,63 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	corerouting "github.com/libp2p/go-libp2p/core/routing"
-	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/internal/budget"
 	"github.com/macula-mesh/macula-node/internal/logs"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/bootstrap"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/admission"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/router"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/publication"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/replication"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/resolver"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/upkeep"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/state"
 )
 
 // Service speaks /macula/dht/1.0 on a host: it answers peers, unless it is a
 // client, and introduces itself to those that it connects to and that speak the
 // protocol too.
 type Service struct {
-	host     host.Host
-	routing  *routing.Server
-	handlers *server.Handlers
-	client   *client.Client
-	network  routing.Network
-	lookups  *lookup.Lookups
-	upkeep   *upkeep.Upkeep
-	finder   *finder              // nil where nothing finds peers
-	resolver *resolver.Resolver   // nil without proxy
-	adopter  *replication.Adopter // nil without proxy
-	joining  joinConfig
-	log      *slog.Logger
-	summary  *logs.Summary
-	tracer   MetricsTracer
-	owned    *routing.Server // made here, so closed here
-	joined   chan struct{}   // closed by hasJoined
-
-	departures network.Notifiee // tells of connections that end
-	clock      clockNote
+	host      host.Host
+	routing   *routing.Server
+	handlers  *dht.Handlers
+	client    *client.Client
+	router    *router.Router
+	lookups   *lookup.Lookups
+	upkeep    *upkeep.Upkeep
+	resolver  *resolver.Resolver   // nil without proxy
+	adopter   *replication.Adopter // nil without proxy
+	admission *admission.Admission
+	joiner    *bootstrap.Joiner
+	publisher *publication.Publisher
+	log       *slog.Logger
+	summary   *logs.Summary
+	tracer    MetricsTracer
+	owned     *routing.Server // made here, so closed here
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
-	tasks  sync.WaitGroup // streams being served and CONNECTs under way
-
-	hasJoined func() // once
+	tasks  sync.WaitGroup // streams being served, and lookups
 
 	switching sync.Mutex // held while the handler is put on the host or taken off; before mu
 
-	// addressing is held while a contact is given its addresses, so that the newest
-	// stay; before mu.
-	addressing sync.Mutex
-
-	answered chan struct{} // has a token when a bootstrap peer has
-
-	mu        sync.Mutex
-	bootstrap []*bootstrapPeer
-
-	publications map[publicationName]*publication
-
-	filling     bool // fillTable runs
+	mu          sync.Mutex
 	closed      bool
 	mode        Mode
 	serving     context.Context // ends when the service becomes a client
 	stopServing context.CancelFunc
-	sessions    map[peer.ID]*peerSession
-}
-
-// peerSession is what is kept of a peer while it is connected.
-type peerSession struct {
-	introduced network.Conn     // the connection over which a CONNECT was sent
-	connect    *routing.Contact // its CONNECT, until it is known to speak the protocol
-	over       network.Conn     // on which that came
-	addrs      []ma.Multiaddr   // as identify told them last
-	identified bool             // it has told them
-	came       time.Time        // when it was admitted; zero where it was not
-	lapsed     bool             // it stopped speaking the protocol, so neither side may know the other
-	probing    bool             // it is being asked whether it speaks the protocol
 }
 
 type serviceConfig struct {
-	handlers  []server.Option
+	mux       []server.Option
+	handlers  []dht.Option
 	client    []client.Option
 	routing   []routing.Option
 	lookups   []lookup.Option
@@ -99,8 +77,9 @@ type serviceConfig struct {
 	resolver  []resolver.Option
 	adopter   []replication.Option
 	noProxy   bool
-	join      joinConfig
+	retries   bootstrap.Retries
 	endpoints routing.Network
+	state     state.State
 	server    *routing.Server
 	mode      Mode
 	log       *slog.Logger
@@ -112,8 +91,17 @@ type serviceConfig struct {
 // Option sets a detail of a Service.
 type Option func(*serviceConfig) error
 
-// WithHandlers passes options on to the handlers, such as server.WithRealm.
-func WithHandlers(opts ...server.Option) Option {
+// WithServer passes options on to what serves streams, such as
+// server.WithMetricsTracer.
+func WithServer(opts ...server.Option) Option {
+	return func(c *serviceConfig) error {
+		c.mux = append(c.mux, opts...)
+		return nil
+	}
+}
+
+// WithHandlers passes options on to the handlers, such as dht.WithEndpoint.
+func WithHandlers(opts ...dht.Option) Option {
 	return func(c *serviceConfig) error {
 		c.handlers = append(c.handlers, opts...)
 		return nil
@@ -121,7 +109,7 @@ func WithHandlers(opts ...server.Option) Option {
 }
 
 // WithRealm sets the realm that is served; DefaultRealm without it.
-func WithRealm(realm string) Option { return WithHandlers(server.WithRealm(realm)) }
+func WithRealm(realm string) Option { return WithHandlers(dht.WithRealm(realm)) }
 
 // WithClient passes options on to the client.
 func WithClient(opts ...client.Option) Option {
@@ -168,6 +156,20 @@ func WithEndpoints(n routing.Network) Option {
 	}
 }
 
+// WithPeerRouting sets what is asked for the addresses of a contact that has none,
+// such as kad-dht. Only those in the routing table are sought, each once, and what
+// came of it is remembered for some minutes; a node with a public address is told of
+// public ones alone. Without it such a contact can not be reached.
+func WithPeerRouting(r corerouting.PeerRouting) Option {
+	return func(c *serviceConfig) error {
+		if r == nil {
+			return errors.New("peer routing is nil")
+		}
+		c.peerRouting = r
+		return nil
+	}
+}
+
 // WithRoutingServer makes the service forward to s, which stays its caller's to
 // close. Its id must be routing.IDFromPeer of the host's. Without it the service
 // makes one of its own.
@@ -181,6 +183,24 @@ func WithRoutingServer(s *routing.Server) Option {
 	}
 }
 
+// State keeps small things over a restart; see [state.State].
+type State = state.State
+
+// WithState sets where the service keeps what is to outlive a restart beside its
+// records, for one service at a time: what it advertises, which goes on by itself when a
+// service starts with the state again (see Advertise and Advertisements), and the
+// contacts through which it joins again (see Join). It stays its caller's to close, after
+// the service. Without it nothing outlives one.
+func WithState(st State) Option {
+	return func(c *serviceConfig) error {
+		if st == nil {
+			return errors.New("state is nil")
+		}
+		c.state = st
+		return nil
+	}
+}
+
 // Limits are what peers may use; see server.Limits.
 type Limits = server.Limits
 
@@ -189,7 +209,7 @@ func DefaultLimits() Limits { return server.DefaultLimits() }
 
 // WithLimits sets what peers may use. What is over it is answered busy, or reset
 // with proto.ResetRefused.
-func WithLimits(l Limits) Option { return WithHandlers(server.WithLimits(l)) }
+func WithLimits(l Limits) Option { return WithServer(server.WithLimits(l)) }
 
 // WithLogger sets where the service logs; go-log's macula/dht without it.
 func WithLogger(log *slog.Logger) Option {
@@ -212,9 +232,9 @@ func WithLogger(log *slog.Logger) Option {
 // service, or anybody, has the protocol on it. Clients may be more.
 func New(h host.Host, opts ...Option) (*Service, error) {
 	cfg := serviceConfig{
-		join:   joinConfig{DefaultFirstRetry, DefaultLastRetry, DefaultLookAgain},
-		log:    logs.Logger("dht"),
-		tracer: noTracer{},
+		retries: bootstrap.DefaultRetries(),
+		log:     logs.Logger("dht"),
+		tracer:  noTracer{},
 	}
 	for _, opt := range opts {
 		if opt == nil {
@@ -225,19 +245,12 @@ func New(h host.Host, opts ...Option) (*Service, error) {
 		}
 	}
 	s := &Service{
-		host:     h,
-		joining:  cfg.join,
-		log:      cfg.log,
-		summary:  logs.NewSummary(cfg.log, summarizeFor),
-		tracer:   cfg.tracer,
-		mode:     ModeClient, // until start
-		joined:   make(chan struct{}),
-		answered: make(chan struct{}, 1),
-		sessions: make(map[peer.ID]*peerSession),
-
-		publications: make(map[publicationName]*publication),
+		host:    h,
+		log:     cfg.log,
+		summary: logs.NewSummary(cfg.log, summarizeFor),
+		tracer:  cfg.tracer,
+		mode:    ModeClient, // until start
 	}
-	s.hasJoined = sync.OnceFunc(func() { close(s.joined) })
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	self := routing.IDFromPeer(h.ID())
 	srv := cfg.server
@@ -252,64 +265,80 @@ func New(h host.Host, opts ...Option) (*Service, error) {
 		s.owned = srv
 	}
 	if err := s.start(srv, self, cfg); err != nil {
-		s.cancel()
-		if s.owned != nil {
-			s.owned.Close()
-		}
 		return nil, fmt.Errorf("maculadht: %w", err)
 	}
 	return s, nil
 }
 
-func (s *Service) start(srv *routing.Server, self routing.ID, cfg serviceConfig) error {
+// start makes the parts, each over those before it, and begins to serve. Where it
+// fails it leaves nothing behind.
+func (s *Service) start(srv *routing.Server, self routing.ID, cfg serviceConfig) (err error) {
 	if srv.Self() != self {
 		return fmt.Errorf("routing server has the id %s, the host's is %s", srv.Self(), self)
 	}
-	var err error
+	defer func() {
+		if err != nil {
+			s.closeParts()
+		}
+	}()
+	s.routing = srv
+	srv.SetConnected(func(p peer.ID) bool { return s.host.Network().Connectedness(p) == network.Connected })
+	srv.SetSeenIP(func(p peer.ID) netip.Addr { return seenIP(s.host.Network().ConnsToPeer(p)) })
 	if s.client, err = client.New(s.host, cfg.client...); err != nil {
 		return err
 	}
-	started := false
-	defer func() {
-		if !started {
-			s.closeProxy()
-			s.client.Close()
-		}
-	}()
-	if cfg.peerRouting != nil {
-		s.finder = newFinder(s.host, cfg.peerRouting, s.spawn)
-	}
-	srv.SetConnected(func(p peer.ID) bool { return s.host.Network().Connectedness(p) == network.Connected })
-	srv.SetSeenIP(s.seenIP)
-	s.routing, s.network = srv, router{peers: findingPeers{s.client, s, false}, endpoints: cfg.endpoints}
-	named := router{peers: findingPeers{s.client, s, true}, endpoints: cfg.endpoints} // by whoever calls the handlers
-	if s.lookups, err = lookup.New(srv, s.network, cfg.lookups...); err != nil {
+	s.router = router.New(router.Config{
+		Host: s.host, Client: s.client, Contacts: srv,
+		Endpoints: cfg.endpoints, PeerRouting: cfg.peerRouting, Log: s.log,
+	})
+	if s.lookups, err = lookup.New(srv, s.router, cfg.lookups...); err != nil {
 		return err
 	}
 	proxy, err := s.openProxy(cfg)
 	if err != nil {
 		return err
 	}
-	defaults := append(proxy, server.WithAddrs(s.host.Addrs), server.WithPeerID(s.host.ID()), server.WithNetwork(named))
-	if s.handlers, err = server.New(srv, append(defaults, cfg.handlers...)...); err != nil {
+	defaults := append(proxy, dht.WithAddrs(s.host.Addrs), dht.WithPeerID(s.host.ID()), dht.WithNetwork(s.router.Anybody()))
+	mux, err := server.NewMux(cfg.mux...)
+	if err != nil {
+		return err
+	}
+	if s.handlers, err = dht.New(mux, srv, append(defaults, cfg.handlers...)...); err != nil {
+		return err
+	}
+	if s.publisher, err = publication.New(publication.Config{
+		Routing: srv, Lookups: s.lookups, Network: s.router, State: cfg.state,
+		Peer: s.host.ID(), Node: s.handlers, Published: s.tracer.Published, Log: s.log,
+	}); err != nil {
 		return err
 	}
 	if s.upkeep, err = upkeep.New(s.lookups, cfg.upkeep...); err != nil {
 		return err
 	}
-	if err := s.watchPeers(); err != nil {
-		s.cancel() // first, as what it began ends with that
-		s.upkeep.Close()
+	if s.admission, err = admission.New(admission.Config{
+		Host: s.host, Client: s.client, Handlers: s.handlers, Upkeep: s.upkeep,
+		LookAgain: cfg.retries.LookAgain, Log: s.log, Summary: s.summary,
+		Came: s.tracer.PeerCame, Left: s.tracer.PeerLeft,
+	}); err != nil {
 		return err
 	}
+	s.joiner = bootstrap.New(bootstrap.Config{
+		Host: s.host, Contacts: srv, Realm: s.handlers.Realm(), Retries: cfg.retries, State: cfg.state, Log: s.log,
+		Connect: s.router.Connect, Introduce: s.admission.Introduce, Fill: s.upkeep.Join, Filled: s.noteJoined,
+	})
 	if err := s.SetMode(cfg.mode); err != nil {
-		s.cancel()
-		s.upkeep.Close()
 		return err
 	}
-	s.routing.Table().Watch(s.tagContact)
-	started = true
+	s.routing.Table().Watch(s.onContact)
 	return nil
+}
+
+// onContact is told who enters the table and leaves it.
+func (s *Service) onContact(c routing.Contact, in bool) {
+	s.tagContact(c, in)
+	if in {
+		s.publisher.Met()
+	}
 }
 
 // tagContact tells the host's connection manager what a contact is worth: the nearer
@@ -330,19 +359,13 @@ const (
 )
 
 // Handlers returns what answers the protocol's messages.
-func (s *Service) Handlers() *server.Handlers { return s.handlers }
+func (s *Service) Handlers() *dht.Handlers { return s.handlers }
 
 // Routing returns the routing server that the service forwards to.
 func (s *Service) Routing() *routing.Server { return s.routing }
 
 // Upkeep returns what keeps the table true and hands records over.
 func (s *Service) Upkeep() *upkeep.Upkeep { return s.upkeep }
-
-// nodeID returns this node's id as it travels.
-func (s *Service) nodeID() []byte {
-	id := s.routing.Self()
-	return id[:]
-}
 
 // Client returns the client through which the service asks.
 func (s *Service) Client() *client.Client { return s.client }
@@ -369,15 +392,34 @@ func (s *Service) Close() error {
 		s.log.Info("records handed over before leaving", "records", n)
 	}
 	cancel()
-	s.cancel()
-	s.host.Network().StopNotify(s.departures)
 	s.routing.Table().Watch(nil)
 	for _, c := range s.routing.Contacts() {
 		s.tagContact(c, false)
 	}
-	s.upkeep.Close()
+	return s.closeParts()
+}
+
+// closeParts ends what start has made, be it a part of that only.
+func (s *Service) closeParts() error {
+	s.cancel()
+	if s.joiner != nil {
+		s.joiner.Close()
+	}
+	if s.admission != nil {
+		s.admission.Close()
+	}
+	if s.publisher != nil {
+		s.publisher.Close()
+	}
+	if s.upkeep != nil {
+		s.upkeep.Close()
+	}
 	s.closeProxy()
-	err := s.client.Close()
+	var err error
+	if s.client != nil {
+		err = s.client.Close()
+		s.router.Close()
+	}
 	s.tasks.Wait()
 	s.summary.Close()
 	if s.owned != nil {
@@ -399,16 +441,6 @@ func (s *Service) begin() bool {
 // summarizeFor is for how long events of one kind are counted and told as one.
 const summarizeFor = 10 * time.Second
 
-// session returns what is kept of a connected peer; s.mu is held.
-func (s *Service) session(p peer.ID) *peerSession {
-	ps := s.sessions[p]
-	if ps == nil {
-		ps = &peerSession{}
-		s.sessions[p] = ps
-	}
-	return ps
-}
-
 // serve is the host's handler of the protocol.
 func (s *Service) serve(stream network.Stream) {
 	if !s.begin() {
@@ -428,19 +460,19 @@ func (s *Service) serve(stream network.Stream) {
 	ctx := s.serving
 	s.mu.Unlock()
 	remote := routing.AddrPortOf(conn.RemoteMultiaddr())
-	account := s.handlers.Budget().Open(budget.SourceOfPeer(p, remote.Addr()))
+	account := s.handlers.Mux().Budget().Open(budget.SourceOfPeer(p, remote.Addr()))
 	defer account.Close()
 	session := &server.Session{
 		Dialect: server.LibP2P(),
 		Peer:    p,
 		Remote:  remote,
 		Account: account,
-		Admit:   func(_ *server.Peer, m *wire.Connect) *wire.Disconnect { return s.admit(conn, m) },
+		Admit:   func(_ *server.Peer, m *wire.Connect) *wire.Disconnect { return s.admission.Admit(conn, m) },
 	}
 	if err := s.handlers.Mux().Serve(ctx, server.HostStream{Stream: stream}, session); err != nil {
 		s.noteEnd(p, err)
 	}
-	s.forgetIfGone(p) // the disconnect may have been seen before the session was made
+	s.admission.ForgetIfGone(p) // the disconnect may have been seen before the session was made
 }
 
 // noteEnd logs why a stream of a peer was not closed in order.
@@ -456,20 +488,13 @@ func (s *Service) noteEnd(p peer.ID, err error) {
 	}
 }
 
-// contactOf returns the contact that a peer makes of itself by CONNECT or PONG. Its
-// addresses are those that identify tells, not what it says there; see enter.
-func (s *Service) contactOf(conn network.Conn, nodeID []byte, endpoint string, storeID []byte) *routing.Contact {
-	p := conn.RemotePeer()
-	return &routing.Contact{
-		ID:           routing.IDFromPeer(p),
-		NodeID:       nodeID,
-		Peer:         p,
-		Endpoint:     learntEndpoint(endpoint, conn.RemoteMultiaddr()),
-		EndpointSeen: isAt(endpoint, conn.RemoteMultiaddr()),
-		SeenAt:       seenAt(conn.RemoteMultiaddr()),
-		SeenIP:       routing.IPOf(conn.RemoteMultiaddr()),
-		Verified:     true, // its connection proves the peer id, and that the id
-		LastSeen:     time.Now(),
-		StoreID:      storeID,
+// seenIP returns the IP address at which a peer with these connections is, a relay's only
+// where it is behind one; invalid where there are none.
+func seenIP(conns []network.Conn) (ip netip.Addr) {
+	for _, conn := range conns {
+		if ip = routing.IPOf(conn.RemoteMultiaddr()); !conn.Stat().Limited {
+			break
+		}
 	}
+	return ip
 }

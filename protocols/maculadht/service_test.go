@@ -14,10 +14,10 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 func knows(s *Service, h host.Host) func() bool {
@@ -64,7 +64,7 @@ func (b *logBook) logger() *slog.Logger {
 
 func TestAdmissionIsMutual(t *testing.T) {
 	a, b := dhttest.Host(t), dhttest.Host(t)
-	sa := newService(t, a, WithHandlers(server.WithEndpoint(func() string { return "https://192.0.2.1:1" })))
+	sa := newService(t, a, WithHandlers(dht.WithEndpoint(func() string { return "https://192.0.2.1:1" })))
 	sb := newService(t, b)
 	dhttest.Connect(t, a, b)
 	eventually(t, knows(sa, b), "by its PONG")
@@ -100,11 +100,7 @@ func TestAdmissionOutlivesTheConnection(t *testing.T) {
 	eventually(t, knows(sb, a), "connected")
 	eventually(t, knows(sa, b), "connected")
 	require.NoError(t, a.Network().ClosePeer(b.ID()))
-	eventually(t, func() bool {
-		sb.mu.Lock()
-		defer sb.mu.Unlock()
-		return len(sb.sessions) == 0
-	}, "its session ended")
+	eventually(t, func() bool { return sb.admission.Sessions() == 0 }, "its session ended")
 	require.True(t, knows(sb, a)())
 	require.True(t, knows(sa, b)())
 

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p"
-	dht "github.com/libp2p/go-libp2p-kad-dht"
+	kaddht "github.com/libp2p/go-libp2p-kad-dht"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
@@ -56,7 +56,7 @@ type simHost struct {
 
 	service *Service
 	asked   *questions
-	kad     *dht.IpfsDHT
+	kad     *kaddht.IpfsDHT
 }
 
 // newSimWorld starts n hosts that do not know each other. Of every 100 packets
@@ -111,15 +111,15 @@ func (w *simWorld) newHost(i int) *simHost {
 	require.NoError(w.t, err)
 	s, err := New(h)
 	require.NoError(w.t, err)
-	sh := &simHost{Host: h, service: s, asked: &questions{Network: s.network}}
+	sh := &simHost{Host: h, service: s, asked: &questions{Network: s.router}}
 	s.lookups, err = lookup.New(s.Routing(), sh.asked)
 	require.NoError(w.t, err)
-	sh.kad, err = dht.New(h,
-		dht.ProtocolPrefix("/macula"),
-		dht.Mode(dht.ModeServer),
-		dht.DisableProviders(),
-		dht.DisableValues(),
-		dht.BootstrapPeers(),
+	sh.kad, err = kaddht.New(h,
+		kaddht.ProtocolPrefix("/macula"),
+		kaddht.Mode(kaddht.ModeServer),
+		kaddht.DisableProviders(),
+		kaddht.DisableValues(),
+		kaddht.BootstrapPeers(),
 	)
 	require.NoError(w.t, err)
 	return sh

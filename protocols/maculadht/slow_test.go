@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
@@ -23,14 +24,14 @@ func TestPeerThatNeverReads(t *testing.T) {
 	srv, hog, honest := dhttest.Host(t, unlimited), dhttest.Host(t, unlimited), dhttest.Host(t)
 	s := newService(t, srv)
 	long := dhttest.Value("p", wire.Pair{Key: "filler", Value: wire.RawBytes(make([]byte, 60_000))})
-	s.Handlers().HandleStore(t.Context(), &wire.Store{Key: []byte("k"), Value: long}, server.Origin{}, server.LibP2P())
+	s.Handlers().HandleStore(t.Context(), &wire.Store{Key: []byte("k"), Value: long}, dht.Origin{}, server.LibP2P())
 	ask := &wire.FindValue{Key: []byte("k")}
 	asks := bytes.Repeat(dhttest.Frames(t, ask), 1000)
 	for range streams {
 		stream := dhttest.Open(t, hog, srv)
 		go stream.Write(asks)
 	}
-	held := func() int64 { return s.Handlers().Budget().Usage().Memory }
+	held := func() int64 { return s.Handlers().Mux().Budget().Usage().Memory }
 	eventually(t, func() bool { return held() > streams*48<<10 }, "all of its streams are stalled")
 	require.LessOrEqual(t, held(), DefaultLimits().Accounts.Source.Memory)
 

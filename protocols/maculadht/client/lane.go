@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
+
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
@@ -35,30 +36,32 @@ func lanesOf(c *Client) int {
 }
 
 // serve answers the protocol on h.
-func serve(tb testing.TB, h host.Host) *server.Handlers {
+func serve(tb testing.TB, h host.Host) *dht.Handlers {
 	tb.Helper()
 	handlers := newHandlers(tb, h)
 	h.SetStreamHandler(proto.ProtocolID, func(s network.Stream) { serveStream(tb, handlers, s) })
 	return handlers
 }
 
-func newHandlers(tb testing.TB, h host.Host) *server.Handlers {
+func newHandlers(tb testing.TB, h host.Host) *dht.Handlers {
 	tb.Helper()
 	srv, err := routing.NewServer(routing.IDFromPeer(h.ID()))
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, srv.Close()) })
-	handlers, err := server.New(srv)
+	mux, err := server.NewMux()
+	require.NoError(tb, err)
+	handlers, err := dht.New(mux, srv)
 	require.NoError(tb, err)
 	return handlers
 }
 
-func serveStream(tb testing.TB, h *server.Handlers, s network.Stream) {
+func serveStream(tb testing.TB, h *dht.Handlers, s network.Stream) {
 	p := s.Conn().RemotePeer()
 	session := &server.Session{Dialect: server.LibP2P(), Peer: p}
 	_ = h.Mux().Serve(tb.Context(), server.HostStream{Stream: s}, session) // how it ends is for the client's side to say
 }
 
 // store has handlers keep a value.
-func store(h *server.Handlers, key []byte, value []byte) {
-	h.HandleStore(context.Background(), &wire.Store{Key: key, Value: value}, server.Origin{}, server.LibP2P())
+func store(h *dht.Handlers, key []byte, value []byte) {
+	h.HandleStore(context.Background(), &wire.Store{Key: key, Value: value}, dht.Origin{}, server.LibP2P())
 }

@@ -156,13 +156,14 @@ func (b *brokenStore) Get(ctx context.Context, key []byte) ([]Record, error) {
 	return b.Store.Get(ctx, key)
 }
 
-func (b *brokenStore) Update(ctx context.Context, key []byte, change func([]Record) []Record) error {
+func (b *brokenStore) Update(ctx context.Context, key []byte, d Durability, change func([]Record) []Record, done func(error)) {
 	if !b.broken.Load() {
-		return b.Store.Update(ctx, key, change)
+		b.Store.Update(ctx, key, d, change, done)
+		return
 	}
 	old, _ := b.Store.Get(ctx, key)
 	change(old)
-	return errDisk
+	done(errDisk)
 }
 
 func TestFailedUpdateIsNotCharged(t *testing.T) {
@@ -179,7 +180,9 @@ func TestFailedUpdateIsNotCharged(t *testing.T) {
 		before := s.Stats()
 
 		store.broken.Store(true)
-		require.ErrorIs(t, s.Store(t.Context(), sized(1700, "b", "t")), errDisk)
+		err = s.Store(t.Context(), sized(1700, "b", "t"))
+		require.ErrorIs(t, err, errDisk)
+		require.ErrorIs(t, err, ErrStoreFailed)
 		require.ErrorIs(t, s.Store(t.Context(), sized(1700, "c", "t")), errDisk)
 		_, err = s.Values(t.Context(), key)
 		require.ErrorIs(t, err, errDisk)

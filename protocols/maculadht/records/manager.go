@@ -2,7 +2,6 @@ package records
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync"
@@ -15,6 +14,10 @@ import (
 // ErrNotFound means that nothing live is stored under a key.
 var ErrNotFound = errors.New("not found")
 
+// ErrStoreFailed means that the store below could not do what was asked, be it that a
+// value has broken no rule; with it is why.
+var ErrStoreFailed = errors.New("the store of records failed")
+
 const (
 	// pageSize is how many keys Range reads at a time.
 	pageSize = 128
@@ -26,8 +29,7 @@ const (
 // expired. It is safe for concurrent use.
 type Manager struct {
 	store    Store
-	storeID  []byte
-	ledger   *budget.Storage // posted to under the store's lock of a key, so always exact
+	ledger   *budget.Storage // posted to in the store's updates, and corrected when one fails, so exact
 	keys     atomic.Int64
 	counters counters
 	tracer   MetricsTracer
@@ -62,8 +64,7 @@ func New(opts ...Option) (*Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("limits of records: %w", err)
 	}
-	m := &Manager{store: cfg.store, storeID: make([]byte, 16), ledger: ledger, tracer: cfg.tracer}
-	rand.Read(m.storeID) // never fails
+	m := &Manager{store: cfg.store, ledger: ledger, tracer: cfg.tracer}
 	m.closeOnce = sync.OnceValue(m.shutdown)
 
 	ctx, cancel := context.WithCancel(context.Background())
@@ -115,32 +116,56 @@ func (m *Manager) shutdown() error {
 //     [ErrStoreFull]; not so our own, and one that costs no more than what it
 //     replaces.
 //
-// A value without life is refused with [ErrExpired]. Errors of the store, and of
-// ctx, are wrapped.
+// A value without life is refused with [ErrExpired]. What the store could not do is
+// an [ErrStoreFailed]. The error of ctx is wrapped: where it ends while Store waits
+// for the store, the value may be kept all the same.
 func (m *Manager) Store(ctx context.Context, p Put) error {
+	stored := make(chan error, 1)
+	m.StoreThen(ctx, p, func(err error) { stored <- err })
+	select {
+	case err := <-stored:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-stored:
+		return err
+	default:
+		return fmt.Errorf("wait for the store of records: %w", ctx.Err())
+	}
+}
+
+// StoreThen keeps a value as Store does and does not wait for the disk. done is
+// called exactly once with what Store would return, before StoreThen returns or later
+// from another goroutine; it may read, but it holds up other values: it returns soon and
+// stores nothing itself. ctx bounds only how long StoreThen waits where the store has
+// too much to do. Values of a key are kept in the order of the calls.
+func (m *Manager) StoreThen(ctx context.Context, p Put, done func(error)) {
 	now := time.Now()
 	rec, err := p.record(now)
 	if err != nil {
 		m.tracer.Refused(refusal(err))
-		return err
+		done(err)
+		return
 	}
 	isCopy := p.isCopy()
-	err = m.update(ctx, p.Key, now, func(live []Record) (edit, error) {
+	m.update(ctx, p.Key, p.durability(), now, func(live []Record) (edit, error) {
 		return place(live, &rec, isCopy)
+	}, func(err error) {
+		if err != nil && refusal(err) == RefusedStoreFailed {
+			m.tracer.Refused(RefusedStoreFailed)
+		}
+		done(err)
 	})
-	if err != nil && refusal(err) == RefusedStoreFailed {
-		m.tracer.Refused(RefusedStoreFailed)
-	}
-	return err
 }
 
 // Values returns the live records of key, in order, or [ErrNotFound]; never an
-// empty list. The list is shared: do not modify it. Errors of the store, and of
-// ctx, are wrapped.
+// empty list. The list is shared: do not modify it. Errors of the store are an
+// ErrStoreFailed; those of ctx are wrapped.
 func (m *Manager) Values(ctx context.Context, key []byte) ([]Record, error) {
 	recs, err := m.store.Get(ctx, key)
 	if err != nil {
-		return nil, fmt.Errorf("get records: %w", err)
+		return nil, failed(ctx, "get records", err)
 	}
 	if len(recs) == 0 {
 		return nil, ErrNotFound
@@ -161,12 +186,12 @@ func (m *Manager) Values(ctx context.Context, key []byte) ([]Record, error) {
 // key that is there throughout is visited exactly once; one that comes or goes may
 // be missed, or be visited again where it came again. key is visit's to keep; recs
 // are as from Values. It is cheap for the keys of gateways (wire.GatewayPrefix), and
-// may go through all keys otherwise. Errors of the store, and of ctx, are wrapped.
+// may go through all keys otherwise. Errors are as from Values.
 func (m *Manager) Range(ctx context.Context, prefix []byte, visit func(key []byte, recs []Record) bool) error {
 	for cursor := Cursor(""); ; {
 		keys, next, err := m.store.Keys(ctx, prefix, cursor, pageSize)
 		if err != nil {
-			return fmt.Errorf("list keys: %w", err)
+			return failed(ctx, "list keys", err)
 		}
 		for _, key := range keys {
 			live, err := m.Values(ctx, key)
@@ -185,17 +210,25 @@ func (m *Manager) Range(ctx context.Context, prefix []byte, visit func(key []byt
 	}
 }
 
+// failed returns an error of the store, be it that of ctx.
+func failed(ctx context.Context, what string, err error) error {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return fmt.Errorf("%w: %s: %w", ErrStoreFailed, what, err)
+}
+
 // update drops what has expired under key, lets plan change the rest, and keeps
-// ledger, gauges and counters equal to what the store then holds. It returns
-// plan's error, that of the budget, or that of the store.
-func (m *Manager) update(ctx context.Context, key []byte, now time.Time, plan func(live []Record) (edit, error)) error {
+// ledger, gauges and counters equal to what the store then holds. then is called as
+// the store does it, with plan's error, that of the budget, or that of the store.
+func (m *Manager) update(ctx context.Context, key []byte, d Durability, now time.Time, plan func(live []Record) (edit, error), then func(error)) {
 	var (
 		expired []Record
 		done    edit
 		refused error
 		keys    int64
 	)
-	err := m.store.Update(ctx, key, func(old []Record) []Record {
+	m.store.Update(ctx, key, d, func(old []Record) []Record {
 		var live []Record
 		live, expired = split(old, now)
 		m.ledger.Post(entries(key, expired), nil)
@@ -209,17 +242,19 @@ func (m *Manager) update(ctx context.Context, key []byte, now time.Time, plan fu
 		}
 		keys = present(done.next) - present(old)
 		return done.next
-	})
-	if err != nil {
-		if done.added != nil {
-			m.ledger.Post([]budget.Entry{entry(key, done.added)}, entries(key, done.removed))
+	}, func(err error) {
+		if err != nil {
+			if done.added != nil {
+				m.ledger.Post([]budget.Entry{entry(key, done.added)}, entries(key, done.removed))
+			}
+			m.ledger.Post(nil, entries(key, expired))
+			then(failed(ctx, "update records", err))
+			return
 		}
-		m.ledger.Post(nil, entries(key, expired))
-		return fmt.Errorf("update records: %w", err)
-	}
-	m.keys.Add(keys)
-	m.count(key, keys, &done, expired, refused)
-	return refused
+		m.keys.Add(keys)
+		m.count(key, keys, &done, expired, refused)
+		then(refused)
+	})
 }
 
 // entry is a record under key to the ledger.
@@ -268,25 +303,32 @@ func (m *Manager) sweep(ctx context.Context) {
 			}
 			return
 		}
-		swept := 0
+		var swept atomic.Int64
+		var all sync.WaitGroup
 		for _, key := range keys {
-			err := m.update(ctx, key, now, keep)
-			switch {
-			case ctx.Err() != nil:
-				return
-			case err != nil:
-				m.sweepFailed()
-			default:
-				swept++
-			}
+			all.Add(1)
+			m.update(ctx, key, Soon, now, keep, func(err error) {
+				switch {
+				case err == nil:
+					swept.Add(1)
+				case ctx.Err() == nil:
+					m.sweepFailed()
+				}
+				all.Done()
+			})
 		}
-		if swept == 0 || len(keys) < sweepBatch {
+		all.Wait()
+		if ctx.Err() != nil || swept.Load() == 0 || len(keys) < sweepBatch {
 			return
 		}
 	}
 }
 
-// StoreID names what is stored since it was begun, in 16 random bytes: peers that
-// know it by another name hand over what it may have lost. It is the caller's to
-// read.
-func (m *Manager) StoreID() []byte { return m.storeID }
+// StoreID names what is stored since it was begun, in 16 random bytes that a durable
+// store keeps: peers that know it by another name hand over what it may have lost. It
+// is the caller's to read.
+func (m *Manager) StoreID() []byte { return m.store.ID() }
+
+// Failing returns why nothing can be stored at the moment, or nil; see
+// [Store.Failing].
+func (m *Manager) Failing() error { return m.store.Failing() }

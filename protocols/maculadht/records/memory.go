@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"container/heap"
 	"context"
+	crand "crypto/rand"
 	"encoding/binary"
 	"hash/maphash"
 	"math/rand/v2"
@@ -25,6 +26,7 @@ const (
 // memoryStore is a Store in memory. Lists are replaced, never written to, so a
 // reader holds a snapshot without copying it.
 type memoryStore struct {
+	id     [16]byte
 	seed   maphash.Seed
 	seq    atomic.Uint64 // of the last key that came
 	shards [memoryShards]memoryShard
@@ -60,7 +62,7 @@ type memoryEntry struct {
 }
 
 // NewMemoryStore returns an empty store that lives in memory. Its methods fail
-// only where their context has ended.
+// only where their context has ended, and its updates are done when they return.
 //
 // An Update takes time by the records of its key, and by the logarithm of the
 // number of keys where their soonest expiry changes. Beside its records, a key
@@ -70,6 +72,7 @@ type memoryEntry struct {
 // the store is new.
 func NewMemoryStore() Store {
 	m := &memoryStore{seed: maphash.MakeSeed()}
+	crand.Read(m.id[:]) // never fails
 	for i := range m.shards {
 		for j := range m.shards[i].indexes {
 			m.shards[i].indexes[j].keys = make(map[string]*memoryEntry)
@@ -105,10 +108,16 @@ func (m *memoryStore) Get(ctx context.Context, key []byte) ([]Record, error) {
 	return recs, nil
 }
 
-func (m *memoryStore) Update(ctx context.Context, key []byte, change func(old []Record) []Record) error {
+func (m *memoryStore) Update(ctx context.Context, key []byte, _ Durability, change func(old []Record) []Record, done func(error)) {
 	if err := ctx.Err(); err != nil {
-		return err
+		done(err)
+		return
 	}
+	m.update(key, change)
+	done(nil)
+}
+
+func (m *memoryStore) update(key []byte, change func(old []Record) []Record) {
 	s := m.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -134,7 +143,6 @@ func (m *memoryStore) Update(ctx context.Context, key []byte, change func(old []
 			heap.Fix(&s.due, e.at)
 		}
 	}
-	return nil
 }
 
 func (x *memoryIndex) add(e *memoryEntry) {
@@ -304,6 +312,10 @@ func (s *memoryShard) use(usage *Usage) {
 		}
 	}
 }
+
+func (m *memoryStore) ID() []byte { return m.id[:] }
+
+func (m *memoryStore) Failing() error { return nil }
 
 func (m *memoryStore) Close() error { return nil }
 

@@ -34,9 +34,9 @@ func TestMemoryStoreRefusesForeignCursors(t *testing.T) {
 func TestMemoryStoreWalkEnds(t *testing.T) {
 	s := records.NewMemoryStore()
 	put := func(i int) {
-		require.NoError(t, s.Update(t.Context(), fmt.Append(nil, i), func([]records.Record) []records.Record {
+		s.Update(t.Context(), fmt.Append(nil, i), records.Soon, func([]records.Record) []records.Record {
 			return []records.Record{{Value: []byte("v"), Expires: time.Now()}}
-		}))
+		}, func(err error) { require.NoError(t, err) })
 	}
 	const there = 500
 	n := 0
@@ -62,7 +62,7 @@ func TestMemoryStoreWalkEnds(t *testing.T) {
 func TestMemoryStoreForgetsWhatIsGone(t *testing.T) {
 	s := records.NewMemoryStore()
 	set := func(i int, recs ...records.Record) {
-		_ = s.Update(t.Context(), fmt.Append(nil, i), func([]records.Record) []records.Record { return recs })
+		s.Update(t.Context(), fmt.Append(nil, i), records.Soon, func([]records.Record) []records.Record { return recs }, func(error) {})
 	}
 	for i := range 200_000 {
 		set(i, records.Record{Value: []byte("v"), Expires: time.Now()})

@@ -31,7 +31,7 @@ const (
 	RefusedSourceBudget Refusal = "source_budget" // ErrSourceBudget
 	RefusedGroupBudget  Refusal = "group_budget"  // ErrGroupBudget
 	RefusedStoreFull    Refusal = "store_full"    // ErrStoreFull
-	RefusedStoreFailed  Refusal = "store_failed"  // an error of the store, or the context's
+	RefusedStoreFailed  Refusal = "store_failed"  // ErrStoreFailed, or the context's error
 )
 
 // refusal returns the reason that an error of Manager.Store stands for.

@@ -48,12 +48,23 @@ type Put struct {
 	// elsewhere is fresher ([AppendMerged]). It says nothing of a copy.
 	Direct bool
 
+	// Synced has the put done only when it survives the end of the machine's power;
+	// else that is so within 100 ms. A store in memory knows no difference.
+	Synced bool
+
 	// From is the node id of the libp2p peer that sent it, 32 bytes; nil when
 	// nobody has proved to be the sender.
 	From []byte
 	// Source is whose storage budget pays; zero for our own values, which have
 	// no limit.
 	Source Source
+}
+
+func (p *Put) durability() Durability {
+	if p.Synced {
+		return Synced
+	}
+	return Soon
 }
 
 // isCopy reports whether the put hands over a record that lives elsewhere.

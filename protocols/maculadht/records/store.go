@@ -10,9 +10,9 @@ import (
 // without a scan: which keys have expired records, and what each source has
 // stored. It knows no rules and drops nothing by itself.
 //
-// Every call but Close returns ctx's error, and does nothing, where ctx has ended
-// before it begins. Implementations are safe for concurrent use. Package storetest
-// tests them.
+// Every call with a context returns its error, and does nothing, where it has ended
+// before the call begins. Implementations are safe for concurrent use. Package
+// storetest tests them.
 type Store interface {
 	// Get returns the records of key in their order, none if it is not there. The
 	// slice is a snapshot that later updates do not touch; it must not be
@@ -21,11 +21,19 @@ type Store interface {
 
 	// Update replaces the records of key by what change makes of them, in one
 	// step: no other update of the key comes in between, and whoever reads has all
-	// of the old ones or all of the new. change is called at most once; it must
-	// not modify old, nor call the store. Returning old itself changes nothing, an
-	// empty list removes the key. The store keeps neither key nor change. After an
-	// error it is as if Update had not been called.
-	Update(ctx context.Context, key []byte, change func(old []Record) []Record) error
+	// of the old ones or all of the new. Updates of a key take effect in the order
+	// in which they were called. change is called at most once; it must not modify
+	// old, nor call the store. Returning old itself changes nothing, an empty list
+	// removes the key; any other list is the store's from then on.
+	//
+	// Update does not wait for the disk, at most for room in a queue, for which ctx
+	// bounds the time. done is called exactly once, after change, before Update
+	// returns or later and from any goroutine: with nil when the update can be read
+	// and is as durable as d says, or with an error, and then it is as if Update had
+	// not been called. It may read, but it holds up others: it returns soon and waits
+	// for no update. Until then key is not modified; afterwards the store keeps
+	// neither key nor change.
+	Update(ctx context.Context, key []byte, d Durability, change func(old []Record) []Record, done func(error))
 
 	// Keys returns a page of the keys that begin with prefix: at most max of them,
 	// which is 1 or more, in an order of the store's own, and the cursor of the page
@@ -45,13 +53,33 @@ type Store interface {
 	// that there are. It takes time by what it returns, not by what is stored.
 	Expired(ctx context.Context, now time.Time, max int) (keys [][]byte, err error)
 
-	// Usage returns what is stored. A store that outlives the process keeps this up
-	// to date with its records and does not go through them to answer.
+	// Usage returns what is stored. It may go through all of it: it is asked for once,
+	// when the store has been opened.
 	Usage(ctx context.Context) (Usage, error)
 
-	// Close releases what the store holds. It is not used afterwards.
+	// ID names what is stored since it was begun, in 16 random bytes: one that
+	// outlives the process keeps it. It is not modified.
+	ID() []byte
+
+	// Failing returns why nothing can be stored at the moment, such as a full disk,
+	// or nil. What is stored can be read all the same.
+	Failing() error
+
+	// Close finishes the updates that were called, and releases what the store
+	// holds. It is not used afterwards.
 	Close() error
 }
+
+// Durability is what an update survives once it is done.
+type Durability uint8
+
+const (
+	// Soon is an update that survives the end of the process at once, and that of the
+	// machine's power within 100 ms.
+	Soon Durability = iota
+	// Synced is an update that survives the end of the machine's power.
+	Synced
+)
 
 // Cursor is a place in a walk through a store's keys. Its content is the store's
 // own.

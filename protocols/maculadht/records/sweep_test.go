@@ -40,12 +40,13 @@ func (w *watchedStore) Expired(ctx context.Context, now time.Time, max int) ([][
 	return w.Store.Expired(ctx, now, max)
 }
 
-func (w *watchedStore) Update(ctx context.Context, key []byte, change func([]Record) []Record) error {
+func (w *watchedStore) Update(ctx context.Context, key []byte, d Durability, change func([]Record) []Record, done func(error)) {
 	w.updates.Add(1)
 	if i, err := strconv.ParseInt(string(key), 10, 64); err == nil && i < w.broken.Load() {
-		return errDisk
+		done(errDisk)
+		return
 	}
-	return w.Store.Update(ctx, key, change)
+	w.Store.Update(ctx, key, d, change, done)
 }
 
 // Neither the start nor the sweeper goes through what is stored.
@@ -176,8 +177,10 @@ func TestContextsEnd(t *testing.T) {
 	require.NoError(t, s.Range(ctx, nil, func([]byte, []Record) bool { visited++; cancel(); return true }))
 	require.Equal(t, 1, visited)
 	require.ErrorIs(t, s.Range(ctx, nil, func([]byte, []Record) bool { return true }), context.Canceled)
-	require.ErrorIs(t, s.Store(ctx, Put{Key: key, Value: []byte("other")}), context.Canceled)
-	_, err := s.Values(ctx, key)
+	err := s.Store(ctx, Put{Key: key, Value: []byte("other")})
+	require.ErrorIs(t, err, context.Canceled)
+	require.NotErrorIs(t, err, ErrStoreFailed)
+	_, err = s.Values(ctx, key)
 	require.ErrorIs(t, err, context.Canceled)
 	require.EqualValues(t, 1, s.Stats().Records)
 	requireLedgerExact(t, s)

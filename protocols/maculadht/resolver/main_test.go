@@ -13,6 +13,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/internal/budget"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
@@ -27,7 +28,7 @@ func TestMain(m *testing.M) {
 type door struct {
 	t        testing.TB
 	resolver *Resolver
-	handlers *server.Handlers
+	handlers *dht.Handlers
 	streams  sync.WaitGroup
 	clients  []*client
 }
@@ -42,7 +43,9 @@ func newDoor(t testing.TB, s *routing.Server, network routing.Network, opts ...O
 	limits := server.DefaultLimits()
 	limits.Slots = 20_000
 	limits.Queue = 64 << 20
-	h, err := server.New(s, server.WithResolver(r), server.WithLimits(limits))
+	mux, err := server.NewMux(server.WithLimits(limits))
+	require.NoError(t, err)
+	h, err := dht.New(mux, s, dht.WithResolver(r))
 	require.NoError(t, err)
 	return &door{t: t, resolver: r, handlers: h}
 }
@@ -77,7 +80,7 @@ func (s memStream) Reset(proto.ResetCode) { s.Close() }
 // open opens a stream in the dialect.
 func (d *door) open(dialect server.Dialect) *client {
 	ours, theirs := net.Pipe()
-	account := d.handlers.Budget().Open(budget.Source{Name: "192.0.2.1"})
+	account := d.handlers.Mux().Budget().Open(budget.Source{Name: "192.0.2.1"})
 	d.streams.Go(func() {
 		defer account.Close()
 		_ = d.handlers.Mux().Serve(context.Background(), memStream{ours}, &server.Session{Dialect: dialect, Account: account})

@@ -38,6 +38,8 @@ type Contact struct {
 	SeenIP   netip.Addr
 	Verified bool      // it has proved that it is where it says
 	LastSeen time.Time // when it last spoke to us
+	// Answered is when it last answered a question of ours; zero where it has not yet.
+	Answered time.Time
 	// StoreID names what a libp2p peer has stored since that was begun, in at most
 	// [MaxStoreID] bytes: with another one it has come back empty. Nil where it told
 	// none.

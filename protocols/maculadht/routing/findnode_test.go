@@ -8,9 +8,10 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/macula-mesh/macula-node/compat/wire"
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
 )
 
 // The nearest of the libp2p contacts, and in places that they leave free of the

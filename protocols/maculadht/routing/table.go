@@ -83,7 +83,8 @@ func NewTable(self ID, bucketSize int) *Table {
 
 // Add inserts c at the tail of its bucket, or refreshes the contact with its
 // id: moves it to the tail and takes everything from c, except that a node once
-// verified stays so, and that neither a ClientID nor a StoreID is forgotten.
+// verified stays so, and that neither a ClientID, nor a StoreID, nor when it answered
+// is forgotten.
 //
 // An Erlang contact also replaces those that have its endpoint, or its ClientID,
 // under another id; where it names itself by that ClientID alone, it goes on as
@@ -127,6 +128,9 @@ func (t *Table) add(added *Contact) error {
 			added.since = known.since
 			if added.StoreID == nil {
 				added.StoreID = known.StoreID
+			}
+			if added.Answered.IsZero() {
+				added.Answered = known.Answered
 			}
 		} else if !known.yieldsTo(added) {
 			return ErrIDTaken
@@ -442,7 +446,7 @@ func (t *Table) Alive(id ID, now time.Time) {
 		return
 	}
 	c := *old
-	c.LastSeen = now
+	c.LastSeen, c.Answered = now, now
 	c.settle()
 	if len(c.unproven) > 0 {
 		c.proveAddrs(time.Now())

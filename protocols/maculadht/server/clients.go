@@ -48,11 +48,11 @@ const clientCost = 512
 // is drop.
 func (c *Clients) add(nodeID []byte, p *Peer) {
 	cost := clientCost + len(nodeID)
-	if !p.hold(cost) {
+	if !p.Hold(cost) {
 		c.drop(p)
 		return
 	}
-	p.letGo(p.listed)
+	p.LetGo(p.listed)
 	p.listed = cost
 	c.mu.Lock()
 	again := p.client != nil
@@ -82,7 +82,7 @@ func (c *Clients) drop(p *Peer) {
 		c.remove(p)
 	}
 	c.mu.Unlock()
-	p.letGo(p.listed)
+	p.LetGo(p.listed)
 	p.listed = 0
 }
 

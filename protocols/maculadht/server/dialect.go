@@ -30,8 +30,8 @@ type Dialect struct {
 	// Harmless leaves values out of replies that would crash an Erlang node.
 	Harmless bool
 	// Proxied has this node act in the network for who stores and asks here only:
-	// what is stored is replicated ([WithAdopter]), and what is asked for is
-	// answered with what others have too ([WithResolver]).
+	// what is stored is replicated, and what is asked for is answered with what
+	// others have too.
 	Proxied bool
 	// FirstPacket is how long a FIND_VALUE_REPLY may be, in bytes of the whole
 	// frame, on a stream that never CONNECTed; 0 for MaxFindValueReply.

@@ -1,4 +1,4 @@
-// Package server answers /macula/dht/1.0, on libp2p streams and on those of raw
+// Package server serves streams of Macula's frames: of /macula/dht/1.0, and of raw
 // QUIC that Erlang nodes open.
 //
 // A [Mux] hands each frame of a stream to the [Handler] of its type. The stream
@@ -8,6 +8,8 @@
 // pushed between ([Peer.Push]). All that waits to be written is bounded, and
 // reserved from the account of whoever does not read it.
 //
-// [Handlers] are the DHT's own handlers. They hold no state: each forwards to
-// the routing server. What differs between transports is a [Dialect] value.
+// A peer that has CONNECTed ([Peer.Accept]) on a stream that stays is one of the
+// [Clients], which can be sent to. What else handlers keep of a peer is in a
+// [PerPeer] of theirs; the DHT's are in package dht. What differs between transports
+// is a [Dialect] value.
 package server

@@ -1,4 +1,4 @@
-package server
+package server_test
 
 import (
 	"bytes"
@@ -15,20 +15,22 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/internal/budget"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/servertest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // Who asks and does not read has no more gathered for it than is kept of a
 // buffer, beside what is being written.
 func TestGathersNoMoreThanIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := serveMem(t, LibP2P())
-		account := s.handlers.Budget().Open(budget.SourceOfAddr(netip.MustParseAddr("192.0.2.1")))
+		s := newRig(t)
+		account := s.Mux.Budget().Open(budget.SourceOfAddr(netip.MustParseAddr("192.0.2.1")))
 		ours, theirs := net.Pipe()
-		stream := &memStream{Conn: ours, reset: make(chan resetAt, 1)}
+		stream := servertest.NewStream(ours)
 		ended := make(chan error, 1)
 		go func() {
-			ended <- s.handlers.Mux().Serve(t.Context(), stream, &Session{Dialect: LibP2P(), Account: account})
+			ended <- s.Mux.Serve(t.Context(), stream, &server.Session{Dialect: server.LibP2P(), Account: account})
 		}()
 		go theirs.Write(bytes.Repeat(dhttest.Frames(t, &wire.Ping{}), 10_000)) // until the stream is reset
 		synctest.Wait()
@@ -38,12 +40,10 @@ func TestGathersNoMoreThanIsKept(t *testing.T) {
 
 		time.Sleep(proto.FrameTimeout)
 		require.Error(t, <-ended)
-		require.Equal(t, proto.ResetTimeout, (<-stream.reset).code)
+		require.Equal(t, proto.ResetTimeout, (<-stream.Resets).Code)
 		held, _ = account.Usage()
 		require.Zero(t, held.Memory)
 		account.Close()
-		require.NoError(t, s.Close())
-		require.NoError(t, <-s.ended)
 	})
 }
 
@@ -51,20 +51,20 @@ func TestGathersNoMoreThanIsKept(t *testing.T) {
 func TestOneSlowSubscriberOfMany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const subscribers, pushes = 100, 500
-		s := serveMem(t, LibP2P())
-		var all []*Peer
-		subscribed := make(chan *Peer)
-		require.NoError(t, s.handlers.Mux().Handle(wire.TypeSubscribe, func(p *Peer, _ wire.Frame) error {
+		s := newRig(t)
+		var all []*server.Peer
+		subscribed := make(chan *server.Peer)
+		require.NoError(t, s.Mux.Handle(wire.TypeSubscribe, func(p *server.Peer, _ wire.Frame) error {
 			subscribed <- p
 			return nil
 		}))
 		ctx, stop := context.WithCancel(t.Context())
 		var serving, reading sync.WaitGroup
-		var slow *memStream
+		var slow *servertest.Stream
 		for i := range subscribers {
 			ours, theirs := net.Pipe()
-			stream := &memStream{Conn: ours, reset: make(chan resetAt, 1)}
-			serving.Go(func() { _ = s.handlers.Mux().Serve(ctx, stream, &Session{Dialect: LibP2P()}) })
+			stream := servertest.NewStream(ours)
+			serving.Go(func() { _ = s.Mux.Serve(ctx, stream, &server.Session{Dialect: server.LibP2P()}) })
 			_, err := theirs.Write(dhttest.Frame(wire.TypeSubscribe, 0x80))
 			require.NoError(t, err)
 			all = append(all, <-subscribed)
@@ -93,14 +93,12 @@ func TestOneSlowSubscriberOfMany(t *testing.T) {
 		}
 		reading.Wait()
 		require.Equal(t, started, time.Now())
-		queued := uint64(s.handlers.Mux().limits.Queue / (10_000 + 64))
-		require.InDelta(t, pushes-queued, s.handlers.Mux().Stats().PushesDropped, 5, "all of them the slow one's")
-		require.Equal(t, proto.ResetTimeout, (<-slow.reset).code)
+		queued := uint64(s.Mux.Limits().Queue / (10_000 + 64))
+		require.InDelta(t, pushes-queued, s.Mux.Stats().PushesDropped, 5, "all of them the slow one's")
+		require.Equal(t, proto.ResetTimeout, (<-slow.Resets).Code)
 		require.Equal(t, proto.FrameTimeout, time.Since(started))
 		stop()
 		serving.Wait()
-		require.NoError(t, s.Close())
-		require.NoError(t, <-s.ended)
 	})
 }
 

@@ -1,4 +1,4 @@
-package server
+package server_test
 
 import (
 	"encoding/binary"
@@ -12,6 +12,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // fakeTracer counts.
@@ -19,12 +20,12 @@ type fakeTracer struct {
 	mu      sync.Mutex
 	opened  int
 	ended   []proto.ResetCode
-	frames  map[FrameResult]int
-	dropped map[DropReason]int
+	frames  map[server.FrameResult]int
+	dropped map[server.DropReason]int
 }
 
 func newFakeTracer() *fakeTracer {
-	return &fakeTracer{frames: make(map[FrameResult]int), dropped: make(map[DropReason]int)}
+	return &fakeTracer{frames: make(map[server.FrameResult]int), dropped: make(map[server.DropReason]int)}
 }
 
 func (f *fakeTracer) StreamOpened(string) {
@@ -39,13 +40,13 @@ func (f *fakeTracer) StreamEnded(_ string, code proto.ResetCode, _ bool, _ time.
 	f.ended = append(f.ended, code)
 }
 
-func (f *fakeTracer) FrameReceived(_ string, _ wire.Type, r FrameResult, _ time.Duration) {
+func (f *fakeTracer) FrameReceived(_ string, _ wire.Type, r server.FrameResult, _ time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.frames[r]++
 }
 
-func (f *fakeTracer) PushDropped(why DropReason) {
+func (f *fakeTracer) PushDropped(why server.DropReason) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.dropped[why]++
@@ -54,20 +55,20 @@ func (f *fakeTracer) PushDropped(why DropReason) {
 func TestMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tracer := newFakeTracer()
-		r := newRig(t, WithMetricsTracer(tracer))
-		p := r.serve(LibP2P())
-		p.write(dhttest.Frames(t, &wire.Ping{}))
-		p.next()
-		p.write(dhttest.Frame(0xee))
-		p.write(dhttest.Frames(t, &wire.Publish{Topic: "t"}))
-		p.requireEnd()
-		q := r.serve(LibP2P())
-		q.write(dhttest.Frame(wire.TypePing, 0x90))
-		require.ErrorIs(t, <-q.ended, wire.ErrNotMap)
+		r := newRig(t, server.WithMetricsTracer(tracer))
+		p := r.serve(server.LibP2P())
+		p.Send(dhttest.Frames(t, &wire.Ping{}))
+		p.Next()
+		p.Send(dhttest.Frame(0xee))
+		p.Send(dhttest.Frames(t, &wire.Publish{Topic: "t"}))
+		p.RequireEnd()
+		q := r.serve(server.LibP2P())
+		q.Send(dhttest.Frame(wire.TypePing, 0x90))
+		require.ErrorIs(t, <-q.Ended, wire.ErrNotMap)
 
 		require.Equal(t, 2, tracer.opened)
 		require.Equal(t, []proto.ResetCode{proto.ResetGone, proto.ResetNotMap}, tracer.ended)
-		require.Equal(t, map[FrameResult]int{FrameHandled: 3, FrameDropped: 2, FrameFatal: 1}, tracer.frames)
+		require.Equal(t, map[server.FrameResult]int{server.FrameHandled: 3, server.FrameDropped: 2, server.FrameFatal: 1}, tracer.frames)
 	})
 }
 
@@ -85,7 +86,7 @@ type busyTracer struct {
 	use func()
 }
 
-func (b *busyTracer) PushDropped(why DropReason) {
+func (b *busyTracer) PushDropped(why server.DropReason) {
 	b.use()
 	b.fakeTracer.PushDropped(why)
 }
@@ -93,21 +94,21 @@ func (b *busyTracer) PushDropped(why DropReason) {
 func TestTracerMayUseThePeer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tracer := &busyTracer{fakeTracer: newFakeTracer()}
-		r := newRig(t, WithMetricsTracer(tracer))
-		p := r.serve(LibP2P())
+		r := newRig(t, server.WithMetricsTracer(tracer))
+		p := r.serve(server.LibP2P())
 		again := true
 		tracer.use = func() {
-			_ = r.mux.Stats()
+			_ = r.Mux.Stats()
 			if again {
 				again = false
-				_ = p.peer.Push(publication(0, 100))
+				_ = p.Peer.Push(publication(0, 100))
 			}
 		}
 		pushed := make(chan struct{})
 		go func() {
 			defer close(pushed)
 			for n := range uint32(10) {
-				_ = p.peer.Push(publication(n, 100<<10)) // some have no room
+				_ = p.Peer.Push(publication(n, 100<<10)) // some have no room
 			}
 		}()
 		select {
@@ -115,10 +116,10 @@ func TestTracerMayUseThePeer(t *testing.T) {
 		case <-time.After(time.Hour):
 			t.Fatal("a push does not return")
 		}
-		p.shutdown()
-		require.Error(t, <-p.ended)
-		require.Positive(t, tracer.dropped[DropSlow])
-		require.Positive(t, tracer.dropped[DropEnded])
-		r.requireNothingHeld()
+		p.Shutdown()
+		require.Error(t, <-p.Ended)
+		require.Positive(t, tracer.dropped[server.DropSlow])
+		require.Positive(t, tracer.dropped[server.DropEnded])
+		r.RequireNothingHeld()
 	})
 }

@@ -1,4 +1,4 @@
-package server
+package server_test
 
 import (
 	"testing"
@@ -8,51 +8,48 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // answers returns a handler that answers with a number.
-func answers(n uint32) Handler {
-	return func(p *Peer, _ wire.Frame) error { return p.Reply(pong(n)) }
+func answers(n uint32) server.Handler {
+	return func(p *server.Peer, _ wire.Frame) error { return p.Reply(pong(n)) }
 }
 
 func TestHandleOnce(t *testing.T) {
-	m := newHandlers(t).Mux()
+	m, err := server.NewMux()
+	require.NoError(t, err)
 	for typ := range wire.Type(0xff) {
-		taken := m.handlers.Load()[typ] != nil
 		require.Error(t, m.Handle(typ, nil), "no handler for %s", typ)
-		if taken {
-			require.ErrorIs(t, m.Handle(typ, answers(1)), ErrHandled)
-			continue
-		}
 		require.NoError(t, m.Handle(typ, answers(1)))
-		require.ErrorIs(t, m.Handle(typ, answers(2)), ErrHandled)
+		require.ErrorIs(t, m.Handle(typ, answers(2)), server.ErrHandled)
 	}
 }
 
 func TestHandleOnOpenStreams(t *testing.T) {
 	r := newRig(t)
-	p := r.serve(LibP2P())
+	p := r.serve(server.LibP2P())
 	p.ask(1) // dropped, and read before the Ping
-	p.write(dhttest.Frames(t, &wire.Ping{Timestamp: wire.Some[int64](2)}))
+	p.Send(dhttest.Frames(t, &wire.Ping{Timestamp: wire.Some[int64](2)}))
 	p.requireAnswers(2)
-	require.NoError(t, r.mux.Handle(typeAsk, answers(3)))
+	require.NoError(t, r.Mux.Handle(typeAsk, answers(3)))
 	p.ask(1)
 	p.requireAnswers(3)
-	p.requireEnd()
+	p.RequireEnd()
 }
 
 func TestMuxWith(t *testing.T) {
 	r := newRig(t)
-	first := r.mux
+	first := r.Mux
 	require.NoError(t, first.Handle(typeAsk, answers(1)))
 	const typeLater = typeAsk + 1
-	ofFirst := r.serve(LibP2P())
+	ofFirst := r.serve(server.LibP2P())
 	second := first.With(typeAsk, answers(2))
-	r.mux = second
-	ofSecond := r.serve(LibP2P())
+	r.Mux = second
+	ofSecond := r.serve(server.LibP2P())
 	require.NoError(t, first.Handle(typeLater, answers(3)))
 	require.NoError(t, second.Handle(typeLater, answers(4)))
-	require.ErrorIs(t, second.Handle(typeAsk, answers(5)), ErrHandled)
+	require.ErrorIs(t, second.Handle(typeAsk, answers(5)), server.ErrHandled)
 
 	for _, test := range []struct {
 		peer       *memPeer
@@ -60,13 +57,13 @@ func TestMuxWith(t *testing.T) {
 	}{{ofFirst, 1, 3}, {ofSecond, 2, 4}} {
 		test.peer.ask(0)
 		test.peer.requireAnswers(test.ask)
-		test.peer.write(dhttest.Frame(typeLater))
+		test.peer.Send(dhttest.Frame(typeLater))
 		test.peer.requireAnswers(test.later)
-		test.peer.write(dhttest.Frames(t, &wire.Ping{Timestamp: wire.Some[int64](6)}))
+		test.peer.Send(dhttest.Frames(t, &wire.Ping{Timestamp: wire.Some[int64](6)}))
 		test.peer.requireAnswers(6)
-		test.peer.requireEnd()
+		test.peer.RequireEnd()
 	}
-	require.Equal(t, MuxStats{Frames: 8, Unknown: 6}, first.Stats())
+	require.Equal(t, server.MuxStats{Frames: 8, Unknown: 6}, first.Stats())
 	require.Equal(t, first.Stats(), second.Stats())
 }
 
@@ -93,18 +90,18 @@ func TestFramesWithoutHandler(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			r := newRig(t)
-			p := r.serve(LibP2P())
-			p.write(test.frame)
+			p := r.serve(server.LibP2P())
+			p.Send(test.frame)
 			if test.code != proto.ResetGone {
-				require.Error(t, <-p.ended)
-				require.Equal(t, test.code, (<-p.stream.reset).code)
-				require.EqualValues(t, 1, r.mux.Stats().Resets[test.code])
+				require.Error(t, <-p.Ended)
+				require.Equal(t, test.code, (<-p.Stream.Resets).Code)
+				require.EqualValues(t, 1, r.Mux.Stats().Resets[test.code])
 			} else {
-				p.write(dhttest.Frames(t, &wire.Ping{Timestamp: wire.Some[int64](1)}))
+				p.Send(dhttest.Frames(t, &wire.Ping{Timestamp: wire.Some[int64](1)}))
 				p.requireAnswers(1)
-				p.requireEnd()
+				p.RequireEnd()
 			}
-			r.requireNothingHeld()
+			r.RequireNothingHeld()
 		})
 	}
 }
@@ -112,12 +109,12 @@ func TestFramesWithoutHandler(t *testing.T) {
 // What is registered later is handled on the streams of both.
 func TestMuxWithSeesWhatComesLater(t *testing.T) {
 	r := newRig(t)
-	below := r.mux
-	r.mux = below.With(typeAsk, answers(1))
-	p := r.serve(LibP2P())
+	below := r.Mux
+	r.Mux = below.With(typeAsk, answers(1))
+	p := r.serve(server.LibP2P())
 	const typeLater = typeAsk + 1
 	require.NoError(t, below.Handle(typeLater, answers(2)))
-	p.write(dhttest.Frame(typeLater))
+	p.Send(dhttest.Frame(typeLater))
 	p.requireAnswers(2)
-	p.requireEnd()
+	p.RequireEnd()
 }

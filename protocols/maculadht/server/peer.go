@@ -11,7 +11,6 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server/outbox"
 )
 
@@ -57,15 +56,14 @@ var (
 )
 
 // Peer is one stream that is served, and whoever is at its other end. Reply,
-// Defer and Charge are for handlers, in the goroutine that reads; Push and the
-// rest are for anybody.
+// Defer, Charge, Accept, TurnAway, Hold and LetGo are for handlers, in the goroutine
+// that reads; Push and the rest are for anybody.
 type Peer struct {
 	mux     *Mux
 	session *Session
 	stream  Stream
 	ctx     context.Context // ends with the stream
 	cancel  context.CancelFunc
-	from    Origin
 	out     *outbox.Outbox
 
 	connected atomic.Bool // a CONNECT was answered by a PONG
@@ -76,14 +74,10 @@ type Peer struct {
 	midFrame bool            // the deadline of the current frame is set
 	kept     bool            // only the peer or its connection ends the stream, see Dialect.KeepConnected
 	refused  *wire.CallError // why the last CONNECT was turned away; nil where it was not
-	asker    routing.ID      // who is not named to itself; zero where nobody says
 	memory   memories
-	held     int             // of memory, until the stream ends
-	listed   int             // of held, what its entry of Clients takes
-	named    map[string]bool // the gateways that were listed since the CONNECT, by gatewayNames
-	told     [][]byte        // node ids of those that were told of since then, see maxTold
-	unnamed  bool            // there was no room for one of them: nothing is listed any more
-	find     findScratch     // reused, as FIND_VALUE is nearly all of the traffic
+	held     int    // of memory, until the stream ends
+	listed   int    // of held, what its entry of Clients takes
+	kinds    []kind // what handlers keep
 
 	mu    sync.Mutex
 	ended bool
@@ -91,8 +85,7 @@ type Peer struct {
 }
 
 func newPeer(ctx context.Context, m *Mux, stream Stream, s *Session) *Peer {
-	p := &Peer{mux: m, session: s, stream: stream, from: s.origin()}
-	p.asker = p.from.Node
+	p := &Peer{mux: m, session: s, stream: stream}
 	p.ctx, p.cancel = context.WithCancel(ctx)
 	p.memory = memoryOf(stream, s)
 	p.out = outbox.New(stream, m.limits.outbox(), p.memory, m.dropped)
@@ -106,13 +99,13 @@ func (p *Peer) end() {
 	p.in.Close()
 	p.out.Close()
 	p.runEnded()
-	p.letGo(p.held)
+	p.LetGo(p.held)
 }
 
-// hold reserves what is kept of the peer beside its frames, in bytes, until its
-// stream ends. It reports false where there is no room. It is for the goroutine that
-// reads, as is letGo.
-func (p *Peer) hold(n int) bool {
+// Hold reserves from the peer's account what is kept of it beside its frames, in
+// bytes, until its stream ends. It reports false where there is no room. It is for
+// the goroutine that reads, as is LetGo.
+func (p *Peer) Hold(n int) bool {
 	if p.memory.ReserveMemory(n, wire.MemoryMore) != nil {
 		return false
 	}
@@ -120,8 +113,8 @@ func (p *Peer) hold(n int) bool {
 	return true
 }
 
-// letGo gives back what was held.
-func (p *Peer) letGo(n int) {
+// LetGo gives back what was held.
+func (p *Peer) LetGo(n int) {
 	p.held -= n
 	if n > 0 {
 		p.memory.ReleaseMemory(n)
@@ -190,12 +183,6 @@ func (p *Peer) Defer(timeout time.Duration, late wire.Message) (*Slot, error) {
 // oldest that wait make room. It fails with [ErrNoRoom] where the frame itself was
 // dropped, and with [proto.ErrClosed] after the stream has ended.
 func (p *Peer) Push(frame []byte) error { return p.out.Push(frame) }
-
-// keep has the stream live as long as its connection from here on.
-func (p *Peer) keep() {
-	p.kept = true
-	p.out.Keep()
-}
 
 // setReadDeadline gives a frame FrameTimeout from its first byte, and a quiet
 // stream the dialect's idle time.

@@ -7,7 +7,6 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/internal/budget"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
 // Session is what is known of the connection that a stream is on. The streams of
@@ -30,20 +29,6 @@ type Session struct {
 	// all the same; it may be nil.
 	TurnedAway func(*wire.Disconnect)
 }
-
-func (s *Session) origin() Origin {
-	var o Origin
-	if s.Account != nil {
-		o.Source = s.Account.Source()
-	}
-	if s.Peer != "" {
-		o.Node = routing.IDFromPeer(s.Peer)
-	}
-	return o
-}
-
-// reach is which addresses the other end is told.
-func (s *Session) reach() routing.Reach { return routing.ReachOf(s.Remote.Addr()) }
 
 // String names the peer for logs.
 func (s *Session) String() string {

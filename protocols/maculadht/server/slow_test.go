@@ -1,4 +1,4 @@
-package server
+package server_test
 
 import (
 	"bytes"
@@ -16,18 +16,21 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/internal/budget"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/servertest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // valueSize is how long the values of these tests are, about.
 const valueSize = 60_000
 
 // storeLong stores a long value under the key "k".
-func storeLong(t *testing.T, h *Handlers) {
+func storeLong(t *testing.T, h *dht.Handlers) {
 	t.Helper()
 	filler := wire.Pair{Key: "filler", Value: wire.RawBytes(make([]byte, valueSize))}
-	h.HandleStore(t.Context(), &wire.Store{Key: []byte("k"), Value: dhttest.Value(erlangID("p"), filler)}, Origin{}, LibP2P())
+	h.HandleStore(t.Context(), &wire.Store{Key: []byte("k"), Value: dhttest.Value(servertest.ErlangID("p"), filler)}, dht.Origin{}, server.LibP2P())
 	require.EqualValues(t, 1, h.Stats().Stored)
 }
 
@@ -39,11 +42,11 @@ func findLong(t *testing.T, times int) []byte {
 
 // requireLong reads so many answers with it.
 func (p *memPeer) requireLong(answers int) {
-	p.t.Helper()
+	p.T.Helper()
 	for range answers {
-		f := p.next()
-		require.Equal(p.t, wire.TypeFindValueReply, f.Type)
-		require.Greater(p.t, len(f.Payload), valueSize)
+		f := p.Next()
+		require.Equal(p.T, wire.TypeFindValueReply, f.Type)
+		require.Greater(p.T, len(f.Payload), valueSize)
 	}
 }
 
@@ -53,23 +56,23 @@ func TestNeverReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
 		storeLong(t, r.handlers)
-		p := r.serve(LibP2P())
+		p := r.serve(server.LibP2P())
 		start := time.Now()
 		go p.Write(findLong(t, 10_000))
 		synctest.Wait()
-		held, _ := r.account.Usage()
+		held, _ := r.Account.Usage()
 		require.Greater(t, held.Memory, int64(gathered))
-		require.Less(t, held.Memory, int64(3*r.handlers.Mux().limits.Queue))
+		require.Less(t, held.Memory, int64(3*r.Mux.Limits().Queue))
 
-		other := r.serve(LibP2P())
-		other.write(findLong(t, 1))
+		other := r.serve(server.LibP2P())
+		other.Send(findLong(t, 1))
 		other.requireLong(1)
-		other.requireEnd()
+		other.RequireEnd()
 
-		require.Error(t, <-p.ended)
+		require.Error(t, <-p.Ended)
 		require.Equal(t, proto.FrameTimeout, time.Since(start))
-		require.Equal(t, proto.ResetTimeout, (<-p.stream.reset).code)
-		r.requireNothingHeld()
+		require.Equal(t, proto.ResetTimeout, (<-p.Stream.Resets).Code)
+		r.RequireNothingHeld()
 	})
 }
 
@@ -88,22 +91,22 @@ func TestReadsSlowly(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t)
 				storeLong(t, r.handlers)
-				p := r.serve(LibP2P())
+				p := r.serve(server.LibP2P())
 				go p.Write(findLong(t, asked))
 				if !test.ok {
 					time.Sleep(test.every)
 					_, err := io.Copy(io.Discard, p)
 					require.NoError(t, err) // it ends
-					require.Error(t, <-p.ended)
-					require.Equal(t, proto.ResetTimeout, (<-p.stream.reset).code)
+					require.Error(t, <-p.Ended)
+					require.Equal(t, proto.ResetTimeout, (<-p.Stream.Resets).Code)
 					return
 				}
 				for range asked {
 					time.Sleep(test.every)
 					p.requireLong(1)
 				}
-				p.requireEnd()
-				r.requireNothingHeld()
+				p.RequireEnd()
+				r.RequireNothingHeld()
 				require.EqualValues(t, asked, r.handlers.Stats().Hits)
 			})
 		})
@@ -111,16 +114,16 @@ func TestReadsSlowly(t *testing.T) {
 }
 
 // serveHost serves the protocol on a host until the test ends.
-func serveHost(t *testing.T, h *Handlers) host.Host {
+func serveHost(t *testing.T, h *dht.Handlers) host.Host {
 	t.Helper()
 	srv := dhttest.Host(t)
 	var serving sync.WaitGroup
 	srv.SetStreamHandler(proto.ProtocolID, func(s network.Stream) {
 		serving.Add(1)
 		defer serving.Done()
-		account := h.Budget().Open(sourceOf(s))
+		account := h.Mux().Budget().Open(sourceOf(s))
 		defer account.Close()
-		h.Mux().Serve(t.Context(), HostStream{Stream: s}, &Session{Dialect: LibP2P(), Peer: s.Conn().RemotePeer(), Account: account})
+		h.Mux().Serve(t.Context(), server.HostStream{Stream: s}, &server.Session{Dialect: server.LibP2P(), Peer: s.Conn().RemotePeer(), Account: account})
 	})
 	t.Cleanup(func() {
 		srv.RemoveStreamHandler(proto.ProtocolID)
@@ -151,14 +154,14 @@ func TestPipelinesMoreThanAQueue(t *testing.T) {
 // stall serves so many streams of a source, each of which asks for long values and
 // reads no answer. All are left at the end of the test.
 func (r *rig) stall(source budget.Source, streams int, asks []byte) {
-	r.t.Helper()
-	account := r.handlers.Budget().Open(source)
-	r.t.Cleanup(account.Close)
-	before := r.account
-	r.account = account
-	defer func() { r.account = before }()
+	r.T.Helper()
+	account := r.Mux.Budget().Open(source)
+	r.T.Cleanup(account.Close)
+	before := r.Account
+	r.Account = account
+	defer func() { r.Account = before }()
 	for range streams {
-		p := r.serve(LibP2P())
+		p := r.serve(server.LibP2P())
 		go p.Write(asks)
 	}
 }
@@ -184,7 +187,7 @@ func TestNewcomerBesideSlowReaders(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				const sources, streams = 16, 8
-				r := newRig(t, limits(func(l *Limits) {
+				r := newRig(t, limits(func(l *server.Limits) {
 					l.Accounts.Source.Memory, l.Accounts.Group.Memory, l.Accounts.TotalMemory = 2<<20, most, test.total
 				}))
 				storeLong(t, r.handlers)
@@ -193,24 +196,24 @@ func TestNewcomerBesideSlowReaders(t *testing.T) {
 					r.stall(test.slow(n), streams, asks)
 				}
 				synctest.Wait()
-				held := r.handlers.Budget().Usage().Memory
+				held := r.Mux.Budget().Usage().Memory
 				require.Greater(t, held, int64(most*7/10), "what may be taken is")
 				require.LessOrEqual(t, held, int64(most*3/4+sources*streams*2*firstBytes), "of the last quarter only first bytes, of reading and of answers")
 
-				r.account = r.handlers.Budget().Open(test.new)
+				r.Account = r.Mux.Budget().Open(test.new)
 				start := time.Now()
 				for range 4 { // streams
-					p := r.serve(LibP2P())
-					p.write(dhttest.Frames(t, &wire.Ping{Timestamp: wire.Some[int64](1)}))
-					require.Equal(t, wire.TypePong, p.next().Type)
-					p.write(dhttest.Frames(t, &wire.FindNode{Target: []byte("x")}))
-					m, err := p.next().Decode()
+					p := r.serve(server.LibP2P())
+					p.Send(dhttest.Frames(t, &wire.Ping{Timestamp: wire.Some[int64](1)}))
+					require.Equal(t, wire.TypePong, p.Next().Type)
+					p.Send(dhttest.Frames(t, &wire.FindNode{Target: []byte("x")}))
+					m, err := p.Next().Decode()
 					require.NoError(t, err)
 					require.Empty(t, m.(*wire.FindNodeReply).Reason, "not busy")
-					p.requireEnd()
+					p.RequireEnd()
 				}
 				require.Zero(t, time.Since(start), "at once")
-				require.Eventually(t, func() bool { return r.handlers.Budget().Usage().Memory == 0 }, 10*proto.FrameTimeout, time.Second, "all is given back")
+				require.Eventually(t, func() bool { return r.Mux.Budget().Usage().Memory == 0 }, 10*proto.FrameTimeout, time.Second, "all is given back")
 			})
 		})
 	}
@@ -226,7 +229,7 @@ func TestAccountsTellTheTruth(t *testing.T) {
 		asks := findLong(t, 100)
 		var peers [streams]*memPeer
 		for i := range peers {
-			peers[i] = r.serve(LibP2P())
+			peers[i] = r.serve(server.LibP2P())
 		}
 		heap := func() int64 {
 			var m runtime.MemStats
@@ -236,17 +239,17 @@ func TestAccountsTellTheTruth(t *testing.T) {
 			runtime.ReadMemStats(&m)
 			return int64(m.HeapAlloc)
 		}
-		reserved := func() int64 { return r.handlers.Budget().Usage().Memory }
+		reserved := func() int64 { return r.Mux.Budget().Usage().Memory }
 		heapBefore, reservedBefore := heap(), reserved()
 		for _, p := range peers {
 			go p.Write(asks)
 		}
 		grown, more := heap()-heapBefore, reserved()-reservedBefore
 		require.Greater(t, more, int64(streams*gathered))
-		require.LessOrEqual(t, reserved(), DefaultLimits().Accounts.Source.Memory)
+		require.LessOrEqual(t, reserved(), server.DefaultLimits().Accounts.Source.Memory)
 		require.LessOrEqual(t, float64(grown), 1.3*float64(more), "%d bytes of heap, %d reserved", grown, more)
 		for _, p := range peers {
-			require.Error(t, <-p.ended)
+			require.Error(t, <-p.Ended)
 		}
 		require.Zero(t, reserved())
 	})

@@ -29,6 +29,8 @@ func Run(t *testing.T, open func(t *testing.T) records.Store) {
 		{"records come back as they were", testFaithful},
 		{"an update sees what is there", testUpdateSees},
 		{"an update that changes nothing", testUpdateOfNothing},
+		{"updates take effect in the order of the calls", testUpdateOrder},
+		{"updates are done once", testUpdateDone},
 		{"an empty list removes the key", testRemove},
 		{"snapshots do not change", testSnapshots},
 		{"keys are not kept", testKeysAreNotKept},
@@ -42,13 +44,20 @@ func Run(t *testing.T, open func(t *testing.T) records.Store) {
 		{"what has expired is found exactly", testExpired},
 		{"usage is exact", testUsage},
 		{"a context that has ended", testContext},
+		{"a name of 16 random bytes", testID},
+		{"updates that were called are done when it is closed", testCloseFinishes},
 		{"all at once", testAllAtOnce},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			s := open(t)
-			defer func() { require.NoError(t, s.Close()) }()
-			tt.run(t, &store{s, t})
+			s := &store{Store: open(t), t: t}
+			defer func() {
+				if !s.closed {
+					require.NoError(t, s.Failing())
+					require.NoError(t, s.Close())
+				}
+			}()
+			tt.run(t, s)
 		})
 	}
 }
@@ -59,8 +68,13 @@ func RunDurable(t *testing.T, open func(t *testing.T, dir string) records.Store)
 	Run(t, func(t *testing.T) records.Store { return open(t, t.TempDir()) })
 	t.Run("opened again", func(t *testing.T) {
 		dir, m, rng := t.TempDir(), model{}, newRand(7)
-		for range 5 {
-			s := &store{open(t, dir), t}
+		var id []byte
+		for i := range 5 {
+			s := &store{Store: open(t, dir), t: t}
+			if i > 0 {
+				require.Equal(t, id, s.ID())
+			}
+			id = bytes.Clone(s.ID())
 			m.require(s)
 			m.write(s, rng, 300)
 			m.require(s)
@@ -75,7 +89,15 @@ var start = time.Unix(1_700_000_000, 123_456_789)
 // store is a store in a test, which fails with any error.
 type store struct {
 	records.Store
-	t *testing.T
+	t      *testing.T
+	closed bool // by the test
+}
+
+// update has a store update a key, and waits for it.
+func (s *store) update(ctx context.Context, key string, change func(old []records.Record) []records.Record) error {
+	done := make(chan error, 1)
+	s.Update(ctx, []byte(key), records.Soon, change, func(err error) { done <- err })
+	return <-done
 }
 
 func (s *store) get(key string) []records.Record {
@@ -86,7 +108,7 @@ func (s *store) get(key string) []records.Record {
 
 // put makes recs the records of a key.
 func (s *store) put(key string, recs ...records.Record) {
-	require.NoError(s.t, s.Update(s.t.Context(), []byte(key), func([]records.Record) []records.Record { return recs }))
+	require.NoError(s.t, s.update(s.t.Context(), key, func([]records.Record) []records.Record { return recs }))
 }
 
 // walk returns the keys with a prefix in pages, as they come.
@@ -142,7 +164,7 @@ func rec(value string, life time.Duration) records.Record {
 func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 1)) }
 
 // requireSame compares lists of records. That of a time its location, or a clock
-// that only a process has, is not kept does not matter.
+// that only a process has, is not kept does not matter, nor does what is the store's own.
 func requireSame(t *testing.T, want, got []records.Record, what ...any) {
 	t.Helper()
 	require.Len(t, got, len(want), what...)
@@ -150,6 +172,7 @@ func requireSame(t *testing.T, want, got []records.Record, what ...any) {
 		g := got[i]
 		require.True(t, w.Expires.Equal(g.Expires), "expires %v, not %v", g.Expires, w.Expires)
 		w.Expires, g.Expires = time.Time{}, time.Time{}
+		w.Place, g.Place = 0, 0
 		require.Equal(t, w, g, what...)
 	}
 }
@@ -198,7 +221,7 @@ func testFaithful(t *testing.T, s *store) {
 func testUpdateSees(t *testing.T, s *store) {
 	calls := 0
 	update := func(want []records.Record, next ...records.Record) {
-		require.NoError(t, s.Update(t.Context(), []byte("k"), func(old []records.Record) []records.Record {
+		require.NoError(t, s.update(t.Context(), "k", func(old []records.Record) []records.Record {
 			calls++
 			requireSame(t, want, old)
 			return next
@@ -216,7 +239,7 @@ func testUpdateSees(t *testing.T, s *store) {
 func testUpdateOfNothing(t *testing.T, s *store) {
 	s.put("k", rec("a", 1), rec("b", 2))
 	usage := s.usage()
-	require.NoError(t, s.Update(t.Context(), []byte("k"), func(old []records.Record) []records.Record { return old }))
+	require.NoError(t, s.update(t.Context(), "k", func(old []records.Record) []records.Record { return old }))
 	requireSame(t, []records.Record{rec("a", 1), rec("b", 2)}, s.get("k"))
 	require.Equal(t, usage, s.usage())
 	require.Equal(t, []string{"k"}, s.walk("", 10, nil))
@@ -245,8 +268,10 @@ func testSnapshots(t *testing.T, s *store) {
 }
 
 func testKeysAreNotKept(t *testing.T, s *store) {
-	key := []byte("key")
-	require.NoError(t, s.Update(t.Context(), key, func([]records.Record) []records.Record { return []records.Record{rec("a", 1)} }))
+	key, done := []byte("key"), make(chan error, 1)
+	s.Update(t.Context(), key, records.Soon, func([]records.Record) []records.Record { return []records.Record{rec("a", 1)} },
+		func(err error) { done <- err })
+	require.NoError(t, <-done)
 	copy(key, "xxx")
 	require.Equal(t, []string{"key"}, s.walk("", 10, nil))
 	requireSame(t, []records.Record{rec("a", 1)}, s.get("key"))
@@ -285,7 +310,7 @@ func testUpdatesAreAtomic(t *testing.T, s *store) {
 	for range writers {
 		wg.Go(func() {
 			for range each {
-				err := s.Update(t.Context(), []byte("k"), func(old []records.Record) []records.Record {
+				err := s.update(t.Context(), "k", func(old []records.Record) []records.Record {
 					return []records.Record{rec(fmt.Sprint(count(old)+1), 1)}
 				})
 				if err != nil {
@@ -314,7 +339,7 @@ func testReadsAreAtomic(t *testing.T, s *store) {
 			case <-stop:
 				return
 			default:
-				_ = s.Update(t.Context(), []byte("k"), func([]records.Record) []records.Record { return list(n) })
+				_ = s.update(t.Context(), "k", func([]records.Record) []records.Record { return list(n) })
 			}
 		}
 	})
@@ -439,7 +464,7 @@ func testContext(t *testing.T, s *store) {
 	}{{cancelled, context.Canceled}, {late, context.DeadlineExceeded}} {
 		_, err := s.Get(tt.ctx, []byte("k"))
 		require.ErrorIs(t, err, tt.want)
-		err = s.Update(tt.ctx, []byte("k"), func([]records.Record) []records.Record {
+		err = s.update(tt.ctx, "k", func([]records.Record) []records.Record {
 			t.Error("changed all the same")
 			return nil
 		})

@@ -8,9 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
-	"github.com/stretchr/testify/require"
 )
 
 // keys of gateways, of others, and of some between them.
@@ -66,7 +67,7 @@ func testPagesWhileOthersWrite(t *testing.T, s *store) {
 			case 1: // what stays is written to, too
 				key, recs = name("stays", rng.IntN(stay)), []records.Record{rec("v", time.Duration(rng.IntN(1000)))}
 			}
-			_ = s.Update(t.Context(), []byte(key), func([]records.Record) []records.Record { return recs })
+			_ = s.update(t.Context(), key, func([]records.Record) []records.Record { return recs })
 		}
 	})
 	defer writer.Wait()

@@ -1,0 +1,161 @@
+package dht
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
+)
+
+// findScratch is what a stream decodes FIND_VALUE into, and its answer.
+type findScratch struct {
+	question wire.FindValue
+	answer   wire.FindValueReply
+	merged   []records.Record
+}
+
+func (h *Handlers) serveFindValue(a *asker, f wire.Frame) error {
+	question, answer := &a.find.question, &a.find.answer
+	field, err := broken(question.Decode(f.Payload))
+	switch {
+	case err != nil:
+		return err
+	case field == nil:
+		d := a.dialect
+		limit := proto.MaxFindValueReply
+		if d.FirstPacket > 0 && !a.Connected() {
+			limit = d.FirstPacket
+		}
+		if d.Proxied && h.cfg.resolver != nil {
+			return h.resolveValue(a, question.Key, limit)
+		}
+		h.findValue(a.Context(), answer, question.Key, a.audience(), limit)
+		err := a.Reply(answer)
+		clear(answer.Values) // a quiet stream keeps no records alive
+		return err
+	case errors.Is(field, wire.ErrMissingField):
+		return a.Reply(&wire.FindValueReply{Reason: wire.ReasonMissingKey})
+	default:
+		return a.Reply(&wire.FindValueReply{Reason: wire.ReasonInvalidKey})
+	}
+}
+
+// HandleFindValue looks the key up in local storage. The reply is limit bytes at
+// most, as a frame, unless one value alone is longer.
+func (h *Handlers) HandleFindValue(ctx context.Context, m *wire.FindValue, d server.Dialect, limit int) *wire.FindValueReply {
+	reply := &wire.FindValueReply{}
+	h.findValue(ctx, reply, m.Key, local(&d), limit)
+	return reply
+}
+
+// findValue fills a reply, reusing its slices.
+func (h *Handlers) findValue(ctx context.Context, reply *wire.FindValueReply, key []byte, to audience, limit int) {
+	found, err := h.routes.Records().Values(ctx, key)
+	if err != nil {
+		found = nil
+	}
+	h.listValues(reply, h.served(found, to.dialect), key, to, limit)
+}
+
+// listValues fills a reply with the records that were found, reusing its slices.
+func (h *Handlers) listValues(reply *wire.FindValueReply, found []records.Record, key []byte, to audience, limit int) {
+	d := to.dialect
+	*reply = wire.FindValueReply{Values: reply.Values[:0], ExpiresIn: reply.ExpiresIn[:0]}
+	now := time.Now()
+	if len(found) == 0 {
+		h.count.misses.Add(1)
+		if d.NodesOnMiss {
+			reply.Nodes = h.nodes(key, to)
+		}
+		return
+	}
+	h.count.hits.Add(1)
+	fitting, left := fit(found, d, limit)
+	h.count.leftOut.Add(uint64(left))
+	for i := range fitting {
+		reply.Values = append(reply.Values, fitting[i].Value)
+		if d.Extended {
+			reply.ExpiresIn = append(reply.ExpiresIn, int64(fitting[i].Expires.Sub(now)/time.Second))
+		}
+	}
+}
+
+// served returns the records that a dialect tells of, and counts those that it does
+// not, as an Erlang node would not survive them. The list is copied only where there
+// are some.
+func (h *Handlers) served(recs []records.Record, d *server.Dialect) []records.Record {
+	harmful := func(r records.Record) bool { return wire.HarmlessValue(r.Value) != nil }
+	if !d.Harmless || !slices.ContainsFunc(recs, harmful) {
+		return recs
+	}
+	left := slices.DeleteFunc(slices.Clone(recs), harmful)
+	h.count.harmful.Add(uint64(len(recs) - len(left)))
+	return left
+}
+
+// replyOverhead is more than a FIND_VALUE_REPLY is long without its values:
+// header, keys, texts and list heads.
+const replyOverhead = 80
+
+// recordSize is how much a record adds to a reply.
+func recordSize(r *records.Record, d *server.Dialect) int {
+	if d.Extended {
+		return len(r.Value) + 5 // expires_in
+	}
+	return len(r.Value)
+}
+
+// fit returns the records that a reply of limit bytes has room for, in their
+// order, and how many it leaves out: those with the longest life stay, and at
+// least one.
+func fit(recs []records.Record, d *server.Dialect, limit int) (fitting []records.Record, left int) {
+	size := replyOverhead
+	for i := range recs {
+		size += recordSize(&recs[i], d)
+	}
+	if size <= limit {
+		return recs, 0
+	}
+	byLife := make([]int, len(recs))
+	for i := range byLife {
+		byLife[i] = i
+	}
+	slices.SortStableFunc(byLife, func(a, b int) int {
+		return recs[b].Expires.Compare(recs[a].Expires)
+	})
+	room := limit - replyOverhead
+	kept := make([]int, 0, len(recs))
+	for _, i := range byLife {
+		if n := recordSize(&recs[i], d); n <= room {
+			room -= n
+			kept = append(kept, i)
+		}
+	}
+	if len(kept) == 0 {
+		kept = append(kept, byLife[0])
+	}
+	slices.Sort(kept)
+	for _, i := range kept {
+		fitting = append(fitting, recs[i])
+	}
+	return fitting, len(recs) - len(fitting)
+}
+
+// LookupValue returns the values stored here under a key, never an empty list:
+// without any it returns ErrNotFound. The values must not be modified.
+func (h *Handlers) LookupValue(ctx context.Context, key []byte) ([]wire.Raw, error) {
+	found, err := h.routes.Records().Values(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	values := make([]wire.Raw, len(found))
+	for i := range found {
+		values[i] = found[i].Value
+	}
+	return values, nil
+}
