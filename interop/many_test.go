@@ -46,6 +46,7 @@ func TestRestartWithManyRecords(t *testing.T) {
 	requireSome(t, peers, second)
 
 	second.kill()
+	peers = newPeer(t) // the other one takes its connection for alive
 	third, afterKill := startOn(t, dir)
 	require.Equal(t, id, storeID(t, peers, third))
 	requireSome(t, peers, third)
