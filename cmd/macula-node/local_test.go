@@ -96,6 +96,7 @@ func TestLookupBesideAClient(t *testing.T) {
 
 // A node that was killed has left its file behind.
 func TestKilledNode(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS == "windows" {
 		t.Skip("no kill -9 there")
 	}

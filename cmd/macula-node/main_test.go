@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"net"
 	"os"
 	"strings"
@@ -34,6 +35,7 @@ func TestMain(m *testing.M) {
 	} {
 		os.Unsetenv(name)
 	}
+	flag.Set("test.parallel", "8") // what runs in parallel waits rather than computes; -parallel has its way
 	goleak.VerifyTestMain(m)
 }
 
