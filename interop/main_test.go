@@ -67,8 +67,10 @@ type process struct {
 	Endpoints []string `json:"endpoints"`
 
 	logged *lockedBuffer
-	stop   func() // in order, once; the end of the test does it else
-	kill   func() // at once and without a word, as kill -9 does
+	pid    int
+	up     time.Duration // how long it took to serve
+	stop   func()        // in order, once; the end of the test does it else
+	kill   func()        // at once and without a word, as kill -9 does
 }
 
 // udp returns where the process listens.
@@ -109,6 +111,7 @@ func startProcessOf(tb testing.TB, dataDir string, port int, flags ...string) *p
 	cmd.Stderr = &logged
 	out, err := cmd.StdoutPipe()
 	require.NoError(tb, err)
+	begun := time.Now()
 	require.NoError(tb, cmd.Start())
 	ended := make(chan error, 1)
 	lines := make(chan string, 1)
@@ -136,9 +139,10 @@ func startProcessOf(tb testing.TB, dataDir string, port int, flags ...string) *p
 	}
 	kill := func() { over.Do(func() { cmd.Process.Kill(); <-ended }) }
 	tb.Cleanup(stop)
-	p := &process{logged: &logged, stop: stop, kill: kill}
+	p := &process{logged: &logged, pid: cmd.Process.Pid, stop: stop, kill: kill}
 	select {
 	case line := <-lines:
+		p.up = time.Since(begun)
 		require.NoError(tb, json.Unmarshal([]byte(line), p), "the line of --json: %s", line)
 	case <-time.After(patience):
 		require.FailNow(tb, "the program does not serve", "it logged:\n%s", logged.String())

@@ -1,14 +1,24 @@
 package main
 
 import (
+	"crypto/rand"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
+	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/peer"
+	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
 // What run was given outlives it, unless it was told to keep it in memory.
@@ -141,4 +151,60 @@ func TestFilesAreTheirOwners(t *testing.T) {
 	info, err := os.Stat(filepath.Join(copied, "store"))
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o700), info.Mode().Perm())
+}
+
+// A node whose disk has no room any more says so, refuses what is new, and serves what
+// it has; with more room it is well again.
+func TestNoRoom(t *testing.T) {
+	data := t.TempDir()
+	r, s := started(t, "--data-dir", data, "--store-memory", "1GiB", "--store-disk", "32MiB")
+	require.Equal(t, exitOK, macula(t, "put", "--data-dir", data, "first", provider).code)
+	h, err := libp2p.New(libp2p.NoListenAddrs, libp2p.Transport(libp2pquic.NewTransport), libp2p.DisableMetrics())
+	require.NoError(t, err)
+	defer h.Close()
+	c, err := client.New(h)
+	require.NoError(t, err)
+	defer c.Close()
+	info, err := peer.AddrInfoFromString(s.Addrs[0])
+	require.NoError(t, err)
+	to := routing.Contact{ID: routing.IDFromPeer(info.ID), Peer: info.ID, Addrs: info.Addrs}
+	noise := make([]byte, 60_000) // which can not be compressed
+	_, err = rand.Read(noise)
+	require.NoError(t, err)
+	refused := make(chan error, 1)
+	var all sync.WaitGroup
+	for w := range 4 {
+		all.Go(func() {
+			for i := range 500 {
+				value := wire.RawMap(wire.Pair{Key: "noise", Value: wire.RawBytes(noise)}, wire.Pair{Key: "n", Value: wire.RawInt(int64(i))})
+				if err := client.Put(t.Context(), c, to, wire.StoreArgs{Key: fmt.Appendf(nil, "key %d of %d", i, w), Value: value}); err != nil {
+					select {
+					case refused <- err:
+					default:
+					}
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	require.Len(t, refused, 1, "the disk has no room")
+	t.Log(<-refused)
+
+	got := macula(t, "status", "--data-dir", data)
+	require.Equal(t, exitNotFound, got.code, "not well")
+	require.Contains(t, got.stdout, "well      no: nothing new can be stored: no room on the disk")
+	require.Contains(t, got.stderr, "not well: nothing new can be stored: no room on the disk")
+	status := decodeJSON(t, macula(t, "status", "--data-dir", data, "--json").stdout)
+	require.Contains(t, status["store"].(object)["failing"], "no room on the disk")
+	require.Len(t, status["problems"], 1)
+	require.Equal(t, exitUnreachable, macula(t, "put", "--data-dir", data, "new", provider).code)
+	require.Equal(t, exitOK, macula(t, "get", "--data-dir", data, "first").code)
+	require.Equal(t, 1, strings.Count(r.stderr.String(), "nothing is stored until there is room"), "it is logged once")
+	r.stopped(t)
+
+	started(t, "--data-dir", data, "--store-memory", "1GiB")
+	require.Equal(t, exitOK, macula(t, "status", "--data-dir", data).code)
+	require.Equal(t, exitOK, macula(t, "put", "--data-dir", data, "new", provider).code)
+	require.Equal(t, exitOK, macula(t, "get", "--data-dir", data, "first").code)
 }
