@@ -36,7 +36,7 @@ func TestStatus(t *testing.T) {
 
 	got = macula(t, "status", "--data-dir", data)
 	require.Equal(t, exitOK, got.code, got.stderr)
-	for _, want := range []string{"runs on " + data, s.PeerID, s.NodeID, "org.example", s.Addrs[0], s.Endpoints[0], "1 under 1 key, ", "well      yes"} {
+	for _, want := range []string{"runs on " + data, s.PeerID, s.NodeID, "org.example", s.Addrs[0], s.Endpoints[0], "1 under 1 key, ", "of 128 MiB", "on disk, ", "of 512 MiB in " + filepath.Join(data, "store"), "well      yes"} {
 		require.Contains(t, got.stdout, want)
 	}
 	r.stopped(t)
@@ -56,6 +56,14 @@ func requireFiles(t *testing.T, dir string, want ...string) {
 		}
 	}
 	require.Equal(t, want, names)
+}
+
+// requireAlone checks that nothing lies beside a directory.
+func requireAlone(t *testing.T, dir string) {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Dir(dir))
+	require.NoError(t, err)
+	require.Len(t, entries, 1)
 }
 
 // A node whose data directory has a path too long for a socket is reached all the same.
@@ -89,12 +97,14 @@ func TestStatusOfANodeThatDoesNotAnswer(t *testing.T) {
 // A node runs on from a backup, whether it was made while it ran or stood still.
 func TestBackup(t *testing.T) {
 	data := t.TempDir()
-	r, s := started(t, "--data-dir", data)
+	r, s := started(t, "--data-dir", data, "--realm", "org.example")
+	require.Equal(t, exitOK, macula(t, "put", "--data-dir", data, "k", provider).code)
 	running, still := filepath.Join(t.TempDir(), "running"), filepath.Join(t.TempDir(), "still")
 	got := macula(t, "backup", "--data-dir", data, running, "--json")
 	require.Equal(t, exitOK, got.code, got.stderr)
 	require.Equal(t, running, decodeJSON(t, got.stdout)["dir"])
 	requireFiles(t, running, "identity.key", "tls.pem")
+	requireAlone(t, running)
 
 	got = macula(t, "backup", "--data-dir", data, running)
 	require.Equal(t, exitUsage, got.code)
@@ -108,8 +118,15 @@ func TestBackup(t *testing.T) {
 	require.Contains(t, got.stdout, "keep it secret")
 
 	for _, dir := range []string{running, still} {
-		_, again := started(t, "--data-dir", dir)
+		_, again := started(t, "--data-dir", dir, "--realm", "org.example")
 		require.Equal(t, s.PeerID, again.PeerID)
 		require.Equal(t, pinIn(t, data), pinIn(t, dir))
+		require.Equal(t, exitOK, macula(t, "get", "--data-dir", dir, "k").code)
 	}
+
+	left := t.TempDir()
+	started(t, "--data-dir", left, "--ephemeral")
+	got = macula(t, "backup", "--data-dir", left, filepath.Join(left, "..", "alone"))
+	require.Equal(t, exitOK, got.code, got.stderr)
+	require.Contains(t, got.stdout, "identity alone, as there are no records on the disk")
 }

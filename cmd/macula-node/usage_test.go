@@ -119,6 +119,10 @@ func TestWrongUsage(t *testing.T) {
 		{"run with a URL for hostname", []string{"run", "--data-dir", data, "--hostname", "https://x"}, []string{`"https://x"`, "without https://"}},
 		{"run in no mode", []string{"run", "--data-dir", data, "--mode", "leech"}, []string{`mode "leech"`, "auto, server or client"}},
 		{"run with a long realm", []string{"run", "--data-dir", data, "--listen", "/ip4/127.0.0.1/udp/0/quic-v1", "--realm", strings.Repeat("r", 256)}, []string{"realm", "255"}},
+		{"run with no size", []string{"run", "--store-memory", "much"}, []string{"--store-memory (MACULA_STORE_MEMORY)", `"much"`, "64MiB"}},
+		{"run with a negative size", []string{"run", "--store-disk", "-1"}, []string{"--store-disk (MACULA_STORE_DISK)", `"-1"`, "64MiB"}},
+		{"run with little memory", []string{"run", "--store-memory", "1000"}, []string{"--store-memory (MACULA_STORE_MEMORY) 1000", "want 1.0 MiB to "}},
+		{"run with little disk", []string{"run", "--store-disk", "1MB"}, []string{"--store-disk (MACULA_STORE_DISK) 1MB", "want 32 MiB to "}},
 		{"id in a place that can not be", []string{"id", "--data-dir", filepath.Join("/dev/null", "x")}, []string{"/dev/null/x"}},
 	}
 	for _, test := range tests {
@@ -169,7 +173,7 @@ func TestHelp(t *testing.T) {
 		{[]string{"--help"}, []string{"gateways"}},
 		{[]string{"help", "put"}, []string{"[ADDR] (KEY | --service NAME | --topic NAME) VALUE", `{"$bin": "<hex>"}`, "--timeout", "--json"}},
 		{[]string{"run", "--help"}, []string{"--listen", "--data-dir", "--realm", "--hostname", "--bootstrap", "--mode", "--log-level", "MACULA_REALM", "MACULA_HOSTNAME", "MACULA_DATA_DIR",
-			"--port", "MACULA_QUIC_PORT", "--name", "NODE_NAME", "MACULA_BOOTSTRAP_PEERS", "--tls-mode", "MACULA_TLS_MODE", "--tls-cert", "MACULA_TLS_CERTFILE",
+			"--port", "MACULA_QUIC_PORT", "--ephemeral", "MACULA_EPHEMERAL", "--store-memory", "MACULA_STORE_MEMORY", "--store-disk", "MACULA_STORE_DISK", "--name", "NODE_NAME", "MACULA_BOOTSTRAP_PEERS", "--tls-mode", "MACULA_TLS_MODE", "--tls-cert", "MACULA_TLS_CERTFILE",
 			"--tls-key", "MACULA_TLS_KEYFILE", "--tls-ca", "MACULA_TLS_CACERTFILE", "--tls-verify-hostname", "MACULA_TLS_VERIFY_HOSTNAME"}},
 		{[]string{"ping", "--help"}, []string{"MACULA_TLS_MODE", "MACULA_TLS_CACERTFILE", "MACULA_TLS_VERIFY_HOSTNAME"}},
 		{[]string{"doctor", "--help"}, []string{"https://HOST:PORT [KEY…]", "--realm", "--service", "--topic", "--write", "--timeout", "Exit codes: 0 nothing failed"}},

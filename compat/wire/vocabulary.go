@@ -53,7 +53,8 @@ const (
 	CodeBootstrapOnly = "gateway_bootstrap_only" // no such procedure here
 	CodeBusy          = "busy"
 	CodeNotOwner      = "not_owner"
-	CodeNotRouted     = "not_routed" // an RPCRoute with a call is not passed on
+	CodeStoreFailed   = "store_failed" // by a disk, not by a rule
+	CodeNotRouted     = "not_routed"   // an RPCRoute with a call is not passed on
 )
 
 // PayloadCall is the PayloadType of an RPCRoute that carries a call.

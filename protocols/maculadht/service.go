@@ -283,7 +283,7 @@ func (s *Service) start(srv *routing.Server, self routing.ID, cfg serviceConfig)
 	}()
 	s.routing = srv
 	srv.SetConnected(func(p peer.ID) bool { return s.host.Network().Connectedness(p) == network.Connected })
-	srv.SetSeenIP(func(p peer.ID) netip.Addr { return seenIP(s.host.Network().ConnsToPeer(p)) })
+	srv.SetSeenIP(func(p peer.ID) netip.Addr { return admission.SeenIP(s.host.Network(), p) })
 	if s.client, err = client.New(s.host, cfg.client...); err != nil {
 		return err
 	}
@@ -486,15 +486,4 @@ func (s *Service) noteEnd(p peer.ID, err error) {
 	default:
 		s.log.Debug("stream reset", "peer", p, "err", err)
 	}
-}
-
-// seenIP returns the IP address at which a peer with these connections is, a relay's only
-// where it is behind one; invalid where there are none.
-func seenIP(conns []network.Conn) (ip netip.Addr) {
-	for _, conn := range conns {
-		if ip = routing.IPOf(conn.RemoteMultiaddr()); !conn.Stat().Limited {
-			break
-		}
-	}
-	return ip
 }

@@ -39,11 +39,12 @@ type asker struct {
 	told    [][]byte        // node ids of those that were told of since then, see maxTold
 	unnamed bool            // there was no room for one of them: nothing is listed any more
 	find    findScratch     // reused, as FIND_VALUE is nearly all of the traffic
+	storing storing
 }
 
 func newAsker(p *server.Peer) *asker {
 	from := originOf(p.Session())
-	return &asker{Peer: p, dialect: &p.Session().Dialect, from: from, id: from.Node}
+	return &asker{Peer: p, dialect: &p.Session().Dialect, from: from, id: from.Node, storing: storing{ended: make(chan struct{}, 1)}}
 }
 
 // reach is which addresses the asker is told.

@@ -20,9 +20,7 @@ func (h *Handlers) serveCall(a *asker, f wire.Frame) error {
 	case field != nil && field.Field == "procedure":
 		reply.Error = invalidArgs(field)
 	case m.Procedure == wire.ProcedureStore:
-		if reply.Error = h.callStore(a, m.Args); reply.Error == nil {
-			reply.Result = storeOK
-		}
+		return h.callStore(a, &m)
 	case m.Procedure == wire.ProcedureListGateways && !a.Charge(listGatewaysCost):
 		reply.Error = server.OverBudget
 	case m.Procedure == wire.ProcedureListGateways:
@@ -47,8 +45,6 @@ func (h *Handlers) serveCall(a *asker, f wire.Frame) error {
 // its own, in the peer's budget: it looks at each contact.
 const listGatewaysCost = 100
 
-var storeOK = wire.RawMap(wire.Pair{Key: "status", Value: wire.RawText(wire.StatusOK)})
-
 func invalidArgs(field *wire.FieldError) *wire.CallError {
 	e := &wire.CallError{Code: wire.CodeInvalidArgs}
 	if errors.Is(field, wire.ErrMissingField) {
@@ -58,6 +54,7 @@ func invalidArgs(field *wire.FieldError) *wire.CallError {
 	}
 	return e
 }
+
 func (h *Handlers) serveRPCRequest(a *asker, f wire.Frame) error {
 	var m wire.RPCRequest
 	if _, err := broken(m.Decode(f.Payload)); err != nil {

@@ -71,7 +71,7 @@ func registerGateway(t testing.TB, h *Handlers, g wire.Gateway) {
 	t.Helper()
 	peers, _ := wire.GatewayList{g}.Raw().Field("peers")
 	for entry := range peers.Elems() {
-		require.NoError(t, h.store(t.Context(), append([]byte(wire.GatewayPrefix), g.NodeID...), entry, 0, false, Origin{}, server.Erlang()))
+		require.NoError(t, h.store(t.Context(), append([]byte(wire.GatewayPrefix), g.NodeID...), entry, 0, Origin{}, server.Erlang()))
 	}
 }
 
@@ -152,7 +152,7 @@ func TestGatewayKeys(t *testing.T) {
 	key := []byte(wire.GatewayPrefix + servertest.ErlangID("gw"))
 	call := func(d server.Dialect) *wire.CallError {
 		args := wire.StoreArgs{Key: key, Value: value}
-		return s.callStore(askerOf(t, s, d), args.Raw())
+		return open(t, s, d).Ask(&wire.Call{Procedure: wire.ProcedureStore, CallID: []byte("id"), Args: args.Raw()}).(*wire.Reply).Error
 	}
 	s.HandleStore(t.Context(), &wire.Store{Key: key, Value: value}, Origin{}, server.LibP2P())
 	refused := call(server.LibP2P())

@@ -35,7 +35,7 @@ func TestHandleQuery(t *testing.T) {
 	}{
 		{"find_node", &wire.FindNode{Target: []byte("x")}, &wire.FindNodeReply{Nodes: []wire.Node{node}}},
 		{"find_value miss", &wire.FindValue{Key: []byte("k")}, &wire.FindValueReply{Nodes: []wire.Node{node}}},
-		{"store", store, storeReply},
+		{"store", store, storedHere},
 		{"find_value hit", &wire.FindValue{Key: []byte("k")},
 			&wire.FindValueReply{Values: []wire.Raw{dhttest.Value("p")}, ExpiresIn: []int64{86_399}}},
 		{"ping", &wire.Ping{}, &wire.Reply{Error: &wire.CallError{Message: "Unknown DHT message type"}}},
@@ -48,9 +48,9 @@ func TestHandleQuery(t *testing.T) {
 			f, rest, err := wire.DecodeFrame(out)
 			require.NoError(t, err)
 			require.Empty(t, rest)
-			if test.want == storeReply {
+			if test.want == storedHere {
 				require.Equal(t, wire.TypeStore, f.Type)
-				require.Equal(t, storeReply.Fields, wire.Raw(f.Payload))
+				require.Equal(t, storedHere.Fields, wire.Raw(f.Payload))
 				return
 			}
 			got, err := f.Decode()
@@ -323,6 +323,9 @@ func TestStoreError(t *testing.T) {
 		"group is full":  {records.ErrGroupBudget, wire.CodeBusy},
 		"store is full":  {records.ErrStoreFull, wire.CodeBusy},
 		"no life left":   {records.ErrExpired, wire.CodeInvalidArgs},
+		"disk fails":     {records.ErrStoreFailed, wire.CodeStoreFailed},
+		"disk hangs":     {errUnsettled, wire.CodeStoreFailed},
+		"disk is busy":   {context.DeadlineExceeded, wire.CodeBusy},
 		"no value":       {wire.ErrBadValue, wire.CodeInvalidArgs},
 	}
 	for name, tt := range tests {

@@ -44,9 +44,9 @@ func (h *Handlers) HandleQuery(ctx context.Context, frame []byte) ([]byte, error
 	case wire.TypeStore:
 		var m wire.Store
 		if err = m.Decode(f.Payload); err == nil {
-			err = h.store(ctx, m.Key, m.Value, 0, false, Origin{}, d)
+			err = h.store(ctx, m.Key, m.Value, 0, Origin{}, d)
 		}
-		reply = storeReply
+		reply = storedHere
 	default:
 		err = f.Check()
 		reply = unknownQuery
@@ -60,9 +60,9 @@ func (h *Handlers) HandleQuery(ctx context.Context, frame []byte) ([]byte, error
 // unknownQuery answers what is no question to the DHT.
 var unknownQuery = &wire.Reply{Error: &wire.CallError{Message: "Unknown DHT message type"}}
 
-// storeReply acknowledges a STORE inside the process; on a wire there is no
+// storedHere acknowledges a STORE inside the process; on a wire there is no
 // such message.
-var storeReply = &wire.Opaque{MessageType: wire.TypeStore, Fields: wire.RawMap(
+var storedHere = &wire.Opaque{MessageType: wire.TypeStore, Fields: wire.RawMap(
 	wire.Pair{Key: "type", Value: wire.RawText("store_reply")},
 	wire.Pair{Key: "result", Value: wire.RawText("ok")},
 )}

@@ -15,7 +15,7 @@ import (
 // HandleStore forwards the value to the routing server. It has no reply, ever:
 // what can not be stored is dropped and counted.
 func (h *Handlers) HandleStore(ctx context.Context, m *wire.Store, from Origin, d server.Dialect) {
-	if err := h.store(ctx, m.Key, m.Value, 0, false, from, d); err != nil {
+	if err := h.store(ctx, m.Key, m.Value, 0, from, d); err != nil {
 		h.count.dropped.Add(1)
 	}
 }
@@ -24,29 +24,38 @@ func (h *Handlers) HandleStore(ctx context.Context, m *wire.Store, from Origin, 
 // alone, over ALPN macula. From others it would be spread, and handed on.
 var errGatewayKey = fmt.Errorf("a key that begins with %s is for gateways that register themselves", wire.GatewayPrefix)
 
-// store validates a value and keeps a copy of it, synced to the disk before it returns
-// or soon.
-func (h *Handlers) store(ctx context.Context, key []byte, value wire.Raw, expiresIn time.Duration, synced bool, from Origin, d server.Dialect) error {
+// store validates a value and keeps a copy of it.
+func (h *Handlers) store(ctx context.Context, key []byte, value wire.Raw, expiresIn time.Duration, from Origin, d server.Dialect) error {
+	put, err := newPut(key, value, expiresIn, from, &d)
+	if err != nil {
+		return err
+	}
+	if err := h.routes.Records().Store(ctx, put); err != nil {
+		return err
+	}
+	h.stored(put)
+	return nil
+}
+
+// newPut validates a value, and returns what is to be kept of it: a copy, as the
+// message's memory is the stream's.
+func newPut(key []byte, value wire.Raw, expiresIn time.Duration, from Origin, d *server.Dialect) (records.Put, error) {
 	if len(value) > wire.MaxValue {
-		return fmt.Errorf("%w: %d bytes, limit %d", wire.ErrBadValue, len(value), wire.MaxValue)
+		return records.Put{}, fmt.Errorf("%w: %d bytes, limit %d", wire.ErrBadValue, len(value), wire.MaxValue)
 	}
 	if !d.GatewayKeys && wire.IsGatewayKey(key) {
-		return errGatewayKey
+		return records.Put{}, errGatewayKey
 	}
 	if d.TextsAsBin {
 		rewritten, err := wire.TextsAsBin(value)
 		if err != nil {
-			return fmt.Errorf("%w: %w", wire.ErrBadValue, err)
+			return records.Put{}, fmt.Errorf("%w: %w", wire.ErrBadValue, err)
 		}
 		value = rewritten
 	}
-	v, err := wire.ParseValue(bytes.Clone(value)) // the message's memory is the stream's
+	v, err := wire.ParseValue(bytes.Clone(value))
 	if err != nil {
-		return err
-	}
-	var proven []byte
-	if !from.Node.IsZero() {
-		proven = from.Node[:]
+		return records.Put{}, err
 	}
 	put := records.Put{
 		Key:       bytes.Clone(key),
@@ -55,55 +64,102 @@ func (h *Handlers) store(ctx context.Context, key []byte, value wire.Raw, expire
 		TTL:       v.TTL,
 		ExpiresIn: expiresIn,
 		Direct:    d.Proxied,
-		Synced:    synced,
-		From:      proven,
 		Source:    from.Source,
 	}
-	if err := h.routes.Records().Store(ctx, put); err != nil {
-		return err
+	if !from.Node.IsZero() {
+		put.From = from.Node[:]
 	}
-	h.count.stored.Add(1)
-	if d.Proxied && h.cfg.adopter != nil {
-		h.cfg.adopter.Adopt(put)
-	}
-	return nil
+	return put, nil
 }
 
+// stored notes that a value has been kept.
+func (h *Handlers) stored(put records.Put) {
+	h.count.stored.Add(1)
+	if put.Direct && h.cfg.adopter != nil {
+		h.cfg.adopter.Adopt(put)
+	}
+}
+
+// serveStore waits until the value is kept, as what is asked behind it on the stream
+// sees it.
 func (h *Handlers) serveStore(a *asker, f wire.Frame) error {
 	var m wire.Store
 	field, err := broken(m.Decode(f.Payload))
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case field != nil:
-		h.count.dropped.Add(1)
-	default:
-		h.HandleStore(a.Context(), &m, a.from, *a.dialect)
 	}
-	return nil
+	var put records.Put
+	if field == nil {
+		put, err = newPut(m.Key, m.Value, 0, a.from, a.dialect)
+	}
+	if field != nil || err != nil {
+		h.count.dropped.Add(1)
+		return nil
+	}
+	h.storeThen(a, put, func(error) {})
+	return a.settle()
 }
 
-func (h *Handlers) callStore(a *asker, raw wire.Raw) *wire.CallError {
+// callStore answers when the value survives whatever happens to the machine, and goes
+// on with what is asked next meanwhile. Without a slot for that the stream waits.
+func (h *Handlers) callStore(a *asker, m *wire.Call) error {
+	id := orUndefined(m.CallID)
+	put, refused := h.putOf(a, m.Args)
+	if refused != nil {
+		return a.Reply(&wire.Reply{CallID: id, Error: refused})
+	}
+	put.Synced = true
+	var ack acknowledgement
+	h.storeThen(a, put, ack.settle)
+	if err := ack.outcome(); !errors.Is(err, errUnsettled) {
+		return a.Reply(storeReply(id, err))
+	}
+	slot, err := a.Defer(h.mux.Limits().SlotTime, storeReply(id, errUnsettled))
+	switch {
+	case errors.Is(err, server.ErrBusy):
+		if err := a.settle(); err != nil {
+			return err
+		}
+		return a.Reply(storeReply(id, ack.outcome()))
+	case err == nil:
+		ack.answerBy(slot, bytes.Clone(id))
+	}
+	return err
+}
+
+// putOf returns what a call is to store, or why it may not.
+func (h *Handlers) putOf(a *asker, raw wire.Raw) (records.Put, *wire.CallError) {
 	var args wire.StoreArgs
 	err := args.Decode(raw)
 	if field, fatal := broken(err); fatal != nil {
-		return &wire.CallError{Code: wire.CodeInvalidArgs, Message: "Invalid parameter: args: " + fatal.Error()}
+		return records.Put{}, &wire.CallError{Code: wire.CodeInvalidArgs, Message: "Invalid parameter: args: " + fatal.Error()}
 	} else if field != nil {
-		return invalidArgs(field)
+		return records.Put{}, invalidArgs(field)
 	}
 	expiresIn := time.Duration(0)
 	if left := args.ExpiresIn; left.Set {
 		if left.V <= 0 {
-			return &wire.CallError{Code: wire.CodeInvalidArgs,
+			return records.Put{}, &wire.CallError{Code: wire.CodeInvalidArgs,
 				Message: fmt.Sprintf("Invalid parameter: expires_in: %d is not a positive number of seconds", left.V)}
 		}
 		expiresIn = wire.Seconds(left.V)
 	}
-	if err := h.store(a.Context(), args.Key, args.Value, expiresIn, true, a.from, *a.dialect); err != nil {
+	put, err := newPut(args.Key, args.Value, expiresIn, a.from, a.dialect)
+	if err != nil {
 		h.count.dropped.Add(1)
-		return storeError(err)
+		return put, storeError(err)
 	}
-	return nil
+	return put, nil
+}
+
+var storeOK = wire.RawMap(wire.Pair{Key: "status", Value: wire.RawText(wire.StatusOK)})
+
+// storeReply answers a call that stores with what came of it.
+func storeReply(callID []byte, err error) *wire.Reply {
+	if err != nil {
+		return &wire.Reply{CallID: callID, Error: storeError(err)}
+	}
+	return &wire.Reply{CallID: callID, Result: storeOK}
 }
 
 // storeError says to a caller of _dht.store why its value was not kept.
@@ -115,6 +171,12 @@ func storeError(err error) *wire.CallError {
 		return &wire.CallError{Code: wire.CodeInvalidArgs, Message: "Invalid parameter: key: " + err.Error()}
 	case errors.Is(err, records.ErrSourceBudget), errors.Is(err, records.ErrGroupBudget), errors.Is(err, records.ErrStoreFull):
 		return &wire.CallError{Code: wire.CodeBusy, Message: "No room left: " + err.Error()}
+	case errors.Is(err, errUnsettled):
+		return &wire.CallError{Code: wire.CodeStoreFailed, Message: "The store takes too long; the value may be kept all the same"}
+	case errors.Is(err, records.ErrStoreFailed), errors.Is(err, context.Canceled):
+		return &wire.CallError{Code: wire.CodeStoreFailed, Message: "This node can not store at the moment"} // its operator is told why
+	case errors.Is(err, context.DeadlineExceeded):
+		return &wire.CallError{Code: wire.CodeBusy, Message: "The store has too much to do, ask more slowly"}
 	default:
 		return &wire.CallError{Code: wire.CodeInvalidArgs, Message: "Invalid parameter: value: " + err.Error()}
 	}

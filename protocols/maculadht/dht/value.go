@@ -26,6 +26,9 @@ func (h *Handlers) serveFindValue(a *asker, f wire.Frame) error {
 	case err != nil:
 		return err
 	case field == nil:
+		if err := a.settle(); err != nil {
+			return err
+		}
 		d := a.dialect
 		limit := proto.MaxFindValueReply
 		if d.FirstPacket > 0 && !a.Connected() {

@@ -56,7 +56,7 @@ var (
 )
 
 // Peer is one stream that is served, and whoever is at its other end. Reply,
-// Defer, Charge, Accept, TurnAway, Hold and LetGo are for handlers, in the goroutine
+// Defer, Flush, Charge, Accept, TurnAway, Hold and LetGo are for handlers, in the goroutine
 // that reads; Push and the rest are for anybody.
 type Peer struct {
 	mux     *Mux
@@ -168,6 +168,9 @@ func (p *Peer) Charge(frames int) bool {
 // Reply answers the frame that is being handled. The answer leaves after those
 // of all frames before it. An error is for the handler to return.
 func (p *Peer) Reply(m wire.Message) error { return p.out.Reply(m) }
+
+// Flush has what is answered written, for a handler that waits before it returns.
+func (p *Peer) Flush() { p.out.Flush() }
 
 // Defer keeps the place of an answer that comes later, from another goroutine.
 // Unless the slot is filled within the timeout, late is the answer; it is encoded

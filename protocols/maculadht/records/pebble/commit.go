@@ -16,8 +16,6 @@ const (
 	// syncWithin is how long what need not be synced waits for it at most, so that with
 	// the sync itself it is durable within 100 ms.
 	syncWithin = 50 * time.Millisecond
-	// tick is how often the disk is looked at, and opened again while it fails.
-	tick = time.Second
 	// clockEvery is how often the clock is written where nothing else is.
 	clockEvery = time.Minute
 )
@@ -53,7 +51,7 @@ func (c *committer) init(s *Store) {
 // run writes until the queue is closed and empty.
 func (c *committer) run() {
 	defer close(c.finished)
-	ticker := time.NewTicker(tick)
+	ticker := time.NewTicker(c.cfg.tick)
 	defer ticker.Stop()
 	defer c.syncing.Stop()
 	for {

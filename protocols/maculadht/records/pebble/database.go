@@ -40,7 +40,7 @@ func openDatabase(files vfs.FS, dir string, lock *pebble.Lock, isNew bool, log *
 		FormatMajorVersion:          pebble.FormatTableFormatV6,
 		ErrorIfNotExists:            !isNew,
 		MemTableSize:                memTableBytes,
-		MemTableStopWritesThreshold: 3,
+		MemTableStopWritesThreshold: 2,
 		MaxOpenFiles:                128,
 		CompactionConcurrencyRange:  func() (lower, upper int) { return 1, 1 },
 		Logger:                      chatter{log, f},
@@ -53,6 +53,9 @@ func openDatabase(files vfs.FS, dir string, lock *pebble.Lock, isNew bool, log *
 			DataCorruption: func(info pebble.DataCorruptionInfo) { f.fail(corrupt(dir, errors.New(info.String()))) },
 		},
 	}
+	// With one compaction at a time there is nothing to look for every 100 ms, as the
+	// default does in a goroutine that a failed Open leaves behind.
+	opts.Experimental.CompactionScheduler = pebble.NewConcurrencyLimitSchedulerWithNoPeriodicGrantingForTest()
 	defer func() {
 		if p := recover(); p != nil {
 			d, err = nil, corrupt(dir, fmt.Errorf("pebble: %v", p))

@@ -34,3 +34,9 @@ func set(s *Store, key string, d records.Durability, list ...records.Record) err
 func rec(value string, life time.Duration) records.Record {
 	return records.Record{Value: []byte(value), NodeID: []byte(value), Expires: time.Now().Add(life), Source: records.Source{Name: "s", Group: "g"}}
 }
+
+// often has a store look at its disk more often than every second.
+func often(c *config) error {
+	c.tick = 10 * time.Millisecond
+	return nil
+}

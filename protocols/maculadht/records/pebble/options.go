@@ -29,13 +29,17 @@ type config struct {
 	reserve  int64
 	fs       vfs.FS
 	step     func() time.Duration
+	// tick is how often the disk is looked at, and opened again while it fails.
+	tick time.Duration
+	// compactEvery is how often a store without room is cleared of what is gone.
+	compactEvery time.Duration
 }
 
 func newConfig(opts []Option) (config, error) {
 	cfg := config{
 		log: logs.Logger("store"), tracer: noTracer{},
 		maxBytes: DefaultMaxBytes, reserve: DefaultReserve,
-		fs: privateFS{vfs.Default}, step: func() time.Duration { return 0 },
+		fs: privateFS{vfs.Default}, step: func() time.Duration { return 0 }, tick: time.Second, compactEvery: 10 * time.Second,
 	}
 	for _, opt := range opts {
 		if opt == nil {

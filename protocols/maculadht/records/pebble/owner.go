@@ -156,3 +156,17 @@ func identify(files vfs.FS, dir string, owner Owner) (l label, isNew bool, err e
 	}
 	return newLabel(owner), true, nil
 }
+
+// OwnerOf returns whose store is in dir, for who has no other way to know. The error is
+// fs.ErrNotExist to errors.Is where there is none.
+func OwnerOf(dir string) (Owner, error) {
+	l, err := readLabel(vfs.Default, dir, ownerFile)
+	if err != nil {
+		return Owner{}, err
+	}
+	id, err := hex.DecodeString(l.NodeID)
+	if err != nil {
+		return Owner{}, corrupt(dir, fmt.Errorf("%s says node_id %q", ownerFile, l.NodeID))
+	}
+	return Owner{l.Realm, id}, nil
+}

@@ -13,9 +13,6 @@ import (
 // the disk is nearly full. What is removed and what expires still is.
 var ErrNoRoom = errors.New("no room on the disk")
 
-// compactEvery is how often a store without room is cleared of what is gone.
-const compactEvery = time.Minute
-
 // room is how much of the disk is left.
 type room struct {
 	none      error // why there is none
@@ -76,7 +73,7 @@ func (c *committer) measure() {
 // compact has Pebble clear away what is gone, which it does by itself only when more
 // is written.
 func (c *committer) compact() {
-	if time.Since(c.room.compacted) < compactEvery {
+	if time.Since(c.room.compacted) < c.cfg.compactEvery {
 		return
 	}
 	c.room.end() // the one before

@@ -29,7 +29,7 @@ const (
 	DefaultQueryTimeout = 5 * time.Second
 	// DefaultLookupTimeout is how long a lookup may take.
 	DefaultLookupTimeout = 30 * time.Second
-	// DefaultSlow is after how long a contact's slot is given to another; its
+	// DefaultSlow is after how long at most a contact's slot is given to another; its
 	// answer still counts while the lookup lasts.
 	DefaultSlow = time.Second
 )
