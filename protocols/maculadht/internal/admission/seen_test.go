@@ -9,14 +9,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// connections is a network with some of one peer.
-type connections struct {
-	network.Network
-	conns []network.Conn
-}
-
-func (c connections) ConnsToPeer(peer.ID) []network.Conn { return c.conns }
-
 // conn is a connection as far as SeenIP looks at it.
 type conn struct {
 	network.Conn
@@ -28,6 +20,14 @@ func (c conn) RemoteMultiaddr() ma.Multiaddr { return ma.StringCast(c.remote) }
 func (c conn) Stat() network.ConnStats {
 	return network.ConnStats{Stats: network.Stats{Limited: c.limited}}
 }
+
+// connsOf is a network that has connections to everybody.
+type connsOf struct {
+	network.Network
+	conns []network.Conn
+}
+
+func (n connsOf) ConnsToPeer(peer.ID) []network.Conn { return n.conns }
 
 func TestSeenIP(t *testing.T) {
 	direct := conn{remote: "/ip4/8.8.8.8/udp/1/quic-v1"}
@@ -42,6 +42,6 @@ func TestSeenIP(t *testing.T) {
 		"both":                {[]network.Conn{relayed, direct}, "8.8.8.8"},
 		"both, the other way": {[]network.Conn{direct, relayed}, "8.8.8.8"},
 	} {
-		t.Run(name, func(t *testing.T) { require.Equal(t, tt.want, SeenIP(connections{conns: tt.conns}, "").String()) })
+		t.Run(name, func(t *testing.T) { require.Equal(t, tt.want, SeenIP(connsOf{conns: tt.conns}, "p").String()) })
 	}
 }
