@@ -101,15 +101,23 @@ func (t *Table) promote(left *Contact) {
 // the address at which it was verified, or of the first that is claimed for it.
 func (s *Server) Group(c Contact) netip.Prefix { return s.table.limits.Group(c.ip()) }
 
-// GroupSeen returns the IP group of the connection that there is to a contact, which no
-// claim changes, and whether one is known.
+// gone is the group of all who answered and are not connected any more: where they were
+// only they themselves say.
+var gone = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+
+// GroupSeen returns the IP group of the connection that there is to a contact that has
+// just answered, which no claim changes, and whether that can be known. All to whom there
+// is none any more are one group.
 func (s *Server) GroupSeen(c Contact) (group netip.Prefix, known bool) {
 	f := s.seenIP.Load()
 	if f == nil || c.IsErlang() {
 		return netip.Prefix{}, false
 	}
 	ip := (*f)(c.Peer)
-	return s.table.limits.Group(ip), ip.IsValid()
+	if !ip.IsValid() {
+		return gone, true
+	}
+	return s.table.limits.Group(ip), true
 }
 
 // PerList is how many contacts of one IP group have a place among the nearest.

@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	alarmLookups = flag.Int("alarms.lookups", 4000, "how many lookups TestFalseAlarms has in a network")
+	alarmLookups = flag.Int("alarms.lookups", 2000, "how many lookups TestFalseAlarms has in a network")
 	alarmSeed    = flag.Uint64("alarms.seed", 1, "what decides all that is random there")
 )
 
