@@ -2,6 +2,7 @@ package interop
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -17,10 +18,13 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 )
 
+var deadNodes = flag.Int("dead.nodes", 10, "how many nodes TestStoredBesideTheDead has, of which a fifth dies")
+
 // kill takes a node off the network at once and without a word.
 func (w *world) kill(n *node.Node) {
 	w.Helper()
-	conn := w.listen(udpOf(w, n.Endpoint()))
+	conn, err := w.Listen(udpOf(w, n.Endpoint()).String())
+	require.NoError(w, err)
 	var gone sync.WaitGroup
 	gone.Go(func() {
 		for b := make([]byte, 1<<11); ; { // nothing comes of what is sent there
@@ -35,12 +39,11 @@ func (w *world) kill(n *node.Node) {
 // TestStoredBesideTheDead: a fifth of the nodes is killed, and from that moment on
 // Erlang clients store and all who live ask at once, again and again. Each has found
 // each in time, though many a contact is dead of whom nobody knows yet.
+//
+//	go test ./interop -run TestStoredBesideTheDead -dead.nodes 25 -v
 func TestStoredBesideTheDead(t *testing.T) {
-	const (
-		nodes  = 10
-		dead   = nodes / 5
-		rounds = 10
-	)
+	const rounds = 10
+	nodes, dead := *deadNodes, *deadNodes/5
 	inWorld(t, func(w *world) {
 		rng := rand.New(rand.NewPCG(1, 1))
 		ours := []*node.Node{w.node()}
@@ -48,7 +51,7 @@ func TestStoredBesideTheDead(t *testing.T) {
 			ours = append(ours, w.node(ours[0].Addrs()[0].String()))
 		}
 		w.know(ours...)
-		w.pass(time.Minute)
+		w.Pass(time.Minute)
 		rng.Shuffle(nodes, func(i, j int) { ours[i], ours[j] = ours[j], ours[i] })
 		living := ours[dead:]
 		g := w.glass()
@@ -93,7 +96,7 @@ func TestStoredBesideTheDead(t *testing.T) {
 				}
 			}
 			all.Wait()
-			w.pass(time.Second)
+			w.Pass(time.Second)
 		}
 		for how, t := range took {
 			slices.Sort(t)

@@ -16,7 +16,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 )
 
-var hourEvery = flag.Duration("hour.every", 20*time.Second, "how often each node stores and asks in TestHourBesideErlang")
+var hourEvery = flag.Duration("hour.every", time.Minute, "how often each node stores and asks in TestHourBesideErlang")
 
 // know waits until nodes of ours know each other.
 func (w *world) know(nodes ...*node.Node) {
@@ -90,13 +90,13 @@ func TestStoreIsNotAmplified(t *testing.T) {
 				w.eventually(func() bool { return len(first.Uplinks().Sessions()) == 2 && len(second.Uplinks().Sessions()) == 2 }, "sessions with both")
 				client, err := w.glass().Connect(w.Context(), first.Endpoint(), nil)
 				require.NoError(w, err)
-				w.pass(time.Minute)
+				w.Pass(time.Minute)
 
 				before := storeMessages(ours, theirs)
 				require.Zero(w, before, "nobody stores anything by itself")
 				key := maculadht.ServiceKey("be.cortexiq.test.greeter")
 				test.store(w, client, key, serviceRecord(client.ID(), first.Endpoint(), glass.DefaultTTL))
-				w.pass(10 * time.Second)
+				w.Pass(10 * time.Second)
 				for _, o := range ours {
 					found, err := o.Service().FindValues(w.Context(), key)
 					require.NoError(w, err)
@@ -104,7 +104,7 @@ func TestStoreIsNotAmplified(t *testing.T) {
 				}
 				once := storeMessages(ours, theirs)
 				require.LessOrEqual(w, once, most)
-				w.pass(10 * time.Minute)
+				w.Pass(10 * time.Minute)
 				in10 := storeMessages(ours, theirs)
 				w.Logf("%d messages at once, %d in 10 minutes", once, in10)
 				if name == "said once" {
@@ -203,7 +203,7 @@ func TestHourBesideErlang(t *testing.T) {
 		for i, at := range []*node.Node{left, left, right} {
 			all = append(all, erlangResident{erlang[i], w.bootstrap(erlang[i], at.Endpoint())})
 		}
-		w.pass(5 * time.Minute) // its polls are over that could find somebody new
+		w.Pass(5 * time.Minute) // its polls are over that could find somebody new
 
 		connections := func() (n []int) {
 			for _, e := range erlang {
@@ -234,7 +234,7 @@ func TestHourBesideErlang(t *testing.T) {
 			for i, r := range all {
 				require.NoError(w, r.store(w, keyOf(round, i)))
 			}
-			w.pass(max(2*time.Second, *hourEvery/5))
+			w.Pass(max(2*time.Second, *hourEvery/5))
 			if before == nil {
 				before = connections()
 			}

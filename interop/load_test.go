@@ -2,6 +2,7 @@ package interop
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -20,8 +21,9 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
+var loadOperations = flag.Int("load.operations", 3000, "how much TestGatewayOutlivesOurLoad asks and tells")
+
 const (
-	loadOperations = 10_000
 	loadCallers    = 32
 	loadReconnects = 100
 )
@@ -29,6 +31,8 @@ const (
 // TestGatewayOutlivesOurLoad: all that a node of ours asks and tells an Erlang
 // gateway, from many callers at once that change their minds at any time, over
 // connections that are lost again and again, does it no harm.
+//
+//	go test ./interop -run TestGatewayOutlivesOurLoad -load.operations 10000 -v
 func TestGatewayOutlivesOurLoad(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -58,7 +62,7 @@ func TestGatewayOutlivesOurLoad(t *testing.T) {
 	for caller := range loadCallers {
 		rng := rand.New(rand.NewPCG(seed, uint64(caller)))
 		callers.Go(func() {
-			for done.Add(1) <= loadOperations && ctx.Err() == nil {
+			for done.Add(1) <= int64(*loadOperations) && ctx.Err() == nil {
 				operate(ctx, rng, n, d, uplinks, gateway)
 			}
 		})
@@ -66,7 +70,7 @@ func TestGatewayOutlivesOurLoad(t *testing.T) {
 	ended := make(chan struct{})
 	go func() { callers.Wait(); close(ended) }()
 	for lost := 1; lost <= loadReconnects; lost++ {
-		share := int64(lost * loadOperations / (loadReconnects + 1))
+		share := int64(lost * *loadOperations / (loadReconnects + 1))
 		require.Eventually(t, func() bool { return done.Load() >= share }, time.Minute, tick, "%d operations", share)
 		g.DropClients()
 		if lost%10 == 0 { // a newcomer takes records over, and goes again

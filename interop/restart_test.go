@@ -29,7 +29,7 @@ func TestGatewayComesAndGoes(t *testing.T) {
 		for range 30 { // so that a PING falls into some, whenever it is
 			before := g.Stats().Accepted
 			g.Stall(stall)
-			w.pass(stall + 17*time.Second)
+			w.Pass(stall + 17*time.Second)
 			require.True(w, inSession(), "a stall is no loss")
 			require.LessOrEqual(w, g.Stats().Accepted-before, 1, "and at most one connection is made anew")
 		}
@@ -43,7 +43,7 @@ func TestGatewayComesAndGoes(t *testing.T) {
 				require.Error(w, err, "nobody has it, if somebody answered at all")
 				time.Sleep(time.Second)
 			}
-			w.pass(time.Minute)
+			w.Pass(time.Minute)
 			require.True(w, inSession())
 		}
 		require.NoError(w, g.NothingRefused())

@@ -2,22 +2,19 @@ package interop
 
 import (
 	"crypto/rand"
-	"io"
-	"log/slog"
 	"net"
 	"net/netip"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
-	"github.com/marcopolo/simnet"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/fx"
 
+	"github.com/macula-mesh/macula-node/internal/virtualtest"
 	"github.com/macula-mesh/macula-node/interop/glass"
 	"github.com/macula-mesh/macula-node/node"
 )
@@ -27,36 +24,11 @@ const oneWay = 10 * time.Millisecond
 
 // world is a simulated network in virtual time: nodes of ours, whole but for the
 // UDP sockets, and doubles of Erlang nodes with the reference's own times.
-type world struct {
-	*testing.T
-	net   *simnet.Simnet
-	hosts int
-}
+type world struct{ *virtualtest.World }
 
 func inWorld(t *testing.T, test func(w *world)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		w := &world{T: t, net: &simnet.Simnet{
-			LatencyFunc: simnet.StaticLatency(oneWay),
-			Logger:      slog.New(slog.NewTextHandler(io.Discard, nil)),
-		}}
-		w.net.Start()
-		t.Cleanup(w.net.Close)
-		test(w)
-	})
-}
-
-// nextHost returns the address of a host that nobody has yet.
-func (w *world) nextHost() netip.AddrPort {
-	w.hosts++
-	ip, _ := netip.AddrFromSlice(simnet.IntToPublicIPv4(w.hosts).To4())
-	return netip.AddrPortFrom(ip, 9443)
-}
-
-// listen opens a port, and takes the place of what was there.
-func (w *world) listen(addr *net.UDPAddr) net.PacketConn {
-	link := simnet.LinkSettings{BitsPerSecond: 1000 * simnet.Mibps}
-	return w.net.NewEndpoint(addr, simnet.NodeBiDiLinkSettings{Downlink: link, Uplink: link})
+	virtualtest.Run(t, oneWay, func(w *virtualtest.World) { test(&world{w}) })
 }
 
 // glass starts a double of an Erlang node.
@@ -64,14 +36,8 @@ func (w *world) glass(opts ...glass.Option) *glass.Gateway {
 	w.Helper()
 	g, err := glass.Start(append([]glass.Option{
 		glass.Realm(testRealm),
-		glass.Listen(w.nextHost().String()),
-		glass.Network(func(address string) (net.PacketConn, error) {
-			addr, err := net.ResolveUDPAddr("udp", address)
-			if err != nil {
-				return nil, err
-			}
-			return w.listen(addr), nil
-		}),
+		glass.Listen(w.NextHost()),
+		glass.Network(w.Listen),
 	}, opts...)...)
 	require.NoError(w, err)
 	w.Cleanup(func() { require.NoError(w, g.Close()) })
@@ -83,7 +49,8 @@ func (w *world) node(bootstrap ...string) *node.Node {
 	w.Helper()
 	key, _, err := crypto.GenerateEd25519Key(rand.Reader)
 	require.NoError(w, err)
-	at := w.nextHost()
+	at, err := netip.ParseAddrPort(w.NextHost())
+	require.NoError(w, err)
 	n, err := node.New(node.Config{
 		Key:           key,
 		Listen:        []string{"/ip4/" + at.Addr().String() + "/udp/9443/quic-v1"},
@@ -102,7 +69,7 @@ func (w *world) node(bootstrap ...string) *node.Node {
 // simulated has a host use the simulated network.
 func (w *world) simulated(at netip.AddrPort) libp2p.Option {
 	quic := []quicreuse.Option{
-		quicreuse.OverrideListenUDP(func(_ string, addr *net.UDPAddr) (net.PacketConn, error) { return w.listen(addr), nil }),
+		quicreuse.OverrideListenUDP(func(_ string, addr *net.UDPAddr) (net.PacketConn, error) { return w.Listen(addr.String()) }),
 		quicreuse.OverrideSourceIPSelector(func() (quicreuse.SourceIPSelector, error) { return sourceIP(at.Addr().AsSlice()), nil }),
 	}
 	return func(cfg *libp2p.Config) error {
@@ -119,9 +86,6 @@ type sourceIP net.IP
 func (ip sourceIP) PreferredSourceIPForDestination(*net.UDPAddr) (net.IP, error) {
 	return net.IP(ip), nil
 }
-
-// pass lets virtual time go on.
-func (w *world) pass(d time.Duration) { time.Sleep(d); synctest.Wait() }
 
 // eventually waits for a state in virtual time.
 func (w *world) eventually(state func() bool, what string) {

@@ -63,6 +63,7 @@ func (s notedStream) Read(b []byte) (int, error) {
 
 // A question of one DHT to a contact that has gone is no lookup in the other.
 func TestDeadContactStartsNoKadLookup(t *testing.T) {
+	t.Parallel()
 	b := startNode(t)
 	asked := noteKad(b)
 	a := startNode(t, bootstrappedBy(b))

@@ -50,9 +50,14 @@ type Config struct {
 	NoPortMapping bool
 	// TLS is what Erlang nodes are shown, and what is accepted from them.
 	TLS credentials.TLS
-	// DataDir is where a certificate that the node makes for itself is kept;
-	// empty means nowhere: it is another one at each start.
+	// DataDir is where a certificate that the node makes for itself is kept, and the
+	// records of a Durable node; empty means nowhere: it is another one at each start.
 	DataDir string
+	// Durable keeps the records, the node's own advertisements and its contacts in the
+	// directory "store" of DataDir, so that a node which starts there again has them:
+	// what is acknowledged is on the disk, see docs/RELIABILITY.md. One node at a time
+	// can be on it. It contradicts Store.
+	Durable bool
 	// AllowEndpoints are address ranges in which an Erlang node's endpoint is
 	// dialled though the node connects from another address.
 	AllowEndpoints []netip.Prefix
@@ -67,6 +72,11 @@ type Config struct {
 	Limits *maculadht.Limits
 	// Store keeps the records, and is closed with the node; nil means in memory.
 	Store records.Store
+	// Records are what records may cost in memory; a field that is 0 has its default.
+	Records records.Limits
+	// DiskBytes is what the files of a Durable node's store may take, in bytes; 0 means
+	// pebble.DefaultMaxBytes.
+	DiskBytes int64
 	// ConnsLow and ConnsHigh: when the host has more than ConnsHigh connections to
 	// libp2p peers, those that are worth least are closed until ConnsLow are left.
 	// 0 means DefaultConnsLow and DefaultConnsHigh.
@@ -123,6 +133,14 @@ func (c Config) check() (settings, error) {
 		s.Registerer = prometheus.DefaultRegisterer
 	}
 	s.ConnsLow, s.ConnsHigh = cmp.Or(s.ConnsLow, min(DefaultConnsLow, cmp.Or(s.ConnsHigh, DefaultConnsLow))), cmp.Or(s.ConnsHigh, max(DefaultConnsHigh, s.ConnsLow))
+	switch {
+	case c.Durable && c.DataDir == "":
+		errs = append(errs, errors.New("a durable node has no data directory to keep its records in: set DataDir"))
+	case c.Durable && c.Store != nil:
+		errs = append(errs, errors.New("a durable node has a store of its own: set Store, or Durable"))
+	case c.DiskBytes != 0 && !c.Durable:
+		errs = append(errs, fmt.Errorf("%d bytes of disk for a node that is not durable: set Durable too", c.DiskBytes))
+	}
 	switch {
 	case c.ConnManager != nil && (c.ConnsLow != 0 || c.ConnsHigh != 0):
 		errs = append(errs, errors.New("a connection manager, and how many connections to keep: write one of them"))

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 )
 
 // All that is wrong is said at once, each with the value that is.
@@ -29,6 +31,20 @@ func TestBadConfig(t *testing.T) {
 		require.ErrorContains(t, err, want)
 	}
 	require.NotContains(t, err.Error(), onLoopback4, "what is right is not complained of")
+}
+
+func TestDurableNeedsADirectoryOfItsOwn(t *testing.T) {
+	for want, cfg := range map[string]Config{
+		"no data directory":           {Durable: true},
+		"set Store, or Durable":       {Durable: true, DataDir: "d", Store: records.NewMemoryStore()},
+		"a node that is not durable":  {DiskBytes: 1 << 30},
+		"limit of -1 bytes":           {Records: records.Limits{Bytes: -1}},
+		"5 bytes on the disk at most": {Durable: true, DataDir: t.TempDir(), DiskBytes: 5},
+	} {
+		cfg.Key, cfg.Listen = newKey(t), []string{onLoopback4}
+		_, err := New(cfg)
+		require.ErrorContains(t, err, want)
+	}
 }
 
 func TestConfigDefaults(t *testing.T) {

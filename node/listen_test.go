@@ -227,6 +227,7 @@ func openMacula(t *testing.T, h *peerHost) gateway.Listener {
 // A listener that ends under the gateway is opened again, on the port of the host, which serves libp2p peers all the
 // while.
 func TestMaculaIsListenedForAgain(t *testing.T) {
+	t.Parallel()
 	h := startHost(t)
 	service, err := maculadht.New(h.base)
 	require.NoError(t, err)

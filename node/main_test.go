@@ -1,6 +1,7 @@
 package node
 
 import (
+	"flag"
 	"strings"
 	"sync"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 // TestMain fails the tests of this package if a goroutine outlives them.
 func TestMain(m *testing.M) {
+	flag.Set("test.parallel", "8") // what runs in parallel waits rather than computes; -parallel has its way
 	goleak.VerifyTestMain(m)
 }
 

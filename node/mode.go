@@ -56,11 +56,18 @@ func autoMode(now maculadht.Mode, e event.EvtHostReachableAddrsChanged) (m macul
 }
 
 // watchReachability starts what keeps the mode of a node in ModeAuto, until ctx ends.
+// The last event is kept, so what was found out before is not missed.
 func (n *Node) watchReachability(ctx context.Context) error {
-	// The last event is kept, so what was found out before is not missed.
-	sub, err := n.host.EventBus().Subscribe(new(event.EvtHostReachableAddrsChanged))
+	return n.watch(ctx, func(e any) { n.onReachability(e.(event.EvtHostReachableAddrsChanged)) },
+		new(event.EvtHostReachableAddrsChanged))
+}
+
+// watch calls each with every event of our addresses that is of one of the kinds,
+// until ctx ends.
+func (n *Node) watch(ctx context.Context, each func(event any), kinds ...any) error {
+	sub, err := n.host.EventBus().Subscribe(kinds)
 	if err != nil {
-		return fmt.Errorf("subscribe to the reachability of our addresses: %w", err)
+		return fmt.Errorf("subscribe to what becomes of our addresses: %w", err)
 	}
 	n.tasks.Go(func() {
 		defer sub.Close()
@@ -72,7 +79,7 @@ func (n *Node) watchReachability(ctx context.Context) error {
 				if !open {
 					return
 				}
-				n.onReachability(e.(event.EvtHostReachableAddrsChanged))
+				each(e)
 			}
 		}
 	})

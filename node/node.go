@@ -21,6 +21,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -28,8 +29,9 @@ import (
 type Node struct {
 	cfg     settings
 	host    *peerHost
-	port    int              // UDP, of the first address that is listened on
-	records *records.Manager // of Config.Store; nil where the service has its own
+	port    int // UDP, of the first address that is listened on
+	records *records.Manager
+	disk    *pebble.Store // nil where the node is not durable
 	service *maculadht.Service
 	gateway *gateway.Gateway
 	dialer  *dialer.Dialer
@@ -142,14 +144,8 @@ func (n *Node) serviceOptions() ([]maculadht.Option, error) {
 		maculadht.WithPeerRouting(n.host.kad),
 		maculadht.WithLogger(n.cfg.log("dht")),
 	}
-	if n.cfg.Store == nil {
-		return opts, nil
-	}
-	var err error
-	if n.records, err = records.New(records.WithStore(n.cfg.Store)); err != nil {
-		return nil, fmt.Errorf("records: %w", err)
-	}
-	return append(opts, maculadht.WithRouting(routing.WithRecords(n.records))), nil
+	kept, err := n.openRecords()
+	return append(opts, kept...), err
 }
 
 // checkListening returns the port of the first address that is listened on. It
@@ -223,9 +219,7 @@ func (n *Node) shutdown() error {
 	if n.service != nil {
 		errs = append(errs, n.service.Close())
 	}
-	if n.records != nil {
-		errs = append(errs, n.records.Close())
-	}
+	errs = append(errs, n.closeRecords())
 	if n.dialer != nil {
 		errs = append(errs, n.dialer.Close())
 	}

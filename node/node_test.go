@@ -170,6 +170,7 @@ func TestErlangNodeBecomesAContact(t *testing.T) {
 }
 
 func TestNodeCloses(t *testing.T) {
+	t.Parallel()
 	t.Run("with Erlang nodes connected", func(t *testing.T) {
 		n := startNode(t)
 		conn := dialMacula(t, strings.TrimPrefix(n.Endpoint(), "https://"))
@@ -194,6 +195,7 @@ func TestNodeCloses(t *testing.T) {
 		requireCloses(t, n)
 	})
 	t.Run("while its own question is not answered", func(t *testing.T) {
+		t.Parallel()
 		silent, err := net.ListenPacket("udp4", "127.0.0.1:0")
 		require.NoError(t, err)
 		defer silent.Close()

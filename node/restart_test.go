@@ -15,9 +15,11 @@ import (
 // store: what was stored once, and what is advertised, is found from every node all
 // the while.
 func TestRollingRestart(t *testing.T) {
+	t.Parallel()
 	const nodes, values, services = 5, 100, 20
 	for name, inOrder := range map[string]bool{"stopped in order": true, "killed": false} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			cfgs, all := make([]Config, nodes), make([]*Node, nodes)
 			for i := range all {
 				cfgs[i] = Config{Key: newKey(t), Listen: []string{onLoopback4}, Version: "test"}

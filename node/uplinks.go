@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	"github.com/libp2p/go-libp2p/core/event"
@@ -56,25 +55,8 @@ func (n *Node) joinPeer(ctx context.Context, p peer.AddrInfo) {
 // watchAddresses has the gateways told of our endpoint when that has become
 // another one.
 func (n *Node) watchAddresses(ctx context.Context) error {
-	sub, err := n.host.EventBus().Subscribe([]any{new(event.EvtLocalAddressesUpdated), new(event.EvtHostReachableAddrsChanged)})
-	if err != nil {
-		return fmt.Errorf("subscribe to our addresses: %w", err)
-	}
-	n.tasks.Go(func() {
-		defer sub.Close()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case _, open := <-sub.Out():
-				if !open {
-					return
-				}
-				n.uplinks.Refresh()
-			}
-		}
-	})
-	return nil
+	return n.watch(ctx, func(any) { n.uplinks.Refresh() },
+		new(event.EvtLocalAddressesUpdated), new(event.EvtHostReachableAddrsChanged))
 }
 
 // noteItself logs which of the bootstrap addresses are this node's own: no mistake

@@ -18,6 +18,7 @@ import (
 
 // TestInterrupted: Ctrl-C ends a command that waits for an answer.
 func TestInterrupted(t *testing.T) {
+	t.Parallel()
 	for _, form := range []string{"https://127.0.0.1:%s", "/ip4/127.0.0.1/udp/%s/quic-v1/p2p/" + somePeer} {
 		socket, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 		require.NoError(t, err)

@@ -83,6 +83,7 @@ func TestBrokenPipe(t *testing.T) {
 // TestKnownSubsystems: each logger of the libraries in this program has a name that
 // a level may be given for.
 func TestKnownSubsystems(t *testing.T) {
+	t.Parallel()
 	list := exec.Command("go", "list", "-deps", "-json=Dir,GoFiles,Standard", ".")
 	out, err := list.StdoutPipe()
 	require.NoError(t, err)

@@ -41,6 +41,7 @@ func line(t *testing.T, n int) []string {
 }
 
 func TestLookup(t *testing.T) {
+	t.Parallel()
 	addrs := line(t, 4)
 	first, last := addrs[0], addrs[len(addrs)-1]
 
@@ -93,6 +94,7 @@ func TestLookup(t *testing.T) {
 // A lookup that is not over by its --timeout says so; what is found does not wait
 // for who is silent.
 func TestLookupThatEndsEarly(t *testing.T) {
+	t.Parallel()
 	_, alive := started(t)
 	stalls, err := libp2p.New(libp2p.ListenAddrStrings("/ip4/127.0.0.1/udp/0/quic-v1"), libp2p.Transport(libp2pquic.NewTransport))
 	require.NoError(t, err)

@@ -36,6 +36,7 @@ const (
 
 func main() {
 	early.Restore()
+	keepPrivate()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	code := run(ctx, os.Args, os.Stdout, os.Stderr)
 	stop()
@@ -137,6 +138,7 @@ found, or {"error", "code"} where it could not ask.`,
 		},
 		Commands: []*cli.Command{
 			runCommand(),
+			statusCommand(),
 			idCommand(),
 			pingCommand(),
 			findNodeCommand(),
@@ -145,6 +147,7 @@ found, or {"error", "code"} where it could not ask.`,
 			putCommand(),
 			gatewaysCommand(),
 			doctorCommand(),
+			backupCommand(),
 		},
 	}
 	onUsage := func(_ context.Context, cmd *cli.Command, err error, _ bool) error {

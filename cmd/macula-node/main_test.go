@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"net"
 	"os"
 	"strings"
@@ -30,9 +31,11 @@ func TestMain(m *testing.M) {
 	for _, name := range []string{
 		"MACULA_DATA_DIR", "MACULA_REALM", "MACULA_HOSTNAME", "MACULA_QUIC_PORT", "MACULA_BOOTSTRAP_PEERS", "NODE_NAME",
 		"MACULA_TLS_MODE", "MACULA_TLS_CERTFILE", "MACULA_TLS_KEYFILE", "MACULA_TLS_CACERTFILE", "MACULA_TLS_VERIFY_HOSTNAME",
+		"MACULA_EPHEMERAL", "MACULA_STORE_MEMORY", "MACULA_STORE_DISK",
 	} {
 		os.Unsetenv(name)
 	}
+	flag.Set("test.parallel", "8") // what runs in parallel waits rather than computes; -parallel has its way
 	goleak.VerifyTestMain(m)
 }
 

@@ -20,10 +20,12 @@ import (
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/compat/uplink"
+	"github.com/macula-mesh/macula-node/internal/datadir"
 	"github.com/macula-mesh/macula-node/internal/logs"
 	"github.com/macula-mesh/macula-node/node"
 	"github.com/macula-mesh/macula-node/node/credentials"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -51,7 +53,7 @@ While it runs, lookup, get and put ask it without an address, by its data direct
 			&cli.BoolFlag{Name: "port-mapping", Usage: "ask the router (UPnP, NAT-PMP) to forward the port, unless it is listened on loopback alone; --port-mapping=false for not at all", Value: true},
 			&cli.StringFlag{Name: "mode", Usage: "`MODE` towards libp2p peers: auto, server or client", Value: string(node.ModeAuto)},
 			flags.JSON(),
-		}, flags.Log(), flags.TLS(
+		}, flags.Store(), flags.Log(), flags.TLS(
 			&cli.StringFlag{Name: "tls-cert", Usage: "`FILE` of the certificate that Erlang nodes are shown, with its chain, in PEM (default: a self-signed one, kept in the data directory)", Sources: flags.Env("MACULA_TLS_CERTFILE")},
 			&cli.StringFlag{Name: "tls-key", Usage: "`FILE` of the certificate's key, in PEM", Sources: flags.Env("MACULA_TLS_KEYFILE")},
 		)),
@@ -71,6 +73,10 @@ func runNode(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
+	kept, err := storing(cmd)
+	if err != nil {
+		return err
+	}
 	if err := flags.SetupLogs(cmd, cmd.Root().ErrWriter); err != nil {
 		return err
 	}
@@ -83,11 +89,31 @@ func runNode(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(runOn(ctx, cmd, occupied, port, policy), occupied.Close())
+	return errors.Join(runOn(ctx, cmd, occupied, port, policy, kept), occupied.Close())
+}
+
+// kept is where records are kept, and how many.
+type kept struct {
+	durable      bool
+	memory, disk int64 // bytes
+}
+
+func storing(cmd *cli.Command) (k kept, err error) {
+	k.memory, k.disk, err = flags.StoreSizes(cmd)
+	k.durable = !cmd.Bool("ephemeral")
+	if !k.durable {
+		k.disk = 0
+	}
+	return k, err
 }
 
 // runOn runs a node on a data directory that is locked for it.
-func runOn(ctx context.Context, cmd *cli.Command, occupied *occupation, port uint16, policy credentials.TLS) error {
+func runOn(ctx context.Context, cmd *cli.Command, occupied *occupation, port uint16, policy credentials.TLS, k kept) error {
+	if k.durable {
+		if err := datadir.CheckWritable(occupied.Path()); err != nil {
+			return flags.Usagef("%w; with --ephemeral (MACULA_EPHEMERAL) the node keeps its records in memory only", err)
+		}
+	}
 	key, err := identityKey(cmd)
 	if err != nil {
 		return err
@@ -111,6 +137,10 @@ func runOn(ctx context.Context, cmd *cli.Command, occupied *occupation, port uin
 		TLS:     policy,
 		DataDir: cmd.String("data-dir"),
 		Version: version(),
+
+		Durable:   k.durable,
+		Records:   records.Limits{Bytes: k.memory},
+		DiskBytes: k.disk,
 	})
 	if err != nil {
 		return flags.Usage(err)
@@ -118,15 +148,16 @@ func runOn(ctx context.Context, cmd *cli.Command, occupied *occupation, port uin
 	if err := awaitGateways(ctx, n); err != nil {
 		return errors.Join(err, n.Close())
 	}
+	closeAPI := occupied.openAPI(n)
 	occupied.serves(n, bootstrap)
 	if err := announce(cmd, n); err != nil {
-		return errors.Join(err, n.Close())
+		return errors.Join(err, closeAPI(), n.Close())
 	}
 	<-ctx.Done()
 	if !cmd.Bool("json") {
 		fmt.Fprintln(cmd.Root().Writer, "Stopping.")
 	}
-	return errors.Join(occupied.Withdraw(), n.Close())
+	return errors.Join(occupied.Withdraw(), closeAPI(), n.Close())
 }
 
 // startWait is how long run waits, before it says that it serves, for a word of the

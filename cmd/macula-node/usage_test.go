@@ -26,7 +26,7 @@ func TestWrongUsage(t *testing.T) {
 		args []string
 		want []string // in the message
 	}{
-		{"no such command", []string{"pign"}, []string{`no command "pign"`, "run, id, ping, find-node, get, lookup, put, gateways, doctor", "--help"}},
+		{"no such command", []string{"pign"}, []string{`no command "pign"`, "run, status, id, ping, find-node, get, lookup, put, gateways, doctor, backup", "--help"}},
 		{"help for no such command", []string{"help", "pign"}, []string{"'pign'", "--help"}},
 		{"no such flag", []string{"ping", "--bogus", erlang}, []string{"-bogus", "macula-node ping --help"}},
 		{"ping without ADDR", []string{"ping"}, []string{"want one ADDR, got 0", "macula-node ping ADDR"}},
@@ -84,6 +84,12 @@ func TestWrongUsage(t *testing.T) {
 		{"put of no node_id to an Erlang node", []string{"put", erlang, "k", `{}`}, []string{"VALUE '{}'", "node_id is missing", exampleValue}},
 		{"put of a token that is no text to an Erlang node", []string{"put", erlang, "k", `{"node_id": "` + someID + `", "ucan_token": 1}`}, []string{"ucan_token", exampleValue}},
 
+		{"status with an argument", []string{"status", "x"}, []string{`status takes no arguments, but got "x"`}},
+		{"backup without DIR", []string{"backup"}, []string{"want one DIR, got 0", "macula-node backup DIR"}},
+		{"backup of no node", []string{"backup", "--data-dir", data + "/none", data + "-copy"}, []string{"no node has run on the data directory " + data + "/none"}},
+		{"backup of nothing", []string{"backup", "--data-dir", data, data + "-copy"}, []string{"nothing to back up", data}},
+		{"backup onto something", []string{"backup", "--data-dir", data, data}, []string{"there is something already: " + data, "not there yet"}},
+
 		{"run with an argument", []string{"run", "x"}, []string{`run takes no arguments, but got "x"`}},
 		{"run on TCP's bootstrap", []string{"run", "--data-dir", data, "--bootstrap", "/ip4/127.0.0.1/tcp/4001/p2p/" + somePeer}, []string{"/tcp/4001", "not a QUIC address"}},
 		{"run on one address twice", []string{"run", "--data-dir", data, "--listen", "/ip4/127.0.0.1/udp/0/quic-v1", "--listen", "/ip4/127.0.0.1/udp/0/quic-v1"}, []string{"listen address /ip4/127.0.0.1/udp/0/quic-v1 is given twice"}},
@@ -113,6 +119,10 @@ func TestWrongUsage(t *testing.T) {
 		{"run with a URL for hostname", []string{"run", "--data-dir", data, "--hostname", "https://x"}, []string{`"https://x"`, "without https://"}},
 		{"run in no mode", []string{"run", "--data-dir", data, "--mode", "leech"}, []string{`mode "leech"`, "auto, server or client"}},
 		{"run with a long realm", []string{"run", "--data-dir", data, "--listen", "/ip4/127.0.0.1/udp/0/quic-v1", "--realm", strings.Repeat("r", 256)}, []string{"realm", "255"}},
+		{"run with no size", []string{"run", "--store-memory", "much"}, []string{"--store-memory (MACULA_STORE_MEMORY)", `"much"`, "64MiB"}},
+		{"run with a negative size", []string{"run", "--store-disk", "-1"}, []string{"--store-disk (MACULA_STORE_DISK)", `"-1"`, "64MiB"}},
+		{"run with little memory", []string{"run", "--store-memory", "1000"}, []string{"--store-memory (MACULA_STORE_MEMORY) 1000", "want 1.0 MiB to "}},
+		{"run with little disk", []string{"run", "--store-disk", "1MB"}, []string{"--store-disk (MACULA_STORE_DISK) 1MB", "want 32 MiB to "}},
 		{"id in a place that can not be", []string{"id", "--data-dir", filepath.Join("/dev/null", "x")}, []string{"/dev/null/x"}},
 	}
 	for _, test := range tests {
@@ -143,7 +153,7 @@ func TestNoHome(t *testing.T) {
 	t.Chdir(t.TempDir())
 	t.Setenv("HOME", "")
 	t.Setenv("home", "")
-	for _, args := range [][]string{{"run"}, {"id"}, {"get", "k"}, {"lookup", "k"}} {
+	for _, args := range [][]string{{"run"}, {"id"}, {"get", "k"}, {"lookup", "k"}, {"status"}, {"backup", "dir"}} {
 		got := macula(t, args...)
 		assert.Equal(t, exitUsage, got.code)
 		assert.Contains(t, got.stderr, "HOME is not set")
@@ -163,7 +173,7 @@ func TestHelp(t *testing.T) {
 		{[]string{"--help"}, []string{"gateways"}},
 		{[]string{"help", "put"}, []string{"[ADDR] (KEY | --service NAME | --topic NAME) VALUE", `{"$bin": "<hex>"}`, "--timeout", "--json"}},
 		{[]string{"run", "--help"}, []string{"--listen", "--data-dir", "--realm", "--hostname", "--bootstrap", "--mode", "--log-level", "MACULA_REALM", "MACULA_HOSTNAME", "MACULA_DATA_DIR",
-			"--port", "MACULA_QUIC_PORT", "--name", "NODE_NAME", "MACULA_BOOTSTRAP_PEERS", "--tls-mode", "MACULA_TLS_MODE", "--tls-cert", "MACULA_TLS_CERTFILE",
+			"--port", "MACULA_QUIC_PORT", "--ephemeral", "MACULA_EPHEMERAL", "--store-memory", "MACULA_STORE_MEMORY", "--store-disk", "MACULA_STORE_DISK", "--name", "NODE_NAME", "MACULA_BOOTSTRAP_PEERS", "--tls-mode", "MACULA_TLS_MODE", "--tls-cert", "MACULA_TLS_CERTFILE",
 			"--tls-key", "MACULA_TLS_KEYFILE", "--tls-ca", "MACULA_TLS_CACERTFILE", "--tls-verify-hostname", "MACULA_TLS_VERIFY_HOSTNAME"}},
 		{[]string{"ping", "--help"}, []string{"MACULA_TLS_MODE", "MACULA_TLS_CACERTFILE", "MACULA_TLS_VERIFY_HOSTNAME"}},
 		{[]string{"doctor", "--help"}, []string{"https://HOST:PORT [KEY…]", "--realm", "--service", "--topic", "--write", "--timeout", "Exit codes: 0 nothing failed"}},

@@ -75,6 +75,7 @@ func TestNoReplyInTime(t *testing.T) {
 
 // Other endpoints are asked meanwhile, and this one after its backoff.
 func TestBackoffEnds(t *testing.T) {
+	t.Parallel()
 	e, other := compattest.StartErlang(t, "127.0.0.1:0"), compattest.StartErlang(t, "127.0.0.1:0")
 	letGo := e.HoldReplies(wire.TypePing)
 	d := newDialer(t, within(compattest.Patience, 10*soon), backoff(2*soon)) // those who do answer take less than that
@@ -119,6 +120,7 @@ func TestBackoffIsTheNodes(t *testing.T) {
 // Those who wait for their turn are told at once, and do not ask an endpoint
 // that rests when their turn comes.
 func TestBackoffEndsTheQueue(t *testing.T) {
+	t.Parallel()
 	e := compattest.StartErlang(t, "127.0.0.1:0")
 	e.HoldReplies(wire.TypeFindValue)
 	d := newDialer(t, within(compattest.Patience, soon), backoff(never))
@@ -215,6 +217,7 @@ func TestIdleConnectionIsClosed(t *testing.T) {
 
 // Nobody has us keep a connection to every endpoint that he can think of.
 func TestLinksAreBounded(t *testing.T) {
+	t.Parallel()
 	busy, resting, idle, next := compattest.StartErlang(t, "127.0.0.1:0"), compattest.StartErlang(t, "127.0.0.1:0"), compattest.StartErlang(t, "127.0.0.1:0"), compattest.StartErlang(t, "127.0.0.1:0")
 	d := newDialer(t, within(compattest.Patience, time.Second), backoff(never), keepLinks(3))
 	ping := func(e *compattest.Erlang) error {
@@ -288,6 +291,7 @@ func TestBackoffOutlivesIdleness(t *testing.T) {
 }
 
 func TestDialerCloses(t *testing.T) {
+	t.Parallel()
 	t.Run("at once, when nothing is under way", func(t *testing.T) {
 		e := compattest.StartErlang(t, "127.0.0.1:0")
 		d := newDialer(t)
@@ -322,6 +326,7 @@ func TestDialerCloses(t *testing.T) {
 		e.RequireSpared()
 	})
 	t.Run("though a reply does not come", func(t *testing.T) {
+		t.Parallel()
 		e := compattest.StartErlang(t, "127.0.0.1:0")
 		e.HoldReplies(wire.TypeFindValue)
 		d := newDialer(t)
@@ -340,6 +345,7 @@ func TestDialerCloses(t *testing.T) {
 		}
 	})
 	t.Run("while a handshake does not end", func(t *testing.T) {
+		t.Parallel()
 		silent, err := net.ListenPacket("udp4", "127.0.0.1:0")
 		require.NoError(t, err)
 		defer silent.Close()

@@ -59,6 +59,7 @@ func TestAcquire(t *testing.T) {
 // then the others ask too. Who leaves them without an answer again is left alone
 // all the same.
 func TestAcquireInBackoff(t *testing.T) {
+	t.Parallel()
 	e := compattest.StartErlang(t, "127.0.0.1:0")
 	d := newDialer(t, within(compattest.Patience, 10*soon), backoff(never))
 	find := func() error {

@@ -23,6 +23,7 @@ import (
 // All who ask at once share one handshake, which is tried again while the node
 // is busy with somebody else's.
 func TestOneHandshakeAtATime(t *testing.T) {
+	t.Parallel()
 	e := compattest.StartErlang(t, "127.0.0.1:0")
 	letGo := e.HoldHandshakes()
 	other := newDialer(t) // occupies the one place that there is
@@ -115,6 +116,7 @@ func TestStoresGiveCreditBack(t *testing.T) {
 
 // A STORE that was sent has left, whatever happens next.
 func TestCloseDoesNotOvertakeStores(t *testing.T) {
+	t.Parallel()
 	e := compattest.StartErlang(t, "127.0.0.1:0")
 	const rounds = 10
 	for range rounds {

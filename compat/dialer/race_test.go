@@ -45,6 +45,7 @@ func deadAddrs(tb testing.TB, port int, ips ...string) {
 // A name is reached though its first addresses are dead: they take none of the
 // others' time.
 func TestDeadAddressesOfAName(t *testing.T) {
+	t.Parallel()
 	e := compattest.StartErlang(t, "127.0.0.9:0")
 	dead := []string{"127.0.0.2", "127.0.0.3", "127.0.0.4"}
 	deadAddrs(t, e.Addr().Port, dead...)
@@ -84,6 +85,7 @@ func TestLoserOfTheRace(t *testing.T) {
 // Whoever wants it and however the endpoint is spelt, an address is dialled so
 // often and no oftener; who has no time to wait is told at once.
 func TestFewDials(t *testing.T) {
+	t.Parallel()
 	e := compattest.StartErlangWith(t, glass.Listen("127.0.0.1:0"),
 		glass.RateLimited(4, 3*time.Second, glass.DefaultPerSecond))
 	port := compattest.PortOf(t, e.Endpoint())
@@ -121,6 +123,7 @@ func TestFewDials(t *testing.T) {
 
 // Refused handshakes count too.
 func TestFewDialsOfABusyNode(t *testing.T) {
+	t.Parallel()
 	e := compattest.StartErlang(t, "127.0.0.1:0")
 	letGo := e.OccupyHandshake()
 	defer letGo()

@@ -88,6 +88,7 @@ func TestConnectGivenUp(t *testing.T) {
 
 // A dialer that closes ends its sessions.
 func TestCloseEndsSessions(t *testing.T) {
+	t.Parallel()
 	e := compattest.StartErlang(t, "127.0.0.1:0")
 	d := newDialer(t)
 	s, err := hold(t, d, e).Connect(compattest.Context(t), ourConnect(), untilEnded)
@@ -100,6 +101,7 @@ func TestCloseEndsSessions(t *testing.T) {
 // Who gives up before CONNECT has left, or before its PONG has come, has the node
 // neither left alone nor, in the first case, its connection given up.
 func TestConnectGivenUpIsNoFaultOfTheNode(t *testing.T) {
+	t.Parallel()
 	e := compattest.StartErlang(t, "127.0.0.1:0")
 	letGo := e.HoldReplies(wire.TypeConnect)
 	defer letGo()

@@ -35,6 +35,7 @@ func register(g *glass.Gateway, nodeID, host string, port int, realm string, at 
 // TestGateways looks at gateways that answer, each in its way. None of them is
 // harmed, and what is not named as failed, noted or skipped is ok.
 func TestGateways(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		gateway []glass.Option
 		prepare func(*glass.Gateway)
@@ -261,6 +262,7 @@ func TestOnlyHarmlessQuestions(t *testing.T) {
 // TestLeftAloneOnceSilent: after a question that it does not answer a gateway is
 // asked nothing more.
 func TestLeftAloneOnceSilent(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		silentOn  wire.Type
 		failed    string
@@ -301,6 +303,7 @@ func TestLeftAloneOnceSilent(t *testing.T) {
 
 // TestNotConnected: each way of not getting through is told apart.
 func TestNotConnected(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		endpoint func(*testing.T) string
 		seen     string
@@ -356,6 +359,7 @@ func TestBadEndpoint(t *testing.T) {
 
 // TestTimeIsUp: what was not looked at says so.
 func TestTimeIsUp(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		end  func(context.Context) (context.Context, context.CancelFunc)
 		says string

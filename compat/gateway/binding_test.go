@@ -118,6 +118,7 @@ func seconds(pauses []time.Duration) (s []time.Duration) {
 
 // A port of the gateway's own is opened again under the same number.
 func TestOwnPortIsOpenedAgain(t *testing.T) {
+	t.Parallel()
 	d := openGateway(t)
 	dialGateway(t, d.addr).open().connect("a node", "https://127.0.0.1:1")
 	d.mu.Lock()

@@ -302,6 +302,7 @@ func TestPongs(t *testing.T) {
 // is told of another, whatever it asks on whatever stream, and however well the
 // other is known.
 func TestErlangNodesAreNotIntroduced(t *testing.T) {
+	t.Parallel()
 	d := openGateway(t, WithDialer(newDialer(t)))
 	e := compattest.StartErlang(t, "127.0.0.1:0")
 	first := dialGateway(t, d.addr).open()

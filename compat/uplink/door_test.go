@@ -182,8 +182,10 @@ func TestNoDoorOfAnErlangNode(t *testing.T) {
 // A gateway is told of our endpoint again when that has become another one, over
 // the same connection and without the end of any stream.
 func TestNewEndpointIsTold(t *testing.T) {
+	t.Parallel()
 	for name, nudged := range map[string]bool{"after a sign of life": false, "at once": true} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			g := newGlass(t)
 			var endpoint atomic.Value
 			endpoint.Store("https://127.0.0.1:1001")
@@ -210,6 +212,7 @@ func TestNewEndpointIsTold(t *testing.T) {
 // Only where all gateways are of another realm, and their certificates prove it,
 // and nothing else leads in, is it the operator's mistake.
 func TestRefusals(t *testing.T) {
+	t.Parallel()
 	other := func(t *testing.T) *glass.Gateway { return newGlass(t, glass.Realm("other")) }
 	for name, c := range map[string]struct {
 		gateways func(t *testing.T) []*glass.Gateway
@@ -224,6 +227,7 @@ func TestRefusals(t *testing.T) {
 		"it comes up so, after another": {nil, nil, false},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			var gateways []*glass.Gateway
 			if c.gateways != nil {
 				gateways = c.gateways(t)

@@ -1,6 +1,7 @@
 package uplink
 
 import (
+	"flag"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -12,6 +13,7 @@ import (
 
 // TestMain fails the tests of this package if a goroutine outlives them.
 func TestMain(m *testing.M) {
+	flag.Set("test.parallel", "8") // what runs in parallel waits rather than computes; -parallel has its way
 	goleak.VerifyTestMain(m)
 }
 

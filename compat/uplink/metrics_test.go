@@ -45,6 +45,7 @@ func (t *tracer) SessionDown(gateway wire.Endpoint, lasted time.Duration, r Down
 }
 
 func TestMetricsTracer(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		kind []glass.Option
 		end  func(*testing.T, *glass.Gateway, *uplinked)
@@ -64,6 +65,7 @@ func TestMetricsTracer(t *testing.T) {
 		"not listed":    {[]glass.Option{glass.RegisterAfter(-1)}, nil, []string{"look unlisted", "look unlisted"}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			g := newGlass(t, test.kind...)
 			told := &tracer{tb: t, gateway: g.Endpoint()}
 			u := newUplinked(t, []*glass.Gateway{g}, WithMetricsTracer(told))

@@ -215,6 +215,7 @@ func TestUplinkComesBack(t *testing.T) {
 		requireUnhurt(t, late)
 	})
 	t.Run("when it does not answer", func(t *testing.T) {
+		t.Parallel()
 		g := newGlass(t)
 		u := newUplinked(t, []*glass.Gateway{g})
 		compattest.Eventually(t, u.has(1), "a session")
@@ -225,6 +226,7 @@ func TestUplinkComesBack(t *testing.T) {
 		requireUnhurt(t, g)
 	})
 	t.Run("when CONNECT is not answered", func(t *testing.T) {
+		t.Parallel()
 		g := newGlass(t)
 		letGo := g.HoldReplies(wire.TypeConnect)
 		u := newUplinked(t, []*glass.Gateway{g})
@@ -283,6 +285,7 @@ func TestUplinkServesWhatTheGatewaySends(t *testing.T) {
 }
 
 func TestUplinkMeetsNeighbours(t *testing.T) {
+	t.Parallel()
 	neighbour, stranger := newGlass(t), newGlass(t)
 	entry := func(g *glass.Gateway, id, realm string) wire.Gateway {
 		return wire.Gateway{NodeID: []byte(id), Host: "127.0.0.1", Port: int64(g.Addr().Port), Realm: realm}

@@ -4,17 +4,12 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"io"
-	"log/slog"
-	"net"
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
-	"github.com/marcopolo/simnet"
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/quic-go/quic-go"
 	"github.com/stretchr/testify/require"
@@ -24,6 +19,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/doctor"
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/internal/virtualtest"
 	"github.com/macula-mesh/macula-node/interop/glass"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
@@ -34,42 +30,16 @@ import (
 
 // world is a simulated network in virtual time, so that the times are those of
 // daily life.
-type world struct {
-	*testing.T
-	net   *simnet.Simnet
-	hosts int
-}
+type world struct{ *virtualtest.World }
 
 func inWorld(t *testing.T, test func(w *world)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		w := &world{T: t, net: &simnet.Simnet{
-			LatencyFunc: simnet.StaticLatency(10 * time.Millisecond),
-			Logger:      slog.New(slog.NewTextHandler(io.Discard, nil)),
-		}}
-		w.net.Start()
-		t.Cleanup(w.net.Close)
-		test(w)
-	})
-}
-
-func (w *world) listen(address string) (net.PacketConn, error) {
-	addr, err := net.ResolveUDPAddr("udp", address)
-	if err != nil {
-		return nil, err
-	}
-	link := simnet.LinkSettings{BitsPerSecond: 1000 * simnet.Mibps}
-	return w.net.NewEndpoint(addr, simnet.NodeBiDiLinkSettings{Downlink: link, Uplink: link}), nil
-}
-
-func (w *world) nextHost() string {
-	w.hosts++
-	return net.JoinHostPort(simnet.IntToPublicIPv4(w.hosts).String(), "9443")
+	virtualtest.Run(t, 10*time.Millisecond, func(w *virtualtest.World) { test(&world{w}) })
 }
 
 func (w *world) gateway(opts ...glass.Option) *glass.Gateway {
 	w.Helper()
-	g, err := glass.Start(append([]glass.Option{glass.Listen(w.nextHost()), glass.Network(w.listen)}, opts...)...)
+	g, err := glass.Start(append([]glass.Option{glass.Listen(w.NextHost()), glass.Network(w.Listen)}, opts...)...)
 	require.NoError(w, err)
 	w.Cleanup(func() { require.NoError(w, g.Close()) })
 	return g
@@ -89,7 +59,7 @@ func (u udp) DialQUIC(ctx context.Context, to ma.Multiaddr, conf *tls.Config, al
 // dialer returns one at a host of its own, or at that of another one.
 func (w *world) dialer(host string) *dialer.Dialer {
 	w.Helper()
-	packets, err := w.listen(host)
+	packets, err := w.Listen(host)
 	require.NoError(w, err)
 	tr := &quic.Transport{Conn: packets}
 	w.Cleanup(func() { packets.Close(); tr.Close() })
@@ -147,7 +117,7 @@ func TestSessionAfterACrash(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				g := w.gateway(glass.RestartAfter(away))
-				u := w.uplinks(w.dialer(w.nextHost()), g)
+				u := w.uplinks(w.dialer(w.NextHost()), g)
 				w.joins(u, g, 1)
 				for round := range 6 {
 					time.Sleep(time.Minute + time.Duration(round)*time.Second)
@@ -177,7 +147,7 @@ func TestSessionOverAStall(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				g := w.gateway()
-				d := w.dialer(w.nextHost())
+				d := w.dialer(w.NextHost())
 				u := w.uplinks(d, g)
 				w.joins(u, g, 1)
 				for round := range 6 {
@@ -208,7 +178,7 @@ func TestSessionOverAStall(t *testing.T) {
 func TestSessionOfAHungGateway(t *testing.T) {
 	inWorld(t, func(w *world) {
 		g := w.gateway()
-		u := w.uplinks(w.dialer(w.nextHost()), g)
+		u := w.uplinks(w.dialer(w.NextHost()), g)
 		w.joins(u, g, 1)
 		time.Sleep(time.Minute)
 		g.Stall(10 * time.Minute)
@@ -229,7 +199,7 @@ func TestNothingOfOursIsRefused(t *testing.T) {
 	inWorld(t, func(w *world) {
 		limited := glass.RateLimited(glass.DefaultPerSource, glass.DefaultSourceTime, glass.DefaultPerSecond)
 		g, other := w.gateway(limited), w.gateway(limited)
-		host := w.nextHost()
+		host := w.NextHost()
 		d := w.dialer(host)
 		another := w.dialer(strings.Replace(host, ":9443", ":9444", 1)) // of another process
 		u := w.uplinks(d, g, other)

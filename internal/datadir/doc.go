@@ -1,4 +1,4 @@
-// Package datadir is a node's data directory: the files in it that hold secrets,
-// the lock by which one node runs on it, and the file that says where it is
-// reached.
+// Package datadir is a node's data directory: how it and the files in it that hold
+// secrets are made, the lock by which one node runs on it, and the file that says
+// where that node is reached.
 package datadir

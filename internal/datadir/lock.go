@@ -52,25 +52,31 @@ type Dir struct {
 	lock *os.File // nil where the directory can not be locked
 	last *Running
 	open string
+	said bool // Publish was called
 }
 
 // Use makes a data directory, if there is none, and locks it until Close. Where
 // another process has it the error is an InUseError. A directory that can not be
 // locked, as it is read-only or on a file system without locks, is used all the
-// same; see Unlocked.
+// same, see Unlocked; one that can not be entered is not.
 func Use(path string) (*Dir, error) {
-	if err := os.MkdirAll(path, 0o700); err != nil {
+	if err := Make(path); err != nil {
 		return nil, fmt.Errorf("make the data directory (choose one that this user may write to): %w", err)
 	}
 	d := &Dir{path: path}
-	file, err := os.OpenFile(filepath.Join(path, nodeLock), os.O_RDWR|os.O_CREATE, 0o600)
+	lock := filepath.Join(path, nodeLock)
+	file, err := os.OpenFile(lock, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		if _, statErr := os.Stat(filepath.Join(path, nodeLock)); statErr == nil {
+		switch _, statErr := os.Stat(lock); {
+		case statErr == nil:
 			return nil, fmt.Errorf("lock the data directory (does it belong to another user?): %w", err)
+		case !errors.Is(statErr, fs.ErrNotExist):
+			return nil, &NotWritableError{path, statErr}
 		}
 		d.open = err.Error()
 		return d, nil
 	}
+	_ = file.Chmod(0o600) // whatever the umask; not every file system keeps modes
 	switch err := lockWithin(file, lockPatience); {
 	case errors.Is(err, errors.ErrUnsupported):
 		d.open = err.Error()
@@ -83,6 +89,7 @@ func Use(path string) (*Dir, error) {
 	}
 	d.lock = file
 	d.last, _ = readRunning(path) // what can not be read is overwritten
+	clean(path)
 	return d, nil
 }
 
@@ -97,12 +104,16 @@ func lockWithin(file *os.File, patience time.Duration) error {
 // Unlocked says why the directory could not be locked, nothing where it is.
 func (d *Dir) Unlocked() string { return d.open }
 
+// Path returns the directory.
+func (d *Dir) Path() string { return d.path }
+
 // Last returns what a node that did not end in order has left, or nil.
 func (d *Dir) Last() *Running { return d.last }
 
 // Publish says to other processes of this user who runs here and where it is
 // reached, in place of what was said before.
 func (d *Dir) Publish(r Running) error {
+	d.said = true
 	if err := writeRunning(d.path, r); err != nil {
 		return fmt.Errorf("say in the data directory that the node runs: %w", err)
 	}
@@ -118,8 +129,10 @@ func (d *Dir) Withdraw() error {
 }
 
 // Close withdraws what was published and unlocks the directory.
-func (d *Dir) Close() error {
-	err := d.Withdraw()
+func (d *Dir) Close() (err error) {
+	if d.said {
+		err = d.Withdraw()
+	}
 	if d.lock == nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"testing"
 	"time"
 
@@ -54,6 +53,12 @@ func TestOneNodeADirectory(t *testing.T) {
 	require.Empty(t, d.Unlocked())
 	require.Equal(t, first.Pid, d.Last().PID)
 	require.NoError(t, d.Close())
+	require.FileExists(t, filepath.Join(dir, runningFile), "who has said nothing takes nothing back")
+
+	d, err = Use(dir)
+	require.NoError(t, err)
+	require.NoError(t, d.Publish(Running{PID: os.Getpid()}))
+	require.NoError(t, d.Close())
 	require.NoFileExists(t, filepath.Join(dir, runningFile))
 
 	d, err = Use(dir)
@@ -80,8 +85,8 @@ func TestALookKeepsNobodyFromStarting(t *testing.T) {
 }
 
 func TestDirectoryThatCanNotBeLocked(t *testing.T) {
-	if runtime.GOOS == "windows" || os.Geteuid() == 0 {
-		t.Skip("a superuser may write everywhere")
+	if !unprivileged(t) {
+		return
 	}
 	dir := t.TempDir()
 	require.NoError(t, os.Chmod(dir, 0o500))

@@ -37,7 +37,7 @@ func ReadPrivate(what, path string) ([]byte, error) {
 // appears in one step, or fails with fs.ErrExist if there is one: of several
 // processes that start at once the first wins.
 func CreatePrivate(path string, data []byte) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if err := Make(filepath.Dir(path)); err != nil {
 		return err
 	}
 	// A rename overwrites, and a link, which does not, is more than some file systems have.
@@ -63,6 +63,7 @@ func ReplacePrivate(path string, data []byte) error {
 		return err
 	}
 	defer os.Remove(file.Name())
+	_ = file.Chmod(0o600) // whatever the umask; not every file system keeps modes
 	_, err = file.Write(data)
 	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
 		return err
@@ -70,7 +71,7 @@ func ReplacePrivate(path string, data []byte) error {
 	if err := os.Rename(file.Name(), path); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return Sync(filepath.Dir(path))
 }
 
 // lockBeside keeps other processes from creating path until it is undone.
@@ -98,21 +99,21 @@ func lockBeside(path string) (unlock func(), err error) {
 	}
 }
 
-// syncDir makes a new name in dir survive a power cut, as far as the file system
-// can do that.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" { // has no such call
+// Sync has a file's bytes, or a directory's names, survive a power cut, as far as
+// the file system can do that.
+func Sync(path string) error {
+	if runtime.GOOS == "windows" { // has no such call for what is open for reading
 		return nil
 	}
-	d, err := os.Open(dir)
+	file, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	err = d.Sync()
+	err = file.Sync()
 	if errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported) {
 		err = nil
 	}
-	return errors.Join(err, d.Close())
+	return errors.Join(err, file.Close())
 }
 
 // hasModes: those of Windows say nothing about who may read.
@@ -141,8 +142,13 @@ func Warnings(dir string, files ...string) []string {
 		return []string{fmt.Sprintf("the file system of the data directory %s keeps no modes: whoever can reach it can read the node's keys", dir)}
 	}
 	var warnings []string
-	if info, err := os.Stat(dir); err == nil && info.Mode().Perm()&0o022 != 0 {
-		warnings = append(warnings, fmt.Sprintf("others may write to the data directory %s (mode %#o), so they can give the node another identity: run chmod 700 %s", dir, info.Mode().Perm(), dir))
+	if info, err := os.Stat(dir); err == nil {
+		if info.Mode().Perm()&0o022 != 0 {
+			warnings = append(warnings, fmt.Sprintf("others may write to the data directory %s (mode %#o), so they can give the node another identity: run chmod 700 %s", dir, info.Mode().Perm(), dir))
+		}
+		if whose := foreign(dir, info); whose != "" {
+			warnings = append(warnings, whose)
+		}
 	}
 	for _, name := range files {
 		path := filepath.Join(dir, name)

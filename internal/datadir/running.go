@@ -23,6 +23,8 @@ type Running struct {
 	// Endpoint is where this machine reaches it as an Erlang node does,
 	// https://host:port with the pin of its key behind.
 	Endpoint string `json:"endpoint"`
+	// Socket is the path of the Unix socket of its local API; empty where it has none.
+	Socket string `json:"socket,omitempty"`
 	// Bootstrap are the multiaddrs of the peers that it was told to join by.
 	Bootstrap []string `json:"bootstrap,omitempty"`
 }

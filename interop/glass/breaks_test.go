@@ -114,6 +114,7 @@ var weaknesses = map[string]weakness{
 
 // Each weakness of the reference breaks a gateway, in its way and no other.
 func TestWeaknesses(t *testing.T) {
+	t.Parallel()
 	for name, w := range weaknesses {
 		t.Run(name, func(t *testing.T) {
 			g := start(t, append([]glass.Option{glass.DiscoverEvery(soon)}, w.opts...)...)

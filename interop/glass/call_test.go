@@ -43,7 +43,7 @@ func requireCallerGone(w *world, g *glass.Gateway, s *glass.Session, why glass.C
 	require.Equal(w, glass.CallerCrash, g.Broken()[0].Kind)
 	require.Equal(w, why, g.Broken()[0].Why)
 	<-s.Done()
-	w.pass(time.Minute)
+	w.Pass(time.Minute)
 	require.Zero(w, s.Connections(), "and does not come back")
 }
 
@@ -80,7 +80,7 @@ func TestAnsweredCall(t *testing.T) {
 		var failed *glass.CallError
 		require.ErrorAs(w, err, &failed)
 		require.EqualError(w, failed, "glass: not_found: no such")
-		w.pass(time.Minute)
+		w.Pass(time.Minute)
 		require.Empty(w, g.Broken())
 		require.NoError(w, s.Say(&wire.Ping{}))
 
@@ -164,7 +164,7 @@ func TestDiscoveriesAreNotToldApart(t *testing.T) {
 		})
 		first := make(chan error, 1)
 		go func() { _, err := s.Call(w.Context(), realm+".first", nil); first <- err }()
-		w.pass(time.Second)
+		w.Pass(time.Second)
 		_, err := s.Call(w.Context(), realm+".second", nil)
 		require.ErrorIs(w, err, glass.ErrDHTTimeout)
 		require.NoError(w, <-first)
@@ -216,7 +216,7 @@ func TestRequest(t *testing.T) {
 					require.NoError(w, err)
 					require.Equal(w, wire.TypeRPCRequest, got.Type)
 				}
-				w.pass(time.Minute)
+				w.Pass(time.Minute)
 				require.Empty(w, hub.Broken())
 				require.Empty(w, node.Broken())
 				require.Empty(w, target.Broken())

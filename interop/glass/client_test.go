@@ -250,6 +250,7 @@ func TestLookupReplies(t *testing.T) {
 }
 
 func TestLookup(t *testing.T) {
+	t.Parallel()
 	parent := start(t)
 	parent.Store([]byte("there"), provider("p"))
 	silent := record(t, silent)

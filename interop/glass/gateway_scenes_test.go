@@ -14,6 +14,7 @@ import (
 // their gateway, frame by frame: what that sends, to whom, and in which order,
 // is what the real gateway sent.
 func TestGatewayScenes(t *testing.T) {
+	t.Parallel()
 	all := scenes(t, "live-one-gateway.json")
 	g := start(t, glass.NodeID(unhex(t, idA)), glass.Listen("127.0.0.1:0"), glass.PeerTimeout(time.Millisecond))
 	p := &players{t: t, g: g, talks: map[string]*talk{}}

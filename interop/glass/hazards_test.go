@@ -24,6 +24,7 @@ type hazard struct {
 // TestHazards: the double dies of the inputs that killed the reference's
 // gateway, and of no other.
 func TestHazards(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile("testdata/live-hazards.json")
 	require.NoError(t, err)
 	var recorded struct{ Cases []hazard }

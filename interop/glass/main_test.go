@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"flag"
 	"testing"
 	"time"
 
@@ -15,7 +16,10 @@ import (
 	"github.com/macula-mesh/macula-node/interop/glass"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	flag.Set("test.parallel", "8") // what runs in parallel waits rather than computes; -parallel has its way
+	goleak.VerifyTestMain(m)
+}
 
 const (
 	patience = 20 * time.Second // for what must come

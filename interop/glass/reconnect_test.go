@@ -28,20 +28,21 @@ func TestStall(t *testing.T) {
 // Each stream of a CONNECTed connection that is ended has the node connect anew
 // twice after 5 s, and the old connections stay: 1, 2, 4, 8 … until it breaks.
 func TestEndedStreamsDoubleConnections(t *testing.T) {
+	t.Parallel()
 	inWorld(t, func(w *world) {
 		r := w.record(func(wire.Frame) []byte { return encode(w, &wire.Disconnect{Reason: "realm_mismatch"}) })
 		r.hangUp = true
 		g := w.start()
 		s, err := g.Bootstrap(within(w), r.endpoint)
 		require.NoError(w, err)
-		w.pass(time.Second)
+		w.Pass(time.Second)
 		for _, want := range []int{1, 3, 7, 15, 31} {
 			require.Equal(w, want, s.Connections())
 			require.Len(w, r.conns(), want)
 			require.Empty(w, g.Broken())
-			w.pass(5 * time.Second)
+			w.Pass(5 * time.Second)
 		}
-		w.pass(20 * time.Second)
+		w.Pass(20 * time.Second)
 		broken := g.Broken()
 		require.Len(w, broken, 1)
 		require.Equal(w, glass.PeerCrash, broken[0].Kind)
@@ -58,7 +59,7 @@ func TestKeptStreamsDoNot(t *testing.T) {
 		g := w.start()
 		s, err := g.Bootstrap(within(w), r.endpoint)
 		require.NoError(w, err)
-		w.pass(10*time.Minute + time.Second)
+		w.Pass(10*time.Minute + time.Second)
 		require.Equal(w, 1, s.Connections())
 		require.Len(w, r.conns(), 1)
 		require.Equal(w, 20, count(r.conns()[0], wire.TypePing), "one in 30 s")
@@ -73,14 +74,14 @@ func TestKeptStreamsDoNot(t *testing.T) {
 func TestRestart(t *testing.T) {
 	inWorld(t, func(w *world) {
 		g := w.start()
-		w.pass(4 * time.Second)
+		w.Pass(4 * time.Second)
 		own, topic := []byte(wire.GatewayPrefix+g.ClientID()), realm+".public.t"
 		require.Len(w, g.Stored(own), 1)
 		node := w.start()
 		s, err := node.Bootstrap(within(w), g.Endpoint())
 		require.NoError(w, err)
 		require.NoError(w, s.Subscribe(topic))
-		w.pass(time.Second)
+		w.Pass(time.Second)
 		require.NotEmpty(w, g.Stored(hashed(topic)))
 		old := w.dial(g)
 
@@ -93,14 +94,14 @@ func TestRestart(t *testing.T) {
 		require.NoError(w, old.Context().Err(), "nobody was told")
 		require.Empty(w, g.Stored(hashed(topic)))
 		require.Empty(w, g.Stored(own), "not yet registered")
-		w.pass(3 * time.Second)
+		w.Pass(3 * time.Second)
 		require.Len(w, g.Stored(own), 1)
 
-		w.pass(22 * time.Second)
+		w.Pass(22 * time.Second)
 		require.Equal(w, 2, s.Connections(), "noticed within 13 s, back 5 s later, and the second, refused for the first, in 5 more")
 		require.Equal(w, 1, g.Stats().Frames[wire.TypeSubscribe], "it does not SUBSCRIBE again")
 		require.NoError(w, g.Restart())
-		w.pass(40 * time.Second)
+		w.Pass(40 * time.Second)
 		require.Equal(w, 4, s.Connections())
 		require.Equal(w, 2, g.Stats().Restarts)
 		require.Empty(w, g.Broken())
@@ -117,7 +118,7 @@ func TestRestartOfNode(t *testing.T) {
 		other, err := node.Connect(within(w), g.Endpoint(), nil)
 		require.NoError(w, err)
 		require.NoError(w, node.Restart())
-		w.pass(time.Second)
+		w.Pass(time.Second)
 		require.Equal(w, 1, s.Connections())
 		<-other.Done()
 		require.Error(w, other.Say(&wire.Ping{}), "a client of macula:connect is gone")
@@ -131,9 +132,9 @@ func TestRenewal(t *testing.T) {
 		s, err := w.start().Connect(within(w), r.endpoint, id32)
 		require.NoError(w, err)
 		s.Advertise(realm + ".add")
-		w.pass(239 * time.Second)
+		w.Pass(239 * time.Second)
 		require.Equal(w, 1, count(r.conns()[0], wire.TypeStore))
-		w.pass(2 * time.Second)
+		w.Pass(2 * time.Second)
 		require.Equal(w, 2, count(r.conns()[0], wire.TypeStore))
 	})
 }

@@ -37,6 +37,7 @@ const theNodeID = "70f933cbf8b84a4d4e9aabcec0cf98dc55f7d65373dfb9fe0cebc8f2df8d2
 // TestReplay sends a gateway all that was once sent to the reference, in the
 // same order: it answers the same, and breaks at the same.
 func TestReplay(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile("../../compat/wire/testdata/macula-0.20.3.json")
 	require.NoError(t, err)
 	var recorded struct{ Exchanges []exchange }

@@ -37,7 +37,7 @@ func inMesh(t *testing.T, id, other string, test func(m mesh)) {
 
 // came returns the frames of a type that the recorder got.
 func (m mesh) came(t wire.Type) (frames []wire.Frame) {
-	m.pass(time.Second)
+	m.Pass(time.Second)
 	for _, conn := range m.other.conns() {
 		for _, f := range conn {
 			if f.Type == t {
@@ -57,7 +57,7 @@ func (m mesh) subscribed(topic, id string) {
 func (m mesh) receive(f wire.Frame) {
 	m.Helper()
 	m.dial(m.g).open().send(made(f.Type, f.Payload))
-	m.pass(time.Second)
+	m.Pass(time.Second)
 }
 
 // m01, m02: a subscription of a gateway itself is stored at those it knows in its
@@ -139,7 +139,7 @@ func TestRouteToClient(t *testing.T) {
 					sc := m.scenes[name]
 					k := m.dial(m.g).open()
 					k.send(made(wire.TypeSubscribe, mapping("topics", wire.RawArray(wire.RawText(topic)), "qos", 0)))
-					m.pass(time.Second)
+					m.Pass(time.Second)
 					for _, f := range sc.of(m, "b", "recv", "PUBSUB_ROUTE") {
 						m.receive(f)
 					}
@@ -169,7 +169,7 @@ func TestRouteForOthers(t *testing.T) {
 		g := w.start()
 		w.dial(g).ask(connecting("node"))
 		w.dial(g).open().send(made(wire.TypePubSubRoute, scenes(w, "live-three-gateways.json")["m06-route-others"].of(w, "a", "recv", "PUBSUB_ROUTE")[0].Payload))
-		w.pass(time.Second)
+		w.Pass(time.Second)
 		require.Equal(w, 1, g.Stats().Unrouted)
 		require.Empty(w, g.Broken())
 	})
@@ -198,7 +198,7 @@ func TestRouteOfCalls(t *testing.T) {
 		g.Offer(realm+".okb", func([]byte) glass.Outcome { return glass.Outcome{Result: []byte("{}"), OKTuple: true} })
 		f := scenes(w, "live-three-gateways.json")["m08-rpc-route-ok-tuple"].of(w, "b", "recv", "RPC_ROUTE")[0]
 		w.dial(g).open().send(made(f.Type, f.Payload))
-		w.pass(time.Second)
+		w.Pass(time.Second)
 		require.Equal(w, []glass.Break{{Kind: glass.GatewayCrash, Why: glass.CauseOKTuple, Detail: realm + ".okb"}}, g.Broken())
 	})
 }

@@ -17,7 +17,7 @@ func knowEachOther(w *world) (a, b *glass.Gateway) {
 	a, b = w.start(glass.RegisterAfter(-1)), w.start(glass.RegisterAfter(-1))
 	_, err := b.Bootstrap(within(w), a.Endpoint())
 	require.NoError(w, err)
-	w.pass(time.Second)
+	w.Pass(time.Second)
 	return a, b
 }
 
@@ -42,14 +42,14 @@ func TestMissAtBothCrashesThem(t *testing.T) {
 		client, err := w.start().Connect(within(w), a.Endpoint(), nil)
 		require.NoError(w, err)
 		require.NoError(w, client.Subscribe(realm+".public.t"))
-		w.pass(time.Second)
+		w.Pass(time.Second)
 		var tasks sync.WaitGroup
 		for _, g := range []*glass.Gateway{a, b} {
 			tasks.Go(func() { g.Lookup(w.Context(), id32) })
 			tasks.Go(func() { g.Lookup(w.Context(), id32[:31]) })
 		}
 		tasks.Wait()
-		w.pass(20 * time.Second)
+		w.Pass(20 * time.Second)
 		for _, g := range []*glass.Gateway{a, b} {
 			require.NotEmpty(w, g.Broken())
 			require.Equal(w, glass.GatewayCrash, g.Broken()[0].Kind)
@@ -78,7 +78,7 @@ func TestTwoThatAreNotIntroduced(t *testing.T) {
 			require.NoError(w, err)
 		}
 		for range 60 {
-			w.pass(10 * time.Second)
+			w.Pass(10 * time.Second)
 			begun := time.Now()
 			var tasks sync.WaitGroup
 			for _, g := range []*glass.Gateway{a, b} {
@@ -103,7 +103,7 @@ func TestTwoThatAreIntroduced(t *testing.T) {
 			_, err := of[0].Bootstrap(within(w), r.endpoint)
 			require.NoError(w, err)
 		}
-		w.pass(100 * time.Second)
+		w.Pass(100 * time.Second)
 		require.Equal(w, 3, b.Stats().Open, "one each 30 s")
 		require.Equal(w, 3, b.Stats().Frames[wire.TypeConnect])
 		var tasks sync.WaitGroup
@@ -112,7 +112,7 @@ func TestTwoThatAreIntroduced(t *testing.T) {
 			tasks.Go(func() { b.Lookup(w.Context(), id32) })
 		}
 		tasks.Wait()
-		w.pass(30 * time.Second)
+		w.Pass(30 * time.Second)
 		require.NotEmpty(w, append(a.Broken(), b.Broken()...))
 	})
 }
@@ -124,7 +124,7 @@ func TestCrashLimit(t *testing.T) {
 		c := w.dial(g)
 		for range 10 {
 			c.open().send(made(wire.TypeRPCRoute, wire.RawMap()))
-			w.pass(time.Second)
+			w.Pass(time.Second)
 		}
 		broken := g.Broken()
 		require.Len(w, broken, 11)

@@ -35,7 +35,7 @@ func TestTopicRecordsThatKill(t *testing.T) {
 				g := w.start(glass.BootstrappedFrom(r.endpoint, id32))
 				for range 2 {
 					g.Publish(glass.Publication{Topic: realm + ".t", Payload: wire.RawMap()})
-					w.pass(10 * time.Second)
+					w.Pass(10 * time.Second)
 				}
 				if test.why == "" {
 					require.Empty(w, g.Broken())
@@ -55,7 +55,7 @@ func TestTopicsOfAnotherRealm(t *testing.T) {
 			require.ErrorIs(w, s.Publish(glass.Publication{Topic: topic, Payload: wire.RawText("{}")}), glass.ErrNotOwned)
 		}
 		require.NoError(w, s.Subscribe("public.x"), "which nobody checks")
-		w.pass(time.Second)
+		w.Pass(time.Second)
 		require.Zero(w, count(r.conns()[0], wire.TypePublish))
 	})
 }
@@ -116,18 +116,18 @@ func TestClientScenes(t *testing.T) {
 		}
 		require.NoError(w, c.Publish(glass.Publication{Topic: t1, Payload: wire.RawText(`{"q":1}`), QoS: 1, Retain: true}))
 		require.NoError(w, b.Publish(glass.Publication{Topic: t1, Payload: wire.RawText(`{"mine":1}`)}))
-		w.pass(time.Second)
+		w.Pass(time.Second)
 		require.Equal(w, 5, count(r.conns()[1], wire.TypePublish))
-		w.pass(5 * time.Second)
+		w.Pass(5 * time.Second)
 		require.Equal(w, 6, count(r.conns()[1], wire.TypePublish))
-		w.pass(5 * time.Second)
+		w.Pass(5 * time.Second)
 		require.Equal(w, 7, count(r.conns()[1], wire.TypePublish))
-		w.pass(time.Minute)
+		w.Pass(time.Minute)
 		require.Equal(w, 7, count(r.conns()[1], wire.TypePublish), "then it gives up")
 		require.NoError(w, b.Subscribe(u1))
 		require.NoError(w, b.Unsubscribe(u1))
 		b.Advertise(realm + ".add")
-		w.pass(time.Second)
+		w.Pass(time.Second)
 
 		connect := all["n01-connect"].of(w, "b", "send", "CONNECT")[0]
 		require.Equal(w, shape(w, connect).fields["node_id"], shape(w, said(0, wire.TypeConnect, 0)).fields["node_id"])

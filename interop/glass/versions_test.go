@@ -42,7 +42,7 @@ func TestFindsItself(t *testing.T) {
 		g := w.start(glass.FindsItself(glass.DefaultFindEvery))
 		_, err := g.Bootstrap(within(w), r.endpoint)
 		require.NoError(w, err)
-		w.pass(5*time.Minute + time.Second)
+		w.Pass(5*time.Minute + time.Second)
 		require.Equal(w, 10, count(r.conns()[0], wire.TypeFindNode))
 		for _, f := range r.conns()[0] {
 			if f.Type == wire.TypeFindNode {
@@ -61,22 +61,22 @@ func TestRateLimited(t *testing.T) {
 		for range 5 {
 			_, err := w.dialFrom(tr, g)
 			require.NoError(w, err)
-			w.pass(time.Second)
+			w.Pass(time.Second)
 		}
 		require.NoError(w, g.NothingRefused())
 		for range 4 { // up to the 9th second
 			_, err := w.dialFrom(tr, g)
 			require.Error(w, err)
-			w.pass(time.Second)
+			w.Pass(time.Second)
 		}
 		require.Equal(w, 4, g.Stats().Limited)
 		require.ErrorContains(w, g.NothingRefused(), "more than 5 in 10s")
 		_, err := w.dialFrom(other, g)
 		require.NoError(w, err, "another address has a window of its own")
-		w.pass(2 * time.Second)
+		w.Pass(2 * time.Second)
 		_, err = w.dialFrom(tr, g)
 		require.NoError(w, err, "the window is over")
-		w.pass(time.Second)
+		w.Pass(time.Second)
 		require.Equal(w, 7, g.Stats().Accepted)
 		require.Empty(w, g.Broken())
 	})
@@ -91,7 +91,7 @@ func TestRateLimitedInAll(t *testing.T) {
 			if _, err := w.dialFrom(w.transport(), g); err != nil {
 				refused++
 			}
-			w.pass(50 * time.Millisecond)
+			w.Pass(50 * time.Millisecond)
 		}
 		require.Equal(w, 2, refused)
 		require.ErrorContains(w, g.NothingRefused(), "more than 3 a second in all")

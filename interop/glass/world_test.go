@@ -3,66 +3,35 @@ package glass_test
 import (
 	"crypto/sha256"
 	"crypto/tls"
-	"io"
-	"log/slog"
-	"net"
 	"testing"
-	"testing/synctest"
 	"time"
 
-	"github.com/marcopolo/simnet"
 	"github.com/quic-go/quic-go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/internal/virtualtest"
 	"github.com/macula-mesh/macula-node/interop/glass"
 )
 
 // world is a simulated network in virtual time, in which the reference's own
 // times cost nothing.
-type world struct {
-	*testing.T
-	net   *simnet.Simnet
-	hosts int
-}
+type world struct{ *virtualtest.World }
 
 func inWorld(t *testing.T, test func(w *world)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		w := &world{T: t, net: &simnet.Simnet{
-			LatencyFunc: simnet.StaticLatency(time.Millisecond),
-			Logger:      slog.New(slog.NewTextHandler(io.Discard, nil)),
-		}}
-		w.net.Start()
-		t.Cleanup(w.net.Close)
-		test(w)
-	})
-}
-
-// listen opens a port of a host, and takes the place of what was there.
-func (w *world) listen(address string) (net.PacketConn, error) {
-	addr, err := net.ResolveUDPAddr("udp", address)
-	if err != nil {
-		return nil, err
-	}
-	link := simnet.LinkSettings{BitsPerSecond: 1000 * simnet.Mibps}
-	return w.net.NewEndpoint(addr, simnet.NodeBiDiLinkSettings{Downlink: link, Uplink: link}), nil
-}
-
-func (w *world) nextHost() string {
-	w.hosts++
-	return net.JoinHostPort(simnet.IntToPublicIPv4(w.hosts).String(), "9443")
+	virtualtest.Run(t, time.Millisecond, func(w *virtualtest.World) { test(&world{w}) })
 }
 
 func (w *world) start(opts ...glass.Option) *glass.Gateway {
 	w.Helper()
-	return start(w, append([]glass.Option{glass.Listen(w.nextHost()), glass.Network(w.listen), glass.RegisterAfter(glass.DefaultRegisterAfter)}, opts...)...)
+	return start(w, append([]glass.Option{glass.Listen(w.NextHost()), glass.Network(w.Listen), glass.RegisterAfter(glass.DefaultRegisterAfter)}, opts...)...)
 }
 
 // transport is one of a plain host, such as a test's client.
 func (w *world) transport() *quic.Transport {
 	w.Helper()
-	packets, err := w.listen(w.nextHost())
+	packets, err := w.Listen(w.NextHost())
 	require.NoError(w, err)
 	tr := &quic.Transport{Conn: packets}
 	w.Cleanup(func() { packets.Close(); tr.Close() })
@@ -90,9 +59,6 @@ func (w *world) record(answer func(wire.Frame) []byte) *recorder {
 	require.NoError(w, err)
 	return recordOn(w, ln, answer)
 }
-
-// pass lets virtual time go on.
-func (w *world) pass(d time.Duration) { time.Sleep(d); synctest.Wait() }
 
 // yes answers CONNECT, PING and CALL, and lists no gateways.
 func yes(tb testing.TB) func(wire.Frame) []byte {

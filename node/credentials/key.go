@@ -32,8 +32,11 @@ func LoadOrCreateKey(dir string) (crypto.PrivKey, error) {
 	return LoadKey(dir) // what is on the disk, whoever put it there
 }
 
+// Files returns the names of the files, inside a data directory, in which a node keeps what it proves itself with.
+func Files() []string { return []string{keyFile, certificateFile} }
+
 // DataDirWarnings says what of a data directory is open to others than its owner and yet no reason to refuse it.
-func DataDirWarnings(dir string) []string { return datadir.Warnings(dir, keyFile, certificateFile) }
+func DataDirWarnings(dir string) []string { return datadir.Warnings(dir, Files()...) }
 
 // LoadKey returns the private key kept in dir. If there is none the error is fs.ErrNotExist to errors.Is.
 // A key that everybody can reach, or that is damaged, is refused; its group may have it, see DataDirWarnings.

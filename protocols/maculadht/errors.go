@@ -27,6 +27,9 @@ var (
 	// ErrAdvertised: this node advertises another value under the key for the same
 	// provider; see [publication.ErrAdvertised].
 	ErrAdvertised = publication.ErrAdvertised
+	// ErrNotSaved: the state did not take an advertisement, or did not give it up; see
+	// [publication.ErrNotSaved].
+	ErrNotSaved = publication.ErrNotSaved
 	// ErrInvalidRequest: what was asked for can not be, so nothing was sent.
 	ErrInvalidRequest = proto.ErrInvalidRequest
 	// ErrUnreachable: no answer could be had.

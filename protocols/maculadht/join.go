@@ -51,7 +51,12 @@ func WithRetries(first, last, lookAgain time.Duration) Option {
 // and again when it has left the table, as in two halves of a network that have
 // lost each other. Once one is a contact over libp2p, lookups of this node's own id
 // and of one in each bucket fill the table, and the log says how many peers are
-// known; see Joined and Bootstrap. This node itself is passed over. A peer without an
+// known; see Joined and Bootstrap.
+//
+// With a state (WithState) the service also joins through the contacts that it has kept
+// there, at the first Join, be it of nobody: the best of those that answered it, which
+// it keeps there while it runs. Those that do not answer are told of nowhere, and are
+// forgotten after some starts. This node itself is passed over. A peer without an
 // id is an ErrInvalidRequest, and after Close the error is ErrClosed.
 func (s *Service) Join(ctx context.Context, peers ...peer.AddrInfo) error {
 	if err := ctx.Err(); err != nil {
@@ -69,8 +74,8 @@ func (s *Service) Unjoin(id peer.ID) bool { return s.joiner.Remove(id) }
 // order in which Join was given them.
 func (s *Service) Bootstrap() []BootstrapStatus { return s.joiner.Peers() }
 
-// Joined is closed once a bootstrap peer has answered and the table has been
-// filled: what is stored before may reach nobody, and what is looked up before may
+// Joined is closed once a bootstrap peer, or a contact that was kept in a state, has
+// answered and the table has been filled: what is stored before may reach nobody, and what is looked up before may
 // not be found. It is never closed without Join, nor where nobody answers.
 func (s *Service) Joined() <-chan struct{} { return s.joiner.Joined() }
 

@@ -23,6 +23,8 @@ type (
 	// Advertisement is a record that is published again and again until it is
 	// withdrawn; see [publication.Advertisement].
 	Advertisement = publication.Advertisement
+	// AdvertisementStatus is an advertisement as it stands; see [publication.Status].
+	AdvertisementStatus = publication.Status
 )
 
 // Replicate puts a value on the nodes nearest to its key; see
@@ -46,10 +48,15 @@ func (s *Service) Store(ctx context.Context, key []byte, value wire.Raw) (*Repli
 // tried again after a second, and then ever less often.
 //
 // The value is kept here when Advertise returns, unless the store fails, which is
-// logged; the rest happens in the background, see Published. A value that can not be
-// stored is an ErrInvalidRequest. One that is advertised already is shared, and lives
-// until the last has withdrawn it; where another value of the same provider (its
-// node_id) is, the error is ErrAdvertised.
+// logged. With a state (WithState) the advertisement is in it by then, and goes on by
+// itself after a restart, be it a crash; where the state fails the error is ErrNotSaved,
+// and the advertisement is returned and goes on all the same, and is saved as soon as
+// that works. The rest happens in the background, see Published.
+//
+// A value that can not be stored is an ErrInvalidRequest. One that is advertised already
+// is shared, and lives until the last has withdrawn it; where another value of the same
+// provider (its node_id) is, the error is ErrAdvertised. One that goes on from before a
+// restart is taken over by whoever advertises it first, and gives way to another value.
 func (s *Service) Advertise(ctx context.Context, key []byte, value wire.Raw) (*Advertisement, error) {
 	return s.publisher.Advertise(ctx, key, value)
 }
@@ -60,8 +67,12 @@ func (s *Service) Advertise(ctx context.Context, key []byte, value wire.Raw) (*A
 // libp2p peers let nobody else replace it. Libp2p peers are told the node's addresses
 // too, as they are at each publication.
 //
-// A node offers a service at one endpoint: where it is advertised at another, or with
-// other metadata, the error is ErrAdvertised.
+// A node offers a service at one endpoint: where the program advertises it at another,
+// or with other metadata, already, the error is ErrAdvertised.
 func (s *Service) AdvertiseService(ctx context.Context, o Offer) (*Advertisement, error) {
 	return s.publisher.AdvertiseService(ctx, o)
 }
+
+// Advertisements returns all that this node advertises, those first that were first
+// advertised, with those that go on from before a restart. Each can be withdrawn.
+func (s *Service) Advertisements() []AdvertisementStatus { return s.publisher.Advertisements() }

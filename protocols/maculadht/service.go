@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -29,6 +30,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/upkeep"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/state"
 )
 
 // Service speaks /macula/dht/1.0 on a host: it answers peers, unless it is a
@@ -77,6 +79,7 @@ type serviceConfig struct {
 	noProxy   bool
 	retries   bootstrap.Retries
 	endpoints routing.Network
+	state     state.State
 	server    *routing.Server
 	mode      Mode
 	log       *slog.Logger
@@ -180,6 +183,24 @@ func WithRoutingServer(s *routing.Server) Option {
 	}
 }
 
+// State keeps small things over a restart; see [state.State].
+type State = state.State
+
+// WithState sets where the service keeps what is to outlive a restart beside its
+// records, for one service at a time: what it advertises, which goes on by itself when a
+// service starts with the state again (see Advertise and Advertisements), and the
+// contacts through which it joins again (see Join). It stays its caller's to close, after
+// the service. Without it nothing outlives one.
+func WithState(st State) Option {
+	return func(c *serviceConfig) error {
+		if st == nil {
+			return errors.New("state is nil")
+		}
+		c.state = st
+		return nil
+	}
+}
+
 // Limits are what peers may use; see server.Limits.
 type Limits = server.Limits
 
@@ -262,6 +283,7 @@ func (s *Service) start(srv *routing.Server, self routing.ID, cfg serviceConfig)
 	}()
 	s.routing = srv
 	srv.SetConnected(func(p peer.ID) bool { return s.host.Network().Connectedness(p) == network.Connected })
+	srv.SetSeenIP(func(p peer.ID) netip.Addr { return admission.SeenIP(s.host.Network(), p) })
 	if s.client, err = client.New(s.host, cfg.client...); err != nil {
 		return err
 	}
@@ -284,10 +306,12 @@ func (s *Service) start(srv *routing.Server, self routing.ID, cfg serviceConfig)
 	if s.handlers, err = dht.New(mux, srv, append(defaults, cfg.handlers...)...); err != nil {
 		return err
 	}
-	s.publisher = publication.New(publication.Config{
-		Routing: srv, Lookups: s.lookups, Network: s.router,
+	if s.publisher, err = publication.New(publication.Config{
+		Routing: srv, Lookups: s.lookups, Network: s.router, State: cfg.state,
 		Peer: s.host.ID(), Node: s.handlers, Published: s.tracer.Published, Log: s.log,
-	})
+	}); err != nil {
+		return err
+	}
 	if s.upkeep, err = upkeep.New(s.lookups, cfg.upkeep...); err != nil {
 		return err
 	}
@@ -299,14 +323,22 @@ func (s *Service) start(srv *routing.Server, self routing.ID, cfg serviceConfig)
 		return err
 	}
 	s.joiner = bootstrap.New(bootstrap.Config{
-		Host: s.host, Contacts: srv, Realm: s.handlers.Realm(), Retries: cfg.retries, Log: s.log,
+		Host: s.host, Contacts: srv, Realm: s.handlers.Realm(), Retries: cfg.retries, State: cfg.state, Log: s.log,
 		Connect: s.router.Connect, Introduce: s.admission.Introduce, Fill: s.upkeep.Join, Filled: s.noteJoined,
 	})
 	if err := s.SetMode(cfg.mode); err != nil {
 		return err
 	}
-	s.routing.Table().Watch(s.tagContact)
+	s.routing.Table().Watch(s.onContact)
 	return nil
+}
+
+// onContact is told who enters the table and leaves it.
+func (s *Service) onContact(c routing.Contact, in bool) {
+	s.tagContact(c, in)
+	if in {
+		s.publisher.Met()
+	}
 }
 
 // tagContact tells the host's connection manager what a contact is worth: the nearer

@@ -1,6 +1,6 @@
 // Package bootstrap brings a node into a network, and keeps it there: it sees to it
 // that the node's bootstrap peers are contacts, and fills the table when one has
-// become one.
+// become one. It brings it back after a restart through contacts that it has kept.
 package bootstrap
 
 import (
@@ -19,6 +19,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/state"
 )
 
 // How a bootstrap peer is treated, unless an option says otherwise.
@@ -109,17 +110,25 @@ type Config struct {
 	Fill func(context.Context) error
 	// Filled is told of that, with how many are known.
 	Filled func(peers int)
-	Log    *slog.Logger
+	// State keeps contacts over a restart; nil for nothing that does.
+	State state.State
+	Log   *slog.Logger
 }
 
-// Joiner keeps bootstrap peers known. It is safe for concurrent use.
+// Joiner keeps bootstrap peers known, and with a state the best contacts in that: up to
+// 64 that are verified and answered us within the last hour, those that are known for
+// longest, of all buckets and of no IP group more than 4, with what was kept before for
+// what room is left. Add joins through them beside the bootstrap peers, be there none. It
+// is safe for concurrent use.
 type Joiner struct {
 	cfg      Config
+	keeper   *keeper         // nil without a state
 	ctx      context.Context // ends with Close
 	cancel   context.CancelFunc
 	tasks    sync.WaitGroup
 	answered chan struct{} // has a token when a bootstrap peer has
 	joined   chan struct{} // closed by hasJoined
+	back     chan struct{} // closed when the kept contacts are not tried any more
 
 	hasJoined func() // once
 
@@ -138,19 +147,29 @@ type member struct {
 
 // New returns a joiner of nobody yet.
 func New(cfg Config) *Joiner {
-	j := &Joiner{cfg: cfg, answered: make(chan struct{}, 1), joined: make(chan struct{})}
+	j := &Joiner{cfg: cfg, answered: make(chan struct{}, 1), joined: make(chan struct{}), back: make(chan struct{})}
 	j.hasJoined = sync.OnceFunc(func() { close(j.joined) })
 	j.ctx, j.cancel = context.WithCancel(context.Background())
+	if cfg.State != nil {
+		j.keeper = &keeper{state: state.Under(cfg.State, "contacts"), self: cfg.Contacts.Self()}
+		if err := j.keeper.load(j.ctx); err != nil {
+			cfg.Log.Error("contacts of before the restart can not be read: this node needs a bootstrap peer to join", "err", err)
+		}
+	}
 	return j
 }
 
 // Close ends what Add began, and waits for it.
 func (j *Joiner) Close() {
 	j.mu.Lock()
+	already := j.closed
 	j.closed = true
 	j.mu.Unlock()
 	j.cancel()
 	j.tasks.Wait()
+	if j.keeper != nil && !already {
+		j.keepLast()
+	}
 }
 
 // Peers returns how far the node is with each of its bootstrap peers, in the order in
@@ -165,11 +184,13 @@ func (j *Joiner) Peers() []Status {
 	return all
 }
 
-// Joined is closed once a bootstrap peer has answered and the table has been filled.
+// Joined is closed once a bootstrap peer, or a kept contact, has answered and the table
+// has been filled.
 func (j *Joiner) Joined() <-chan struct{} { return j.joined }
 
-// Add has some peers kept known until the joiner is closed, or Remove. This node
-// itself is passed over. A peer without an id is a [proto.ErrInvalidRequest], and
+// Add has some peers kept known until the joiner is closed, or Remove; called for the
+// first time, be it with none, it joins through the contacts that a state has kept, too.
+// This node itself is passed over. A peer without an id is a [proto.ErrInvalidRequest], and
 // after Close the error is [proto.ErrClosed].
 func (j *Joiner) Add(peers ...peer.AddrInfo) error {
 	for _, p := range peers {
@@ -185,6 +206,9 @@ func (j *Joiner) Add(peers ...peer.AddrInfo) error {
 	if !j.filling {
 		j.filling = true
 		j.tasks.Go(j.fill)
+		if j.keeper != nil {
+			j.tasks.Go(j.comeBack)
+		}
 	}
 	for _, p := range peers {
 		if p.ID == j.cfg.Host.ID() {

@@ -5,17 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/provider"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/replication"
 )
-
-// firstRepublish is how soon what failed is tried again, doubled each time.
-const firstRepublish = time.Second
 
 // ErrAdvertised: this node advertises another value under the key for the same
 // provider. Under one key a provider has one record, so the two would replace each
@@ -24,9 +22,10 @@ var ErrAdvertised = errors.New("another value is advertised under the key")
 
 // subject is what is published under a key.
 type subject struct {
-	key  []byte
-	base wire.Value              // by which two are the same
-	now  func() replication.Copy // what is published, as it is at the moment
+	key   []byte
+	base  wire.Value              // by which two are the same
+	offer *provider.Offer         // of which it is the record; nil for none
+	now   func() replication.Copy // what is published, as it is at the moment
 }
 
 // subjectName is what a subject is one of: under a key a provider has one.
@@ -43,6 +42,35 @@ func (s *subject) name() subjectName {
 	return subjectName{string(s.key), string(identity)}
 }
 
+func (s *subject) is(o *subject) bool {
+	return bytes.Equal(s.base.Raw, o.base.Raw) && (s.offer == nil) == (o.offer == nil)
+}
+
+// publication is what advertisements of one value share.
+type publication struct {
+	subject
+	since time.Time // when it was first advertised, be it before a restart
+
+	started chan struct{} // closed once it is kept here, or could not begin
+	failed  error         // why it could not begin
+	ctx     context.Context
+	stop    context.CancelFunc
+	done    chan struct{} // closed when nothing is published any more
+
+	published chan struct{}
+
+	// Guarded by Publisher.mu.
+	users   int  // advertisements of this program
+	resumed bool // it is from before a restart, and this program has not advertised it
+	over    bool // it was withdrawn, or replaced
+	written bool // it may be in the state
+	saved   bool // it is
+
+	mu   sync.Mutex
+	last *replication.Replicas
+	err  error
+}
+
 // Advertisement is a record that is published again and again until it is
 // withdrawn.
 type Advertisement struct {
@@ -51,42 +79,39 @@ type Advertisement struct {
 	withdraw    sync.Once
 }
 
-// publication is what advertisements of one value share.
-type publication struct {
-	subject
-
-	started chan struct{} // closed once it is kept here, or could not begin
-	failed  error         // why it could not begin
-	ctx     context.Context
-	stop    context.CancelFunc
-	done    chan struct{}
-	users   int // advertisements; guarded by Publisher.mu
-
-	published chan struct{}
-
-	mu   sync.Mutex
-	last *replication.Replicas
-	err  error
-}
-
 // Advertise keeps a value alive here and on the nodes nearest to its key, until it
-// is withdrawn or the service is closed; ctx bounds no more than this call. It is
+// is withdrawn or the publisher is closed; ctx bounds no more than this call. It is
 // stored as by Store, and stored again when 80 % of its ttl are over, or a little
 // earlier so that not all nodes do so at once. What failed, be it here or there, is
-// tried again after a second, and then ever less often.
+// tried again after a second, and then ever less often, or as soon as the first other
+// node is known.
 //
 // The value is kept here when Advertise returns, unless the store fails, which is
-// logged; the rest happens in the background, see Published. A value that can not be
-// stored is an ErrInvalidRequest. One that is advertised already is shared, and lives
-// until the last has withdrawn it; where another value of the same provider (its
-// node_id) is, the error is ErrAdvertised.
+// logged, and the advertisement is in the state, if there is one, so that it goes on
+// after a restart; where it could not be saved it is returned, and goes on, with an
+// [ErrNotSaved]. The rest happens in the background, see Published.
+//
+// A value that can not be stored is an ErrInvalidRequest. One that is advertised already
+// is shared, and lives until the last has withdrawn it; where another value of the same
+// provider (its node_id) is, the error is ErrAdvertised. But what goes on from before a
+// restart is taken over, and replaced by another value, as long as nobody has advertised
+// it since.
 func (p *Publisher) Advertise(ctx context.Context, key []byte, raw wire.Raw) (*Advertisement, error) {
-	value, err := Check(key, raw)
+	s, err := subjectOfValue(key, raw)
 	if err != nil {
 		return nil, err
 	}
-	key = bytes.Clone(key)
-	return p.advertise(ctx, subject{key, value, func() replication.Copy { return replication.Copy{Key: key, Value: value} }})
+	return p.advertise(ctx, s)
+}
+
+// subjectOfValue returns what is published of a value.
+func subjectOfValue(key []byte, raw wire.Raw) (subject, error) {
+	value, err := Check(key, raw)
+	if err != nil {
+		return subject{}, err
+	}
+	c := replication.Copy{Key: bytes.Clone(key), Value: value}
+	return subject{key: c.Key, base: value, now: func() replication.Copy { return c }}, nil
 }
 
 func (p *Publisher) advertise(ctx context.Context, s subject) (*Advertisement, error) {
@@ -94,97 +119,178 @@ func (p *Publisher) advertise(ctx context.Context, s subject) (*Advertisement, e
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		pub, isNew, err := p.publicationOf(s)
+		pub, isNew, replaced, err := p.publicationOf(s)
 		switch {
 		case err != nil:
 			return nil, err
 		case isNew:
-			return p.begin(ctx, pub)
+			return p.begin(ctx, pub, replaced)
 		}
 		select {
 		case <-pub.started:
 		case <-ctx.Done():
-			p.leave(pub)
-			return nil, ctx.Err()
+			return nil, errors.Join(ctx.Err(), p.leave(pub))
 		}
 		if pub.failed == nil && pub.ctx.Err() == nil {
-			return &Advertisement{publisher: p, publication: pub}, nil
+			err := p.save(ctx, pub)
+			if err != nil && ctx.Err() != nil {
+				return nil, errors.Join(ctx.Err(), p.leave(pub))
+			}
+			return &Advertisement{publisher: p, publication: pub}, err
 		}
-		p.leave(pub) // it has just been withdrawn, or could not begin
+		_ = p.leave(pub) // it has just been withdrawn, or could not begin
 	}
 }
 
 // publicationOf returns the publication of a subject, with one user more, and whether
-// it is new, and so to be begun.
-func (p *Publisher) publicationOf(s subject) (pub *publication, isNew bool, err error) {
+// it is new, and so to be begun, perhaps in the place of another.
+func (p *Publisher) publicationOf(s subject) (pub *publication, isNew bool, replaced *publication, err error) {
 	name := s.name()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		return nil, false, proto.ErrClosed
+		return nil, false, nil, proto.ErrClosed
 	}
-	if pub := p.publications[name]; pub != nil && pub.ctx.Err() == nil {
-		if !bytes.Equal(pub.base.Raw, s.base.Raw) {
-			return nil, false, fmt.Errorf("%w: %x", ErrAdvertised, s.key)
+	since := time.Now()
+	if pub := p.publications[name]; pub != nil {
+		same := pub.is(&s)
+		switch {
+		case same || bytes.Equal(pub.base.Raw, s.base.Raw) && !pub.resumed:
+			pub.users++
+			pub.resumed = false
+			return pub, false, nil, nil
+		case !pub.resumed:
+			return nil, false, nil, fmt.Errorf("%w: %x", ErrAdvertised, s.key)
 		}
-		pub.users++
-		return pub, false, nil
+		p.end(pub)
+		p.noteGone(pub) // as it will be overwritten
+		replaced = pub
 	}
-	pub = &publication{subject: s, users: 1,
-		started: make(chan struct{}), done: make(chan struct{}), published: make(chan struct{})}
-	pub.ctx, pub.stop = context.WithCancel(p.ctx)
-	p.publications[name] = pub
-	p.tasks.Add(1)
-	return pub, true, nil
+	pub = p.enter(s, since)
+	pub.users = 1
+	return pub, true, replaced, nil
 }
 
-// begin keeps a new publication's value here and has it published.
-func (p *Publisher) begin(ctx context.Context, pub *publication) (*Advertisement, error) {
-	defer close(pub.started)
-	here := schedule{pause: firstRepublish}
-	c := pub.now()
-	err := p.keep(ctx, c.Key, c.Value)
-	if isFinal(err) {
-		pub.failed = err
-		close(pub.done)
-		p.leave(pub)
-		p.tasks.Done()
-		return nil, err
+// enter makes the publication of a subject; p.mu is held, and nothing has its name.
+// Whoever calls it begins it.
+func (p *Publisher) enter(s subject, since time.Time) *publication {
+	pub := &publication{subject: s, since: since,
+		started: make(chan struct{}), done: make(chan struct{}), published: make(chan struct{})}
+	pub.ctx, pub.stop = context.WithCancel(p.ctx)
+	p.publications[s.name()] = pub
+	p.tasks.Add(1)
+	return pub
+}
+
+// begin keeps a new publication's value here, saves it and has it published, once that
+// which it replaces is over.
+func (p *Publisher) begin(ctx context.Context, pub, replaced *publication) (*Advertisement, error) {
+	err := p.keepFirst(ctx, pub, replaced)
+	var unsaved error
+	if !isFinal(err) {
+		if unsaved = p.save(ctx, pub); unsaved != nil && ctx.Err() != nil {
+			err = ctx.Err()
+		}
 	}
-	p.noteKept(pub, err)
-	here.plan(time.Now(), err, pub.base.TTL)
+	if isFinal(err) {
+		return nil, errors.Join(err, p.fail(pub, replaced, err))
+	}
+	p.noteKept(pub, err, unsaved)
+	here := schedule{pause: firstRepublish}
+	here.plan(time.Now(), errors.Join(err, unsaved), pub.base.TTL)
+	p.publish(pub, here, false)
+	close(pub.started)
+	return &Advertisement{publisher: p, publication: pub}, unsaved
+}
+
+// fail ends a publication that could not begin, and has that go on which it was to
+// replace.
+func (p *Publisher) fail(pub, replaced *publication, err error) error {
+	pub.failed = err
+	close(pub.done)
+	p.mu.Lock()
+	p.end(pub)
+	written := pub.written
+	p.mu.Unlock()
+	if replaced != nil {
+		p.resume(replaced.subject, replaced.since, !written)
+	}
+	err = p.forget(pub)
+	close(pub.started)
+	p.tasks.Done()
+	return err
+}
+
+// keepFirst keeps a new publication's value here.
+func (p *Publisher) keepFirst(ctx context.Context, pub, replaced *publication) error {
+	if replaced != nil {
+		select {
+		case <-replaced.done: // else it might be published after the new value was
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	c := pub.now()
+	return p.keep(ctx, c.Key, c.Value)
+}
+
+// publish has a publication go on until it is over.
+func (p *Publisher) publish(pub *publication, here schedule, waits bool) {
 	go func() {
 		defer p.tasks.Done()
 		defer close(pub.done)
-		p.run(pub, here)
+		p.run(pub, here, waits)
 	}()
-	return &Advertisement{publisher: p, publication: pub}, nil
 }
 
-// leave takes a user off a publication, the last of which ends it, and reports
-// whether it was the last.
-func (p *Publisher) leave(pub *publication) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if pub.users--; pub.users > 0 {
-		return false
-	}
+// end has a publication be over; p.mu is held.
+func (p *Publisher) end(pub *publication) {
+	pub.over = true
 	pub.stop()
 	if name := pub.name(); p.publications[name] == pub {
 		delete(p.publications, name)
 	}
-	return true
+}
+
+// leave takes a user off a publication, the last of which ends it and has it forgotten.
+func (p *Publisher) leave(pub *publication) error {
+	p.mu.Lock()
+	if pub.users--; pub.users <= 0 && !p.closed && !pub.over {
+		p.end(pub)
+	}
+	p.mu.Unlock()
+	return p.ended(pub)
+}
+
+// ended has a publication forgotten, if it is over.
+func (p *Publisher) ended(pub *publication) error {
+	p.mu.Lock()
+	over, staysIn := pub.over, p.closed && pub.written
+	p.mu.Unlock()
+	if !over {
+		if staysIn {
+			return fmt.Errorf("%w: the advertisement of %x goes on after a restart", proto.ErrClosed, pub.key)
+		}
+		return nil
+	}
+	<-pub.done
+	return p.forget(pub)
 }
 
 // Withdraw ends the advertisement: the record is not published any more, and is
-// gone everywhere when its ttl is over. Withdrawing again does nothing. Where the same
-// value was advertised more than once, the last to withdraw it ends it.
-func (a *Advertisement) Withdraw() {
-	a.withdraw.Do(func() {
-		if a.publisher.leave(a.publication) {
-			<-a.publication.done
-		}
-	})
+// gone everywhere when its ttl is over. Where the same value was advertised more than
+// once, the last to withdraw it ends it.
+//
+// The error is an [ErrNotSaved] where it is in the state and could not be taken out of
+// it: it goes on after a restart then. Withdrawing again tries that again, and else
+// does nothing. After Close, which it outlives in a state, the error is ErrClosed.
+func (a *Advertisement) Withdraw() error {
+	err, first := error(nil), false
+	a.withdraw.Do(func() { err, first = a.publisher.leave(a.publication), true })
+	if first {
+		return err
+	}
+	return a.publisher.ended(a.publication)
 }
 
 // Published is closed once another node has the record.
@@ -192,88 +298,71 @@ func (a *Advertisement) Published() <-chan struct{} { return a.publication.publi
 
 // Last returns what the last publication came to, as Store does; both are nil
 // until the first one is over.
-func (a *Advertisement) Last() (*replication.Replicas, error) {
-	p := a.publication
+func (a *Advertisement) Last() (*replication.Replicas, error) { return a.publication.lastOf() }
+
+func (pub *publication) lastOf() (*replication.Replicas, error) {
+	pub.mu.Lock()
+	defer pub.mu.Unlock()
+	return pub.last, pub.err
+}
+
+// Status is an advertisement as it stands.
+type Status struct {
+	Key []byte
+	// Value is what is advertised, of a service without the addresses that are in each
+	// publication.
+	Value wire.Raw
+	// Offer is what AdvertiseService was given; nil for what Advertise was.
+	Offer *provider.Offer
+	// Since is when it was first advertised, be it before a restart.
+	Since time.Time
+	// Last and Err are what the last publication came to; see Advertisement.Last.
+	Last *replication.Replicas
+	Err  error
+	// Saved says that it goes on after a restart.
+	Saved bool
+	// Resumed says that it is from before a restart, and that the program has not
+	// advertised it since.
+	Resumed bool
+
+	publisher   *Publisher
+	publication *publication
+}
+
+// Withdraw ends it, whoever has advertised it; see Advertisement.Withdraw.
+func (s Status) Withdraw() error {
+	s.publisher.mu.Lock()
+	if pub := s.publication; !s.publisher.closed && !pub.over {
+		s.publisher.end(pub)
+	}
+	s.publisher.mu.Unlock()
+	return s.publisher.ended(s.publication)
+}
+
+// Advertisements returns all that are published, those first that were advertised
+// first.
+func (p *Publisher) Advertisements() []Status {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.last, p.err
-}
-
-// schedule is when something is done the next time.
-type schedule struct {
-	next  time.Time
-	pause time.Duration // until it is tried again, should it fail
-}
-
-// plan notes how what began at a time went.
-func (d *schedule) plan(began time.Time, err error, ttl time.Duration) {
-	wait := republishAfter(ttl)
-	if err == nil {
-		d.pause = firstRepublish
-	} else {
-		wait = min(wait, d.pause)
-		d.pause = 2 * wait // not of itself, which would grow out of an int64
-	}
-	d.next = began.Add(wait)
-}
-
-// run publishes until it is withdrawn. What is kept here and what is put elsewhere
-// have schedules of their own: a full disk is no reason to be gone from the network.
-func (p *Publisher) run(pub *publication, here schedule) {
-	there := schedule{pause: firstRepublish}
-	reached := sync.OnceFunc(func() { close(pub.published) })
-	for pub.ctx.Err() == nil {
-		c := pub.now()
-		if start := time.Now(); !start.Before(here.next) {
-			err := p.keep(pub.ctx, c.Key, c.Value)
-			if pub.ctx.Err() != nil {
-				return
-			}
-			p.noteKept(pub, err)
-			here.plan(start, err, pub.base.TTL)
+	all := make([]Status, 0, len(p.publications))
+	for _, pub := range p.publications {
+		s := Status{Key: bytes.Clone(pub.key), Value: pub.base.Raw, Since: pub.since,
+			Saved: pub.saved, Resumed: pub.resumed, publisher: p, publication: pub}
+		if pub.offer != nil {
+			offer := *pub.offer
+			s.Offer = &offer
 		}
-		if start := time.Now(); !start.Before(there.next) {
-			replicas, err := p.replicate(pub.ctx, c)
-			if pub.ctx.Err() != nil {
-				return
-			}
-			p.cfg.Published(acknowledged(replicas), err)
-			pub.mu.Lock()
-			pub.last, pub.err = replicas, err
-			pub.mu.Unlock()
-			there.plan(start, err, pub.base.TTL)
-			if err == nil {
-				reached()
-			}
-		}
-		next := here.next
-		if there.next.Before(next) {
-			next = there.next
-		}
-		select {
-		case <-time.After(time.Until(next)):
-		case <-pub.ctx.Done():
-		}
+		s.Last, s.Err = pub.lastOf()
+		all = append(all, s)
 	}
-}
-
-// noteKept logs that a record could not be kept here.
-func (p *Publisher) noteKept(pub *publication, err error) {
-	if err != nil {
-		p.cfg.Log.Warn("an advertised record could not be kept here, and is tried again", "key", fmt.Sprintf("%x", pub.key), "err", err)
-	}
-}
-
-func acknowledged(r *replication.Replicas) int {
-	if r == nil {
-		return 0
-	}
-	return len(r.Acknowledged)
-}
-
-// republishAfter returns when to publish a value again: at 80 % of its life, or up
-// to a tenth of that earlier.
-func republishAfter(ttl time.Duration) time.Duration {
-	after := ttl * 8 / 10
-	return after - rand.N(after/10)
+	p.mu.Unlock()
+	slices.SortFunc(all, func(a, b Status) int {
+		if c := a.Since.Compare(b.Since); c != 0 {
+			return c
+		}
+		if c := bytes.Compare(a.Key, b.Key); c != 0 {
+			return c
+		}
+		return bytes.Compare(a.Value, b.Value)
+	})
+	return all
 }

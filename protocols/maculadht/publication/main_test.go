@@ -21,7 +21,8 @@ func newPublisher(t *testing.T, n routing.Network, opts ...routing.Option) *Publ
 	t.Cleanup(func() { require.NoError(t, srv.Close()) })
 	lookups, err := lookup.New(srv, n)
 	require.NoError(t, err)
-	p := New(Config{Routing: srv, Lookups: lookups, Network: n, Published: func(int, error) {}, Log: slog.New(slog.DiscardHandler)})
+	p, err := New(Config{Routing: srv, Lookups: lookups, Network: n, Published: func(int, error) {}, Log: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
 	t.Cleanup(p.Close)
 	return p
 }

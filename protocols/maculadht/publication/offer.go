@@ -27,22 +27,22 @@ func (p *Publisher) AdvertiseService(ctx context.Context, o provider.Offer) (*Ad
 	if o.Endpoint == "" && len(p.cfg.Node.AddrsFor(routing.ReachLocal)) == 0 {
 		return nil, fmt.Errorf("%w: service %q without an endpoint, at a node without addresses: nobody could call it", proto.ErrInvalidRequest, o.Name)
 	}
-	s, err := p.subjectOf(o)
+	s, err := p.subjectOfOffer(o)
 	if err != nil {
 		return nil, err
 	}
 	return p.advertise(ctx, s)
 }
 
-// subjectOf returns what is published of an offer.
-func (p *Publisher) subjectOf(o provider.Offer) (subject, error) {
+// subjectOfOffer returns what is published of an offer.
+func (p *Publisher) subjectOfOffer(o provider.Offer) (subject, error) {
 	key := provider.Key(o.Name)
 	self := p.cfg.Routing.Self()
 	base, err := Check(key, o.Record(self[:], nil))
 	if err != nil {
 		return subject{}, err
 	}
-	return subject{key: key, base: base, now: func() replication.Copy {
+	return subject{key: key, base: base, offer: &o, now: func() replication.Copy {
 		now := o
 		now.Endpoint = cmp.Or(o.Endpoint, p.cfg.Node.EndpointFor(p.reached()))
 		c := replication.Copy{Key: key, Value: base, ForErlang: now.Record(self[:], nil)}

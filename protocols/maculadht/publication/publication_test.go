@@ -58,10 +58,10 @@ func TestAdvertisedAloneForLong(t *testing.T) {
 func publish(ctx context.Context, p *Publisher, value wire.Value) {
 	key := []byte("k")
 	p.run(&publication{
-		subject:   subject{key, value, func() replication.Copy { return replication.Copy{Key: key, Value: value} }},
+		subject:   subject{key: key, base: value, now: func() replication.Copy { return replication.Copy{Key: key, Value: value} }},
 		ctx:       ctx,
 		published: make(chan struct{}),
-	}, schedule{pause: firstRepublish})
+	}, schedule{pause: firstRepublish}, false)
 }
 
 // flakyStore fails at some of its updates, which are counted from 1.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
+	"golang.org/x/time/rate"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
@@ -19,6 +20,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/replication"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/state"
 )
 
 // ErrNotKept: this node's own store did not take a value; with it is why.
@@ -42,7 +44,9 @@ type Config struct {
 	// Published is told of each publication of an advertisement, with how many peers
 	// acknowledged it.
 	Published func(acknowledged int, err error)
-	Log       *slog.Logger
+	// State keeps the advertisements over a restart; nil for nothing that does.
+	State state.State
+	Log   *slog.Logger
 }
 
 // Publisher puts this node's own values. It is safe for concurrent use.
@@ -52,20 +56,41 @@ type Publisher struct {
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup // publications
 
+	met     chan struct{} // closed by haveMet
+	haveMet func()        // once
+	turns   *rate.Limiter // of those that wait for that
+
+	maxSaved int
+	writing  [64]sync.Mutex // held while the state is changed, each for some names; before mu
+
 	mu           sync.Mutex
 	closed       bool
+	saved        int // publications that are
 	publications map[subjectName]*publication
 }
 
-// New returns a publisher of nothing yet.
-func New(cfg Config) *Publisher {
-	p := &Publisher{cfg: cfg, publications: make(map[subjectName]*publication)}
+// New returns a publisher of what is in the state, and of nothing else yet. The error is
+// the state's, where that can not be read.
+func New(cfg Config) (*Publisher, error) {
+	p := &Publisher{
+		cfg: cfg, met: make(chan struct{}), turns: rate.NewLimiter(resumedRate, 1),
+		maxSaved: maxSaved, publications: make(map[subjectName]*publication),
+	}
+	p.haveMet = sync.OnceFunc(func() { close(p.met) })
 	p.ctx, p.cancel = context.WithCancel(context.Background())
-	return p
+	if cfg.State == nil {
+		return p, nil
+	}
+	p.cfg.State = state.Under(cfg.State, "advertisement")
+	if err := p.restore(p.ctx); err != nil {
+		p.Close()
+		return nil, err
+	}
+	return p, nil
 }
 
 // Close ends what is published, and waits for it: the records live until their ttl
-// is over.
+// is over. What is in the state stays there.
 func (p *Publisher) Close() {
 	p.mu.Lock()
 	p.closed = true

@@ -15,6 +15,7 @@ type Record struct {
 	Expires time.Time // no longer returned from this moment on
 	Owned   bool      // stored by the peer whose node id NodeID is; only it may replace it
 	Direct  bool      // stored here first-hand, by who has no other way; see Put.Direct
+	Place   uint32    // of the store alone: where on its disk the record stands in its list, 0 for nowhere
 	Source  Source    // whose storage budget it is charged to; zero for our own
 }
 

@@ -24,7 +24,7 @@ type Store interface {
 	// of the old ones or all of the new. Updates of a key take effect in the order
 	// in which they were called. change is called at most once; it must not modify
 	// old, nor call the store. Returning old itself changes nothing, an empty list
-	// removes the key.
+	// removes the key; any other list is the store's from then on.
 	//
 	// Update does not wait for the disk, at most for room in a queue, for which ctx
 	// bounds the time. done is called exactly once, after change, before Update

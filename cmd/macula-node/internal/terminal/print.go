@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 	"unicode"
 
+	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v3"
 
 	"github.com/macula-mesh/macula-node/compat/wire/msgpack"
@@ -59,3 +60,6 @@ func Plural(n int, what string) string {
 	}
 	return fmt.Sprintf("%d %ss", n, what)
 }
+
+// Bytes returns a size as people read it.
+func Bytes(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }

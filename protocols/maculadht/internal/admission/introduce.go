@@ -132,6 +132,8 @@ func (a *Admission) introduce(conn network.Conn) error {
 	case !isNodeIDOf(conn.RemotePeer(), pong.NodeID):
 		return &proto.RefusedError{Reason: fmt.Sprintf("node id %x is not its peer id's", pong.NodeID)}
 	}
-	a.enter(*a.contactOf(conn, pong.NodeID, pong.Endpoint, pong.StoreID), conn)
+	c := a.contactOf(conn, pong.NodeID, pong.Endpoint, pong.StoreID)
+	c.Answered = c.LastSeen
+	a.enter(*c, conn)
 	return nil
 }

@@ -17,7 +17,10 @@ import (
 // Of the nearest some have left, which is known of some of them. They cost no
 // more than a slot, and what the others have is found.
 func TestLookupsDoNotWaitForTheDead(t *testing.T) {
-	const slot = DefaultSlow + 2*routingtest.Delay
+	const (
+		slot = DefaultSlow + 2*routingtest.Delay
+		next = leastSlot + 2*routingtest.Delay // of one beside which others have answered
+	)
 	tests := map[string]struct {
 		known, dead, doubted int // of the nearest
 		values               bool
@@ -30,7 +33,8 @@ func TestLookupsDoNotWaitForTheDead(t *testing.T) {
 		"nodes, forty that have left":                {known: 43, dead: 40, doubted: 40, asked: 3, within: 2 * routingtest.Delay},
 		"nodes, k that live are enough":              {known: 60, dead: 20, doubted: 20, asked: 20, within: 2 * routingtest.Delay},
 		"nodes, where nobody else is near":           {known: 30, dead: 29, doubted: 30, asked: 30, within: DefaultQueryTimeout},
-		"values, one dead of three":                  {known: 3, dead: 1, values: true, holders: 2, asked: 5, within: slot},
+		"values, one dead of three":                  {known: 3, dead: 1, values: true, holders: 2, asked: 5, within: next},
+		"values, five dead, which fill the slots":    {known: 9, dead: 5, values: true, holders: 2, asked: 11, within: slot + next},
 		"values, forty that have left":               {known: 43, dead: 40, doubted: 40, values: true, holders: 3, asked: 3, within: routingtest.Delay},
 		"values, fewer holders than wanted":          {known: 43, dead: 40, doubted: 40, values: true, holders: 1, asked: 4, within: 2 * routingtest.Delay},
 		"no values, so those that left are asked":    {known: 43, dead: 40, doubted: 40, values: true, asked: 23, within: slot, err: records.ErrNotFound},

@@ -163,10 +163,13 @@ func TestSlowContacts(t *testing.T) {
 			40, 9, never, func(p []routing.Contact) []routing.Contact { return p[9:29] }, 3*DefaultSlow + 8*routingtest.Delay,
 		},
 		"a late answer counts while the lookup lasts": {
-			40, 4, after(1500*time.Millisecond, names()), func(p []routing.Contact) []routing.Contact { return slices.Concat(p[:3], p[4:21]) }, 2*DefaultSlow + routingtest.Delay,
+			40, 4, after(1050*time.Millisecond, names()), func(p []routing.Contact) []routing.Contact { return slices.Concat(p[:3], p[4:21]) }, 2*DefaultSlow + routingtest.Delay,
 		},
 		"nor are they waited for longer where others are few": {
 			5, 2, never, func(p []routing.Contact) []routing.Contact { return p[2:5] }, DefaultSlow + routingtest.Delay,
+		},
+		"four, of whom others tell that they take too long": {
+			40, 4, never, func(p []routing.Contact) []routing.Contact { return p[4:24] }, DefaultSlow + leastSlot + 8*routingtest.Delay,
 		},
 		"where there is nobody else they are": {
 			2, 2, after(4*time.Second, names()), func(p []routing.Contact) []routing.Contact { return p[:2] }, 4 * time.Second,

@@ -51,8 +51,8 @@ func WithQuorum(answers int) Option {
 	}
 }
 
-// WithTimeouts sets how long one contact may take, after how long its slot in a
-// lookup is given to another, and how long a whole lookup may take.
+// WithTimeouts sets how long one contact may take, after how long at most its slot in
+// a lookup is given to another, and how long a whole lookup may take.
 func WithTimeouts(query, slow, lookup time.Duration) Option {
 	return func(c *config) error {
 		if query <= 0 || slow <= 0 || lookup <= 0 {

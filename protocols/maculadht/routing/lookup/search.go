@@ -75,13 +75,16 @@ func (l *Lookups) run(ctx context.Context, how Search, values bool) (*Found, err
 		s.question = &wire.FindValue{Key: target}
 	}
 	l.visited.note(l.server.Self().CommonPrefixLen(s.id), time.Now())
-	s.frontier = newFrontier(s.id, l.server.Self(), routing.BucketSize)
+	s.frontier = newFrontier(s.id, l.server, routing.BucketSize)
 	defer s.judge()
 	defer s.drain()
 	defer cancel()
 
 	s.begin(ctx, target)
 	err := s.askAll(ctx)
+	if err == nil && !s.enough() {
+		err = s.widen(ctx)
+	}
 	if err == nil && values && s.found.Holders == 0 && !how.PeersOnly {
 		if how.OnMissed != nil && s.good > 0 {
 			how.OnMissed(s.frontier.closest())
@@ -176,7 +179,7 @@ func (s *search) askAll(ctx context.Context) error {
 		look := s.cfg.query // again, at the latest
 		switch {
 		case len(s.slots) > 0:
-			look = min(time.Until(s.slots[0].since.Add(s.cfg.slow)), lookAgain)
+			look = min(time.Until(s.slots[0].since.Add(s.slot())), lookAgain)
 		case s.good > 0:
 			look = time.Until(s.frontier.lastAsked().Add(s.patience()))
 		}
@@ -204,7 +207,7 @@ func (s *search) overdue(p *peerCandidate) bool {
 			return true
 		}
 	}
-	if time.Since(p.since) < s.cfg.slow {
+	if time.Since(p.since) < s.slot() {
 		return false
 	}
 	p.state = slow
@@ -231,10 +234,29 @@ func (s *search) goOn(ctx context.Context) bool {
 	return len(s.slots) > 0 || s.frontier.missing(alone) && (alone || time.Since(s.frontier.lastAsked()) < s.patience())
 }
 
+// leastSlot is how long a contact keeps its slot in any case.
+const leastSlot = 250 * time.Millisecond
+
+// slot is how long a contact keeps its slot. Where others have answered, four times
+// as long as the slowest of them took is enough, so that many dead ones do not add up.
+func (s *search) slot() time.Duration {
+	if s.good == 0 {
+		return s.cfg.slow
+	}
+	return min(s.cfg.slow, max(leastSlot, 4*s.longest))
+}
+
 // patience is how long a contact may take where others have answered, be it that they
 // have nothing, since what they lack may have been stored meanwhile: as
-// long as a slot lasts, and where all answers take long, twice as long as they did.
-func (s *search) patience() time.Duration { return max(s.cfg.slow, 2*s.longest) }
+// long as a slot lasts at most, and where all answers take long, twice as long as they
+// did. Where a value was found it is only one more copy that is waited for.
+func (s *search) patience() time.Duration {
+	least := s.cfg.slow
+	if s.found.Holders > 0 && s.cfg.quorum > 0 {
+		least = s.slot()
+	}
+	return max(least, 2*s.longest)
+}
 
 // fruitful reports whether the lookup has come to something.
 func (s *search) fruitful() bool {
@@ -287,6 +309,9 @@ func (s *search) take(a answer) {
 	if a.err != nil && a.ended {
 		p.state = dropped
 		return
+	}
+	if seen, known := s.server.GroupSeen(p.Contact); known {
+		p.group = seen // whatever was claimed
 	}
 	hop := Hop{Contact: p.Contact, Round: p.round, Took: a.took, Err: a.err}
 	if a.err == nil {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"testing"
@@ -52,8 +53,9 @@ const (
 func TestSimulation(t *testing.T) {
 	// One thread is twice as fast: all that goroutines do here is wake others.
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // a quarter of its time is the collector's else
 	n := *simNodes
-	lookups := min(n, 10_000)
+	lookups := min(2*n, 10_000)
 	findNodes := func(_ *testing.T, s *routingtest.Sim, _ [][]byte, rng *rand.Rand) *tally {
 		return lookNodes(s, lookups, rng)
 	}

@@ -93,7 +93,7 @@ func TestValuesMerge(t *testing.T) {
 				}
 				start := time.Now()
 				patient := WithTimeouts(DefaultQueryTimeout, 2*time.Second, DefaultLookupTimeout)
-				found, err := lookups(s, patient).Values(t.Context(), s.Target[:])
+				found, err := lookups(s, patient, WithQuorum(0)).Values(t.Context(), s.Target[:])
 				require.NoError(t, err)
 				require.Len(t, found.Values, len(tt.found))
 				for i, v := range found.Values {

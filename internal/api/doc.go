@@ -1,0 +1,9 @@
+// Package api is a node's local API: HTTP and JSON on a Unix socket in its data
+// directory, for the commands and whatever else its owner runs on the machine. The
+// server is [Open], the commands' side [Client].
+//
+//	GET  /v1/status    how the node is: Status
+//	POST /v1/backup    BackupRequest: copies the data directory; Backup
+//
+// Errors are application/problem+json (RFC 9457), see [Problem].
+package api

@@ -1,0 +1,89 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"golang.org/x/net/netutil"
+
+	"github.com/macula-mesh/macula-node/node/backup"
+)
+
+const (
+	maxBody    = 64 << 10 // of a request
+	maxHeader  = 16 << 10
+	headerTime = 5 * time.Second
+	askTime    = 10 * time.Second // for a request and its answer, where it says nothing else
+	idleTime   = time.Minute
+	closeTime  = time.Second // for what is under way at the end
+	// maxConns is how many connections are served at a time; others wait.
+	maxConns = 32
+)
+
+// Node is what the API tells of and acts on.
+type Node interface {
+	Status() Status
+	// Backup copies the data directory to dir, as backup.Make does.
+	Backup(ctx context.Context, dir string) (backup.Made, error)
+}
+
+// Server answers on the socket of a data directory until it is closed.
+type Server struct {
+	node   Node
+	socket *socket
+	http   *http.Server
+	log    *slog.Logger
+	cancel context.CancelFunc // of all that is under way
+	served sync.WaitGroup
+
+	backups sync.Mutex // held by the one that is being made
+}
+
+// Open serves a node on the socket of its data directory, which this process has
+// locked. The error is ErrInUse where another process answers there all the same.
+func Open(dataDir string, n Node, log *slog.Logger) (*Server, error) {
+	socket, err := listen(dataDir)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &Server{node: n, socket: socket, log: log, cancel: cancel}
+	s.http = &http.Server{
+		Handler:           s.routes(),
+		ReadHeaderTimeout: headerTime,
+		ReadTimeout:       askTime,
+		WriteTimeout:      askTime,
+		IdleTimeout:       idleTime,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+	}
+	s.served.Go(func() {
+		if err := s.http.Serve(netutil.LimitListener(socket, maxConns)); !errors.Is(err, http.ErrServerClosed) {
+			log.Warn("the local API has ended", "err", err)
+		}
+	})
+	return s, nil
+}
+
+// Path returns where the socket is.
+func (s *Server) Path() string { return s.socket.path }
+
+// Close ends what is under way, at once where it does not end by itself, and removes
+// the socket.
+func (s *Server) Close() error {
+	s.cancel()
+	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
+	defer cancel()
+	err := s.http.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = s.http.Close()
+	}
+	s.served.Wait()
+	return errors.Join(err, s.socket.remove())
+}

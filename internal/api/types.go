@@ -1,0 +1,77 @@
+package api
+
+import (
+	"fmt"
+	"time"
+)
+
+// Status is how a node is.
+type Status struct {
+	PID     int       `json:"pid"`
+	Version string    `json:"version"`
+	Started time.Time `json:"started"`
+	Uptime  float64   `json:"uptime"` // seconds
+	DataDir string    `json:"data_dir"`
+
+	PeerID    string   `json:"peer_id"`
+	NodeID    string   `json:"node_id"`
+	Realm     string   `json:"realm"`
+	Mode      string   `json:"mode"` // towards libp2p peers, as it is now: server or client
+	Addrs     []string `json:"addrs"`
+	Endpoints []string `json:"endpoints"`
+	Contacts  int      `json:"contacts"`
+
+	Records Records `json:"records"`
+	Store   Store   `json:"store"`
+
+	// Problems is why the node is not well, in words for its operator; empty where it is.
+	Problems []string `json:"problems"`
+}
+
+// Records is what a node keeps.
+type Records struct {
+	Records int64 `json:"records"`
+	Keys    int64 `json:"keys"`
+	Bytes   int64 `json:"bytes"` // as accounted: values, keys and what each record costs beside
+	Limit   int64 `json:"limit"` // of Bytes
+}
+
+// Store is where it keeps them.
+type Store struct {
+	Kind      string `json:"kind"`                 // disk, memory, or other: what an embedding program gave
+	Dir       string `json:"dir,omitempty"`        // of kind disk
+	DiskBytes int64  `json:"disk_bytes,omitempty"` // that its files have
+	DiskLimit int64  `json:"disk_limit,omitempty"` // of DiskBytes
+	Failing   string `json:"failing,omitempty"`    // why nothing new is acknowledged; empty where it is
+}
+
+// BackupRequest asks for a copy of the data directory.
+type BackupRequest struct {
+	Dir string `json:"dir"` // an absolute path at which nothing is yet
+}
+
+// Backup is a copy that was made.
+type Backup struct {
+	Dir     string `json:"dir"`
+	Files   int    `json:"files"`
+	Bytes   int64  `json:"bytes"`
+	Records bool   `json:"records"` // whether records are in it, or the identity alone
+}
+
+// Problem is what the API answers where it does not do what it was asked for.
+type Problem struct {
+	Type   string `json:"type"`   // about:blank: the status says what kind it is
+	Title  string `json:"title"`  // of the status
+	Status int    `json:"status"` // of HTTP
+	Detail string `json:"detail"` // what was wrong and what to do
+}
+
+func (p *Problem) Error() string {
+	if p.Detail == "" {
+		return fmt.Sprintf("%d %s", p.Status, p.Title)
+	}
+	return p.Detail
+}
+
+// Wrong reports whether it is for the caller to ask for something else.
+func (p *Problem) Wrong() bool { return p.Status >= 400 && p.Status < 500 }

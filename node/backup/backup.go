@@ -1,0 +1,168 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/macula-mesh/macula-node/internal/datadir"
+	"github.com/macula-mesh/macula-node/node/credentials"
+)
+
+// StoreDir is the name, inside a data directory and inside a copy of it, of the
+// directory of the records.
+const StoreDir = "store"
+
+// partial ends the name of a copy that is not whole yet.
+const partial = ".partial"
+
+var (
+	// ErrExists: there is something already where the copy should go.
+	ErrExists = errors.New("there is something already")
+	// ErrNothing: the data directory has nothing to copy.
+	ErrNothing = errors.New("nothing to back up")
+	// ErrPlace: the copy can not be where it should go.
+	ErrPlace = errors.New("a backup can not be there")
+)
+
+// Checkpointer is a store of records that can be copied while it is used.
+type Checkpointer interface {
+	// Checkpoint makes a copy of all that was acknowledged before it, in a directory
+	// that it makes.
+	Checkpoint(ctx context.Context, dir string) error
+}
+
+// Made is a copy.
+type Made struct {
+	Dir     string // absolute
+	Files   int    // in it
+	Bytes   int64  // of the files; those of records may share the disk with the store's
+	Records bool   // whether records are in it
+}
+
+// Make copies what is kept in dataDir to dir, which must not exist: the identity key,
+// the certificate and, unless store is nil, its records as they are. The directory is
+// for its owner alone and appears in one step, when all of it is on the disk. Errors
+// are ErrExists, ErrNothing and ErrPlace to errors.Is, and those of the disk and of
+// store; nothing is left behind then.
+func Make(ctx context.Context, dataDir string, store Checkpointer, dir string) (Made, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return Made{}, err
+	}
+	if err := checkPlace(dataDir, dir); err != nil {
+		return Made{}, err
+	}
+	work := dir + partial
+	switch err := os.Mkdir(work, 0o700); {
+	case errors.Is(err, fs.ErrExist):
+		return Made{}, fmt.Errorf("%w: %s: wait for the backup that is being made there, or remove what one that was cut short left", ErrExists, work)
+	case err != nil:
+		return Made{}, err
+	}
+	made, err := fill(ctx, dataDir, store, work)
+	if err == nil {
+		err = publish(ctx, work, dir)
+	}
+	if err != nil {
+		return Made{}, errors.Join(err, os.RemoveAll(work))
+	}
+	made.Dir = dir
+	return made, nil
+}
+
+// checkPlace returns why a copy of dataDir can not be in dir, if it can not.
+func checkPlace(dataDir, dir string) error {
+	if _, err := os.Lstat(dir); err == nil {
+		return fmt.Errorf("%w: %s: name a directory that is not there yet", ErrExists, dir)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	above := filepath.Dir(dir)
+	info, err := os.Stat(above)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: %s is not there: make it first", ErrPlace, above)
+	case err != nil:
+		return err
+	}
+	for at := above; ; at = filepath.Dir(at) {
+		if data, err := os.Stat(dataDir); err == nil && os.SameFile(info, data) {
+			return fmt.Errorf("%w: %s is inside the data directory %s", ErrPlace, dir, dataDir)
+		}
+		if filepath.Dir(at) == at {
+			return nil
+		}
+		if info, err = os.Stat(filepath.Dir(at)); err != nil {
+			return err
+		}
+	}
+}
+
+// fill copies into an empty directory.
+func fill(ctx context.Context, dataDir string, store Checkpointer, work string) (made Made, err error) {
+	found := false
+	for _, name := range credentials.Files() {
+		data, err := os.ReadFile(filepath.Join(dataDir, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = datadir.CreatePrivate(filepath.Join(work, name), data)
+		}
+		if err != nil {
+			return made, fmt.Errorf("copy %s: %w", name, err)
+		}
+		found = true
+	}
+	if store != nil {
+		if err := store.Checkpoint(ctx, filepath.Join(work, StoreDir)); err != nil {
+			return made, fmt.Errorf("copy the records: %w", err)
+		}
+		made.Records = true
+	}
+	if !found && store == nil {
+		return made, fmt.Errorf("%w: no node has kept anything in %s", ErrNothing, dataDir)
+	}
+	err = filepath.WalkDir(work, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return settle(path, e, &made)
+	})
+	return made, err
+}
+
+// settle counts a file or directory of a copy, has it be its owner's, and puts it on
+// the disk.
+func settle(path string, e fs.DirEntry, made *Made) error {
+	mode := fs.FileMode(0o700)
+	if !e.IsDir() {
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		made.Files++
+		made.Bytes += info.Size()
+		mode = 0o600
+	}
+	_ = os.Chmod(path, mode) // not every file system keeps modes
+	return datadir.Sync(path)
+}
+
+// publish gives a whole copy its name.
+func publish(ctx context.Context, work, dir string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if _, err := os.Lstat(dir); err == nil { // a rename may take the place of an empty one
+		return fmt.Errorf("%w: %s", ErrExists, dir)
+	}
+	if err := os.Rename(work, dir); err != nil {
+		return err
+	}
+	return datadir.Sync(filepath.Dir(dir))
+}

@@ -1,0 +1,101 @@
+package node
+
+import (
+	"errors"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble"
+)
+
+// stopsWithin is how long a node may take to stop.
+const stopsWithin = 5 * time.Second
+
+// A durable node that starts again has what it kept and advertised, goes by the same
+// store_id, and is in its network without a bootstrap peer.
+func TestDurableNodeComesBack(t *testing.T) {
+	other := startNode(t)
+	cfg := Config{Key: newKey(t), Listen: []string{onLoopback4}, Version: "test", DataDir: t.TempDir(), Durable: true}
+	start := func(cfg Config) *Node {
+		n, err := New(cfg)
+		require.NoError(t, err)
+		t.Cleanup(func() { n.Close() })
+		return n
+	}
+	joined := func(n *Node) {
+		t.Helper()
+		select {
+		case <-n.Service().Joined():
+		case <-time.After(4 * patience):
+			require.FailNow(t, "not joined")
+		}
+		require.True(t, n.knows(other))
+	}
+	withBootstrap := cfg
+	bootstrappedBy(other)(&withBootstrap)
+	n := start(withBootstrap)
+	joined(n)
+	require.Equal(t, StoreDisk, n.Store().Kind)
+	require.Equal(t, filepath.Join(cfg.DataDir, "store"), n.Store().Dir)
+	require.NoError(t, n.Store().Failing)
+	id := n.Service().Routing().Records().StoreID()
+	_, err := n.Service().Store(patient(t), []byte("kept"), provider("kept"))
+	require.NoError(t, err)
+	_, err = n.Service().AdvertiseService(patient(t), maculadht.Offer{Name: "greeter", Endpoint: "https://192.0.2.7:8080"})
+	require.NoError(t, err)
+
+	for range 2 {
+		begun := time.Now()
+		require.NoError(t, n.Close())
+		took := time.Since(begun)
+		t.Logf("stopped in %v", took)
+		require.Less(t, took, stopsWithin)
+
+		n = start(cfg)
+		require.Equal(t, id, n.Service().Routing().Records().StoreID())
+		here, err := n.Service().Routing().Records().Values(t.Context(), []byte("kept"))
+		require.NoError(t, err)
+		require.Len(t, here, 1)
+		all := n.Service().Advertisements()
+		require.Len(t, all, 1)
+		require.Equal(t, "greeter", all[0].Offer.Name)
+		joined(n)
+	}
+	found, err := other.Service().FindProviders(patient(t), "greeter")
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+}
+
+// Two nodes can not be on one store, and one that can not have its store does not start.
+func TestDurableNodeThatCanNotBe(t *testing.T) {
+	key, dir := newKey(t), t.TempDir()
+	durable := func(c *Config) { c.Key, c.DataDir, c.Durable = key, dir, true }
+	startNode(t, durable)
+	_, err := New(Config{Key: key, Listen: []string{onLoopback4}, DataDir: dir, Durable: true})
+	require.ErrorIs(t, err, pebble.ErrLocked)
+	_, err = New(Config{Key: key, Listen: []string{onLoopback4}, DataDir: dir, Durable: true, Realm: "org.other"})
+	require.ErrorIs(t, err, pebble.ErrForeign)
+}
+
+// failingStore is a store whose disk fails.
+type failingStore struct {
+	records.Store
+	why error
+}
+
+func (s *failingStore) Failing() error { return s.why }
+
+func TestStoreStatus(t *testing.T) {
+	memory := startNode(t, func(c *Config) { c.Records.Bytes = 1 << 20 })
+	require.Equal(t, StoreStatus{Kind: StoreMemory, Limit: 1 << 20}, memory.Store())
+	broken := errors.New("input/output error")
+	given := startNode(t, func(c *Config) { c.Store = &failingStore{records.NewMemoryStore(), broken} })
+	require.Equal(t, StoreStatus{Kind: StoreOther, Limit: records.DefaultBytes, Failing: broken}, given.Store())
+	_, err := memory.Backup(t.Context(), filepath.Join(t.TempDir(), "copy"))
+	require.ErrorContains(t, err, "no data directory")
+}

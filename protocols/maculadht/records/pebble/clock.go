@@ -1,0 +1,65 @@
+package pebble
+
+import (
+	"encoding/binary"
+	"math"
+	"time"
+)
+
+// clock tells the store's own time, in nanoseconds: while the store is open it goes by
+// the monotonic clock, and from one opening to the next by the wall clock where that
+// went on. It never goes back, so no step of the wall clock gives a record more life
+// than it had. Where the wall clock is never set it is the time since 1970.
+type clock struct {
+	opened time.Time            // with the monotonic clock's reading
+	at     int64                // the store's time then
+	step   func() time.Duration // by which the wall clock has been set ahead, in a test
+}
+
+// reading is the store's time and that of the wall clock, both in nanoseconds.
+type reading struct{ store, wall int64 }
+
+// newClock goes on where last was read; the first one has none.
+func newClock(step func() time.Duration, last *reading) clock {
+	opened := time.Now()
+	now := opened.UnixNano() + int64(step())
+	c := clock{opened: opened, at: now, step: step}
+	if last != nil {
+		// The two clocks do not run exactly alike: what differs by less than a millisecond
+		// is the same, or a record's end would wander.
+		ahead := time.Duration(last.store - min(last.wall, now)).Round(time.Millisecond)
+		c.at = now + int64(ahead)
+	}
+	return c
+}
+
+func (c *clock) read() reading {
+	now := time.Now()
+	return reading{c.at + int64(now.Sub(c.opened)), now.UnixNano() + int64(c.step())}
+}
+
+// toStore returns a time as the store's.
+func (c *clock) toStore(t time.Time) int64 {
+	d := int64(t.Sub(c.opened))
+	if d > math.MaxInt64-c.at {
+		return math.MaxInt64
+	}
+	return c.at + d
+}
+
+// fromStore returns a time of the store as one that steps of the wall clock do not move.
+func (c *clock) fromStore(at int64) time.Time {
+	return c.opened.Add(time.Duration(at - c.at))
+}
+
+func (r reading) append(to []byte) []byte {
+	to = binary.BigEndian.AppendUint64(to, uint64(r.store))
+	return binary.BigEndian.AppendUint64(to, uint64(r.wall))
+}
+
+func readingOf(b []byte) (r reading, ok bool) {
+	if len(b) != 16 {
+		return r, false
+	}
+	return reading{int64(binary.BigEndian.Uint64(b)), int64(binary.BigEndian.Uint64(b[8:]))}, true
+}

@@ -1,0 +1,178 @@
+package pebble
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
+)
+
+var cuts = flag.Int("cuts", 100, "power cuts")
+
+// A cut is made after so many of the operations of one life of a store.
+const opsPerLife = 60
+
+// powered is a store on a disk whose power fails, and what it must have afterwards: of
+// each key the lists since the last one that was synced, any of which may be there.
+type powered struct {
+	disk    *vfs.MemFS
+	store   *Store
+	rng     *rand.Rand
+	allowed map[string][][]string
+	state   map[string][]string
+	lost    int
+}
+
+func (p *powered) open(t *testing.T) {
+	var err error
+	p.store, err = Open("store", us, WithFS(p.disk))
+	require.NoError(t, err)
+}
+
+// note has a key hold a list, surely or maybe.
+func note(allowed map[string][][]string, key string, list []string, surely bool) {
+	if surely {
+		allowed[key] = nil
+	}
+	allowed[key] = append(allowed[key], list)
+}
+
+// step does something, without waiting for what need not be synced. It returns what is
+// still under way.
+func (p *powered) step(t *testing.T) (waits func()) {
+	key := fmt.Sprint("key ", p.rng.IntN(6))
+	lists := p.allowed[key]
+	list := lists[len(lists)-1]
+	switch value := fmt.Sprintf("%d %0*d", p.rng.IntN(10_000), p.rng.IntN(3)*3000, 0); p.rng.IntN(6) {
+	case 0:
+		list = nil
+	case 1:
+		list = list[:len(list)/2]
+	case 2:
+		st := fmt.Sprint(p.rng.IntN(1000))
+		require.NoError(t, p.store.State().Put(t.Context(), []byte("state"), []byte(st)))
+		p.state["state"] = []string{st}
+		return func() {}
+	default:
+		list = append([]string{value}, list[:min(len(list), 4)]...)
+	}
+	var recs []records.Record
+	for _, value := range list {
+		recs = append(recs, rec(value, time.Hour))
+	}
+	d := records.Durability(p.rng.IntN(2))
+	done := make(chan error, 1)
+	p.store.Update(t.Context(), []byte(key), d, func([]records.Record) []records.Record { return recs }, func(err error) { done <- err })
+	if d == records.Soon {
+		note(p.allowed, key, list, false)
+		return func() { require.NoError(t, <-done) }
+	}
+	note(p.allowed, key, list, false)
+	require.NoError(t, <-done)
+	note(p.allowed, key, list, true)
+	return func() {}
+}
+
+// cut takes the power away: of what was not synced, share percent of the writes are on
+// the disk.
+func (p *powered) cut(t *testing.T, share int) {
+	old := p.store
+	p.disk = p.disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: share, RNG: p.rng})
+	_ = old.Close()
+	p.open(t)
+	for key, lists := range p.allowed {
+		recs, err := p.store.Get(t.Context(), []byte(key))
+		require.NoError(t, err)
+		got := values(recs)
+		at := -1
+		for i, list := range lists {
+			if len(got) == len(list) && fmt.Sprint(got) == fmt.Sprint(list) {
+				at = i
+			}
+		}
+		if at < 0 {
+			require.Failf(t, "lost", "%s holds %.60q; it may hold %d lists, the first %.60q", key, got, len(lists), lists[0])
+		}
+		p.lost += len(lists) - 1 - at
+		note(p.allowed, key, lists[at], true)
+	}
+	got := map[string][]string{}
+	require.NoError(t, p.store.State().Entries(t.Context(), func(key, value []byte) bool {
+		got[string(key)] = []string{string(value)}
+		return true
+	}))
+	require.Equal(t, p.state, got)
+}
+
+// The power fails after any operation, with any part of what was not synced on the
+// disk: what was synced is there, and what was replaced or taken away does not come
+// back.
+func TestPowerCuts(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	began := time.Now()
+	const workers = 2
+	var all sync.WaitGroup
+	var made, unsynced [workers]int
+	for w := range workers {
+		all.Go(func() {
+			rng := rand.New(rand.NewPCG(seed, uint64(w)))
+			for made[w] < *cuts/workers {
+				p := &powered{disk: vfs.NewCrashableMem(), rng: rng, allowed: map[string][][]string{}, state: map[string][]string{}}
+				for i := range 6 {
+					p.allowed[fmt.Sprint("key ", i)] = [][]string{nil}
+				}
+				p.open(t)
+				for range 10 { // lives, on the same disk
+					ops := rng.IntN(opsPerLife)
+					var under []func()
+					for range ops {
+						under = append(under, p.step(t))
+					}
+					p.cut(t, []int{0, 100, rng.IntN(101)}[rng.IntN(3)])
+					for _, wait := range under {
+						wait()
+					}
+					made[w]++
+					if t.Failed() {
+						break
+					}
+				}
+				unsynced[w] += p.lost
+				require.NoError(t, p.store.Close())
+			}
+		})
+	}
+	all.Wait()
+	t.Logf("%d cuts in %v, seed %d: nothing synced was lost, %d updates that were not were", made[0]+made[1],
+		time.Since(began).Round(time.Millisecond), seed, unsynced[0]+unsynced[1])
+	require.Positive(t, unsynced[0]+unsynced[1], "a disk that loses nothing proves nothing")
+}
+
+// What need not be synced is within 100 ms.
+func TestSyncedSoon(t *testing.T) {
+	disk := vfs.NewCrashableMem()
+	s := open(t, "store", WithFS(disk))
+	require.NoError(t, set(s, "k", records.Soon, rec("v", time.Hour)))
+	acked := time.Now()
+	for {
+		after := disk.CrashClone(vfs.CrashCloneCfg{})
+		took := time.Since(acked)
+		again, err := Open("store", us, WithFS(after))
+		require.NoError(t, err)
+		recs, err := again.Get(t.Context(), []byte("k"))
+		require.NoError(t, err)
+		require.NoError(t, again.Close())
+		if len(recs) > 0 {
+			t.Logf("durable %v after it was acknowledged", took)
+			return
+		}
+		require.Less(t, took, 5*time.Second) // of a machine that has much to do
+	}
+}

@@ -1,0 +1,12 @@
+// Package pebble has a [records.Store] on a disk, in a database of Pebble.
+//
+// All that is stored is in memory too, in the store of package records: reads come from
+// there and never wait for the disk, which is read when the store is opened. What is
+// written goes one way: updates queue, one goroutine takes those that have come, changes
+// the lists, writes them in one batch, and only when that has been committed changes
+// the memory and says that they are done. All updates that ask for it share one sync.
+//
+// A disk that fails refuses what is to be stored and nothing else. The database is then
+// left alone, and opened anew every second until it works; what it may have missed is
+// written once more from memory.
+package pebble

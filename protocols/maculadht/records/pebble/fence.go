@@ -1,0 +1,230 @@
+package pebble
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// fence is the file system as one opening of the database sees it. Pebble takes a
+// failed write for the end of the process: it panics, in places with its locks held. So
+// it never hears of one: with the first error nothing reaches the disk any more, as if
+// the power had gone, and Pebble goes on and is told that all is well. Whoever waits for
+// a write asks the fence whether that is so. Errors of reading are Pebble's to handle.
+//
+// What lies outside of the database's directory, such as a copy of it, is not fenced.
+type fence struct {
+	vfs.FS
+	dir    string
+	failed chan struct{} // closed with the first error
+
+	mu  sync.Mutex
+	err error
+}
+
+func newFence(fs vfs.FS, dir string) *fence {
+	return &fence{FS: fs, dir: dir, failed: make(chan struct{})}
+}
+
+// fail puts the fence up, for the first error of all.
+func (f *fence) fail(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err == nil {
+		f.err = err
+		close(f.failed)
+	}
+}
+
+// Err returns the error for which the fence is up, or nil.
+func (f *fence) Err() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
+}
+
+// try does something to the disk unless the fence is up, and puts it up if that fails.
+func (f *fence) try(do func() error) (done bool) {
+	if f.Err() != nil {
+		return false
+	}
+	if err := do(); err != nil {
+		f.fail(err)
+		return false
+	}
+	return true
+}
+
+func (f *fence) inside(name string) bool {
+	rest, ok := strings.CutPrefix(name, f.dir)
+	return ok && (rest == "" || os.IsPathSeparator(rest[0]))
+}
+
+func (f *fence) open(name string, open func() (vfs.File, error)) (vfs.File, error) {
+	if !f.inside(name) {
+		return open()
+	}
+	var file vfs.File = &void{name: f.PathBase(name)}
+	f.try(func() error {
+		opened, err := open()
+		if err == nil {
+			file = opened
+		}
+		return err
+	})
+	return &fencedFile{File: file, fence: f, name: name}, nil
+}
+
+func (f *fence) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	return f.open(name, func() (vfs.File, error) { return f.FS.Create(name, category) })
+}
+
+func (f *fence) OpenReadWrite(name string, category vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
+	return f.open(name, func() (vfs.File, error) { return f.FS.OpenReadWrite(name, category, opts...) })
+}
+
+func (f *fence) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	return f.open(newname, func() (vfs.File, error) { return f.FS.ReuseForWrite(oldname, newname, category) })
+}
+
+func (f *fence) OpenDir(name string) (vfs.File, error) {
+	file, err := f.FS.OpenDir(name)
+	if err != nil || !f.inside(name) {
+		return file, err
+	}
+	return &fencedFile{File: file, fence: f, name: name}, nil
+}
+
+func (f *fence) Rename(oldname, newname string) error {
+	if !f.inside(newname) {
+		return f.FS.Rename(oldname, newname)
+	}
+	f.try(func() error { return f.FS.Rename(oldname, newname) })
+	return nil
+}
+
+func (f *fence) Link(oldname, newname string) error {
+	if !f.inside(newname) {
+		return f.FS.Link(oldname, newname)
+	}
+	f.try(func() error { return f.FS.Link(oldname, newname) })
+	return nil
+}
+
+// Remove fails as it does: a file that stays does no harm.
+func (f *fence) Remove(name string) error {
+	if f.inside(name) && f.Err() != nil {
+		return nil
+	}
+	return f.FS.Remove(name)
+}
+
+func (f *fence) RemoveAll(name string) error {
+	if f.inside(name) && f.Err() != nil {
+		return nil
+	}
+	return f.FS.RemoveAll(name)
+}
+
+func (f *fence) Unwrap() vfs.FS { return f.FS }
+
+// fencedFile is a file that is written to, or a directory that is synced.
+type fencedFile struct {
+	vfs.File
+	fence *fence
+	name  string
+}
+
+func (f *fencedFile) Write(p []byte) (int, error) {
+	n := len(p)
+	f.fence.try(func() error { _, err := f.File.Write(p); return f.failed(err) })
+	return n, nil
+}
+
+func (f *fencedFile) WriteAt(p []byte, at int64) (int, error) {
+	n := len(p)
+	f.fence.try(func() error { _, err := f.File.WriteAt(p, at); return f.failed(err) })
+	return n, nil
+}
+
+func (f *fencedFile) Sync() error {
+	f.fence.try(func() error { return f.failed(f.File.Sync()) })
+	return nil
+}
+
+func (f *fencedFile) SyncData() error {
+	f.fence.try(func() error { return f.failed(f.File.SyncData()) })
+	return nil
+}
+
+func (f *fencedFile) SyncTo(length int64) (full bool, err error) {
+	f.fence.try(func() (err error) { full, err = f.File.SyncTo(length); return f.failed(err) })
+	return full, nil
+}
+
+// Preallocate may do nothing: a full disk shows when it is written to.
+func (f *fencedFile) Preallocate(at, length int64) error {
+	if f.fence.Err() == nil {
+		_ = f.File.Preallocate(at, length)
+	}
+	return nil
+}
+
+func (f *fencedFile) Stat() (vfs.FileInfo, error) {
+	var info vfs.FileInfo = voidInfo(f.name)
+	f.fence.try(func() error {
+		found, err := f.File.Stat()
+		if err == nil {
+			info = found
+		}
+		return f.failed(err)
+	})
+	return info, nil
+}
+
+// Close closes the file in any case.
+func (f *fencedFile) Close() error {
+	if err := f.File.Close(); err != nil && f.fence.Err() == nil {
+		f.fence.fail(f.failed(err))
+	}
+	return nil
+}
+
+func (f *fencedFile) failed(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", f.name, err)
+}
+
+// void is a file that there is not: nothing is written to it.
+type void struct{ name string }
+
+func (*void) Close() error                              { return nil }
+func (*void) Read([]byte) (int, error)                  { return 0, io.EOF }
+func (*void) ReadAt([]byte, int64) (int, error)         { return 0, io.EOF }
+func (*void) Write(p []byte) (int, error)               { return len(p), nil }
+func (*void) WriteAt(p []byte, _ int64) (int, error)    { return len(p), nil }
+func (*void) Preallocate(int64, int64) error            { return nil }
+func (v *void) Stat() (vfs.FileInfo, error)             { return voidInfo(v.name), nil }
+func (*void) Sync() error                               { return nil }
+func (*void) SyncTo(int64) (fullSync bool, err error)   { return false, nil }
+func (*void) SyncData() error                           { return nil }
+func (*void) Prefetch(offset int64, length int64) error { return nil }
+func (*void) Fd() uintptr                               { return vfs.InvalidFd }
+
+// voidInfo is what there is to know of an empty file by this name.
+type voidInfo string
+
+func (v voidInfo) Name() string         { return string(v) }
+func (voidInfo) Size() int64            { return 0 }
+func (voidInfo) Mode() os.FileMode      { return privateFile }
+func (voidInfo) ModTime() time.Time     { return time.Time{} }
+func (voidInfo) IsDir() bool            { return false }
+func (voidInfo) Sys() any               { return nil }
+func (voidInfo) DeviceID() vfs.DeviceID { return vfs.DeviceID{} }

@@ -1,0 +1,32 @@
+package pebble
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestOwnerOf(t *testing.T) {
+	dir := t.TempDir()
+	_, err := OwnerOf(dir)
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	s, err := Open(dir, us)
+	require.NoError(t, err)
+	defer s.Close()
+	owner, err := OwnerOf(dir)
+	require.NoError(t, err)
+	require.Equal(t, us, owner)
+
+	for name, label := range map[string]string{"no JSON": "{", "no hexadecimal digits": `{"format": 1, "node_id": "me"}`} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			require.NoError(t, os.WriteFile(filepath.Join(dir, ownerFile), []byte(label), 0o600))
+			_, err := OwnerOf(dir)
+			require.ErrorIs(t, err, ErrCorrupt)
+			require.ErrorContains(t, err, dir)
+		})
+	}
+}

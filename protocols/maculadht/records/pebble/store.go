@@ -1,0 +1,244 @@
+package pebble
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
+)
+
+// ErrClosed means that the store has been closed.
+var ErrClosed = errors.New("the store is closed")
+
+// queued is how many updates wait at most.
+const queued = 1024
+
+// Store is a [records.Store] on a disk. Reads come from memory.
+type Store struct {
+	records.Store // all that is stored; written to by the committer alone
+	state         state
+
+	cfg   config
+	dir   string
+	owner Owner
+	label label
+	id    []byte
+	lock  *pebble.Lock
+	clock clock
+
+	queue    chan update
+	closing  sync.RWMutex // held for reading while an update is queued
+	isClosed bool
+
+	commits  committer
+	finished chan struct{}
+	failing  atomic.Pointer[error]
+	disk     atomic.Int64 // what the files take
+
+	using sync.RWMutex // held for writing while db is replaced
+	db    *database    // nil while the disk fails
+	close func() error
+}
+
+// update is one that waits for its turn.
+type update struct {
+	key    []byte
+	d      records.Durability
+	change func(old []records.Record) []records.Record // nil for one of the state
+	value  []byte                                      // of the state; nil takes the key away
+	done   func(error)
+}
+
+// Open opens the store in dir, which it makes if it is not there or empty, with all
+// that was stored and its life that is left. The directory is its user's alone.
+//
+// What is not this owner's is refused and left as it is: [ErrForeign], [ErrNewer],
+// [ErrCorrupt]; [ErrLocked] where it is open already. Close the store.
+func Open(dir string, owner Owner, opts ...Option) (*Store, error) {
+	cfg, err := newConfig(opts)
+	if err != nil {
+		return nil, err
+	}
+	if _, real := cfg.fs.(privateFS); real {
+		if dir, err = filepath.Abs(dir); err != nil {
+			return nil, fmt.Errorf("store of records: %w", err)
+		}
+	}
+	s := &Store{
+		Store: records.NewMemoryStore(), cfg: cfg, dir: dir,
+		owner: Owner{owner.Realm, bytes.Clone(owner.NodeID)},
+		queue: make(chan update, queued), finished: make(chan struct{}),
+	}
+	s.state.values = make(map[string][]byte)
+	s.close = sync.OnceValue(s.shutdown)
+	if err := s.open(); err != nil {
+		return nil, fmt.Errorf("store of records: %w", err)
+	}
+	s.commits.init(s)
+	s.commits.measure()
+	go s.commits.run()
+	return s, nil
+}
+
+// open makes or reads the directory.
+func (s *Store) open() (err error) {
+	if err := s.cfg.fs.MkdirAll(s.dir, privateDir); err != nil {
+		return fmt.Errorf("make the directory %s: %w", s.dir, err)
+	}
+	// Before the lock, which writes: what is another's stays as it is.
+	if _, _, err := identify(s.cfg.fs, s.dir, s.owner); err != nil {
+		return err
+	}
+	if s.lock, err = pebble.LockDirectory(s.dir, s.cfg.fs); err != nil {
+		return fmt.Errorf("%w: %s: %w; end the process that has it open, or name another directory", ErrLocked, s.dir, err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.lock.Close())
+		}
+	}()
+	var isNew bool
+	if s.label, isNew, err = identify(s.cfg.fs, s.dir, s.owner); err != nil {
+		return err
+	}
+	s.id = s.label.id()
+	if isNew {
+		if err := writeLabel(s.cfg.fs, s.dir, creating, s.label); err != nil {
+			return fmt.Errorf("make the store in %s: %w", s.dir, err)
+		}
+	}
+	if s.db, err = openDatabase(s.cfg.fs, s.dir, s.lock, isNew, s.cfg.log); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			s.db.abandon(s.cfg.log)
+		}
+	}()
+	if err := s.load(); err != nil {
+		return unreadable(s.dir, err)
+	}
+	if isNew {
+		return s.made()
+	}
+	return nil
+}
+
+// made ends the making of a directory: from here on it is a store.
+func (s *Store) made() error {
+	b := s.db.NewBatch()
+	defer b.Close()
+	if err := b.Set(clockKey, s.clock.read().append(nil), nil); err != nil {
+		return err
+	}
+	if err := s.db.commit(b, true); err != nil {
+		return err
+	}
+	err := s.cfg.fs.Rename(s.cfg.fs.PathJoin(s.dir, creating), s.cfg.fs.PathJoin(s.dir, ownerFile))
+	if err == nil {
+		err = syncDir(s.cfg.fs, s.dir)
+	}
+	if err != nil {
+		return fmt.Errorf("make the store in %s: %w", s.dir, err)
+	}
+	return nil
+}
+
+// Update implements [records.Store]. Updates wait in a queue for 1,024.
+func (s *Store) Update(ctx context.Context, key []byte, d records.Durability, change func(old []records.Record) []records.Record, done func(error)) {
+	s.enqueue(ctx, update{key: key, d: d, change: change, done: done})
+}
+
+func (s *Store) enqueue(ctx context.Context, u update) {
+	if err := ctx.Err(); err != nil {
+		u.done(err)
+		return
+	}
+	if err := s.put(ctx, u); err != nil {
+		u.done(err)
+	}
+}
+
+// put queues an update, whose done is called from then on.
+func (s *Store) put(ctx context.Context, u update) error {
+	s.closing.RLock()
+	defer s.closing.RUnlock()
+	if s.isClosed {
+		return ErrClosed
+	}
+	select {
+	case s.queue <- u:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// ID implements [records.Store].
+func (s *Store) ID() []byte { return s.id }
+
+// Failing implements [records.Store]: the disk has failed, or there is no room on it
+// ([ErrNoRoom]).
+func (s *Store) Failing() error {
+	if err := s.failing.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// Status is how a store is doing.
+type Status struct {
+	// Err is why nothing can be stored, or nil; see [Store.Failing].
+	Err error
+	// DiskBytes is what the files of the store take, as of a second ago.
+	DiskBytes int64
+}
+
+// Status returns how the store is doing.
+func (s *Store) Status() Status { return Status{s.Failing(), s.disk.Load()} }
+
+// Close finishes what was called, syncs it and closes the files. Further calls return
+// what the first did.
+func (s *Store) Close() error { return s.close() }
+
+func (s *Store) shutdown() error {
+	s.closing.Lock()
+	s.isClosed = true
+	close(s.queue)
+	s.closing.Unlock()
+	<-s.finished
+	s.using.Lock()
+	defer s.using.Unlock()
+	var errs []error
+	if failing := s.Failing(); failing != nil && s.db == nil {
+		errs = append(errs, failing)
+	}
+	if s.db != nil {
+		errs = append(errs, s.db.Close(), s.db.fence.Err())
+		s.db = nil
+	}
+	errs = append(errs, s.lock.Close(), s.Store.Close())
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("close the store of records in %s: %w", s.dir, err)
+	}
+	return nil
+}
+
+// fail has the store refuse what is to be stored, with why.
+func (s *Store) fail(err error) {
+	if err == nil {
+		s.failing.Store(nil)
+		return
+	}
+	s.failing.Store(&err)
+}
+
+func (s *Store) log() *slog.Logger { return s.cfg.log }
