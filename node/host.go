@@ -28,6 +28,7 @@ import (
 	"go.uber.org/fx"
 
 	"github.com/macula-mesh/macula-node/internal/budget"
+	"github.com/macula-mesh/macula-node/internal/dials"
 )
 
 // hostConfig says what newHost builds. Every choice is the caller's; the zero value of a switch is off.
@@ -58,6 +59,9 @@ type peerHost struct {
 	kad     *dht.IpfsDHT
 	kadHost *kadHost
 	hasKad  chan struct{} // closed once kad is set
+
+	dials      *dials.Limiter
+	bootstraps map[peer.ID]bool // whom no limit keeps from being dialled
 
 	mayDial atomic.Pointer[func(netip.AddrPort) bool] // asked of each address that libp2p dials; nil for all
 }
@@ -101,7 +105,10 @@ func newResourceManager(most budget.Limits) (network.ResourceManager, error) {
 
 // newHost starts a libp2p host that speaks QUIC alone, and kad-dht on it.
 func newHost(cfg hostConfig) (*peerHost, error) {
-	h := &peerHost{hasKad: make(chan struct{})}
+	h := &peerHost{hasKad: make(chan struct{}), dials: dials.New(), bootstraps: make(map[peer.ID]bool)}
+	for _, b := range cfg.bootstrap {
+		h.bootstraps[b.ID] = true
+	}
 	resources, err := newResourceManager(cfg.accounts)
 	if err != nil {
 		return nil, fmt.Errorf("start the resource manager: %w", err)

@@ -21,6 +21,7 @@ func newKad(h host.Host, cfg hostConfig) (*dht.IpfsDHT, *kadHost, error) {
 		dht.DisableProviders(),
 		dht.DisableValues(),
 		dht.AddressFilter(leavingOut(h.Addrs)),
+		dht.RoutingTablePeerDiversityFilter(newKadDiversity(h)),
 		dht.BootstrapPeers(cfg.bootstrap...), // none means none: IPFS's are never used
 	)
 	return kad, seen, err

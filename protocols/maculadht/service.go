@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -282,6 +283,7 @@ func (s *Service) start(srv *routing.Server, self routing.ID, cfg serviceConfig)
 	}()
 	s.routing = srv
 	srv.SetConnected(func(p peer.ID) bool { return s.host.Network().Connectedness(p) == network.Connected })
+	srv.SetSeenIP(func(p peer.ID) netip.Addr { return admission.SeenIP(s.host.Network(), p) })
 	if s.client, err = client.New(s.host, cfg.client...); err != nil {
 		return err
 	}

@@ -66,7 +66,7 @@ func newSimWorld(t *testing.T, n, loss int, seed uint64) *simWorld {
 	w := &simWorld{t: t, rng: rand.New(rand.NewPCG(seed, 1)), oneWay: make(map[[2]string]time.Duration)}
 	for a := range n {
 		for b := range a {
-			there, back := simnet.IntToPublicIPv4(a).String(), simnet.IntToPublicIPv4(b).String()
+			there, back := simIP(a).String(), simIP(b).String()
 			roundTrip := simnetShortest + time.Duration(w.rng.Int64N(int64(simnetLongest-simnetShortest)))
 			w.oneWay[[2]string{there, back}] = roundTrip / 2
 			w.oneWay[[2]string{back, there}] = roundTrip / 2
@@ -89,6 +89,9 @@ func newSimWorld(t *testing.T, n, loss int, seed uint64) *simWorld {
 	return w
 }
 
+// simIP is a host's address, in a network of its own.
+func simIP(i int) net.IP { return simnet.IntToPublicIPv4(i << 8) }
+
 func (w *simWorld) newHost(i int) *simHost {
 	w.t.Helper()
 	seed := make([]byte, ed25519.SeedSize)
@@ -100,7 +103,7 @@ func (w *simWorld) newHost(i int) *simHost {
 	link := simnet.LinkSettings{BitsPerSecond: 100 * simlibp2p.OneMbps}
 	h, err := libp2p.New(
 		libp2p.Identity(key),
-		libp2p.ListenAddrStrings(fmt.Sprintf("/ip4/%s/udp/8000/quic-v1", simnet.IntToPublicIPv4(i))),
+		libp2p.ListenAddrStrings(fmt.Sprintf("/ip4/%s/udp/8000/quic-v1", simIP(i))),
 		libp2p.Transport(libp2pquic.NewTransport),
 		simlibp2p.QUICSimnet(w.net, simnet.NodeBiDiLinkSettings{Downlink: link, Uplink: link}),
 		libp2p.DisableIdentifyAddressDiscovery(), // it stalls synctest, as simlibp2p knows

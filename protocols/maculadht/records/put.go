@@ -48,8 +48,9 @@ type Put struct {
 	// elsewhere is fresher ([AppendMerged]). It says nothing of a copy.
 	Direct bool
 
-	// Synced has the put done only when it survives the end of the machine's power;
-	// else that is so within 100 ms. A store in memory knows no difference.
+	// Synced has the put done only when it survives the end of the process and of the
+	// machine's power; else that is so within 100 ms. A store in memory knows no
+	// difference.
 	Synced bool
 
 	// From is the node id of the libp2p peer that sent it, 32 bytes; nil when

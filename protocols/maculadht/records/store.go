@@ -74,8 +74,8 @@ type Store interface {
 type Durability uint8
 
 const (
-	// Soon is an update that survives the end of the process at once, and that of the
-	// machine's power within 100 ms.
+	// Soon is an update that survives the end of the process, and that of the machine's
+	// power, within 100 ms.
 	Soon Durability = iota
 	// Synced is an update that survives the end of the machine's power.
 	Synced

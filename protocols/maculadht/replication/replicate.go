@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -44,7 +45,8 @@ type Replicas struct {
 	Found *lookup.Found
 }
 
-// Replicate puts a value on the nodes nearest to its key: a lookup finds them;
+// Replicate puts a value on the nodes nearest to its key, and on some farther ones where
+// those lie too densely to be true: a lookup finds them (lookup.Lookups.NodesFor);
 // libp2p peers are asked to keep it and answer, to the Erlang contacts of server
 // among them it is only sent. Whoever gets it keeps it and does not pass it on.
 //
@@ -59,11 +61,11 @@ func Replicate(ctx context.Context, server *routing.Server, l *lookup.Lookups, n
 		return r, fmt.Errorf("%w: a key that begins with %s stays where its gateway registers", ErrNoReplicas, wire.GatewayPrefix)
 	}
 	var err error
-	r.Found, err = l.Nodes(ctx, c.Key)
+	r.Found, err = l.NodesFor(ctx, c.Key)
 	if err != nil && len(r.Found.Closest) == 0 && !errors.Is(err, lookup.ErrUnanswered) { // else Erlang nodes are left
 		return r, fmt.Errorf("%w: %w", ErrNoReplicas, err)
 	}
-	holders := r.Found.Closest
+	holders := slices.Concat(r.Found.Closest, r.Found.Wider)
 	if !c.PeersOnly {
 		holders = append(holders, erlangAmong(server, c.Key, r.Found.Closest)...)
 	}

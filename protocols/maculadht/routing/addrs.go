@@ -3,6 +3,7 @@ package routing
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
@@ -84,6 +85,29 @@ func (r Reach) Endpoint(endpoint string) string {
 		return ""
 	}
 	return endpoint
+}
+
+// ProvenAfter is for how long a libp2p peer must have been a contact until addresses
+// are kept that it claims elsewhere than where it was seen: at another public IP, at a
+// name, or at a relay. Contacts are dialled there, by whoever is told of them, and peers
+// that name somebody else and leave would have that one dialled by all.
+const ProvenAfter = 10 * time.Minute
+
+// proveAddrs parts the addresses that a contact claims into those that are kept and those
+// that are not yet.
+func (c *Contact) proveAddrs(now time.Time) {
+	if c.isErlang() || ReachOf(c.SeenIP) != ReachPublic || !c.SeenIP.IsValid() {
+		return
+	}
+	claimed := append(slices.Clip(c.Addrs), c.unproven...)
+	c.Addrs, c.unproven = nil, nil
+	for _, a := range claimed {
+		if IPOf(a) == c.SeenIP.Unmap() || reachOf(a) != ReachPublic || now.Sub(c.since) >= ProvenAfter {
+			c.Addrs = append(c.Addrs, a)
+		} else {
+			c.unproven = append(c.unproven, a)
+		}
+	}
 }
 
 // EncodePeerAddrs returns a peer's multiaddrs as they travel: in binary, each with

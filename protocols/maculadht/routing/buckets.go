@@ -100,10 +100,12 @@ func indexID(bucket []*Contact, id ID) int {
 
 // nearest gathers the contacts nearest to a target, nearest first.
 type nearest struct {
-	target ID
-	limit  int                 // at least 1
-	skip   func(*Contact) bool // nil, or tells whom to leave out
-	found  []candidate
+	target   ID
+	limit    int                 // at least 1
+	skip     func(*Contact) bool // nil, or tells whom to leave out
+	perGroup int                 // how many of one IP group are found before others; 0 for any number
+	found    []candidate
+	spare    []candidate // those beyond their group's share, for places that nobody else takes
 }
 
 type candidate struct {
@@ -138,11 +140,52 @@ func (n *nearest) offer(c *Contact) bool {
 	if n.skip != nil && n.skip(c) {
 		return true
 	}
+	if n.perGroup > 0 && c.group.IsValid() {
+		share, last := 0, -1
+		for i := range n.found {
+			if n.found[i].contact.group == c.group {
+				share, last = share+1, i
+			}
+		}
+		switch {
+		case share < n.perGroup:
+		case last < at:
+			n.spare = insert(n.spare, candidate{d, c}, n.limit)
+			return true
+		default: // it is nearer than the last of its group
+			n.spare = insert(n.spare, n.found[last], n.limit)
+			n.found = slices.Delete(n.found, last, last+1)
+		}
+	}
 	if len(n.found) == n.limit {
 		n.found = n.found[:n.limit-1]
 	}
 	n.found = slices.Insert(n.found, at, candidate{d, c})
 	return true
+}
+
+// fillUp gives the places that nobody else has taken to those beyond their group's share.
+func (n *nearest) fillUp() {
+	for _, c := range n.spare[:min(len(n.spare), n.limit-len(n.found))] {
+		n.found = insert(n.found, c, n.limit)
+	}
+	clear(n.spare)
+	n.spare = n.spare[:0]
+}
+
+// reset forgets what was found, and keeps the memory for it.
+func (n *nearest) reset() {
+	clear(n.found)
+	n.found = n.found[:0]
+}
+
+// insert puts c into a list, nearest first, of limit at most.
+func insert(list []candidate, c candidate, limit int) []candidate {
+	at, _ := slices.BinarySearchFunc(list, c, func(a, b candidate) int { return bytes.Compare(a.distance[:], b.distance[:]) })
+	if at == limit {
+		return list
+	}
+	return slices.Insert(list[:min(len(list), limit-1)], at, c)
 }
 
 // contacts returns copies of what was found.

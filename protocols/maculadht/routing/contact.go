@@ -22,7 +22,7 @@ type Contact struct {
 	ID       ID             // in 256 bits, for distance
 	NodeID   []byte         // as sent, echoed verbatim
 	Peer     peer.ID        // libp2p identity; empty for an Erlang node
-	Addrs    []ma.Multiaddr // libp2p addresses, without /p2p; of an Erlang node the one that its endpoint was verified at
+	Addrs    []ma.Multiaddr // libp2p addresses, without /p2p; of an Erlang node the one that its endpoint was verified at; see ProvenAfter
 	Endpoint string         // "https://host:port"; may be empty for a libp2p peer
 	// ClientID is the other name of an Erlang node: the digest of its certificate's
 	// key, in 64 hexadecimal digits, by which it goes as a client. Its connection
@@ -32,7 +32,10 @@ type Contact struct {
 	// Another endpoint may be anybody's; see IsGateway.
 	EndpointSeen bool
 	// SeenAt is the address of a libp2p peer's connection over QUIC, where it is known.
-	SeenAt   netip.AddrPort
+	SeenAt netip.AddrPort
+	// SeenIP is the IP address at which a contact was verified: that of its connection, a
+	// relay's where it came by one. Invalid where not known.
+	SeenIP   netip.Addr
 	Verified bool      // it has proved that it is where it says
 	LastSeen time.Time // when it last spoke to us
 	// Answered is when it last answered a question of ours; zero where it has not yet.
@@ -42,10 +45,14 @@ type Contact struct {
 	// none.
 	StoreID []byte
 
-	failures int       // questions in a row that it left unanswered
-	failedAt time.Time // when the last of them was noted
-	doubted  bool      // a lookup did not wait for its answer, or its connection ended
-	down     time.Time // since when it is doubtful; zero where it is not
+	group    netip.Prefix   // of SeenIP or what it claims, as the table sees it; zero for none
+	since    time.Time      // when it came into the table
+	unproven []ma.Multiaddr // that it claims, see proveAddrs
+	crowded  bool           // its group has its share without it: it gives way to others
+	failures int            // questions in a row that it left unanswered
+	failedAt time.Time      // when the last of them was noted
+	doubted  bool           // a lookup did not wait for its answer, or its connection ended
+	down     time.Time      // since when it is doubtful; zero where it is not
 }
 
 // MaxStoreID is the longest StoreID, in bytes.

@@ -4,102 +4,140 @@ import (
 	"net/netip"
 	"net/url"
 
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
 )
 
-// How many contacts whose id proves nothing, which are Erlang nodes, the table
-// takes of one network: an IPv4 /24 or an IPv6 /48. Whoever has one machine
-// could else be in every place of a bucket. Private addresses are not counted:
-// there all of a mesh may be in one network.
-const (
-	// DefaultPerBucket is how many one bucket takes.
-	DefaultPerBucket = 2
-	// DefaultPerTable is how many the whole table takes.
-	DefaultPerTable = 8
-)
+// groupCounts counts the contacts of each IP group that have a place of their own.
+type groupCounts map[netip.Prefix]int
 
-// diversity is how many Erlang contacts of one network are taken.
-type diversity struct {
-	perBucket, perTable int
-}
-
-// networks counts the Erlang contacts of each network that is limited.
-type networks map[netip.Prefix]int
-
-func (n networks) count(c *Contact, by int) {
-	network, ok := c.network()
-	if !ok {
+func (n groupCounts) count(c *Contact, by int) {
+	if !c.group.IsValid() || c.crowded {
 		return
 	}
-	if n[network] += by; n[network] == 0 {
-		delete(n, network)
+	if n[c.group] += by; n[c.group] == 0 {
+		delete(n, c.group)
 	}
 }
 
-// network returns the network of an Erlang contact, if it is one that is
-// limited. A name counts as the address that it was verified at; without one it
-// is not limited, as it was an operator who wrote it.
-func (c *Contact) network() (netip.Prefix, bool) {
-	if !c.IsErlang() {
-		return netip.Prefix{}, false
-	}
-	ip, err := c.ip()
+// IPOf returns the IP address that a multiaddr leads to first, which is a relay's where
+// there is one on the way; invalid where it names none.
+func IPOf(a ma.Multiaddr) netip.Addr {
+	ip, err := manet.ToIP(a)
 	if err != nil {
-		return netip.Prefix{}, false
+		return netip.Addr{}
 	}
-	ip = ip.Unmap().WithZone("")
-	a, err := manet.FromIP(ip.AsSlice())
-	if err != nil || !manet.IsPublicAddr(a) {
-		return netip.Prefix{}, false
-	}
-	bits := 24
-	if ip.Is6() {
-		bits = 48
-	}
-	network, err := ip.Prefix(bits)
-	return network, err == nil
+	addr, _ := netip.AddrFromSlice(ip)
+	return addr.Unmap()
 }
 
-// ip returns the address of an Erlang contact.
-func (c *Contact) ip() (netip.Addr, error) {
-	if len(c.Addrs) > 0 {
-		ip, err := manet.ToIP(c.Addrs[0])
-		if err != nil {
-			return netip.Addr{}, err
+// ip returns the address by which a contact's IP group goes: the one at which it was
+// verified and, where that is not known, the first that it claims. An Erlang node's name
+// that nobody has resolved has none: it was an operator who wrote it.
+func (c *Contact) ip() netip.Addr {
+	if c.SeenIP.IsValid() {
+		return c.SeenIP
+	}
+	for _, a := range c.Addrs {
+		if ip := IPOf(a); ip.IsValid() {
+			return ip
 		}
-		return netip.ParseAddr(ip.String())
+	}
+	if c.isPeer() || c.Endpoint == "" || len(c.Addrs) > 0 {
+		return netip.Addr{}
 	}
 	u, err := url.Parse(c.Endpoint)
 	if err != nil {
-		return netip.Addr{}, err
+		return netip.Addr{}
 	}
-	return netip.ParseAddr(u.Hostname())
+	ip, _ := netip.ParseAddr(u.Hostname())
+	return ip
 }
 
-// crowded reports whether added would be one too many of its network, once known,
-// which may be nil, and its rivals have made way for it.
-func (t *Table) crowded(added, known *Contact, rivals []*Contact) bool {
-	network, limited := added.network()
-	if !limited {
+// crowds reports whether added would be one too many of its group, once known, which
+// may be nil, and its rivals have made way for it.
+func (t *Table) crowds(added, known *Contact, rivals []*Contact) bool {
+	if !added.group.IsValid() {
 		return false
 	}
 	bucket := t.bucketOf(added.ID)
-	inTable, inBucket := t.networks[network], 0
+	inTable, inBucket := t.groups[added.group], 0
 	for _, c := range t.buckets.lists[bucket] {
-		if n, ok := c.network(); ok && n == network {
+		if c.group == added.group && !c.crowded {
 			inBucket++
 		}
 	}
 	for _, leaves := range append(rivals, known) {
-		if leaves == nil {
-			continue
-		}
-		if n, ok := leaves.network(); ok && n == network {
+		if leaves != nil && leaves.group == added.group && !leaves.crowded {
 			inTable--
 			if t.bucketOf(leaves.ID) == bucket {
 				inBucket--
 			}
 		}
 	}
-	return inTable >= t.limit.perTable || inBucket >= t.limit.perBucket
+	return inTable >= t.limits.PerTable || inBucket >= t.limits.PerBucket
+}
+
+// promote gives the places that one has left to others of its IP group that have none
+// of their own, those in near buckets first: there are fewest that could be there.
+func (t *Table) promote(left *Contact) {
+	if !left.group.IsValid() || left.crowded {
+		return
+	}
+	for i := len(t.buckets.lists) - 1; i >= 0; i-- {
+		for j, c := range t.buckets.lists[i] {
+			if c.crowded && c.group == left.group && !t.crowds(c, nil, nil) {
+				promoted := *c
+				promoted.crowded = false
+				t.buckets.lists[i][j] = &promoted
+				t.groups.count(&promoted, +1)
+			}
+		}
+	}
+}
+
+// Group returns the IP group of a contact, the zero prefix where it is in none: that of
+// the address at which it was verified, or of the first that is claimed for it.
+func (s *Server) Group(c Contact) netip.Prefix { return s.table.limits.Group(c.ip()) }
+
+// gone is the group of all who answered and are not connected any more: where they were
+// only they themselves say.
+var gone = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+
+// GroupSeen returns the IP group of the connection that there is to a contact that has
+// just answered, which no claim changes, and whether that can be known. All to whom there
+// is none any more are one group.
+func (s *Server) GroupSeen(c Contact) (group netip.Prefix, known bool) {
+	f := s.seenIP.Load()
+	if f == nil || c.IsErlang() {
+		return netip.Prefix{}, false
+	}
+	ip := (*f)(c.Peer)
+	if !ip.IsValid() {
+		return gone, true
+	}
+	return s.table.limits.Group(ip), true
+}
+
+// PerList is how many contacts of one IP group have a place among the nearest.
+func (s *Server) PerList() int { return s.table.limits.PerList }
+
+// SetSeenIP has f tell at which IP address a peer is connected, a relay's where it is
+// behind one; invalid where it is not connected. Until then, and where f is nil, that is
+// not known, and what a peer claims is believed.
+func (s *Server) SetSeenIP(f func(peer.ID) netip.Addr) {
+	if f == nil {
+		s.seenIP.Store(nil)
+		return
+	}
+	s.seenIP.Store(&f)
+}
+
+// behind is 1 for a contact that would be more than its IP group's share, else 0.
+func (t *Table) behind(c *Contact) int {
+	if t.crowds(c, nil, nil) {
+		return 1
+	}
+	return 0
 }

@@ -1,12 +1,19 @@
 package routing
 
 import (
+	"errors"
 	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/diversity"
 )
 
 func TestDiversity(t *testing.T) {
@@ -78,51 +85,187 @@ func TestDiversity(t *testing.T) {
 // requireDiverse counts all over again.
 func requireDiverse(t *testing.T, table *Table) {
 	t.Helper()
-	counted := networks{}
-	perBucket := map[string]int{}
+	counted := groupCounts{}
+	type inBucket struct {
+		bucket int
+		group  netip.Prefix
+	}
+	perBucket := map[inBucket]int{}
 	for _, c := range table.All() {
-		network, limited := c.network()
-		if !limited {
+		if table.limits.Group(c.ip()) != c.group || c.crowded && (!c.group.IsValid() || c.IsErlang()) {
+			t.Fatalf("%s at %s is of the group %s, crowded %t", c.ID, c.ip(), c.group, c.crowded)
+		}
+		if !c.group.IsValid() || c.crowded {
 			continue
 		}
-		counted[network]++
-		where := fmt.Sprint(table.bucketOf(c.ID), network)
+		counted[c.group]++
+		where := inBucket{table.bucketOf(c.ID), c.group}
 		perBucket[where]++
-		require.LessOrEqual(t, counted[network], table.limit.perTable, network)
-		require.LessOrEqual(t, perBucket[where], table.limit.perBucket, where)
+		if counted[c.group] > table.limits.PerTable || perBucket[where] > table.limits.PerBucket {
+			t.Fatalf("too many of %s", c.group)
+		}
 	}
-	require.Equal(t, counted, table.networks)
+	require.True(t, maps.Equal(counted, table.groups))
+	for _, c := range table.All() {
+		if c.crowded && counted[c.group] < table.limits.PerTable && perBucket[inBucket{table.bucketOf(c.ID), c.group}] < table.limits.PerBucket {
+			t.Fatalf("a place of the share of %s is free", c.group)
+		}
+	}
+}
+
+// perTable is limits of a bucket and a table.
+func perTable(bucket, table int) diversity.Limits {
+	return diversity.Limits{PerBucket: bucket, PerTable: table, PerList: 2}
 }
 
 func TestWithDiversity(t *testing.T) {
-	for name, opt := range map[string]Option{
-		"none a bucket":          WithDiversity(0, 5),
-		"more than in the table": WithDiversity(3, 2),
-	} {
-		t.Run(name, func(t *testing.T) {
-			_, err := NewServer(ID{}, opt)
-			require.ErrorContains(t, err, "want 1 <= a bucket <= a table")
-		})
-	}
-	s := newServer(t, WithDiversity(1, 2))
+	_, err := NewServer(ID{}, WithDiversity(diversity.Limits{}))
+	require.ErrorContains(t, err, "want 1 <= a bucket <= a table")
+	s := newServer(t, WithDiversity(perTable(1, 2)))
 	require.NoError(t, s.Admit(erlangContact(ID{0x80}, "https://8.8.8.8:1")))
 	require.ErrorIs(t, s.Admit(erlangContact(ID{0x81}, "https://8.8.8.9:1")), ErrCrowded)
 	require.NoError(t, s.Admit(erlangContact(ID{0x40}, "https://8.8.8.9:1")))
 	require.ErrorIs(t, s.Admit(erlangContact(ID{0x20}, "https://8.8.8.10:1")), ErrCrowded)
 }
 
+// peerAt returns a libp2p contact that was verified at an address.
+func peerAt(id ID, ip string) Contact {
+	c := libp2pContact(id, peer.ID(fmt.Sprintf("p%x", id[:4])))
+	c.SeenIP = netip.MustParseAddr(ip)
+	return c
+}
+
+// Whoever has one machine gets no place that anybody else wants, and the last place in
+// lists.
+func TestCrowdedPeersGiveWay(t *testing.T) {
+	const honest = 10
+	s := newServer(t)
+	id := func(i int) ID { return ID{0x80, byte(i)} } // of one bucket
+	for i := range BucketSize {
+		require.NoError(t, s.Admit(peerAt(id(i), fmt.Sprintf("8.8.8.%d", i))))
+	}
+	require.ErrorIs(t, s.Admit(peerAt(id(20), "8.8.8.20")), ErrCrowded, "the bucket is full")
+	require.Empty(t, s.Table().Replacements())
+
+	for i := range honest {
+		require.NoError(t, s.Admit(peerAt(id(100+i), fmt.Sprintf("9.9.%d.9", i))))
+	}
+	require.Equal(t, BucketSize, s.Table().Len())
+	for _, list := range [][]Contact{s.FindNode([]byte{1}), s.FindNode(id20(0x80))} {
+		require.Len(t, list, BucketSize, "others fill it up")
+	}
+	for i := range 2 * honest { // far more than there is room for
+		err := s.Admit(peerAt(id(150+i), fmt.Sprintf("9.8.%d.9", i)))
+		require.Equal(t, i >= BucketSize-2-honest, errors.Is(err, ErrBucketFull))
+	}
+	crowd := 0
+	for _, c := range s.Contacts() {
+		if c.SeenIP.As4()[0] == 8 {
+			crowd++
+		}
+	}
+	require.Equal(t, diversity.DefaultPerBucket, crowd, "its share stays")
+}
+
+func id20(first byte) []byte { id := ID{first}; return id[:] }
+
+// Of a list no group has more than its share while others are there, however far.
+func TestListsAreDiverse(t *testing.T) {
+	s := newServer(t, WithBucketSize(1000))
+	for i := range 8 {
+		require.NoError(t, s.Admit(peerAt(ID{0: 0x80, 31: byte(i)}, fmt.Sprintf("8.8.8.%d", i))))
+	}
+	far := func(i int) ID { return ID{0x40, byte(i)} }
+	for i := range 17 {
+		require.NoError(t, s.Admit(peerAt(far(i), fmt.Sprintf("9.9.%d.9", i))))
+	}
+	list := s.FindNode(id20(0x80))
+	require.Len(t, list, BucketSize)
+	want := []ID{{0: 0x80}, {0: 0x80, 31: 1}, {0: 0x80, 31: 2}} // one more than its share, as all others are there
+	require.Equal(t, want, ids(list[:3]), "nearest first")
+
+	require.NoError(t, s.Admit(peerAt(far(17), "9.9.17.9")))
+	list = s.FindNode(id20(0x80))
+	require.Equal(t, want[:2], ids(list[:2]))
+	require.Equal(t, far(0), list[2].ID)
+	require.Equal(t, ids(list), s.Table().AppendNearestPeers(nil, ID{0x80}), "records are handed over to the same")
+}
+
+// Against all lists that could be: nearest first, of each group its nearest, and the
+// places left over to the nearest of the rest.
+func TestListsAgainstBruteForce(t *testing.T) {
+	for seed := range uint64(20) {
+		rng := newRand(seed)
+		s := newServer(t, WithBucketSize(1000))
+		n := 10 + rng.IntN(50)
+		for range n {
+			require.NoError(t, s.Admit(peerAt(randomID(rng), fmt.Sprintf("8.8.%d.%d", rng.IntN(1+n/3), rng.IntN(250)))))
+		}
+		target := randomID(rng)
+		all := s.Table().Nearest(target, n)
+		var shares diversity.Shares
+		var want, rest []Contact
+		for _, c := range all {
+			if shares.Take(c.group, diversity.DefaultPerList) {
+				want = append(want, c)
+			} else {
+				rest = append(rest, c)
+			}
+		}
+		want = want[:min(len(want), BucketSize)]
+		want = append(want, rest[:min(len(rest), BucketSize-len(want))]...)
+		slices.SortFunc(want, func(a, b Contact) int { return target.CompareDistance(a.ID, b.ID) })
+		require.Equal(t, ids(want), ids(s.FindNode(target[:])), "seed %d", seed)
+	}
+}
+
+// A contact counts where its connection was, whatever it claims.
+func TestGroupOfAConnection(t *testing.T) {
+	claim := ma.StringCast("/ip4/9.9.9.9/udp/1/quic-v1")
+	relayed := ma.StringCast("/ip4/7.7.7.7/udp/1/quic-v1/p2p/12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X/p2p-circuit")
+	for name, tt := range map[string]struct {
+		contact Contact
+		want    string
+	}{
+		"seen":                  {Contact{Peer: "p", SeenIP: netip.MustParseAddr("8.8.8.8"), Addrs: []ma.Multiaddr{claim}}, "8.8.8.0/24"},
+		"claimed":               {Contact{Peer: "p", Addrs: []ma.Multiaddr{ma.StringCast("/dns4/a.example/udp/1"), claim}}, "9.9.9.0/24"},
+		"seen in a private one": {Contact{Peer: "p", SeenIP: netip.MustParseAddr("10.0.0.1"), Addrs: []ma.Multiaddr{claim}}, "invalid Prefix"},
+		"behind a relay":        {Contact{Peer: "p", SeenIP: IPOf(relayed)}, "7.7.7.0/24"},
+		"nowhere":               {Contact{Peer: "p"}, "invalid Prefix"},
+	} {
+		t.Run(name, func(t *testing.T) { require.Equal(t, tt.want, newServer(t).Group(tt.contact).String()) })
+	}
+	s := newServer(t)
+	_, known := s.GroupSeen(Contact{Peer: "p"})
+	require.False(t, known)
+	s.SetSeenIP(func(p peer.ID) netip.Addr { return map[peer.ID]netip.Addr{"p": netip.MustParseAddr("8.8.8.8")}[p] })
+	group, known := s.GroupSeen(Contact{Peer: "p", Addrs: []ma.Multiaddr{claim}})
+	require.True(t, known)
+	require.Equal(t, "8.8.8.0/24", group.String())
+	group, known = s.GroupSeen(Contact{Peer: "q", Addrs: []ma.Multiaddr{claim}})
+	require.True(t, known)
+	require.Equal(t, gone, group, "whoever is not connected any more hides nothing by that")
+	s.SetSeenIP(nil)
+	_, known = s.GroupSeen(Contact{Peer: "p"})
+	require.False(t, known)
+}
+
 // Whatever comes and goes, the limits hold and the counts are exact, nobody waits
 // for a place that is free, and who is crowded out would have been one too many.
 func TestDiversityAgainstBruteForce(t *testing.T) {
-	crowded := 0
+	crowded, gaveWay := 0, 0
 	for seed := range uint64(8) {
 		rng := newRand(seed)
 		table := NewTable(ID{}, 1+rng.IntN(4))
-		table.limit = diversity{perBucket: 1 + rng.IntN(2), perTable: 2 + rng.IntN(3)}
+		table.limits = perTable(1+rng.IntN(2), 2+rng.IntN(3))
 		for range 3000 {
 			id := ID{byte(rng.IntN(64))}
 			c := Contact{ID: id, Verified: rng.IntN(4) > 0, Peer: "p"}
-			if rng.IntN(16) > 0 { // else no Erlang one is left soon
+			switch rng.IntN(16) {
+			case 0: // of no group
+			case 1, 2, 3: // more, and no Erlang one would be left soon
+				c.SeenIP = netip.AddrFrom4([4]byte{8, 8, byte(rng.IntN(3)), byte(rng.IntN(6))})
+			default:
 				c.Peer, c.Endpoint = "", fmt.Sprintf("https://8.8.%d.%d:1", rng.IntN(3), rng.IntN(6))
 			}
 			before := table.All()
@@ -138,6 +281,11 @@ func TestDiversityAgainstBruteForce(t *testing.T) {
 				if table.Add(c) == ErrCrowded {
 					crowded++
 					requireCrowded(t, table, before, c)
+				} else if slices.ContainsFunc(before, func(o Contact) bool {
+					_, there := table.Get(o.ID)
+					return o.crowded && !there
+				}) {
+					gaveWay++
 				}
 			}
 			requireDiverse(t, table)
@@ -147,20 +295,21 @@ func TestDiversityAgainstBruteForce(t *testing.T) {
 		}
 	}
 	require.Greater(t, crowded, 100)
+	require.Greater(t, gaveWay, 100)
 }
 
-// requireCrowded checks that with c there would have been too many of its network.
+// requireCrowded checks that with c there would have been too many of its group.
 func requireCrowded(t *testing.T, table *Table, before []Contact, c Contact) {
 	t.Helper()
-	network, _ := c.network()
+	group := table.limits.Group(c.ip())
 	all, inBucket := 1, 1
 	for _, o := range before {
-		if n, ok := o.network(); ok && n == network && o.ID != c.ID && o.Endpoint != c.Endpoint {
+		if o.group == group && !o.crowded && o.ID != c.ID && (o.Endpoint != c.Endpoint || c.Endpoint == "") {
 			all++
 			if table.bucketOf(o.ID) == table.bucketOf(c.ID) {
 				inBucket++
 			}
 		}
 	}
-	require.True(t, all > table.limit.perTable || inBucket > table.limit.perBucket)
+	require.True(t, all > table.limits.PerTable || inBucket > table.limits.PerBucket)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/diversity"
 )
 
 // Option changes how [NewServer] builds a server.
@@ -13,14 +14,14 @@ type Option func(*config) error
 type config struct {
 	records    *records.Manager
 	bucketSize int
-	limit      diversity
+	limits     diversity.Limits
 	tracer     MetricsTracer
 }
 
 func defaults() config {
 	return config{
 		bucketSize: BucketSize,
-		limit:      diversity{perBucket: DefaultPerBucket, perTable: DefaultPerTable},
+		limits:     diversity.Defaults(),
 		tracer:     noTracer{},
 	}
 }
@@ -49,15 +50,15 @@ func WithBucketSize(size int) Option {
 	}
 }
 
-// WithDiversity sets how many contacts whose id proves nothing (Erlang nodes) a
-// bucket and the table take of one network, an IPv4 /24 or an IPv6 /48 of public
-// addresses; by default [DefaultPerBucket] and [DefaultPerTable].
-func WithDiversity(perBucket, perTable int) Option {
+// WithDiversity sets how many contacts of one IP group have a place in a bucket, in the
+// table and in lists, and whether private addresses are in groups too; by default
+// [diversity.Defaults].
+func WithDiversity(limits diversity.Limits) Option {
 	return func(c *config) error {
-		if perBucket < 1 || perTable < perBucket {
-			return fmt.Errorf("diversity of %d a bucket, %d a table: want 1 <= a bucket <= a table", perBucket, perTable)
+		if err := limits.Validate(); err != nil {
+			return err
 		}
-		c.limit = diversity{perBucket: perBucket, perTable: perTable}
+		c.limits = limits
 		return nil
 	}
 }

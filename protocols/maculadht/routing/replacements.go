@@ -10,17 +10,16 @@ const MaxReplacements = 8
 // last to come first.
 type replacementCache map[int][]*Contact
 
-// put takes c in, in the stead of what it was before. Of one network that is
-// limited no more are kept than a bucket takes, so that it has not all places.
-func (r replacementCache) put(bucket int, c *Contact, perNetwork int) {
+// put takes c in, in the stead of what it was before. Of one IP group no more are kept
+// than a bucket takes, so that it has not all places.
+func (r replacementCache) put(bucket int, c *Contact, perGroup int) {
 	r.drop(bucket, c.ID)
-	if network, limited := c.network(); limited {
+	if c.group.IsValid() {
 		r[bucket] = slices.DeleteFunc(r[bucket], func(o *Contact) bool {
-			n, ok := o.network()
-			if ok && n == network {
-				perNetwork--
+			if o.group == c.group {
+				perGroup--
 			}
-			return ok && n == network && perNetwork < 1
+			return o.group == c.group && perGroup < 1
 		})
 	}
 	r[bucket] = slices.Insert(r[bucket], 0, c)

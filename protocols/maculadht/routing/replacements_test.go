@@ -2,10 +2,22 @@ package routing
 
 import (
 	"fmt"
+	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/diversity"
 )
+
+// ungrouped returns contacts as they were before a table saw them.
+func ungrouped(contacts []Contact) []Contact {
+	for i := range contacts {
+		contacts[i].group, contacts[i].since = netip.Prefix{}, time.Time{}
+	}
+	return contacts
+}
 
 func TestWhoWaits(t *testing.T) {
 	// Bucket 0 is of ids that begin with a one, bucket 7 of ID{1}.
@@ -43,7 +55,7 @@ func TestWhoWaits(t *testing.T) {
 		"the place of an endpoint that moves is filled": {
 			[]func(*Table){add(erlang(0, private), peer(1), far(private))}, []Contact{peer(1), far(private)}},
 		"who is one too many of its network is passed over": {
-			[]func(*Table){add(peer(0), erlang(1, a), peer(2), erlang(3, a)), func(table *Table) { table.limit.perTable = 0 }, remove(ID{0x80, 0})},
+			[]func(*Table){add(peer(0), erlang(1, a), peer(2), erlang(3, a)), func(table *Table) { table.limits.PerTable = 0 }, remove(ID{0x80, 0})},
 			[]Contact{peer(2)}},
 		"another network is not": {
 			[]func(*Table){add(peer(0), erlang(1, a), erlang(3, b)), remove(ID{0x80, 0})}, []Contact{erlang(3, b)}},
@@ -54,7 +66,7 @@ func TestWhoWaits(t *testing.T) {
 			for _, step := range tt.steps {
 				step(table)
 			}
-			require.Equal(t, tt.want, table.All())
+			require.Equal(t, tt.want, ungrouped(table.All()))
 		})
 	}
 }
@@ -69,8 +81,8 @@ func TestWaitingIsBounded(t *testing.T) {
 		want  int // of the flood
 	}{
 		"libp2p contacts":         {libp2p, MaxReplacements},
-		"of one public network":   {erlang("https://8.8.8.%d:1"), DefaultPerBucket},
-		"of one IPv6 network":     {erlang("https://[2a00:1450:4001:%x::1]:1"), DefaultPerBucket},
+		"of one public network":   {erlang("https://8.8.8.%d:1"), diversity.DefaultPerBucket},
+		"of one IPv6 network":     {erlang("https://[2a00:1450:4001:%x::1]:1"), diversity.DefaultPerBucket},
 		"of many public networks": {erlang("https://8.8.%d.8:1"), MaxReplacements},
 		"of a private network":    {erlang("https://10.0.0.%d:1"), MaxReplacements},
 	}

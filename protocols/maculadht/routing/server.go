@@ -3,6 +3,7 @@ package routing
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -24,6 +25,7 @@ type Server struct {
 	owned   bool // records were made here, so are closed here
 
 	connected atomic.Pointer[func(peer.ID) bool] // nil where that is not known
+	seenIP    atomic.Pointer[func(peer.ID) netip.Addr]
 }
 
 // NewServer returns a server for the node with id self. Close it when its lookups
@@ -43,7 +45,7 @@ func NewServer(self ID, opts ...Option) (*Server, error) {
 		guests:  newGuests(self),
 		records: cfg.records,
 	}
-	s.table.limit, s.table.tracer = cfg.limit, cfg.tracer
+	s.table.limits, s.table.tracer = cfg.limits, cfg.tracer
 	if s.records == nil {
 		own, err := records.New()
 		if err != nil {
@@ -102,7 +104,8 @@ const MaxErlang = 4
 
 // FindNode returns the contacts to name to a libp2p peer: the [BucketSize] libp2p
 // contacts nearest to target and, in places that they leave free, the nearest of
-// the Erlang ones, [MaxErlang] at most; all of them confirmed, nearest first.
+// the Erlang ones, [MaxErlang] at most; all of them confirmed, nearest first. Of one IP
+// group more than its share are among them only in places that nobody else takes.
 // Those with the ids of except are left out, which is for whoever asks. target may
 // have any length, see [IDFromBytes].
 func (s *Server) FindNode(target []byte, except ...ID) []Contact {
@@ -116,7 +119,7 @@ func (s *Server) FindNode(target []byte, except ...ID) []Contact {
 		beside := s.table.listed(id, free, func(c *Contact) bool {
 			return c.isPeer() || !c.confirmed() || slices.Contains(except, c.ID)
 		})
-		near.limit, near.skip = BucketSize, nil
+		near.limit, near.skip, near.perGroup = BucketSize, nil, 0
 		for _, f := range beside.found {
 			near.offer(f.contact)
 		}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/diversity"
 )
 
 // BucketSize is k: how many contacts a bucket holds, and how many nodes a
@@ -25,9 +27,9 @@ var (
 	// ErrIDTaken means that another node with a better claim holds the id or
 	// the endpoint.
 	ErrIDTaken = errors.New("id or endpoint belongs to another contact")
-	// ErrCrowded means that the contact's id proves nothing and that its network
-	// has as many contacts as one network may have.
-	ErrCrowded = errors.New("too many contacts of one network")
+	// ErrCrowded means that the contact's IP group has its share, and that the contact's
+	// id proves nothing, or its bucket is full.
+	ErrCrowded = errors.New("too many contacts of one IP group")
 )
 
 // Table is a Kademlia routing table: contacts in 256 buckets, by the length of
@@ -36,9 +38,14 @@ var (
 // Whoever finds its bucket full goes into the bucket's replacement cache, and enters
 // when one of those in it has died. An upkeep (package upkeep) sees to that, and is
 // told of the table's changes.
+//
+// Of one IP group only so many have a place of their own, in a bucket and in the table
+// (package diversity). More of its libp2p contacts are held only in places that nobody
+// else wants, and give them up to anybody: a small honest mesh in one network still works,
+// and nobody is kept out by many peer ids of one machine.
 type Table struct {
 	size   int
-	limit  diversity
+	limits diversity.Limits
 	tracer MetricsTracer
 	spare  sync.Pool // of *nearest, for AppendNearestPeers
 
@@ -46,7 +53,7 @@ type Table struct {
 	buckets      buckets
 	endpoints    map[string]ID // of the Erlang contacts
 	clients      map[string]ID // of those whose ClientID is known
-	networks     networks      // of the Erlang contacts, counted
+	groups       groupCounts   // of those that have a place of their own
 	replacements replacementCache
 	dropped      pastContacts // as they did not answer
 	removed      pastContacts // by Remove
@@ -55,20 +62,20 @@ type Table struct {
 }
 
 // NewTable returns an empty table around self with room for bucketSize contacts
-// in each bucket; below 1 it means [BucketSize]. Of one network it takes as many
-// Erlang contacts as [DefaultPerBucket] and [DefaultPerTable] say.
+// in each bucket; below 1 it means [BucketSize]. Of one IP group it takes as many
+// contacts as [diversity.Defaults] says.
 func NewTable(self ID, bucketSize int) *Table {
 	if bucketSize < 1 {
 		bucketSize = BucketSize
 	}
 	return &Table{
 		size:         bucketSize,
-		limit:        diversity{perBucket: DefaultPerBucket, perTable: DefaultPerTable},
+		limits:       diversity.Defaults(),
 		tracer:       noTracer{},
 		buckets:      buckets{self: self},
 		endpoints:    make(map[string]ID),
 		clients:      make(map[string]ID),
-		networks:     make(networks),
+		groups:       make(groupCounts),
 		replacements: make(replacementCache),
 		changes:      newChanges(),
 	}
@@ -86,7 +93,8 @@ func NewTable(self ID, bucketSize int) *Table {
 // better claim: a verified libp2p contact yields to no other identity, and no
 // verified contact to an unverified one. A failed Add takes nobody in and nobody
 // out; after ErrBucketFull a verified contact is in the replacement cache. For a verified
-// libp2p contact a bucket is not full while there is an Erlang one in it.
+// contact a bucket is not full while there is one in it that is more than its IP group's
+// share, and for a libp2p one not while there is an Erlang one.
 func (t *Table) Add(c Contact) error {
 	if c.ID == t.buckets.self {
 		return ErrSelf
@@ -109,12 +117,15 @@ func (t *Table) traceSize(before int) {
 
 func (t *Table) add(added *Contact) error {
 	t.recognize(added)
+	added.group = t.limits.Group(added.ip())
+	added.since = time.Now()
 	known := t.buckets.get(added.ID)
 	rivals := t.rivals(added)
 	if known != nil {
 		if known.sameNode(added) {
 			added.Verified = added.Verified || known.Verified
 			added.ClientID = cmp.Or(added.ClientID, known.ClientID)
+			added.since = known.since
 			if added.StoreID == nil {
 				added.StoreID = known.StoreID
 			}
@@ -130,19 +141,25 @@ func (t *Table) add(added *Contact) error {
 			return ErrIDTaken
 		}
 	}
-	if t.crowded(added, known, rivals) {
+	added.proveAddrs(time.Now())
+	added.crowded = t.crowds(added, known, rivals)
+	if added.crowded && added.IsErlang() {
 		return ErrCrowded
 	}
 	var displaced *Contact
 	if known == nil && !t.hasRoom(added, rivals) {
 		displaced = t.displaceable(added)
-	}
-	if known == nil && displaced == nil && !t.hasRoom(added, rivals) {
-		if added.Verified {
-			t.replacements.put(t.bucketOf(added.ID), added, t.limit.perBucket)
-			t.changes.bucketFull(t.bucketOf(added.ID))
+		switch {
+		case displaced != nil:
+		case added.crowded:
+			return ErrCrowded
+		default:
+			if added.Verified {
+				t.replacements.put(t.bucketOf(added.ID), added, t.limits.PerBucket)
+				t.changes.bucketFull(t.bucketOf(added.ID))
+			}
+			return ErrBucketFull
 		}
-		return ErrBucketFull
 	}
 
 	for _, rival := range rivals {
@@ -156,7 +173,7 @@ func (t *Table) add(added *Contact) error {
 	}
 	t.buckets.put(added)
 	t.moved(added, true)
-	t.networks.count(added, +1)
+	t.groups.count(added, +1)
 	t.replacements.drop(t.bucketOf(added.ID), added.ID)
 	if added.IsErlang() && added.Endpoint != "" {
 		t.endpoints[added.Endpoint] = added.ID
@@ -165,6 +182,11 @@ func (t *Table) add(added *Contact) error {
 		t.clients[added.ClientID] = added.ID
 	}
 	t.noteArrival(added, known)
+	for _, left := range append(rivals, known, displaced) {
+		if left != nil {
+			t.promote(left)
+		}
+	}
 	for _, rival := range rivals {
 		t.fill(t.bucketOf(rival.ID))
 	}
@@ -230,7 +252,7 @@ func (t *Table) hasRoom(c *Contact, rivals []*Contact) bool {
 func (t *Table) remove(c *Contact) {
 	t.buckets.remove(c.ID)
 	t.moved(c, false)
-	t.networks.count(c, -1)
+	t.groups.count(c, -1)
 	if c.IsErlang() {
 		delete(t.endpoints, c.Endpoint)
 	}
@@ -239,15 +261,22 @@ func (t *Table) remove(c *Contact) {
 	}
 }
 
-// displaceable returns the contact that gives its place up to a verified libp2p
-// contact whose bucket is full: the Erlang one that was silent longest, or nil.
-// Lookups go from one libp2p contact to the next, and would end where Erlang
-// nodes, of which a network may have many more, have all places.
+// displaceable returns the contact that gives its place up to a verified contact whose
+// bucket is full, or nil: one that is more than its IP group's share and, to a libp2p
+// contact, an Erlang one; of those the one that was silent longest. Lookups go from one
+// libp2p contact to the next, and would end where Erlang nodes, of which a network may
+// have many more, have all places.
 func (t *Table) displaceable(c *Contact) *Contact {
-	if c.IsErlang() || !c.Verified {
+	if !c.Verified || c.crowded {
 		return nil
 	}
 	bucket := *t.buckets.in(c.ID)
+	if i := slices.IndexFunc(bucket, func(o *Contact) bool { return o.crowded }); i >= 0 {
+		return bucket[i]
+	}
+	if c.IsErlang() {
+		return nil
+	}
 	if i := slices.IndexFunc(bucket, func(o *Contact) bool { return o.IsErlang() }); i >= 0 {
 		return bucket[i]
 	}
@@ -257,6 +286,7 @@ func (t *Table) displaceable(c *Contact) *Contact {
 // removeAndFill takes a contact out and lets another have the place.
 func (t *Table) removeAndFill(c *Contact) {
 	t.remove(c)
+	t.promote(c)
 	t.fill(t.bucketOf(c.ID))
 }
 
@@ -279,13 +309,16 @@ func (t *Table) moved(c *Contact, in bool) {
 }
 
 // fill gives the free place of a bucket, if it has one, to whoever came last of
-// those that found it full. One that is in the table under another id by now
-// waits in vain.
+// those that found it full, those last that are more than their IP group's share by now.
+// One that is in the table under another id by now waits in vain.
 func (t *Table) fill(bucket int) {
 	if len(t.buckets.lists[bucket]) >= t.size {
 		return
 	}
 	queue := t.replacements.take(bucket)
+	slices.SortStableFunc(queue, func(a, b *Contact) int {
+		return t.behind(a) - t.behind(b)
+	})
 	for i, next := range queue {
 		if len(t.rivals(next)) == 0 && t.add(next) == nil {
 			t.replacements.restore(bucket, queue[i+1:])
@@ -337,19 +370,20 @@ func (t *Table) NearestErlang(target ID, n int) []Contact {
 }
 
 // AppendNearestPeers appends to ids those of the [BucketSize] libp2p contacts
-// nearest to target, nearest first. It allocates nothing where ids has room.
+// nearest to target, nearest first, no more of one IP group than its share unless nobody
+// else is left. It allocates nothing where ids has room.
 func (t *Table) AppendNearestPeers(ids []ID, target ID) []ID {
 	near, _ := t.spare.Get().(*nearest)
 	if near == nil {
-		near = &nearest{limit: BucketSize, skip: (*Contact).isErlang, found: make([]candidate, 0, BucketSize)}
+		near = &nearest{limit: BucketSize, skip: (*Contact).isErlang, perGroup: t.limits.PerList, found: make([]candidate, 0, BucketSize)}
 	}
 	near.target = target
 	t.collect(near)
+	near.fillUp()
 	for _, f := range near.found {
 		ids = append(ids, f.contact.ID)
 	}
-	clear(near.found) // it keeps nobody in memory
-	near.found = near.found[:0]
+	near.reset() // it keeps nobody in memory
 	t.spare.Put(near)
 	return ids
 }
@@ -364,11 +398,12 @@ func (t *Table) nearest(target ID, n int, skip func(*Contact) bool) []Contact {
 	return near.contacts()
 }
 
-// listed returns the n contacts nearest to target but for those to skip; the
-// caller holds mu.
+// listed returns the n contacts nearest to target but for those to skip, no more of one
+// IP group than its share unless nobody else is left; the caller holds mu.
 func (t *Table) listed(target ID, n int, skip func(*Contact) bool) *nearest {
-	near := &nearest{target: target, limit: n, skip: skip, found: make([]candidate, 0, min(n, t.buckets.count))}
+	near := &nearest{target: target, limit: n, skip: skip, perGroup: t.limits.PerList, found: make([]candidate, 0, min(n, t.buckets.count))}
 	t.buckets.collect(near)
+	near.fillUp()
 	return near
 }
 
@@ -413,6 +448,9 @@ func (t *Table) Alive(id ID, now time.Time) {
 	c := *old
 	c.LastSeen, c.Answered = now, now
 	c.settle()
+	if len(c.unproven) > 0 {
+		c.proveAddrs(time.Now())
+	}
 	t.buckets.put(&c)
 	if old.Verified && old.wasAway() {
 		t.changes.note(t.changes.returned, id)
@@ -440,13 +478,14 @@ func (t *Table) Doubt(id ID, at time.Time) {
 }
 
 // Readdress gives a libp2p contact, or one that waits for a place, the addresses that
-// it is at now.
+// it is at now; see [ProvenAfter].
 func (t *Table) Readdress(id ID, addrs []ma.Multiaddr) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	moved := func(old *Contact) *Contact {
 		c := *old
-		c.Addrs = slices.Clone(addrs)
+		c.Addrs, c.unproven = slices.Clone(addrs), nil
+		c.proveAddrs(time.Now())
 		return &c
 	}
 	if old := t.buckets.get(id); old != nil && !old.IsErlang() {

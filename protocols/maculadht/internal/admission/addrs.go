@@ -32,6 +32,17 @@ func seenAt(a ma.Multiaddr) netip.AddrPort {
 	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
 }
 
+// SeenIP returns the IP address at which a peer is connected, a relay's only where it is
+// behind one; invalid where it is not connected.
+func SeenIP(n network.Network, p peer.ID) (ip netip.Addr) {
+	for _, conn := range n.ConnsToPeer(p) {
+		if ip = routing.IPOf(conn.RemoteMultiaddr()); !conn.Stat().Limited {
+			break
+		}
+	}
+	return ip
+}
+
 // learntEndpoint returns the endpoint that a peer tells of itself, or nothing where
 // it is none, or can not lead to it, as behind a NAT: Erlang nodes are told of it,
 // and dial what they are told.

@@ -29,6 +29,7 @@ const (
 	honest behaviour = iota
 	silent
 	rubbish
+	lying // see Beset
 )
 
 // SimNode is a node of a simulated network: a real server behind it.
@@ -36,6 +37,7 @@ type SimNode struct {
 	Contact routing.Contact // without its address, see Current
 	Server  *routing.Server
 	kind    behaviour
+	band    []*SimNode // of a liar
 	Dead    atomic.Bool
 	Load    atomic.Int64 // how often it was asked
 	place   int          // in sim.Live
@@ -62,15 +64,23 @@ func (a *simAddr) listed(c *routing.Contact) wire.Node {
 
 // NewSimNode returns a node with the name, which decides its id.
 func NewSimNode(t testing.TB, name string) *SimNode {
-	p := peer.ID("\x00" + string(rune(len(name))) + name) // an identity multihash
+	node := newSimNode(t, peer.ID("\x00"+string(rune(len(name)))+name)) // an identity multihash
+	node.settle(t)
+	return node
+}
+
+func newSimNode(t testing.TB, p peer.ID) *SimNode {
 	id := routing.IDFromPeer(p)
 	kept, err := records.New(records.WithSweepInterval(1000 * time.Hour))
 	require.NoError(t, err)
 	server, err := routing.NewServer(id, routing.WithRecords(kept))
 	require.NoError(t, err)
-	node := &SimNode{Contact: Libp2p(id, p), Server: server}
-	node.settle(t)
-	return node
+	return &SimNode{Contact: Libp2p(id, p), Server: server}
+}
+
+func (n *SimNode) close() {
+	n.Server.Close()
+	n.Server.Records().Close()
 }
 
 // settle puts a node at another address, of its own.
@@ -166,8 +176,7 @@ func sample(rng *rand.Rand, n, k int) []int {
 // Close closes the servers and their records.
 func (s *Sim) Close() {
 	for _, node := range s.nodes {
-		node.Server.Close()
-		node.Server.Records().Close()
+		node.close()
 	}
 }
 
@@ -335,8 +344,11 @@ func (n *SimNetwork) Query(ctx context.Context, to routing.Contact, m wire.Messa
 		n.Meet(node, n.from)
 		n.Meet(n.from, node)
 	}
-	if node.kind == rubbish {
+	switch node.kind {
+	case rubbish:
 		return n.rubbish(node, m), nil
+	case lying:
+		return node.lie(m), nil
 	}
 	return n.answer(node, m), nil
 }

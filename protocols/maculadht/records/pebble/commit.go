@@ -131,7 +131,8 @@ func (c *committer) add(b *pebble.Batch, u update) error {
 		}
 	}
 	for _, i := range w.write {
-		if err := c.set(b, u.key, &w.list[i]); err != nil {
+		var err error
+		if c.entry, err = c.set(b, c.entry, u.key, &w.list[i]); err != nil {
 			return err
 		}
 	}

@@ -143,10 +143,7 @@ func (d *decoder) record(entry []byte, ends func(int64) time.Time) (r records.Re
 		return records.Record{}, errEncoding
 	}
 	value := len(d.rest)
-	own := append(bytes.Clone(d.rest), id...)
-	if own == nil {
-		own = []byte{}
-	}
+	own := append(append(make([]byte, 0, value+len(id)), d.rest...), id...)
 	r.Value = own[:value:value]
 	switch {
 	case bits&withinBit != 0:

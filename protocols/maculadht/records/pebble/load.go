@@ -111,7 +111,7 @@ func (s *Store) restore(b *pebble.Batch, keys, stateKeys map[string]struct{}) er
 			return err
 		}
 		for i := range recs {
-			if err := s.set(b, []byte(key), &recs[i]); err != nil {
+			if buf, err = s.set(b, buf, []byte(key), &recs[i]); err != nil {
 				return err
 			}
 		}
@@ -135,9 +135,12 @@ func after(prefix []byte) []byte {
 	}
 }
 
-// set writes the entry of one record.
-func (s *Store) set(b *pebble.Batch, key []byte, r *records.Record) error {
-	return b.Set(appendRecordKey(nil, key, r.Place), appendRecord(nil, r, s.clock.toStore(r.Expires)), nil)
+// set writes the entry of one record. buf is written to and returned, to be used again.
+func (s *Store) set(b *pebble.Batch, buf, key []byte, r *records.Record) ([]byte, error) {
+	buf = appendRecordKey(buf[:0], key, r.Place)
+	n := len(buf)
+	buf = appendRecord(buf, r, s.clock.toStore(r.Expires))
+	return buf, b.Set(buf[:n], buf[n:], nil)
 }
 
 func setState(b *pebble.Batch, key, value []byte, there bool) error {

@@ -224,19 +224,22 @@ func TestModel(t *testing.T) {
 	outcomes := map[error]int{}
 	began, steps := time.Now(), 0
 	rapid.Check(t, func(rt *rapid.T) {
+		var failed any // rapid's way out of a run, which must not leave the bubble by itself
 		synctest.Test(t, func(*testing.T) {
+			defer func() { failed = recover() }()
 			m := &machine{model: model{lists: map[string][]modelRecord{}, state: map[string]string{}}, disk: vfs.NewMem(), outcomes: outcomes}
 			m.open(rt)
 			defer func() {
-				if err := m.manager.Close(); err != nil {
-					panic(err)
-				}
+				require.NoError(rt, m.manager.Close())
 			}()
 			rt.Repeat(map[string]func(*rapid.T){
 				"put": m.Put, "put again": m.Put, "put once more": m.Put, "remove": m.Remove, "wait": m.Wait,
 				"reopen": m.Reopen, "state": m.State, "": func(rt *rapid.T) { steps++; m.Check(rt) },
 			})
 		})
+		if failed != nil {
+			panic(failed)
+		}
 	})
 	t.Logf("%d runs, %d steps in %v: %d kept, %d not their owner's, %d over a source's budget, %d over that of all; -rapid.seed repeats a failure",
 		*runs, steps, time.Since(began).Round(time.Millisecond), outcomes[nil], outcomes[records.ErrNotOwner], outcomes[records.ErrSourceBudget], outcomes[records.ErrStoreFull])

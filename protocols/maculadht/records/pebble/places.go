@@ -32,6 +32,10 @@ func isSame(old, next []records.Record) bool {
 // ones. The places of old rise; next is the store's.
 func placed(old, next []records.Record) rewrite {
 	w := rewrite{list: next}
+	if len(old) == 0 && len(next) == 1 && next[0].Place == 0 { // as most are
+		next[0].Place = middle
+		return rewrite{list: next, write: []int{0}}
+	}
 	kept := make([]bool, len(next)) // has a place of old
 	at := 0
 	for i := range next {

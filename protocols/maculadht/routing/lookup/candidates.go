@@ -2,6 +2,8 @@ package lookup
 
 import (
 	"bytes"
+	"iter"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -9,6 +11,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/diversity"
 )
 
 const (
@@ -35,6 +38,7 @@ const (
 type peerCandidate struct {
 	routing.Contact
 	distance routing.ID
+	group    netip.Prefix // IP group, as claimed until it has answered; zero for none
 	state    candidateState
 	round    int // 1 for a contact of our own, one more than who named it for others
 	since    time.Time
@@ -50,6 +54,10 @@ func (p *peerCandidate) open() bool {
 	return p.state == asked || p.state == unasked && !p.Doubtful()
 }
 
+// counts reports whether the contact takes a place of its IP group's share. Who does not
+// answer takes none: his address is a claim.
+func (p *peerCandidate) counts() bool { return p.open() || p.state == answered }
+
 // learnAddrs adds addresses and reports whether any was new: the first who names
 // a peer may have named it wrongly.
 func (p *peerCandidate) learnAddrs(addrs []ma.Multiaddr) (learnt bool) {
@@ -64,19 +72,47 @@ func (p *peerCandidate) learnAddrs(addrs []ma.Multiaddr) (learnt bool) {
 
 // frontier is what a lookup knows of, nearest to the target first. Replies may
 // make it hold maxUnasked contacts beside those that were asked, maxAsked at
-// most.
+// most. Of one IP group only as many as its share count among the nearest, while there
+// are others: see order.
 type frontier struct {
 	target  routing.ID
 	self    routing.ID
 	k       int
+	share   int                                // of one IP group among the k nearest
+	groupOf func(routing.Contact) netip.Prefix // as it is claimed
 	list    []*peerCandidate
 	known   map[routing.ID]*peerCandidate
 	unasked int // of list
 	asked   int // contacts so far
+
+	shares  diversity.Shares // of order, which keeps their memory
+	crowded []*peerCandidate // as well
 }
 
-func newFrontier(target, self routing.ID, k int) *frontier {
-	return &frontier{target: target, self: self, k: k, known: make(map[routing.ID]*peerCandidate)}
+func newFrontier(target routing.ID, server *routing.Server, k int) *frontier {
+	return &frontier{target: target, self: server.Self(), k: k, share: server.PerList(), groupOf: server.Group, known: make(map[routing.ID]*peerCandidate)}
+}
+
+// order yields the contacts as they count among the nearest: nearest first, but those
+// of which nearer ones take their IP group's whole share behind all others. Only one
+// goes through it at a time.
+func (f *frontier) order() iter.Seq[*peerCandidate] {
+	return func(yield func(*peerCandidate) bool) {
+		f.shares.Reset()
+		f.crowded = f.crowded[:0]
+		for _, p := range f.list {
+			if p.counts() && !f.shares.Take(p.group, f.share) {
+				f.crowded = append(f.crowded, p)
+			} else if !yield(p) {
+				return
+			}
+		}
+		for _, p := range f.crowded {
+			if !yield(p) {
+				return
+			}
+		}
+	}
 }
 
 // open reports whether anything can be learnt of the contact with this id: it
@@ -99,7 +135,7 @@ func (f *frontier) add(c routing.Contact, round int) {
 		}
 		return
 	}
-	p := &peerCandidate{Contact: c, distance: f.target.Distance(c.ID), round: round}
+	p := &peerCandidate{Contact: c, distance: f.target.Distance(c.ID), group: f.groupOf(c), round: round}
 	at, _ := slices.BinarySearchFunc(f.list, p, func(a, b *peerCandidate) int {
 		return bytes.Compare(a.distance[:], b.distance[:])
 	})
@@ -122,8 +158,8 @@ func (f *frontier) shed(n int) {
 	}
 }
 
-// next returns the contact to ask now, which counts as asked, or nil: the nearest
-// that is not asked yet, if fewer than k nearer ones answered or may do so soon.
+// next returns the contact to ask now, which counts as asked, or nil: the nearest, in
+// order, that is not asked yet, if fewer than k nearer ones answered or may do so soon.
 // Those that are doubtful it passes over.
 func (f *frontier) next() *peerCandidate {
 	return f.nextOf(false)
@@ -136,7 +172,7 @@ func (f *frontier) nextDoubtful() *peerCandidate {
 
 func (f *frontier) nextOf(doubtful bool) *peerCandidate {
 	live := 0
-	for _, p := range f.list {
+	for p := range f.order() {
 		switch p.state {
 		case unasked:
 			if p.Doubtful() != doubtful {
@@ -182,7 +218,7 @@ func (f *frontier) holder() *peerCandidate {
 // reached reports whether the n nearest that may be alive, and are neither slow nor
 // doubtful, have answered.
 func (f *frontier) reached(n int) bool {
-	for _, p := range f.list {
+	for p := range f.order() {
 		switch {
 		case p.open():
 			return false
@@ -199,7 +235,7 @@ func (f *frontier) reached(n int) bool {
 // for the slow and the doubtful.
 func (f *frontier) settled() bool {
 	live := 0
-	for _, p := range f.list {
+	for p := range f.order() {
 		switch {
 		case p.open():
 			return false
@@ -237,13 +273,15 @@ func (f *frontier) lastAsked() (last time.Time) {
 	return last
 }
 
-// closest returns the k nearest that answered, nearest first.
+// closest returns the k nearest that answered, nearest first, those beyond their IP
+// group's share only where there are not k others.
 func (f *frontier) closest() []routing.Contact {
 	live := make([]routing.Contact, 0, f.k)
-	for _, p := range f.list {
+	for p := range f.order() {
 		if p.state == answered && len(live) < f.k {
 			live = append(live, p.Contact)
 		}
 	}
+	slices.SortFunc(live, func(a, b routing.Contact) int { return f.target.CompareDistance(a.ID, b.ID) })
 	return live
 }

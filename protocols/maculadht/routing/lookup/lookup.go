@@ -8,6 +8,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/density"
 )
 
 // How a lookup can come to nothing.
@@ -36,6 +37,9 @@ const (
 // Lookups finds what is anywhere in the network, by asking ever nearer contacts
 // through a [routing.Network], beginning at those of a [routing.Server].
 //
+// Of one IP group only a few count among the nearest, while there are others (package
+// diversity): the rest are asked last.
+//
 // Libp2p contacts are asked first, the nearest known first, and those that they
 // name; they do not enter the table by that. Those that are doubtful
 // ([routing.Contact.Doubtful]) are asked only where the others have come to nothing.
@@ -61,6 +65,8 @@ type Lookups struct {
 	cfg      config
 	negative negativeCache
 	visited  visits
+	density  density.Estimator
+	randomID func() routing.ID // of the id space
 }
 
 // New returns lookups that begin at server's contacts and ask through
@@ -75,7 +81,7 @@ func New(server *routing.Server, network routing.Network, opts ...Option) (*Look
 			return nil, fmt.Errorf("lookup option: %w", err)
 		}
 	}
-	return &Lookups{server: server, network: network, cfg: cfg}, nil
+	return &Lookups{server: server, network: network, cfg: cfg, randomID: randomID}, nil
 }
 
 // Server returns the server at whose contacts the lookups begin.
@@ -100,8 +106,13 @@ func (l *Lookups) Query(ctx context.Context, to routing.Contact, m wire.Message)
 // Found is what came of a lookup.
 type Found struct {
 	// Closest are the libp2p contacts nearest to the target that answered,
-	// nearest first, at most BucketSize.
+	// nearest first, at most BucketSize, those beyond their IP group's share only where
+	// there are not as many others.
 	Closest []routing.Contact
+	// Wider are libp2p contacts that answered in the region that should hold BucketSize
+	// honest nodes, where the nearest lie too densely to be true; see NodesFor. They are
+	// MaxWider at most, none of Closest among them.
+	Wider []routing.Contact
 	// Values are those of all holders that were asked, merged: of one
 	// provider's the one with the most life left. Longest life first, and at
 	// most [records.MaxProviders].
@@ -144,7 +155,8 @@ func (l *Lookups) Nodes(ctx context.Context, target []byte) (*Found, error) {
 }
 
 // Values finds the values stored under key, here and elsewhere. It ends when
-// enough holders have answered (WithQuorum), or the whole neighbourhood has.
+// enough holders have answered (WithQuorum), or the whole neighbourhood has and, where
+// that lies too densely to be true, the wider region that NodesFor finds too.
 // Where somebody answered and there is nothing, the error is [records.ErrNotFound];
 // otherwise it is as for Nodes. What was found is returned with the error.
 func (l *Lookups) Values(ctx context.Context, key []byte) (*Found, error) {
@@ -171,11 +183,14 @@ type Search struct {
 	// own first, by the goroutine that called for the lookup; it may be nil. They
 	// are not merged: a provider may be named by each holder.
 	OnValues func([]FoundValue)
+
+	wide bool // it looks farther where the nearest lie too densely to be true
 }
 
 // Search is [Lookups.Values] in the way that how says.
 func (l *Lookups) Search(ctx context.Context, how Search) (*Found, error) {
 	start := time.Now()
+	how.wide = true
 	found, err := l.run(ctx, how, true)
 	l.cfg.tracer.LookupDone(KindValues, resultOf(err), time.Since(start), len(found.Hops))
 	return found, err

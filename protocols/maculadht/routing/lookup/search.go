@@ -75,13 +75,16 @@ func (l *Lookups) run(ctx context.Context, how Search, values bool) (*Found, err
 		s.question = &wire.FindValue{Key: target}
 	}
 	l.visited.note(l.server.Self().CommonPrefixLen(s.id), time.Now())
-	s.frontier = newFrontier(s.id, l.server.Self(), routing.BucketSize)
+	s.frontier = newFrontier(s.id, l.server, routing.BucketSize)
 	defer s.judge()
 	defer s.drain()
 	defer cancel()
 
 	s.begin(ctx, target)
 	err := s.askAll(ctx)
+	if err == nil && !s.enough() {
+		err = s.widen(ctx)
+	}
 	if err == nil && values && s.found.Holders == 0 && !how.PeersOnly {
 		if how.OnMissed != nil && s.good > 0 {
 			how.OnMissed(s.frontier.closest())
@@ -306,6 +309,9 @@ func (s *search) take(a answer) {
 	if a.err != nil && a.ended {
 		p.state = dropped
 		return
+	}
+	if seen, known := s.server.GroupSeen(p.Contact); known {
+		p.group = seen // whatever was claimed
 	}
 	hop := Hop{Contact: p.Contact, Round: p.round, Took: a.took, Err: a.err}
 	if a.err == nil {

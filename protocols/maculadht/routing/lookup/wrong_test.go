@@ -169,7 +169,7 @@ func TestLookupAmongLiars(t *testing.T) {
 func TestFrontierIsBounded(t *testing.T) {
 	rng := routingtest.Rand(1)
 	target := routingtest.RandomID(rng)
-	f := newFrontier(target, routing.ID{}, routing.BucketSize)
+	f := newFrontier(target, routingtest.NewServer(t), routing.BucketSize)
 	var best routing.ID
 	questions := 0
 	for i := range 100_000 {

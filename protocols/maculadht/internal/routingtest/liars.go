@@ -1,0 +1,100 @@
+package routingtest
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+// liarTries is how many ids each liar has tried to be near its key.
+const liarTries = 3000
+
+// Beset puts n liars around a key, and has every node meet them. They name each other
+// alone, say that they keep what they are given, and have nothing. Each is in a network
+// of its own, or all are at one address.
+func (s *Sim) Beset(key routing.ID, n int, oneAddress bool, rng *rand.Rand) []*SimNode {
+	var names []peer.ID
+	for i := range n * liarTries {
+		names = append(names, peer.ID(fmt.Sprintf("\x00\x18liar-%08x-%010d", rng.Uint32(), i)))
+		if len(names) >= 4*n || i == n*liarTries-1 { // the nearest so far
+			slices.SortFunc(names, func(a, b peer.ID) int { return key.CompareDistance(routing.IDFromPeer(a), routing.IDFromPeer(b)) })
+			names = names[:n]
+		}
+	}
+	var band []*SimNode
+	for i, name := range names {
+		addr := "/ip4/30.0.0.1"
+		if !oneAddress {
+			addr = fmt.Sprintf("/ip4/30.%d.%d.1", 1+i, rng.IntN(256))
+		}
+		band = append(band, newLiar(s.T, name, fmt.Sprintf("%s/udp/%d/quic-v1", addr, 1000+i)))
+	}
+	honest := slices.Clone(s.Live)
+	for _, liar := range band {
+		liar.band = band
+		s.Add(liar)
+		for _, node := range honest {
+			s.Greet(node, liar)
+		}
+	}
+	return band
+}
+
+// Relieve takes liars out of the network, and out of all tables.
+func (s *Sim) Relieve(band []*SimNode) {
+	for _, liar := range band {
+		s.Kill(liar)
+		for _, node := range s.Live {
+			node.Server.Forget(liar.Contact.ID)
+		}
+		liar.close()
+		s.mu.Lock()
+		delete(s.nodes, liar.Contact.ID)
+		s.mu.Unlock()
+	}
+}
+
+func newLiar(t testing.TB, name peer.ID, addr string) *SimNode {
+	liar := newSimNode(t, name)
+	liar.kind = lying
+	a, err := ma.NewMultiaddr(addr)
+	require.NoError(t, err)
+	c := liar.Contact
+	c.Addrs = []ma.Multiaddr{a}
+	liar.at.Store(&simAddr{addr: a, node: Node(c)})
+	return liar
+}
+
+// lie is what a liar answers.
+func (n *SimNode) lie(m wire.Message) wire.Message {
+	var target []byte
+	switch m := m.(type) {
+	case *wire.FindNode:
+		target = m.Target
+	case *wire.FindValue:
+		target = m.Key
+	case *wire.Call:
+		return &wire.Reply{CallID: m.CallID, Result: wire.RawMap(wire.Pair{Key: "status", Value: wire.RawText("ok")})}
+	default:
+		return &wire.Pong{}
+	}
+	id := routing.IDFromBytes(target)
+	near := slices.DeleteFunc(slices.Clone(n.band), func(o *SimNode) bool { return o == n })
+	slices.SortFunc(near, func(a, b *SimNode) int { return id.CompareDistance(a.Contact.ID, b.Contact.ID) })
+	var nodes []wire.Node
+	for _, o := range near[:min(len(near), routing.BucketSize)] {
+		nodes = append(nodes, o.at.Load().node)
+	}
+	if _, isValue := m.(*wire.FindValue); isValue {
+		return &wire.FindValueReply{Nodes: nodes}
+	}
+	return &wire.FindNodeReply{Nodes: nodes}
+}

@@ -1,0 +1,99 @@
+// Package diversity tells networks apart: an IP group is an IPv4 /24 or an IPv6 /48.
+// A node id is free, and so is a port, but a group is not. So of one group only a few
+// contacts have a place in a bucket, in a table and in a list of the nearest; whoever
+// has one machine could else be in all of them.
+package diversity
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	manet "github.com/multiformats/go-multiaddr/net"
+)
+
+// How many contacts of one group have a place, unless an option says otherwise.
+const (
+	DefaultPerBucket = 2 // in one bucket of a table
+	DefaultPerTable  = 8 // in a whole table
+	DefaultPerList   = 2 // among the nearest of a list or of a lookup
+)
+
+const (
+	bits4 = 24
+	bits6 = 48
+)
+
+// Limits is how many contacts of one group have a place. The zero value is not valid.
+type Limits struct {
+	PerBucket int // in one bucket of a table
+	PerTable  int // in a whole table, at least PerBucket
+	PerList   int // among the nearest of a list or of a lookup
+
+	// Everywhere has private addresses, loopback and link-local ones count too. They
+	// are in no group without it: there all of a mesh may be in one network.
+	Everywhere bool
+}
+
+// Defaults returns the limits that there are without an option.
+func Defaults() Limits {
+	return Limits{PerBucket: DefaultPerBucket, PerTable: DefaultPerTable, PerList: DefaultPerList}
+}
+
+// Validate returns an error that says which limit makes no sense.
+func (l Limits) Validate() error {
+	switch {
+	case l.PerBucket < 1 || l.PerTable < l.PerBucket:
+		return fmt.Errorf("diversity of %d a bucket, %d a table: want 1 <= a bucket <= a table", l.PerBucket, l.PerTable)
+	case l.PerList < 1:
+		return fmt.Errorf("diversity of %d a list: want 1 or more", l.PerList)
+	}
+	return nil
+}
+
+// Group returns the group of an address, the zero prefix where it is in none.
+func (l Limits) Group(ip netip.Addr) netip.Prefix {
+	ip = ip.Unmap().WithZone("")
+	if !ip.IsValid() || !l.Everywhere && !isPublic(ip) {
+		return netip.Prefix{}
+	}
+	bits := bits4
+	if ip.Is6() {
+		bits = bits6
+	}
+	group, _ := ip.Prefix(bits) // as many bits as an address of its kind has
+	return group
+}
+
+func isPublic(ip netip.Addr) bool {
+	a, err := manet.FromIP(ip.AsSlice())
+	return err == nil && manet.IsPublicAddr(a)
+}
+
+// Shares counts those of each group that have a place among the nearest. The zero value
+// is empty. It is for a few dozen groups, and keeps its memory.
+type Shares struct {
+	groups []netip.Prefix
+	counts []int
+}
+
+// Reset empties it.
+func (s *Shares) Reset() { s.groups, s.counts = s.groups[:0], s.counts[:0] }
+
+// Take counts one more of a group, and reports false where most have a place already.
+// Of no group there is any number.
+func (s *Shares) Take(group netip.Prefix, most int) bool {
+	if !group.IsValid() {
+		return true
+	}
+	i := slices.Index(s.groups, group)
+	if i < 0 {
+		s.groups, s.counts = append(s.groups, group), append(s.counts, 1)
+		return true
+	}
+	if s.counts[i] >= most {
+		return false
+	}
+	s.counts[i]++
+	return true
+}

@@ -1,0 +1,74 @@
+package diversity
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestGroup(t *testing.T) {
+	everywhere := Defaults()
+	everywhere.Everywhere = true
+	for name, tt := range map[string]struct {
+		limits Limits
+		ip     string
+		want   string // nothing for no group
+	}{
+		"IPv4":                      {Defaults(), "8.8.8.8", "8.8.8.0/24"},
+		"IPv4 in IPv6":              {Defaults(), "::ffff:8.8.8.8", "8.8.8.0/24"},
+		"IPv6":                      {Defaults(), "2a00:1450:4001:81b::200e", "2a00:1450:4001::/48"},
+		"loopback":                  {Defaults(), "127.0.0.1", ""},
+		"private":                   {Defaults(), "10.1.2.3", ""},
+		"shared by a provider":      {Defaults(), "100.64.0.1", ""},
+		"IPv6 loopback":             {Defaults(), "::1", ""},
+		"unique local":              {Defaults(), "fd00::1", ""},
+		"link-local with a zone":    {Defaults(), "fe80::1%eth0", ""},
+		"loopback, everywhere":      {everywhere, "127.0.0.1", "127.0.0.0/24"},
+		"private, everywhere":       {everywhere, "10.1.2.3", "10.1.2.0/24"},
+		"link-local, everywhere":    {everywhere, "fe80::1%eth0", "fe80::/48"},
+		"a public one, everywhere":  {everywhere, "8.8.8.8", "8.8.8.0/24"},
+		"unique local, everywhere":  {everywhere, "fd00:1:2:3::1", "fd00:1:2::/48"},
+		"IPv6 loopback, everywhere": {everywhere, "::1", "::/48"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			group := tt.limits.Group(netip.MustParseAddr(tt.ip))
+			require.Equal(t, tt.want != "", group.IsValid())
+			if tt.want != "" {
+				require.Equal(t, tt.want, group.String())
+			}
+		})
+	}
+	require.False(t, everywhere.Group(netip.Addr{}).IsValid(), "where nothing is known")
+}
+
+func TestValidate(t *testing.T) {
+	require.NoError(t, Defaults().Validate())
+	for name, tt := range map[string]struct {
+		limits Limits
+		want   string
+	}{
+		"none a bucket":          {Limits{PerTable: 5, PerList: 1}, "want 1 <= a bucket <= a table"},
+		"more than in the table": {Limits{PerBucket: 3, PerTable: 2, PerList: 1}, "want 1 <= a bucket <= a table"},
+		"none a list":            {Limits{PerBucket: 1, PerTable: 1}, "0 a list: want 1 or more"},
+	} {
+		t.Run(name, func(t *testing.T) { require.ErrorContains(t, tt.limits.Validate(), tt.want) })
+	}
+}
+
+func TestShares(t *testing.T) {
+	var s Shares
+	a, b := netip.MustParsePrefix("8.8.8.0/24"), netip.MustParsePrefix("9.9.9.0/24")
+	for range 2 {
+		require.True(t, s.Take(a, 2))
+		require.True(t, s.Take(a, 2))
+		require.False(t, s.Take(a, 2))
+		require.False(t, s.Take(a, 2))
+		require.True(t, s.Take(b, 1))
+		require.False(t, s.Take(b, 1))
+		for range 3 {
+			require.True(t, s.Take(netip.Prefix{}, 1), "what is in no group is not limited")
+		}
+		s.Reset()
+	}
+}

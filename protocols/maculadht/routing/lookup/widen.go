@@ -1,0 +1,107 @@
+package lookup
+
+import (
+	"context"
+	"crypto/rand"
+	"slices"
+	"time"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+// wideLookups is how many more lookups there are where the nearest to a key lie too
+// densely to be true. Each finds [routing.BucketSize] nodes at most.
+const wideLookups = 2
+
+// MaxWider is how many nodes of the wider region there are at most.
+const MaxWider = wideLookups * routing.BucketSize
+
+// NodesFor finds the nodes that a value under key is to be put on: it is Nodes and,
+// where the nearest lie too densely to be true (package density), finds nodes in the
+// wider region as well that should hold as many honest ones.
+func (l *Lookups) NodesFor(ctx context.Context, key []byte) (*Found, error) {
+	start := time.Now()
+	found, err := l.run(ctx, Search{Key: key, wide: true}, false)
+	l.cfg.tracer.LookupDone(KindNodes, resultOf(err), time.Since(start), len(found.Hops))
+	return found, err
+}
+
+// Size returns about how many nodes the network has, by what the lookups of the last
+// hour have seen, and whether that is known.
+func (l *Lookups) Size() (nodes float64, known bool) { return l.density.Nodes(time.Now()) }
+
+// widen notes how densely the nearest lie and, where that can not be true and it is
+// wanted, finds and asks those of the wider region.
+func (s *search) widen(ctx context.Context) error {
+	closest := s.frontier.closest()
+	prefix, dense := s.density.TooDense(s.id, closest, time.Now())
+	s.density.Note(s.id, closest, time.Now())
+	if !dense || !s.how.wide {
+		return nil
+	}
+	// Half of the region's nodes differ from the key in the bit behind those that all
+	// share, a quarter in the next. Where there the lookups end nobody can foresee, so
+	// that nobody is there beforehand.
+	for i := range wideLookups {
+		target := s.beside(prefix + i)
+		found, err := s.run(ctx, Search{Key: target[:]}, false)
+		s.found.Hops = append(s.found.Hops, found.Hops...)
+		s.found.Silent += found.Silent
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			continue // nobody answered there
+		}
+		for _, c := range found.Closest {
+			near := func(o routing.Contact) bool { return o.ID == c.ID }
+			if !slices.ContainsFunc(closest, near) && !slices.ContainsFunc(s.found.Wider, near) {
+				s.found.Wider = append(s.found.Wider, c)
+			}
+		}
+	}
+	if s.values {
+		return s.askWider(ctx)
+	}
+	return nil
+}
+
+// beside returns a random id that shares just as many leading bits with what is
+// searched for.
+func (s *search) beside(bits int) routing.ID {
+	id := s.randomID()
+	shared := s.id
+	shared[bits/8] ^= 0x80 >> (bits % 8)
+	copy(id[:bits/8], shared[:])
+	keep := byte(0xff) << (7 - bits%8) // those of the last byte that are not random
+	id[bits/8] = shared[bits/8]&keep | id[bits/8]&^keep
+	return id
+}
+
+func randomID() (id routing.ID) {
+	rand.Read(id[:]) // never fails
+	return id
+}
+
+// askWider asks those of the wider region for values, all at once.
+func (s *search) askWider(ctx context.Context) error {
+	for _, c := range s.found.Wider {
+		if known := s.frontier.known[c.ID]; known == nil || known.state == unasked {
+			s.send(ctx, &peerCandidate{Contact: c, group: s.server.Group(c), round: 1})
+		}
+	}
+	timer := time.NewTimer(lookAgain)
+	defer timer.Stop()
+	for len(s.slots) > 0 && !s.enough() {
+		timer.Reset(lookAgain)
+		select {
+		case a := <-s.answers:
+			s.take(a)
+		case <-timer.C:
+			s.slots = slices.DeleteFunc(s.slots, s.overdue)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
