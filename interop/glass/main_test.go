@@ -82,6 +82,7 @@ func (c client) open() *talk {
 
 func (k *talk) send(b []byte) {
 	k.tb.Helper()
+	require.NoError(k.tb, k.SetWriteDeadline(time.Now().Add(patience)))
 	_, err := k.Write(b)
 	require.NoError(k.tb, err)
 }
@@ -96,6 +97,7 @@ func (k *talk) next() (wire.Frame, error) {
 func (k *talk) ask(m wire.Message) wire.Message {
 	k.tb.Helper()
 	k.send(encode(k.tb, m))
+	require.NoError(k.tb, k.SetReadDeadline(time.Now().Add(patience)))
 	f, err := k.next()
 	require.NoError(k.tb, err)
 	reply, err := f.Decode()

@@ -32,32 +32,3 @@ func TestIPGroupOfAConnection(t *testing.T) {
 		require.Equal(t, "127.0.0.0/24", group.String())
 	}
 }
-
-// conn is a connection as far as seenIP looks at it.
-type conn struct {
-	network.Conn
-	remote  string
-	limited bool
-}
-
-func (c conn) RemoteMultiaddr() ma.Multiaddr { return ma.StringCast(c.remote) }
-func (c conn) Stat() network.ConnStats {
-	return network.ConnStats{Stats: network.Stats{Limited: c.limited}}
-}
-
-func TestSeenIP(t *testing.T) {
-	direct := conn{remote: "/ip4/8.8.8.8/udp/1/quic-v1"}
-	relayed := conn{remote: "/ip4/9.9.9.9/udp/1/quic-v1/p2p/12D3KooWEo5rQffcrWDKWi9Ba8DoePrMiY6gPHuPheqFFFB9eB5d/p2p-circuit", limited: true}
-	for name, tt := range map[string]struct {
-		conns []network.Conn
-		want  string
-	}{
-		"none":                {nil, "invalid IP"},
-		"a direct one":        {[]network.Conn{direct}, "8.8.8.8"},
-		"behind a relay":      {[]network.Conn{relayed}, "9.9.9.9"},
-		"both":                {[]network.Conn{relayed, direct}, "8.8.8.8"},
-		"both, the other way": {[]network.Conn{direct, relayed}, "8.8.8.8"},
-	} {
-		t.Run(name, func(t *testing.T) { require.Equal(t, tt.want, seenIP(tt.conns).String()) })
-	}
-}

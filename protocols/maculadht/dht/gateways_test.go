@@ -207,6 +207,7 @@ func TestWhatIsRememberedIsPaidFor(t *testing.T) {
 		p.Connect("node")
 		requireListed(p, "node")
 
+		synctest.Wait() // the buffer of the last answer is there for the next
 		giveBack := r.Fill(100)
 		p.Connect("another")
 		require.True(t, p.Peer.Connected())

@@ -99,6 +99,9 @@ func (c *Contact) proveAddrs(now time.Time) {
 	if c.isErlang() || ReachOf(c.SeenIP) != ReachPublic || !c.SeenIP.IsValid() {
 		return
 	}
+	if c.since.IsZero() {
+		c.since = now
+	}
 	claimed := append(slices.Clip(c.Addrs), c.unproven...)
 	c.Addrs, c.unproven = nil, nil
 	for _, a := range claimed {

@@ -46,8 +46,8 @@ type Contact struct {
 	StoreID []byte
 
 	group    netip.Prefix   // of SeenIP or what it claims, as the table sees it; zero for none
-	since    time.Time      // when it came into the table
-	unproven []ma.Multiaddr // that it claims, see proveAddrs
+	since    time.Time      // since when what it claims elsewhere waits, see proveAddrs; zero where nothing does
+	unproven []ma.Multiaddr // that it claims elsewhere
 	crowded  bool           // its group has its share without it: it gives way to others
 	failures int            // questions in a row that it left unanswered
 	failedAt time.Time      // when the last of them was noted

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -14,7 +13,7 @@ import (
 // ungrouped returns contacts as they were before a table saw them.
 func ungrouped(contacts []Contact) []Contact {
 	for i := range contacts {
-		contacts[i].group, contacts[i].since = netip.Prefix{}, time.Time{}
+		contacts[i].group = netip.Prefix{}
 	}
 	return contacts
 }

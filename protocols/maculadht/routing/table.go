@@ -118,14 +118,13 @@ func (t *Table) traceSize(before int) {
 func (t *Table) add(added *Contact) error {
 	t.recognize(added)
 	added.group = t.limits.Group(added.ip())
-	added.since = time.Now()
 	known := t.buckets.get(added.ID)
 	rivals := t.rivals(added)
 	if known != nil {
 		if known.sameNode(added) {
 			added.Verified = added.Verified || known.Verified
 			added.ClientID = cmp.Or(added.ClientID, known.ClientID)
-			added.since = known.since
+			added.since = known.since // zero where nothing had to be proved
 			if added.StoreID == nil {
 				added.StoreID = known.StoreID
 			}

@@ -19,8 +19,8 @@ import (
 )
 
 var (
-	eclipseNodes = flag.Int("eclipse.nodes", 150, "how many nodes TestEclipse has")
-	eclipseKeys  = flag.Int("eclipse.keys", 3, "how many keys are beset there, one after the other")
+	eclipseNodes = flag.Int("eclipse.nodes", 100, "how many nodes TestEclipse has")
+	eclipseKeys  = flag.Int("eclipse.keys", 2, "how many keys are beset there, one after the other")
 	eclipseApps  = flag.Int("eclipse.apps", 2, "how many apps join and look for each")
 	eclipseSeed  = flag.Uint64("eclipse.seed", 1, "what decides all that is random there")
 )
