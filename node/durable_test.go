@@ -40,9 +40,9 @@ func TestDurableNodeComesBack(t *testing.T) {
 	bootstrappedBy(other)(&withBootstrap)
 	n := start(withBootstrap)
 	joined(n)
-	require.Equal(t, StoreDisk, n.Store().Kind)
-	require.Equal(t, filepath.Join(cfg.DataDir, "store"), n.Store().Dir)
-	require.NoError(t, n.Store().Failing)
+	require.Equal(t, StoreDisk, n.StoreStatus().Kind)
+	require.Equal(t, filepath.Join(cfg.DataDir, "store"), n.StoreStatus().Dir)
+	require.NoError(t, n.StoreStatus().Failing)
 	id := n.Service().Routing().Records().StoreID()
 	_, err := n.Service().Store(patient(t), []byte("kept"), provider("kept"))
 	require.NoError(t, err)
@@ -92,10 +92,10 @@ func (s *failingStore) Failing() error { return s.why }
 
 func TestStoreStatus(t *testing.T) {
 	memory := startNode(t, func(c *Config) { c.Records.Bytes = 1 << 20 })
-	require.Equal(t, StoreStatus{Kind: StoreMemory, Limit: 1 << 20}, memory.Store())
+	require.Equal(t, StoreStatus{Kind: StoreMemory, Limit: 1 << 20}, memory.StoreStatus())
 	broken := errors.New("input/output error")
 	given := startNode(t, func(c *Config) { c.Store = &failingStore{records.NewMemoryStore(), broken} })
-	require.Equal(t, StoreStatus{Kind: StoreOther, Limit: records.DefaultBytes, Failing: broken}, given.Store())
+	require.Equal(t, StoreStatus{Kind: StoreOther, Limit: records.DefaultBytes, Failing: broken}, given.StoreStatus())
 	_, err := memory.Backup(t.Context(), filepath.Join(t.TempDir(), "copy"))
 	require.ErrorContains(t, err, "no data directory")
 }

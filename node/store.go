@@ -32,8 +32,8 @@ type StoreStatus struct {
 	Failing error
 }
 
-// Store returns how the store of the records is.
-func (n *Node) Store() StoreStatus {
+// StoreStatus returns how the store of the records is.
+func (n *Node) StoreStatus() StoreStatus {
 	s := StoreStatus{Kind: StoreMemory, Limit: cmp.Or(n.cfg.Records.Bytes, records.DefaultBytes), Failing: n.records.Failing()}
 	switch {
 	case n.disk != nil:

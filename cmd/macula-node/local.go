@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"time"
 
@@ -9,19 +8,18 @@ import (
 	"github.com/macula-mesh/macula-node/internal/datadir"
 	"github.com/macula-mesh/macula-node/internal/logs"
 	"github.com/macula-mesh/macula-node/node"
-	"github.com/macula-mesh/macula-node/node/backup"
 )
 
-// localNode is the running node as its local API tells of it.
+// localNode is the running node as its local API tells of it: an api.Node.
 type localNode struct {
 	*node.Node
 	dir string
 	at  datadir.Running
 }
 
-// Status implements api.Node.
+// Status says how the node is.
 func (l localNode) Status() api.Status {
-	stored, store := l.Service().Routing().Records(), l.Store()
+	stored, store := l.Service().Routing().Records(), l.StoreStatus()
 	stats := stored.Stats()
 	s := api.Status{
 		PID:     l.at.PID,
@@ -47,11 +45,6 @@ func (l localNode) Status() api.Status {
 		s.Problems = append(s.Problems, fmt.Sprintf("nothing new can be stored: %v", store.Failing))
 	}
 	return s
-}
-
-// Backup implements api.Node.
-func (l localNode) Backup(ctx context.Context, dir string) (backup.Made, error) {
-	return l.Node.Backup(ctx, dir)
 }
 
 // openAPI serves the local API. A node without one serves all the same.

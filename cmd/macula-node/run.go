@@ -41,7 +41,11 @@ A server answers libp2p peers and is listed by them; a client asks and stores, b
 nobody lists it. Mode auto is a server, unless there are public addresses and none of them can be
 reached. Erlang nodes are served in any mode.
 
-While it runs, lookup, get and put ask it without an address, by its data directory.`,
+What it acknowledges is kept in its data directory, and is there after a restart or a crash; with
+--ephemeral it is kept in memory only.
+
+While it runs, lookup, get and put ask it without an address, by its data directory; status says
+how it is.`,
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringSliceFlag{Name: "listen", Usage: "`MULTIADDR` to listen on, repeatable (default: --port of all IPv4 and IPv6 addresses)"},
 			flags.Port(),

@@ -11,7 +11,7 @@ import (
 func DataDir() cli.Flag {
 	return &cli.StringFlag{
 		Name:    "data-dir",
-		Usage:   "`DIR` of a node's identity key and TLS certificate, made at its first start; one node runs on it at a time",
+		Usage:   "`DIR` of a node's identity key, TLS certificate and records, made at its first start; one node runs on it at a time",
 		Value:   defaultDataDir(),
 		Sources: Env("MACULA_DATA_DIR"),
 	}

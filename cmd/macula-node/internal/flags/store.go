@@ -16,8 +16,8 @@ const (
 	defaultStoreDisk   = "512MiB"
 )
 
-// What a store may be given: less would keep nothing of anybody, and more has no
-// machine.
+// What a store may be given: less would keep nothing of anybody, and no machine has
+// more.
 const (
 	minMemory = 1 << 20
 	minDisk   = 32 << 20
