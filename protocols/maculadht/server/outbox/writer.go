@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"encoding/binary"
+	"runtime"
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
@@ -98,6 +99,7 @@ func (o *Outbox) Write() End {
 				return End{}
 			}
 			<-o.wake
+			runtime.Gosched() // what is at hand shares the Write
 			continue
 		}
 		err := o.writeBatch(b)
