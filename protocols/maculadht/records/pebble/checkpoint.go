@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -13,7 +14,10 @@ import (
 // Checkpoint makes a copy of the store as it is now in dir, which must not exist; Open
 // opens it. All that was acknowledged before is in it. The copy is there whole or not
 // at all: it is made beside dir, under its name and ".partial", and renamed. On the
-// same file system it costs little, as files are linked.
+// same file system it costs little, as files are linked. Its [Store.ID] is its own.
+//
+// Nothing else waits for it. It ends with ctx, and with Close; where the disk hangs then,
+// what is under way stays behind until it answers.
 func (s *Store) Checkpoint(ctx context.Context, dir string) error {
 	if _, real := s.cfg.fs.(privateFS); real {
 		var err error
@@ -40,11 +44,57 @@ func (s *Store) checkpoint(ctx context.Context, dir string) error {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	partial := dir + ".partial"
+	db, err := s.use()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	end := context.AfterFunc(s.copying, cancel)
+	done := make(chan error, 1)
+	go func() {
+		defer db.users.Done()
+		defer cancel()
+		defer end()
+		done <- s.makeCopy(ctx, db, dir)
+	}()
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		late := time.NewTimer(finishWithin)
+		defer late.Stop()
+		select {
+		case err = <-done:
+		case <-late.C:
+			err = fmt.Errorf("%w, and the disk has not answered for %v", ctx.Err(), finishWithin)
+		}
+	}
+	if s.copying.Err() != nil && errors.Is(err, context.Canceled) {
+		return ErrClosed
+	}
+	return err
+}
+
+// use returns the database, which is in use until its users are done.
+func (s *Store) use() (*database, error) {
+	s.using.Lock()
+	defer s.using.Unlock()
+	if s.db == nil {
+		if err := s.Failing(); err != nil && s.copying.Err() == nil {
+			return nil, err
+		}
+		return nil, ErrClosed
+	}
+	s.db.users.Add(1)
+	return s.db, nil
+}
+
+// makeCopy makes the copy, whole or not at all.
+func (s *Store) makeCopy(ctx context.Context, db *database, dir string) error {
+	files, partial := s.cfg.fs, dir+".partial"
 	if err := files.RemoveAll(partial); err != nil { // of a process that ended
 		return err
 	}
-	err := s.copyTo(partial)
+	err := s.copyTo(ctx, db, partial)
 	if err == nil {
 		err = ctx.Err()
 	}
@@ -57,27 +107,21 @@ func (s *Store) checkpoint(ctx context.Context, dir string) error {
 	return syncDir(files, files.PathDir(dir))
 }
 
-// copyTo makes the copy, synced.
-func (s *Store) copyTo(dir string) (err error) {
-	s.using.RLock()
-	defer s.using.RUnlock()
-	if s.db == nil {
-		if err := s.Failing(); err != nil {
-			return err
-		}
-		return ErrClosed
-	}
+// copyTo makes the copy, synced. It is a store by another id: as it may lack what the
+// store gets from now on, peers hand that over to it.
+func (s *Store) copyTo(ctx context.Context, db *database, dir string) (err error) {
+	defer db.fence.copyTo(ctx, dir)()
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("pebble: %v", p)
-			s.db.fence.fail(err)
+			db.fence.fail(err)
 		}
 	}()
-	if err := s.db.Checkpoint(dir, pebble.WithFlushedWAL()); err != nil {
+	if err := db.Checkpoint(dir, pebble.WithFlushedWAL()); err != nil {
 		return err
 	}
-	if err := s.db.fence.Err(); err != nil { // the sync of the log may have been refused
+	if err := db.fence.Err(); err != nil { // the sync of the log may have been refused
 		return err
 	}
-	return writeLabel(s.cfg.fs, dir, ownerFile, s.label)
+	return writeLabel(s.cfg.fs, dir, ownerFile, newLabel(s.owner))
 }

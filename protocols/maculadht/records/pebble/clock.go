@@ -38,6 +38,14 @@ func (c *clock) read() reading {
 	return reading{c.at + int64(now.Sub(c.opened)), now.UnixNano() + int64(c.step())}
 }
 
+// moved reports whether the wall clock has been set since the time of a reading: it
+// has gone on by another second at least than the store's.
+func (c *clock) moved(since reading) bool {
+	now := c.read()
+	by := time.Duration(now.wall - since.wall - (now.store - since.store))
+	return by.Abs() > time.Second
+}
+
 // toStore returns a time as the store's.
 func (c *clock) toStore(t time.Time) int64 {
 	d := int64(t.Sub(c.opened))

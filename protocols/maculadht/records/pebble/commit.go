@@ -2,116 +2,192 @@ package pebble
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
-
-	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 )
 
 const (
-	// batchBytes is what one batch takes before it is committed, be there more to write.
-	batchBytes = 1 << 20
 	// syncWithin is how long what need not be synced waits for it at most, so that with
 	// the sync itself it is durable within 100 ms.
 	syncWithin = 50 * time.Millisecond
 	// clockEvery is how often the clock is written where nothing else is.
 	clockEvery = time.Minute
+	// answerWithin is how long the disk may take for anything before it is taken to hang.
+	answerWithin = 2 * time.Second
+	// closeWithin is how long Close waits for a disk that hangs.
+	closeWithin = 3 * time.Second
 )
 
-// committer is the goroutine that writes. What is pending is decided and not yet on
-// the disk: later updates see it, readers do not.
+// committer is the goroutine that decides. It gathers the next batch while the one
+// before is committed by its worker.
 type committer struct {
 	*Store
-	lists   map[string][]records.Record // pending
-	values  map[string][]byte           // of the state, pending; nil is gone
-	waiting []update                    // for the commit
-	entry   []byte
+	worker       *worker
+	next, flight *batch // flight is nil while none is committed
+	spare        *batch
+	taken        []update // from the queue, and not yet in a batch
+	at           int      // of taken
+	isClosing    bool     // the queue is closed and was taken
+	isEnding     bool     // the last batch has been begun
+	entry        []byte
 
 	// What the disk may have otherwise than the memory since the last sync.
 	dirty, dirtyState map[string]struct{}
 	unsynced          time.Time // since when there is anything to sync; zero is never
 	written           time.Time // when the clock was, last
+	reading           reading   // that was written then
 
-	syncing  *time.Timer
-	failedAt time.Time
-	room     room
+	mustSync, mustLook bool // as soon as the worker is not busy
+	syncing, late      *time.Timer
+	old                *database // one that was given up, and is to be closed
+	opened             *database // the worker's: one that the committer has not taken yet
+	failedAt           time.Time
+	room               room
 }
 
 func (c *committer) init(s *Store) {
-	c.Store = s
-	c.lists, c.values = make(map[string][]records.Record), make(map[string][]byte)
+	c.Store, c.worker = s, newWorker()
+	c.next, c.spare = newBatch(), newBatch()
 	c.dirty, c.dirtyState = make(map[string]struct{}), make(map[string]struct{})
-	c.written = time.Now()
-	c.syncing = time.NewTimer(time.Hour)
+	c.written, c.reading = time.Now(), s.clock.read()
+	c.syncing, c.late = time.NewTimer(time.Hour), time.NewTimer(time.Hour)
 	c.syncing.Stop()
+	c.late.Stop()
+	c.measured(c.measure(c.db))
 }
 
-// run writes until the queue is closed and empty.
+// run writes until the queue is closed and empty, and then closes the database.
 func (c *committer) run() {
 	defer close(c.finished)
 	ticker := time.NewTicker(c.cfg.tick)
 	defer ticker.Stop()
 	defer c.syncing.Stop()
+	defer c.late.Stop()
+	var deadline <-chan time.Time
 	for {
-		var failed chan struct{}
+		var failed, some <-chan struct{}
 		if c.db != nil {
 			failed = c.db.fence.failed
 		}
+		if c.at == len(c.taken) {
+			some = c.queue.some
+		}
 		select {
-		case u, open := <-c.queue:
-			if !open {
-				c.end()
-				return
+		case <-some:
+			c.take()
+			if c.isClosing && deadline == nil {
+				deadline = time.After(c.cfg.closeWithin)
 			}
-			c.write(u)
+		case then := <-c.worker.done:
+			c.worker.busy = false
+			c.late.Stop()
+			then()
 		case <-failed:
-			c.fall(c.db.fence.Err())
+			c.fall(c.failed(c.db.fence.Err()))
+		case <-c.late.C:
+			c.hang()
 		case <-c.syncing.C:
-			c.sync()
+			c.mustSync = true
 		case <-ticker.C:
-			c.look()
+			c.mustLook = true
+		case <-deadline:
+			c.giveUp()
+			return
+		}
+		if c.advance() {
+			c.close(deadline)
+			return
 		}
 	}
 }
 
-// write takes an update and those that have come behind it, and writes them in one
-// batch.
-func (c *committer) write(u update) {
-	if c.db == nil {
-		u.done(c.Failing())
-		return
+// advance gathers and writes what there is until the worker is busy or nothing is left,
+// and reports whether that is so and the store is being closed.
+func (c *committer) advance() (finished bool) {
+	for {
+		c.gather()
+		if c.worker.busy {
+			return false
+		}
+		if c.proceed() {
+			return true
+		}
+		if c.at == len(c.taken) && len(c.next.waiting) == 0 && !c.isClosing {
+			return false
+		}
 	}
-	b := c.db.NewBatch()
-	defer b.Close()
-	for more := true; more; {
-		if err := c.add(b, u); err != nil {
+}
+
+// take takes what has queued.
+func (c *committer) take() {
+	clear(c.taken)
+	c.taken, c.isClosing = c.queue.take(c.taken)
+	c.at = 0
+}
+
+// gather puts what was taken into the next batch, as far as there is room.
+func (c *committer) gather() {
+	for ; c.at < len(c.taken) && !c.next.isFull(); c.at++ {
+		u := c.taken[c.at]
+		if c.db == nil {
+			u.done(c.Failing())
+		} else if err := c.add(c.next, u); err != nil {
 			u.done(err)
 		} else {
-			c.waiting = append(c.waiting, u)
-		}
-		if len(c.waiting) >= queued || b.Len() >= batchBytes {
-			break
-		}
-		select {
-		case u, more = <-c.queue: // a queue that was closed is seen by run
-		default:
-			more = false
+			c.next.waiting = append(c.next.waiting, u)
 		}
 	}
-	c.commit(b)
+}
+
+// proceed has the worker, which is not busy, do what is due, and reports whether nothing
+// is and the store is being closed.
+func (c *committer) proceed() (finished bool) {
+	switch {
+	case c.db == nil && c.isClosing:
+		return c.at == len(c.taken)
+	case c.db == nil && c.mustLook:
+		c.mustLook = false
+		c.rise()
+	case c.db == nil:
+	case c.mustLook:
+		c.mustLook = false
+		c.look()
+	case len(c.next.waiting) > 0 || c.mustSync:
+		c.commit()
+	case c.isClosing && c.isEnding:
+		return true
+	case c.isClosing && c.at == len(c.taken):
+		c.isEnding, c.mustSync = true, true
+		c.unsynced = time.Now() // the clock as it is
+		c.commit()
+	}
+	return false
+}
+
+// do has the worker do something within answerWithin.
+func (c *committer) do(job func() (then func())) {
+	c.late.Reset(c.cfg.answerWithin)
+	c.worker.do(job)
 }
 
 // add decides an update, and adds what it writes to a batch.
-func (c *committer) add(b *pebble.Batch, u update) error {
+func (c *committer) add(b *batch, u update) error {
+	if b.write == nil {
+		b.write = c.db.NewBatch()
+	}
 	if u.change == nil {
 		return c.addState(b, u)
 	}
-	old, pending := c.lists[string(u.key)]
+	old, pending := b.of(u.key)
+	if !pending {
+		old, pending = c.flight.of(u.key)
+	}
 	if !pending {
 		var err error
-		if old, err = c.Get(context.Background(), u.key); err != nil {
+		if old, err = c.memory.Get(context.Background(), u.key); err != nil {
 			return err
 		}
 	}
@@ -126,122 +202,190 @@ func (c *committer) add(b *pebble.Batch, u update) error {
 	}
 	for _, place := range w.removed {
 		c.entry = appendRecordKey(c.entry[:0], u.key, place)
-		if err := b.Delete(c.entry, nil); err != nil {
+		if err := b.write.Delete(c.entry, nil); err != nil {
 			return err
 		}
 	}
 	for _, i := range w.write {
 		var err error
-		if c.entry, err = c.set(b, c.entry, u.key, &w.list[i]); err != nil {
+		if c.entry, err = c.set(b.write, c.entry, u.key, &w.list[i]); err != nil {
 			return err
 		}
 	}
-	c.lists[string(u.key)] = w.list
+	b.set(u.key, w.list)
 	return nil
 }
 
-func (c *committer) addState(b *pebble.Batch, u update) error {
+func (c *committer) addState(b *batch, u update) error {
 	if u.value != nil && c.room.none != nil {
 		c.cfg.tracer.Refused()
 		return c.room.none
 	}
-	if err := setState(b, u.key, u.value, u.value != nil); err != nil {
+	if err := setState(b.write, u.key, u.value, u.value != nil); err != nil {
 		return err
 	}
-	c.values[string(u.key)] = u.value
+	b.values[string(u.key)] = u.value
 	return nil
 }
 
-// commit writes a batch, and ends the updates that wait for it.
-func (c *committer) commit(b *pebble.Batch) {
-	synced := !c.unsynced.IsZero() && time.Since(c.unsynced) >= syncWithin
-	for i := range c.waiting {
-		synced = synced || c.waiting[i].d == records.Synced
+// commit has the worker write the next batch.
+func (c *committer) commit() {
+	b, db := c.next, c.db
+	if b.write == nil {
+		b.write = db.NewBatch()
 	}
-	var err error
-	if !b.Empty() || synced && !c.unsynced.IsZero() {
-		err = c.put(b, synced)
+	b.synced = c.mustSync || !c.unsynced.IsZero() && time.Since(c.unsynced) >= syncWithin
+	for i := range b.waiting {
+		b.synced = b.synced || b.waiting[i].d == records.Synced
 	}
-	if err == nil {
-		for key, list := range c.lists {
-			keep(c.Store.Store, []byte(key), list)
-		}
-		for key, value := range c.values {
-			c.state.set(key, value)
-		}
+	c.mustSync = false
+	c.flight, c.next, c.spare = b, c.spare, nil
+	if b.isEmpty() && (!b.synced || c.unsynced.IsZero()) {
+		c.committed(b, 0, 0, nil)
+		return
 	}
-	c.settle(err, synced)
-	for i := range c.waiting {
-		c.waiting[i].done(err)
+	c.reading, c.written = c.clock.read(), time.Now()
+	if err := b.write.Set(clockKey, c.reading.append(nil), nil); err != nil {
+		c.committed(b, 0, 0, err)
+		return
 	}
-	clear(c.waiting)
-	c.waiting = c.waiting[:0]
+	c.do(func() func() {
+		began, size := time.Now(), b.write.Len()
+		err := db.commit(b.write, b.synced)
+		took := time.Since(began)
+		return func() { c.committed(b, size, took, err) }
+	})
+}
+
+// committed ends a batch, unless it was refused while the disk hung.
+func (c *committer) committed(b *batch, size int, took time.Duration, err error) {
+	if b != c.flight {
+		return
+	}
 	if err != nil {
-		c.fall(err)
+		c.fall(c.failed(fmt.Errorf("write: %w", err)))
+		return
 	}
+	for i := range b.lists {
+		keep(c.memory, b.lists[i].key, b.lists[i].recs)
+	}
+	for key, value := range b.values {
+		c.state.set(key, value)
+	}
+	if size > 0 {
+		c.settle(b)
+		c.cfg.tracer.Committed(len(b.waiting), size, b.synced, took)
+		c.mustLook = c.room.wrote(size) || c.mustLook
+	}
+	c.flight = nil
+	b.end(nil)
+	b.reset()
+	c.spare = b
 }
 
-// put commits a batch with the clock.
-func (c *committer) put(b *pebble.Batch, synced bool) error {
-	began := time.Now()
-	if err := b.Set(clockKey, c.clock.read().append(c.entry[:0]), nil); err != nil {
-		return err
-	}
-	size := b.Len()
-	if err := c.db.commit(b, synced); err != nil {
-		return fmt.Errorf("write: %w", err)
-	}
-	c.written = began
-	c.cfg.tracer.Committed(len(c.waiting), size, synced, time.Since(began))
-	if c.room.wrote(size) {
-		c.measure()
-	}
-	return nil
-}
-
-// settle notes what the disk may have otherwise than the memory, and forgets what is
-// pending.
-func (c *committer) settle(err error, synced bool) {
-	if err == nil && synced {
+// settle notes what the disk may have otherwise than the memory.
+func (c *committer) settle(b *batch) {
+	if b.synced {
 		clear(c.dirty)
 		clear(c.dirtyState)
 		c.unsynced = time.Time{}
 		c.syncing.Stop()
-	} else if len(c.lists)+len(c.values) > 0 {
-		for key := range c.lists {
-			c.dirty[key] = struct{}{}
-		}
-		for key := range c.values {
-			c.dirtyState[key] = struct{}{}
-		}
-		if c.unsynced.IsZero() {
-			c.unsynced = time.Now()
-			c.syncing.Reset(syncWithin)
-		}
-	}
-	clear(c.lists)
-	clear(c.values)
-}
-
-// sync has the disk keep what was written without.
-func (c *committer) sync() {
-	if c.db == nil || c.unsynced.IsZero() {
 		return
 	}
-	b := c.db.NewBatch()
-	defer b.Close()
-	err := c.put(b, true)
-	c.settle(err, true)
-	if err != nil {
-		c.fall(err)
+	c.soil(b)
+	if c.unsynced.IsZero() {
+		c.unsynced = time.Now()
+		c.syncing.Reset(syncWithin)
 	}
 }
 
-// end syncs what there is, with the clock as it is.
-func (c *committer) end() {
-	if c.db != nil {
-		c.unsynced = time.Now()
-		c.sync()
+func (c *committer) soil(b *batch) {
+	for i := range b.lists {
+		c.dirty[string(b.lists[i].key)] = struct{}{}
 	}
-	c.room.end()
+	for key := range b.values {
+		c.dirtyState[key] = struct{}{}
+	}
+}
+
+// refuse ends what is under way with an error. What of it reaches the disk all the same
+// is written over when that works again.
+func (c *committer) refuse(err error) {
+	if b := c.flight; b != nil {
+		c.soil(b)
+		c.flight = nil
+		c.spare = newBatch() // the worker may still have the other
+		b.end(err)
+	}
+	c.next.end(err)
+	c.next.reset()
+}
+
+// close closes the database, or leaves that to the worker where it takes too long.
+func (c *committer) close(deadline <-chan time.Time) {
+	failing := c.Failing()
+	fallen := c.db == nil
+	c.worker.last(c.ending())
+	select {
+	case then := <-c.worker.done:
+		then()
+		if fallen {
+			c.closeErr = errors.Join(failing, c.closeErr)
+		}
+	case <-deadline:
+		c.closeErr = c.left()
+	}
+}
+
+// giveUp ends the committer of a disk that hangs.
+func (c *committer) giveUp() {
+	err := c.left()
+	if c.db != nil {
+		c.old = c.detach()
+		c.old.fence.fail(err)
+	}
+	c.refuse(err)
+	for ; c.at < len(c.taken); c.at++ {
+		c.taken[c.at].done(err)
+	}
+	c.take()
+	for _, u := range c.taken {
+		u.done(err)
+	}
+	c.worker.last(c.ending())
+	c.closeErr = err
+}
+
+// left says what a disk that hangs has not done.
+func (c *committer) left() error {
+	waiting := len(c.next.waiting) + len(c.taken) - c.at
+	if c.flight != nil {
+		waiting += len(c.flight.waiting)
+	}
+	return fmt.Errorf("the disk has not answered for %v: %d updates were not written, the last ones of %d keys may not be kept, and the directory stays locked until it answers or the process ends",
+		c.cfg.closeWithin, waiting, len(c.dirty)+len(c.dirtyState))
+}
+
+// ending closes the databases and the directory.
+func (c *committer) ending() func() func() {
+	c.room.stop()
+	db, old := c.detach(), c.old
+	return func() func() {
+		var errs []error
+		if old != nil {
+			<-old.fence.ended
+			old.abandon(c.Store)
+		}
+		if c.opened != nil { // after Close gave up
+			c.opened.fence.fail(ErrClosed)
+			c.opened.abandon(c.Store)
+		}
+		if db != nil {
+			errs = append(errs, db.close())
+		}
+		c.abandoned.Wait()
+		errs = append(errs, c.lock.Close(), c.memory.Close())
+		err := errors.Join(errs...)
+		return func() { c.closeErr = err }
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -18,24 +19,25 @@ const (
 	cacheBytes    = 4 << 20
 )
 
-// closeTimeout is how long a database whose disk has failed may take to end.
-const closeTimeout = 5 * time.Second
+// finishWithin is how long the end of a database waits for what it does beside: all that
+// was stored is synced before.
+const finishWithin = time.Second
 
 // database is one opening of Pebble.
 type database struct {
 	*pebble.DB
 	fence *fence
+	users sync.WaitGroup // beside the committer; none begins once it is detached
 }
 
 // openDatabase opens what is in dir, or makes it. Whatever Pebble finds there, it does
 // not panic.
-func openDatabase(files vfs.FS, dir string, lock *pebble.Lock, isNew bool, log *slog.Logger) (d *database, err error) {
+func openDatabase(files vfs.FS, dir string, isNew bool, log *slog.Logger) (d *database, err error) {
 	f := newFence(files, dir)
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
 	opts := &pebble.Options{
 		FS:                          f,
-		Lock:                        lock,
 		Cache:                       cache,
 		FormatMajorVersion:          pebble.FormatTableFormatV6,
 		ErrorIfNotExists:            !isNew,
@@ -60,14 +62,18 @@ func openDatabase(files vfs.FS, dir string, lock *pebble.Lock, isNew bool, log *
 		if p := recover(); p != nil {
 			d, err = nil, corrupt(dir, fmt.Errorf("pebble: %v", p))
 		}
+		if err != nil { // nothing of it comes later
+			f.fail(err)
+			<-f.ended
+		}
 	}()
 	db, err := pebble.Open(dir, opts)
 	if err == nil {
-		d = &database{db, f}
+		d = &database{DB: db, fence: f}
 		if err = f.Err(); err == nil {
 			return d, nil
 		}
-		d.abandon(log)
+		d.discard(log)
 		return nil, fmt.Errorf("open %s: %w", dir, err)
 	}
 	if failed := f.Err(); failed != nil {
@@ -108,29 +114,37 @@ func (d *database) commit(b *pebble.Batch, synced bool) (err error) {
 	return d.fence.Err()
 }
 
-// abandon ends a database whose disk has failed: nothing of it reaches the disk any
-// more. Should Pebble not come to an end, it is left behind.
-func (d *database) abandon(log *slog.Logger) {
-	d.fence.fail(errors.New("abandoned"))
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		defer func() {
-			if p := recover(); p != nil {
-				log.Debug("pebble panicked while it was closed", "error", p)
-			}
-		}()
-		if err := d.Close(); err != nil {
-			log.Debug("pebble closed with an error", "error", err)
+// errFinished is the error of a fence that ends what need not be finished.
+var errFinished = errors.New("all that was stored is synced")
+
+// close closes a database when all that was stored is synced.
+func (d *database) close() error {
+	d.users.Wait()
+	late := time.AfterFunc(finishWithin, func() { d.fence.fail(errFinished) })
+	defer late.Stop()
+	err := d.Close()
+	if failed := d.fence.Err(); !errors.Is(failed, errFinished) {
+		err = errors.Join(err, failed)
+	}
+	return err
+}
+
+// discard ends a database whose fence is up: nothing of it reaches the disk any more.
+func (d *database) discard(log *slog.Logger) {
+	defer func() {
+		if p := recover(); p != nil {
+			log.Debug("pebble panicked while it was closed", "error", p)
 		}
 	}()
-	late := time.NewTimer(closeTimeout)
-	defer late.Stop()
-	select {
-	case <-ended:
-	case <-late.C:
-		log.Error("a database whose disk failed does not come to an end, and stays in memory")
+	d.users.Wait()
+	if err := d.Close(); err != nil {
+		log.Debug("pebble closed with an error", "error", err)
 	}
+}
+
+// abandon has a database whose fence is up end without anybody waiting for it.
+func (d *database) abandon(s *Store) {
+	s.abandoned.Go(func() { d.discard(s.log()) })
 }
 
 // chatter logs what Pebble says. What Pebble takes for the end of the process is that

@@ -234,7 +234,7 @@ func TestDiskFull(t *testing.T) {
 		require.ErrorIs(t, err, ErrNoRoom)
 		require.ErrorContains(t, err, "1048575 bytes are free where store is")
 		require.ErrorIs(t, s.State().Put(t.Context(), []byte("k"), []byte("v")), ErrNoRoom)
-		require.ErrorIs(t, s.Status().Err, ErrNoRoom)
+		require.ErrorIs(t, s.Status().Failing, ErrNoRoom)
 		recs, err := s.Get(t.Context(), []byte("k"))
 		require.NoError(t, err)
 		require.NoError(t, set(s, "k", records.Synced, recs[1:]...), "what is removed is")

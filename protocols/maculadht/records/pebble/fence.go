@@ -1,12 +1,12 @@
 package pebble
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -22,13 +22,16 @@ type fence struct {
 	vfs.FS
 	dir    string
 	failed chan struct{} // closed with the first error
+	ended  chan struct{} // closed after it, when nothing is under way any more
 
-	mu  sync.Mutex
-	err error
+	mu     sync.Mutex
+	err    error
+	under  int                        // how much is under way
+	copies map[string]context.Context // of which each ends what is written under a path outside
 }
 
 func newFence(fs vfs.FS, dir string) *fence {
-	return &fence{FS: fs, dir: dir, failed: make(chan struct{})}
+	return &fence{FS: fs, dir: dir, failed: make(chan struct{}), ended: make(chan struct{}), copies: make(map[string]context.Context)}
 }
 
 // fail puts the fence up, for the first error of all.
@@ -38,6 +41,28 @@ func (f *fence) fail(err error) {
 	if f.err == nil {
 		f.err = err
 		close(f.failed)
+		if f.under == 0 {
+			close(f.ended)
+		}
+	}
+}
+
+// begin begins something on the disk unless the fence is up. end ends it.
+func (f *fence) begin() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err != nil {
+		return false
+	}
+	f.under++
+	return true
+}
+
+func (f *fence) end() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.under--; f.under == 0 && f.err != nil {
+		close(f.ended)
 	}
 }
 
@@ -50,9 +75,10 @@ func (f *fence) Err() error {
 
 // try does something to the disk unless the fence is up, and puts it up if that fails.
 func (f *fence) try(do func() error) (done bool) {
-	if f.Err() != nil {
+	if !f.begin() {
 		return false
 	}
+	defer f.end()
 	if err := do(); err != nil {
 		f.fail(err)
 		return false
@@ -60,14 +86,19 @@ func (f *fence) try(do func() error) (done bool) {
 	return true
 }
 
-func (f *fence) inside(name string) bool {
-	rest, ok := strings.CutPrefix(name, f.dir)
+func (f *fence) inside(name string) bool { return isWithin(f.dir, name) }
+
+func isWithin(dir, name string) bool {
+	rest, ok := strings.CutPrefix(name, dir)
 	return ok && (rest == "" || os.IsPathSeparator(rest[0]))
 }
 
+// Lock locks nothing: the store has locked the directory, for all its openings.
+func (f *fence) Lock(string) (io.Closer, error) { return io.NopCloser(nil), nil }
+
 func (f *fence) open(name string, open func() (vfs.File, error)) (vfs.File, error) {
 	if !f.inside(name) {
-		return open()
+		return f.openCopy(name, open)
 	}
 	var file vfs.File = &void{name: f.PathBase(name)}
 	f.try(func() error {
@@ -110,6 +141,9 @@ func (f *fence) Rename(oldname, newname string) error {
 
 func (f *fence) Link(oldname, newname string) error {
 	if !f.inside(newname) {
+		if err := f.copying(newname).Err(); err != nil {
+			return err
+		}
 		return f.FS.Link(oldname, newname)
 	}
 	f.try(func() error { return f.FS.Link(oldname, newname) })
@@ -118,16 +152,24 @@ func (f *fence) Link(oldname, newname string) error {
 
 // Remove fails as it does: a file that stays does no harm.
 func (f *fence) Remove(name string) error {
-	if f.inside(name) && f.Err() != nil {
+	if !f.inside(name) {
+		return f.FS.Remove(name)
+	}
+	if !f.begin() {
 		return nil
 	}
+	defer f.end()
 	return f.FS.Remove(name)
 }
 
 func (f *fence) RemoveAll(name string) error {
-	if f.inside(name) && f.Err() != nil {
+	if !f.inside(name) {
+		return f.FS.RemoveAll(name)
+	}
+	if !f.begin() {
 		return nil
 	}
+	defer f.end()
 	return f.FS.RemoveAll(name)
 }
 
@@ -169,7 +211,8 @@ func (f *fencedFile) SyncTo(length int64) (full bool, err error) {
 
 // Preallocate may do nothing: a full disk shows when it is written to.
 func (f *fencedFile) Preallocate(at, length int64) error {
-	if f.fence.Err() == nil {
+	if f.fence.begin() {
+		defer f.fence.end()
 		_ = f.File.Preallocate(at, length)
 	}
 	return nil
@@ -201,30 +244,3 @@ func (f *fencedFile) failed(err error) error {
 	}
 	return fmt.Errorf("%s: %w", f.name, err)
 }
-
-// void is a file that there is not: nothing is written to it.
-type void struct{ name string }
-
-func (*void) Close() error                              { return nil }
-func (*void) Read([]byte) (int, error)                  { return 0, io.EOF }
-func (*void) ReadAt([]byte, int64) (int, error)         { return 0, io.EOF }
-func (*void) Write(p []byte) (int, error)               { return len(p), nil }
-func (*void) WriteAt(p []byte, _ int64) (int, error)    { return len(p), nil }
-func (*void) Preallocate(int64, int64) error            { return nil }
-func (v *void) Stat() (vfs.FileInfo, error)             { return voidInfo(v.name), nil }
-func (*void) Sync() error                               { return nil }
-func (*void) SyncTo(int64) (fullSync bool, err error)   { return false, nil }
-func (*void) SyncData() error                           { return nil }
-func (*void) Prefetch(offset int64, length int64) error { return nil }
-func (*void) Fd() uintptr                               { return vfs.InvalidFd }
-
-// voidInfo is what there is to know of an empty file by this name.
-type voidInfo string
-
-func (v voidInfo) Name() string         { return string(v) }
-func (voidInfo) Size() int64            { return 0 }
-func (voidInfo) Mode() os.FileMode      { return privateFile }
-func (voidInfo) ModTime() time.Time     { return time.Time{} }
-func (voidInfo) IsDir() bool            { return false }
-func (voidInfo) Sys() any               { return nil }
-func (voidInfo) DeviceID() vfs.DeviceID { return vfs.DeviceID{} }

@@ -21,7 +21,7 @@ func (s *Store) load() (err error) {
 			err = closeErr
 		}
 	}()
-	l := loading{into: s.Store, names: decoder{names: make(map[string]string)}}
+	l := loading{into: s.memory, names: decoder{names: make(map[string]string)}}
 	s.clock = newClock(s.cfg.step, nil)
 	for it.First(); it.Valid(); it.Next() {
 		value, err := it.ValueAndErr()
@@ -106,7 +106,7 @@ func (s *Store) restore(b *pebble.Batch, keys, stateKeys map[string]struct{}) er
 		if err := b.DeleteRange(buf, after(buf), nil); err != nil {
 			return err
 		}
-		recs, err := s.Get(context.Background(), []byte(key))
+		recs, err := s.memory.Get(context.Background(), []byte(key))
 		if err != nil {
 			return err
 		}

@@ -31,6 +31,8 @@ type config struct {
 	step     func() time.Duration
 	// tick is how often the disk is looked at, and opened again while it fails.
 	tick time.Duration
+	// answerWithin is how long the disk may take for anything, closeWithin for the end.
+	answerWithin, closeWithin time.Duration
 	// compactEvery is how often a store without room is cleared of what is gone.
 	compactEvery time.Duration
 }
@@ -40,6 +42,7 @@ func newConfig(opts []Option) (config, error) {
 		log: logs.Logger("store"), tracer: noTracer{},
 		maxBytes: DefaultMaxBytes, reserve: DefaultReserve,
 		fs: privateFS{vfs.Default}, step: func() time.Duration { return 0 }, tick: time.Second, compactEvery: 10 * time.Second,
+		answerWithin: answerWithin, closeWithin: closeWithin,
 	}
 	for _, opt := range opts {
 		if opt == nil {

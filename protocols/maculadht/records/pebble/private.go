@@ -1,7 +1,9 @@
 package pebble
 
 import (
+	"errors"
 	"io"
+	"io/fs"
 	"os"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -11,6 +13,34 @@ const (
 	privateDir  = 0o700
 	privateFile = 0o600
 )
+
+// makeDir makes a directory with those above it, as its user's alone, and has those that
+// it made there after a power cut.
+func makeDir(files vfs.FS, dir string) error {
+	var above []string // in which something is made
+	for at := dir; ; {
+		if _, err := files.Stat(at); err == nil {
+			break
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		parent := files.PathDir(at)
+		if parent == at {
+			break
+		}
+		above = append(above, parent)
+		at = parent
+	}
+	if err := files.MkdirAll(dir, privateDir); err != nil {
+		return err
+	}
+	for _, parent := range above {
+		if err := syncDir(files, parent); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // privateFS is the machine's file system. What it makes is its user's alone, whatever
 // the umask: Pebble leaves that to the umask.

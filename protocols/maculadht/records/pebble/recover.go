@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,9 +18,9 @@ type room struct {
 	none      error // why there is none
 	unchecked int   // bytes that were written since it was looked at
 
-	compacted time.Time
-	stop      context.CancelFunc // ends a compaction
-	compact   sync.WaitGroup
+	compacted  time.Time
+	compacting atomic.Bool
+	cancel     context.CancelFunc // ends a compaction
 }
 
 // wrote counts what was written, and reports whether it is time to look again.
@@ -29,43 +29,61 @@ func (r *room) wrote(bytes int) bool {
 	return r.unchecked >= batchBytes
 }
 
-func (r *room) end() {
-	if r.stop != nil {
-		r.stop()
+// stop ends a compaction, soon.
+func (r *room) stop() {
+	if r.cancel != nil {
+		r.cancel()
 	}
-	r.compact.Wait()
 }
 
-// look sees every second how the disk is doing.
+// look has the worker see how the disk is doing, as every second, and has the clock
+// written where that is due.
 func (c *committer) look() {
-	if c.db == nil {
-		c.rise()
-		return
+	if time.Since(c.written) >= clockEvery || c.clock.moved(c.reading) {
+		c.unsynced, c.mustSync = time.Now(), true
 	}
-	c.measure()
-	if time.Since(c.written) >= clockEvery {
-		c.unsynced = time.Now()
-		c.sync()
-	}
+	db := c.db
+	c.do(func() func() {
+		s := c.measure(db)
+		return func() {
+			if c.db == db {
+				c.measured(s)
+			}
+		}
+	})
 }
 
-// measure sees what the store takes and what is left of the disk.
-func (c *committer) measure() {
-	used := int64(c.db.Metrics().DiskSpaceUsage())
-	c.disk.Store(used)
+// space is what the store takes, and what is left of the disk.
+type space struct {
+	used  int64
+	free  uint64
+	known bool // whether free is
+}
+
+func (c *committer) measure(db *database) space {
+	s := space{used: int64(db.Metrics().DiskSpaceUsage())}
+	if disk, err := c.cfg.fs.GetDiskUsage(c.dir); err == nil {
+		s.free, s.known = disk.AvailBytes, true
+	}
+	return s
+}
+
+// measured decides whether there is room.
+func (c *committer) measured(s space) {
+	c.disk.Store(s.used)
 	c.room.unchecked = 0
 	had := c.room.none
 	c.room.none = nil
-	if used > c.cfg.maxBytes {
-		c.room.none = fmt.Errorf("%w: the store in %s takes %d bytes of the %d that it may", ErrNoRoom, c.dir, used, c.cfg.maxBytes)
+	if s.used > c.cfg.maxBytes {
+		c.room.none = fmt.Errorf("%w: the store in %s takes %d bytes of the %d that it may", ErrNoRoom, c.dir, s.used, c.cfg.maxBytes)
 		c.compact()
-	} else if disk, err := c.cfg.fs.GetDiskUsage(c.dir); err == nil && disk.AvailBytes < uint64(c.cfg.reserve) {
-		c.room.none = fmt.Errorf("%w: %d bytes are free where %s is, and %d are left to others; make room", ErrNoRoom, disk.AvailBytes, c.dir, c.cfg.reserve)
+	} else if s.known && s.free < uint64(c.cfg.reserve) {
+		c.room.none = fmt.Errorf("%w: %d bytes are free where %s is, and %d are left to others; make room", ErrNoRoom, s.free, c.dir, c.cfg.reserve)
 	}
 	if had == nil && c.room.none != nil {
 		c.log().Error("nothing is stored until there is room", "error", c.room.none)
 	} else if had != nil && c.room.none == nil {
-		c.log().Info("there is room on the disk again", "bytes", used)
+		c.log().Info("there is room on the disk again", "bytes", s.used)
 	}
 	c.fail(c.room.none)
 }
@@ -73,15 +91,15 @@ func (c *committer) measure() {
 // compact has Pebble clear away what is gone, which it does by itself only when more
 // is written.
 func (c *committer) compact() {
-	if time.Since(c.room.compacted) < c.cfg.compactEvery {
+	if time.Since(c.room.compacted) < c.cfg.compactEvery || !c.room.compacting.CompareAndSwap(false, true) {
 		return
 	}
-	c.room.end() // the one before
 	c.room.compacted = time.Now()
 	ctx, cancel := context.WithCancel(context.Background())
-	c.room.stop = cancel
+	c.room.cancel = cancel
 	db := c.db
-	c.room.compact.Go(func() {
+	db.users.Go(func() {
+		defer c.room.compacting.Store(false)
 		defer cancel()
 		if err := db.Compact(ctx, []byte{0}, []byte{0xff}, false); err != nil {
 			c.log().Debug("the store was not compacted", "error", err)
@@ -89,45 +107,78 @@ func (c *committer) compact() {
 	})
 }
 
-// fall is for a disk that has failed: its database is given up.
+// hang is for a disk that does not answer: it is as one that has failed, and what was
+// refused is written over when it answers.
+func (c *committer) hang() {
+	if c.db != nil {
+		c.fall(fmt.Errorf("the disk has not answered for %v: nothing is stored in %s until it does", c.cfg.answerWithin, c.dir))
+	}
+}
+
+func (c *committer) failed(err error) error {
+	return fmt.Errorf("the disk failed under %s, which is tried again every second: %w", c.dir, err)
+}
+
+// fall is for a disk that has failed: its database is given up, and what waits is refused.
 func (c *committer) fall(err error) {
-	err = fmt.Errorf("the disk failed under %s, which is tried again every second: %w", c.dir, err)
 	c.fail(err)
 	c.failedAt = time.Now()
 	c.cfg.tracer.Failed(err)
 	c.log().Error("nothing is stored until the disk works again", "error", err)
-	c.db.fence.fail(err)
-	c.room.end()
+	c.room.stop()
 	c.room.none = nil
-	c.using.Lock()
-	db := c.db
-	c.db = nil
-	c.using.Unlock()
-	db.abandon(c.log())
+	c.old = c.detach()
+	c.old.fence.fail(err)
+	c.mustSync = false
+	c.refuse(err)
 }
 
-// rise opens the database again, and writes what the disk may have missed.
+// detach takes the database from whoever would begin to use it.
+func (c *committer) detach() *database {
+	c.using.Lock()
+	defer c.using.Unlock()
+	db := c.db
+	c.db = nil
+	return db
+}
+
+// rise has the worker open the database again, and write what the disk may have missed.
+// What an earlier opening had under way has come to its end before: it must not come
+// after what the next one does.
 func (c *committer) rise() {
-	db, err := c.reopen()
+	old := c.old
+	c.old = nil
+	c.worker.do(func() func() {
+		if old != nil {
+			<-old.fence.ended
+			old.abandon(c.Store)
+		}
+		var err error
+		c.opened, err = c.reopen()
+		return func() { c.risen(err) }
+	})
+}
+
+func (c *committer) risen(err error) {
 	if err != nil {
-		err = fmt.Errorf("the disk failed under %s, which is tried again every second: %w", c.dir, err)
-		c.fail(err)
+		c.fail(c.failed(err))
 		c.log().Debug("the disk still fails", "error", err)
 		return
 	}
 	c.using.Lock()
-	c.db = db
+	c.db, c.opened = c.opened, nil
 	c.using.Unlock()
 	clear(c.dirty)
 	clear(c.dirtyState)
 	c.unsynced = time.Time{}
+	c.mustLook = true
 	c.fail(nil)
 	took := time.Since(c.failedAt)
 	c.cfg.tracer.Recovered(took)
 	c.log().Info("the disk works again, and what is stored is kept", "after", took.Round(time.Millisecond))
-	c.measure()
 }
 
+// reopen is called by the worker, while the committer changes nothing.
 func (c *committer) reopen() (*database, error) {
 	// The directory may be another one by now, or none where its disk is not mounted.
 	l, err := readLabel(c.cfg.fs, c.dir, ownerFile)
@@ -139,7 +190,7 @@ func (c *committer) reopen() (*database, error) {
 	if l != c.label {
 		return nil, fmt.Errorf("%w: %s holds another store than before", ErrForeign, c.dir)
 	}
-	db, err := openDatabase(c.cfg.fs, c.dir, c.lock, false, c.log())
+	db, err := openDatabase(c.cfg.fs, c.dir, false, c.log())
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +202,9 @@ func (c *committer) reopen() (*database, error) {
 		}
 	}
 	if err != nil {
-		db.abandon(c.log())
+		db.fence.fail(err)
+		<-db.fence.ended
+		db.abandon(c.Store)
 		return nil, err
 	}
 	return db, nil

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -18,13 +19,10 @@ import (
 // ErrClosed means that the store has been closed.
 var ErrClosed = errors.New("the store is closed")
 
-// queued is how many updates wait at most.
-const queued = 1024
-
 // Store is a [records.Store] on a disk. Reads come from memory.
 type Store struct {
-	records.Store // all that is stored; written to by the committer alone
-	state         state
+	memory records.Store // all that is stored; written to by the committer alone
+	state  state
 
 	cfg   config
 	dir   string
@@ -34,18 +32,18 @@ type Store struct {
 	lock  *pebble.Lock
 	clock clock
 
-	queue    chan update
-	closing  sync.RWMutex // held for reading while an update is queued
-	isClosed bool
-
+	queue    *queue
 	commits  committer
 	finished chan struct{}
+	closeErr error // read after finished
 	failing  atomic.Pointer[error]
 	disk     atomic.Int64 // what the files take
 
-	using sync.RWMutex // held for writing while db is replaced
-	db    *database    // nil while the disk fails
-	close func() error
+	using     sync.Mutex     // held while db is replaced
+	db        *database      // nil while the disk fails; the committer's, who alone replaces it
+	abandoned sync.WaitGroup // databases that come to their end
+	copying   context.Context
+	close     func() error
 }
 
 // update is one that waits for its turn.
@@ -73,24 +71,25 @@ func Open(dir string, owner Owner, opts ...Option) (*Store, error) {
 		}
 	}
 	s := &Store{
-		Store: records.NewMemoryStore(), cfg: cfg, dir: dir,
+		memory: records.NewMemoryStore(), cfg: cfg, dir: dir,
 		owner: Owner{owner.Realm, bytes.Clone(owner.NodeID)},
-		queue: make(chan update, queued), finished: make(chan struct{}),
+		queue: newQueue(), finished: make(chan struct{}),
 	}
 	s.state.values = make(map[string][]byte)
-	s.close = sync.OnceValue(s.shutdown)
+	copying, endCopies := context.WithCancel(context.Background())
+	s.copying = copying
+	s.close = sync.OnceValue(func() error { endCopies(); return s.shutdown() })
 	if err := s.open(); err != nil {
 		return nil, fmt.Errorf("store of records: %w", err)
 	}
 	s.commits.init(s)
-	s.commits.measure()
 	go s.commits.run()
 	return s, nil
 }
 
 // open makes or reads the directory.
 func (s *Store) open() (err error) {
-	if err := s.cfg.fs.MkdirAll(s.dir, privateDir); err != nil {
+	if err := makeDir(s.cfg.fs, s.dir); err != nil {
 		return fmt.Errorf("make the directory %s: %w", s.dir, err)
 	}
 	// Before the lock, which writes: what is another's stays as it is.
@@ -115,16 +114,20 @@ func (s *Store) open() (err error) {
 			return fmt.Errorf("make the store in %s: %w", s.dir, err)
 		}
 	}
-	if s.db, err = openDatabase(s.cfg.fs, s.dir, s.lock, isNew, s.cfg.log); err != nil {
+	if s.db, err = openDatabase(s.cfg.fs, s.dir, isNew, s.cfg.log); err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
-			s.db.abandon(s.cfg.log)
+			s.db.fence.fail(err)
+			s.db.discard(s.cfg.log)
 		}
 	}()
 	if err := s.load(); err != nil {
 		return unreadable(s.dir, err)
+	}
+	if err := s.writeClock(); err != nil {
+		return fmt.Errorf("write to %s: %w", s.dir, err)
 	}
 	if isNew {
 		return s.made()
@@ -132,19 +135,29 @@ func (s *Store) open() (err error) {
 	return nil
 }
 
-// made ends the making of a directory: from here on it is a store.
-func (s *Store) made() error {
+// writeClock has the next opening reckon from this one.
+func (s *Store) writeClock() error {
 	b := s.db.NewBatch()
 	defer b.Close()
 	if err := b.Set(clockKey, s.clock.read().append(nil), nil); err != nil {
 		return err
 	}
-	if err := s.db.commit(b, true); err != nil {
-		return err
-	}
+	return s.db.commit(b, true)
+}
+
+// made ends the making of a directory: from here on it is a store.
+func (s *Store) made() error {
 	err := s.cfg.fs.Rename(s.cfg.fs.PathJoin(s.dir, creating), s.cfg.fs.PathJoin(s.dir, ownerFile))
 	if err == nil {
 		err = syncDir(s.cfg.fs, s.dir)
+	}
+	for at := s.dir; ; { // another process may have made those above, or begun to
+		parent := s.cfg.fs.PathDir(at)
+		if parent == at {
+			break
+		}
+		_ = syncDir(s.cfg.fs, parent) // may be one that is not ours to read
+		at = parent
 	}
 	if err != nil {
 		return fmt.Errorf("make the store in %s: %w", s.dir, err)
@@ -152,41 +165,41 @@ func (s *Store) made() error {
 	return nil
 }
 
-// Update implements [records.Store]. Updates wait in a queue for 1,024.
+// Update implements [records.Store]. Updates wait in a queue for 1,024, and 2 s for a
+// disk that hangs.
 func (s *Store) Update(ctx context.Context, key []byte, d records.Durability, change func(old []records.Record) []records.Record, done func(error)) {
 	s.enqueue(ctx, update{key: key, d: d, change: change, done: done})
 }
 
 func (s *Store) enqueue(ctx context.Context, u update) {
-	if err := ctx.Err(); err != nil {
-		u.done(err)
-		return
-	}
-	if err := s.put(ctx, u); err != nil {
+	if err := s.queue.put(ctx, u); err != nil {
 		u.done(err)
 	}
 }
 
-// put queues an update, whose done is called from then on.
-func (s *Store) put(ctx context.Context, u update) error {
-	s.closing.RLock()
-	defer s.closing.RUnlock()
-	if s.isClosed {
-		return ErrClosed
-	}
-	select {
-	case s.queue <- u:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+// Get implements [records.Store].
+func (s *Store) Get(ctx context.Context, key []byte) ([]records.Record, error) {
+	return s.memory.Get(ctx, key)
 }
+
+// Keys implements [records.Store].
+func (s *Store) Keys(ctx context.Context, prefix []byte, cursor records.Cursor, max int) ([][]byte, records.Cursor, error) {
+	return s.memory.Keys(ctx, prefix, cursor, max)
+}
+
+// Expired implements [records.Store].
+func (s *Store) Expired(ctx context.Context, now time.Time, max int) ([][]byte, error) {
+	return s.memory.Expired(ctx, now, max)
+}
+
+// Usage implements [records.Store].
+func (s *Store) Usage(ctx context.Context) (records.Usage, error) { return s.memory.Usage(ctx) }
 
 // ID implements [records.Store].
 func (s *Store) ID() []byte { return s.id }
 
-// Failing implements [records.Store]: the disk has failed, or there is no room on it
-// ([ErrNoRoom]).
+// Failing implements [records.Store]: the disk has failed or has not answered for 2 s,
+// or there is no room on it ([ErrNoRoom]).
 func (s *Store) Failing() error {
 	if err := s.failing.Load(); err != nil {
 		return *err
@@ -196,8 +209,8 @@ func (s *Store) Failing() error {
 
 // Status is how a store is doing.
 type Status struct {
-	// Err is why nothing can be stored, or nil; see [Store.Failing].
-	Err error
+	// Failing is why nothing can be stored, or nil; see [Store.Failing].
+	Failing error
 	// DiskBytes is what the files of the store take, as of a second ago.
 	DiskBytes int64
 }
@@ -207,27 +220,17 @@ func (s *Store) Status() Status { return Status{s.Failing(), s.disk.Load()} }
 
 // Close finishes what was called, syncs it and closes the files. Further calls return
 // what the first did.
+//
+// Where the disk hangs Close gives up after 3 s, and its error says what is left: updates
+// that waited are refused, though the last ones may be kept all the same, and a goroutine
+// stays behind, which closes the files and unlocks the directory when the disk answers.
 func (s *Store) Close() error { return s.close() }
 
 func (s *Store) shutdown() error {
-	s.closing.Lock()
-	s.isClosed = true
-	close(s.queue)
-	s.closing.Unlock()
+	s.queue.close()
 	<-s.finished
-	s.using.Lock()
-	defer s.using.Unlock()
-	var errs []error
-	if failing := s.Failing(); failing != nil && s.db == nil {
-		errs = append(errs, failing)
-	}
-	if s.db != nil {
-		errs = append(errs, s.db.Close(), s.db.fence.Err())
-		s.db = nil
-	}
-	errs = append(errs, s.lock.Close(), s.Store.Close())
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("close the store of records in %s: %w", s.dir, err)
+	if s.closeErr != nil {
+		return fmt.Errorf("close the store of records in %s: %w", s.dir, s.closeErr)
 	}
 	return nil
 }
