@@ -30,6 +30,7 @@ const (
 type Manager struct {
 	store    Store
 	ledger   *budget.Storage // posted to in the store's updates, and corrected when one fails, so exact
+	waiting  *waiting
 	keys     atomic.Int64
 	counters counters
 	tracer   MetricsTracer
@@ -64,7 +65,7 @@ func New(opts ...Option) (*Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("limits of records: %w", err)
 	}
-	m := &Manager{store: cfg.store, ledger: ledger, tracer: cfg.tracer}
+	m := &Manager{store: cfg.store, ledger: ledger, waiting: newWaiting(), tracer: cfg.tracer}
 	m.closeOnce = sync.OnceValue(m.shutdown)
 
 	ctx, cancel := context.WithCancel(context.Background())
@@ -85,8 +86,8 @@ func New(opts ...Option) (*Manager, error) {
 	return m, nil
 }
 
-// Close stops the sweeper, waits for it and closes the store. Further calls return
-// what the first did. The manager must not be used afterwards.
+// Close stops the sweeper, waits for it and closes the store, for as long as that takes
+// (see [Store.Close]). Further calls return what the first did. The manager must not be used afterwards.
 func (m *Manager) Close() error {
 	return m.closeOnce()
 }
@@ -139,7 +140,8 @@ func (m *Manager) Store(ctx context.Context, p Put) error {
 // called exactly once with what Store would return, before StoreThen returns or later
 // from another goroutine; it may read, but it holds up other values: it returns soon and
 // stores nothing itself. ctx bounds only how long StoreThen waits where the store has
-// too much to do. Values of a key are kept in the order of the calls.
+// too much to do: 8 MiB of values, or 2 MiB of one source's, that wait for it. Values of
+// a key are kept in the order of the calls.
 func (m *Manager) StoreThen(ctx context.Context, p Put, done func(error)) {
 	now := time.Now()
 	rec, err := p.record(now)
@@ -148,10 +150,17 @@ func (m *Manager) StoreThen(ctx context.Context, p Put, done func(error)) {
 		done(err)
 		return
 	}
+	cost := Cost(p.Key, &rec)
+	if err := m.waiting.enter(ctx, p.Source, cost); err != nil {
+		m.tracer.Refused(RefusedStoreFailed)
+		done(failed(ctx, "update records", err))
+		return
+	}
 	isCopy := p.isCopy()
 	m.update(ctx, p.Key, p.durability(), now, func(live []Record) (edit, error) {
 		return place(live, &rec, isCopy)
 	}, func(err error) {
+		m.waiting.leave(p.Source, cost)
 		if err != nil && refusal(err) == RefusedStoreFailed {
 			m.tracer.Refused(RefusedStoreFailed)
 		}
@@ -303,22 +312,25 @@ func (m *Manager) sweep(ctx context.Context) {
 			}
 			return
 		}
-		var swept atomic.Int64
-		var all sync.WaitGroup
+		done := make(chan error, len(keys))
 		for _, key := range keys {
-			all.Add(1)
-			m.update(ctx, key, Soon, now, keep, func(err error) {
+			m.update(ctx, key, Soon, now, keep, func(err error) { done <- err })
+		}
+		swept := 0
+		for range keys {
+			select {
+			case err := <-done:
 				switch {
 				case err == nil:
-					swept.Add(1)
+					swept++
 				case ctx.Err() == nil:
 					m.sweepFailed()
 				}
-				all.Done()
-			})
+			case <-ctx.Done(): // the store may take its time
+				return
+			}
 		}
-		all.Wait()
-		if ctx.Err() != nil || swept.Load() == 0 || len(keys) < sweepBatch {
+		if ctx.Err() != nil || swept == 0 || len(keys) < sweepBatch {
 			return
 		}
 	}

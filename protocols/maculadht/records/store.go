@@ -62,11 +62,12 @@ type Store interface {
 	ID() []byte
 
 	// Failing returns why nothing can be stored at the moment, such as a full disk,
-	// or nil. What is stored can be read all the same.
+	// a disk that does not answer, or nil. What is stored can be read all the same.
 	Failing() error
 
 	// Close finishes the updates that were called, and releases what the store
-	// holds. It is not used afterwards.
+	// holds. It is not used afterwards. Where that takes more than some 3 s, as a disk
+	// hangs, Close returns an error that says what is left.
 	Close() error
 }
 
