@@ -30,6 +30,7 @@ type faultyDisk struct {
 	lasting atomic.Bool
 	err     error
 	failed  atomic.Int64
+	stall   time.Duration // that it hangs instead
 }
 
 func newFaultyDisk(under vfs.FS, err error) *faultyDisk {
@@ -43,6 +44,10 @@ func newFaultyDisk(under vfs.FS, err error) *faultyDisk {
 			return nil
 		}
 		d.failed.Add(1)
+		if d.stall > 0 {
+			time.Sleep(d.stall)
+			return nil
+		}
 		return fmt.Errorf("operation %d: %w", n, d.err)
 	}))
 	return d
@@ -105,7 +110,7 @@ func (h held) write(s *Store, rng *rand.Rand, updates, size int) (refused int) {
 // recovered waits until a store can keep something again.
 func recovered(t *testing.T, s *Store) {
 	t.Helper()
-	require.Eventually(t, func() bool { return s.Failing() == nil }, 20*time.Second, 5*time.Millisecond, "%v", s.Failing())
+	require.Eventually(t, func() bool { return s.Failing() == nil }, 2*time.Minute, 5*time.Millisecond, "%v", s.Failing())
 }
 
 // A disk that fails at any place, once or for a while, loses nothing that was
@@ -151,7 +156,9 @@ func runFailing(t *testing.T, disk *faultyDisk, seed uint64, fails bool) {
 			st["state"] = fmt.Sprint(i)
 		}
 	}
-	if err := s.Failing(); err != nil {
+	if err := s.Failing(); err != nil && disk.stall > 0 {
+		require.ErrorContains(t, err, "the disk has not answered for 2s")
+	} else if err != nil {
 		require.ErrorIs(t, err, syscall.EIO)
 	}
 	disk.mend()
