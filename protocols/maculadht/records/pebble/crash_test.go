@@ -10,9 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
-
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
@@ -209,12 +208,13 @@ func TestDirectoriesSurvive(t *testing.T) {
 // no record more life and takes none.
 func TestClockAtAKill(t *testing.T) {
 	for name, tt := range map[string]struct {
-		open, closed time.Duration // by which the clock is set while the store is open, and then
-		want         time.Duration // what is left of an hour
+		open, closed, again time.Duration // by which the clock is set while the store is open, and while it is not
+		want                time.Duration // what is left of an hour
 	}{
-		"set ahead":                  {2 * time.Hour, 0, time.Hour},
-		"set back, and down for 2 h": {-2 * time.Hour, 2 * time.Hour, -time.Hour},
-		"set back, and again":        {-2 * time.Hour, -2 * time.Hour, time.Hour},
+		"set ahead":                  {2 * time.Hour, 0, 0, time.Hour},
+		"set back, and down for 2 h": {-2 * time.Hour, 2 * time.Hour, 0, -time.Hour},
+		"set back, and again":        {-2 * time.Hour, -2 * time.Hour, 0, time.Hour},
+		"down for 2 h, and set back": {0, 2 * time.Hour, -2 * time.Hour, -time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -229,20 +229,19 @@ func TestClockAtAKill(t *testing.T) {
 					require.NoError(t, err)
 					return time.Until(recs[0].Expires)
 				}
-				cut := func() {
+				cut := func(set time.Duration) {
 					disk = disk.CrashClone(vfs.CrashCloneCfg{})
 					_ = s.Close()
-					step.Add(int64(tt.closed))
+					step.Add(int64(set))
 					s, err = Open("store", us, WithFS(disk), wall)
 					require.NoError(t, err)
 				}
 				step.Add(int64(tt.open))
 				time.Sleep(1100 * time.Millisecond)
 				synctest.Wait()
-				cut()
+				cut(tt.closed)
 				require.InDelta(t, tt.want, left(), float64(3*time.Second))
-				tt.closed = 0
-				cut() // at once: what was read at Open is on the disk
+				cut(tt.again) // at once: what was read at Open is on the disk
 				require.InDelta(t, tt.want, left(), float64(3*time.Second))
 				require.NoError(t, s.Close())
 			})

@@ -210,6 +210,37 @@ func TestHangsAnywhere(t *testing.T) {
 	}
 }
 
+// What one opening has under way may come late, but not after what the next one does:
+// that waits for it.
+func TestNothingComesLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := newHangingDisk()
+		faulty := newFaultyDisk(disk, syscall.EIO)
+		s, err := Open("store", us, WithFS(faulty))
+		require.NoError(t, err)
+		disk.hang(func(op errorfs.Op) bool { return strings.HasSuffix(op.Path, ".sst") }) // and nothing else
+		value, rng := make([]byte, 60_000), rand.New(rand.NewPCG(1, 1))
+		for i := range 80 { // more than a table in memory
+			for j := range value {
+				value[j] = byte(rng.Uint32())
+			}
+			require.NoError(t, set(s, fmt.Sprint(i), records.Synced, rec(string(value), time.Hour)))
+		}
+		synctest.Wait()
+		faulty.at.Store(faulty.count.Load() + 1)
+		require.ErrorIs(t, set(s, "k", records.Synced, rec("v", time.Hour)), syscall.EIO)
+		faulty.mend()
+		disk.which.Store(nil) // but what is under way
+		time.Sleep(time.Minute)
+		require.ErrorIs(t, s.Failing(), syscall.EIO)
+		disk.answer()
+		time.Sleep(3 * time.Second)
+		require.NoError(t, s.Failing())
+		require.NoError(t, set(s, "k", records.Synced, rec("v", time.Hour)))
+		require.NoError(t, s.Close())
+	})
+}
+
 // A copy to a disk that hangs holds up neither what is stored, nor the recovery from a
 // failure, nor the end; and it ends with its context.
 func TestCopyToAHangingDisk(t *testing.T) {

@@ -82,9 +82,14 @@ func WithMetricsTracer(tracer MetricsTracer) Option {
 // the tables in memory.
 const minBytes = 8 * memTableBytes
 
+// mergeBytes is what they may take beyond the bound for a while: two logs, as many
+// tables that are written from them, and what was written since they were looked at.
+const mergeBytes = 4 * memTableBytes
+
 // WithMaxBytes bounds what the store's files take, in bytes; by default it is
 // [DefaultMaxBytes]. Above it values are refused with [ErrNoRoom], until what is gone
-// has been cleared away. Less than 32 MiB is an error.
+// has been cleared away. While files are merged they take up to 16 MiB more. Less than
+// 32 MiB is an error.
 func WithMaxBytes(n int64) Option {
 	return func(c *config) error {
 		if n < minBytes {
