@@ -2,11 +2,13 @@
 //
 // All that is stored is in memory too, in the store of package records: reads come from
 // there and never wait for the disk, which is read when the store is opened. What is
-// written goes one way: updates queue, one goroutine takes those that have come, changes
-// the lists, writes them in one batch, and only when that has been committed changes
-// the memory and says that they are done. All updates that ask for it share one sync.
+// written goes one way: updates queue, one goroutine, the committer, takes those that
+// have come, changes the lists, has another one write them in one batch, and only when
+// that has been committed changes the memory and says that they are done. All updates that
+// ask for it share one sync; the next batch is gathered meanwhile.
 //
-// A disk that fails refuses what is to be stored and nothing else. The database is then
-// left alone, and opened anew every second until it works; what it may have missed is
-// written once more from memory.
+// A disk that fails, or does not answer for 2 s, refuses what is to be stored and nothing
+// else. The database is then left alone, and opened anew every second until it works; what
+// it may have missed is written once more from memory, and what it has beyond that is
+// taken away.
 package pebble

@@ -274,6 +274,9 @@ func TestDiskFull(t *testing.T) {
 	})
 }
 
+// mergeBytes is what the files may take beyond their bound while they are merged.
+const mergeBytes = 16 << 20
+
 // The store's files stay within their bound, and there is room again for those that
 // come when others have gone.
 func TestMaxBytes(t *testing.T) {

@@ -82,10 +82,6 @@ func WithMetricsTracer(tracer MetricsTracer) Option {
 // the tables in memory.
 const minBytes = 8 * memTableBytes
 
-// mergeBytes is what they may take beyond the bound for a while: two logs, as many
-// tables that are written from them, and what was written since they were looked at.
-const mergeBytes = 4 * memTableBytes
-
 // WithMaxBytes bounds what the store's files take, in bytes; by default it is
 // [DefaultMaxBytes]. Above it values are refused with [ErrNoRoom], until what is gone
 // has been cleared away. While files are merged they take up to 16 MiB more. Less than
