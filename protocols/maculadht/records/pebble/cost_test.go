@@ -206,7 +206,7 @@ func TestCostOfRecords(t *testing.T) {
 		if r.sources > 1 && (r.size == 16 || r.size == 8000) {
 			most := 1.2
 			if n < 30_000 {
-				most = 1.6 // what does not grow with them counts
+				most = 2 // what does not grow with them counts: batches that are used again
 			}
 			require.Less(t, max(written, read)/charged, most, "%d bytes", r.size)
 		}
