@@ -304,22 +304,25 @@ func (m *Manager) sweep(ctx context.Context) {
 			}
 			return
 		}
-		var swept atomic.Int64
-		var all sync.WaitGroup
+		updated := make(chan error, len(keys))
 		for _, key := range keys {
-			all.Add(1)
-			m.update(ctx, key, Soon, now, keep, func(err error) {
+			m.update(ctx, key, Soon, now, keep, func(err error) { updated <- err })
+		}
+		swept := 0
+		for range keys {
+			select {
+			case err := <-updated:
 				switch {
 				case err == nil:
-					swept.Add(1)
+					swept++
 				case ctx.Err() == nil:
 					m.sweepFailed()
 				}
-				all.Done()
-			})
+			case <-ctx.Done(): // a store that hangs is closed all the same
+				return
+			}
 		}
-		all.Wait()
-		if ctx.Err() != nil || swept.Load() == 0 || len(keys) < sweepBatch {
+		if swept == 0 || len(keys) < sweepBatch {
 			return
 		}
 	}
