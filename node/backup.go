@@ -7,16 +7,25 @@ import (
 	"io/fs"
 
 	"github.com/macula-mesh/macula-node/node/backup"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble"
 )
 
 // Backup copies what the node keeps in its data directory, its records as they are
 // now, to dir, which must not exist; see backup.Make. A node runs on the copy as on
-// the data directory, and it is as much of a secret.
+// the data directory, and it is as much of a secret. Close ends it and waits until what
+// was copied is cleared away; from then on the error is a proto.ErrClosed.
 func (n *Node) Backup(ctx context.Context, dir string) (backup.Made, error) {
 	if n.cfg.DataDir == "" {
 		return backup.Made{}, fmt.Errorf("%w: this node has no data directory", backup.ErrNothing)
 	}
+	if !n.begin() {
+		return backup.Made{}, proto.ErrClosed
+	}
+	defer n.tasks.Done()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(n.ctx, cancel)()
 	return backup.Make(ctx, n.cfg.DataDir, n.checkpointer(), dir)
 }
 
