@@ -30,19 +30,24 @@ func (n *Node) Backup(ctx context.Context, dir string) (backup.Made, error) {
 }
 
 // BackupOf is Node.Backup of a data directory on which no node runs; see to it that
-// none starts meanwhile.
-func BackupOf(ctx context.Context, dataDir, dir string) (made backup.Made, err error) {
-	owner, err := pebble.OwnerOf(storeDir(dataDir))
+// none starts meanwhile. It is only read, so it may be on a disk that is full, or that
+// can only be read. Where the records can not be read the error says so, and is a
+// backup.ErrRecords; backup.Make without a store copies the identity all the same.
+func BackupOf(ctx context.Context, dataDir, dir string) (backup.Made, error) {
+	_, err := pebble.OwnerOf(storeDir(dataDir))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return backup.Make(ctx, dataDir, nil, dir)
 	case err != nil:
-		return made, err
+		return backup.Made{}, fmt.Errorf("%w: %w", backup.ErrRecords, err)
 	}
-	store, err := pebble.Open(storeDir(dataDir), owner)
-	if err != nil {
-		return made, err
-	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	return backup.Make(ctx, dataDir, store, dir)
+	return backup.Make(ctx, dataDir, standing(storeDir(dataDir)), dir)
+}
+
+// standing is the directory of a store that nobody has open.
+type standing string
+
+// Checkpoint implements backup.Checkpointer.
+func (s standing) Checkpoint(ctx context.Context, dir string) error {
+	return pebble.Copy(ctx, string(s), dir)
 }
