@@ -49,5 +49,9 @@ type standing string
 
 // Checkpoint implements backup.Checkpointer.
 func (s standing) Checkpoint(ctx context.Context, dir string) error {
-	return pebble.Copy(ctx, string(s), dir)
+	err := pebble.Copy(ctx, string(s), dir)
+	if errors.Is(err, pebble.ErrCorrupt) || errors.Is(err, pebble.ErrNewer) {
+		return fmt.Errorf("%w; to copy the identity alone move %s away first", err, string(s))
+	}
+	return err
 }
