@@ -304,25 +304,25 @@ func (m *Manager) sweep(ctx context.Context) {
 			}
 			return
 		}
-		updated := make(chan error, len(keys))
+		done := make(chan error, len(keys))
 		for _, key := range keys {
-			m.update(ctx, key, Soon, now, keep, func(err error) { updated <- err })
+			m.update(ctx, key, Soon, now, keep, func(err error) { done <- err })
 		}
 		swept := 0
 		for range keys {
 			select {
-			case err := <-updated:
+			case err := <-done:
 				switch {
 				case err == nil:
 					swept++
 				case ctx.Err() == nil:
 					m.sweepFailed()
 				}
-			case <-ctx.Done(): // a store that hangs is closed all the same
+			case <-ctx.Done(): // the store may take its time
 				return
 			}
 		}
-		if swept == 0 || len(keys) < sweepBatch {
+		if ctx.Err() != nil || swept == 0 || len(keys) < sweepBatch {
 			return
 		}
 	}
