@@ -39,9 +39,15 @@ type Node struct {
 
 	certificate tls.Certificate // which Erlang nodes see
 
-	stop  context.CancelFunc // ends the watch over the mode
-	tasks sync.WaitGroup
+	ctx   context.Context // ends with Close
+	stop  context.CancelFunc
 	close func() error
+
+	mu     sync.Mutex
+	closed bool
+	tasks  sync.WaitGroup // the watch over the mode, and backups
+
+	closing closing
 }
 
 // New starts a node. It serves when New returns; it connects to its bootstrap
@@ -51,7 +57,8 @@ func New(cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
-	n := &Node{cfg: checked, stop: func() {}}
+	n := &Node{cfg: checked}
+	n.ctx, n.stop = context.WithCancel(context.Background())
 	n.close = sync.OnceValue(n.shutdown)
 	if err := n.start(); err != nil {
 		return nil, errors.Join(err, n.Close())
@@ -111,17 +118,15 @@ func (n *Node) start() error {
 		return err
 	}
 	n.warnOfHostname(listen)
-	ctx, stop := context.WithCancel(context.Background())
-	n.stop = stop
 	if n.cfg.Mode == ModeAuto {
-		if err := n.watchReachability(ctx); err != nil {
+		if err := n.watchReachability(n.ctx); err != nil {
 			return err
 		}
 	}
-	if err := n.openUplinks(ctx); err != nil {
+	if err := n.openUplinks(n.ctx); err != nil {
 		return err
 	}
-	return n.service.Join(ctx, n.cfg.bootstrap...)
+	return n.service.Join(n.ctx, n.cfg.bootstrap...)
 }
 
 // warnOfHostname says that a hostname which stands for this machine everywhere tells
@@ -198,36 +203,6 @@ func (n *Node) openGateway() error {
 // Listening returns whether Erlang nodes are served at each UDP address that is
 // listened on: what ended is listened on again, see gateway.Gateway.Listen.
 func (n *Node) Listening() []gateway.ListenerStatus { return n.gateway.Listening() }
-
-// Close stops the node: first what peers come in by, then what that asks, last the host.
-// Further calls return what the first did.
-func (n *Node) Close() error { return n.close() }
-
-func (n *Node) shutdown() error {
-	n.stop()
-	n.tasks.Wait()
-	if n.service != nil {
-		n.cfg.log("node").Info("leaving the network")
-	}
-	var errs []error
-	if n.uplinks != nil {
-		n.uplinks.Close()
-	}
-	if n.gateway != nil { // before the service: it answers from what the service closes
-		errs = append(errs, n.gateway.Close())
-	}
-	if n.service != nil {
-		errs = append(errs, n.service.Close())
-	}
-	errs = append(errs, n.closeRecords())
-	if n.dialer != nil {
-		errs = append(errs, n.dialer.Close())
-	}
-	if n.host != nil {
-		errs = append(errs, n.host.Close())
-	}
-	return errors.Join(errs...)
-}
 
 // Host returns the libp2p host.
 func (n *Node) Host() host.Host { return n.host }

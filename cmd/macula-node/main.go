@@ -32,15 +32,18 @@ const (
 	exitNotFound    = 1
 	exitUsage       = 2
 	exitUnreachable = 3
+	exitStopped     = 4
 )
 
 func main() {
 	early.Restore()
 	keepPrivate()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	code := run(ctx, os.Args, os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, cancel := context.WithCancel(context.Background())
+	var stop stopping
+	go untilSignals(signals, nil, cancel, &stop, os.Stderr, os.Exit)
+	os.Exit(run(withStopping(ctx, &stop), os.Args, os.Stdout, os.Stderr))
 }
 
 // run is the program, with its exit code.
@@ -120,7 +123,8 @@ func newApp(stdout, stderr io.Writer) *cli.Command {
 a libp2p multiaddr with /p2p, or https://HOST:PORT to speak as Erlang nodes do.
 Without ADDR get, put and lookup ask the one that runs on the data directory.
 
-Exit codes: 0 found or ok, 1 not found or not well, 2 wrong usage, 3 unreachable or refused.
+Exit codes: 0 found or ok, 1 not found or not well, 2 wrong usage, 3 unreachable or refused,
+4 ended before the stop was done, by a second signal or as it took longer than 5 s.
 With --json a command prints one line: what came of it, be it that nothing was
 found, or {"error", "code"} where it could not ask.`,
 		Writer:         stdout,

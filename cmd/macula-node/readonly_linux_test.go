@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -56,4 +57,51 @@ func TestDirectoryThatCanNotBeWrittenTo(t *testing.T) {
 	require.Empty(t, ended, stderr.String())
 	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
 	require.NoError(t, <-ended)
+}
+
+// A node that stands still is copied from where nothing can be written to.
+func TestBackupOfADirectoryThatCanNotBeWrittenTo(t *testing.T) {
+	above, err := os.MkdirTemp("", "macula")
+	require.NoError(t, err)
+	data, store, out := filepath.Join(above, "data"), filepath.Join(above, "data", "store"), filepath.Join(above, "out")
+	t.Cleanup(func() {
+		_ = os.Chmod(data, 0o700)
+		_ = os.Chmod(store, 0o700)
+		os.RemoveAll(above)
+	})
+	require.NoError(t, os.Chmod(above, 0o755))
+	r, s := started(t, "--data-dir", data)
+	require.Equal(t, exitOK, macula(t, "put", "--data-dir", data, "k", provider).code)
+	r.stopped(t)
+	require.NoError(t, os.Mkdir(out, 0o700))
+	credential := &syscall.Credential{Uid: uint32(os.Geteuid()), Gid: uint32(os.Getegid()), NoSetGroups: true}
+	if os.Geteuid() == 0 { // who may write everywhere
+		credential = &syscall.Credential{Uid: 65534, Gid: 65534}
+		require.NoError(t, filepath.WalkDir(above, func(path string, _ os.DirEntry, err error) error {
+			return errors.Join(err, os.Chown(path, 65534, 65534))
+		}))
+	}
+	require.NoError(t, filepath.WalkDir(data, func(path string, e os.DirEntry, err error) error {
+		if !e.IsDir() {
+			err = errors.Join(err, os.Chmod(path, 0o400))
+		}
+		return err
+	}))
+	require.NoError(t, os.Chmod(store, 0o500))
+	require.NoError(t, os.Chmod(data, 0o500))
+	dir := filepath.Join(out, "copy")
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "backup", "--data-dir", data, dir)
+	cmd.Dir, cmd.Env = "/", append(os.Environ(), beMain+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: credential}
+	said, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", said)
+	require.Contains(t, string(said), "backup of the identity and records in "+dir)
+	if os.Geteuid() == 0 {
+		require.NoError(t, filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+			return errors.Join(err, os.Chown(path, 0, 0))
+		}))
+	}
+	_, again := started(t, "--data-dir", dir)
+	require.Equal(t, s.PeerID, again.PeerID)
+	require.Equal(t, exitOK, macula(t, "get", "--data-dir", dir, "k").code)
 }

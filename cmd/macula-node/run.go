@@ -127,7 +127,8 @@ func runOn(ctx context.Context, cmd *cli.Command, occupied *occupation, port uin
 		log.Warn(warning)
 	}
 	bootstrap := flags.Trimmed(cmd.StringSlice("bootstrap"))
-	n, err := node.New(node.Config{
+	waitsFor(ctx, func() string { return "the start" })
+	n, err := startNode(ctx, node.Config{
 		Key:       key,
 		Listen:    cmd.StringSlice("listen"),
 		Port:      port,
@@ -146,9 +147,13 @@ func runOn(ctx context.Context, cmd *cli.Command, occupied *occupation, port uin
 		Records:   records.Limits{Bytes: k.memory},
 		DiskBytes: k.disk,
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+		return nil // stopped before it had started
+	case err != nil:
 		return flags.Usage(err)
 	}
+	waitsFor(ctx, n.Closing)
 	if err := awaitGateways(ctx, n); err != nil {
 		return errors.Join(err, n.Close())
 	}
@@ -161,7 +166,35 @@ func runOn(ctx context.Context, cmd *cli.Command, occupied *occupation, port uin
 	if !cmd.Bool("json") {
 		fmt.Fprintln(cmd.Root().Writer, "Stopping.")
 	}
-	return errors.Join(occupied.Withdraw(), closeAPI(), n.Close())
+	closed := make(chan error, 1)
+	go func() { closed <- closeAPI() }() // a backup that is being made is cleared away meanwhile
+	return errors.Join(occupied.Withdraw(), n.Close(), <-closed)
+}
+
+// startNode is node.New, given up when ctx ends: a store that is being read has nothing
+// to lose.
+func startNode(ctx context.Context, cfg node.Config) (*node.Node, error) {
+	type outcome struct {
+		n   *node.Node
+		err error
+	}
+	started := make(chan outcome)
+	go func() {
+		n, err := node.New(cfg)
+		select {
+		case started <- outcome{n, err}:
+		case <-ctx.Done():
+			if err == nil {
+				_ = n.Close() // nobody is left to be told
+			}
+		}
+	}()
+	select {
+	case o := <-started:
+		return o.n, o.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("start the node: %w", ctx.Err())
+	}
 }
 
 // startWait is how long run waits, before it says that it serves, for a word of the

@@ -169,7 +169,7 @@ func TestHelp(t *testing.T) {
 		args []string
 		want []string
 	}{
-		{nil, []string{"run", "id", "ping", "find-node", "get", "put", "gateways", "Exit codes: 0 found or ok, 1 not found or not well, 2 wrong usage, 3 unreachable or refused."}},
+		{nil, []string{"run", "id", "ping", "find-node", "get", "put", "gateways", "Exit codes: 0 found or ok, 1 not found or not well, 2 wrong usage, 3 unreachable or refused,", "4 ended before the stop was done"}},
 		{[]string{"--help"}, []string{"gateways"}},
 		{[]string{"help", "put"}, []string{"[ADDR] (KEY | --service NAME | --topic NAME) VALUE", `{"$bin": "<hex>"}`, "--timeout", "--json"}},
 		{[]string{"run", "--help"}, []string{"--listen", "--data-dir", "--realm", "--hostname", "--bootstrap", "--mode", "--log-level", "MACULA_REALM", "MACULA_HOSTNAME", "MACULA_DATA_DIR",

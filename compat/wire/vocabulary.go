@@ -53,6 +53,7 @@ const (
 	CodeBootstrapOnly = "gateway_bootstrap_only" // no such procedure here
 	CodeBusy          = "busy"
 	CodeNotOwner      = "not_owner"
+	CodeKeyFull       = "key_full"     // the key has as many providers as it may
 	CodeStoreFailed   = "store_failed" // by a disk, not by a rule
 	CodeNotRouted     = "not_routed"   // an RPCRoute with a call is not passed on
 )

@@ -187,6 +187,30 @@ func TestBackupEndsWithItsCaller(t *testing.T) {
 	})
 }
 
+// Close waits until a backup that it cuts short is cleared away, but not for ever.
+func TestCloseWaitsForABackup(t *testing.T) {
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	s := open(t, shortTemp(t), &fakeNode{backup: func(ctx context.Context, _ string) (backup.Made, error) {
+		close(begun)
+		<-ctx.Done()
+		<-goOn
+		return backup.Made{}, ctx.Err()
+	}})
+	var asked sync.WaitGroup
+	asked.Go(func() { _, _ = NewClient(s.Path()).Backup(t.Context(), "/a") })
+	<-begun
+	closed := make(chan error, 1)
+	go func() { closed <- s.Close() }()
+	select {
+	case err := <-closed:
+		require.Fail(t, "did not wait", "%v", err)
+	case <-time.After(closeTime + 200*time.Millisecond):
+	}
+	close(goOn)
+	require.NoError(t, <-closed)
+	asked.Wait()
+}
+
 func backUpUntil(t *testing.T, c *Client, begun chan struct{}, ended chan error, end func(cancel func())) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

@@ -128,10 +128,12 @@ func (s *Server) backup(w http.ResponseWriter, r *http.Request) (any, error) {
 	if !filepath.IsAbs(asked.Dir) {
 		return nil, problem(http.StatusBadRequest, "dir %q is not an absolute path", asked.Dir)
 	}
-	if !s.backups.TryLock() {
+	select {
+	case s.backups <- struct{}{}:
+	default:
 		return nil, problem(http.StatusConflict, "another backup is being made: wait for its end")
 	}
-	defer s.backups.Unlock()
+	defer func() { <-s.backups }()
 	c := http.NewResponseController(w) // it takes as long as it takes; the caller's leaving ends it
 	if err := errors.Join(c.SetReadDeadline(time.Time{}), c.SetWriteDeadline(time.Time{})); err != nil {
 		return nil, err

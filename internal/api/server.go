@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -21,6 +22,8 @@ const (
 	askTime    = 10 * time.Second // for a request and its answer, where it says nothing else
 	idleTime   = time.Minute
 	closeTime  = time.Second // for what is under way at the end
+	// clearTime is for a backup that the end cuts short to be cleared away.
+	clearTime = 3 * time.Second
 	// maxConns is how many connections are served at a time; others wait.
 	maxConns = 32
 )
@@ -41,7 +44,7 @@ type Server struct {
 	cancel context.CancelFunc // of all that is under way
 	served sync.WaitGroup
 
-	backups sync.Mutex // held by the one that is being made
+	backups chan struct{} // has the token of the one that is being made
 }
 
 // Open serves a node on the socket of its data directory, which this process has
@@ -52,7 +55,7 @@ func Open(dataDir string, n Node, log *slog.Logger) (*Server, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Server{node: n, socket: socket, log: log, cancel: cancel}
+	s := &Server{node: n, socket: socket, log: log, cancel: cancel, backups: make(chan struct{}, 1)}
 	s.http = &http.Server{
 		Handler:           s.routes(),
 		ReadHeaderTimeout: headerTime,
@@ -75,7 +78,8 @@ func Open(dataDir string, n Node, log *slog.Logger) (*Server, error) {
 func (s *Server) Path() string { return s.socket.path }
 
 // Close ends what is under way, at once where it does not end by itself, and removes
-// the socket.
+// the socket. A backup is waited for until what it has copied is cleared away, for 3 s
+// more at most.
 func (s *Server) Close() error {
 	s.cancel()
 	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
@@ -85,5 +89,13 @@ func (s *Server) Close() error {
 		err = s.http.Close()
 	}
 	s.served.Wait()
+	late := time.NewTimer(clearTime)
+	defer late.Stop()
+	select {
+	case s.backups <- struct{}{}:
+		<-s.backups
+	case <-late.C:
+		err = errors.Join(err, fmt.Errorf("a backup that was being made is not cleared away in %v: remove what it left, which may hold the node's key", clearTime))
+	}
 	return errors.Join(err, s.socket.remove())
 }

@@ -66,6 +66,11 @@ func Use(path string) (*Dir, error) {
 	d := &Dir{path: path}
 	lock := filepath.Join(path, nodeLock)
 	file, err := os.OpenFile(lock, os.O_RDWR|os.O_CREATE, 0o600)
+	if errors.Is(err, readOnly) || errors.Is(err, fs.ErrPermission) { // it can be locked all the same
+		if there, openErr := os.Open(lock); openErr == nil {
+			file, err = there, nil
+		}
+	}
 	if err != nil {
 		switch _, statErr := os.Stat(lock); {
 		case statErr == nil:
@@ -137,6 +142,30 @@ func (d *Dir) Close() (err error) {
 		return err
 	}
 	return errors.Join(err, d.lock.Close())
+}
+
+// Mark makes a file that says that a process works on the directory which it is in. It
+// does so until it is unmarked, or the process has ended, however it did.
+func Mark(path string) (unmark func() error, err error) {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := lockFile(file, tryExclusive); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return nil, errors.Join(err, file.Close(), os.Remove(path))
+	}
+	return func() error { return errors.Join(os.Remove(path), file.Close()) }, nil
+}
+
+// IsAbandoned reports whether there is a mark whose process has ended. Where files can
+// not be locked it is never so.
+func IsAbandoned(path string) bool {
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	return lockFile(file, tryExclusive) == nil
 }
 
 // isUsed reports whether a process has a data directory locked, or may have.

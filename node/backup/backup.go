@@ -16,14 +16,21 @@ import (
 // directory of the records.
 const StoreDir = "store"
 
-// partial ends the name of a copy that is not whole yet.
-const partial = ".partial"
+// partial ends the name of a copy that is not whole yet; mark names the file in it by
+// which one that a process works on is told from one that it left when it was killed.
+const (
+	partial = ".partial"
+	mark    = "backup.lock"
+)
 
 var (
 	// ErrExists: there is something already where the copy should go.
 	ErrExists = errors.New("there is something already")
 	// ErrNothing: the data directory has nothing to copy.
 	ErrNothing = errors.New("nothing to back up")
+	// ErrRecords: the records could not be copied. With it is why; a copy of the rest
+	// may be had.
+	ErrRecords = errors.New("copy the records")
 	// ErrPlace: the copy can not be where it should go.
 	ErrPlace = errors.New("a backup can not be there")
 )
@@ -47,7 +54,8 @@ type Made struct {
 // the certificate and, unless store is nil, its records as they are. The directory is
 // for its owner alone and appears in one step, when all of it is on the disk. Errors
 // are ErrExists, ErrNothing and ErrPlace to errors.Is, and those of the disk and of
-// store; nothing is left behind then.
+// store; nothing is left behind then. What a process that was killed has left of a copy
+// to dir is removed.
 func Make(ctx context.Context, dataDir string, store Checkpointer, dir string) (Made, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -57,14 +65,12 @@ func Make(ctx context.Context, dataDir string, store Checkpointer, dir string) (
 		return Made{}, err
 	}
 	work := dir + partial
-	switch err := os.Mkdir(work, 0o700); {
-	case errors.Is(err, fs.ErrExist):
-		return Made{}, fmt.Errorf("%w: %s: wait for the backup that is being made there, or remove what one that was cut short left", ErrExists, work)
-	case err != nil:
+	unmark, err := begin(work)
+	if err != nil {
 		return Made{}, err
 	}
 	made, err := fill(ctx, dataDir, store, work)
-	if err == nil {
+	if err = errors.Join(err, unmark()); err == nil {
 		err = publish(ctx, work, dir)
 	}
 	if err != nil {
@@ -72,6 +78,27 @@ func Make(ctx context.Context, dataDir string, store Checkpointer, dir string) (
 	}
 	made.Dir = dir
 	return made, nil
+}
+
+// begin makes and marks the directory of a copy that is not whole yet, in place of one
+// that was left.
+func begin(work string) (unmark func() error, err error) {
+	if datadir.IsAbandoned(filepath.Join(work, mark)) {
+		if err := os.RemoveAll(work); err != nil {
+			return nil, fmt.Errorf("remove what a backup that was cut short left, which may hold the node's key: %w", err)
+		}
+	}
+	_ = os.Remove(work) // where it is empty, as one that was killed before it had marked it left it
+	if err := os.Mkdir(work, 0o700); err == nil {
+		unmark, err := datadir.Mark(filepath.Join(work, mark))
+		if err != nil {
+			err = errors.Join(err, os.Remove(work))
+		}
+		return unmark, err
+	} else if !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	return nil, fmt.Errorf("%w: %s: wait for the backup that is being made there, or remove what one that was cut short left, as it may hold the node's key", ErrExists, work)
 }
 
 // checkPlace returns why a copy of dataDir can not be in dir, if it can not.
@@ -120,7 +147,7 @@ func fill(ctx context.Context, dataDir string, store Checkpointer, work string) 
 	}
 	if store != nil {
 		if err := store.Checkpoint(ctx, filepath.Join(work, StoreDir)); err != nil {
-			return made, fmt.Errorf("copy the records: %w", err)
+			return made, fmt.Errorf("%w: %w", ErrRecords, err)
 		}
 		made.Records = true
 	}
@@ -128,8 +155,11 @@ func fill(ctx context.Context, dataDir string, store Checkpointer, work string) 
 		return made, fmt.Errorf("%w: no node has kept anything in %s", ErrNothing, dataDir)
 	}
 	err = filepath.WalkDir(work, func(path string, e fs.DirEntry, err error) error {
-		if err != nil {
+		if err = errors.Join(err, ctx.Err()); err != nil {
 			return err
+		}
+		if path == filepath.Join(work, mark) {
+			return nil
 		}
 		return settle(path, e, &made)
 	})

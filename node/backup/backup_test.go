@@ -92,7 +92,8 @@ func TestMadeWholeOrNotAtAll(t *testing.T) {
 		"no parent":              {t.Context(), data, store{}, func(t *testing.T) string { return filepath.Join(t.TempDir(), "a", "b") }, ErrPlace, "make it first"},
 		"in the data directory":  {t.Context(), data, store{}, func(*testing.T) string { return filepath.Join(data, "b") }, ErrPlace, "inside the data directory"},
 		"an empty directory":     {t.Context(), data, store{}, func(t *testing.T) string { return t.TempDir() }, ErrExists, "not there yet"},
-		"one that was cut short": {t.Context(), data, store{}, cutShort, ErrExists, "cut short"},
+		"one that is being made": {t.Context(), data, store{}, beingMade, ErrExists, "being made"},
+		"one of somebody else's": {t.Context(), data, store{}, unmarked, ErrExists, "hold the node's key"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "copy")
@@ -109,8 +110,38 @@ func TestMadeWholeOrNotAtAll(t *testing.T) {
 	}
 }
 
-func cutShort(t *testing.T) string {
+func unmarked(t *testing.T) string {
 	dir := filepath.Join(t.TempDir(), "copy")
 	require.NoError(t, os.Mkdir(dir+partial, 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(dir+partial, "any"), nil, 0o600))
 	return dir
+}
+
+func beingMade(t *testing.T) string {
+	dir := filepath.Join(t.TempDir(), "copy")
+	unmark, err := begin(dir + partial)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, unmark()) })
+	return dir
+}
+
+// What a process that was killed has left, key and all, is replaced.
+func TestMadeInPlaceOfWhatAKillLeft(t *testing.T) {
+	data := used(t)
+	for name, left := range map[string][]string{
+		"midway":     {mark, "identity.key"},
+		"when begun": {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "copy")
+			require.NoError(t, os.Mkdir(dir+partial, 0o700))
+			for _, name := range left {
+				require.NoError(t, os.WriteFile(filepath.Join(dir+partial, name), nil, 0o600))
+			}
+			_, err := Make(t.Context(), data, store{}, dir)
+			require.NoError(t, err)
+			requireAlone(t, dir)
+			require.NoFileExists(t, filepath.Join(dir, mark))
+		})
+	}
 }

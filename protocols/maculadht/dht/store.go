@@ -167,6 +167,8 @@ func storeError(err error) *wire.CallError {
 	switch {
 	case errors.Is(err, records.ErrNotOwner):
 		return &wire.CallError{Code: wire.CodeNotOwner, Message: "The record is its provider's; only that peer replaces it before it expires"}
+	case errors.Is(err, records.ErrKeyFull):
+		return &wire.CallError{Code: wire.CodeKeyFull, Message: fmt.Sprintf("The key has %d providers, and none of them gives way to this one", records.MaxProviders)}
 	case errors.Is(err, errGatewayKey):
 		return &wire.CallError{Code: wire.CodeInvalidArgs, Message: "Invalid parameter: key: " + err.Error()}
 	case errors.Is(err, records.ErrSourceBudget), errors.Is(err, records.ErrGroupBudget), errors.Is(err, records.ErrStoreFull):

@@ -185,6 +185,9 @@ func (p *Publisher) enter(s subject, since time.Time) *publication {
 // begin keeps a new publication's value here, saves it and has it published, once that
 // which it replaces is over.
 func (p *Publisher) begin(ctx context.Context, pub, replaced *publication) (*Advertisement, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(p.ctx, cancel)() // Close waits for this
 	err := p.keepFirst(ctx, pub, replaced)
 	var unsaved error
 	if !isFinal(err) {
@@ -193,6 +196,9 @@ func (p *Publisher) begin(ctx context.Context, pub, replaced *publication) (*Adv
 		}
 	}
 	if isFinal(err) {
+		if p.ctx.Err() != nil {
+			err = proto.ErrClosed
+		}
 		return nil, errors.Join(err, p.fail(pub, replaced, err))
 	}
 	p.noteKept(pub, err, unsaved)
@@ -215,7 +221,9 @@ func (p *Publisher) fail(pub, replaced *publication, err error) error {
 	if replaced != nil {
 		p.resume(replaced.subject, replaced.since, !written)
 	}
-	err = p.forget(pub)
+	ctx, cancel := context.WithTimeout(p.ctx, diskPatience)
+	defer cancel()
+	err = p.forget(ctx, pub)
 	close(pub.started)
 	p.tasks.Done()
 	return err
@@ -273,8 +281,18 @@ func (p *Publisher) ended(pub *publication) error {
 		}
 		return nil
 	}
-	<-pub.done
-	return p.forget(pub)
+	if p.cfg.State == nil {
+		<-pub.done
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(p.ctx, diskPatience)
+	defer cancel()
+	select {
+	case <-pub.done:
+		return p.forget(ctx, pub)
+	case <-ctx.Done():
+		return fmt.Errorf("%w: what is being published of it has not ended: %w", ErrNotSaved, ctx.Err())
+	}
 }
 
 // Withdraw ends the advertisement: the record is not published any more, and is
@@ -282,7 +300,7 @@ func (p *Publisher) ended(pub *publication) error {
 // once, the last to withdraw it ends it.
 //
 // The error is an [ErrNotSaved] where it is in the state and could not be taken out of
-// it: it goes on after a restart then. Withdrawing again tries that again, and else
+// it, or not within 5 s: it may go on after a restart then. Withdrawing again tries that again, and else
 // does nothing. After Close, which it outlives in a state, the error is ErrClosed.
 func (a *Advertisement) Withdraw() error {
 	err, first := error(nil), false

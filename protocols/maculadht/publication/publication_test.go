@@ -3,6 +3,7 @@ package publication
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -152,4 +153,21 @@ func TestAdvertisementsAreToldApart(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.Len(t, p.publications, 3)
+}
+
+// A value for which this node has no room under its key is put elsewhere all the same.
+func TestStoredUnderAFullKey(t *testing.T) {
+	net := new(oneHolder)
+	p := newPublisher(t, net)
+	other := dhttest.PeerID(t)
+	require.NoError(t, p.cfg.Routing.Admit(routing.Contact{ID: routing.IDFromPeer(other), Peer: other, Verified: true}))
+	key := []byte("full")
+	for i := range records.MaxProviders {
+		id := fmt.Append(nil, "owner ", i)
+		require.NoError(t, p.cfg.Routing.Records().Store(t.Context(), records.Put{Key: key, Value: []byte("v"), NodeID: id, From: id}))
+	}
+	replicas, err := p.Store(t.Context(), key, dhttest.Value("me"))
+	require.ErrorIs(t, err, ErrNotKept)
+	require.ErrorIs(t, err, records.ErrKeyFull)
+	require.Len(t, replicas.Acknowledged, 1)
 }

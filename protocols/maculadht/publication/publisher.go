@@ -61,7 +61,7 @@ type Publisher struct {
 	turns   *rate.Limiter // of those that wait for that
 
 	maxSaved int
-	writing  [64]sync.Mutex // held while the state is changed, each for some names; before mu
+	writing  nameLocks // held while the state is changed, each for one name; before mu
 
 	mu           sync.Mutex
 	closed       bool
@@ -74,7 +74,7 @@ type Publisher struct {
 func New(cfg Config) (*Publisher, error) {
 	p := &Publisher{
 		cfg: cfg, met: make(chan struct{}), turns: rate.NewLimiter(resumedRate, 1),
-		maxSaved: maxSaved, publications: make(map[subjectName]*publication),
+		maxSaved: maxSaved, writing: nameLocks{held: make(map[string]*nameLock)}, publications: make(map[subjectName]*publication),
 	}
 	p.haveMet = sync.OnceFunc(func() { close(p.met) })
 	p.ctx, p.cancel = context.WithCancel(context.Background())

@@ -1,6 +1,7 @@
 package publication
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -45,7 +46,9 @@ func (p *Publisher) run(pub *publication, here schedule, waits bool) {
 	for pub.ctx.Err() == nil {
 		c := pub.now()
 		if start := time.Now(); !start.Before(here.next) {
-			err, unsaved := p.keep(pub.ctx, c.Key, c.Value), p.save(pub.ctx, pub)
+			ctx, cancel := context.WithTimeout(pub.ctx, diskPatience)
+			err, unsaved := p.keep(ctx, c.Key, c.Value), p.save(ctx, pub)
+			cancel()
 			if pub.ctx.Err() != nil {
 				return
 			}

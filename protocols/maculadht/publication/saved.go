@@ -80,21 +80,17 @@ func (p *Publisher) decode(key, value []byte) (s subject, since time.Time, err e
 	return s, time.Unix(e.Since, 0), err
 }
 
-// lockName keeps others from changing what is in the state under a name, and some other
-// names, until unlock is called.
-func (p *Publisher) lockName(stateKey []byte) (unlock func()) {
-	l := &p.writing[int(stateKey[0])%len(p.writing)]
-	l.Lock()
-	return l.Unlock
-}
-
 // save keeps a publication in the state, unless it is there, or over.
 func (p *Publisher) save(ctx context.Context, pub *publication) error {
 	if p.cfg.State == nil {
 		return nil
 	}
 	key := pub.name().stateKey()
-	defer p.lockName(key)()
+	unlock, err := p.writing.lock(ctx, key)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNotSaved, err)
+	}
+	defer unlock()
 	p.mu.Lock()
 	done, most := pub.saved || pub.over, p.saved >= p.maxSaved
 	pub.written = pub.written || !done && !most
@@ -121,12 +117,16 @@ func (p *Publisher) save(ctx context.Context, pub *publication) error {
 
 // forget takes a publication that is over out of the state, unless another one has its
 // name by now, which is there in its place, or will be.
-func (p *Publisher) forget(pub *publication) error {
+func (p *Publisher) forget(ctx context.Context, pub *publication) error {
 	if p.cfg.State == nil {
 		return nil
 	}
 	key := pub.name().stateKey()
-	defer p.lockName(key)()
+	unlock, err := p.writing.lock(ctx, key)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNotSaved, err)
+	}
+	defer unlock()
 	p.mu.Lock()
 	if p.publications[pub.name()] != nil {
 		pub.written = false
@@ -137,7 +137,7 @@ func (p *Publisher) forget(pub *publication) error {
 	if !there {
 		return nil
 	}
-	if err := p.cfg.State.Delete(p.ctx, key); err != nil {
+	if err := p.cfg.State.Delete(ctx, key); err != nil {
 		return fmt.Errorf("%w: %w", ErrNotSaved, err)
 	}
 	p.mu.Lock()

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/provider"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/state"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/state/statetest"
@@ -552,4 +554,96 @@ func TestAdvertisedBeforeItIsForgotten(t *testing.T) {
 	require.NoError(t, <-withdrawn)
 	require.Len(t, kept.Keys(), 1)
 	require.Len(t, p.Advertisements(), 1)
+}
+
+// hangingState is one whose disk does not answer to what is deleted.
+type hangingState struct{ *statetest.Memory }
+
+func (hangingState) Delete(ctx context.Context, _ []byte) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// A disk that hangs keeps Withdraw no longer than it may, and nothing else at all.
+func TestWithdrawnOnADiskThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := starts(t, hangingState{new(statetest.Memory)}, &oneHolder{})
+		advertise := func(key string) *Advertisement {
+			t.Helper()
+			began := time.Now()
+			a, err := p.Advertise(t.Context(), []byte(key), dhttest.Value("me"))
+			require.NoError(t, err)
+			require.Zero(t, time.Since(began), key)
+			return a
+		}
+		a := advertise("first")
+		began := time.Now()
+		withdrawn := make(chan error)
+		go func() { withdrawn <- a.Withdraw() }()
+		synctest.Wait()
+		for i := range 300 { // more than there could be locks for many
+			advertise(fmt.Sprint("other ", i))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := p.Advertise(ctx, []byte("first"), dhttest.Value("me"))
+		require.ErrorIs(t, err, context.DeadlineExceeded, "the same one waits, as long as it is to")
+		require.ErrorIs(t, <-withdrawn, ErrNotSaved)
+		require.LessOrEqual(t, time.Since(began), diskPatience+time.Second)
+		began = time.Now()
+		require.ErrorIs(t, a.Withdraw(), ErrNotSaved, "tried again")
+		require.LessOrEqual(t, time.Since(began), diskPatience)
+		require.Empty(t, p.writing.held)
+		p.Close()
+	})
+}
+
+// hangingStore is one whose disk does not answer, from a moment on.
+type hangingStore struct {
+	records.Store
+	hangs atomic.Bool
+}
+
+func (s *hangingStore) Update(ctx context.Context, key []byte, d records.Durability, change func([]records.Record) []records.Record, done func(error)) {
+	if !s.hangs.Load() {
+		s.Store.Update(ctx, key, d, change, done)
+	}
+}
+
+// What is kept on a disk that hangs is published all the same, and Close does not wait.
+func TestPublishedOnADiskThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &hangingStore{Store: records.NewMemoryStore()}
+		kept, err := records.New(records.WithStore(store))
+		require.NoError(t, err)
+		defer kept.Close()
+		other := dhttest.PeerID(t)
+		net := new(oneHolder)
+		p := newPublisher(t, net, routing.WithRecords(kept))
+		require.NoError(t, p.cfg.Routing.Admit(routing.Contact{ID: routing.IDFromPeer(other), Peer: other, Verified: true}))
+		puts := func() int {
+			net.mu.Lock()
+			defer net.mu.Unlock()
+			return len(net.puts)
+		}
+		_, err = p.Advertise(t.Context(), []byte("k"), dhttest.Value("me", wire.Pair{Key: "ttl", Value: wire.RawInt(60)}))
+		require.NoError(t, err)
+		synctest.Wait()
+		require.Equal(t, 1, puts())
+		store.hangs.Store(true)
+		time.Sleep(time.Minute)
+		require.Greater(t, puts(), 1, "renewed in time")
+
+		waits := make(chan error)
+		go func() {
+			_, err := p.Advertise(t.Context(), []byte("another"), dhttest.Value("me"))
+			waits <- err
+		}()
+		synctest.Wait()
+		began := time.Now()
+		go p.Close()
+		require.ErrorIs(t, <-waits, proto.ErrClosed)
+		p.Close()
+		require.Zero(t, time.Since(began))
+	})
 }

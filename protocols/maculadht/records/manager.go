@@ -110,8 +110,9 @@ func (m *Manager) shutdown() error {
 //     the very same value, which changes nothing.
 //   - A copy never outlives its original, and one with no more life left than
 //     the record it would replace changes nothing and returns nil.
-//   - A key holds [MaxProviders]; over that the soonest to expire goes, be it
-//     the new one, and Store returns nil all the same.
+//   - A key holds [MaxProviders]; over that one goes, those without owner before
+//     those with one, of them the soonest to expire. Where that is the new one it gets
+//     [ErrKeyFull].
 //   - A value that would take its source, the source's IP group or the store
 //     over the budget is refused with [ErrSourceBudget], [ErrGroupBudget] or
 //     [ErrStoreFull]; not so our own, and one that costs no more than what it

@@ -12,7 +12,7 @@ type MetricsTracer interface {
 	Refused(reason Refusal)
 	// Expired is called with how many records were dropped at the end of their life.
 	Expired(records int)
-	// Evicted is called for a record dropped, or not taken, over MaxProviders.
+	// Evicted is called for a record dropped for another, over MaxProviders.
 	Evicted()
 	// SweepFailed is called when the store failed under the sweeper.
 	SweepFailed()
@@ -31,6 +31,7 @@ const (
 	RefusedSourceBudget Refusal = "source_budget" // ErrSourceBudget
 	RefusedGroupBudget  Refusal = "group_budget"  // ErrGroupBudget
 	RefusedStoreFull    Refusal = "store_full"    // ErrStoreFull
+	RefusedKeyFull      Refusal = "key_full"      // ErrKeyFull
 	RefusedStoreFailed  Refusal = "store_failed"  // ErrStoreFailed, or the context's error
 )
 
@@ -47,6 +48,8 @@ func refusal(err error) Refusal {
 		return RefusedGroupBudget
 	case errors.Is(err, ErrStoreFull):
 		return RefusedStoreFull
+	case errors.Is(err, ErrKeyFull):
+		return RefusedKeyFull
 	default:
 		return RefusedStoreFailed
 	}

@@ -94,13 +94,21 @@ func (m *model) store(p Put) error {
 		next = append([]modelRecord{r}, next...)
 	}
 	if len(next) > MaxProviders {
-		last := slices.MinFunc(next, func(a, b modelRecord) int { return a.expires - b.expires }).expires
-		for i := len(next) - 1; ; i-- {
-			if next[i].expires == last {
-				next = slices.Delete(next, i, i+1)
-				break
+		rank := func(r modelRecord) int { // the least goes
+			if r.owned {
+				return r.expires + 1<<40
 			}
+			return r.expires
 		}
+		least := slices.MinFunc(next, func(a, b modelRecord) int { return rank(a) - rank(b) })
+		i := len(next) - 1
+		for rank(next[i]) != rank(least) {
+			i--
+		}
+		if i == 0 {
+			return ErrKeyFull
+		}
+		next = slices.Delete(next, i, i+1)
 	}
 
 	all, group, own := m.cost(r.source)
@@ -154,7 +162,8 @@ func runModel(t *testing.T, seed uint64) {
 	}
 	if seed == 0 {
 		for i := range MaxProviders - 2 {
-			p := Put{Key: []byte("key 0"), NodeID: fmt.Append(nil, "filler ", i), Value: []byte("v"), TTL: 500 * time.Second}
+			id := fmt.Append(nil, "filler ", i)
+			p := Put{Key: []byte("key 0"), NodeID: id, From: id[:len(id)*(i%2)], Value: []byte("v"), TTL: 500 * time.Second}
 			require.NoError(t, s.Store(t.Context(), p))
 			require.NoError(t, m.store(p))
 		}
@@ -203,6 +212,7 @@ func runModel(t *testing.T, seed uint64) {
 	require.Positive(t, outcomes[ErrNotOwner])
 	if seed == 0 {
 		require.Positive(t, s.Stats().Evicted)
+		require.Positive(t, outcomes[ErrKeyFull])
 	} else {
 		require.Positive(t, outcomes[ErrSourceBudget])
 		require.Positive(t, outcomes[ErrGroupBudget])

@@ -27,6 +27,9 @@ var (
 	// ErrNotOwner means that the peer whose node id the value carries has
 	// stored a record itself, and somebody else tried to replace it.
 	ErrNotOwner = errors.New("record belongs to another peer")
+	// ErrKeyFull means that the key has MaxProviders records, of which none gives way to
+	// this one.
+	ErrKeyFull = errors.New("the key has as many providers as it may")
 	// ErrExpired means that the value has no life left.
 	ErrExpired = errors.New("value has expired")
 )
@@ -101,7 +104,7 @@ type edit struct {
 	added    *Record  // what is new in it, or nil
 	removed  []Record // what went for it
 	replaced bool     // added stands where removed stood
-	evicted  bool     // there was one provider too many
+	evicted  bool     // removed was one provider too many
 }
 
 // place works out what storing rec does to the live records of its key:
@@ -113,12 +116,14 @@ type edit struct {
 //   - A copy with no more life left than the record it would replace is the
 //     staler one, and changes nothing. Nor does any copy of a direct record: one
 //     of what was before may have more life left.
-//   - Over MaxProviders the soonest to expire goes, the oldest of equals. That
-//     may be rec itself, so that short-lived values do not push out others.
+//   - Over MaxProviders one goes: of the records without owner, or of all where each
+//     has one, the soonest to expire, the oldest of equals. Where that is rec itself it
+//     gets ErrKeyFull, so that short-lived values do not push out others, nor those that
+//     nobody owns what its owner has stored.
 func place(live []Record, rec *Record, isCopy bool) (edit, error) {
 	i := slices.IndexFunc(live, rec.replaces)
 	if i < 0 {
-		return insert(live, rec), nil
+		return insert(live, rec)
 	}
 	old := &live[i]
 	switch {
@@ -135,25 +140,26 @@ func place(live []Record, rec *Record, isCopy bool) (edit, error) {
 }
 
 // insert puts rec in front and keeps the list within MaxProviders.
-func insert(live []Record, rec *Record) edit {
+func insert(live []Record, rec *Record) (edit, error) {
 	next := make([]Record, 0, len(live)+1)
 	next = append(append(next, *rec), live...)
 	if len(next) <= MaxProviders {
-		return edit{next: next, added: rec}
+		return edit{next: next, added: rec}, nil
 	}
-	soonest := len(next) - 1
-	for i := soonest - 1; i >= 0; i-- {
-		if next[i].Expires.Before(next[soonest].Expires) {
-			soonest = i
+	first := len(next) - 1 // to go
+	for i := first - 1; i >= 0; i-- {
+		r, least := &next[i], &next[first]
+		if r.Owned == least.Owned && r.Expires.Before(least.Expires) || !r.Owned && least.Owned {
+			first = i
 		}
 	}
-	if soonest == 0 {
-		return edit{next: live, evicted: true}
+	if first == 0 {
+		return edit{}, ErrKeyFull
 	}
 	return edit{
-		next:    slices.Delete(next, soonest, soonest+1),
-		removed: live[soonest-1 : soonest],
+		next:    slices.Delete(next, first, first+1),
+		removed: live[first-1 : first],
 		added:   rec,
 		evicted: true,
-	}
+	}, nil
 }

@@ -178,27 +178,43 @@ func TestStoreRules(t *testing.T) {
 }
 
 func TestMaxProviders(t *testing.T) {
-	fill := func(t *testing.T, s *Manager, ttl func(i int) time.Duration) {
+	fill := func(t *testing.T, s *Manager, ttl func(i int) time.Duration, owned int) {
 		for i := range MaxProviders {
-			require.NoError(t, s.Store(t.Context(), Put{Key: key, NodeID: fmt.Append(nil, i), Value: fmt.Append(nil, i), TTL: ttl(i)}))
+			p := Put{Key: key, NodeID: fmt.Append(nil, i), Value: fmt.Append(nil, i), TTL: ttl(i)}
+			if i < owned {
+				p.From = p.NodeID
+			}
+			require.NoError(t, s.Store(t.Context(), p))
 		}
 	}
 	hour := func(int) time.Duration { return time.Hour }
 	tests := []struct {
 		name    string
 		ttl     func(i int) time.Duration
+		owned   int // how many of the first ones their providers have stored
 		put     Put
+		err     error
 		gone    string // the value that is no longer there
 		front   string
 		evicted uint64
 	}{
 		{"soonest to expire goes", func(i int) time.Duration { return time.Hour - time.Duration(i%700)*time.Second },
-			by("new", "new").ttl(time.Hour), "699", "new", 1},
+			0, by("new", "new").ttl(time.Hour), nil, "699", "new", 1},
 		{"oldest of equals goes", func(i int) time.Duration { return time.Hour - time.Duration(i%500/499)*time.Minute },
-			by("new", "new").ttl(time.Hour), "499", "new", 1},
-		{"when all are equals", hour, by("new", "new").ttl(time.Hour), "0", "new", 1},
-		{"be it the new one", hour, by("new", "new").ttl(time.Hour - 1), "new", "999", 1},
-		{"replacing evicts nobody", hour, by("500", "again").ttl(time.Second), "500", "999", 0},
+			0, by("new", "new").ttl(time.Hour), nil, "499", "new", 1},
+		{"when all are equals", hour, 0, by("new", "new").ttl(time.Hour), nil, "0", "new", 1},
+		{"be it the new one", hour, 0, by("new", "new").ttl(time.Hour - 1), ErrKeyFull, "new", "999", 0},
+		{"replacing evicts nobody", hour, 0, by("500", "again").ttl(time.Second), nil, "500", "999", 0},
+		{"who owns his stays", func(i int) time.Duration { return time.Duration(i+1) * time.Minute },
+			700, by("new", "new").ttl(24 * time.Hour), nil, "700", "new", 1},
+		{"none that is owned gives way to one that is not", hour,
+			MaxProviders, by("new", "new").ttl(24 * time.Hour), ErrKeyFull, "new", "999", 0},
+		{"one that is owned takes the place of one that is not", hour,
+			MaxProviders - 1, by("new", "new").ttl(time.Second).from([]byte("new")), nil, "999", "new", 1},
+		{"among those that are owned the soonest goes", func(i int) time.Duration { return time.Duration(i+1) * time.Minute },
+			MaxProviders, by("new", "new").ttl(time.Hour).from([]byte("new")), nil, "0", "new", 1},
+		{"be it the new one that is owned", hour,
+			MaxProviders, by("new", "new").ttl(time.Minute).from([]byte("new")), ErrKeyFull, "new", "999", 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -206,9 +222,9 @@ func TestMaxProviders(t *testing.T) {
 				s, err := New()
 				require.NoError(t, err)
 				defer s.Close()
-				fill(t, s, tt.ttl)
+				fill(t, s, tt.ttl, tt.owned)
 				tt.put.Key = key
-				require.NoError(t, s.Store(t.Context(), tt.put))
+				require.ErrorIs(t, s.Store(t.Context(), tt.put), tt.err)
 				recs, err := s.Values(t.Context(), key)
 				require.NoError(t, err)
 				require.Len(t, recs, MaxProviders)

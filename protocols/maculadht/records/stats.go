@@ -14,13 +14,14 @@ type Stats struct {
 	Replaced      uint64 // records that took another's place
 	NotOwner      uint64 // refused with ErrNotOwner
 	OverBudget    uint64 // refused with ErrSourceBudget, ErrGroupBudget or ErrStoreFull
+	KeyFull       uint64 // refused with ErrKeyFull
 	Expired       uint64 // records dropped at the end of their life
-	Evicted       uint64 // records dropped, or not taken, over MaxProviders
+	Evicted       uint64 // records dropped for another, over MaxProviders
 	SweepFailures uint64 // times the store failed under the sweeper
 }
 
 type counters struct {
-	stored, replaced, notOwner, overBudget, expired, evicted, sweepFailures atomic.Uint64
+	stored, replaced, notOwner, overBudget, keyFull, expired, evicted, sweepFailures atomic.Uint64
 }
 
 // count enters what one update did, and tells the tracer.
@@ -32,6 +33,8 @@ func (m *Manager) count(key []byte, keys int64, done *edit, expired []Record, re
 			m.counters.notOwner.Add(1)
 		case RefusedSourceBudget, RefusedGroupBudget, RefusedStoreFull:
 			m.counters.overBudget.Add(1)
+		case RefusedKeyFull:
+			m.counters.keyFull.Add(1)
 		}
 		m.tracer.Refused(refusal(refused))
 	case done.replaced:
@@ -84,6 +87,7 @@ func (m *Manager) Stats() Stats {
 		Replaced:      m.counters.replaced.Load(),
 		NotOwner:      m.counters.notOwner.Load(),
 		OverBudget:    m.counters.overBudget.Load(),
+		KeyFull:       m.counters.keyFull.Load(),
 		Expired:       m.counters.expired.Load(),
 		Evicted:       m.counters.evicted.Load(),
 		SweepFailures: m.counters.sweepFailures.Load(),

@@ -76,7 +76,7 @@ type Durability uint8
 
 const (
 	// Soon is an update that survives the end of the process, and that of the machine's
-	// power, within 100 ms.
+	// power, after 100 ms; until then it may survive neither.
 	Soon Durability = iota
 	// Synced is an update that survives the end of the machine's power.
 	Synced

@@ -222,7 +222,7 @@ func requireTraced(t *testing.T, s *Manager, m *traced) {
 	defer m.mu.Unlock()
 	require.Equal(t, stats, Stats{
 		Records: m.records, Keys: m.keys, Bytes: m.bytes,
-		Stored: uint64(m.stored), Replaced: uint64(m.replaced), NotOwner: uint64(m.refused[RefusedNotOwner]),
+		Stored: uint64(m.stored), Replaced: uint64(m.replaced), NotOwner: uint64(m.refused[RefusedNotOwner]), KeyFull: uint64(m.refused[RefusedKeyFull]),
 		OverBudget: uint64(m.refused[RefusedSourceBudget] + m.refused[RefusedGroupBudget] + m.refused[RefusedStoreFull]),
 		Expired:    uint64(m.expired), Evicted: uint64(m.evicted), SweepFailures: uint64(m.sweepFailures),
 	})
@@ -247,6 +247,7 @@ func TestMetricsTracer(t *testing.T) {
 		for i := range MaxProviders {
 			put(by(fmt.Sprint(i), "v").ttl(5 * time.Second))
 		}
+		put(by("short", "v").ttl(4 * time.Second))
 		time.Sleep(5 * time.Second)
 		put(by("b", "5").ttl(5 * time.Second))
 		store.broken.Store(true)
@@ -259,7 +260,7 @@ func TestMetricsTracer(t *testing.T) {
 		synctest.Wait()
 		requireTraced(t, s, m)
 		require.NoError(t, s.Close()) // nothing is told any more
-		require.Equal(t, map[Refusal]int{RefusedNotOwner: 1, RefusedExpired: 1, RefusedSourceBudget: 1, RefusedGroupBudget: 1, RefusedStoreFull: 1, RefusedStoreFailed: 1}, m.refused)
+		require.Equal(t, map[Refusal]int{RefusedNotOwner: 1, RefusedExpired: 1, RefusedSourceBudget: 1, RefusedGroupBudget: 1, RefusedStoreFull: 1, RefusedKeyFull: 1, RefusedStoreFailed: 1}, m.refused)
 		require.Positive(t, m.evicted)
 		require.Equal(t, 1, m.sweepFailures)
 		require.EqualValues(t, 1, m.records, "alice's")
@@ -276,7 +277,7 @@ func TestMetricsTracer(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	for err, want := range map[error]Refusal{
 		ErrNotOwner: RefusedNotOwner, ErrExpired: RefusedExpired, ErrSourceBudget: RefusedSourceBudget, ErrGroupBudget: RefusedGroupBudget,
-		ErrStoreFull: RefusedStoreFull, context.Canceled: RefusedStoreFailed, errors.New("x"): RefusedStoreFailed,
+		ErrStoreFull: RefusedStoreFull, ErrKeyFull: RefusedKeyFull, context.Canceled: RefusedStoreFailed, errors.New("x"): RefusedStoreFailed,
 	} {
 		require.Equal(t, want, refusal(fmt.Errorf("wrapped: %w", err)))
 	}

@@ -9,8 +9,9 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/sec"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/quic-go/quic-go"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
 // askError is what became of asking a node, in words for whoever typed the

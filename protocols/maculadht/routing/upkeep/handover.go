@@ -295,10 +295,11 @@ func (u *Upkeep) putCopy(ctx context.Context, n *newcomer, c routing.Contact, ke
 		u.cfg.tracer.HandedOver(false)
 	}
 	n.late.Add(int64(max(0, time.Since(start)-promptAnswer)))
-	switch owned := errors.As(err, &remote) && remote.Code == wire.CodeNotOwner; {
+	// Neither says anything of the newcomer, be it that it keeps less than it was offered.
+	switch wanted := !errors.As(err, &remote) || remote.Code != wire.CodeNotOwner && remote.Code != wire.CodeKeyFull; {
 	case err != nil && remote == nil:
 		n.gone.Store(true)
-	case err != nil && !owned, time.Since(start) >= slowAnswer:
+	case err != nil && wanted, time.Since(start) >= slowAnswer:
 		n.faults.Add(1)
 	default:
 		n.taken.Add(1)

@@ -283,6 +283,7 @@ func TestHandOverBesideABadNewcomer(t *testing.T) {
 		"slow":               {calls(after(4*time.Second, names())), faultsAllowed, faultsAllowed + handOversAtOnce},
 		"stalls after some":  {first(160, after(4*time.Second, names())), 160 + faultsAllowed, 160 + faultsAllowed + 160/faultsAllowed + handOversAtOnce},
 		"has all, as owner":  {calls(says(nil, &proto.RemoteError{Code: wire.CodeNotOwner})), records, records},
+		"keys are full":      {calls(says(nil, &proto.RemoteError{Code: wire.CodeKeyFull})), records, records},
 		"slow now and again": {everyNth(50, after(2*time.Second, names()), good), records, records},
 	}
 	for name, tt := range tests {

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// stopTimeout is how long a stop may take, whatever hangs.
+const stopTimeout = 5 * time.Second
+
+// stopping says what a stop waits for.
+type stopping struct{ undone atomic.Pointer[func() string] }
+
+type stoppingKey struct{}
+
+func withStopping(ctx context.Context, s *stopping) context.Context {
+	return context.WithValue(ctx, stoppingKey{}, s)
+}
+
+// waitsFor has a command say what its stop waits for.
+func waitsFor(ctx context.Context, undone func() string) {
+	if s, ok := ctx.Value(stoppingKey{}).(*stopping); ok {
+		s.undone.Store(&undone)
+	}
+}
+
+func (s *stopping) String() string {
+	if undone := s.undone.Load(); undone != nil {
+		if what := (*undone)(); what != "" {
+			return what
+		}
+	}
+	return "what was under way"
+}
+
+// untilSignals cancels on the first signal, and ends the process where it is asked to
+// once more, or has not ended in time. It returns when done is closed.
+func untilSignals(signals <-chan os.Signal, done <-chan struct{}, cancel func(), s *stopping, stderr io.Writer, exit func(code int)) {
+	select {
+	case <-signals:
+		cancel()
+	case <-done:
+		return
+	}
+	late := time.NewTimer(stopTimeout)
+	defer late.Stop()
+	for {
+		select {
+		case again := <-signals:
+			if again == syscall.SIGHUP { // which comes beside another one where a terminal or a session ends
+				continue
+			}
+			fmt.Fprintf(stderr, "macula-node: ended at once by a second signal (%s); not done: %s\n", again, s)
+			exit(exitStopped)
+		case <-late.C:
+			fmt.Fprintf(stderr, "macula-node: ended, as it has not stopped within %v; not done: %s\n", stopTimeout, s)
+			exit(exitStopped)
+		case <-done:
+		}
+		return
+	}
+}
