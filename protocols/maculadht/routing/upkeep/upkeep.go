@@ -44,6 +44,8 @@ const pingsAtOnce = 32
 //   - Contacts that were silent for long are asked too, and leave the table in the
 //     same way. Those that have become doubtful, such as by the end of their
 //     connection, are asked at once.
+//   - Of those that were lost a few are asked every few seconds, and all once one of
+//     them answers, such as after a partition.
 //   - Who was dropped so, and is heard of again, is asked and taken back.
 //   - A bucket in which nothing was looked up for long is refreshed by a lookup.
 //   - Records go to a verified libp2p contact that is new and nearer to their key
@@ -115,6 +117,7 @@ func New(lookups *lookup.Lookups, opts ...Option) (*Upkeep, error) {
 	u.ctx, u.cancel = context.WithCancel(context.Background())
 	u.tasks.Go(u.watch)
 	u.tasks.Go(u.lookOver)
+	u.tasks.Go(u.watchLost)
 	u.tasks.Go(func() { u.handOver(u.arrived, u.cfg.handOverDelay, false) })
 	u.tasks.Go(func() { u.handOver(u.returned, min(refillAfter, u.cfg.handOverDelay), true) })
 	for range apartAtOnce {
