@@ -156,7 +156,7 @@ func newMessage(t Type) decodable {
 	case TypeFindValue:
 		return &FindValue{}
 	case TypeFindValueReply:
-		return &FindValueReply{}
+		return newFindValueReply()
 	case TypeNATProbe:
 		return &NATProbe{}
 	case TypeNATProbeReply:

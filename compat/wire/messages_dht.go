@@ -256,9 +256,10 @@ func (m *FindValueReply) AppendPayload(b []byte) []byte {
 
 // Decode reads the message from a payload, whose memory it shares. It needs
 // value, nodes or reason; expires_in must be as long as value where it is
-// there. Of both lists the first MaxValues are read.
+// there. Of both lists the first MaxValues are read, into the message's own as far as
+// they have room.
 func (m *FindValueReply) Decode(b []byte) error {
-	*m = FindValueReply{}
+	*m = FindValueReply{Values: m.Values[:0], ExpiresIn: m.ExpiresIn[:0]}
 	c := fields.Decode(b)
 	for c.Pass() {
 		m.fields(&c)
@@ -267,5 +268,23 @@ func (m *FindValueReply) Decode(b []byte) error {
 		c.Mistyped("expires_in", errNotAsLong)
 		m.ExpiresIn = nil
 	}
+	if len(m.Values) == 0 {
+		m.Values = nil
+	}
+	if len(m.ExpiresIn) == 0 {
+		m.ExpiresIn = nil
+	}
 	return wrong(TypeFindValueReply, c.Done())
+}
+
+// newFindValueReply returns a message with room for one value, which most have: its
+// lists are no allocations of their own then.
+func newFindValueReply() *FindValueReply {
+	m := new(struct {
+		FindValueReply
+		value     [1]Raw
+		expiresIn [1]int64
+	})
+	m.Values, m.ExpiresIn = m.value[:0], m.expiresIn[:0]
+	return &m.FindValueReply
 }

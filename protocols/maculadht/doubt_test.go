@@ -137,6 +137,7 @@ func joinAll(t *testing.T, services ...*Service) {
 
 // What could not be asked is not "not found".
 func TestLookupsThatCanNotBe(t *testing.T) {
+	t.Parallel()
 	tests := map[string]struct {
 		services int
 		before   func(t *testing.T, services []*Service)

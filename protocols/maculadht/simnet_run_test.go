@@ -16,8 +16,8 @@ import (
 )
 
 var (
-	simnetHosts   = flag.Int("simnet.hosts", 25, "how many hosts TestSimnet has")
-	simnetLookups = flag.Int("simnet.lookups", 20, "how many lookups each network does in TestSimnet")
+	simnetHosts   = flag.Int("simnet.hosts", 22, "how many hosts TestSimnet has")
+	simnetLookups = flag.Int("simnet.lookups", 10, "how many lookups each network does in TestSimnet")
 	simnetSeed    = flag.Uint64("simnet.seed", 1, "what decides all that is random in TestSimnet")
 )
 

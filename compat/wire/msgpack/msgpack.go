@@ -380,10 +380,10 @@ func (r Raw) Elems() iter.Seq[Raw] {
 
 // Ints returns a list of integers as [Raw.Whole] takes them, also where it was
 // sent as a str of code points, as an Erlang node does with a list of small ones.
-func (r Raw) Ints() ([]int64, bool) { return r.IntsUpTo(math.MaxInt) }
+func (r Raw) Ints() ([]int64, bool) { return r.AppendInts(nil, math.MaxInt) }
 
-// IntsUpTo is Ints of which only the first limit are kept.
-func (r Raw) IntsUpTo(limit int) (ints []int64, ok bool) {
+// AppendInts appends to ints what Ints returns, until they are limit.
+func (r Raw) AppendInts(ints []int64, limit int) ([]int64, bool) {
 	switch r.Kind() {
 	case Text:
 		text, _ := r.Bytes()

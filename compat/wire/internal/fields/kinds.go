@@ -200,7 +200,7 @@ func (c *Codec) Ints(name string, v *[]int64, limit int) {
 	case c.At(name):
 		t, value := c.take(false)
 		var ok bool
-		if *v, ok = value.IntsUpTo(limit); !ok && c.err == nil {
+		if *v, ok = value.AppendInts((*v)[:0], limit); !ok && c.err == nil {
 			c.not(t.Kind, "a list of integers")
 		}
 		c.Next()
@@ -217,7 +217,7 @@ func (c *Codec) Raws(name string, v *[]msgpack.Raw, limit int, there *bool) {
 			c.b = msgpack.AppendRaw(c.b, e)
 		}
 	case c.At(name):
-		*v = nil
+		*v = (*v)[:0]
 		*there = c.TakeList(func(_ msgpack.Token, e msgpack.Raw) bool {
 			*v = append(*v, e)
 			return len(*v) < limit

@@ -21,7 +21,7 @@ import (
 // and have the records, for as long as the records were to live and no longer.
 func TestRecordsOutliveTheirHolders(t *testing.T) {
 	const (
-		nodes = min(routingtest.SimNodes/5, 45)
+		nodes = min(routingtest.SimNodes/5, 32)
 		keys  = 40
 		ttl   = 2 * time.Hour
 	)
