@@ -83,6 +83,8 @@ func TestBytesAreNotForgotten(t *testing.T) {
 		_, bytes := w.passedOn("large")
 		require.LessOrEqual(t, bytes, limits.BytesBurstPerSource+3*rounds*limits.BytesPerSource+70_000)
 		time.Sleep(time.Minute)
+		w.adopter.mu.Lock()
+		defer w.adopter.mu.Unlock()
 		require.Empty(t, w.adopter.groups, "all is whole, and forgotten")
 	})
 }
