@@ -87,7 +87,7 @@ func TestAnsweredCall(t *testing.T) {
 		asked := all.of(w, "c", "send", "FIND_VALUE")
 		routed := all.of(w, "c", "send", "RPC_ROUTE")
 		require.Len(w, routed, 2)
-		for _, f := range r.conns()[0] {
+		for _, f := range r.frames(0) {
 			switch f.Type {
 			case wire.TypeFindValue:
 				requireSame(w, asked[0], f)
@@ -240,7 +240,7 @@ func TestRequestAsRecorded(t *testing.T) {
 			require.ErrorIs(w, err, glass.ErrTimeout, "and it lives on")
 		}
 		var seen []wire.Frame
-		for _, f := range r.conns()[1] {
+		for _, f := range r.frames(1) {
 			if f.Type == wire.TypeRPCRequest {
 				seen = append(seen, f)
 			}

@@ -84,10 +84,10 @@ func TestBootstrapAsRecorded(t *testing.T) {
 	eventually(t, func() bool { return s.Received(wire.TypePong) >= 2 && s.Received(wire.TypeReply) >= 2 }, "it goes on and on")
 	require.Len(t, r.conns(), 1)
 	seen := map[wire.Type]wire.Frame{}
-	for _, f := range r.conns()[0] {
+	for _, f := range r.frames(0) {
 		seen[f.Type] = f
 	}
-	require.Equal(t, wire.TypeConnect, r.conns()[0][0].Type)
+	require.Equal(t, wire.TypeConnect, r.frames(0)[0].Type)
 	for _, f := range frames {
 		want := shape(t, f)
 		if f.Type == wire.TypeConnect {
@@ -99,7 +99,7 @@ func TestBootstrapAsRecorded(t *testing.T) {
 	// All that it says goes in one Write on that stream.
 	require.NoError(t, s.Say(&wire.Subscribe{Topics: []string{"t"}}, &wire.Store{Key: []byte("k"), Value: provider("n")}, &wire.Ping{}))
 	eventually(t, func() bool {
-		return count(r.conns()[0], wire.TypeStore) == 1 && count(r.conns()[0], wire.TypeSubscribe) == 1
+		return count(r.frames(0), wire.TypeStore) == 1 && count(r.frames(0), wire.TypeSubscribe) == 1
 	}, "it came")
 	require.NoError(t, s.Close())
 	<-s.Done()
@@ -152,7 +152,7 @@ func TestDisconnectIsIgnored(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "realm_mismatch", s.Refused().Reason)
 	eventually(t, func() bool {
-		return count(r.conns()[0], wire.TypePing) > 1 && count(r.conns()[0], wire.TypeCall) > 1
+		return count(r.frames(0), wire.TypePing) > 1 && count(r.frames(0), wire.TypeCall) > 1
 	}, "it pings and polls")
 	require.Len(t, r.conns(), 1)
 	require.Empty(t, g.Broken())
@@ -239,8 +239,8 @@ func TestLookupReplies(t *testing.T) {
 			require.Equal(t, test.broke == nil, len(g.Stored([]byte("kept"))) == 1)
 			require.Equal(t, test.cut, g.Stats().CutReplies)
 			require.Zero(t, r.end(t, 0))
-			require.Len(t, r.conns()[0], 1)
-			asked := r.conns()[0][0]
+			require.Len(t, r.frames(0), 1)
+			asked := r.frames(0)[0]
 			recorded := recordedFrames(t, "srv_rs")[0]
 			require.Equal(t, recorded.Type, asked.Type)
 			require.Equal(t, mapping("key", id16), wire.Raw(asked.Payload))
@@ -297,8 +297,8 @@ func TestPropagation(t *testing.T) {
 	for range 20 {
 		require.NoError(t, g.Propagate(within(t), []byte("k"), provider("n")))
 	}
-	eventually(t, func() bool { return len(r.conns()) == 1 && len(r.conns()[0]) == 20 }, "all came, on one stream")
-	require.Equal(t, wire.TypeStore, r.conns()[0][0].Type)
+	eventually(t, func() bool { return len(r.conns()) == 1 && len(r.frames(0)) == 20 }, "all came, on one stream")
+	require.Equal(t, wire.TypeStore, r.frames(0)[0].Type)
 	require.Equal(t, 1, g.Stats().Dialled)
 	require.Equal(t, 1, g.Stats().DialledOpen)
 

@@ -62,8 +62,8 @@ func TestKeptStreamsDoNot(t *testing.T) {
 		w.Pass(10*time.Minute + time.Second)
 		require.Equal(w, 1, s.Connections())
 		require.Len(w, r.conns(), 1)
-		require.Equal(w, 20, count(r.conns()[0], wire.TypePing), "one in 30 s")
-		require.Equal(w, 20, count(r.conns()[0], wire.TypeCall), "one in 30 s, the first after 3 s")
+		require.Equal(w, 20, count(r.frames(0), wire.TypePing), "one in 30 s")
+		require.Equal(w, 20, count(r.frames(0), wire.TypeCall), "one in 30 s, the first after 3 s")
 		require.Empty(w, g.Broken())
 	})
 }
@@ -133,8 +133,8 @@ func TestRenewal(t *testing.T) {
 		require.NoError(w, err)
 		s.Advertise(realm + ".add")
 		w.Pass(239 * time.Second)
-		require.Equal(w, 1, count(r.conns()[0], wire.TypeStore))
+		require.Equal(w, 1, count(r.frames(0), wire.TypeStore))
 		w.Pass(2 * time.Second)
-		require.Equal(w, 2, count(r.conns()[0], wire.TypeStore))
+		require.Equal(w, 2, count(r.frames(0), wire.TypeStore))
 	})
 }

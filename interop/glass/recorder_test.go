@@ -101,6 +101,14 @@ func (r *recorder) conns() [][]wire.Frame {
 	return append([][]wire.Frame(nil), r.streams...)
 }
 
+// frames returns those that came on a connection so far, none where there is no such yet.
+func (r *recorder) frames(i int) []wire.Frame {
+	if conns := r.conns(); i < len(conns) {
+		return conns[i]
+	}
+	return nil
+}
+
 // end waits for the end of a connection and returns its code.
 func (r *recorder) end(tb testing.TB, i int) quic.ApplicationErrorCode {
 	tb.Helper()
@@ -108,7 +116,9 @@ func (r *recorder) end(tb testing.TB, i int) quic.ApplicationErrorCode {
 	eventually(tb, func() bool {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		err = r.ended[i]
+		if i < len(r.ended) {
+			err = r.ended[i]
+		}
 		return err != nil
 	}, "the connection ends")
 	var closed *quic.ApplicationError

@@ -109,7 +109,8 @@ func entry(n wire.Gateway) wire.Raw {
 	return wire.RawMap(fields...)
 }
 
-// registerLater has the gateway register itself after a while; g.mu is held.
+// registerLater has the gateway register itself after a while, at once where that is
+// none; g.mu is held.
 func (g *Gateway) registerLater() {
 	if g.cfg.registerAfter < 0 || g.closed {
 		return
@@ -117,12 +118,21 @@ func (g *Gateway) registerLater() {
 	if g.register != nil {
 		g.register.Stop()
 	}
+	if g.cfg.registerAfter == 0 {
+		g.registerOwn()
+		return
+	}
 	g.register = time.AfterFunc(g.cfg.registerAfter, func() {
 		g.mu.Lock()
 		defer g.mu.Unlock()
-		own := wire.Gateway{NodeID: []byte(g.clientID), Host: g.host, Port: int64(g.port), Realm: g.cfg.realm, RegisteredAt: wire.Some(time.Now().Unix())}
-		g.put(wire.RawText(wire.GatewayPrefix+g.clientID), entry(own))
+		g.registerOwn()
 	})
+}
+
+// registerOwn stores the gateway's own entry; g.mu is held.
+func (g *Gateway) registerOwn() {
+	own := wire.Gateway{NodeID: []byte(g.clientID), Host: g.host, Port: int64(g.port), Realm: g.cfg.realm, RegisteredAt: wire.Some(time.Now().Unix())}
+	g.put(wire.RawText(wire.GatewayPrefix+g.clientID), entry(own))
 }
 
 // discover crashes at every poll of a store with what was written from outside.

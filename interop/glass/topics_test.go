@@ -56,7 +56,7 @@ func TestTopicsOfAnotherRealm(t *testing.T) {
 		}
 		require.NoError(w, s.Subscribe("public.x"), "which nobody checks")
 		w.Pass(time.Second)
-		require.Zero(w, count(r.conns()[0], wire.TypePublish))
+		require.Zero(w, count(r.frames(0), wire.TypePublish))
 	})
 }
 
@@ -99,7 +99,7 @@ func TestClientScenes(t *testing.T) {
 		own := []string{"node_id", "endpoint"} // differ in value and length
 		said := func(conn int, typ wire.Type, i int) wire.Frame {
 			var of []wire.Frame
-			for _, f := range r.conns()[conn] {
+			for _, f := range r.frames(conn) {
 				if f.Type == typ {
 					of = append(of, f)
 				}
@@ -117,13 +117,13 @@ func TestClientScenes(t *testing.T) {
 		require.NoError(w, c.Publish(glass.Publication{Topic: t1, Payload: wire.RawText(`{"q":1}`), QoS: 1, Retain: true}))
 		require.NoError(w, b.Publish(glass.Publication{Topic: t1, Payload: wire.RawText(`{"mine":1}`)}))
 		w.Pass(time.Second)
-		require.Equal(w, 5, count(r.conns()[1], wire.TypePublish))
+		require.Equal(w, 5, count(r.frames(1), wire.TypePublish))
 		w.Pass(5 * time.Second)
-		require.Equal(w, 6, count(r.conns()[1], wire.TypePublish))
+		require.Equal(w, 6, count(r.frames(1), wire.TypePublish))
 		w.Pass(5 * time.Second)
-		require.Equal(w, 7, count(r.conns()[1], wire.TypePublish))
+		require.Equal(w, 7, count(r.frames(1), wire.TypePublish))
 		w.Pass(time.Minute)
-		require.Equal(w, 7, count(r.conns()[1], wire.TypePublish), "then it gives up")
+		require.Equal(w, 7, count(r.frames(1), wire.TypePublish), "then it gives up")
 		require.NoError(w, b.Subscribe(u1))
 		require.NoError(w, b.Unsubscribe(u1))
 		b.Advertise(realm + ".add")

@@ -22,7 +22,7 @@ func TestRawClientIDs(t *testing.T) {
 			g, r := start(t, opts...), record(t, yes(t))
 			s, err := g.Bootstrap(within(t), r.endpoint)
 			require.NoError(t, err)
-			connect, err := r.conns()[0][0].Decode()
+			connect, err := r.frames(0)[0].Decode()
 			require.NoError(t, err)
 			id := connect.(*wire.Connect).NodeID
 			require.Equal(t, s.ID(), id)
@@ -43,8 +43,8 @@ func TestFindsItself(t *testing.T) {
 		_, err := g.Bootstrap(within(w), r.endpoint)
 		require.NoError(w, err)
 		w.Pass(5*time.Minute + time.Second)
-		require.Equal(w, 10, count(r.conns()[0], wire.TypeFindNode))
-		for _, f := range r.conns()[0] {
+		require.Equal(w, 10, count(r.frames(0), wire.TypeFindNode))
+		for _, f := range r.frames(0) {
 			if f.Type == wire.TypeFindNode {
 				require.Equal(w, mapping("target", g.ClientID()), wire.Raw(f.Payload))
 			}

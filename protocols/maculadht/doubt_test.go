@@ -30,7 +30,8 @@ func TestWhoLeftIsDoubted(t *testing.T) {
 			id := other.Routing().Self()
 			require.True(t, confirms(s, id))
 			if leaves {
-				require.NoError(t, other.Close())
+				// It dies. A service that is closed in order says that it answers no more,
+				// and is taken out.
 				require.NoError(t, other.host.Close())
 			} else {
 				require.NoError(t, other.host.Network().ClosePeer(s.host.ID()))

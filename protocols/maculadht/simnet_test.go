@@ -48,6 +48,7 @@ type simWorld struct {
 	net    *simnet.Simnet
 	hosts  []*simHost
 	oneWay map[[2]string]time.Duration // by the IP addresses of both ends, both ways
+	parted atomic.Bool                 // packets between the two sides are lost, see sideOf
 }
 
 // simHost is one of its hosts.
@@ -72,14 +73,19 @@ func newSimWorld(t *testing.T, n, loss int, seed uint64) *simWorld {
 			w.oneWay[[2]string{back, there}] = roundTrip / 2
 		}
 	}
+	sides := make(map[string]int)
+	for i := range n {
+		sides[simIP(i).String()] = sideOf(i)
+	}
 	losses := rand.New(rand.NewPCG(seed, 2)) // of the network's one goroutine
 	w.net = &simnet.Simnet{
 		Logger: slog.New(slog.DiscardHandler),
 		LatencyFunc: func(p *simnet.Packet) time.Duration {
-			if losses.IntN(100) < loss {
+			from, to := p.From.(*net.UDPAddr).IP.String(), p.To.(*net.UDPAddr).IP.String()
+			if losses.IntN(100) < loss || w.parted.Load() && sides[from] != sides[to] {
 				return simnetLost
 			}
-			return w.oneWay[[2]string{p.From.(*net.UDPAddr).IP.String(), p.To.(*net.UDPAddr).IP.String()}]
+			return w.oneWay[[2]string{from, to}]
 		},
 	}
 	w.net.Start()
@@ -88,6 +94,9 @@ func newSimWorld(t *testing.T, n, loss int, seed uint64) *simWorld {
 	}
 	return w
 }
+
+// sideOf is the side of a partition on which a host is.
+func sideOf(i int) int { return i % 2 }
 
 // simIP is a host's address, in a network of its own.
 func simIP(i int) net.IP { return simnet.IntToPublicIPv4(i << 8) }

@@ -57,11 +57,12 @@ type Adopter struct {
 	heaviest byWeight[*group]  // all of them
 	turns    list.List         // of *group, those for which something waits; whose turn is next first
 	workers  int
-	waiting  int // records
-	jobs     int // under way
+	waiting  int         // records
+	jobs     int         // under way
+	wake     *time.Timer // ticks when the next of those that are held back may go on; nil before the first
 
-	replicated, failed uint64
-	dropped            map[DropReason]uint64
+	replicated, failed, held uint64
+	dropped                  map[DropReason]uint64
 }
 
 // recordID tells records apart: it is a digest of key and provider.
@@ -77,6 +78,7 @@ type adopted struct {
 	renewal *list.Element // in source.records
 
 	value   [sha256.Size]byte // digest
+	size    int               // bytes of key and value
 	expires time.Time         // as last renewed
 	copied  time.Time         // when the copies were made
 	copies  time.Time         // when they end; zero for none
@@ -85,6 +87,7 @@ type adopted struct {
 
 	state state
 	again bool          // it was changed while it was on its way
+	held  bool          // it waits for its source's bytes
 	queue *list.Element // in source.waiting
 	timer *time.Timer   // ticks when there may be something to do; nil before the first
 }
@@ -106,7 +109,9 @@ type source struct {
 	waiting list.List // of *adopted, in order
 	turn    *list.Element
 	jobs    int
-	place   int // in group.heaviest
+	bytes   allowance
+	forget  *time.Timer // ticks when it has its bytes again; nil before the first
+	place   int         // in group.heaviest
 }
 
 // group is an IP group with all its sources, or one source that is in none.
@@ -118,6 +123,7 @@ type group struct {
 	turns    list.List // of *source, those for which something waits
 	turn     *list.Element
 	jobs     int
+	bytes    allowance
 	place    int // in Adopter.heaviest
 }
 
@@ -163,6 +169,7 @@ func (a *Adopter) Close() {
 	for _, r := range a.records {
 		a.remove(r)
 	}
+	a.forgetSources()
 }
 
 // Adopt has a value replicated that somebody has stored here, for as long as it is
@@ -203,7 +210,7 @@ func (a *Adopter) Adopt(p records.Put) {
 		a.move(r, p.Source)
 	}
 	changed := r.value != digest
-	r.value, r.expires = digest, expires
+	r.value, r.size, r.expires = digest, len(p.Key)+len(p.Value), expires
 	r.source.records.MoveToBack(r.renewal)
 	switch {
 	case r.state == running:
@@ -322,9 +329,11 @@ func (a *Adopter) remove(r *adopted) {
 	a.release(r)
 }
 
+// forgetIfIdle forgets a source of which nothing is left, once it has its bytes again:
+// it would else have them at once by letting its records end.
 func (a *Adopter) forgetIfIdle(s *source) {
 	g := s.group
-	if s.records.Len() > 0 || s.jobs > 0 || g.sources[s.name] != s {
+	if s.records.Len() > 0 || s.jobs > 0 || g.sources[s.name] != s || a.forgetLater(s) {
 		return
 	}
 	heap.Remove(&g.heaviest, s.place)
@@ -346,6 +355,11 @@ func (a *Adopter) enqueue(r *adopted) {
 	if s.group.turn == nil {
 		s.group.turn = a.turns.PushBack(s.group)
 	}
+	a.hire()
+}
+
+// hire has one more worker, if there may be.
+func (a *Adopter) hire() {
 	if a.workers < a.limits.Jobs && !a.closed {
 		a.workers++
 		a.tasks.Go(a.work)
@@ -356,6 +370,7 @@ func (a *Adopter) enqueue(r *adopted) {
 func (a *Adopter) unqueue(r *adopted) {
 	s := r.source
 	s.waiting.Remove(r.queue)
+	r.held = false
 	a.waiting--
 	if s.waiting.Len() > 0 {
 		return
@@ -423,6 +438,8 @@ func (a *Adopter) work() {
 func (a *Adopter) take() (*adopted, *source) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	now, soonest := time.Now(), time.Duration(0)
+	a.dropEnded(now)
 	for at := a.turns.Front(); at != nil && !a.closed; at = at.Next() {
 		g := at.Value.(*group)
 		if g.jobs >= a.limits.JobsPerGroup {
@@ -434,6 +451,12 @@ func (a *Adopter) take() (*adopted, *source) {
 				continue
 			}
 			r := s.waiting.Front().Value.(*adopted)
+			if wait := a.wait(s, now); wait > 0 {
+				if a.hold(r); soonest == 0 || wait < soonest {
+					soonest = wait
+				}
+				continue
+			}
 			a.unqueue(r)
 			if s.turn != nil {
 				g.turns.MoveToBack(s.turn)
@@ -445,11 +468,35 @@ func (a *Adopter) take() (*adopted, *source) {
 			s.jobs++
 			g.jobs++
 			a.jobs++
+			a.spend(s, r.size, now)
+			if a.turns.Len() > 0 {
+				a.hire() // this one is busy when the next may go on
+			}
 			return r, s
 		}
 	}
 	a.workers--
+	if soonest > 0 {
+		a.wakeIn(soonest)
+	}
 	return nil, nil
+}
+
+// dropEnded forgets records whose turn would come next, but whose life is over.
+func (a *Adopter) dropEnded(now time.Time) {
+	var ended []*adopted
+	for at := a.turns.Front(); at != nil; at = at.Next() {
+		for of := at.Value.(*group).turns.Front(); of != nil; of = of.Next() {
+			waiting := &of.Value.(*source).waiting
+			for w := waiting.Front(); w != nil && !now.Before(w.Value.(*adopted).expires); w = w.Next() {
+				ended = append(ended, w.Value.(*adopted))
+			}
+		}
+	}
+	for _, r := range ended {
+		a.remove(r)
+		a.drop(DropEnded)
+	}
 }
 
 // errEnded: the record is not there any more, or is somebody else's.
@@ -533,41 +580,4 @@ func (a *Adopter) done(r *adopted, payer *source, started, until time.Time, repl
 		return
 	}
 	a.schedule(r, now)
-}
-
-// byWeight is a heap, what has most records first.
-type byWeight[T weighed] []T
-
-type weighed interface {
-	weight() int
-	putAt(place int)
-}
-
-func (s *source) weight() int     { return s.records.Len() }
-func (s *source) putAt(place int) { s.place = place }
-func (g *group) weight() int      { return g.records }
-func (g *group) putAt(place int)  { g.place = place }
-
-func (w byWeight[T]) Len() int           { return len(w) }
-func (w byWeight[T]) Less(i, j int) bool { return w[i].weight() > w[j].weight() }
-func (w byWeight[T]) Swap(i, j int) {
-	w[i], w[j] = w[j], w[i]
-	w[i].putAt(i)
-	w[j].putAt(j)
-}
-
-// Push implements heap.Interface.
-func (w *byWeight[T]) Push(x any) {
-	x.(T).putAt(len(*w))
-	*w = append(*w, x.(T))
-}
-
-// Pop implements heap.Interface.
-func (w *byWeight[T]) Pop() any {
-	last := len(*w) - 1
-	x := (*w)[last]
-	var none T
-	(*w)[last] = none
-	*w = (*w)[:last]
-	return x
 }

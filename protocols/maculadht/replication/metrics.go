@@ -10,6 +10,9 @@ type MetricsTracer interface {
 	Adopted()
 	// Dropped is called for one that is not any more, or never was.
 	Dropped(why DropReason)
+	// Held is called for one that has to wait as its source, or its IP group, has used up
+	// its bytes, once each time that it is to be replicated.
+	Held()
 	// Replicated is called when a record was put on other nodes, or was not: how many
 	// acknowledged it, in what time.
 	Replicated(acknowledged int, err error, took time.Duration)
@@ -32,12 +35,14 @@ type noTracer struct{}
 
 func (noTracer) Adopted()                             {}
 func (noTracer) Dropped(DropReason)                   {}
+func (noTracer) Held()                                {}
 func (noTracer) Replicated(int, error, time.Duration) {}
 
 // Stats counts what an Adopter did since it was made, and what it holds.
 type Stats struct {
 	Replicated uint64                // records that were put on other nodes, each time
 	Failed     uint64                // those that nobody took
+	Held       uint64                // those that had to wait for their source's bytes
 	Dropped    map[DropReason]uint64 // records that are not adopted
 
 	Records int // adopted
@@ -50,7 +55,7 @@ func (a *Adopter) Stats() Stats {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s := Stats{
-		Replicated: a.replicated, Failed: a.failed, Dropped: make(map[DropReason]uint64),
+		Replicated: a.replicated, Failed: a.failed, Held: a.held, Dropped: make(map[DropReason]uint64),
 		Records: len(a.records), Waiting: a.waiting, Jobs: a.jobs,
 	}
 	for why, n := range a.dropped {

@@ -21,18 +21,28 @@ type Limits struct {
 	Jobs, JobsPerGroup, JobsPerSource int
 	// Rate is how many records a second are replicated, after Burst at once.
 	Rate, Burst int
+	// BytesPerSource and BytesPerGroup are how many bytes of keys and values a second are
+	// replicated of one source and of one group, after BytesBurstPerSource and
+	// BytesBurstPerGroup at once. Each record counts once, to however many nodes it
+	// goes; one that is larger than what is left goes all the same, and the next one
+	// waits the longer.
+	BytesPerSource, BytesBurstPerSource int
+	BytesPerGroup, BytesBurstPerGroup   int
 	// JobTime is the longest that it may take to replicate a record.
 	JobTime time.Duration
 }
 
 // DefaultLimits returns those of an adopter for which [WithLimits] says nothing
 // else: 16,384 records, 8,192 of one IP group and 4,096 of one source; 16 replicated
-// at a time, 12 of one group and 8 of one source, 32 a second after 128 at once, each in 30 s at most.
+// at a time, 12 of one group and 8 of one source, 32 a second after 128 at once, each in 30 s at most; 64 KiB a second of one
+// source after 1 MiB at once, and twice as much of one group.
 func DefaultLimits() Limits {
 	return Limits{
 		Records: 16_384, RecordsPerGroup: 8192, RecordsPerSource: 4096,
 		Jobs: 16, JobsPerGroup: 12, JobsPerSource: 8,
 		Rate: 32, Burst: 128,
+		BytesPerSource: 64 << 10, BytesBurstPerSource: 1 << 20,
+		BytesPerGroup: 128 << 10, BytesBurstPerGroup: 2 << 20,
 		JobTime: 30 * time.Second,
 	}
 }
@@ -43,6 +53,8 @@ func (l Limits) check() error {
 		"Records": l.Records, "RecordsPerGroup": l.RecordsPerGroup, "RecordsPerSource": l.RecordsPerSource,
 		"Jobs": l.Jobs, "JobsPerGroup": l.JobsPerGroup, "JobsPerSource": l.JobsPerSource,
 		"Rate": l.Rate, "Burst": l.Burst,
+		"BytesPerSource": l.BytesPerSource, "BytesBurstPerSource": l.BytesBurstPerSource,
+		"BytesPerGroup": l.BytesPerGroup, "BytesBurstPerGroup": l.BytesBurstPerGroup,
 	} {
 		if n < 1 {
 			errs = append(errs, fmt.Errorf("limits: %s is %d: want 1 or more", name, n))

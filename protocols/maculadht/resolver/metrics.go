@@ -8,7 +8,8 @@ import "time"
 type MetricsTracer interface {
 	// Answered is called for each answer that waited for a lookup.
 	Answered(outcome Outcome)
-	// Refused is called for a key that was not looked up, or not waited for.
+	// Refused is called for a key that was not looked up, or not to the end, or not
+	// waited for.
 	Refused(limit Refusal)
 	// LookedUp is called at the end of a lookup: refresh says that nobody asked for
 	// it then, found that there was something.
@@ -35,6 +36,7 @@ type Refusal string
 // The limits.
 const (
 	RefusedLookups       Refusal = "lookups"        // Limits.Lookups
+	RefusedGaveWay       Refusal = "gave_way"       // Limits.Lookups: ended for one of a group with fewer
 	RefusedLookupsGroup  Refusal = "lookups_group"  // Limits.LookupsPerGroup
 	RefusedSource        Refusal = "source"         // Limits.LookupsPerSource
 	RefusedWaiters       Refusal = "waiters"        // Limits.Waiters
@@ -54,7 +56,7 @@ type Stats struct {
 	Lookups   uint64 // that somebody asked for
 	Refreshes uint64 // lookups that nobody asked for
 	Checks    uint64 // that those nearest to a missed key were asked again
-	Refused   uint64 // questions over a limit
+	Refused   uint64 // questions over a limit, and lookups that gave way
 
 	Keys     int // remembered, with those that are being looked up
 	Bytes    int // what they cost

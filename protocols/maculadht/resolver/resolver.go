@@ -34,7 +34,8 @@ type Resolver struct {
 	keys       map[string]*entry
 	byUse      list.List // of *entry, who was asked for longest ago first
 	bytes      int       // of all entries
-	lookingUp  shares    // lookups that somebody asked for
+	asked      list.List // of *search, lookups that somebody asked for, oldest first
+	lookingUp  shares    // them
 	refreshing shares    // lookups that nobody asked for, and checks
 	waiting    shares    // answers
 	count      Stats
@@ -66,6 +67,9 @@ type search struct {
 	started time.Time
 	source  records.Source // whose share it takes
 	refresh bool           // nobody asked for it
+	place   *list.Element  // in Resolver.asked; nil for a refresh, and where it gave way
+	gaveWay bool           // it was ended for another's
+	cancel  context.CancelFunc
 	found   merger
 	waiters map[*waiter]struct{}
 }
@@ -208,23 +212,49 @@ func (r *Resolver) Resolve(key []byte, asker records.Asker, done func(found []re
 	}
 	e := r.keys[string(key)]
 	if e == nil || e.search == nil {
-		if why, ok := r.lookingUp.take(asker.Source); !ok {
+		if why, ok := r.lookingUp.allow(asker.Source); !ok && (why != RefusedLookups || !r.makeWay(asker.Source)) {
 			if r.refuse(why); done != nil {
 				r.waiting.give(asker.Source)
 			}
 			return false
 		}
+		r.lookingUp.count(asker.Source)
 		if e == nil {
 			e = r.add(string(key))
 		}
 		r.count.Lookups++
-		r.start(e, &search{source: asker.Source})
+		s := &search{source: asker.Source}
+		s.place = r.asked.PushBack(s)
+		r.start(e, s)
 	}
 	r.use(e, time.Now(), asker.Source)
 	if done != nil {
 		r.wait(e.search, asker, done)
 	}
 	return true
+}
+
+// makeWay ends the oldest lookup of the IP group that has most under way, for one of a
+// group that has fewer even with it: who has lookups that do not end can not keep
+// others from theirs. It reports whether there is such a group.
+func (r *Resolver) makeWay(source records.Source) bool {
+	heaviest, ok := r.lookingUp.heavier(source)
+	if !ok {
+		return false
+	}
+	for at := r.asked.Front(); at != nil; at = at.Next() {
+		s := at.Value.(*search)
+		if groupOf(s.source) != heaviest {
+			continue
+		}
+		r.asked.Remove(at)
+		r.lookingUp.give(s.source)
+		s.place, s.gaveWay = nil, true
+		s.cancel()
+		r.refuse(RefusedGaveWay)
+		return true
+	}
+	return false
 }
 
 func (r *Resolver) refuse(limit Refusal) {
@@ -279,8 +309,9 @@ func (r *Resolver) start(e *entry, s *search) {
 	s.found.limit = r.limits.BytesPerKey
 	e.search = s
 	r.shrink()
+	ctx, cancel := context.WithTimeout(r.ctx, r.limits.LookupTime)
+	s.cancel = cancel
 	r.tasks.Go(func() {
-		ctx, cancel := context.WithTimeout(r.ctx, r.limits.LookupTime)
 		defer cancel()
 		found, _ := r.lookups.Search(ctx, lookup.Search{
 			Key:       []byte(e.key),
@@ -337,9 +368,13 @@ func (r *Resolver) end(e *entry, s *search, found *lookup.Found) {
 
 	r.mu.Lock()
 	e.search = nil
-	if s.refresh {
+	switch {
+	case s.refresh:
 		r.refreshing.give(s.source)
-	} else {
+	case s.gaveWay:
+		heard = false // not by all who are to be
+	default:
+		r.asked.Remove(s.place)
 		r.lookingUp.give(s.source)
 	}
 	now := time.Now()
@@ -362,6 +397,10 @@ func (r *Resolver) end(e *entry, s *search, found *lookup.Found) {
 	r.shrink()
 	waiters := s.waiters
 	s.waiters = nil
+	some, none := OutcomeFound, OutcomeMissed
+	if s.gaveWay {
+		some, none = OutcomePartial, OutcomeLate
+	}
 	for w := range waiters {
 		r.waiting.give(w.source)
 	}
@@ -370,7 +409,7 @@ func (r *Resolver) end(e *entry, s *search, found *lookup.Found) {
 		if w.timer.Stop() {
 			r.tasks.Done()
 		}
-		r.answer(w, all, OutcomeFound, OutcomeMissed)
+		r.answer(w, all, some, none)
 	}
 }
 

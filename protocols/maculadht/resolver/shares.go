@@ -33,19 +33,43 @@ const fewShare = 4
 
 // take counts one more, or returns the limit over which that would be.
 func (s *shares) take(source records.Source) (refused Refusal, ok bool) {
+	if refused, ok = s.allow(source); ok {
+		s.count(source)
+	}
+	return refused, ok
+}
+
+// allow returns the limit over which one more would be: that in all only where the
+// source and its group are below theirs.
+func (s *shares) allow(source records.Source) (refused Refusal, ok bool) {
 	few := s.groups[groupOf(source)] < fewShare && s.all < 2*s.max.all
 	switch {
-	case s.all >= s.max.all && !few:
-		return s.refusedBy[0], false
 	case s.groups[groupOf(source)] >= max(s.max.group, s.ofNone(source)):
 		return s.refusedBy[1], false
 	case s.sources[source] >= s.max.source:
 		return s.refusedBy[2], false
+	case s.all >= s.max.all && !few:
+		return s.refusedBy[0], false
 	}
+	return "", true
+}
+
+func (s *shares) count(source records.Source) {
 	s.all++
 	s.groups[groupOf(source)]++
 	s.sources[source]++
-	return "", true
+}
+
+// heavier returns the group that has most, if that is more than a source's own would
+// have with one more.
+func (s *shares) heavier(source records.Source) (group string, ok bool) {
+	most := s.groups[groupOf(source)] + 1
+	for g, n := range s.groups {
+		if n > most {
+			group, most, ok = g, n, true
+		}
+	}
+	return group, ok
 }
 
 // ofNone returns the limit of the group that a source in no group is: its own.

@@ -83,6 +83,10 @@ func (c Contact) Failures() int { return c.failures }
 // connection ended. Until it gives one, lookups ask it last.
 func (c Contact) Doubtful() bool { return c.failures > 0 || c.doubted }
 
+// Lost reports whether it is doubtful as its connection ended, or as it let a lookup
+// wait, and has not spoken since.
+func (c Contact) Lost() bool { return c.doubted }
+
 // Confirmed reports whether the contact may be named to others: it has proved that
 // it is where it says, and nothing since has made that doubtful.
 func (c Contact) Confirmed() bool { return c.confirmed() }

@@ -43,17 +43,13 @@ func (u *Upkeep) serveApart() {
 			return
 		case <-u.waiting:
 		}
-		u.mu.Lock()
-		var next one
-		some := len(u.apart) > 0
-		if some {
-			next, u.apart = u.apart[0], u.apart[1:]
+		next, some := u.nextApart()
+		if !some {
+			continue
 		}
-		if len(u.apart) > 0 {
-			signal(u.waiting)
-		}
-		u.mu.Unlock()
-		if some && !u.sleep(restAfterScan*u.turn(next, slots)) {
+		scan := u.turn(next, slots)
+		u.doneApart(next)
+		if !u.sleep(restAfterScan * scan) {
 			return
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"maps"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -58,6 +59,7 @@ const (
 
 // newcomer is one of those that a hand-over is to.
 type newcomer struct {
+	group  netip.Prefix // its IP group as it joined; the zero prefix for none
 	taken  atomic.Int64 // records that it took at once
 	faults atomic.Int64 // records that it turned away, or took its time over
 	late   atomic.Int64 // nanoseconds beyond promptAnswer
@@ -127,7 +129,7 @@ func (s served) over(now time.Time) bool {
 
 // due takes the newcomers that are still contacts and that nothing was handed
 // over to lately, or those that have come back since; not too often either. Others
-// wait, be it because there were too many of late. Those that come back again and
+// wait, be it because there were too many of late, or are of their IP group. Those that come back again and
 // again are served apart.
 func (u *Upkeep) due(now time.Time, back bool) map[routing.ID]*newcomer {
 	u.mu.Lock()
@@ -145,12 +147,17 @@ func (u *Upkeep) due(now time.Time, back bool) map[routing.ID]*newcomer {
 		if isBack != back || lately && (!isBack || now.Sub(s.at) < s.pause()) || !lately && len(u.served) >= maxNewcomers {
 			continue
 		}
+		n := &newcomer{group: u.server.Group(c)}
+		isApart := s.times >= refills
+		if !isApart && !u.serving.take(n.group) {
+			continue
+		}
 		delete(u.newcomers, id)
 		u.served[id] = served{at: now, times: min(s.times+1, 2*refills), storeID: string(c.StoreID)}
-		if s.times >= refills {
-			u.setApart(one{id, new(newcomer)})
+		if isApart {
+			u.setApart(one{id, n})
 		} else {
-			due[id] = new(newcomer)
+			due[id] = n
 		}
 	}
 	return due
@@ -181,6 +188,7 @@ func (u *Upkeep) handOver(arrived <-chan struct{}, delay time.Duration, back boo
 				u.mu.Unlock()
 			}
 		}
+		u.servedAll(due)
 		if !u.sleep(restAfterScan * scan) {
 			return
 		}

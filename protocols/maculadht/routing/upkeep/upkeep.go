@@ -44,6 +44,8 @@ const pingsAtOnce = 32
 //   - Contacts that were silent for long are asked too, and leave the table in the
 //     same way. Those that have become doubtful, such as by the end of their
 //     connection, are asked at once.
+//   - Of those that were lost a few are asked every few seconds, and all once one of
+//     them answers, such as after a partition.
 //   - Who was dropped so, and is heard of again, is asked and taken back.
 //   - A bucket in which nothing was looked up for long is refreshed by a lookup.
 //   - Records go to a verified libp2p contact that is new and nearer to their key
@@ -68,16 +70,18 @@ type Upkeep struct {
 	tasks  sync.WaitGroup
 	pings  chan struct{} // one token for each ping under way
 
-	mu         sync.Mutex
-	challenged map[int]struct{}      // buckets whose oldest is being asked
-	checking   questions             // to contacts that were doubted
-	returning  questions             // to some that were dropped, and heard of
-	newcomers  map[routing.ID]bool   // that nothing was handed over to yet; true: came back
-	served     map[routing.ID]served // to whom something was, lately
-	apart      []one                 // newcomers to be served apart, those first that wait for longest
-	arrived    chan struct{}         // has a token while there are newcomers
-	returned   chan struct{}         // as well, for those that came back
-	waiting    chan struct{}         // has a token while there are some apart
+	mu           sync.Mutex
+	challenged   map[int]struct{}      // buckets whose oldest is being asked
+	checking     questions             // to contacts that were doubted
+	returning    questions             // to some that were dropped, and heard of
+	newcomers    map[routing.ID]bool   // that nothing was handed over to yet; true: came back
+	served       map[routing.ID]served // to whom something was, lately
+	serving      groupCounts           // newcomers that records are being handed over to
+	apart        []one                 // newcomers to be served apart, those first that wait for longest
+	servingApart groupCounts           // those that are
+	arrived      chan struct{}         // has a token while there are newcomers
+	returned     chan struct{}         // as well, for those that came back
+	waiting      chan struct{}         // has a token while there are some apart
 }
 
 // New starts the upkeep of the server whose lookups these are, which asks
@@ -93,24 +97,27 @@ func New(lookups *lookup.Lookups, opts ...Option) (*Upkeep, error) {
 		}
 	}
 	u := &Upkeep{
-		server:     lookups.Server(),
-		lookups:    lookups,
-		cfg:        cfg,
-		pings:      make(chan struct{}, pingsAtOnce),
-		challenged: make(map[int]struct{}),
-		checking:   make(questions),
-		returning:  make(questions),
-		newcomers:  make(map[routing.ID]bool),
-		served:     make(map[routing.ID]served),
-		arrived:    make(chan struct{}, 1),
-		returned:   make(chan struct{}, 1),
-		waiting:    make(chan struct{}, 1),
+		server:       lookups.Server(),
+		lookups:      lookups,
+		cfg:          cfg,
+		pings:        make(chan struct{}, pingsAtOnce),
+		challenged:   make(map[int]struct{}),
+		checking:     make(questions),
+		returning:    make(questions),
+		newcomers:    make(map[routing.ID]bool),
+		served:       make(map[routing.ID]served),
+		serving:      make(groupCounts),
+		servingApart: make(groupCounts),
+		arrived:      make(chan struct{}, 1),
+		returned:     make(chan struct{}, 1),
+		waiting:      make(chan struct{}, 1),
 	}
 	u.bytes = rate.NewLimiter(rate.Limit(u.cfg.handOverRate), max(u.cfg.handOverRate, maxHandOver))
 	u.apartBytes = rate.NewLimiter(rate.Limit(u.cfg.handOverRate)/apartShare, max(u.cfg.handOverRate/apartShare, maxHandOver))
 	u.ctx, u.cancel = context.WithCancel(context.Background())
 	u.tasks.Go(u.watch)
 	u.tasks.Go(u.lookOver)
+	u.tasks.Go(u.watchLost)
 	u.tasks.Go(func() { u.handOver(u.arrived, u.cfg.handOverDelay, false) })
 	u.tasks.Go(func() { u.handOver(u.returned, min(refillAfter, u.cfg.handOverDelay), true) })
 	for range apartAtOnce {
