@@ -163,14 +163,16 @@ func TestPowerCuts(t *testing.T) {
 func TestSyncedSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mem := vfs.NewCrashableMem()
+		var isOpen atomic.Bool // time stands still while somebody waits for a lock of Pebble's
 		disk := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
-			if isSync(op) {
+			if isSync(op) && isOpen.Load() {
 				time.Sleep(20 * time.Millisecond)
 			}
 			return nil
 		}))
 		s, err := Open("store", us, WithFS(disk))
 		require.NoError(t, err)
+		isOpen.Store(true)
 		for i := range 20 {
 			key := fmt.Sprint(i)
 			require.NoError(t, set(s, key, records.Soon, rec("v", time.Hour)))

@@ -119,7 +119,7 @@ func TestRefusedDirectories(t *testing.T) {
 					require.NoError(t, os.Remove(path))
 				}
 			}
-		}, us, ErrCorrupt, "does not exist"},
+		}, us, ErrCorrupt, "write-ahead log is missing"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

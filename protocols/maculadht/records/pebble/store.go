@@ -113,8 +113,19 @@ func (s *Store) open() (err error) {
 		if err := writeLabel(s.cfg.fs, s.dir, creating, s.label); err != nil {
 			return fmt.Errorf("make the store in %s: %w", s.dir, err)
 		}
+	} else if err := checkLogs(s.cfg.fs, s.dir); err != nil {
+		return err
 	}
-	if s.db, err = openDatabase(s.cfg.fs, s.dir, isNew, s.cfg.log); err != nil {
+	if isNew { // its first log is of an old format, which does not show what was synced
+		made, err := openDatabase(s.cfg.fs, s.dir, true, s.cfg.log)
+		if err != nil {
+			return err
+		}
+		if err := made.close(); err != nil {
+			return fmt.Errorf("make the store in %s: %w", s.dir, err)
+		}
+	}
+	if s.db, err = openDatabase(s.cfg.fs, s.dir, false, s.cfg.log); err != nil {
 		return err
 	}
 	defer func() {
