@@ -262,7 +262,7 @@ func (w *mesh) living() []asker {
 // storeAndFind has each asker advertise something, some at a time, which all must
 // find in time.
 func (w *mesh) storeAndFind(t *testing.T, when string) {
-	atOnce := max(1, 81/len(w.nodes)) // as all of them are on one machine
+	atOnce := max(1, 27/len(w.nodes)) // as all of them are on one machine, with all else that is tested
 	for some := range slices.Chunk(w.living(), atOnce) {
 		before := len(w.stored)
 		for _, a := range some {

@@ -80,7 +80,7 @@ func TestSignalDuringTheStart(t *testing.T) {
 	p := startProcess(t, data)
 	waitFor(t, "the start", func() bool { _, err := os.Stat(filepath.Join(data, "running.json")); return err == nil })
 	p.signal(t, syscall.SIGTERM)
-	require.Equal(t, exitOK, p.endedWithin(t, time.Second))
+	require.Equal(t, exitOK, p.endedWithin(t, 4*time.Second), "not ended by the watch over the stop")
 	require.NotContains(t, p.stdout.String(), "serves")
 	require.NoFileExists(t, filepath.Join(data, "running.json"))
 }
