@@ -80,15 +80,23 @@ func (p *Publisher) decode(key, value []byte) (s subject, since time.Time, err e
 	return s, time.Unix(e.Since, 0), err
 }
 
+// lockSaved keeps others from a publication's entry in the state, and returns its key.
+func (p *Publisher) lockSaved(ctx context.Context, pub *publication) (key []byte, unlock func(), err error) {
+	key = pub.name().stateKey()
+	if unlock, err = p.writing.lock(ctx, key); err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrNotSaved, err)
+	}
+	return key, unlock, nil
+}
+
 // save keeps a publication in the state, unless it is there, or over.
 func (p *Publisher) save(ctx context.Context, pub *publication) error {
 	if p.cfg.State == nil {
 		return nil
 	}
-	key := pub.name().stateKey()
-	unlock, err := p.writing.lock(ctx, key)
+	key, unlock, err := p.lockSaved(ctx, pub)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrNotSaved, err)
+		return err
 	}
 	defer unlock()
 	p.mu.Lock()
@@ -121,10 +129,9 @@ func (p *Publisher) forget(ctx context.Context, pub *publication) error {
 	if p.cfg.State == nil {
 		return nil
 	}
-	key := pub.name().stateKey()
-	unlock, err := p.writing.lock(ctx, key)
+	key, unlock, err := p.lockSaved(ctx, pub)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrNotSaved, err)
+		return err
 	}
 	defer unlock()
 	p.mu.Lock()
