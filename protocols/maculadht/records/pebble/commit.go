@@ -39,6 +39,7 @@ type committer struct {
 	unsynced          time.Time // since when there is anything to sync; zero is never
 	written           time.Time // when the clock was, last
 	reading           reading   // that was written then
+	synced            reading   // the last one that the disk has for sure
 
 	mustSync, mustLook bool // as soon as the worker is not busy
 	syncing, late      *time.Timer
@@ -53,6 +54,7 @@ func (c *committer) init(s *Store) {
 	c.next, c.spare = newBatch(), newBatch()
 	c.dirty, c.dirtyState = make(map[string]struct{}), make(map[string]struct{})
 	c.written, c.reading = time.Now(), s.clock.read()
+	c.synced = s.began
 	c.syncing, c.late = time.NewTimer(time.Hour), time.NewTimer(time.Hour)
 	c.syncing.Stop()
 	c.late.Stop()
@@ -286,6 +288,7 @@ func (c *committer) committed(b *batch, size int, took time.Duration, err error)
 // settle notes what the disk may have otherwise than the memory.
 func (c *committer) settle(b *batch) {
 	if b.synced {
+		c.synced = c.reading
 		clear(c.dirty)
 		clear(c.dirtyState)
 		c.unsynced = time.Time{}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync/atomic"
 	"syscall"
@@ -200,6 +202,48 @@ func TestFailingDiskAtTheEnd(t *testing.T) {
 	recs, err = s.Get(t.Context(), []byte("k"))
 	require.NoError(t, err)
 	require.Equal(t, []string{"synced"}, values(recs))
+}
+
+// Files of the store that somebody removes while it is open are made good of what the
+// memory has, once the store is opened anew.
+func TestRemovedLogIsMadeGood(t *testing.T) {
+	var fails atomic.Bool
+	disk := errorfs.Wrap(vfs.Default, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if fails.Load() && isSync(op) {
+			return syscall.EIO
+		}
+		return nil
+	}))
+	dir := filepath.Join(t.TempDir(), "store")
+	s, err := Open(dir, us, WithFS(disk), often)
+	require.NoError(t, err)
+	want := held{}
+	for i := range 300 {
+		key := fmt.Sprint("k", i)
+		require.NoError(t, set(s, key, records.Synced, rec("kept", time.Hour)))
+		want[key] = []string{"kept"}
+	}
+	require.NoError(t, s.State().Put(t.Context(), []byte("a"), []byte("1")))
+	logs, err := filepath.Glob(filepath.Join(dir, "*.log"))
+	require.NoError(t, err)
+	require.NotEmpty(t, logs)
+	for _, log := range logs {
+		require.NoError(t, os.Remove(log))
+	}
+	fails.Store(true)
+	require.ErrorIs(t, set(s, "refused", records.Synced, rec("refused", time.Hour)), syscall.EIO)
+	fails.Store(false)
+	recovered(t, s)
+	require.NoError(t, s.Close())
+
+	s = open(t, dir)
+	want.require(t, s)
+	n := 0
+	require.NoError(t, s.State().Entries(t.Context(), func(key, value []byte) bool {
+		n++
+		return string(key) == "a" && string(value) == "1"
+	}))
+	require.Equal(t, 1, n)
 }
 
 // What was refused does not come back, though it had reached the disk before that failed.

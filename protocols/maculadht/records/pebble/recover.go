@@ -7,6 +7,10 @@ import (
 	"io/fs"
 	"sync/atomic"
 	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 )
 
 // ErrNoRoom means that the store has no room on the disk: its own bound is reached, or
@@ -196,7 +200,10 @@ func (c *committer) reopen() (*database, error) {
 	}
 	b := db.NewBatch()
 	defer b.Close()
-	if err = c.restore(b, c.dirty, c.dirtyState); err == nil {
+	if err = c.restoreLost(db); err == nil {
+		err = c.restore(b, c.dirty, c.dirtyState)
+	}
+	if err == nil {
 		if err = b.Set(clockKey, c.clock.read().append(nil), nil); err == nil {
 			err = db.commit(b, true)
 		}
@@ -208,4 +215,49 @@ func (c *committer) reopen() (*database, error) {
 		return nil, err
 	}
 	return db, nil
+}
+
+// restoreLost writes all that the memory holds where the disk lacks what it had synced, as
+// when files of the store were taken away: the clock was among the last of that.
+func (c *committer) restoreLost(db *database) error {
+	value, closer, err := db.Get(clockKey)
+	if err == nil {
+		last, ok := readingOf(value)
+		if err = closer.Close(); err != nil || ok && last.store >= c.synced.store {
+			return err
+		}
+	} else if !errors.Is(err, pebble.ErrNotFound) {
+		return err
+	}
+	c.log().Warn("the disk lacks what it had kept before: all is written anew", "dir", c.dir)
+	for cursor := records.Cursor(""); ; {
+		keys, next, err := c.memory.Keys(context.Background(), nil, cursor, restorePage)
+		if err != nil {
+			return err
+		}
+		page := make(map[string]struct{}, len(keys))
+		for _, key := range keys {
+			page[string(key)] = struct{}{}
+		}
+		if err := c.restoreAlone(db, page, nil); err != nil {
+			return err
+		}
+		if cursor = next; next == "" {
+			break
+		}
+	}
+	return c.restoreAlone(db, nil, c.state.keys())
+}
+
+// restorePage is how many keys are written at a time.
+const restorePage = 128
+
+// restoreAlone is restore with a batch of its own, which what follows has synced.
+func (c *committer) restoreAlone(db *database, keys, stateKeys map[string]struct{}) error {
+	b := db.NewBatch()
+	defer b.Close()
+	if err := c.restore(b, keys, stateKeys); err != nil {
+		return err
+	}
+	return db.commit(b, false)
 }

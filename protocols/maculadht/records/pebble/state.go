@@ -31,6 +31,16 @@ func (s *state) get(key string) (value []byte, there bool) {
 	return value, there
 }
 
+func (s *state) keys() map[string]struct{} {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	keys := make(map[string]struct{}, len(s.values))
+	for key := range s.values {
+		keys[key] = struct{}{}
+	}
+	return keys
+}
+
 func (s *state) set(key string, value []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -31,6 +31,7 @@ type Store struct {
 	id    []byte
 	lock  *pebble.Lock
 	clock clock
+	began reading // of it, when the store was opened; synced
 
 	queue    *queue
 	commits  committer
@@ -150,7 +151,8 @@ func (s *Store) open() (err error) {
 func (s *Store) writeClock() error {
 	b := s.db.NewBatch()
 	defer b.Close()
-	if err := b.Set(clockKey, s.clock.read().append(nil), nil); err != nil {
+	s.began = s.clock.read()
+	if err := b.Set(clockKey, s.began.append(nil), nil); err != nil {
 		return err
 	}
 	return s.db.commit(b, true)
