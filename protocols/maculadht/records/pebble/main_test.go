@@ -2,6 +2,10 @@ package pebble
 
 import (
 	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -39,4 +43,18 @@ func rec(value string, life time.Duration) records.Record {
 func often(c *config) error {
 	c.tick = 10 * time.Millisecond
 	return nil
+}
+
+// killed returns a copy of what an open store has on the disk, as a kill leaves it.
+func killed(t *testing.T, live string) (dir string) {
+	t.Helper()
+	var err error
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+		dir = filepath.Join(t.TempDir(), "killed")
+		if err = os.CopyFS(dir, os.DirFS(live)); !errors.Is(err, fs.ErrNotExist) { // Pebble clears away beside
+			break
+		}
+	}
+	require.NoError(t, err)
+	return dir
 }

@@ -25,8 +25,7 @@ func TestCopy(t *testing.T) {
 	put("flushed")
 	require.NoError(t, s.db.Flush())
 	put("logged")
-	killed := filepath.Join(t.TempDir(), "killed")
-	require.NoError(t, os.CopyFS(killed, os.DirFS(dir)))
+	killed := killed(t, dir)
 	require.NoError(t, m.Close())
 
 	for name, dir := range map[string]string{"closed": dir, "killed": killed} {

@@ -117,16 +117,7 @@ func (s *Store) open() (err error) {
 	} else if err := checkLogs(s.cfg.fs, s.dir); err != nil {
 		return err
 	}
-	if isNew { // its first log is of an old format, which does not show what was synced
-		made, err := openDatabase(s.cfg.fs, s.dir, true, s.cfg.log)
-		if err != nil {
-			return err
-		}
-		if err := made.close(); err != nil {
-			return fmt.Errorf("make the store in %s: %w", s.dir, err)
-		}
-	}
-	if s.db, err = openDatabase(s.cfg.fs, s.dir, false, s.cfg.log); err != nil {
+	if s.db, err = openDatabase(s.cfg.fs, s.dir, isNew, s.cfg.log); err != nil {
 		return err
 	}
 	defer func() {
@@ -141,10 +132,14 @@ func (s *Store) open() (err error) {
 	if err := s.writeClock(); err != nil {
 		return fmt.Errorf("write to %s: %w", s.dir, err)
 	}
-	if isNew {
-		return s.made()
+	if !isNew {
+		return nil
 	}
-	return nil
+	// The first log is of an old format, which does not tell what was synced.
+	if err := errors.Join(s.db.Flush(), s.db.fence.Err()); err != nil {
+		return fmt.Errorf("make the store in %s: %w", s.dir, err)
+	}
+	return s.made()
 }
 
 // writeClock has the next opening reckon from this one.

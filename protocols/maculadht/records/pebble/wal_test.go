@@ -22,8 +22,7 @@ func logged(t *testing.T, size int) (dir, name string, log []byte) {
 	for i := range uint64(40) {
 		require.NoError(t, m.Store(t.Context(), records.Put{Key: number(i), Value: make([]byte, size), TTL: time.Hour, Synced: true}))
 	}
-	dir = filepath.Join(t.TempDir(), "killed")
-	require.NoError(t, os.CopyFS(dir, os.DirFS(live)))
+	dir = killed(t, live)
 	names, err := filepath.Glob(filepath.Join(dir, "*.log"))
 	require.NoError(t, err)
 	require.NotEmpty(t, names)
@@ -33,13 +32,17 @@ func logged(t *testing.T, size int) (dir, name string, log []byte) {
 	return dir, name, log
 }
 
-// keysOf opens a copy of a store whose log is another, and returns how many keys it has.
+// keysOf opens a copy of a store whose log is another, or that has none, and returns how many keys it has.
 func keysOf(t *testing.T, dir, name string, log []byte) (int64, error) {
 	t.Helper()
 	again := filepath.Join(t.TempDir(), "again")
 	require.NoError(t, os.CopyFS(again, os.DirFS(dir)))
 	if log == nil {
-		require.NoError(t, os.Remove(filepath.Join(again, filepath.Base(name))))
+		all, err := filepath.Glob(filepath.Join(again, "*.log")) // some are kept to be used again
+		require.NoError(t, err)
+		for _, name := range all {
+			require.NoError(t, os.Remove(name))
+		}
 	} else {
 		require.NoError(t, os.WriteFile(filepath.Join(again, filepath.Base(name)), log, 0o600))
 	}

@@ -100,7 +100,7 @@ func testPageHoldsNothing(t *testing.T, s *store) {
 		}
 	})
 	require.LessOrEqual(t, len(got), 10, "what was removed does not come from a snapshot")
-	require.Equal(t, got, s.walk("", 100, nil)[:len(got)])
+	require.ElementsMatch(t, got, s.walk("", 100, nil))
 }
 
 func testWalksBeginAnywhere(t *testing.T, s *store) {
