@@ -7,7 +7,7 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
@@ -60,7 +60,7 @@ func (g *Gateway) Endpoint() string {
 	if g.closed || !best.IsValid() {
 		return ""
 	}
-	return wire.EndpointAt(best).String()
+	return endpoints.At(best).String()
 }
 
 // distance ranks an address: the less, the farther it leads here from.

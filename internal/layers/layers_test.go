@@ -19,7 +19,8 @@ const module = "github.com/macula-mesh/macula-node/"
 var floors = [][]string{
 	{"compat/wire/msgpack"},
 	{"compat/wire/internal/fields", "internal/logs/early"},
-	{"compat/wire", "internal/budget", "internal/datadir", "internal/logs"},
+	{"compat/wire", "compat/wire/endpoints", "internal/budget", "internal/datadir", "internal/logs"},
+	{"compat/wire/framing", "compat/wire/procedures", "compat/wire/values"},
 	{"protocols/maculadht/proto", "protocols/maculadht/state"},
 	{"protocols/maculadht/records", "protocols/maculadht/server/outbox"},
 	{"protocols/maculadht/routing/diversity", "protocols/maculadht/server", "protocols/maculadht/records/pebble"},

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -72,7 +73,7 @@ func TestCloseHandsOver(t *testing.T) {
 	services := chain(t, 3)
 	joinAll(t, services...)
 	key, value := keyOf("only here"), dhttest.Value("me", wire.Pair{Key: "ttl", Value: wire.RawInt(60)})
-	v, err := wire.ParseValue(value)
+	v, err := values.Parse(value)
 	require.NoError(t, err)
 	require.NoError(t, services[0].Routing().Records().Store(t.Context(), records.Put{Key: key, Value: v.Raw, NodeID: v.NodeID, TTL: v.TTL}))
 	start := time.Now()

@@ -11,6 +11,7 @@ import (
 	"github.com/tinylib/msgp/msgp"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
@@ -53,9 +54,9 @@ func TestServeAnswers(t *testing.T) {
 		{"call without call_id", &wire.Call{Procedure: "echo"},
 			&wire.Reply{CallID: []byte("undefined"), Error: &wire.CallError{Code: "gateway_bootstrap_only"}}},
 		{"list_gateways", &wire.Call{Procedure: "_dht.list_gateways", Args: wire.RawMap(), CallID: []byte("3")},
-			&wire.Reply{CallID: []byte("3"), Result: wire.GatewayList{}.Raw()}},
+			&wire.Reply{CallID: []byte("3"), Result: procedures.GatewayList{}.Raw()}},
 		{"list_gateways with text", &wire.Call{Procedure: "_dht.list_gateways", Args: wire.RawText("{}"), CallID: []byte("4")},
-			&wire.Reply{CallID: []byte("4"), Result: wire.GatewayList{}.Raw()}},
+			&wire.Reply{CallID: []byte("4"), Result: procedures.GatewayList{}.Raw()}},
 		{"rpc_request", &wire.RPCRequest{RequestID: []byte("r"), Procedure: "p"},
 			&wire.RPCReply{RequestID: []byte("r"), FromNode: self, Error: "rpc_handler_not_available"}},
 		{"rpc_request of nothing", dhttest.Fields(wire.TypeRPCRequest),
@@ -241,7 +242,7 @@ func TestServePipelined(t *testing.T) {
 			ask = &wire.FindNode{Target: id}
 			check = func(_ int, m wire.Message) { require.IsType(t, &wire.FindNodeReply{}, m) }
 		case 3:
-			args := wire.StoreArgs{Key: []byte("shared"), Value: value}
+			args := procedures.StoreArgs{Key: []byte("shared"), Value: value}
 			ask = &wire.Call{Procedure: wire.ProcedureStore, Args: args.Raw(), CallID: id}
 			check = func(_ int, m wire.Message) {
 				require.Equal(t, &wire.Reply{CallID: id, Result: dhttest.StoreOK}, m)

@@ -8,6 +8,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
@@ -87,7 +88,7 @@ func (h *Handlers) Routing() *routing.Server { return h.routes }
 // register has the DHT's messages handled.
 func (h *Handlers) register() error {
 	var errs error
-	for t, serve := range map[wire.Type]func(*asker, wire.Frame) error{
+	for t, serve := range map[wire.Type]func(*asker, framing.Frame) error{
 		wire.TypeFindValue:  h.serveFindValue,
 		wire.TypeFindNode:   h.serveFindNode,
 		wire.TypeCall:       h.serveCall,
@@ -98,7 +99,7 @@ func (h *Handlers) register() error {
 		wire.TypeRPCRequest: h.serveRPCRequest,
 		wire.TypeRPCRoute:   h.serveRPCRoute,
 	} {
-		errs = errors.Join(errs, h.mux.Handle(t, func(p *server.Peer, f wire.Frame) error { return serve(h.askers.Of(p), f) }))
+		errs = errors.Join(errs, h.mux.Handle(t, func(p *server.Peer, f framing.Frame) error { return serve(h.askers.Of(p), f) }))
 	}
 	for t, refusal := range map[wire.Type]server.Refusal{
 		wire.TypeFindValue:  refuseFindValue,

@@ -13,6 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
@@ -45,7 +47,7 @@ func TestHandleQuery(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			out, err := h.HandleQuery(t.Context(), dhttest.Frames(t, test.ask))
 			require.NoError(t, err)
-			f, rest, err := wire.DecodeFrame(out)
+			f, rest, err := framing.DecodeFrame(out)
 			require.NoError(t, err)
 			require.Empty(t, rest)
 			if test.want == storedHere {
@@ -70,14 +72,14 @@ func TestHandleQueryErrors(t *testing.T) {
 		frame []byte
 		want  error
 	}{
-		{"no frame", t.Context(), nil, wire.ErrShortHeader},
-		{"bad version", t.Context(), []byte{2, 3, 0, 0, 0, 0, 0, 0}, wire.ErrVersion},
-		{"cut short", t.Context(), dhttest.Frame(wire.TypePing, 0x80)[:8], wire.ErrTruncated},
+		{"no frame", t.Context(), nil, framing.ErrShortHeader},
+		{"bad version", t.Context(), []byte{2, 3, 0, 0, 0, 0, 0, 0}, framing.ErrVersion},
+		{"cut short", t.Context(), dhttest.Frame(wire.TypePing, 0x80)[:8], framing.ErrTruncated},
 		{"two frames", t.Context(), append(dhttest.Frame(wire.TypePing, 0x80), 1), wire.ErrMsgpack},
 		{"no map", t.Context(), dhttest.Frame(wire.TypePing, 0x90), wire.ErrNotMap},
 		{"no key", t.Context(), dhttest.Frame(wire.TypeFindValue, 0x80), wire.ErrMissingField},
 		{"no target", t.Context(), dhttest.Frame(wire.TypeFindNode, 0x80), wire.ErrMissingField},
-		{"a value that can not be stored", t.Context(), dhttest.Frames(t, &wire.Store{Key: []byte("k"), Value: wire.RawInt(1)}), wire.ErrBadValue},
+		{"a value that can not be stored", t.Context(), dhttest.Frames(t, &wire.Store{Key: []byte("k"), Value: wire.RawInt(1)}), values.ErrBad},
 		{"ctx has ended", cancelled, dhttest.Frames(t, &wire.Ping{}), context.Canceled},
 	}
 	for _, test := range tests {
@@ -293,7 +295,7 @@ func TestHandleQueryOfNoQuestion(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			out, err := h.HandleQuery(t.Context(), ask)
 			require.NoError(t, err)
-			f, _, err := wire.DecodeFrame(out)
+			f, _, err := framing.DecodeFrame(out)
 			require.NoError(t, err)
 			reply, err := f.Decode()
 			require.NoError(t, err)
@@ -327,7 +329,7 @@ func TestStoreError(t *testing.T) {
 		"disk fails":     {records.ErrStoreFailed, wire.CodeStoreFailed},
 		"disk hangs":     {errUnsettled, wire.CodeStoreFailed},
 		"disk is busy":   {context.DeadlineExceeded, wire.CodeBusy},
-		"no value":       {wire.ErrBadValue, wire.CodeInvalidArgs},
+		"no value":       {values.ErrBad, wire.CodeInvalidArgs},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

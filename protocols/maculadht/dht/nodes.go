@@ -4,12 +4,13 @@ import (
 	"errors"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server/outbox"
 )
 
-func (h *Handlers) serveFindNode(a *asker, f wire.Frame) error {
+func (h *Handlers) serveFindNode(a *asker, f framing.Frame) error {
 	var m wire.FindNode
 	field, err := broken(m.Decode(f.Payload))
 	switch {

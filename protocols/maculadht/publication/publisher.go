@@ -15,6 +15,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/replication"
@@ -122,23 +123,23 @@ func (p *Publisher) replicate(ctx context.Context, c replication.Copy) (*replica
 
 // Check returns a value as it is stored; one that can not be under the key is a
 // [proto.ErrInvalidRequest].
-func Check(key []byte, raw wire.Raw) (wire.Value, error) {
+func Check(key []byte, raw wire.Raw) (values.Value, error) {
 	if key == nil || len(key) > wire.MaxField {
-		return wire.Value{}, fmt.Errorf("%w: key of %d bytes, want one of at most %d", proto.ErrInvalidRequest, len(key), wire.MaxField)
+		return values.Value{}, fmt.Errorf("%w: key of %d bytes, want one of at most %d", proto.ErrInvalidRequest, len(key), wire.MaxField)
 	}
 	texts, err := wire.TextsAsBin(raw)
 	if err != nil {
-		return wire.Value{}, fmt.Errorf("%w: %w", proto.ErrInvalidRequest, err)
+		return values.Value{}, fmt.Errorf("%w: %w", proto.ErrInvalidRequest, err)
 	}
-	value, err := wire.ParseValue(bytes.Clone(texts))
+	value, err := values.Parse(bytes.Clone(texts))
 	if err != nil {
-		return wire.Value{}, fmt.Errorf("%w: %w", proto.ErrInvalidRequest, err)
+		return values.Value{}, fmt.Errorf("%w: %w", proto.ErrInvalidRequest, err)
 	}
 	return value, nil
 }
 
 // keep stores a value of this node's own here.
-func (p *Publisher) keep(ctx context.Context, key []byte, value wire.Value) error {
+func (p *Publisher) keep(ctx context.Context, key []byte, value values.Value) error {
 	if p.ctx.Err() != nil {
 		return proto.ErrClosed
 	}
@@ -160,7 +161,7 @@ func (p *Publisher) keep(ctx context.Context, key []byte, value wire.Value) erro
 // isFinal reports whether a value that was not kept would not be the next time, nor
 // by others.
 func isFinal(err error) bool {
-	for _, final := range []error{records.ErrNotOwner, wire.ErrBadValue, proto.ErrClosed, context.Canceled, context.DeadlineExceeded} {
+	for _, final := range []error{records.ErrNotOwner, values.ErrBad, proto.ErrClosed, context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, final) {
 			return true
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/provider"
@@ -47,8 +48,8 @@ func starts(t *testing.T, s state.State, n routing.Network, with ...func(*Config
 
 var peerOfTests = peer.ID("\x00\x01a")
 
-// values returns the records under a key.
-func values(t *testing.T, p *Publisher, key []byte) (all []wire.Raw) {
+// valuesOf returns the records under a key.
+func valuesOf(t *testing.T, p *Publisher, key []byte) (all []wire.Raw) {
 	t.Helper()
 	found, err := p.cfg.Routing.Records().Values(t.Context(), key)
 	if err != nil {
@@ -77,7 +78,7 @@ func TestAdvertisementsGoOnAfterARestart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var kept statetest.Memory
 			p := starts(t, &kept, &oneHolder{})
-			value := dhttest.DeepValue(wire.MaxValueDepth)
+			value := dhttest.DeepValue(values.MaxDepth)
 			_, err := p.Advertise(t.Context(), key, value)
 			require.NoError(t, err)
 			_, err = p.AdvertiseService(t.Context(), greeter)
@@ -104,9 +105,9 @@ func TestAdvertisementsGoOnAfterARestart(t *testing.T) {
 				require.Equal(t, value, s.Value)
 			}
 			require.Equal(t, before[0].Since.Unix(), after[0].Since.Unix())
-			eventually(t, func() bool { return len(values(t, again, key)) == 1 }, "kept here at once")
+			eventually(t, func() bool { return len(valuesOf(t, again, key)) == 1 }, "kept here at once")
 			var here []wire.Raw
-			eventually(t, func() bool { here = values(t, again, provider.Key("greeter")); return len(here) == 1 }, "kept here at once")
+			eventually(t, func() bool { here = valuesOf(t, again, provider.Key("greeter")); return len(here) == 1 }, "kept here at once")
 			_, has := here[0].Field("addrs")
 			require.True(t, has, "with where it is now")
 

@@ -9,7 +9,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
 
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 )
 
 // MaxContactAddrs is how many addresses of a contact are kept and told.
@@ -64,7 +64,7 @@ func reachOf(a ma.Multiaddr) Reach {
 	if len(a) == 0 || manet.IsPublicAddr(a) {
 		return ReachPublic
 	}
-	if (wire.Endpoint{Host: a[0].Value()}).IsLocal() {
+	if (endpoints.Endpoint{Host: a[0].Value()}).IsLocal() {
 		return ReachLocal
 	}
 	return ReachPrivate
@@ -73,7 +73,7 @@ func reachOf(a ma.Multiaddr) Reach {
 // Endpoint returns an endpoint that is within reach, and nothing for another one.
 // A name may stand for any address, but for those of the machine itself.
 func (r Reach) Endpoint(endpoint string) string {
-	e, err := wire.ParseEndpoint(endpoint)
+	e, err := endpoints.Parse(endpoint)
 	if err != nil {
 		return ""
 	}

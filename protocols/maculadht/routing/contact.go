@@ -11,7 +11,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 )
 
 // Contact is a node that can be named to others and, once verified, asked.
@@ -122,7 +122,7 @@ func (c *Contact) isGateway() bool {
 	if !c.confirmed() || c.isErlang() || !c.EndpointSeen {
 		return false
 	}
-	e, err := wire.ParseEndpoint(c.Endpoint)
+	e, err := endpoints.Parse(c.Endpoint)
 	if err != nil {
 		return false
 	}

@@ -9,13 +9,13 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
 // isAt reports whether an endpoint has the IP address of a multiaddr.
 func isAt(endpoint string, seenAt ma.Multiaddr) bool {
-	e, err := wire.ParseEndpoint(endpoint)
+	e, err := endpoints.Parse(endpoint)
 	if err != nil || seenAt == nil {
 		return false
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/density"
 )
@@ -128,7 +129,7 @@ type Found struct {
 
 // FoundValue is a value and when its life ends.
 type FoundValue struct {
-	wire.Value
+	values.Value
 	Expires time.Time
 }
 

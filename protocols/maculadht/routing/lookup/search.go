@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -127,7 +128,7 @@ func (s *search) begin(ctx context.Context, key []byte) {
 	here, _ := s.server.Records().Values(ctx, key)
 	own := make([]FoundValue, 0, len(here))
 	for i := range here {
-		if v, err := wire.ParseValue(here[i].Value); err == nil {
+		if v, err := values.Parse(here[i].Value); err == nil {
 			own = append(own, FoundValue{v, here[i].Expires})
 		}
 	}
