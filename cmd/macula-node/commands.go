@@ -20,7 +20,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 )
 
 // onlyAddr checks that ADDR is the one argument.
@@ -212,7 +212,7 @@ type nodeView struct {
 func viewNodes(nodes []wire.Node) []nodeView {
 	views := make([]nodeView, len(nodes))
 	for i, n := range nodes {
-		p := routing.PeerOf(n)
+		p := addressing.PeerOf(n)
 		views[i] = nodeView{
 			NodeID:   wire.RawBytes(n.ID),
 			PeerID:   p.ID.String(),
@@ -276,7 +276,7 @@ func printNodes(cmd *cli.Command, nodes []wire.Node) error {
 		for _, n := range nodes {
 			seen := time.Since(wire.TimeOfMilli(n.LastSeen)).Round(time.Second)
 			address := n.Address
-			for _, a := range routing.PeerOf(n).Addrs {
+			for _, a := range addressing.PeerOf(n).Addrs {
 				address += " " + a.String()
 			}
 			fmt.Fprintf(w, "%s\t%v ago\t%s\n", idText(n.ID), max(seen, 0), terminal.Legible(address))

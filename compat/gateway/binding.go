@@ -9,7 +9,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 )
 
 // How long a listener that ended is waited for before another one is opened: doubled
@@ -65,7 +65,7 @@ func (g *Gateway) Endpoint() string {
 
 // distance ranks an address: the less, the farther it leads here from.
 func distance(ip netip.Addr) int {
-	rank := 2 * int(routing.ReachOf(ip))
+	rank := 2 * int(addressing.ReachOf(ip))
 	if ip.Is6() {
 		rank++
 	}

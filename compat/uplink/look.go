@@ -11,6 +11,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 )
 
 // realmError: a gateway serves another realm than ours.
@@ -106,7 +107,7 @@ func (u *uplink) toTell(c *dialer.Conn) (endpoint, whyNot string) {
 		return "", err.Error()
 	}
 	from := c.RemoteAddr().Addr()
-	if ip, ok := e.Addr(); ok && !reachableFrom(from, ip) || u.handlers.EndpointFor(routing.ReachOf(from)) == "" {
+	if ip, ok := e.Addr(); ok && !reachableFrom(from, ip) || u.handlers.EndpointFor(addressing.ReachOf(from)) == "" {
 		return "", fmt.Sprintf("its endpoint %s can not be reached from there", endpoint)
 	}
 	return endpoint, ""

@@ -18,6 +18,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/upkeep"
 )
 
@@ -102,7 +103,7 @@ func newCable(t *testing.T, to ma.Multiaddr) *cable {
 	t.Helper()
 	listen, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	require.NoError(t, err)
-	c := &cable{listen: listen, to: net.UDPAddrFromAddrPort(routing.AddrPortOf(to)), back: map[string]*net.UDPConn{}}
+	c := &cable{listen: listen, to: net.UDPAddrFromAddrPort(addressing.AddrPortOf(to)), back: map[string]*net.UDPConn{}}
 	c.tasks.Go(c.forward)
 	t.Cleanup(func() {
 		listen.Close()

@@ -15,7 +15,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
@@ -99,7 +99,7 @@ func TestServeConnectIsAnswered(t *testing.T) {
 	require.Equal(t, dhttest.NodeID(srv), pong.NodeID)
 	require.Equal(t, proto.DefaultRealm, pong.RealmID)
 	require.Equal(t, "https://192.0.2.1:9443", pong.Endpoint)
-	require.Equal(t, routing.EncodeAddrs(srv.Addrs()), pong.Addrs)
+	require.Equal(t, addressing.EncodeAddrs(srv.Addrs()), pong.Addrs)
 	require.True(t, pong.Timestamp.Set && pong.ServerTime.Set)
 	require.IsType(t, &wire.Pong{}, stream.Ask(&wire.Ping{}), "the stream goes on")
 }

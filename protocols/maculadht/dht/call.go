@@ -7,7 +7,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/compat/wire/procedures"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
@@ -30,7 +30,7 @@ func (h *Handlers) serveCall(a *asker, f framing.Frame) error {
 	case m.Procedure == wire.ProcedurePeerInfo && h.cfg.peerID != "":
 		info := procedures.PeerInfo{
 			PeerID: h.cfg.peerID.String(),
-			Addrs:  routing.EncodeAddrs(h.AddrsFor(a.reach())),
+			Addrs:  addressing.EncodeAddrs(h.AddrsFor(a.reach())),
 			Realm:  h.cfg.realm,
 		}
 		reply.Result = info.Raw()

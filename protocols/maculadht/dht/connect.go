@@ -7,6 +7,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 )
 
 func (h *Handlers) serveConnect(a *asker, f framing.Frame) error {
@@ -28,7 +29,7 @@ func (h *Handlers) serveConnect(a *asker, f framing.Frame) error {
 	}
 	if a.dialect.Extended {
 		pong.RealmID = h.cfg.realm
-		pong.Addrs = routing.EncodeAddrs(h.AddrsFor(a.reach()))
+		pong.Addrs = addressing.EncodeAddrs(h.AddrsFor(a.reach()))
 		pong.StoreID = h.routes.Records().StoreID()
 	}
 	if err := a.Accept(m.NodeID, pong); err != nil {

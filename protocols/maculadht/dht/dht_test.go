@@ -16,7 +16,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/servertest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
@@ -83,7 +83,7 @@ func TestPeerInfo(t *testing.T) {
 			require.Nil(t, m.(*wire.Reply).Error)
 			var info procedures.PeerInfo
 			require.NoError(t, info.Decode(m.(*wire.Reply).Result))
-			require.Equal(t, procedures.PeerInfo{PeerID: id.String(), Addrs: routing.EncodeAddrs(test.want), Realm: "r"}, info)
+			require.Equal(t, procedures.PeerInfo{PeerID: id.String(), Addrs: addressing.EncodeAddrs(test.want), Realm: "r"}, info)
 			p.RequireEnd()
 		})
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
@@ -132,7 +133,7 @@ func (h *Handlers) ownNames() map[string]bool {
 	id, _ := gatewayNames(procedures.Gateway{NodeID: h.nodeID})
 	names[id] = true
 	for _, a := range h.cfg.addrs() {
-		if addr := routing.AddrPortOf(a); addr.IsValid() {
+		if addr := addressing.AddrPortOf(a); addr.IsValid() {
 			names["at "+addr.String()] = true
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/servertest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
@@ -124,7 +125,7 @@ func TestListGateways(t *testing.T) {
 		require.NoError(t, s.Routing().Admit(again))
 	}
 	admitPeer(t, s, "192.0.2.1", 9443)
-	admitPeer(t, s, routing.AddrPortOf(at).Addr().String(), int(routing.AddrPortOf(at).Port()))
+	admitPeer(t, s, addressing.AddrPortOf(at).Addr().String(), int(addressing.AddrPortOf(at).Port()))
 	require.Empty(t, s.listGateways(c))
 }
 

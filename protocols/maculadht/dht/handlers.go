@@ -11,6 +11,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
@@ -76,11 +77,11 @@ func (h *Handlers) ListenAt(endpoint func() string) { h.listens.Store(&endpoint)
 // EndpointFor returns the endpoint as a node is told it that reaches us so far:
 // nothing where it can not lead here from there, as a loopback address from another
 // machine.
-func (h *Handlers) EndpointFor(reach routing.Reach) string { return reach.Endpoint(h.Endpoint()) }
+func (h *Handlers) EndpointFor(reach addressing.Reach) string { return reach.Endpoint(h.Endpoint()) }
 
 // AddrsFor returns the multiaddrs, see WithAddrs, as a node is told them that reaches
 // us so far: those that can lead here from there.
-func (h *Handlers) AddrsFor(reach routing.Reach) []ma.Multiaddr { return reach.Addrs(h.cfg.addrs()) }
+func (h *Handlers) AddrsFor(reach addressing.Reach) []ma.Multiaddr { return reach.Addrs(h.cfg.addrs()) }
 
 // Routing returns the routing server that the handlers forward to.
 func (h *Handlers) Routing() *routing.Server { return h.routes }

@@ -19,6 +19,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
@@ -27,7 +28,7 @@ func TestHandleQuery(t *testing.T) {
 	p := dhttest.PeerID(t)
 	id := routing.IDFromPeer(p)
 	require.NoError(t, h.Routing().Admit(routing.Contact{ID: id, NodeID: id[:], Peer: p, Verified: true}))
-	node := wire.Node{ID: id[:], Addrs: routing.EncodePeerAddrs(p, nil)}
+	node := wire.Node{ID: id[:], Addrs: addressing.EncodePeerAddrs(p, nil)}
 	store := &wire.Store{Key: []byte("k"), Value: dhttest.Value("p")}
 
 	tests := []struct {
@@ -129,7 +130,7 @@ func TestHandleFindValueDialects(t *testing.T) {
 	require.Equal(t, &wire.FindValueReply{Values: []wire.Raw{dhttest.Value("a")}},
 		h.HandleFindValue(context.Background(), &wire.FindValue{Key: []byte("k")}, server.Dialect{}, proto.MaxFindValueReply))
 	require.Empty(t, h.HandleFindValue(context.Background(), &wire.FindValue{Key: []byte("x")}, server.Dialect{}, proto.MaxFindValueReply).Nodes)
-	require.Equal(t, []wire.Node{{ID: id[:], LastSeen: 5, Addrs: routing.EncodePeerAddrs(p, nil)}},
+	require.Equal(t, []wire.Node{{ID: id[:], LastSeen: 5, Addrs: addressing.EncodePeerAddrs(p, nil)}},
 		h.HandleFindValue(context.Background(), &wire.FindValue{Key: []byte("x")}, server.LibP2P(), proto.MaxFindValueReply).Nodes)
 	require.Equal(t, []wire.Node{{ID: id[:], LastSeen: 5}},
 		h.HandleFindNode(&wire.FindNode{Target: []byte("x")}, server.Dialect{}).Nodes)
@@ -309,7 +310,7 @@ func TestEncodeAddrsWritesToNoAddress(t *testing.T) {
 	p := dhttest.Host(t).ID()
 	roomy := append(make(ma.Multiaddr, 0, 8), ma.StringCast("/ip4/127.0.0.1/udp/9443/quic-v1")...)
 	behind := roomy[:cap(roomy)]
-	first := routing.EncodePeerAddrs(p, []ma.Multiaddr{roomy})
+	first := addressing.EncodePeerAddrs(p, []ma.Multiaddr{roomy})
 	require.Equal(t, ma.StringCast("/ip4/127.0.0.1/udp/9443/quic-v1/p2p/"+p.String()).Bytes(), first[0])
 	require.Equal(t, ma.Component{}, behind[len(roomy)], "nothing is written behind it")
 }

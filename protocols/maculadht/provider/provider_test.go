@@ -12,6 +12,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
 )
 
@@ -22,7 +23,7 @@ func TestAddressesOfARecord(t *testing.T) {
 	id := routing.IDFromPeer(p)
 	list := func(p peer.ID) wire.Raw {
 		var raw []wire.Raw
-		for _, b := range routing.EncodePeerAddrs(p, at) {
+		for _, b := range addressing.EncodePeerAddrs(p, at) {
 			raw = append(raw, wire.RawBytes(b))
 		}
 		return wire.RawArray(raw...)

@@ -20,6 +20,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/replication"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/state"
 )
@@ -30,8 +31,8 @@ var ErrNotKept = errors.New("not kept on this node")
 // Node tells where this node is.
 type Node interface {
 	// AddrsFor and EndpointFor return its addresses and its endpoint within reach.
-	AddrsFor(routing.Reach) []ma.Multiaddr
-	EndpointFor(routing.Reach) string
+	AddrsFor(addressing.Reach) []ma.Multiaddr
+	EndpointFor(addressing.Reach) string
 }
 
 // Config is what a Publisher works with.

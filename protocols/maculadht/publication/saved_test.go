@@ -19,6 +19,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/provider"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/state"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/state/statetest"
 )
@@ -26,10 +27,10 @@ import (
 // somewhere is a node with one address and an endpoint.
 type somewhere struct{}
 
-func (somewhere) AddrsFor(routing.Reach) []ma.Multiaddr {
+func (somewhere) AddrsFor(addressing.Reach) []ma.Multiaddr {
 	return []ma.Multiaddr{ma.StringCast("/ip4/127.0.0.1/udp/9443/quic-v1")}
 }
-func (somewhere) EndpointFor(routing.Reach) string { return "https://127.0.0.1:9443" }
+func (somewhere) EndpointFor(addressing.Reach) string { return "https://127.0.0.1:9443" }
 
 // starts returns a publisher that keeps its advertisements in s.
 func starts(t *testing.T, s state.State, n routing.Network, with ...func(*Config)) *Publisher {

@@ -12,6 +12,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 )
 
 // Contact is a node that can be named to others and, once verified, asked.
@@ -131,7 +132,7 @@ func (c *Contact) isGateway() bool {
 	seen := !c.SeenAt.IsValid() || c.SeenAt == at
 	return isIP && seen && slices.ContainsFunc(c.Addrs, func(a ma.Multiaddr) bool {
 		_, err := a.ValueForProtocol(ma.P_UDP)
-		listen := AddrPortOf(a)
+		listen := addressing.AddrPortOf(a)
 		return err == nil && netip.AddrPortFrom(listen.Addr().Unmap(), listen.Port()) == at
 	})
 }

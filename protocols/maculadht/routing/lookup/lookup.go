@@ -10,6 +10,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/density"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup/negative"
 )
 
 // How a lookup can come to nothing.
@@ -64,7 +65,7 @@ type Lookups struct {
 	server   *routing.Server
 	network  routing.Network
 	cfg      config
-	negative negativeCache
+	negative negative.Cache
 	visited  visits
 	density  density.Estimator
 	randomID func() routing.ID // of the id space

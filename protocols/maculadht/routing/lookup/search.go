@@ -14,6 +14,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup/negative"
 )
 
 // search is one lookup under way. The caller's goroutine does all of its
@@ -288,7 +289,7 @@ func (s *search) ask(ctx context.Context, p *peerCandidate) {
 	s.queries.Go(func() {
 		reply, err := s.Query(ctx, to, question)
 		if to.IsErlang() && errors.Is(err, proto.ErrUnanswered) {
-			s.negative.add(miss{to.ID, s.id}, time.Now()) // what it has it says at once
+			s.negative.Add(negative.Miss{Contact: to.ID, Key: s.id}, time.Now()) // what it has it says at once
 		}
 		s.answers <- answer{from: p, reply: reply, took: time.Since(since), err: err, ended: ctx.Err() != nil}
 	})
