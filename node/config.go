@@ -19,6 +19,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/internal/logs"
 	"github.com/macula-mesh/macula-node/node/credentials"
+	"github.com/macula-mesh/macula-node/node/internal/quicaddr"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
@@ -154,7 +155,7 @@ func (c Config) check() (settings, error) {
 		errs = append(errs, err)
 	}
 	for _, text := range c.Listen {
-		addr, err := parseListenAddr(text)
+		addr, err := quicaddr.ParseListen(text)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("listen address: %w", err))
 		} else if slices.ContainsFunc(s.listen, addr.Equal) {
@@ -162,7 +163,7 @@ func (c Config) check() (settings, error) {
 		}
 		s.listen = append(s.listen, addr)
 	}
-	if s.port = cmp.Or(c.Port, defaultPort); c.Port != 0 && len(c.Listen) > 0 {
+	if s.port = cmp.Or(c.Port, wire.DefaultPort); c.Port != 0 && len(c.Listen) > 0 {
 		errs = append(errs, fmt.Errorf("port %d and the listen address %s: write one of them, a listen address has its port in it", c.Port, c.Listen[0]))
 	}
 	for _, text := range c.Bootstrap {
@@ -173,7 +174,7 @@ func (c Config) check() (settings, error) {
 		errs = append(errs, fmt.Errorf("TLS: %w", err))
 	}
 	if c.Hostname != "" {
-		if _, err := hostnameEndpoint(c.Hostname, defaultPort); err != nil {
+		if _, err := quicaddr.HostnameEndpoint(c.Hostname, wire.DefaultPort); err != nil {
 			errs = append(errs, err)
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/macula-mesh/macula-node/node/internal/hosttest"
+
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
@@ -31,7 +33,7 @@ func TestRollingRestart(t *testing.T) {
 			}
 			t.Cleanup(func() {
 				for _, n := range all {
-					requireCloses(t, n)
+					hosttest.Close(t, n)
 				}
 			})
 			for i := range all {
