@@ -19,6 +19,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/uplink"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/node/internal/peerhost"
+	"github.com/macula-mesh/macula-node/node/internal/presence"
 	"github.com/macula-mesh/macula-node/node/internal/quicaddr"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
@@ -41,6 +42,9 @@ type Node struct {
 
 	certificate tls.Certificate // which Erlang nodes see
 
+	presence *presence.Presence // nil without a data directory
+	unread   string             // the store in the data directory that the node leaves alone; empty for none
+
 	ctx   context.Context // ends with Close
 	stop  context.CancelFunc
 	close func() error
@@ -53,8 +57,15 @@ type Node struct {
 }
 
 // New starts a node. It serves when New returns; it connects to its bootstrap
-// peers in the background. Close it.
-func New(cfg Config) (*Node, error) {
+// peers in the background. Close it. A node with a DataDir is alone on it, else the error
+// is a datadir.InUseError, and is found there by the commands of this machine (macula-node
+// status, backup, get, put, lookup). In a directory that is refused nothing is changed.
+func New(cfg Config) (*Node, error) { return Start(context.Background(), cfg) }
+
+// Start is New, given up when ctx ends before the node serves: the error is that of ctx
+// then, and what is under way, such as the reading of a large store, goes on in the
+// background until the disk lets it end. ctx bounds nothing of what the node does later.
+func Start(ctx context.Context, cfg Config) (*Node, error) {
 	checked, err := cfg.check()
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
@@ -62,13 +73,32 @@ func New(cfg Config) (*Node, error) {
 	n := &Node{cfg: checked}
 	n.ctx, n.stop = context.WithCancel(context.Background())
 	n.close = sync.OnceValue(n.shutdown)
-	if err := n.start(); err != nil {
-		return nil, errors.Join(err, n.Close())
+	if cfg.DataDir != "" {
+		if n.presence, err = presence.Take(cfg.DataDir, cfg.log("node")); err != nil {
+			return nil, errors.Join(err, n.Close())
+		}
 	}
-	return n, nil
+	started := make(chan error, 1)
+	go func() { started <- n.start() }()
+	select {
+	case err := <-started:
+		if err != nil {
+			return nil, errors.Join(err, n.Close())
+		}
+		return n, nil
+	case <-ctx.Done():
+		go func() {
+			<-started
+			_ = n.Close() // nobody is left to be told
+		}()
+		return nil, errors.Join(fmt.Errorf("start the node: %w", ctx.Err()), n.withdraw())
+	}
 }
 
 func (n *Node) start() error {
+	if err := n.settleIn(); err != nil {
+		return err
+	}
 	listen := n.cfg.listen
 	if len(listen) == 0 {
 		listen = quicaddr.Any(n.cfg.port)
@@ -127,7 +157,13 @@ func (n *Node) start() error {
 	if err := n.openUplinks(n.ctx); err != nil {
 		return err
 	}
-	return n.service.Join(n.ctx, n.cfg.bootstrap...)
+	if err := n.service.Join(n.ctx, n.cfg.bootstrap...); err != nil {
+		return err
+	}
+	if n.presence != nil {
+		n.presence.Serve(local{n}, n.running())
+	}
+	return nil
 }
 
 // warnOfHostname says that a hostname which stands for this machine everywhere tells

@@ -52,6 +52,9 @@ each that answered; the values come last, one line of JSON each.`,
 }
 
 func printHop(out io.Writer, h lookup.Hop) {
+	if h.Again { // it was shown when it said what it has
+		return
+	}
 	what := terminal.Plural(h.Nodes, "node")
 	switch {
 	case h.Err != nil:

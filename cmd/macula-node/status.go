@@ -74,6 +74,7 @@ func writeStatus(out io.Writer, s api.Status) error {
 		fmt.Fprintf(w, "  records\t%d under %s, %s of %s\n", s.Records.Records, terminal.Plural(int(s.Records.Keys), "key"),
 			terminal.Bytes(s.Records.Bytes), terminal.Bytes(s.Records.Limit))
 		fmt.Fprintf(w, "  store\t%s\n", storeText(s.Store))
+		fmt.Fprintf(w, "  memory\t%s\n", memoryText(s.Memory))
 		if len(s.Problems) == 0 {
 			fmt.Fprintf(w, "  well\tyes\n")
 		} else {
@@ -92,7 +93,20 @@ func storeText(s api.Store) string {
 	case node.StoreDisk:
 		return fmt.Sprintf("on disk, %s of %s in %s", terminal.Bytes(s.DiskBytes), terminal.Bytes(s.DiskLimit), terminal.Legible(s.Dir))
 	case node.StoreMemory:
-		return "in memory, gone at its end"
+		text := "in memory, gone at its end"
+		if s.Unread != "" {
+			text += "; " + terminal.Legible(s.Unread) + " is left as it is and not read"
+		}
+		return text
 	}
 	return s.Kind
+}
+
+// memoryText says what the process has, and what it may have is made of.
+func memoryText(m api.Memory) string {
+	text := terminal.Bytes(m.Used)
+	if m.Limit > 0 {
+		text += " of " + terminal.Bytes(m.Limit)
+	}
+	return fmt.Sprintf("%s: records of %s, buffers of %s, the program", text, terminal.Bytes(m.Records), terminal.Bytes(m.Buffers))
 }

@@ -38,6 +38,7 @@ var floors = [][]string{
 	{"node/credentials", "node/internal/quicaddr"},
 	{"node/backup", "node/internal/peerhost"},
 	{"internal/api"},
+	{"node/internal/presence"},
 	{"node"},
 	{"cmd/macula-node/internal/flags", "cmd/macula-node/internal/terminal"},
 	{"cmd/macula-node/internal/ask"},
