@@ -180,6 +180,9 @@ func (c Config) check() (settings, error) {
 			errs = append(errs, err)
 		}
 	}
+	if s.Key != nil {
+		s.passOverItself()
+	}
 	return s, errors.Join(errs...)
 }
 

@@ -79,9 +79,10 @@ func TestDurableNodeComesBack(t *testing.T) {
 func TestDurableNodeThatCanNotBe(t *testing.T) {
 	key, dir := newKey(t), t.TempDir()
 	durable := func(c *Config) { c.Key, c.DataDir, c.Durable = key, dir, true }
-	startNode(t, durable)
+	n := startNode(t, durable)
 	_, err := New(Config{Key: key, Listen: []string{onLoopback4}, DataDir: dir, Durable: true})
-	require.ErrorIs(t, err, pebble.ErrLocked)
+	require.ErrorIs(t, err, ErrInUse)
+	require.NoError(t, n.Close())
 	_, err = New(Config{Key: key, Listen: []string{onLoopback4}, DataDir: dir, Durable: true, Realm: "org.other"})
 	require.ErrorIs(t, err, pebble.ErrForeign)
 }
@@ -126,8 +127,7 @@ func TestEmbeddedNodeIsFound(t *testing.T) {
 	require.Empty(t, s.Problems)
 
 	_, err = New(Config{Listen: []string{onLoopback4}, DataDir: dir})
-	var inUse *datadir.InUseError
-	require.ErrorAs(t, err, &inUse)
+	require.ErrorIs(t, err, ErrInUse)
 	require.NoError(t, n.Close())
 	_, err = datadir.RunningIn(dir)
 	require.ErrorIs(t, err, datadir.ErrNotRunning)

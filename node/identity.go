@@ -14,6 +14,9 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble"
 )
 
+// ErrInUse: another node runs on the data directory; with it is which one.
+var ErrInUse = datadir.ErrInUse
+
 // ErrKeyMissing: a data directory has the store of a node, and not its key.
 var ErrKeyMissing = errors.New("the identity key is missing")
 
@@ -54,6 +57,7 @@ func (n *Node) settleIn() (err error) {
 			if n.cfg.Key, err = Identity(dir); err != nil {
 				return err
 			}
+			n.cfg.passOverItself()
 		}
 		for _, warning := range credentials.DataDirWarnings(dir) {
 			log.Warn(warning)
@@ -63,6 +67,5 @@ func (n *Node) settleIn() (err error) {
 			log.Warn("the store in the data directory is left as it is and is not read: this node keeps its records in memory, and they are gone at its end", "store", n.unread)
 		}
 	}
-	n.cfg.passOverItself()
 	return nil
 }

@@ -58,7 +58,7 @@ type Node struct {
 
 // New starts a node. It serves when New returns; it connects to its bootstrap
 // peers in the background. Close it. A node with a DataDir is alone on it, else the error
-// is a datadir.InUseError, and is found there by the commands of this machine (macula-node
+// is an ErrInUse, and is found there by the commands of this machine (macula-node
 // status, backup, get, put, lookup). In a directory that is refused nothing is changed.
 func New(cfg Config) (*Node, error) { return Start(context.Background(), cfg) }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/macula-mesh/macula-node/internal/api"
@@ -12,6 +13,8 @@ import (
 func localAPI(dir string) (*api.Client, *datadir.Running, error) {
 	r, err := datadir.RunningIn(dir)
 	switch {
+	case errors.Is(err, datadir.ErrNotRunning):
+		return nil, nil, fmt.Errorf("%w: start it with macula-node run, or name the directory of another with --data-dir", err)
 	case err != nil:
 		return nil, nil, err
 	case r.Socket == "":

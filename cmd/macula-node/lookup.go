@@ -162,7 +162,7 @@ func putReplicated(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	value, err := parseValue(rest[0])
+	value, err := flags.ParseValue(rest[0])
 	if err != nil {
 		return err
 	}

@@ -240,7 +240,7 @@ func announce(cmd *cli.Command, n *node.Node) error {
 	}
 	if len(s.Endpoints) > 0 {
 		fmt.Fprintf(&text, "\nTry, in another terminal:\n\n  %s put %s --service greeter '%s'\n",
-			programName(), nearest(s.Endpoints), exampleValue)
+			programName(), nearest(s.Endpoints), flags.ExampleValue)
 	}
 	fmt.Fprintln(&text, "\nCtrl-C stops it.")
 	_, err = text.WriteTo(out)

@@ -41,7 +41,7 @@ var floors = [][]string{
 	{"node/internal/presence"},
 	{"node"},
 	{"cmd/macula-node/internal/flags", "cmd/macula-node/internal/terminal"},
-	{"cmd/macula-node/internal/ask"},
+	{"cmd/macula-node/internal/ask", "cmd/macula-node/internal/view"},
 	{"cmd/macula-node"},
 }
 
