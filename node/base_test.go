@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/macula-mesh/macula-node/node/internal/hosttest"
-
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -22,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/node/internal/hosttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"

@@ -6,14 +6,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/macula-mesh/macula-node/node/internal/hosttest"
-
 	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/host"
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/node/internal/hosttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"

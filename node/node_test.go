@@ -13,14 +13,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/macula-mesh/macula-node/node/internal/hosttest"
-
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/quic-go/quic-go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/node/internal/hosttest"
 	"github.com/macula-mesh/macula-node/node/internal/quicaddr"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"

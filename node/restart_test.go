@@ -5,10 +5,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/macula-mesh/macula-node/node/internal/hosttest"
-
 	"github.com/stretchr/testify/require"
 
+	"github.com/macula-mesh/macula-node/node/internal/hosttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime/debug"
@@ -12,6 +13,7 @@ import (
 	"github.com/macula-mesh/macula-node/internal/api"
 	"github.com/macula-mesh/macula-node/internal/datadir"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble"
 )
 
 // local is a node as its local API tells of it.
@@ -45,7 +47,11 @@ func (l local) Status() api.Status {
 	}
 	if store.Failing != nil {
 		s.Store.Failing = store.Failing.Error()
-		s.Problems = append(s.Problems, fmt.Sprintf("nothing new can be stored: %v", store.Failing))
+		what := fmt.Sprintf("nothing new can be stored: %v", store.Failing)
+		if errors.Is(store.Failing, pebble.ErrNoRoom) && store.DiskBytes > store.DiskLimit {
+			what += "; to keep more start the node with a larger --store-disk (Config.DiskBytes), else there is room when records have come to the end of their life"
+		}
+		s.Problems = append(s.Problems, what)
 	}
 	if isFull(stats.Bytes, store.Limit) {
 		s.Problems = append(s.Problems, fmt.Sprintf("the records have all of the memory that they may, %d of %d bytes: what is new is refused until others have come to the end of their life; to keep more start the node with a larger --store-memory (Config.Records)", stats.Bytes, store.Limit))

@@ -213,6 +213,7 @@ func TestNoRoom(t *testing.T) {
 	require.Equal(t, exitNotFound, got.code, "not well")
 	require.Contains(t, got.stdout, "well      no: nothing new can be stored: no room on the disk")
 	require.Contains(t, got.stderr, "not well: nothing new can be stored: no room on the disk")
+	require.Contains(t, got.stderr, "a larger --store-disk")
 	status := decodeJSON(t, macula(t, "status", "--data-dir", data, "--json").stdout)
 	require.Contains(t, status["store"].(object)["failing"], "no room on the disk")
 	require.Len(t, status["problems"], 1)

@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/macula-mesh/macula-node/node/internal/hosttest"
-
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
@@ -21,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/internal/budget"
+	"github.com/macula-mesh/macula-node/node/internal/hosttest"
 	"github.com/macula-mesh/macula-node/node/internal/quicaddr"
 )
 

@@ -8,7 +8,7 @@ const ValueExample = "write a JSON object, such as " + ExampleValue
 // ExampleValue is a provider, under an id that Erlang nodes take without harm.
 const ExampleValue = `{"node_id": "2bd806c97f0e00af1a1fc3328fa763a9269723c8db8fac4f93af71db186d6e90", "endpoint": "https://127.0.0.1:8080"}`
 
-// ParseValue reads a VALUE.
+// ParseValue reads a VALUE as it is typed. Errors are of usage, with how it is written.
 func ParseValue(text string) (wire.Value, error) {
 	raw, err := wire.FromJSON([]byte(text))
 	if err != nil {

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	ma "github.com/multiformats/go-multiaddr"
-
 	"github.com/urfave/cli/v3"
 
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"

@@ -62,5 +62,5 @@ func memoryText(m api.Memory) string {
 	if m.Limit > 0 {
 		text += " of " + terminal.Bytes(m.Limit)
 	}
-	return fmt.Sprintf("%s: records of %s, buffers of %s, the program", text, terminal.Bytes(m.Records), terminal.Bytes(m.Buffers))
+	return fmt.Sprintf("%s (for records %s, for buffers %s, and the rest)", text, terminal.Bytes(m.Records), terminal.Bytes(m.Buffers))
 }
