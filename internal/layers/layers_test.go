@@ -40,11 +40,13 @@ var floors = [][]string{
 	{"compat/dialer/identity", "compat/dialer/pace", "compat/dialer/safety"},
 	{"compat/dialer"},
 	{"compat/gateway", "compat/uplink", "compat/doctor"},
-	{"node/credentials"},
-	{"node/backup"},
-	{"node", "internal/api"},
+	{"node/credentials", "node/internal/quicaddr"},
+	{"node/backup", "node/internal/peerhost"},
+	{"internal/api"},
+	{"node/internal/presence"},
+	{"node"},
 	{"cmd/macula-node/internal/flags", "cmd/macula-node/internal/terminal"},
-	{"cmd/macula-node/internal/ask"},
+	{"cmd/macula-node/internal/ask", "cmd/macula-node/internal/view"},
 	{"cmd/macula-node"},
 }
 

@@ -1,7 +1,6 @@
-package node
+package peerhost
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,40 +30,44 @@ import (
 	"github.com/macula-mesh/macula-node/internal/dials"
 )
 
-// hostConfig says what newHost builds. Every choice is the caller's; the zero value of a switch is off.
-type hostConfig struct {
-	key         crypto.PrivKey
-	listenAddrs []ma.Multiaddr        // none: a host that only dials
-	accounts    budget.Limits         // of peers
-	registerer  prometheus.Registerer // of libp2p's metrics
-	connManager connmgr.ConnManager   // nil: one that keeps connsLow to connsHigh connections
-	connsLow    int
-	connsHigh   int
-	options     []libp2p.Option // of the host, after those that are set here
-	version     string          // of this program, told to other peers
-	bootstrap   []peer.AddrInfo // where kad-dht begins; none: it waits to be found
+// Config says what New builds. Every choice is the caller's; the zero value of a switch is off.
+type Config struct {
+	Key         crypto.PrivKey
+	ListenAddrs []ma.Multiaddr        // none: a host that only dials
+	Accounts    budget.Limits         // of peers
+	Registerer  prometheus.Registerer // of libp2p's metrics
+	ConnManager connmgr.ConnManager   // nil: one that keeps ConnsLow to ConnsHigh connections
+	ConnsLow    int
+	ConnsHigh   int
+	Options     []libp2p.Option // of the host, after those that are set here
+	Version     string          // of this program, told to other peers
+	Bootstrap   []peer.AddrInfo // where kad-dht begins; none: it waits to be found
 
-	kadServer    bool // answer kad-dht queries, not only ask them; kadHost changes it later
-	relay        bool // dial through relays, and reserve a slot on one where the public can not reach the host
-	holePunching bool // turn a relayed connection into a direct one; needs relay
-	natPortMap   bool // ask the router to forward the listening port
+	KadServer    bool // answer kad-dht queries, not only ask them; SetKadServer changes it later
+	Relay        bool // dial through relays, and reserve a slot on one where the public can not reach the host
+	HolePunching bool // turn a relayed connection into a direct one; needs relay
+	NATPortMap   bool // ask the router to forward the listening port
 }
 
-// peerHost is a libp2p host on QUIC, with the parts of it that a node needs by name.
-// As a host it is routed: it asks kad for the addresses of a peer that it does not have.
-type peerHost struct {
+// Host is a libp2p host on QUIC, with the parts of it that a node needs by name.
+// As a host it is routed: it asks Kad for the addresses of a peer that it does not have.
+type Host struct {
 	host.Host
-	base    host.Host              // the host without routing
-	quic    *quicreuse.ConnManager // owns the UDP ports; lives as long as the host
-	kad     *dht.IpfsDHT
+	Base host.Host              // the host without routing
+	QUIC *quicreuse.ConnManager // owns the UDP ports; lives as long as the host
+	Kad  *dht.IpfsDHT
+
 	kadHost *kadHost
-	hasKad  chan struct{} // closed once kad is set
+	hasKad  chan struct{} // closed once Kad is set
 
 	dials      *dials.Limiter
 	bootstraps map[peer.ID]bool // whom no limit keeps from being dialled
 
-	mayDial atomic.Pointer[func(netip.AddrPort) bool] // asked of each address that libp2p dials; nil for all
+	mayDial atomic.Pointer[func(netip.AddrPort) bool]
 }
+
+// AskBeforeDials has mayDial be asked of each address before libp2p dials it.
+func (h *Host) AskBeforeDials(mayDial func(netip.AddrPort) bool) { h.mayDial.Store(&mayDial) }
 
 // How many connections one IPv4 address or IPv6 /56 may hold, and make a second, whatever their ALPN. libp2p's defaults,
 // 8 and one in five seconds, are too few for Erlang nodes: each of their lookups is a connection.
@@ -103,50 +106,50 @@ func newResourceManager(most budget.Limits) (network.ResourceManager, error) {
 	)
 }
 
-// newHost starts a libp2p host that speaks QUIC alone, and kad-dht on it.
-func newHost(cfg hostConfig) (*peerHost, error) {
-	h := &peerHost{hasKad: make(chan struct{}), dials: dials.New(), bootstraps: make(map[peer.ID]bool)}
-	for _, b := range cfg.bootstrap {
+// New starts a libp2p host that speaks QUIC alone, and kad-dht on it.
+func New(cfg Config) (*Host, error) {
+	h := &Host{hasKad: make(chan struct{}), dials: dials.New(), bootstraps: make(map[peer.ID]bool)}
+	for _, b := range cfg.Bootstrap {
 		h.bootstraps[b.ID] = true
 	}
-	resources, err := newResourceManager(cfg.accounts)
+	resources, err := newResourceManager(cfg.Accounts)
 	if err != nil {
 		return nil, fmt.Errorf("start the resource manager: %w", err)
 	}
 	options := []libp2p.Option{
 		libp2p.ResourceManager(resources),
-		libp2p.Identity(cfg.key),
-		libp2p.UserAgent("macula-node/" + cfg.version),
+		libp2p.Identity(cfg.Key),
+		libp2p.UserAgent("macula-node/" + cfg.Version),
 		libp2p.NoListenAddrs, // listening comes second, below: a host that can not listen can then still be closed
 		libp2p.Transport(h.newTransport),
-		libp2p.PrometheusRegisterer(cfg.registerer),
-		shareQUIC(&h.quic, cfg.registerer),
+		libp2p.PrometheusRegisterer(cfg.Registerer),
+		shareQUIC(&h.QUIC, cfg.Registerer),
 		libp2p.EnableAutoNATv2(),
 	}
-	if cfg.relay {
-		options = append(options, libp2p.EnableRelay(), libp2p.EnableAutoRelayWithPeerSource(h.relayCandidates))
+	if cfg.Relay {
+		options = append(options, libp2p.EnableRelay(), libp2p.EnableAutoRelayWithPeerSource(h.RelayCandidates))
 	} else {
 		options = append(options, libp2p.DisableRelay()) // it is on by default
 	}
-	if cfg.holePunching {
+	if cfg.HolePunching {
 		options = append(options, libp2p.EnableHolePunching())
 	}
-	if cfg.natPortMap {
+	if cfg.NATPortMap {
 		options = append(options, libp2p.NATPortMap())
 	}
-	manager := cfg.connManager
+	manager := cfg.ConnManager
 	if manager == nil {
-		if manager, err = basicconnmgr.NewConnManager(cmp.Or(cfg.connsLow, DefaultConnsLow), cmp.Or(cfg.connsHigh, DefaultConnsHigh)); err != nil {
+		if manager, err = basicconnmgr.NewConnManager(cfg.ConnsLow, cfg.ConnsHigh); err != nil {
 			return nil, errors.Join(fmt.Errorf("start the connection manager: %w", err), resources.Close())
 		}
 	}
 	options = append(options, libp2p.ConnectionManager(manager))
-	base, err := libp2p.New(append(options, cfg.options...)...)
+	base, err := libp2p.New(append(options, cfg.Options...)...)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start the libp2p host: %w", err), manager.Close(), resources.Close())
 	}
-	if err := base.Network().Listen(cfg.listenAddrs...); err != nil {
-		err = fmt.Errorf("listen on %v (is another program using the UDP port? then stop it, or listen on another): %w", cfg.listenAddrs, err)
+	if err := base.Network().Listen(cfg.ListenAddrs...); err != nil {
+		err = fmt.Errorf("listen on %v (is another program using the UDP port? then stop it, or listen on another): %w", cfg.ListenAddrs, err)
 		return nil, errors.Join(err, base.Close())
 	}
 	// kad-dht dials its bootstrap peers at once. That must come after listening: before, it would dial from a port
@@ -156,20 +159,20 @@ func newHost(cfg hostConfig) (*peerHost, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start kad-dht: %w", err), base.Close())
 	}
-	h.base, h.kad, h.kadHost, h.Host = base, kad, kadHost, routedhost.Wrap(base, kad)
+	h.Base, h.Kad, h.kadHost, h.Host = base, kad, kadHost, routedhost.Wrap(base, kad)
 	close(h.hasKad)
 	return h, nil
 }
 
 // Close stops kad-dht, then the host with its connections and ports.
 // What listens on the host's ports must be closed before.
-func (h *peerHost) Close() error {
-	return errors.Join(h.kad.Close(), h.Host.Close())
+func (h *Host) Close() error {
+	return errors.Join(h.Kad.Close(), h.Host.Close())
 }
 
-// confirmedAddrs returns our public addresses that other peers have reached when asked to try (AutoNAT v2).
-func (h *peerHost) confirmedAddrs() []ma.Multiaddr {
-	confirmer, ok := h.base.(interface {
+// ConfirmedAddrs returns our public addresses that other peers have reached when asked to try (AutoNAT v2).
+func (h *Host) ConfirmedAddrs() []ma.Multiaddr {
+	confirmer, ok := h.Base.(interface {
 		ConfirmedAddrs() (reachable, unreachable, unknown []ma.Multiaddr)
 	})
 	if !ok {

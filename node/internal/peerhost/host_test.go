@@ -1,4 +1,4 @@
-package node
+package peerhost
 
 import (
 	"context"
@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strings"
 	"testing"
 	"time"
 
@@ -20,10 +19,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/internal/budget"
+	"github.com/macula-mesh/macula-node/node/internal/hosttest"
+	"github.com/macula-mesh/macula-node/node/internal/quicaddr"
 )
 
 const (
-	patience = 5 * time.Second // for anything on loopback
+	patience = hosttest.Patience
 	tick     = 10 * time.Millisecond
 
 	echoProtocol = protocol.ID("/macula-node/test/echo")
@@ -34,7 +35,7 @@ func TestHostsConnectOverQUIC(t *testing.T) {
 	serveEcho(b)
 
 	conn := connect(t, a, b)
-	_, ok := quicAddrPort(conn.RemoteMultiaddr())
+	_, ok := quicaddr.AddrPort(conn.RemoteMultiaddr())
 	require.True(t, ok, "%s is plain QUIC", conn.RemoteMultiaddr())
 	require.Equal(t, "over libp2p", echo(t, a, b, "over libp2p"))
 
@@ -44,7 +45,7 @@ func TestHostsConnectOverQUIC(t *testing.T) {
 }
 
 func TestHostSpeaksQUICAlone(t *testing.T) {
-	h := startHost(t, func(c *hostConfig) { c.listenAddrs = nil })
+	h := startHost(t, func(c *Config) { c.ListenAddrs = nil })
 	for _, addr := range []string{"/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1/webtransport", "/ip4/127.0.0.1/udp/0/webrtc-direct"} {
 		require.Error(t, h.Network().Listen(ma.StringCast(addr)), addr)
 	}
@@ -53,25 +54,25 @@ func TestHostSpeaksQUICAlone(t *testing.T) {
 
 func TestKadIsOurOwn(t *testing.T) {
 	server := startHost(t)
-	client := startHost(t, func(c *hostConfig) { c.kadServer = false })
+	client := startHost(t, func(c *Config) { c.KadServer = false })
 
-	require.Equal(t, []protocol.ID{"/macula/kad/1.0.0"}, kadProtocols(server))
-	require.Empty(t, kadProtocols(client), "a client answers no query")
+	require.Equal(t, []protocol.ID{"/macula/kad/1.0.0"}, hosttest.KadProtocols(server))
+	require.Empty(t, hosttest.KadProtocols(client), "a client answers no query")
 
-	_, err := server.kad.GetValue(t.Context(), "/pk/anything")
+	_, err := server.Kad.GetValue(t.Context(), "/pk/anything")
 	require.Error(t, err, "kad-dht keeps no values of ours")
 }
 
 // A third host that both know tells one how to reach the other.
 func TestHostFindsPeerThroughKad(t *testing.T) {
 	middle := startHost(t)
-	client := func(c *hostConfig) { // clients stand in no routing table, so these two do not come upon each other
-		c.kadServer, c.bootstrap = false, []peer.AddrInfo{addrInfo(middle)}
+	client := func(c *Config) { // clients stand in no routing table, so these two do not come upon each other
+		c.KadServer, c.Bootstrap = false, []peer.AddrInfo{addrInfo(middle)}
 	}
 	asker, sought := startHost(t, client), startHost(t, client)
 	serveEcho(sought)
 	require.Eventually(t, func() bool {
-		return asker.kad.RoutingTable().Find(middle.ID()) != "" && len(middle.Peerstore().Addrs(sought.ID())) > 0
+		return asker.Kad.RoutingTable().Find(middle.ID()) != "" && len(middle.Peerstore().Addrs(sought.ID())) > 0
 	}, patience, tick, "they get to know each other")
 
 	require.Empty(t, asker.Peerstore().Addrs(sought.ID()))
@@ -81,21 +82,21 @@ func TestHostFindsPeerThroughKad(t *testing.T) {
 // What the bootstrap peers observe is of use only if it is the port that we listen on.
 func TestBootstrapLeavesByTheListeningPort(t *testing.T) {
 	seed := startHost(t)
-	h := startHost(t, func(c *hostConfig) { c.bootstrap = []peer.AddrInfo{addrInfo(seed)} })
+	h := startHost(t, func(c *Config) { c.Bootstrap = []peer.AddrInfo{addrInfo(seed)} })
 	require.Eventually(t, func() bool { return len(seed.Network().ConnsToPeer(h.ID())) > 0 }, patience, tick)
 
-	seen, ok := quicAddrPort(seed.Network().ConnsToPeer(h.ID())[0].RemoteMultiaddr())
+	seen, ok := quicaddr.AddrPort(seed.Network().ConnsToPeer(h.ID())[0].RemoteMultiaddr())
 	require.True(t, ok)
 	require.Equal(t, port(t, h), int(seen.Port()))
 }
 
 func TestRelayIsASwitch(t *testing.T) {
-	h := startHost(t, func(c *hostConfig) { c.relay, c.holePunching = true, true })
+	h := startHost(t, func(c *Config) { c.Relay, c.HolePunching = true, true })
 	require.NoError(t, h.Network().Listen(ma.StringCast("/p2p-circuit")), "the relay transport is there")
 
 	h = startHost(t)
 	require.Error(t, h.Network().Listen(ma.StringCast("/p2p-circuit")), "and is not when off")
-	require.Empty(t, h.confirmedAddrs(), "nobody has confirmed anything on loopback")
+	require.Empty(t, h.ConfirmedAddrs(), "nobody has confirmed anything on loopback")
 }
 
 func TestHostSaysWhereItCanNotListen(t *testing.T) {
@@ -106,8 +107,8 @@ func TestHostSaysWhereItCanNotListen(t *testing.T) {
 	require.NoError(t, err)
 
 	cfg := testConfig(t)
-	cfg.listenAddrs = []ma.Multiaddr{ma.StringCast("/ip4/127.0.0.1/udp/" + number + "/quic-v1")}
-	_, err = newHost(cfg) // that it leaves nothing behind is for TestMain to see
+	cfg.ListenAddrs = []ma.Multiaddr{ma.StringCast("/ip4/127.0.0.1/udp/" + number + "/quic-v1")}
+	_, err = New(cfg) // that it leaves nothing behind is for TestMain to see
 	require.ErrorContains(t, err, "/ip4/127.0.0.1/udp/"+number+"/quic-v1")
 	require.ErrorContains(t, err, "another program")
 }
@@ -115,43 +116,33 @@ func TestHostSaysWhereItCanNotListen(t *testing.T) {
 // On a machine without IPv6 the default addresses are like this: one works and the other can not.
 func TestHostListensWhereItCan(t *testing.T) {
 	absent := ma.StringCast("/ip6/2001:db8::1/udp/0/quic-v1") // reserved for documentation: no machine has it
-	h := startHost(t, func(c *hostConfig) { c.listenAddrs = append(c.listenAddrs, absent) })
+	h := startHost(t, func(c *Config) { c.ListenAddrs = append(c.ListenAddrs, absent) })
 	require.Len(t, h.Network().ListenAddresses(), 1)
 	require.NotZero(t, port(t, h))
 }
 
 // testConfig is a host for loopback that answers kad-dht's queries.
-func testConfig(t *testing.T) hostConfig {
+func testConfig(t *testing.T) Config {
 	t.Helper()
 	key, _, err := crypto.GenerateEd25519Key(rand.Reader)
 	require.NoError(t, err)
-	return hostConfig{key: key, accounts: budget.DefaultLimits(), registerer: prometheus.DefaultRegisterer, listenAddrs: []ma.Multiaddr{loopback4()}, version: "test", kadServer: true}
+	return Config{
+		Key: key, Accounts: budget.DefaultLimits(), Registerer: prometheus.DefaultRegisterer, ConnsLow: 10, ConnsHigh: 20,
+		ListenAddrs: []ma.Multiaddr{loopback4()}, Version: "test", KadServer: true,
+	}
 }
 
 // startHost starts a host and closes it, in time, when the test ends.
-func startHost(t *testing.T, changes ...func(*hostConfig)) *peerHost {
+func startHost(t *testing.T, changes ...func(*Config)) *Host {
 	t.Helper()
 	cfg := testConfig(t)
 	for _, change := range changes {
 		change(&cfg)
 	}
-	h, err := newHost(cfg)
+	h, err := New(cfg)
 	require.NoError(t, err)
-	t.Cleanup(func() { requireCloses(t, h) })
+	t.Cleanup(func() { hosttest.Close(t, h) })
 	return h
-}
-
-// requireCloses closes c, which has as long as an operator who stops a node is asked to wait.
-func requireCloses(t *testing.T, c io.Closer) {
-	t.Helper()
-	closed := make(chan error, 1)
-	go func() { closed <- c.Close() }()
-	select {
-	case err := <-closed:
-		require.NoError(t, err)
-	case <-time.After(patience):
-		require.FailNow(t, "not closed in time")
-	}
 }
 
 func connect(t *testing.T, from, to host.Host) network.Conn {
@@ -192,16 +183,6 @@ func addrInfo(h host.Host) peer.AddrInfo {
 	return peer.AddrInfo{ID: h.ID(), Addrs: h.Network().ListenAddresses()}
 }
 
-func kadProtocols(h host.Host) []protocol.ID {
-	var found []protocol.ID
-	for _, id := range h.Mux().Protocols() {
-		if strings.Contains(string(id), "/kad/") {
-			found = append(found, id)
-		}
-	}
-	return found
-}
-
 func loopback4() ma.Multiaddr { return ma.StringCast("/ip4/127.0.0.1/udp/0/quic-v1") }
 func loopback6() ma.Multiaddr { return ma.StringCast("/ip6/::1/udp/0/quic-v1") }
 
@@ -210,7 +191,7 @@ func port(t *testing.T, h host.Host) int {
 	t.Helper()
 	addrs := h.Network().ListenAddresses()
 	require.Len(t, addrs, 1)
-	ap, ok := quicAddrPort(addrs[0])
+	ap, ok := quicaddr.AddrPort(addrs[0])
 	require.True(t, ok)
 	return int(ap.Port())
 }

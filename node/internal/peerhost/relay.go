@@ -1,4 +1,4 @@
-package node
+package peerhost
 
 import (
 	"context"
@@ -9,9 +9,9 @@ import (
 	manet "github.com/multiformats/go-multiaddr/net"
 )
 
-// relayCandidates hands out peers that kad-dht knows, up to most and in random order: a host that the public can not
+// RelayCandidates hands out peers that kad-dht knows, up to most and in random order: a host that the public can not
 // reach asks them for a slot on a relay, and those that are none refuse. It is an autorelay.PeerSource.
-func (h *peerHost) relayCandidates(_ context.Context, most int) <-chan peer.AddrInfo {
+func (h *Host) RelayCandidates(_ context.Context, most int) <-chan peer.AddrInfo {
 	candidates := make(chan peer.AddrInfo, most)
 	defer close(candidates)
 	select {
@@ -19,10 +19,10 @@ func (h *peerHost) relayCandidates(_ context.Context, most int) <-chan peer.Addr
 	default:
 		return candidates
 	}
-	peers := h.kad.RoutingTable().ListPeers()
+	peers := h.Kad.RoutingTable().ListPeers()
 	rand.Shuffle(len(peers), func(i, j int) { peers[i], peers[j] = peers[j], peers[i] })
 	for _, p := range peers[:min(len(peers), most)] {
-		candidates <- h.base.Peerstore().PeerInfo(p)
+		candidates <- h.Base.Peerstore().PeerInfo(p)
 	}
 	return candidates
 }

@@ -1,4 +1,4 @@
-package node
+package peerhost
 
 import (
 	"context"
@@ -45,7 +45,7 @@ func TestOutcomeOfDials(t *testing.T) {
 			if tt.addr.Equal(silent) {
 				time.AfterFunc(50*time.Millisecond, cancel)
 			}
-			ours := h.base.Network().(*swarm.Swarm).TransportForDialing(tt.addr).(*quicTransport)
+			ours := h.Base.Network().(*swarm.Swarm).TransportForDialing(tt.addr).(*quicTransport)
 			conn, err := ours.Transport.Dial(ctx, tt.addr, tt.peer)
 			require.Equal(t, tt.want, outcome(ctx, err, tt.took), "%v", err)
 			if conn != nil {
@@ -71,7 +71,7 @@ func (c *counting) Dial(context.Context, ma.Multiaddr, peer.ID) (transport.Capab
 func TestDeadAddressIsDialledSeldom(t *testing.T) {
 	bootstrap := peer.ID("b")
 	var c counting
-	limited := &quicTransport{&c, &peerHost{dials: dials.New(), bootstraps: map[peer.ID]bool{bootstrap: true}}}
+	limited := &quicTransport{&c, &Host{dials: dials.New(), bootstraps: map[peer.ID]bool{bootstrap: true}}}
 	addr := ma.StringCast("/ip4/8.8.8.8/udp/9443/quic-v1")
 	var err error
 	for i := range 1000 {

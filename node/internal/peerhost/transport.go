@@ -1,4 +1,4 @@
-package node
+package peerhost
 
 import (
 	"context"
@@ -19,6 +19,7 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/macula-mesh/macula-node/internal/dials"
+	"github.com/macula-mesh/macula-node/node/internal/quicaddr"
 )
 
 // quicTransport is libp2p's QUIC, which asks before it dials an address: any peer may
@@ -26,10 +27,10 @@ import (
 // Erlang node takes few connections.
 type quicTransport struct {
 	transport.Transport
-	host *peerHost
+	host *Host
 }
 
-func (h *peerHost) newTransport(key crypto.PrivKey, cm *quicreuse.ConnManager, psk pnet.PSK, gater connmgr.ConnectionGater, resources network.ResourceManager) (transport.Transport, error) {
+func (h *Host) newTransport(key crypto.PrivKey, cm *quicreuse.ConnManager, psk pnet.PSK, gater connmgr.ConnectionGater, resources network.ResourceManager) (transport.Transport, error) {
 	quic, err := libp2pquic.NewTransport(key, cm, psk, gater, resources)
 	if err != nil {
 		return nil, err
@@ -40,11 +41,11 @@ func (h *peerHost) newTransport(key crypto.PrivKey, cm *quicreuse.ConnManager, p
 // Dial implements transport.Transport.
 func (t *quicTransport) Dial(ctx context.Context, addr ma.Multiaddr, p peer.ID) (transport.CapableConn, error) {
 	if may := t.host.mayDial.Load(); may != nil {
-		if ap, ok := quicAddrPort(addr); ok && !(*may)(ap) {
+		if ap, ok := quicaddr.AddrPort(addr); ok && !(*may)(ap) {
 			return nil, fmt.Errorf("%s is dialled as an Erlang node too, and was as often as such a one takes it: try again in some seconds", addr)
 		}
 	}
-	ap, isQUIC := quicAddrPort(addr)
+	ap, isQUIC := quicaddr.AddrPort(addr)
 	if !isQUIC || t.host.bootstraps[p] { // an operator named it
 		return t.Transport.Dial(ctx, addr, p)
 	}

@@ -1,4 +1,4 @@
-package node
+package peerhost
 
 import (
 	"sync"
@@ -13,8 +13,8 @@ import (
 const kadPrefix = "/macula"
 
 // newKad starts kad-dht as a router of peers: Macula's records live in our own routing server.
-func newKad(h host.Host, cfg hostConfig) (*dht.IpfsDHT, *kadHost, error) {
-	seen := &kadHost{Host: h, server: cfg.kadServer, handlers: make(map[protocol.ID]network.StreamHandler)}
+func newKad(h host.Host, cfg Config) (*dht.IpfsDHT, *kadHost, error) {
+	seen := &kadHost{Host: h, server: cfg.KadServer, handlers: make(map[protocol.ID]network.StreamHandler)}
 	kad, err := dht.New(seen,
 		dht.ProtocolPrefix(kadPrefix),
 		dht.Mode(dht.ModeServer), // as far as it knows, see kadHost
@@ -22,7 +22,7 @@ func newKad(h host.Host, cfg hostConfig) (*dht.IpfsDHT, *kadHost, error) {
 		dht.DisableValues(),
 		dht.AddressFilter(leavingOut(h.Addrs)),
 		dht.RoutingTablePeerDiversityFilter(newKadDiversity(h)),
-		dht.BootstrapPeers(cfg.bootstrap...), // none means none: IPFS's are never used
+		dht.BootstrapPeers(cfg.Bootstrap...), // none means none: IPFS's are never used
 	)
 	return kad, seen, err
 }
@@ -59,6 +59,9 @@ func (h *kadHost) RemoveStreamHandler(id protocol.ID) {
 	delete(h.handlers, id)
 	h.Host.RemoveStreamHandler(id)
 }
+
+// SetKadServer has kad-dht answer queries, or not.
+func (h *Host) SetKadServer(server bool) { h.kadHost.setServer(server) }
 
 // setServer has kad-dht answer queries, or not. When it ends to, the streams that it answered on are reset.
 func (h *kadHost) setServer(server bool) {
