@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/label"
 )
 
 var faults = flag.Int("faults", 40, "places at which the disk is made to fail, once and for long")
@@ -367,9 +368,9 @@ func TestMadeWholeOrNotAtAll(t *testing.T) {
 		require.NoError(t, err, "operation %d", at)
 		require.NoError(t, set(s, "k", records.Synced, rec("v", time.Hour)))
 		require.NoError(t, s.Close())
-		_, err = disk.Stat("store/" + ownerFile)
+		_, err = disk.Stat("store/" + label.File)
 		require.NoError(t, err)
-		_, err = disk.Stat("store/" + creating)
+		_, err = disk.Stat("store/" + label.Making)
 		require.True(t, errors.Is(err, fs.ErrNotExist))
 	}
 }

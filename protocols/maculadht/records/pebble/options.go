@@ -9,6 +9,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/macula-mesh/macula-node/internal/logs"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/database"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/disk"
 )
 
 // What a store may take of a disk where nothing is said.
@@ -41,7 +43,7 @@ func newConfig(opts []Option) (config, error) {
 	cfg := config{
 		log: logs.Logger("store"), tracer: noTracer{},
 		maxBytes: DefaultMaxBytes, reserve: DefaultReserve,
-		fs: privateFS{vfs.Default}, step: func() time.Duration { return 0 }, tick: time.Second, compactEvery: 10 * time.Second,
+		fs: disk.Private{vfs.Default}, step: func() time.Duration { return 0 }, tick: time.Second, compactEvery: 10 * time.Second,
 		answerWithin: answerWithin, closeWithin: closeWithin,
 	}
 	for _, opt := range opts {
@@ -80,7 +82,7 @@ func WithMetricsTracer(tracer MetricsTracer) Option {
 
 // minBytes is what a store may always take: its logs alone are as large as a few of
 // the tables in memory.
-const minBytes = 8 * memTableBytes
+const minBytes = 8 * database.MemTableBytes
 
 // WithMaxBytes bounds what the store's files take, in bytes; by default it is
 // [DefaultMaxBytes]. Above it values are refused with [ErrNoRoom], until what is gone

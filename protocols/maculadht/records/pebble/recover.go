@@ -8,9 +8,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2"
-
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/database"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/entries"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/label"
 )
 
 // ErrNoRoom means that the store has no room on the disk: its own bound is reached, or
@@ -43,7 +44,7 @@ func (r *room) stop() {
 // look has the worker see how the disk is doing, as every second, and has the clock
 // written where that is due.
 func (c *committer) look() {
-	if time.Since(c.written) >= clockEvery || c.clock.moved(c.reading) {
+	if time.Since(c.written) >= clockEvery || c.clock.Moved(c.reading) {
 		c.unsynced, c.mustSync = time.Now(), true
 	}
 	db := c.db
@@ -64,7 +65,7 @@ type space struct {
 	known bool // whether free is
 }
 
-func (c *committer) measure(db *database) space {
+func (c *committer) measure(db *database.DB) space {
 	s := space{used: int64(db.Metrics().DiskSpaceUsage())}
 	if disk, err := c.cfg.fs.GetDiskUsage(c.dir); err == nil {
 		s.free, s.known = disk.AvailBytes, true
@@ -102,7 +103,7 @@ func (c *committer) compact() {
 	ctx, cancel := context.WithCancel(context.Background())
 	c.room.cancel = cancel
 	db := c.db
-	db.users.Go(func() {
+	db.Users.Go(func() {
 		defer c.room.compacting.Store(false)
 		defer cancel()
 		if err := db.Compact(ctx, []byte{0}, []byte{0xff}, false); err != nil {
@@ -132,18 +133,23 @@ func (c *committer) fall(err error) {
 	c.room.stop()
 	c.room.none = nil
 	c.old = c.detach()
-	c.old.fence.fail(err)
+	c.old.Fence.Fail(err)
 	c.mustSync = false
 	c.refuse(err)
 }
 
 // detach takes the database from whoever would begin to use it.
-func (c *committer) detach() *database {
+func (c *committer) detach() *database.DB {
 	c.using.Lock()
 	defer c.using.Unlock()
 	db := c.db
 	c.db = nil
 	return db
+}
+
+// abandon has a database whose fence is up end without anybody waiting for it.
+func (s *Store) abandon(db *database.DB) {
+	s.abandoned.Go(func() { db.Discard(s.log()) })
 }
 
 // rise has the worker open the database again, and write what the disk may have missed.
@@ -154,8 +160,8 @@ func (c *committer) rise() {
 	c.old = nil
 	c.worker.do(func() func() {
 		if old != nil {
-			<-old.fence.ended
-			old.abandon(c.Store)
+			<-old.Fence.Ended
+			c.abandon(old)
 		}
 		var err error
 		c.opened, err = c.reopen()
@@ -183,18 +189,18 @@ func (c *committer) risen(err error) {
 }
 
 // reopen is called by the worker, while the committer changes nothing.
-func (c *committer) reopen() (*database, error) {
+func (c *committer) reopen() (*database.DB, error) {
 	// The directory may be another one by now, or none where its disk is not mounted.
-	l, err := readLabel(c.cfg.fs, c.dir, ownerFile)
+	l, err := label.Read(c.cfg.fs, c.dir, label.File)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, corrupt(c.dir, err)
+		return nil, label.Corrupt(c.dir, err)
 	} else if err != nil {
 		return nil, err
 	}
 	if l != c.label {
 		return nil, fmt.Errorf("%w: %s holds another store than before", ErrForeign, c.dir)
 	}
-	db, err := openDatabase(c.cfg.fs, c.dir, false, c.log())
+	db, err := database.Open(c.cfg.fs, c.dir, false, c.log())
 	if err != nil {
 		return nil, err
 	}
@@ -204,14 +210,14 @@ func (c *committer) reopen() (*database, error) {
 		err = c.restore(b, c.dirty, c.dirtyState)
 	}
 	if err == nil {
-		if err = b.Set(clockKey, c.clock.read().append(nil), nil); err == nil {
-			err = db.commit(b, true)
+		if err = entries.SetClock(b, c.clock.Read()); err == nil {
+			err = db.Commit(b, true)
 		}
 	}
 	if err != nil {
-		db.fence.fail(err)
-		<-db.fence.ended
-		db.abandon(c.Store)
+		db.Fence.Fail(err)
+		<-db.Fence.Ended
+		c.abandon(db)
 		return nil, err
 	}
 	return db, nil
@@ -219,14 +225,9 @@ func (c *committer) reopen() (*database, error) {
 
 // restoreLost writes all that the memory holds where the disk lacks what it had synced, as
 // when files of the store were taken away: the clock was among the last of that.
-func (c *committer) restoreLost(db *database) error {
-	value, closer, err := db.Get(clockKey)
-	if err == nil {
-		last, ok := readingOf(value)
-		if err = closer.Close(); err != nil || ok && last.store >= c.synced.store {
-			return err
-		}
-	} else if !errors.Is(err, pebble.ErrNotFound) {
+func (c *committer) restoreLost(db *database.DB) error {
+	last, there, err := entries.LastReading(db)
+	if err != nil || there && last.Store >= c.synced.Store {
 		return err
 	}
 	c.log().Warn("the disk lacks what it had kept before: all is written anew", "dir", c.dir)
@@ -253,11 +254,11 @@ func (c *committer) restoreLost(db *database) error {
 const restorePage = 128
 
 // restoreAlone is restore with a batch of its own, which what follows has synced.
-func (c *committer) restoreAlone(db *database, keys, stateKeys map[string]struct{}) error {
+func (c *committer) restoreAlone(db *database.DB, keys, stateKeys map[string]struct{}) error {
 	b := db.NewBatch()
 	defer b.Close()
 	if err := c.restore(b, keys, stateKeys); err != nil {
 		return err
 	}
-	return db.commit(b, false)
+	return db.Commit(b, false)
 }

@@ -1,4 +1,4 @@
-package pebble
+package journal
 
 import (
 	"encoding/binary"
@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/label"
 )
 
 // Pebble's write-ahead log is blocks of chunks; each has a header of its CRC (4 bytes),
@@ -27,9 +29,9 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// checkLogs returns an error where a write-ahead log in dir lacks what was synced, or
+// Check returns an error where a write-ahead log in dir lacks what was synced, or
 // there is none.
-func checkLogs(files vfs.FS, dir string) error {
+func Check(files vfs.FS, dir string) error {
 	names, err := files.List(dir)
 	if err != nil {
 		return err
@@ -51,11 +53,11 @@ func checkLogs(files vfs.FS, dir string) error {
 			return fmt.Errorf("read %s: %w", files.PathJoin(dir, name), err)
 		}
 		if at, damaged := damage(b, uint32(number)); damaged {
-			return corrupt(dir, fmt.Errorf("%s is damaged at byte %d", name, at))
+			return label.Corrupt(dir, fmt.Errorf("%s is damaged at byte %d", name, at))
 		}
 	}
 	if logs == 0 {
-		return corrupt(dir, errors.New("its write-ahead log is missing"))
+		return label.Corrupt(dir, errors.New("its write-ahead log is missing"))
 	}
 	return nil
 }

@@ -1,4 +1,6 @@
-package pebble
+// Package database opens Pebble's database of a store so that nothing it meets there, nor a
+// disk that fails, is a panic or a false success.
+package database
 
 import (
 	"context"
@@ -11,29 +13,32 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/fence"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/label"
 )
 
 // What one database takes of the memory beside its records.
 const (
-	memTableBytes = 4 << 20
+	MemTableBytes = 4 << 20
 	cacheBytes    = 4 << 20
 )
 
-// finishWithin is how long the end of a database waits for what it does beside: all that
+// FinishWithin is how long the end of a database waits for what it does beside: all that
 // was stored is synced before.
-const finishWithin = time.Second
+const FinishWithin = time.Second
 
-// database is one opening of Pebble.
-type database struct {
+// DB is one opening of Pebble.
+type DB struct {
 	*pebble.DB
-	fence *fence
-	users sync.WaitGroup // beside the committer; none begins once it is detached
+	Fence *fence.Fence   // up when the disk has failed
+	Users sync.WaitGroup // that Close waits for
 }
 
-// openDatabase opens what is in dir, or makes it. Whatever Pebble finds there, it does
+// Open opens what is in dir, or makes it. Whatever Pebble finds there, it does
 // not panic.
-func openDatabase(files vfs.FS, dir string, isNew bool, log *slog.Logger) (d *database, err error) {
-	f := newFence(files, dir)
+func Open(files vfs.FS, dir string, isNew bool, log *slog.Logger) (d *DB, err error) {
+	f := fence.New(files, dir)
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
 	opts := &pebble.Options{
@@ -41,7 +46,7 @@ func openDatabase(files vfs.FS, dir string, isNew bool, log *slog.Logger) (d *da
 		Cache:                       cache,
 		FormatMajorVersion:          pebble.FormatTableFormatV6,
 		ErrorIfNotExists:            !isNew,
-		MemTableSize:                memTableBytes,
+		MemTableSize:                MemTableBytes,
 		MemTableStopWritesThreshold: 2,
 		MaxOpenFiles:                128,
 		CompactionConcurrencyRange:  func() (lower, upper int) { return 1, 1 },
@@ -49,10 +54,10 @@ func openDatabase(files vfs.FS, dir string, isNew bool, log *slog.Logger) (d *da
 		EventListener: &pebble.EventListener{
 			BackgroundError: func(err error) {
 				if !errors.Is(err, pebble.ErrCancelledCompaction) && !errors.Is(err, pebble.ErrClosed) {
-					f.fail(err)
+					f.Fail(err)
 				}
 			},
-			DataCorruption: func(info pebble.DataCorruptionInfo) { f.fail(corrupt(dir, errors.New(info.String()))) },
+			DataCorruption: func(info pebble.DataCorruptionInfo) { f.Fail(label.Corrupt(dir, errors.New(info.String()))) },
 		},
 	}
 	// With one compaction at a time there is nothing to look for every 100 ms, as the
@@ -60,105 +65,104 @@ func openDatabase(files vfs.FS, dir string, isNew bool, log *slog.Logger) (d *da
 	opts.Experimental.CompactionScheduler = pebble.NewConcurrencyLimitSchedulerWithNoPeriodicGrantingForTest()
 	defer func() {
 		if p := recover(); p != nil {
-			d, err = nil, corrupt(dir, fmt.Errorf("pebble: %v", p))
+			d, err = nil, label.Corrupt(dir, fmt.Errorf("pebble: %v", p))
 		}
 		if err != nil { // nothing of it comes later
-			f.fail(err)
-			<-f.ended
+			f.Fail(err)
+			<-f.Ended
 		}
 	}()
 	db, err := pebble.Open(dir, opts)
 	if err == nil {
-		d = &database{DB: db, fence: f}
+		d = &DB{DB: db, Fence: f}
 		if err = f.Err(); err == nil {
 			return d, nil
 		}
-		d.discard(log)
+		d.Discard(log)
 		return nil, fmt.Errorf("open %s: %w", dir, err)
 	}
 	if failed := f.Err(); failed != nil {
 		err = failed
 	}
-	return nil, unreadable(dir, err)
+	return nil, Unreadable(dir, err)
 }
 
-// unreadable says what an error of opening or reading means.
-func unreadable(dir string, err error) error {
+// Unreadable says what an error of opening or reading means.
+func Unreadable(dir string, err error) error {
 	switch {
-	case errors.Is(err, ErrCorrupt):
+	case errors.Is(err, label.ErrCorrupt):
 		return err
 	case pebble.IsCorruptionError(err), errors.Is(err, pebble.ErrDBDoesNotExist), errors.Is(err, fs.ErrNotExist):
-		return corrupt(dir, err)
+		return label.Corrupt(dir, err)
 	}
 	return fmt.Errorf("read %s: %w", dir, err)
 }
 
-// commit commits a batch. It returns nil only where the disk has taken it.
-func (d *database) commit(b *pebble.Batch, synced bool) (err error) {
+// Commit commits a batch. It returns nil only where the disk has taken it.
+func (d *DB) Commit(b *pebble.Batch, synced bool) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("pebble: %v", p)
-			d.fence.fail(err)
+			d.Fence.Fail(err)
 		}
 	}()
 	opts := pebble.NoSync
 	if synced {
 		opts = pebble.Sync
 	}
-	if err := d.fence.Err(); err != nil {
+	if err := d.Fence.Err(); err != nil {
 		return err
 	}
 	if err := d.Apply(b, opts); err != nil {
 		return err
 	}
-	return d.fence.Err()
+	return d.Fence.Err()
 }
 
 // errFinished is the error of a fence that ends what need not be finished.
 var errFinished = errors.New("all that was stored is synced")
 
-// close closes a database when all that was stored is synced.
-func (d *database) close() error {
-	d.users.Wait()
-	late := time.AfterFunc(finishWithin, func() { d.fence.fail(errFinished) })
+// Close closes a database when all that was stored is synced.
+func (d *DB) Close() error {
+	d.Users.Wait()
+	late := time.AfterFunc(FinishWithin, func() { d.Fence.Fail(errFinished) })
 	defer late.Stop()
-	err := d.Close()
-	if failed := d.fence.Err(); !errors.Is(failed, errFinished) {
+	err := d.DB.Close()
+	if failed := d.Fence.Err(); !errors.Is(failed, errFinished) {
 		err = errors.Join(err, failed)
 	}
 	return err
 }
 
-// discard ends a database whose fence is up: nothing of it reaches the disk any more.
-func (d *database) discard(log *slog.Logger) {
+// Discard ends a database whose fence is up: nothing of it reaches the disk any more.
+func (d *DB) Discard(log *slog.Logger) {
 	defer func() {
 		if p := recover(); p != nil {
 			log.Debug("pebble panicked while it was closed", "error", p)
 		}
 	}()
-	d.users.Wait()
-	if err := d.Close(); err != nil {
+	d.Users.Wait()
+	if err := d.DB.Close(); err != nil {
 		log.Debug("pebble closed with an error", "error", err)
 	}
-}
-
-// abandon has a database whose fence is up end without anybody waiting for it.
-func (d *database) abandon(s *Store) {
-	s.abandoned.Go(func() { d.discard(s.log()) })
 }
 
 // chatter logs what Pebble says. What Pebble takes for the end of the process is that
 // of this opening alone.
 type chatter struct {
 	log   *slog.Logger
-	fence *fence
+	fence *fence.Fence
 }
 
-func (c chatter) Infof(format string, args ...any)  { c.say(format, args) }
+// Infof implements [pebble.Logger].
+func (c chatter) Infof(format string, args ...any) { c.say(format, args) }
+
+// Errorf implements [pebble.Logger].
 func (c chatter) Errorf(format string, args ...any) { c.say(format, args) }
 
+// Fatalf implements [pebble.Logger]: the fence is put up.
 func (c chatter) Fatalf(format string, args ...any) {
-	c.fence.fail(fmt.Errorf(format, args...))
+	c.fence.Fail(fmt.Errorf(format, args...))
 	c.say(format, args)
 }
 
