@@ -93,8 +93,8 @@ func TestRefusedDirectories(t *testing.T) {
 		want   error
 		says   string
 	}{
-		"of another realm": {func(*testing.T, string) {}, Owner{"other", us.NodeID}, ErrForeign, `is of the realm "test", this node of "other"`},
-		"of another node":  {func(*testing.T, string) {}, Owner{us.Realm, []byte{1}}, ErrForeign, "this one is 01; use the key"},
+		"of another realm": {func(*testing.T, string) {}, Owner{Realm: "other", NodeID: us.NodeID}, ErrForeign, `is of the realm "test", this node of "other"`},
+		"of another node":  {func(*testing.T, string) {}, Owner{Realm: us.Realm, NodeID: []byte{1}}, ErrForeign, "this one is 01; use the key"},
 		"of a newer format": {func(t *testing.T, dir string) {
 			rewriteFile(t, filepath.Join(dir, label.File), func(s string) string { return strings.Replace(s, `"format":1`, `"format":2`, 1) })
 		}, us, ErrNewer, "is of format 2, this program knows 1"},

@@ -43,7 +43,7 @@ func newConfig(opts []Option) (config, error) {
 	cfg := config{
 		log: logs.Logger("store"), tracer: noTracer{},
 		maxBytes: DefaultMaxBytes, reserve: DefaultReserve,
-		fs: disk.Private{vfs.Default}, step: func() time.Duration { return 0 }, tick: time.Second, compactEvery: 10 * time.Second,
+		fs: disk.Private{FS: vfs.Default}, step: func() time.Duration { return 0 }, tick: time.Second, compactEvery: 10 * time.Second,
 		answerWithin: answerWithin, closeWithin: closeWithin,
 	}
 	for _, opt := range opts {

@@ -78,7 +78,7 @@ func Open(dir string, owner Owner, opts ...Option) (*Store, error) {
 	}
 	s := &Store{
 		memory: records.NewMemoryStore(), cfg: cfg, dir: dir,
-		owner: Owner{owner.Realm, bytes.Clone(owner.NodeID)},
+		owner: Owner{Realm: owner.Realm, NodeID: bytes.Clone(owner.NodeID)},
 		queue: newQueue(), finished: make(chan struct{}),
 	}
 	s.state.values = make(map[string][]byte)
