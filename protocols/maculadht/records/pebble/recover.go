@@ -66,6 +66,7 @@ type space struct {
 }
 
 func (c *committer) measure(db *database.DB) space {
+	db.Note()
 	s := space{used: int64(db.Metrics().DiskSpaceUsage())}
 	if disk, err := c.cfg.fs.GetDiskUsage(c.dir); err == nil {
 		s.free, s.known = disk.AvailBytes, true

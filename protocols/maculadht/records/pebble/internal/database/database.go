@@ -9,12 +9,14 @@ import (
 	"io/fs"
 	"log/slog"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/fence"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/journal"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/label"
 )
 
@@ -33,12 +35,17 @@ type DB struct {
 	*pebble.DB
 	Fence *fence.Fence   // up when the disk has failed
 	Users sync.WaitGroup // that Close waits for
+	noted *journal.Files
 }
 
 // Open opens what is in dir, or makes it. Whatever Pebble finds there, it does
 // not panic.
 func Open(files vfs.FS, dir string, isNew bool, log *slog.Logger) (d *DB, err error) {
-	f := fence.New(files, dir)
+	noted, err := journal.New(files, dir)
+	if err != nil {
+		return nil, err
+	}
+	f := fence.New(noted, dir)
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
 	opts := &pebble.Options{
@@ -74,7 +81,7 @@ func Open(files vfs.FS, dir string, isNew bool, log *slog.Logger) (d *DB, err er
 	}()
 	db, err := pebble.Open(dir, opts)
 	if err == nil {
-		d = &DB{DB: db, Fence: f}
+		d = &DB{DB: db, Fence: f, noted: noted}
 		if err = f.Err(); err == nil {
 			return d, nil
 		}
@@ -87,12 +94,14 @@ func Open(files vfs.FS, dir string, isNew bool, log *slog.Logger) (d *DB, err er
 	return nil, Unreadable(dir, err)
 }
 
-// Unreadable says what an error of opening or reading means.
+// Unreadable says what an error of opening or reading means: what the system does not say
+// is the fault of what is in the files.
 func Unreadable(dir string, err error) error {
+	var system syscall.Errno
 	switch {
 	case errors.Is(err, label.ErrCorrupt):
 		return err
-	case pebble.IsCorruptionError(err), errors.Is(err, pebble.ErrDBDoesNotExist), errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist), !errors.As(err, &system):
 		return label.Corrupt(dir, err)
 	}
 	return fmt.Errorf("read %s: %w", dir, err)
@@ -119,6 +128,9 @@ func (d *DB) Commit(b *pebble.Batch, synced bool) (err error) {
 	return d.Fence.Err()
 }
 
+// Note notes how far the logs have been synced, as every second.
+func (d *DB) Note() { d.Fence.Try(d.noted.Note) }
+
 // errFinished is the error of a fence that ends what need not be finished.
 var errFinished = errors.New("all that was stored is synced")
 
@@ -128,6 +140,7 @@ func (d *DB) Close() error {
 	late := time.AfterFunc(FinishWithin, func() { d.Fence.Fail(errFinished) })
 	defer late.Stop()
 	err := d.DB.Close()
+	d.Fence.Try(d.noted.NoteForGood)
 	if failed := d.Fence.Err(); !errors.Is(failed, errFinished) {
 		err = errors.Join(err, failed)
 	}

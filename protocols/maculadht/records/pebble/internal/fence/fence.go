@@ -74,8 +74,8 @@ func (f *Fence) Err() error {
 	return f.err
 }
 
-// try does something to the disk unless the fence is up, and puts it up if that fails.
-func (f *Fence) try(do func() error) (done bool) {
+// Try does something to the disk unless the fence is up, and puts it up if that fails.
+func (f *Fence) Try(do func() error) (done bool) {
 	if !f.begin() {
 		return false
 	}
@@ -103,7 +103,7 @@ func (f *Fence) open(name string, open func() (vfs.File, error)) (vfs.File, erro
 		return f.openCopy(name, open)
 	}
 	var file vfs.File = &void{name: f.PathBase(name)}
-	f.try(func() error {
+	f.Try(func() error {
 		opened, err := open()
 		if err == nil {
 			file = opened
@@ -142,7 +142,7 @@ func (f *Fence) Rename(oldname, newname string) error {
 	if !f.inside(newname) {
 		return f.FS.Rename(oldname, newname)
 	}
-	f.try(func() error { return f.FS.Rename(oldname, newname) })
+	f.Try(func() error { return f.FS.Rename(oldname, newname) })
 	return nil
 }
 
@@ -154,7 +154,7 @@ func (f *Fence) Link(oldname, newname string) error {
 		}
 		return f.FS.Link(oldname, newname)
 	}
-	f.try(func() error { return f.FS.Link(oldname, newname) })
+	f.Try(func() error { return f.FS.Link(oldname, newname) })
 	return nil
 }
 
@@ -194,28 +194,28 @@ type fencedFile struct {
 
 func (f *fencedFile) Write(p []byte) (int, error) {
 	n := len(p)
-	f.fence.try(func() error { _, err := f.File.Write(p); return f.failed(err) })
+	f.fence.Try(func() error { _, err := f.File.Write(p); return f.failed(err) })
 	return n, nil
 }
 
 func (f *fencedFile) WriteAt(p []byte, at int64) (int, error) {
 	n := len(p)
-	f.fence.try(func() error { _, err := f.File.WriteAt(p, at); return f.failed(err) })
+	f.fence.Try(func() error { _, err := f.File.WriteAt(p, at); return f.failed(err) })
 	return n, nil
 }
 
 func (f *fencedFile) Sync() error {
-	f.fence.try(func() error { return f.failed(f.File.Sync()) })
+	f.fence.Try(func() error { return f.failed(f.File.Sync()) })
 	return nil
 }
 
 func (f *fencedFile) SyncData() error {
-	f.fence.try(func() error { return f.failed(f.File.SyncData()) })
+	f.fence.Try(func() error { return f.failed(f.File.SyncData()) })
 	return nil
 }
 
 func (f *fencedFile) SyncTo(length int64) (full bool, err error) {
-	f.fence.try(func() (err error) { full, err = f.File.SyncTo(length); return f.failed(err) })
+	f.fence.Try(func() (err error) { full, err = f.File.SyncTo(length); return f.failed(err) })
 	return full, nil
 }
 
@@ -230,7 +230,7 @@ func (f *fencedFile) Preallocate(at, length int64) error {
 
 func (f *fencedFile) Stat() (vfs.FileInfo, error) {
 	var info vfs.FileInfo = voidInfo(f.name)
-	f.fence.try(func() error {
+	f.fence.Try(func() error {
 		found, err := f.File.Stat()
 		if err == nil {
 			info = found

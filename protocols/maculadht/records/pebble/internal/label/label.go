@@ -8,8 +8,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -53,13 +55,23 @@ type Label struct {
 	Realm  string `json:"realm"`
 	NodeID string `json:"node_id"`
 	ID     string `json:"store_id"`
+	// Sum is the CRC of the label without it; those of before have none.
+	Sum string `json:"sum,omitempty"`
 }
 
 // New returns the label of a store that is made, with an id of its own.
 func New(owner Owner) Label {
 	id := make([]byte, 16)
 	rand.Read(id) // never fails
-	return Label{format, owner.Realm, hex.EncodeToString(owner.NodeID), hex.EncodeToString(id)}
+	l := Label{Format: format, Realm: owner.Realm, NodeID: hex.EncodeToString(owner.NodeID), ID: hex.EncodeToString(id)}
+	l.Sum = l.sum()
+	return l
+}
+
+func (l Label) sum() string {
+	l.Sum = ""
+	text, _ := json.Marshal(l) // of strings and a number: never fails
+	return fmt.Sprintf("%08x", crc32.ChecksumIEEE(text))
 }
 
 // StoreID returns the id of the store.
@@ -76,6 +88,8 @@ func (l *Label) Check(dir string, owner Owner) error {
 		return fmt.Errorf("%w: %s is of format %d, this program knows %d; run a newer one, or move the directory away to begin anew", ErrNewer, dir, l.Format, format)
 	case l.Format < 1 || err != nil || len(id) != 16:
 		return Corrupt(dir, fmt.Errorf("%s says format %d and store_id %q", File, l.Format, l.ID))
+	case l.Sum != "" && l.Sum != l.sum():
+		return Corrupt(dir, fmt.Errorf("%s is not as it was written", File))
 	case l.Realm != owner.Realm:
 		return fmt.Errorf("%w: %s is of the realm %q, this node of %q; use another directory, or move this one away to begin anew", ErrForeign, dir, l.Realm, owner.Realm)
 	case l.NodeID != want:
@@ -86,8 +100,18 @@ func (l *Label) Check(dir string, owner Owner) error {
 
 // Corrupt says that the store in dir can not be read, and what to do.
 func Corrupt(dir string, err error) error {
-	return fmt.Errorf("%w: %s: %w; put a backup in its place, or move the directory away to begin anew", ErrCorrupt, dir, err)
+	return fmt.Errorf("%w: %s: %w; put a backup in its place, or move the directory away to begin anew", ErrCorrupt, dir, brief{err})
 }
+
+// brief is an error of which only the first line is said: Pebble adds others, for itself.
+type brief struct{ error }
+
+func (b brief) Error() string {
+	line, _, _ := strings.Cut(b.error.Error(), "\n")
+	return line
+}
+
+func (b brief) Unwrap() error { return b.error }
 
 // Read reads a label. The error is fs.ErrNotExist where there is none.
 func Read(files vfs.FS, dir, name string) (l Label, err error) {
@@ -147,7 +171,7 @@ func Identify(files vfs.FS, dir string, owner Owner) (l Label, isNew bool, err e
 	}
 	for _, name := range names {
 		if !begun && name != "LOCK" {
-			return l, false, fmt.Errorf("%w: %s holds %s and no %s; name an empty directory", ErrForeign, dir, name, File)
+			return l, false, fmt.Errorf("%w: %s holds %s and no %s; name an empty directory, or, if it is a store that has lost that file, put a backup in its place", ErrForeign, dir, name, File)
 		}
 	}
 	return New(owner), true, nil
