@@ -49,6 +49,7 @@ type committer struct {
 	opened             *database.DB // the worker's: one that the committer has not taken yet
 	failedAt           time.Time
 	room               room
+	broken, full       notice
 }
 
 func (c *committer) init(s *Store) {
@@ -60,6 +61,10 @@ func (c *committer) init(s *Store) {
 	c.syncing, c.late = time.NewTimer(time.Hour), time.NewTimer(time.Hour)
 	c.syncing.Stop()
 	c.late.Stop()
+	c.broken = notice{log: s.log(), begins: "nothing is stored until the disk works again",
+		passes: "the disk works again, and what is stored is kept", again: "the disk failed again, and works now"}
+	c.full = notice{log: s.log(), begins: "nothing is stored until there is room",
+		passes: "there is room on the disk again", again: "there was no room again, and is now"}
 	c.measured(c.measure(c.db))
 }
 
@@ -97,6 +102,8 @@ func (c *committer) run() {
 			c.mustSync = true
 		case <-ticker.C:
 			c.mustLook = true
+			c.broken.look()
+			c.full.look()
 		case <-deadline:
 			c.giveUp()
 			return
@@ -374,6 +381,8 @@ func (c *committer) left() error {
 // ending closes the databases and the directory.
 func (c *committer) ending() func() func() {
 	c.room.stop()
+	c.broken.flush()
+	c.full.flush()
 	db, old := c.detach(), c.old
 	return func() func() {
 		var errs []error

@@ -87,9 +87,9 @@ func (c *committer) measured(s space) {
 		c.room.none = fmt.Errorf("%w: %d bytes are free where %s is, and %d are left to others; make room", ErrNoRoom, s.free, c.dir, c.cfg.reserve)
 	}
 	if had == nil && c.room.none != nil {
-		c.log().Error("nothing is stored until there is room", "error", c.room.none)
+		c.full.begin(c.room.none)
 	} else if had != nil && c.room.none == nil {
-		c.log().Info("there is room on the disk again", "bytes", s.used)
+		c.full.end("bytes", s.used)
 	}
 	c.fail(c.room.none)
 }
@@ -130,7 +130,7 @@ func (c *committer) fall(err error) {
 	c.fail(err)
 	c.failedAt = time.Now()
 	c.cfg.tracer.Failed(err)
-	c.log().Error("nothing is stored until the disk works again", "error", err)
+	c.broken.begin(err)
 	c.room.stop()
 	c.room.none = nil
 	c.old = c.detach()
@@ -186,7 +186,7 @@ func (c *committer) risen(err error) {
 	c.fail(nil)
 	took := time.Since(c.failedAt)
 	c.cfg.tracer.Recovered(took)
-	c.log().Info("the disk works again, and what is stored is kept", "after", took.Round(time.Millisecond))
+	c.broken.end("after", took.Round(time.Millisecond))
 }
 
 // reopen is called by the worker, while the committer changes nothing.
