@@ -9,6 +9,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/database"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/entries"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/notice"
 )
 
 const (
@@ -48,8 +49,8 @@ type committer struct {
 	old                *database.DB // one that was given up, and is to be closed
 	opened             *database.DB // the worker's: one that the committer has not taken yet
 	failedAt           time.Time
-	room               room
-	broken, full       notice
+	room               space
+	broken, full       notice.Notice
 }
 
 func (c *committer) init(s *Store) {
@@ -61,10 +62,10 @@ func (c *committer) init(s *Store) {
 	c.syncing, c.late = time.NewTimer(time.Hour), time.NewTimer(time.Hour)
 	c.syncing.Stop()
 	c.late.Stop()
-	c.broken = notice{log: s.log(), begins: "nothing is stored until the disk works again",
-		passes: "the disk works again, and what is stored is kept", again: "the disk failed again, and works now"}
-	c.full = notice{log: s.log(), begins: "nothing is stored until there is room",
-		passes: "there is room on the disk again", again: "there was no room again, and is now"}
+	c.broken = notice.Notice{Log: s.log(), Begins: "nothing is stored until the disk works again",
+		Passes: "the disk works again, and what is stored is kept", Again: "the disk failed again, and works now"}
+	c.full = notice.Notice{Log: s.log(), Begins: "nothing is stored until there is room",
+		Passes: "there is room on the disk again", Again: "there was no room again, and is now"}
 	c.measured(c.measure(c.db))
 }
 
@@ -102,8 +103,8 @@ func (c *committer) run() {
 			c.mustSync = true
 		case <-ticker.C:
 			c.mustLook = true
-			c.broken.look()
-			c.full.look()
+			c.broken.Look()
+			c.full.Look()
 		case <-deadline:
 			c.giveUp()
 			return
@@ -380,9 +381,9 @@ func (c *committer) left() error {
 
 // ending closes the databases and the directory.
 func (c *committer) ending() func() func() {
-	c.room.stop()
-	c.broken.flush()
-	c.full.flush()
+	c.room.tidier.Stop()
+	c.broken.Flush()
+	c.full.Flush()
 	db, old := c.detach(), c.old
 	return func() func() {
 		var errs []error

@@ -37,13 +37,15 @@ type config struct {
 	answerWithin, closeWithin time.Duration
 	// compactEvery is how often a store without room is cleared of what is gone.
 	compactEvery time.Duration
+	// tidyEvery is how often any other is looked at for what is gone.
+	tidyEvery time.Duration
 }
 
 func newConfig(opts []Option) (config, error) {
 	cfg := config{
 		log: logs.Logger("store"), tracer: noTracer{},
 		maxBytes: DefaultMaxBytes, reserve: DefaultReserve,
-		fs: disk.Private{FS: vfs.Default}, step: func() time.Duration { return 0 }, tick: time.Second, compactEvery: 10 * time.Second,
+		fs: disk.Private{FS: vfs.Default}, step: func() time.Duration { return 0 }, tick: time.Second, compactEvery: 10 * time.Second, tidyEvery: time.Minute,
 		answerWithin: answerWithin, closeWithin: closeWithin,
 	}
 	for _, opt := range opts {
@@ -86,8 +88,8 @@ const minBytes = 8 * database.MemTableBytes
 
 // WithMaxBytes bounds what the store's files take, in bytes; by default it is
 // [DefaultMaxBytes]. Above it values are refused with [ErrNoRoom], until what is gone
-// has been cleared away. While files are merged they take up to 16 MiB more. Less than
-// 32 MiB is an error.
+// has been cleared away; what merging the files may add is counted in. Less than 32 MiB
+// is an error.
 func WithMaxBytes(n int64) Option {
 	return func(c *config) error {
 		if n < minBytes {

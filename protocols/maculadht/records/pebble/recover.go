@@ -5,40 +5,30 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"sync/atomic"
 	"time"
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/database"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/entries"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/label"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/room"
 )
 
 // ErrNoRoom means that the store has no room on the disk: its own bound is reached, or
 // the disk is nearly full. What is removed and what expires still is.
-var ErrNoRoom = errors.New("no room on the disk")
+var ErrNoRoom = room.ErrNone
 
-// room is how much of the disk is left.
-type room struct {
+// space is how much of the disk is left.
+type space struct {
 	none      error // why there is none
 	unchecked int   // bytes that were written since it was looked at
-
-	compacted  time.Time
-	compacting atomic.Bool
-	cancel     context.CancelFunc // ends a compaction
+	tidier    room.Tidier
 }
 
 // wrote counts what was written, and reports whether it is time to look again.
-func (r *room) wrote(bytes int) bool {
-	r.unchecked += bytes
-	return r.unchecked >= batchBytes
-}
-
-// stop ends a compaction, soon.
-func (r *room) stop() {
-	if r.cancel != nil {
-		r.cancel()
-	}
+func (s *space) wrote(bytes int) bool {
+	s.unchecked += bytes
+	return s.unchecked >= batchBytes
 }
 
 // look has the worker see how the disk is doing, as every second, and has the clock
@@ -58,58 +48,29 @@ func (c *committer) look() {
 	})
 }
 
-// space is what the store takes, and what is left of the disk.
-type space struct {
-	used  int64
-	free  uint64
-	known bool // whether free is
-}
-
-func (c *committer) measure(db *database.DB) space {
+func (c *committer) measure(db *database.DB) room.Space {
 	db.Note()
-	s := space{used: int64(db.Metrics().DiskSpaceUsage())}
-	if disk, err := c.cfg.fs.GetDiskUsage(c.dir); err == nil {
-		s.free, s.known = disk.AvailBytes, true
-	}
-	return s
+	return room.Measure(db, c.cfg.fs, c.dir)
 }
 
-// measured decides whether there is room.
-func (c *committer) measured(s space) {
-	c.disk.Store(s.used)
+// measured decides whether there is room, and has what is gone cleared away.
+func (c *committer) measured(s room.Space) {
+	c.disk.Store(s.Used)
 	c.room.unchecked = 0
 	had := c.room.none
-	c.room.none = nil
-	if s.used > c.cfg.maxBytes {
-		c.room.none = fmt.Errorf("%w: the store in %s takes %d bytes of the %d that it may", ErrNoRoom, c.dir, s.used, c.cfg.maxBytes)
-		c.compact()
-	} else if s.known && s.free < uint64(c.cfg.reserve) {
-		c.room.none = fmt.Errorf("%w: %d bytes are free where %s is, and %d are left to others; make room", ErrNoRoom, s.free, c.dir, c.cfg.reserve)
-	}
+	c.room.none = room.Bounds{Dir: c.dir, Max: c.cfg.maxBytes, Reserve: c.cfg.reserve}.Check(s)
 	if had == nil && c.room.none != nil {
-		c.full.begin(c.room.none)
+		c.full.Begin(c.room.none)
 	} else if had != nil && c.room.none == nil {
-		c.full.end("bytes", s.used)
+		c.full.End("bytes", s.Used)
 	}
 	c.fail(c.room.none)
-}
-
-// compact has Pebble clear away what is gone, which it does by itself only when more
-// is written.
-func (c *committer) compact() {
-	if time.Since(c.room.compacted) < c.cfg.compactEvery || !c.room.compacting.CompareAndSwap(false, true) {
-		return
+	every := c.cfg.tidyEvery
+	if c.room.none != nil {
+		every = c.cfg.compactEvery
 	}
-	c.room.compacted = time.Now()
-	ctx, cancel := context.WithCancel(context.Background())
-	c.room.cancel = cancel
-	db := c.db
-	db.Users.Go(func() {
-		defer c.room.compacting.Store(false)
-		defer cancel()
-		if err := db.Compact(ctx, []byte{0}, []byte{0xff}, false); err != nil {
-			c.log().Debug("the store was not compacted", "error", err)
-		}
+	c.room.tidier.Tidy(c.db, c.memory, c.room.none != nil, every, func(err error) {
+		c.log().Debug("the store was not compacted", "error", err)
 	})
 }
 
@@ -130,8 +91,8 @@ func (c *committer) fall(err error) {
 	c.fail(err)
 	c.failedAt = time.Now()
 	c.cfg.tracer.Failed(err)
-	c.broken.begin(err)
-	c.room.stop()
+	c.broken.Begin(err)
+	c.room.tidier.Stop()
 	c.room.none = nil
 	c.old = c.detach()
 	c.old.Fence.Fail(err)
@@ -186,7 +147,7 @@ func (c *committer) risen(err error) {
 	c.fail(nil)
 	took := time.Since(c.failedAt)
 	c.cfg.tracer.Recovered(took)
-	c.broken.end("after", took.Round(time.Millisecond))
+	c.broken.End("after", took.Round(time.Millisecond))
 }
 
 // reopen is called by the worker, while the committer changes nothing.
@@ -201,7 +162,7 @@ func (c *committer) reopen() (*database.DB, error) {
 	if l != c.label {
 		return nil, fmt.Errorf("%w: %s holds another store than before", ErrForeign, c.dir)
 	}
-	db, err := database.Open(c.cfg.fs, c.dir, false, c.log())
+	db, err := database.Open(c.cfg.fs, c.dir, false, c.cfg.maxBytes, c.log())
 	if err != nil {
 		return nil, err
 	}

@@ -122,7 +122,7 @@ func (s *Store) open() (err error) {
 	} else if err := journal.Check(s.cfg.fs, s.dir); err != nil {
 		return err
 	}
-	if s.db, err = database.Open(s.cfg.fs, s.dir, isNew, s.cfg.log); err != nil {
+	if s.db, err = database.Open(s.cfg.fs, s.dir, isNew, s.cfg.maxBytes, s.cfg.log); err != nil {
 		return err
 	}
 	defer func() {

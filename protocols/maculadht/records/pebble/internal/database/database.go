@@ -22,9 +22,13 @@ import (
 
 // What one database takes of the memory beside its records.
 const (
-	MemTableBytes = 4 << 20
+	MemTableBytes = 4 << 20 // at most
 	cacheBytes    = 4 << 20
 )
+
+// memTableBytes returns the size of the tables in memory for files of so many bytes at
+// most: logs and what is merged at once are in proportion to it.
+func memTableBytes(maxBytes int64) int64 { return min(max(maxBytes/64, 1<<20), MemTableBytes) }
 
 // FinishWithin is how long the end of a database waits for what it does beside: all that
 // was stored is synced before.
@@ -35,17 +39,21 @@ type DB struct {
 	*pebble.DB
 	Fence *fence.Fence   // up when the disk has failed
 	Users sync.WaitGroup // that Close waits for
+	// MemTableBytes is how large the tables in memory are.
+	MemTableBytes int64
+
 	noted *journal.Files
 }
 
 // Open opens what is in dir, or makes it. Whatever Pebble finds there, it does
 // not panic.
-func Open(files vfs.FS, dir string, isNew bool, log *slog.Logger) (d *DB, err error) {
+func Open(files vfs.FS, dir string, isNew bool, maxBytes int64, log *slog.Logger) (d *DB, err error) {
 	noted, err := journal.New(files, dir)
 	if err != nil {
 		return nil, err
 	}
 	f := fence.New(noted, dir)
+	size := memTableBytes(maxBytes)
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
 	opts := &pebble.Options{
@@ -53,8 +61,11 @@ func Open(files vfs.FS, dir string, isNew bool, log *slog.Logger) (d *DB, err er
 		Cache:                       cache,
 		FormatMajorVersion:          pebble.FormatTableFormatV6,
 		ErrorIfNotExists:            !isNew,
-		MemTableSize:                MemTableBytes,
+		MemTableSize:                uint64(size),
+		LBaseMaxBytes:               4 * size,
 		MemTableStopWritesThreshold: 2,
+		L0CompactionThreshold:       2,
+		L0StopWritesThreshold:       64, // who writes does not wait for what is merged
 		MaxOpenFiles:                128,
 		CompactionConcurrencyRange:  func() (lower, upper int) { return 1, 1 },
 		Logger:                      chatter{log, f},
@@ -70,6 +81,9 @@ func Open(files vfs.FS, dir string, isNew bool, log *slog.Logger) (d *DB, err er
 	// With one compaction at a time there is nothing to look for every 100 ms, as the
 	// default does in a goroutine that a failed Open leaves behind.
 	opts.Experimental.CompactionScheduler = pebble.NewConcurrencyLimitSchedulerWithNoPeriodicGrantingForTest()
+	for i := range opts.TargetFileSizes { // larger ones would be more to merge at once
+		opts.TargetFileSizes[i] = size / 2
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			d, err = nil, label.Corrupt(dir, fmt.Errorf("pebble: %v", p))
@@ -81,7 +95,7 @@ func Open(files vfs.FS, dir string, isNew bool, log *slog.Logger) (d *DB, err er
 	}()
 	db, err := pebble.Open(dir, opts)
 	if err == nil {
-		d = &DB{DB: db, Fence: f, noted: noted}
+		d = &DB{DB: db, Fence: f, MemTableBytes: size, noted: noted}
 		if err = f.Err(); err == nil {
 			return d, nil
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/notice"
 )
 
 // said gathers what is logged above debug.
@@ -71,7 +72,7 @@ func TestFlappingDisk(t *testing.T) {
 			})
 			counted += times
 			if i < len(lines)-1 { // the last one is at the end
-				require.GreaterOrEqual(t, line.Time.Sub(last), noticeEvery)
+				require.GreaterOrEqual(t, line.Time.Sub(last), notice.Every)
 			}
 			last = line.Time
 		}
