@@ -1,4 +1,4 @@
-package pebble
+package fence
 
 import (
 	"context"
@@ -6,9 +6,9 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// copyTo has what is written under a path outside of the database end with ctx, until
+// CopyTo has what is written under a path outside of the database end with ctx, until
 // stop is called.
-func (f *fence) copyTo(ctx context.Context, dir string) (stop func()) {
+func (f *Fence) CopyTo(ctx context.Context, dir string) (stop func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.copies[dir] = ctx
@@ -20,18 +20,18 @@ func (f *fence) copyTo(ctx context.Context, dir string) (stop func()) {
 }
 
 // copying returns what ends the copy that a path is part of.
-func (f *fence) copying(name string) context.Context {
+func (f *Fence) copying(name string) context.Context {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for dir, ctx := range f.copies {
-		if isWithin(dir, name) {
+		if Within(dir, name) {
 			return ctx
 		}
 	}
 	return context.Background()
 }
 
-func (f *fence) openCopy(name string, open func() (vfs.File, error)) (vfs.File, error) {
+func (f *Fence) openCopy(name string, open func() (vfs.File, error)) (vfs.File, error) {
 	ctx := f.copying(name)
 	if err := ctx.Err(); err != nil {
 		return nil, err

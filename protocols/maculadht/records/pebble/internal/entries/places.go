@@ -1,4 +1,4 @@
-package pebble
+package entries
 
 import (
 	"math"
@@ -15,26 +15,26 @@ const (
 	beyond = math.MaxUint32
 )
 
-// rewrite is how the entries of a key become those of another list.
-type rewrite struct {
-	list    []records.Record // with their places
-	write   []int            // which of list are written
-	removed []uint32         // places that no record has any more
+// Rewrite is how the entries of a key become those of another list.
+type Rewrite struct {
+	List    []records.Record // with their places
+	Write   []int            // which of list are written
+	Removed []uint32         // places that no record has any more
 }
 
-// isSame reports whether an update has left a list as it is.
-func isSame(old, next []records.Record) bool {
+// IsSame reports whether an update has left a list as it is.
+func IsSame(old, next []records.Record) bool {
 	return len(next) == len(old) && (len(next) == 0 || &next[0] == &old[0])
 }
 
-// placed gives the records of next their places: those of old keep theirs, one that
+// Placed gives the records of next their places: those of old keep theirs, one that
 // stands where others went takes theirs, and only where there is no room all get new
 // ones. The places of old rise; next is the store's.
-func placed(old, next []records.Record) rewrite {
-	w := rewrite{list: next}
+func Placed(old, next []records.Record) Rewrite {
+	w := Rewrite{List: next}
 	if len(old) == 0 && len(next) == 1 && next[0].Place == 0 { // as most are
 		next[0].Place = middle
-		return rewrite{list: next, write: []int{0}}
+		return Rewrite{List: next, Write: []int{0}}
 	}
 	kept := make([]bool, len(next)) // has a place of old
 	at := 0
@@ -52,7 +52,7 @@ func placed(old, next []records.Record) rewrite {
 		}
 		kept[i], at = true, j+1
 		if !isEqual(&old[j], &next[i]) {
-			w.write = append(w.write, i)
+			w.Write = append(w.Write, i)
 		}
 	}
 	unused := freed(old, next, kept)
@@ -66,10 +66,10 @@ func placed(old, next []records.Record) rewrite {
 		}
 		var low, high uint32 = 0, beyond
 		if i > 0 {
-			low = w.list[i-1].Place
+			low = w.List[i-1].Place
 		}
 		if end < len(next) {
-			high = w.list[end].Place
+			high = w.List[end].Place
 		}
 		places := between(low, high, end-i, unused)
 		if places == nil {
@@ -77,18 +77,18 @@ func placed(old, next []records.Record) rewrite {
 		}
 		for k, p := range places {
 			w.place(i+k, p)
-			w.write = append(w.write, i+k)
+			w.Write = append(w.Write, i+k)
 		}
 		i = end
 	}
 	taken := 0
 	for i := range old {
 		p := old[i].Place
-		for taken < len(w.list) && w.list[taken].Place < p {
+		for taken < len(w.List) && w.List[taken].Place < p {
 			taken++
 		}
-		if taken == len(w.list) || w.list[taken].Place != p {
-			w.removed = append(w.removed, p)
+		if taken == len(w.List) || w.List[taken].Place != p {
+			w.Removed = append(w.Removed, p)
 		}
 	}
 	return w
@@ -96,11 +96,11 @@ func placed(old, next []records.Record) rewrite {
 
 // place gives a record its place. One that has another place may be part of a list
 // that somebody reads.
-func (w *rewrite) place(i int, p uint32) {
-	if w.list[i].Place != 0 && w.list[i].Place != p {
-		w.list = slices.Clone(w.list)
+func (w *Rewrite) place(i int, p uint32) {
+	if w.List[i].Place != 0 && w.List[i].Place != p {
+		w.List = slices.Clone(w.List)
 	}
-	w.list[i].Place = p
+	w.List[i].Place = p
 }
 
 // freed returns the places of old that no kept record of next has, rising.
@@ -147,15 +147,15 @@ func between(low, high uint32, n int, free []uint32) []uint32 {
 }
 
 // renumbered gives all records new places.
-func renumbered(old, next []records.Record) rewrite {
-	w := rewrite{list: slices.Clone(next)}
-	for i := range w.list {
-		w.list[i].Place = middle - uint32(len(next))/2 + uint32(i)
-		w.write = append(w.write, i)
+func renumbered(old, next []records.Record) Rewrite {
+	w := Rewrite{List: slices.Clone(next)}
+	for i := range w.List {
+		w.List[i].Place = middle - uint32(len(next))/2 + uint32(i)
+		w.Write = append(w.Write, i)
 	}
 	for i := range old {
-		if !slices.ContainsFunc(w.list, func(r records.Record) bool { return r.Place == old[i].Place }) {
-			w.removed = append(w.removed, old[i].Place)
+		if !slices.ContainsFunc(w.List, func(r records.Record) bool { return r.Place == old[i].Place }) {
+			w.Removed = append(w.Removed, old[i].Place)
 		}
 	}
 	return w

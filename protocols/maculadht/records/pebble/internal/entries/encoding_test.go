@@ -1,4 +1,4 @@
-package pebble
+package entries
 
 import (
 	"slices"
@@ -51,24 +51,24 @@ func TestPlaced(t *testing.T) {
 			for _, r := range next {
 				want = append(want, value(r))
 			}
-			w := placed(list, next)
+			w := Placed(list, next)
 			require.Equal(t, old, list, "readers have the old list")
-			require.LessOrEqual(t, len(w.write), len(next)-stays)
-			for _, place := range w.removed {
+			require.LessOrEqual(t, len(w.Write), len(next)-stays)
+			for _, place := range w.Removed {
 				require.Contains(t, disk, place)
 				delete(disk, place)
 			}
-			for _, i := range w.write {
-				disk[w.list[i].Place] = value(w.list[i])
+			for _, i := range w.Write {
+				disk[w.List[i].Place] = value(w.List[i])
 			}
 			require.Len(t, disk, len(want))
-			for i, r := range w.list {
+			for i, r := range w.List {
 				require.Equal(t, want[i], value(r))
 				require.Equal(t, want[i], disk[r.Place])
 				require.NotZero(t, r.Place)
-				require.True(t, i == 0 || w.list[i-1].Place < r.Place)
+				require.True(t, i == 0 || w.List[i-1].Place < r.Place)
 			}
-			list = w.list
+			list = w.List
 		}
 	})
 }
@@ -85,10 +85,10 @@ func TestPlacedWithoutRoom(t *testing.T) {
 		"behind":   {[]records.Record{at("a", beyond-1)}, []records.Record{at("a", beyond-1), fresh("b")}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := placed(test.old, test.next)
-			require.Len(t, w.write, len(test.next))
-			require.Len(t, w.removed, len(test.old))
-			require.True(t, slices.IsSortedFunc(w.list, func(a, b records.Record) int { return int(a.Place) - int(b.Place) }))
+			w := Placed(test.old, test.next)
+			require.Len(t, w.Write, len(test.next))
+			require.Len(t, w.Removed, len(test.old))
+			require.True(t, slices.IsSortedFunc(w.List, func(a, b records.Record) int { return int(a.Place) - int(b.Place) }))
 			require.Equal(t, test.old[0].Place, slices.MinFunc(test.old, func(a, b records.Record) int { return int(a.Place) - int(b.Place) }).Place)
 		})
 	}

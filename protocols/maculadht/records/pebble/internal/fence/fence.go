@@ -1,4 +1,4 @@
-package pebble
+package fence
 
 import (
 	"context"
@@ -11,18 +11,18 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// fence is the file system as one opening of the database sees it. Pebble takes a
+// Fence is the file system as one opening of the database sees it. Pebble takes a
 // failed write for the end of the process: it panics, in places with its locks held. So
 // it never hears of one: with the first error nothing reaches the disk any more, as if
 // the power had gone, and Pebble goes on and is told that all is well. Whoever waits for
 // a write asks the fence whether that is so. Errors of reading are Pebble's to handle.
 //
 // What lies outside of the database's directory, such as a copy of it, is not fenced.
-type fence struct {
+type Fence struct {
 	vfs.FS
 	dir    string
-	failed chan struct{} // closed with the first error
-	ended  chan struct{} // closed after it, when nothing is under way any more
+	Failed chan struct{} // closed with the first error
+	Ended  chan struct{} // closed after it, when nothing is under way any more
 
 	mu     sync.Mutex
 	err    error
@@ -30,25 +30,26 @@ type fence struct {
 	copies map[string]context.Context // of which each ends what is written under a path outside
 }
 
-func newFence(fs vfs.FS, dir string) *fence {
-	return &fence{FS: fs, dir: dir, failed: make(chan struct{}), ended: make(chan struct{}), copies: make(map[string]context.Context)}
+// New returns a fence around the files of a database in dir.
+func New(fs vfs.FS, dir string) *Fence {
+	return &Fence{FS: fs, dir: dir, Failed: make(chan struct{}), Ended: make(chan struct{}), copies: make(map[string]context.Context)}
 }
 
-// fail puts the fence up, for the first error of all.
-func (f *fence) fail(err error) {
+// Fail puts the fence up, for the first error of all.
+func (f *Fence) Fail(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.err == nil {
 		f.err = err
-		close(f.failed)
+		close(f.Failed)
 		if f.under == 0 {
-			close(f.ended)
+			close(f.Ended)
 		}
 	}
 }
 
 // begin begins something on the disk unless the fence is up. end ends it.
-func (f *fence) begin() bool {
+func (f *Fence) begin() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.err != nil {
@@ -58,50 +59,51 @@ func (f *fence) begin() bool {
 	return true
 }
 
-func (f *fence) end() {
+func (f *Fence) end() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.under--; f.under == 0 && f.err != nil {
-		close(f.ended)
+		close(f.Ended)
 	}
 }
 
 // Err returns the error for which the fence is up, or nil.
-func (f *fence) Err() error {
+func (f *Fence) Err() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.err
 }
 
-// try does something to the disk unless the fence is up, and puts it up if that fails.
-func (f *fence) try(do func() error) (done bool) {
+// Try does something to the disk unless the fence is up, and puts it up if that fails.
+func (f *Fence) Try(do func() error) (done bool) {
 	if !f.begin() {
 		return false
 	}
 	defer f.end()
 	if err := do(); err != nil {
-		f.fail(err)
+		f.Fail(err)
 		return false
 	}
 	return true
 }
 
-func (f *fence) inside(name string) bool { return isWithin(f.dir, name) }
+func (f *Fence) inside(name string) bool { return Within(f.dir, name) }
 
-func isWithin(dir, name string) bool {
+// Within reports whether a path is that of a directory or of what is in it.
+func Within(dir, name string) bool {
 	rest, ok := strings.CutPrefix(name, dir)
 	return ok && (rest == "" || os.IsPathSeparator(rest[0]))
 }
 
 // Lock locks nothing: the store has locked the directory, for all its openings.
-func (f *fence) Lock(string) (io.Closer, error) { return io.NopCloser(nil), nil }
+func (f *Fence) Lock(string) (io.Closer, error) { return io.NopCloser(nil), nil }
 
-func (f *fence) open(name string, open func() (vfs.File, error)) (vfs.File, error) {
+func (f *Fence) open(name string, open func() (vfs.File, error)) (vfs.File, error) {
 	if !f.inside(name) {
 		return f.openCopy(name, open)
 	}
 	var file vfs.File = &void{name: f.PathBase(name)}
-	f.try(func() error {
+	f.Try(func() error {
 		opened, err := open()
 		if err == nil {
 			file = opened
@@ -111,19 +113,23 @@ func (f *fence) open(name string, open func() (vfs.File, error)) (vfs.File, erro
 	return &fencedFile{File: file, fence: f, name: name}, nil
 }
 
-func (f *fence) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+// Create implements [vfs.FS].
+func (f *Fence) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	return f.open(name, func() (vfs.File, error) { return f.FS.Create(name, category) })
 }
 
-func (f *fence) OpenReadWrite(name string, category vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
+// OpenReadWrite implements [vfs.FS].
+func (f *Fence) OpenReadWrite(name string, category vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
 	return f.open(name, func() (vfs.File, error) { return f.FS.OpenReadWrite(name, category, opts...) })
 }
 
-func (f *fence) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
+// ReuseForWrite implements [vfs.FS].
+func (f *Fence) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	return f.open(newname, func() (vfs.File, error) { return f.FS.ReuseForWrite(oldname, newname, category) })
 }
 
-func (f *fence) OpenDir(name string) (vfs.File, error) {
+// OpenDir implements [vfs.FS].
+func (f *Fence) OpenDir(name string) (vfs.File, error) {
 	file, err := f.FS.OpenDir(name)
 	if err != nil || !f.inside(name) {
 		return file, err
@@ -131,27 +137,29 @@ func (f *fence) OpenDir(name string) (vfs.File, error) {
 	return &fencedFile{File: file, fence: f, name: name}, nil
 }
 
-func (f *fence) Rename(oldname, newname string) error {
+// Rename implements [vfs.FS].
+func (f *Fence) Rename(oldname, newname string) error {
 	if !f.inside(newname) {
 		return f.FS.Rename(oldname, newname)
 	}
-	f.try(func() error { return f.FS.Rename(oldname, newname) })
+	f.Try(func() error { return f.FS.Rename(oldname, newname) })
 	return nil
 }
 
-func (f *fence) Link(oldname, newname string) error {
+// Link implements [vfs.FS].
+func (f *Fence) Link(oldname, newname string) error {
 	if !f.inside(newname) {
 		if err := f.copying(newname).Err(); err != nil {
 			return err
 		}
 		return f.FS.Link(oldname, newname)
 	}
-	f.try(func() error { return f.FS.Link(oldname, newname) })
+	f.Try(func() error { return f.FS.Link(oldname, newname) })
 	return nil
 }
 
 // Remove fails as it does: a file that stays does no harm.
-func (f *fence) Remove(name string) error {
+func (f *Fence) Remove(name string) error {
 	if !f.inside(name) {
 		return f.FS.Remove(name)
 	}
@@ -162,7 +170,8 @@ func (f *fence) Remove(name string) error {
 	return f.FS.Remove(name)
 }
 
-func (f *fence) RemoveAll(name string) error {
+// RemoveAll implements [vfs.FS].
+func (f *Fence) RemoveAll(name string) error {
 	if !f.inside(name) {
 		return f.FS.RemoveAll(name)
 	}
@@ -173,39 +182,40 @@ func (f *fence) RemoveAll(name string) error {
 	return f.FS.RemoveAll(name)
 }
 
-func (f *fence) Unwrap() vfs.FS { return f.FS }
+// Unwrap implements [vfs.FS].
+func (f *Fence) Unwrap() vfs.FS { return f.FS }
 
 // fencedFile is a file that is written to, or a directory that is synced.
 type fencedFile struct {
 	vfs.File
-	fence *fence
+	fence *Fence
 	name  string
 }
 
 func (f *fencedFile) Write(p []byte) (int, error) {
 	n := len(p)
-	f.fence.try(func() error { _, err := f.File.Write(p); return f.failed(err) })
+	f.fence.Try(func() error { _, err := f.File.Write(p); return f.failed(err) })
 	return n, nil
 }
 
 func (f *fencedFile) WriteAt(p []byte, at int64) (int, error) {
 	n := len(p)
-	f.fence.try(func() error { _, err := f.File.WriteAt(p, at); return f.failed(err) })
+	f.fence.Try(func() error { _, err := f.File.WriteAt(p, at); return f.failed(err) })
 	return n, nil
 }
 
 func (f *fencedFile) Sync() error {
-	f.fence.try(func() error { return f.failed(f.File.Sync()) })
+	f.fence.Try(func() error { return f.failed(f.File.Sync()) })
 	return nil
 }
 
 func (f *fencedFile) SyncData() error {
-	f.fence.try(func() error { return f.failed(f.File.SyncData()) })
+	f.fence.Try(func() error { return f.failed(f.File.SyncData()) })
 	return nil
 }
 
 func (f *fencedFile) SyncTo(length int64) (full bool, err error) {
-	f.fence.try(func() (err error) { full, err = f.File.SyncTo(length); return f.failed(err) })
+	f.fence.Try(func() (err error) { full, err = f.File.SyncTo(length); return f.failed(err) })
 	return full, nil
 }
 
@@ -220,7 +230,7 @@ func (f *fencedFile) Preallocate(at, length int64) error {
 
 func (f *fencedFile) Stat() (vfs.FileInfo, error) {
 	var info vfs.FileInfo = voidInfo(f.name)
-	f.fence.try(func() error {
+	f.fence.Try(func() error {
 		found, err := f.File.Stat()
 		if err == nil {
 			info = found
@@ -233,7 +243,7 @@ func (f *fencedFile) Stat() (vfs.FileInfo, error) {
 // Close closes the file in any case.
 func (f *fencedFile) Close() error {
 	if err := f.File.Close(); err != nil && f.fence.Err() == nil {
-		f.fence.fail(f.failed(err))
+		f.fence.Fail(f.failed(err))
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package pebble
+package fence
 
 import (
 	"io"
@@ -29,7 +29,7 @@ type voidInfo string
 
 func (v voidInfo) Name() string         { return string(v) }
 func (voidInfo) Size() int64            { return 0 }
-func (voidInfo) Mode() os.FileMode      { return privateFile }
+func (voidInfo) Mode() os.FileMode      { return 0 }
 func (voidInfo) ModTime() time.Time     { return time.Time{} }
 func (voidInfo) IsDir() bool            { return false }
 func (voidInfo) Sys() any               { return nil }
