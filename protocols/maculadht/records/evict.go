@@ -23,7 +23,7 @@ type residents struct {
 // payer is who pays for some records.
 type payer struct {
 	name  string
-	bytes int64        // what its records cost
+	bytes int64        // what its records cost, with those that are under way
 	at    int          // in residents.heaviest
 	first firstToLeave // its records, who goes first on top
 }
@@ -86,9 +86,21 @@ func newResidents() *residents { return &residents{payers: make(map[string]*paye
 func (s *residents) add(name string, r *resident) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r.at != notIn {
-		return
+	if r.at == notIn {
+		r.payer = s.payer(name)
+		heap.Push(&r.payer.first, r)
+		s.charge(r.payer, int64(r.cost))
 	}
+}
+
+// expect counts what is under way to be stored, or no more where bytes is less than 0.
+func (s *residents) expect(name string, bytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.charge(s.payer(name), bytes)
+}
+
+func (s *residents) payer(name string) *payer {
 	p := s.payers[name]
 	if p == nil {
 		p = &payer{name: name}
@@ -96,11 +108,30 @@ func (s *residents) add(name string, r *resident) {
 		s.peak = max(s.peak, len(s.payers))
 		heap.Push(&s.heaviest, p)
 	}
-	r.payer = p
-	heap.Push(&p.first, r)
-	p.bytes += int64(r.cost)
-	heap.Fix(&s.heaviest, p.at)
+	return p
 }
+
+// charge changes what a payer's records cost; one without any is forgotten.
+func (s *residents) charge(p *payer, bytes int64) {
+	p.bytes += bytes
+	heap.Fix(&s.heaviest, p.at)
+	if p.bytes != 0 {
+		return
+	}
+	heap.Remove(&s.heaviest, p.at)
+	delete(s.payers, p.name)
+	// A map keeps the room of its largest moment.
+	if s.peak >= shrinkFrom && len(s.payers) < s.peak/shrinkBy {
+		small := make(map[string]*payer, len(s.payers))
+		maps.Copy(small, s.payers)
+		s.payers, s.peak = small, len(small)
+	}
+}
+
+const (
+	shrinkFrom = 1024 // payers
+	shrinkBy   = 8
+)
 
 // find has a record give way that the store had before; one that is in is left.
 func (s *residents) find(key []byte, rec *Record, shared int) {
@@ -130,25 +161,8 @@ func (s *residents) take(r *resident) {
 	p := r.payer
 	heap.Remove(&p.first, int(r.at))
 	r.payer = nil
-	p.bytes -= int64(r.cost)
-	if len(p.first) > 0 {
-		heap.Fix(&s.heaviest, p.at)
-		return
-	}
-	heap.Remove(&s.heaviest, p.at)
-	delete(s.payers, p.name)
-	// A map keeps the room of its largest moment.
-	if s.peak >= shrinkFrom && len(s.payers) < s.peak/shrinkBy {
-		small := make(map[string]*payer, len(s.payers))
-		maps.Copy(small, s.payers)
-		s.payers, s.peak = small, len(small)
-	}
+	s.charge(p, -int64(r.cost))
 }
-
-const (
-	shrinkFrom = 1024 // payers
-	shrinkBy   = 8
-)
 
 // giveWay takes out the record that gives way to one that comes, nil for one of this
 // node's own, and returns it with the name of who pays for it: of who has most the first.
@@ -162,20 +176,33 @@ func (s *residents) giveWay(name string, comes *resident) (r *resident, of strin
 	}
 	from := s.heaviest[0]
 	if comes != nil {
-		own, weight := s.payers[name], int64(comes.cost)
-		if own != nil {
-			weight += own.bytes
-		}
-		if from.bytes <= weight || from == own {
-			if own == nil || !own.first[0].goesBefore(comes) {
+		if own := s.payers[name]; from.bytes <= own.bytes {
+			if len(own.first) == 0 || !own.first[0].goesBefore(comes) {
 				return nil, ""
 			}
 			from = own
 		}
 	}
+	if len(from.first) == 0 { // all that it has is under way
+		return nil, ""
+	}
 	r = from.first[0]
 	s.take(r)
 	return r, from.name
+}
+
+// expect counts a record that is under way to be stored until settle is called.
+func (m *Manager) expect(rec *Record, cost int64) (settle func()) {
+	m.underWay.Add(cost)
+	if rec.resident == nil {
+		return func() { m.underWay.Add(-cost) }
+	}
+	name := payerOf(rec.Source)
+	m.residents.expect(name, cost)
+	return func() {
+		m.underWay.Add(-cost)
+		m.residents.expect(name, -cost)
+	}
 }
 
 // makeRoom has others give way until what is under way fits the budget, rec under key with
@@ -212,7 +239,8 @@ func (m *Manager) replacedBy(ctx context.Context, key []byte, rec *Record) int64
 func (m *Manager) evict(ctx context.Context, now time.Time, r *resident, of string) bool {
 	var failed atomic.Bool
 	m.underWay.Add(-int64(r.cost))
-	m.update(ctx, r.key, Soon, now, -int64(r.cost), func(live []Record) (edit, error) {
+	settle := func() { m.underWay.Add(int64(r.cost)) }
+	m.update(ctx, r.key, Soon, now, settle, func(live []Record) (edit, error) {
 		for i := range live {
 			if r.is(of, &live[i]) {
 				return edit{next: without(live, i), removed: live[i : i+1], evicted: EvictedStore}, nil

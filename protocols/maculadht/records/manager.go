@@ -37,7 +37,7 @@ type Manager struct {
 	tracer   MetricsTracer
 
 	residents     *residents   // posted to as the ledger is
-	underWay      atomic.Int64 // by how much the updates whose change has not run may change what is stored, in bytes
+	underWay      atomic.Int64 // how many bytes the updates whose change has not run may add to what is stored
 	neighbourhood atomic.Pointer[Neighbourhood]
 	unknown       atomic.Bool   // the store has records of strangers that are no residents yet
 	find          chan struct{} // has a token when these are to be found
@@ -180,9 +180,9 @@ func (m *Manager) StoreThen(ctx context.Context, p Put, done func(error)) {
 	if !p.Source.IsOwn() {
 		rec.resident = newResident(p.Key, &rec, m.shared(p.Key))
 	}
-	m.underWay.Add(cost)
+	settle := m.expect(&rec, cost)
 	m.makeRoom(ctx, now, p.Key, &rec)
-	m.update(ctx, p.Key, p.durability(), now, cost, func(live []Record) (edit, error) {
+	m.update(ctx, p.Key, p.durability(), now, settle, func(live []Record) (edit, error) {
 		done, err := place(live, &rec, isCopy, m.limits)
 		if err == nil && done.added != nil && !done.replaced && isStrange(&rec) && m.isScarce() && m.isFar(p.Key) {
 			return edit{}, ErrFar
@@ -261,11 +261,10 @@ func failed(ctx context.Context, what string, err error) error {
 }
 
 // update drops what has expired under key, lets plan change the rest, and keeps
-// ledger, residents, gauges and counters equal to what the store then holds. weight is by
-// how many bytes it was expected to change what is stored, and is under way no more once it
-// has. then is called as the store does it, with plan's error, that of the budget, or that
-// of the store.
-func (m *Manager) update(ctx context.Context, key []byte, d Durability, now time.Time, weight int64, plan func(live []Record) (edit, error), then func(error)) {
+// ledger, residents, gauges and counters equal to what the store then holds. settle is
+// called once it is known what plan made of it, or that it was not asked. then is called as
+// the store does it, with plan's error, that of the budget, or that of the store.
+func (m *Manager) update(ctx context.Context, key []byte, d Durability, now time.Time, settle func(), plan func(live []Record) (edit, error), then func(error)) {
 	var (
 		expired []Record
 		done    edit
@@ -275,7 +274,7 @@ func (m *Manager) update(ctx context.Context, key []byte, d Durability, now time
 	)
 	m.store.Update(ctx, key, d, func(old []Record) []Record {
 		changed = true
-		defer m.underWay.Add(-weight)
+		defer settle()
 		var live []Record
 		live, expired = split(old, now)
 		m.ledger.Post(entries(key, expired), nil)
@@ -294,7 +293,7 @@ func (m *Manager) update(ctx context.Context, key []byte, d Durability, now time
 		return done.next
 	}, func(err error) {
 		if !changed {
-			m.underWay.Add(-weight)
+			settle()
 		}
 		if err != nil {
 			if done.added != nil {
@@ -363,7 +362,7 @@ func (m *Manager) sweep(ctx context.Context) {
 		}
 		done := make(chan error, len(keys))
 		for _, key := range keys {
-			m.update(ctx, key, Soon, now, 0, keep, func(err error) { done <- err })
+			m.update(ctx, key, Soon, now, func() {}, keep, func(err error) { done <- err })
 		}
 		swept := 0
 		for range keys {
