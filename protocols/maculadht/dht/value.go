@@ -60,8 +60,8 @@ func (h *Handlers) HandleFindValue(ctx context.Context, m *wire.FindValue, d ser
 // findValue fills a reply, reusing its slices.
 func (h *Handlers) findValue(ctx context.Context, reply *wire.FindValueReply, key []byte, to audience, limit int) {
 	found, err := h.routes.Records().Values(ctx, key)
-	if err != nil {
-		found = nil
+	if err != nil || !to.dialect.GatewayKeys && wire.IsGatewayKey(key) {
+		found = nil // what gateways register is for those who came by the same door
 	}
 	h.listValues(reply, h.served(found, to.dialect), key, to, limit)
 }
