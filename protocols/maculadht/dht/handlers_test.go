@@ -261,6 +261,7 @@ func TestStoreError(t *testing.T) {
 		"source is full": {records.ErrSourceBudget, wire.CodeBusy},
 		"group is full":  {records.ErrGroupBudget, wire.CodeBusy},
 		"store is full":  {records.ErrStoreFull, wire.CodeBusy},
+		"key is far":     {records.ErrFar, wire.CodeBusy},
 		"key is full":    {records.ErrKeyFull, wire.CodeKeyFull},
 		"no life left":   {records.ErrExpired, wire.CodeInvalidArgs},
 		"disk fails":     {records.ErrStoreFailed, wire.CodeStoreFailed},
