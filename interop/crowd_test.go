@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 )
@@ -28,7 +29,7 @@ func TestCrowdUnderAKey(t *testing.T) {
 			wire.Pair{Key: "endpoint", Value: wire.RawText("https://127.0.0.1:1")},
 			wire.Pair{Key: "ttl", Value: wire.RawInt(60)},
 		)
-		require.NoError(t, client.Put(within(t), honest.sides[side], honest.to[side], wire.StoreArgs{Key: key, Value: value}), name)
+		require.NoError(t, client.Put(within(t), honest.sides[side], honest.to[side], procedures.StoreArgs{Key: key, Value: value}), name)
 	}
 	first, later := string(nodeIDNo(1_000_001)), string(nodeIDNo(1_000_002))
 	found := func(side string) (calm int) {
@@ -53,7 +54,7 @@ func TestCrowdUnderAKey(t *testing.T) {
 				wire.Pair{Key: "endpoint", Value: wire.RawText("https://127.0.0.1:2")},
 				wire.Pair{Key: "ttl", Value: wire.RawInt(86_400)},
 			)
-			if client.Put(within(t), attacker.client, attacker.to[p.NodeID], wire.StoreArgs{Key: key, Value: value}) != nil {
+			if client.Put(within(t), attacker.client, attacker.to[p.NodeID], procedures.StoreArgs{Key: key, Value: value}) != nil {
 				refused++
 			}
 		}
@@ -115,7 +116,7 @@ func TestPoisonedGatewayKeys(t *testing.T) {
 			raw.send(frame(tStore, doc{"key": bin(key), "value": doc{"node_id": id, "host": bin(host), "port": port, "realm": bin(testRealm)}}))
 			continue
 		}
-		if client.Put(within(t), attacker.client, attacker.to[p.NodeID], wire.StoreArgs{Key: []byte(key), Value: value}) != nil {
+		if client.Put(within(t), attacker.client, attacker.to[p.NodeID], procedures.StoreArgs{Key: []byte(key), Value: value}) != nil {
 			refused++
 		}
 	}

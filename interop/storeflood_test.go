@@ -18,6 +18,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -153,7 +154,7 @@ func (f *flooder) put(ctx context.Context, to string, size int) {
 		wire.Pair{Key: "fill", Value: wire.RawBytes(make([]byte, size))},
 		wire.Pair{Key: "ttl", Value: wire.RawInt(86_400)},
 	)
-	err := client.Put(ctx, f.client, f.to[to], wire.StoreArgs{Key: fmt.Appendf(nil, "flood %s %d", f.name, n), Value: value})
+	err := client.Put(ctx, f.client, f.to[to], procedures.StoreArgs{Key: fmt.Appendf(nil, "flood %s %d", f.name, n), Value: value})
 	var remote *proto.RemoteError
 	switch {
 	case err == nil:
@@ -229,7 +230,7 @@ func (h *honest) put(ctx context.Context, side, key string, n int) error {
 		wire.Pair{Key: "ttl", Value: wire.RawInt(300)},
 	)
 	h.stored[key] = n
-	return client.Put(ctx, h.sides[side], h.to[side], wire.StoreArgs{Key: []byte(key), Value: value})
+	return client.Put(ctx, h.sides[side], h.to[side], procedures.StoreArgs{Key: []byte(key), Value: value})
 }
 
 func (h *honest) get(ctx context.Context, side, key string, n int) error {

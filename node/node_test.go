@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
 	"log/slog"
@@ -18,6 +19,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
+	"github.com/macula-mesh/macula-node/node/internal/hosttest"
+	"github.com/macula-mesh/macula-node/node/internal/quicaddr"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -30,7 +36,9 @@ const (
 
 func newKey(t *testing.T) crypto.PrivKey {
 	t.Helper()
-	return testConfig(t).key
+	key, _, err := crypto.GenerateEd25519Key(rand.Reader)
+	require.NoError(t, err)
+	return key
 }
 
 // startNode starts a node on loopback and closes it, in time, when the test
@@ -43,7 +51,7 @@ func startNode(t *testing.T, changes ...func(*Config)) *Node {
 	}
 	n, err := New(cfg)
 	require.NoError(t, err)
-	t.Cleanup(func() { requireCloses(t, n) })
+	t.Cleanup(func() { hosttest.Close(t, n) })
 	return n
 }
 
@@ -106,18 +114,18 @@ func TestBothDialectsOnOnePort(t *testing.T) {
 	b := startNode(t, bootstrappedBy(a))
 	require.Eventually(t, func() bool { return b.knows(a) }, 2*patience, tick)
 	contact, _ := b.Service().Routing().Contact(a.ID())
-	addr, ok := quicAddrPort(contact.Addrs[0])
+	addr, ok := quicaddr.AddrPort(contact.Addrs[0])
 	require.True(t, ok)
 	require.Equal(t, "https://"+addr.String(), a.Endpoint(), "one port")
 
 	ctx := patient(t)
-	require.NoError(t, client.Put(ctx, b.Dialer(), erlangContact(a), wire.StoreArgs{Key: []byte("k"), Value: provider("erlang")}))
+	require.NoError(t, client.Put(ctx, b.Dialer(), erlangContact(a), procedures.StoreArgs{Key: []byte("k"), Value: provider("erlang")}))
 	reply, err := client.FindValue(ctx, b.Service().Client(), contact, []byte("k"))
 	require.NoError(t, err)
 	require.Equal(t, []wire.Raw{provider("erlang")}, reply.Values)
 	require.Len(t, reply.ExpiresIn, 1)
 
-	require.NoError(t, client.Put(ctx, b.Service().Client(), contact, wire.StoreArgs{Key: []byte("k"), Value: provider("libp2p")}))
+	require.NoError(t, client.Put(ctx, b.Service().Client(), contact, procedures.StoreArgs{Key: []byte("k"), Value: provider("libp2p")}))
 	reply, err = client.FindValue(ctx, b.Dialer(), erlangContact(a), []byte("k"))
 	require.NoError(t, err)
 	require.Equal(t, []wire.Raw{provider("libp2p"), provider("erlang")}, reply.Values)
@@ -129,16 +137,16 @@ func TestBothDialectsOnOnePort(t *testing.T) {
 }
 
 // connectRaw CONNECTs to a node as an Erlang node does and returns the stream.
-func connectRaw(t *testing.T, conn *quic.Conn, endpoint string) (*quic.Stream, *wire.Reader) {
+func connectRaw(t *testing.T, conn *quic.Conn, endpoint string) (*quic.Stream, *framing.Reader) {
 	t.Helper()
 	s, err := conn.OpenStreamSync(patient(t))
 	require.NoError(t, err)
 	require.NoError(t, s.SetDeadline(time.Now().Add(2*patience)))
-	frame, err := wire.AppendFrame(nil, &wire.Connect{Version: "1.0", NodeID: []byte("erlang"), RealmID: proto.DefaultRealm, Endpoint: endpoint})
+	frame, err := framing.AppendFrame(nil, &wire.Connect{Version: "1.0", NodeID: []byte("erlang"), RealmID: proto.DefaultRealm, Endpoint: endpoint})
 	require.NoError(t, err)
 	_, err = s.Write(frame)
 	require.NoError(t, err)
-	in := wire.NewReader(s)
+	in := framing.NewReader(s)
 	f, err := in.Next()
 	require.NoError(t, err)
 	require.Equal(t, wire.TypePong, f.Type)
@@ -149,19 +157,19 @@ func connectRaw(t *testing.T, conn *quic.Conn, endpoint string) (*quic.Stream, *
 // nodes are not, as two that know each other stall.
 func TestErlangNodeBecomesAContact(t *testing.T) {
 	a, erlang, other := startNode(t), startNode(t), startNode(t)
-	conn := dialMacula(t, strings.TrimPrefix(a.Endpoint(), "https://"))
+	conn := hosttest.DialMacula(t, strings.TrimPrefix(a.Endpoint(), "https://"))
 	connectRaw(t, conn, erlang.Endpoint())
 	require.Eventually(t, func() bool {
 		c, ok := a.Service().Routing().Contact(routing.IDFromBytes([]byte("erlang")))
 		return ok && c.IsErlang() && c.Verified && c.Endpoint == erlang.Endpoint()
 	}, 2*patience, tick)
-	told := func(asker routing.Network, to routing.Contact) (endpoints []string) {
+	told := func(asker routing.Network, to routing.Contact) (told []string) {
 		list, err := client.ListGateways(patient(t), asker, to)
 		require.NoError(t, err)
 		for _, g := range list {
-			endpoints = append(endpoints, wire.Endpoint{Host: g.Host, Port: uint16(g.Port)}.String())
+			told = append(told, endpoints.Endpoint{Host: g.Host, Port: uint16(g.Port)}.String())
 		}
-		return endpoints
+		return told
 	}
 	host := a.Host()
 	peer := routing.Contact{ID: a.ID(), Peer: host.ID(), Addrs: host.Addrs()}
@@ -173,9 +181,9 @@ func TestNodeCloses(t *testing.T) {
 	t.Parallel()
 	t.Run("with Erlang nodes connected", func(t *testing.T) {
 		n := startNode(t)
-		conn := dialMacula(t, strings.TrimPrefix(n.Endpoint(), "https://"))
+		conn := hosttest.DialMacula(t, strings.TrimPrefix(n.Endpoint(), "https://"))
 		_, in := connectRaw(t, conn, "https://127.0.0.1:1") // where nobody answers the verification
-		requireCloses(t, n)
+		hosttest.Close(t, n)
 		_, err := in.Next()
 		require.Error(t, err)
 		require.NotErrorIs(t, err, context.DeadlineExceeded)
@@ -192,7 +200,7 @@ func TestNodeCloses(t *testing.T) {
 		require.NoError(t, silent.SetReadDeadline(time.Now().Add(2*patience)))
 		_, _, err = silent.ReadFrom(dialled)
 		require.NoError(t, err)
-		requireCloses(t, n)
+		hosttest.Close(t, n)
 	})
 	t.Run("while its own question is not answered", func(t *testing.T) {
 		t.Parallel()
@@ -208,7 +216,7 @@ func TestNodeCloses(t *testing.T) {
 		require.NoError(t, silent.SetReadDeadline(time.Now().Add(2*patience)))
 		_, _, err = silent.ReadFrom(make([]byte, 2000))
 		require.NoError(t, err)
-		requireCloses(t, n)
+		hosttest.Close(t, n)
 		require.ErrorIs(t, <-result, proto.ErrClosed)
 	})
 }
@@ -229,7 +237,7 @@ func peerOf(t *testing.T, key crypto.PrivKey) peer.ID {
 
 // The port of a bootstrap peer that is not there yet refuses connections.
 func TestLateBootstrapPeerIsJoined(t *testing.T) {
-	reserved, err := quic.ListenAddr("127.0.0.1:0", serverTLS(t), &quic.Config{
+	reserved, err := quic.ListenAddr("127.0.0.1:0", hosttest.ServerTLS(t), &quic.Config{
 		GetConfigForClient: func(*quic.ClientInfo) (*quic.Config, error) { return nil, net.ErrClosed },
 	})
 	require.NoError(t, err)
@@ -273,7 +281,7 @@ func requireFree(t *testing.T, at netip.AddrPort) {
 }
 
 func TestTwoAddresses(t *testing.T) {
-	requireIPv6(t)
+	hosttest.RequireIPv6(t)
 	n := startNode(t, func(c *Config) { c.Listen = []string{onLoopback6, onLoopback4} })
 	require.Len(t, n.Addrs(), 2)
 	require.Len(t, n.Endpoints(), 2)
@@ -282,7 +290,7 @@ func TestTwoAddresses(t *testing.T) {
 		_, err := client.Ping(patient(t), other.Dialer(), routing.Contact{Endpoint: endpoint})
 		require.NoError(t, err, endpoint)
 	}
-	six, err := wire.ParseEndpoint(n.Endpoints()[1])
+	six, err := endpoints.Parse(n.Endpoints()[1])
 	require.NoError(t, err)
 	require.Equal(t, n.port, int(six.Port), "the port of the first address")
 }

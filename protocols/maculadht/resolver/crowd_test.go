@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
 )
 
@@ -16,7 +17,7 @@ import (
 func TestOneHolderDoesNotCrowdOthersOut(t *testing.T) {
 	m, now := merger{limit: 256 << 10}, time.Now()
 	found := func(id string, life time.Duration, size int) lookup.FoundValue {
-		v, err := wire.ParseValue(wire.RawMap(wire.Pair{Key: "x", Value: wire.RawBytes(make([]byte, size))}, wire.Pair{Key: "node_id", Value: wire.RawBytes(provider(id))}))
+		v, err := values.Parse(wire.RawMap(wire.Pair{Key: "x", Value: wire.RawBytes(make([]byte, size))}, wire.Pair{Key: "node_id", Value: wire.RawBytes(provider(id))}))
 		require.NoError(t, err)
 		return lookup.FoundValue{Value: v, Expires: now.Add(life)}
 	}

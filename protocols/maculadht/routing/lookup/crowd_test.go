@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 )
 
@@ -16,7 +17,7 @@ import (
 func TestOneHolderDoesNotCrowdOthersOut(t *testing.T) {
 	now := time.Now()
 	found := func(id string, life time.Duration, size int) FoundValue {
-		v, err := wire.ParseValue(wire.RawMap(wire.Pair{Key: "node_id", Value: wire.RawBytes([]byte(id))},
+		v, err := values.Parse(wire.RawMap(wire.Pair{Key: "node_id", Value: wire.RawBytes([]byte(id))},
 			wire.Pair{Key: "x", Value: wire.RawBytes(make([]byte, size))}))
 		require.NoError(t, err)
 		return FoundValue{Value: v, Expires: now.Add(life)}

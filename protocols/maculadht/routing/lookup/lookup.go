@@ -7,8 +7,10 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/density"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup/negative"
 )
 
 // How a lookup can come to nothing.
@@ -63,7 +65,7 @@ type Lookups struct {
 	server   *routing.Server
 	network  routing.Network
 	cfg      config
-	negative negativeCache
+	negative negative.Cache
 	visited  visits
 	density  density.Estimator
 	randomID func() routing.ID // of the id space
@@ -119,7 +121,8 @@ type Found struct {
 	Values []FoundValue
 	// Holders is how many contacts had a value, this node included.
 	Holders int
-	// Hops are the contacts that were asked, in the order of their answers.
+	// Hops are the contacts that were asked, in the order of their answers. One is there
+	// twice only where it was not reached at first and then tried at another address.
 	// Those whose answer was not waited for are not among them.
 	Hops []Hop
 	// Silent is how many contacts were asked and not waited for.
@@ -128,18 +131,21 @@ type Found struct {
 
 // FoundValue is a value and when its life ends.
 type FoundValue struct {
-	wire.Value
+	values.Value
 	Expires time.Time
 }
 
 // Hop is one contact that a lookup asked.
 type Hop struct {
 	Contact routing.Contact
-	Round   int // 1 for a contact of our own, one more than who named it for others
-	Took    time.Duration
-	Nodes   int   // how many it named
-	Values  int   // how many it had
-	Err     error // why it was dropped from the lookup; nil for a good answer
+	Round   int           // 1 for a contact of our own, one more than who named it for others
+	Took    time.Duration // of all that it was asked
+	// Again says that it had answered with values, and now was asked for nodes too: what
+	// it said both times is in this hop.
+	Again  bool
+	Nodes  int   // how many it named
+	Values int   // how many it had
+	Err    error // why it was dropped from the lookup; nil for a good answer
 }
 
 // Nodes finds the live contacts nearest to target. It ends when the BucketSize
