@@ -63,7 +63,7 @@ const maxLines = 1550
 var long = []string{
 	"protocols/maculadht/records/pebble", "node", "cmd/macula-node",
 	"protocols/maculadht/routing", "compat/dialer",
-	"protocols/maculadht/records", "protocols/maculadht/routing/lookup",
+	"protocols/maculadht/records", "protocols/maculadht/routing/lookup", "protocols/maculadht/dht",
 }
 
 func TestPackagesAreShort(t *testing.T) {
