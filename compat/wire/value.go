@@ -88,6 +88,7 @@ type StoreArgs struct {
 	Key       []byte
 	Value     Raw
 	ExpiresIn Opt[int64] // seconds left of a copy's life; libp2p dialect only
+	Proof     []byte     // that the value is its provider's; alone it says that that one has withdrawn it; libp2p dialect only
 }
 
 // Raw returns the arguments as a map.
@@ -99,8 +100,10 @@ func (a *StoreArgs) Raw() Raw {
 
 func (a *StoreArgs) fields(c *fields.Codec) {
 	c.Bytes("key", &a.Key, MaxField, fields.Required)
-	c.Raw("value", &a.Value, fields.Required)
+	c.Raw("value", &a.Value, fields.Optional)
 	c.OptInt("expires_in", &a.ExpiresIn)
+	c.Bytes("proof", &a.Proof, MaxProof, fields.Optional)
+	c.Need("value", a.Value != nil || len(a.Proof) > 0)
 }
 
 // Decode reads the arguments. A *FieldError names the one that is missing or
@@ -138,7 +141,7 @@ func (p *PeerInfo) Raw() Raw {
 
 func (p *PeerInfo) fields(c *fields.Codec) {
 	c.Text("peer_id", &p.PeerID, MaxField, fields.Required)
-	c.ByteList("addrs", &p.Addrs, MaxAddrs)
+	c.ByteList("addrs", &p.Addrs, MaxAddrs, MaxField)
 	c.Text("realm_id", &p.Realm, MaxField, fields.Required)
 }
 

@@ -24,7 +24,7 @@ var floors = [][]string{
 	{"protocols/maculadht/records", "protocols/maculadht/server/outbox"},
 	{"protocols/maculadht/routing/diversity", "protocols/maculadht/server", "protocols/maculadht/records/pebble"},
 	{"protocols/maculadht/routing", "internal/dials"},
-	{"protocols/maculadht/routing/density"},
+	{"protocols/maculadht/routing/density", "protocols/maculadht/records/signed"},
 	{"protocols/maculadht/routing/lookup"},
 	{"protocols/maculadht/routing/upkeep"},
 	{"protocols/maculadht/dht", "protocols/maculadht/client"},

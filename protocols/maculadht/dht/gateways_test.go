@@ -71,7 +71,7 @@ func registerGateway(t testing.TB, h *Handlers, g wire.Gateway) {
 	t.Helper()
 	peers, _ := wire.GatewayList{g}.Raw().Field("peers")
 	for entry := range peers.Elems() {
-		require.NoError(t, h.store(t.Context(), append([]byte(wire.GatewayPrefix), g.NodeID...), entry, 0, Origin{}, server.Erlang()))
+		require.NoError(t, h.store(t.Context(), offered{key: append([]byte(wire.GatewayPrefix), g.NodeID...), value: entry}, Origin{}, server.Erlang()))
 	}
 }
 

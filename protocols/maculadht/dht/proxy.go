@@ -78,9 +78,9 @@ func (h *Handlers) resolveValue(a *asker, key []byte, limit int) error {
 		h.cfg.resolver.Resolve(key, a.valueAsker(), nil)
 	}
 	answer := &a.find.answer
-	h.listValues(answer, here, key, a.audience(), limit)
+	h.listValues(answer, here, nil, key, a.audience(), limit)
 	err := a.Reply(answer)
-	clear(answer.Values) // a quiet stream keeps no records alive
+	forget(answer)
 	clear(a.find.merged)
 	return err
 }
@@ -102,7 +102,7 @@ func (h *Handlers) deferValue(a *asker, key []byte, limit int) error {
 			here = merged
 		}
 		answer := new(wire.FindValueReply)
-		h.listValues(answer, h.served(here, to.dialect), key, to, limit)
+		h.listValues(answer, h.served(here, to.dialect), nil, key, to, limit)
 		_ = slot.Fill(answer) // where there is no room the miss is the answer; else the stream has ended
 	})
 	if !waits {

@@ -44,7 +44,7 @@ func (h *Handlers) HandleQuery(ctx context.Context, frame []byte) ([]byte, error
 	case wire.TypeStore:
 		var m wire.Store
 		if err = m.Decode(f.Payload); err == nil {
-			err = h.store(ctx, m.Key, m.Value, 0, Origin{}, d)
+			err = h.store(ctx, offered{key: m.Key, value: m.Value, proof: m.Proof}, Origin{}, d)
 		}
 		reply = storedHere
 	default:

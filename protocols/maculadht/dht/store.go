@@ -9,13 +9,14 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/signed"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // HandleStore forwards the value to the routing server. It has no reply, ever:
 // what can not be stored is dropped and counted.
 func (h *Handlers) HandleStore(ctx context.Context, m *wire.Store, from Origin, d server.Dialect) {
-	if err := h.store(ctx, m.Key, m.Value, 0, from, d); err != nil {
+	if err := h.store(ctx, offered{key: m.Key, value: m.Value, proof: m.Proof}, from, d); err != nil {
 		h.count.dropped.Add(1)
 	}
 }
@@ -24,9 +25,17 @@ func (h *Handlers) HandleStore(ctx context.Context, m *wire.Store, from Origin, 
 // alone, over ALPN macula. From others it would be spread, and handed on.
 var errGatewayKey = fmt.Errorf("a key that begins with %s is for gateways that register themselves", wire.GatewayPrefix)
 
+// offered is what somebody has sent to be stored.
+type offered struct {
+	key       []byte
+	value     wire.Raw // none for a tombstone
+	proof     []byte   // of the libp2p dialect alone; none where it proves nothing
+	expiresIn time.Duration
+}
+
 // store validates a value and keeps a copy of it.
-func (h *Handlers) store(ctx context.Context, key []byte, value wire.Raw, expiresIn time.Duration, from Origin, d server.Dialect) error {
-	put, err := newPut(key, value, expiresIn, from, &d)
+func (h *Handlers) store(ctx context.Context, o offered, from Origin, d server.Dialect) error {
+	put, err := h.newPut(o, from, &d)
 	if err != nil {
 		return err
 	}
@@ -39,35 +48,65 @@ func (h *Handlers) store(ctx context.Context, key []byte, value wire.Raw, expire
 
 // newPut validates a value, and returns what is to be kept of it: a copy, as the
 // message's memory is the stream's.
-func newPut(key []byte, value wire.Raw, expiresIn time.Duration, from Origin, d *server.Dialect) (records.Put, error) {
-	if len(value) > wire.MaxValue {
-		return records.Put{}, fmt.Errorf("%w: %d bytes, limit %d", wire.ErrBadValue, len(value), wire.MaxValue)
+func (h *Handlers) newPut(o offered, from Origin, d *server.Dialect) (records.Put, error) {
+	if len(o.value) > wire.MaxValue {
+		return records.Put{}, fmt.Errorf("%w: %d bytes, limit %d", wire.ErrBadValue, len(o.value), wire.MaxValue)
 	}
-	if !d.GatewayKeys && wire.IsGatewayKey(key) {
+	if !d.GatewayKeys && wire.IsGatewayKey(o.key) {
 		return records.Put{}, errGatewayKey
 	}
-	if d.TextsAsBin {
-		rewritten, err := wire.TextsAsBin(value)
-		if err != nil {
-			return records.Put{}, fmt.Errorf("%w: %w", wire.ErrBadValue, err)
-		}
-		value = rewritten
-	}
-	v, err := wire.ParseValue(bytes.Clone(value))
-	if err != nil {
-		return records.Put{}, err
-	}
 	put := records.Put{
-		Key:       bytes.Clone(key),
-		Value:     v.Raw,
-		NodeID:    v.NodeID,
-		TTL:       v.TTL,
-		ExpiresIn: expiresIn,
+		Key:       bytes.Clone(o.key),
+		ExpiresIn: o.expiresIn,
 		Direct:    d.Proxied,
 		Source:    from.Source,
 	}
 	if !from.Node.IsZero() {
 		put.From = from.Node[:]
+	}
+	if !d.Extended {
+		o.proof = nil
+	}
+	if len(o.value) == 0 && len(o.proof) > 0 {
+		return h.withdraw(put, o.proof)
+	}
+	if d.TextsAsBin {
+		rewritten, err := wire.TextsAsBin(o.value)
+		if err != nil {
+			return records.Put{}, fmt.Errorf("%w: %w", wire.ErrBadValue, err)
+		}
+		o.value = rewritten
+	}
+	v, err := wire.ParseValue(bytes.Clone(o.value))
+	if err != nil {
+		return records.Put{}, err
+	}
+	put.Value, put.NodeID, put.TTL = v.Raw, v.NodeID, v.TTL
+	return h.prove(put, o.proof)
+}
+
+// withdraw makes a put that of a tombstone, which its proof is.
+func (h *Handlers) withdraw(put records.Put, proof []byte) (records.Put, error) {
+	var err error
+	if put.NodeID, put.Proof, err = h.cfg.verifier.VerifyTombstone(put.Key, proof); err != nil {
+		return records.Put{}, err
+	}
+	return put, nil
+}
+
+// prove adds a proof to a put that was sent with one. A proof of another time proves
+// nothing, as one of both clocks is wrong; a value with a forged one is not kept.
+func (h *Handlers) prove(put records.Put, proof []byte) (records.Put, error) {
+	if len(proof) == 0 {
+		return put, nil
+	}
+	p, err := h.cfg.verifier.Verify(put.Key, put.Value, put.NodeID, proof)
+	switch {
+	case errors.Is(err, signed.ErrUntimely):
+	case err != nil:
+		return records.Put{}, err
+	default:
+		put.Proof = p
 	}
 	return put, nil
 }
@@ -90,7 +129,11 @@ func (h *Handlers) serveStore(a *asker, f wire.Frame) error {
 	}
 	var put records.Put
 	if field == nil {
-		put, err = newPut(m.Key, m.Value, 0, a.from, a.dialect)
+		if len(m.Proof) > 0 && !a.Charge(proofCost) {
+			err = server.OverBudget
+		} else {
+			put, err = h.newPut(offered{key: m.Key, value: m.Value, proof: m.Proof}, a.from, a.dialect)
+		}
 	}
 	if field != nil || err != nil {
 		h.count.dropped.Add(1)
@@ -144,13 +187,20 @@ func (h *Handlers) putOf(a *asker, raw wire.Raw) (records.Put, *wire.CallError) 
 		}
 		expiresIn = wire.Seconds(left.V)
 	}
-	put, err := newPut(args.Key, args.Value, expiresIn, a.from, a.dialect)
+	if len(args.Proof) > 0 && !a.Charge(proofCost) {
+		return records.Put{}, server.OverBudget
+	}
+	put, err := h.newPut(offered{args.Key, args.Value, args.Proof, expiresIn}, a.from, a.dialect)
 	if err != nil {
 		h.count.dropped.Add(1)
 		return put, storeError(err)
 	}
 	return put, nil
 }
+
+// proofCost is how many frames a proof counts as, beside its own, in the peer's budget: to
+// verify one takes as long as to answer so many.
+const proofCost = 10
 
 var storeOK = wire.RawMap(wire.Pair{Key: "status", Value: wire.RawText(wire.StatusOK)})
 
@@ -166,7 +216,11 @@ func storeReply(callID []byte, err error) *wire.Reply {
 func storeError(err error) *wire.CallError {
 	switch {
 	case errors.Is(err, records.ErrNotOwner):
-		return &wire.CallError{Code: wire.CodeNotOwner, Message: "The record is its provider's; only that peer replaces it before it expires"}
+		return &wire.CallError{Code: wire.CodeNotOwner, Message: "The record is its provider's; only that peer, or a newer one that it has proved, replaces it before it expires"}
+	case errors.Is(err, records.ErrSuperseded):
+		return &wire.CallError{Code: wire.CodeSuperseded, Message: "A newer record of its provider is stored here, or that it has been withdrawn"}
+	case errors.Is(err, signed.ErrForged), errors.Is(err, signed.ErrUntimely):
+		return &wire.CallError{Code: wire.CodeInvalidArgs, Message: "Invalid parameter: proof: " + err.Error()}
 	case errors.Is(err, records.ErrKeyFull):
 		return &wire.CallError{Code: wire.CodeKeyFull, Message: fmt.Sprintf("The key has %d providers, and none of them gives way to this one", records.MaxProviders)}
 	case errors.Is(err, errGatewayKey):

@@ -108,6 +108,12 @@ func (m *Manager) shutdown() error {
 //   - A value that carries its sender's node id is owned: until it expires,
 //     only that peer replaces it. Anybody else gets [ErrNotOwner], or nil for
 //     the very same value, which changes nothing.
+//   - A proved value ([Put.Proof]) is owned, whoever sends it. It replaces what is not
+//     proved, and what was sealed before it; where it is older itself it gets
+//     [ErrSuperseded]. What is not proved replaces it never, be it the provider's:
+//     [ErrNotOwner]. The very same record lives as long as the longer of both.
+//   - A proof without a value is a tombstone: it takes the place of the provider's record,
+//     and is not told among the values.
 //   - A copy never outlives its original, and one with no more life left than
 //     the record it would replace changes nothing and returns nil.
 //   - A key holds [MaxProviders]; over that one goes, those without owner before
@@ -159,7 +165,7 @@ func (m *Manager) StoreThen(ctx context.Context, p Put, done func(error)) {
 	}
 	isCopy := p.isCopy()
 	m.update(ctx, p.Key, p.durability(), now, func(live []Record) (edit, error) {
-		return place(live, &rec, isCopy)
+		return place(live, &rec, isCopy, now)
 	}, func(err error) {
 		m.waiting.leave(p.Source, cost)
 		if err != nil && refusal(err) == RefusedStoreFailed {
@@ -169,26 +175,39 @@ func (m *Manager) StoreThen(ctx context.Context, p Put, done func(error)) {
 	})
 }
 
-// Values returns the live records of key, in order, or [ErrNotFound]; never an
-// empty list. The list is shared: do not modify it. Errors of the store are an
-// ErrStoreFailed; those of ctx are wrapped.
+// Values returns the live records of key, in order and without tombstones, or
+// [ErrNotFound]; never an empty list. The list is shared: do not modify it. Errors of the
+// store are an ErrStoreFailed; those of ctx are wrapped.
 func (m *Manager) Values(ctx context.Context, key []byte) ([]Record, error) {
+	values, _, err := m.Records(ctx, key)
+	if err == nil && len(values) == 0 {
+		err = ErrNotFound
+	}
+	return values, err
+}
+
+// Records returns the live records of key, those with a value and the tombstones, each
+// in order; either list may be empty. Otherwise it is as Values.
+func (m *Manager) Records(ctx context.Context, key []byte) (values, tombstones []Record, err error) {
+	live, err := m.live(ctx, key)
+	if err != nil {
+		return nil, nil, err
+	}
+	n := firstTombstone(live)
+	return live[:n:n], live[n:], nil
+}
+
+func (m *Manager) live(ctx context.Context, key []byte) ([]Record, error) {
 	recs, err := m.store.Get(ctx, key)
 	if err != nil {
 		return nil, failed(ctx, "get records", err)
 	}
-	if len(recs) == 0 {
-		return nil, ErrNotFound
-	}
 	live, _ := split(recs, time.Now())
-	if len(live) == 0 {
-		return nil, ErrNotFound
-	}
 	return live, nil
 }
 
-// Range calls visit with each key that begins with prefix and its live records, at
-// least one, until visit returns false. The order is the store's own, and begins
+// Range calls visit with each key that begins with prefix and its live records, the
+// tombstones last, at least one, until visit returns false. The order is the store's own, and begins
 // at another place each time.
 //
 // Keys are read page by page, and the records of each when it is its turn: visit
@@ -204,11 +223,11 @@ func (m *Manager) Range(ctx context.Context, prefix []byte, visit func(key []byt
 			return failed(ctx, "list keys", err)
 		}
 		for _, key := range keys {
-			live, err := m.Values(ctx, key)
+			live, err := m.live(ctx, key)
 			switch {
-			case errors.Is(err, ErrNotFound): // it went, or has expired
 			case err != nil:
 				return err
+			case len(live) == 0: // it went, or has expired
 			case !visit(key, live):
 				return nil
 			}

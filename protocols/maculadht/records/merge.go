@@ -9,9 +9,9 @@ import (
 const scanAtMost = 256
 
 // AppendMerged appends to into the live records of two lists of one key, of a
-// provider that is in both the one with more life left, but of a direct record
-// always that of here: what is elsewhere may be what was before, with a longer life, or
-// a stranger's. The list begins with those of here, in their order.
+// provider that is in both the fresher one ([Record.IsFresher]): of a direct record
+// that of here, unless what is elsewhere is proved, as it may be what was before, with a
+// longer life, or a stranger's. The list begins with those of here, in their order.
 // Where elsewhere adds nothing to here it appends nothing. The lists are not
 // modified, and each names a provider once.
 func AppendMerged(into, here, elsewhere []Record) []Record {
@@ -39,7 +39,7 @@ func AppendMerged(into, here, elsewhere []Record) []Record {
 			continue
 		}
 		same := at(r)
-		if same >= 0 && (here[same].Direct || !r.Expires.After(here[same].Expires)) {
+		if same >= 0 && !r.IsFresher(&here[same]) {
 			continue
 		}
 		if len(into) == start {

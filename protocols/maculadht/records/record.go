@@ -10,16 +10,17 @@ import (
 // Record is one provider's value under a key. Records and their bytes are
 // immutable.
 type Record struct {
-	Value   []byte    // a raw MessagePack map, never re-encoded
+	Value   []byte    // a raw MessagePack map, never re-encoded; empty in a tombstone
 	NodeID  []byte    // value.node_id as sent; nil when the value has none
 	Expires time.Time // no longer returned from this moment on
-	Owned   bool      // stored by the peer whose node id NodeID is; only it may replace it
+	Owned   bool      // stored by the peer whose node id NodeID is, or proved; only it may replace it
 	Direct  bool      // stored here first-hand, by who has no other way; see Put.Direct
+	Proof   *Proof    // that it is of NodeID; nil where nothing proves that
 	Place   uint32    // of the store alone: where on its disk the record stands in its list, 0 for nowhere
 	Source  Source    // whose storage budget it is charged to; zero for our own
 }
 
-// RecordOverhead is what a record costs beside its value and its key, in bytes:
+// RecordOverhead is what a record costs beside its value, its proof and its key, in bytes:
 // the Record itself, its share of maps and lists, and what its source costs the
 // ledger at most.
 const RecordOverhead = 192 + budget.LedgerOverhead
@@ -27,8 +28,11 @@ const RecordOverhead = 192 + budget.LedgerOverhead
 // Cost is what a record under key is charged, in bytes. The key counts for each
 // record, so that each source pays for itself.
 func Cost(key []byte, r *Record) int64 {
-	return int64(len(key) + len(r.Value) + RecordOverhead)
+	return r.bytes(len(key)) + RecordOverhead
 }
+
+// bytes is the part of the cost that the record's content makes.
+func (r *Record) bytes(key int) int64 { return int64(key + len(r.Value) + r.Proof.size()) }
 
 // Source is whose storage budget pays: by Name a libp2p peer or an IP address,
 // by Group the IP group that it came from. The zero Source is this node itself.

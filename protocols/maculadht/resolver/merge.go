@@ -13,7 +13,7 @@ import (
 )
 
 // merger gathers what holders have while they answer: of one provider's records, or
-// of the same value without provider, the one with the most life left; MaxProviders
+// of the same value without provider, the freshest (records.Record.IsFresher); MaxProviders
 // and limit bytes of them at most, those with the longest life. It is safe for
 // concurrent use.
 type merger struct {
@@ -26,7 +26,13 @@ type merger struct {
 }
 
 // cost is what a record is counted as.
-func cost(r *records.Record) int { return len(r.Value) + recordOverhead }
+func cost(r *records.Record) int {
+	c := len(r.Value) + recordOverhead
+	if r.Proof != nil {
+		c += len(r.Proof.Envelope)
+	}
+	return c
+}
 
 func (m *merger) add(values []lookup.FoundValue) {
 	m.mu.Lock()
@@ -43,7 +49,7 @@ func (m *merger) put(rec records.Record) {
 	provider := rec.Provider()
 	old, there := m.byProvider[provider]
 	switch {
-	case there && !rec.Expires.After(old.Expires):
+	case there && !rec.IsFresher(&old):
 		return
 	case there:
 		m.size -= cost(&old)
@@ -76,7 +82,8 @@ func (m *merger) sort() []records.Record {
 	return m.sorted
 }
 
-// records returns those that are alive, longest life first. They must not be modified.
+// records returns those that are alive and not withdrawn, longest life first. They must
+// not be modified.
 func (m *merger) records(now time.Time) []records.Record {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -87,9 +94,15 @@ func (m *merger) records(now time.Time) []records.Record {
 		}
 		return 1
 	})
-	return all[:live:live]
+	all = all[:live:live]
+	if slices.ContainsFunc(all, isTombstone) {
+		all = slices.DeleteFunc(slices.Clone(all), isTombstone)
+	}
+	return all
 }
 
+func isTombstone(r records.Record) bool { return r.IsTombstone() }
+
 func recordOf(v lookup.FoundValue) records.Record {
-	return records.Record{Value: v.Raw, NodeID: v.NodeID, Expires: v.Expires}
+	return records.Record{Value: v.Raw, NodeID: v.NodeID, Expires: v.Expires, Proof: v.Proof}
 }

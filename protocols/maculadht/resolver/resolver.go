@@ -551,7 +551,7 @@ func (r *Resolver) elsewhere(key string, found []records.Record) (elsewhere []re
 	}
 	for i := range found {
 		f := &found[i]
-		if mine, there := own[f.Provider()]; there && !f.Expires.After(mine.Expires) {
+		if mine, there := own[f.Provider()]; there && !f.IsFresher(&mine) {
 			continue
 		}
 		if size+cost(f) > r.limits.BytesPerKey {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/density"
 )
@@ -113,9 +114,10 @@ type Found struct {
 	// honest nodes, where the nearest lie too densely to be true; see NodesFor. They are
 	// MaxWider at most, none of Closest among them.
 	Wider []routing.Contact
-	// Values are those of all holders that were asked, merged: of one
-	// provider's the one with the most life left. Longest life first, and at
-	// most [records.MaxProviders].
+	// Values are those of all holders that were asked, merged: of one provider's the
+	// proved one that is newest, else the one with the most life left; none that its
+	// provider has withdrawn. Those that are proved first, then those with the longest
+	// life, and at most [records.MaxProviders].
 	Values []FoundValue
 	// Holders is how many contacts had a value, this node included.
 	Holders int
@@ -130,6 +132,23 @@ type Found struct {
 type FoundValue struct {
 	wire.Value
 	Expires time.Time
+	// Proof proves that the value is NodeID's; nil where nothing does.
+	Proof *records.Proof
+}
+
+// IsWithdrawn reports whether it is no value, but says that the one of its NodeID was
+// withdrawn.
+func (v *FoundValue) IsWithdrawn() bool { return v.Raw == nil }
+
+// record returns it as a record.
+func (v *FoundValue) record() records.Record {
+	return records.Record{Value: v.Raw, NodeID: v.NodeID, Expires: v.Expires, Proof: v.Proof}
+}
+
+// isFresher reports whether v is to be believed rather than other, of the same provider.
+func (v *FoundValue) isFresher(other *FoundValue) bool {
+	r, old := v.record(), other.record()
+	return r.IsFresher(&old)
 }
 
 // Hop is one contact that a lookup asked.
@@ -170,6 +189,9 @@ type Search struct {
 	// PeersOnly keeps it from asking Erlang contacts: what an Erlang node caused
 	// would have two of them wait for each other.
 	PeersOnly bool
+	// ProvedOnly has it take what is proved, and pass over the rest; Erlang contacts,
+	// which have no proofs, are not asked.
+	ProvedOnly bool
 	// Alpha is how many contacts it asks at a time, as many as WithAlpha says where
 	// it is 0.
 	Alpha int
@@ -181,7 +203,8 @@ type Search struct {
 	OnMissed func(closest []routing.Contact)
 	// OnValues is called with the values of each holder as it answers, this node's
 	// own first, by the goroutine that called for the lookup; it may be nil. They
-	// are not merged: a provider may be named by each holder.
+	// are not merged: a provider may be named by each holder, or be said to have
+	// withdrawn (FoundValue.IsWithdrawn).
 	OnValues func([]FoundValue)
 
 	wide bool // it looks farther where the nearest lie too densely to be true

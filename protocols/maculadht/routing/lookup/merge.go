@@ -14,7 +14,7 @@ const maxMerged = 8 << 20
 
 // merger gathers the values of several holders: records.MaxProviders, and limit bytes
 // of them, at most. Of one provider's, or of the same value without provider, the
-// one with the most life left stays.
+// freshest stays (records.Record.IsFresher), be it that it was withdrawn.
 type merger struct {
 	byProvider map[string]FoundValue
 	bytes      int
@@ -30,7 +30,7 @@ func (m *merger) add(values ...FoundValue) {
 	for _, v := range values {
 		provider := providerOf(&v)
 		old, there := m.byProvider[provider]
-		if there && !v.Expires.After(old.Expires) {
+		if there && !v.isFresher(&old) {
 			continue
 		}
 		m.byProvider[provider] = v
@@ -53,10 +53,13 @@ func providerOf(v *FoundValue) string {
 // or a fresher one of the same.
 func (m *merger) fresher(v FoundValue) bool {
 	old, there := m.byProvider[providerOf(&v)]
+	if c := v.Proof.Compare(old.Proof); there && c != 0 {
+		return c > 0
+	}
 	return !there || v.Expires.Sub(old.Expires) > fresherBy
 }
 
-// shrink keeps the values with the longest life.
+// shrink keeps the values that are proved and those with the longest life.
 func (m *merger) shrink() {
 	sorted := m.sorted()
 	keep, size := 0, 0
@@ -68,9 +71,10 @@ func (m *merger) shrink() {
 	m.add(sorted[:keep]...)
 }
 
-// values returns those that are still alive, longest life first.
+// values returns those that are still alive and not withdrawn, the proved ones first,
+// then those with the longest life.
 func (m *merger) values(now time.Time) []FoundValue {
-	return slices.DeleteFunc(m.sorted(), func(v FoundValue) bool { return !now.Before(v.Expires) })
+	return slices.DeleteFunc(m.sorted(), func(v FoundValue) bool { return v.IsWithdrawn() || !now.Before(v.Expires) })
 }
 
 func (m *merger) sorted() []FoundValue {
@@ -79,6 +83,12 @@ func (m *merger) sorted() []FoundValue {
 		out = append(out, v)
 	}
 	slices.SortFunc(out, func(a, b FoundValue) int {
+		if proved := a.Proof != nil; proved != (b.Proof != nil) {
+			if proved {
+				return -1
+			}
+			return 1
+		}
 		if c := b.Expires.Compare(a.Expires); c != 0 {
 			return c
 		}

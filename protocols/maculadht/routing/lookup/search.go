@@ -85,7 +85,7 @@ func (l *Lookups) run(ctx context.Context, how Search, values bool) (*Found, err
 	if err == nil && !s.enough() {
 		err = s.widen(ctx)
 	}
-	if err == nil && values && s.found.Holders == 0 && !how.PeersOnly {
+	if err == nil && values && s.found.Holders == 0 && !how.PeersOnly && !how.ProvedOnly {
 		if how.OnMissed != nil && s.good > 0 {
 			how.OnMissed(s.frontier.closest())
 		}
@@ -124,24 +124,29 @@ func (s *search) begin(ctx context.Context, key []byte) {
 		return
 	}
 	// A store that can not be read is no reason not to ask others.
-	here, _ := s.server.Records().Values(ctx, key)
-	own := make([]FoundValue, 0, len(here))
+	here, withdrawn, _ := s.server.Records().Records(ctx, key)
+	own := make([]FoundValue, 0, len(here)+len(withdrawn))
 	for i := range here {
-		if v, err := wire.ParseValue(here[i].Value); err == nil {
-			own = append(own, FoundValue{v, here[i].Expires})
+		if v, err := wire.ParseValue(here[i].Value); err == nil && (here[i].Proof != nil || !s.how.ProvedOnly) {
+			own = append(own, FoundValue{v, here[i].Expires, here[i].Proof})
 		}
 	}
-	if len(own) > 0 {
-		s.hold(own)
+	values := len(own)
+	for _, r := range withdrawn {
+		own = append(own, FoundValue{wire.Value{NodeID: r.NodeID}, r.Expires, r.Proof})
 	}
+	s.hold(own, values)
 }
 
-// hold takes in what a holder has.
-func (s *search) hold(values []FoundValue) {
-	s.found.Holders++
-	s.merged.add(values...)
-	if s.how.OnValues != nil {
-		s.how.OnValues(values)
+// hold takes in what somebody has, a holder if there are values among it and not only
+// what was withdrawn.
+func (s *search) hold(found []FoundValue, values int) {
+	if values > 0 {
+		s.found.Holders++
+	}
+	s.merged.add(found...)
+	if s.how.OnValues != nil && len(found) > 0 {
+		s.how.OnValues(found)
 	}
 }
 

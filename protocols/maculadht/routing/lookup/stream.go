@@ -12,8 +12,9 @@ import (
 const fresherBy = 2 * time.Second
 
 // Stream is [Lookups.Search] that yields each value as a holder answers, this node's
-// own first. Of one provider a value comes again only if it is fresher: if it lives
-// longer, by more than the two seconds by which copies may differ. The quorum ends the
+// own first. Of one provider a value comes again only if it is fresher: if it is proved
+// and the one before was not, was sealed later, or lives longer by more than the two
+// seconds by which copies may differ. The quorum ends the
 // lookup, as does breaking out of the loop, which leaves nothing running. If there
 // is an error it comes last, without a value.
 //

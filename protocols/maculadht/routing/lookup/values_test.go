@@ -125,7 +125,7 @@ func TestMergerIsBounded(t *testing.T) {
 			raw := wire.Raw(strings.Repeat("x", tt.size))
 			for i := range tt.values {
 				v := wire.Value{Raw: raw, NodeID: fmt.Append(nil, i)}
-				m.add(FoundValue{v, now.Add(time.Duration(i+1) * time.Second)})
+				m.add(FoundValue{Value: v, Expires: now.Add(time.Duration(i+1) * time.Second)})
 				require.LessOrEqual(t, m.bytes, maxMerged)
 			}
 			kept := m.values(now)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,7 +30,7 @@ const (
 	// callOverhead is about what the CALL around a record takes, in bytes.
 	callOverhead = 192
 	// maxHandOver is the most that a record takes of what is handed over a second.
-	maxHandOver = wire.MaxValue + wire.MaxField + callOverhead
+	maxHandOver = wire.MaxValue + wire.MaxField + wire.MaxProof + callOverhead
 	// handOverAgain is how long it takes until a contact is a newcomer again:
 	// one that comes and goes does not have us go through the store each time.
 	handOverAgain = 10 * time.Minute
@@ -252,7 +253,13 @@ func (u *Upkeep) wait(ctx context.Context, part *rate.Limiter, n int) error {
 }
 
 // handOverBytes is what a record takes of what is handed over a second.
-func handOverBytes(key []byte, r *records.Record) int { return len(key) + len(r.Value) + callOverhead }
+func handOverBytes(key []byte, r *records.Record) int {
+	n := len(key) + len(r.Value) + callOverhead
+	if r.Proof != nil {
+		n += len(r.Proof.Envelope)
+	}
+	return n
+}
 
 // receivers returns the newcomers that are among the contacts nearest to a key, if
 // it is for this node to hand its records over to them: it is one of the nearest of
@@ -290,6 +297,9 @@ func (u *Upkeep) putCopy(ctx context.Context, n *newcomer, c routing.Contact, ke
 	id := make([]byte, 16)
 	rand.Read(id) // never fails
 	args := wire.StoreArgs{Key: key, Value: r.Value, ExpiresIn: wire.Some(left)}
+	if r.Proof != nil {
+		args.Proof = r.Proof.Envelope
+	}
 	_, err := u.lookups.Query(ctx, c, &wire.Call{Procedure: wire.ProcedureStore, Args: args.Raw(), CallID: id})
 	var remote *proto.RemoteError
 	switch {
@@ -304,7 +314,8 @@ func (u *Upkeep) putCopy(ctx context.Context, n *newcomer, c routing.Contact, ke
 	}
 	n.late.Add(int64(max(0, time.Since(start)-promptAnswer)))
 	// Neither says anything of the newcomer, be it that it keeps less than it was offered.
-	switch wanted := !errors.As(err, &remote) || remote.Code != wire.CodeNotOwner && remote.Code != wire.CodeKeyFull; {
+	hasOther := []string{wire.CodeNotOwner, wire.CodeKeyFull, wire.CodeSuperseded}
+	switch wanted := !errors.As(err, &remote) || !slices.Contains(hasOther, remote.Code); {
 	case err != nil && remote == nil:
 		n.gone.Store(true)
 	case err != nil && wanted, time.Since(start) >= slowAnswer:
