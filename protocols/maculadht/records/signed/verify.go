@@ -26,11 +26,11 @@ type Verifier struct {
 	realm string
 
 	mu            sync.Mutex
-	recent, older map[[sha256.Size]byte]*sealed // by the hash of the envelope
+	recent, older map[[sha256.Size]byte]*sealedProof // by the hash of the envelope
 }
 
-// sealed is what an envelope says whose signature is right.
-type sealed struct {
+// sealedProof is what an envelope says whose signature is right.
+type sealedProof struct {
 	payload
 	by    routing.ID
 	proof records.Proof
@@ -38,7 +38,7 @@ type sealed struct {
 
 // NewVerifier returns what verifies proofs of a realm.
 func NewVerifier(realm string) *Verifier {
-	return &Verifier{realm: realm, recent: make(map[[sha256.Size]byte]*sealed)}
+	return &Verifier{realm: realm, recent: make(map[[sha256.Size]byte]*sealedProof)}
 }
 
 // Verify returns the proof that an envelope is of a value under a key: made with the key
@@ -67,7 +67,7 @@ func (v *Verifier) VerifyTombstone(key, envelope []byte) (nodeID []byte, p *reco
 }
 
 // of returns the proof if it is of what has a digest, and timely.
-func (s *sealed) of(digest [sha256.Size]byte) (*records.Proof, error) {
+func (s *sealedProof) of(digest [sha256.Size]byte) (*records.Proof, error) {
 	now := time.Now()
 	switch {
 	case s.digest != digest:
@@ -81,7 +81,7 @@ func (s *sealed) of(digest [sha256.Size]byte) (*records.Proof, error) {
 }
 
 // open returns what an envelope says, from memory if it was opened a while ago.
-func (v *Verifier) open(envelope []byte) (*sealed, error) {
+func (v *Verifier) open(envelope []byte) (*sealedProof, error) {
 	if len(envelope) > wire.MaxProof {
 		return nil, fmt.Errorf("%w: %d bytes, limit %d", ErrForged, len(envelope), wire.MaxProof)
 	}
@@ -97,7 +97,7 @@ func (v *Verifier) open(envelope []byte) (*sealed, error) {
 	return s, nil
 }
 
-func (v *Verifier) remembered(name [sha256.Size]byte) *sealed {
+func (v *Verifier) remembered(name [sha256.Size]byte) *sealedProof {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if s := v.recent[name]; s != nil {
@@ -110,7 +110,7 @@ func (v *Verifier) remembered(name [sha256.Size]byte) *sealed {
 	return s
 }
 
-func (v *Verifier) remember(name [sha256.Size]byte, s *sealed) {
+func (v *Verifier) remember(name [sha256.Size]byte, s *sealedProof) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.put(name, s)
@@ -118,16 +118,16 @@ func (v *Verifier) remember(name [sha256.Size]byte, s *sealed) {
 
 // put remembers an envelope. When there are too many those go that were not asked for
 // since there were last.
-func (v *Verifier) put(name [sha256.Size]byte, s *sealed) {
+func (v *Verifier) put(name [sha256.Size]byte, s *sealedProof) {
 	if len(v.recent) >= maxRemembered {
-		v.older, v.recent = v.recent, make(map[[sha256.Size]byte]*sealed)
+		v.older, v.recent = v.recent, make(map[[sha256.Size]byte]*sealedProof)
 	}
 	v.recent[name] = s
 }
 
 // open verifies an envelope, which it keeps.
-func open(envelope []byte) (*sealed, error) {
-	s := &sealed{proof: records.Proof{Envelope: envelope}}
+func open(envelope []byte) (*sealedProof, error) {
+	s := &sealedProof{proof: records.Proof{Envelope: envelope}}
 	e, err := record.ConsumeTypedEnvelope(envelope, &s.payload)
 	if err != nil {
 		return nil, err
