@@ -21,6 +21,7 @@ func (s *search) learn(from *peerCandidate, reply wire.Message) (nodes, values i
 	var listed []wire.Node
 	var reason string
 	var found, withdrawn []FoundValue
+	var passed bool // it has values that are passed over
 	wantsNodes := !s.values || from.again
 	switch m := reply.(type) {
 	case *wire.FindNodeReply:
@@ -38,6 +39,7 @@ func (s *search) learn(from *peerCandidate, reply wire.Message) (nodes, values i
 			return 0, 0, err
 		}
 		withdrawn = answered.withdrawn()
+		passed = s.how.ProvedOnly && len(m.Values) > 0
 	default:
 		return 0, 0, fmt.Errorf("%w: %T", errWrong, reply)
 	}
@@ -51,7 +53,7 @@ func (s *search) learn(from *peerCandidate, reply wire.Message) (nodes, values i
 		}
 	}
 
-	if len(found) > 0 {
+	if len(found) > 0 || passed {
 		from.helpful, from.holds = true, true
 	}
 	s.hold(append(found, withdrawn...), len(found))
