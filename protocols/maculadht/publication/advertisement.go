@@ -274,12 +274,17 @@ func (p *Publisher) leave(pub *publication) error {
 
 // ended has a publication forgotten, if it is over, and waits until its record is gone.
 func (p *Publisher) ended(pub *publication) error {
+	patience := time.NewTimer(withdrawWithin)
+	defer patience.Stop()
 	err := p.forgotten(pub)
 	p.mu.Lock()
 	retracted := pub.retracted
 	p.mu.Unlock()
 	if retracted != nil {
-		<-retracted
+		select {
+		case <-retracted:
+		case <-patience.C: // it goes on
+		}
 	}
 	return err
 }
