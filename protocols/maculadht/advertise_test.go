@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
@@ -110,7 +111,7 @@ func TestAdvertisedUntilWithdrawn(t *testing.T) {
 	late := newService(t, dhttest.Host(t), eager)
 	dhttest.Connect(t, late.host, services[0].host)
 	eventually(t, func() bool { return gone(late) }, "that it was withdrawn is handed over")
-	copied := wire.StoreArgs{Key: key, Value: before[0].Value, ExpiresIn: wire.Some[int64](3), Proof: before[0].Proof.Envelope}
+	copied := procedures.StoreArgs{Key: key, Value: before[0].Value, ExpiresIn: wire.Some[int64](3), Proof: before[0].Proof.Envelope}
 	asker := newClient(t, dhttest.Host(t))
 	for _, s := range append(services, late) {
 		for _, proof := range [][]byte{copied.Proof, nil} {

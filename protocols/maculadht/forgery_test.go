@@ -17,6 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
@@ -52,7 +54,7 @@ func newLiar(t *testing.T, nodeID []byte, key []byte, others ...*Service) *liar 
 	l := &liar{nodeID: nodeID}
 	l.host = dhttest.Host(t, libp2p.Identity(nearerThan(t, key, others)))
 	l.self = newService(t, l.host)
-	l.host.SetStreamHandler(proto.ProtocolID, func(s network.Stream) { l.serve(&dhttest.Scripted{Stream: s, In: wire.NewReader(s)}) })
+	l.host.SetStreamHandler(proto.ProtocolID, func(s network.Stream) { l.serve(&dhttest.Scripted{Stream: s, In: framing.NewReader(s)}) })
 	t.Cleanup(func() { l.host.RemoveStreamHandler(proto.ProtocolID) })
 	return l
 }
@@ -203,7 +205,7 @@ func TestForgery(t *testing.T) {
 		for _, s := range honest {
 			dhttest.Connect(t, l.host, s.host)
 			eventually(t, knows(s, l.host), "the liar is a contact")
-			for _, args := range []wire.StoreArgs{
+			for _, args := range []procedures.StoreArgs{
 				{Key: key, Value: l.forged()},
 				{Key: key, Value: l.forged(), ExpiresIn: wire.Some[int64](86400)},
 				{Key: key, Value: l.forged(), Proof: now.Proofs[0]},
@@ -259,7 +261,7 @@ func TestHandedOverWithItsProof(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, there[0].Proof, has()[0].Proof)
 	forged := (&liar{nodeID: there[0].NodeID}).forged()
-	for _, args := range []wire.StoreArgs{{Key: key, Value: forged}, {Key: key, Value: forged, Proof: there[0].Proof.Envelope}} {
+	for _, args := range []procedures.StoreArgs{{Key: key, Value: forged}, {Key: key, Value: forged, Proof: there[0].Proof.Envelope}} {
 		require.ErrorIs(t, client.Put(dhttest.Context(t), services[1].router, dhttest.Contact(late.host), args), proto.ErrRemote)
 	}
 	require.Equal(t, there[0].Value, has()[0].Value)

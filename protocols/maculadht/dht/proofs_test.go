@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records/signed"
@@ -74,7 +75,7 @@ func TestProofsAreKept(t *testing.T) {
 				r := newRig(t)
 				s := r.Serve(server.LibP2P())
 				if called {
-					args := wire.StoreArgs{Key: key, Value: test.value, Proof: test.proof}
+					args := procedures.StoreArgs{Key: key, Value: test.value, Proof: test.proof}
 					reply := s.Ask(&wire.Call{Procedure: wire.ProcedureStore, Args: args.Raw(), CallID: []byte("id")}).(*wire.Reply)
 					if test.code == "" {
 						require.Nil(t, reply.Error)
@@ -113,7 +114,7 @@ func TestProofsStand(t *testing.T) {
 	first, second, forged := p.value("https://192.0.2.7:1"), p.value("https://192.0.2.7:2"), p.value("https://198.51.100.9:666")
 	put := func(value wire.Raw, proof []byte) string {
 		t.Helper()
-		args := wire.StoreArgs{Key: key, Value: value, Proof: proof}
+		args := procedures.StoreArgs{Key: key, Value: value, Proof: proof}
 		reply := s.Ask(&wire.Call{Procedure: wire.ProcedureStore, Args: args.Raw(), CallID: []byte("id")}).(*wire.Reply)
 		if reply.Error == nil {
 			return ""

@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records/signed"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
@@ -49,8 +52,8 @@ func (h *Handlers) store(ctx context.Context, o offered, from Origin, d server.D
 // newPut validates a value, and returns what is to be kept of it: a copy, as the
 // message's memory is the stream's.
 func (h *Handlers) newPut(o offered, from Origin, d *server.Dialect) (records.Put, error) {
-	if len(o.value) > wire.MaxValue {
-		return records.Put{}, fmt.Errorf("%w: %d bytes, limit %d", wire.ErrBadValue, len(o.value), wire.MaxValue)
+	if len(o.value) > values.MaxSize {
+		return records.Put{}, fmt.Errorf("%w: %d bytes, limit %d", values.ErrBad, len(o.value), values.MaxSize)
 	}
 	if !d.GatewayKeys && wire.IsGatewayKey(o.key) {
 		return records.Put{}, errGatewayKey
@@ -73,11 +76,11 @@ func (h *Handlers) newPut(o offered, from Origin, d *server.Dialect) (records.Pu
 	if d.TextsAsBin {
 		rewritten, err := wire.TextsAsBin(o.value)
 		if err != nil {
-			return records.Put{}, fmt.Errorf("%w: %w", wire.ErrBadValue, err)
+			return records.Put{}, fmt.Errorf("%w: %w", values.ErrBad, err)
 		}
 		o.value = rewritten
 	}
-	v, err := wire.ParseValue(bytes.Clone(o.value))
+	v, err := values.Parse(bytes.Clone(o.value))
 	if err != nil {
 		return records.Put{}, err
 	}
@@ -121,7 +124,7 @@ func (h *Handlers) stored(put records.Put) {
 
 // serveStore waits until the value is kept, as what is asked behind it on the stream
 // sees it.
-func (h *Handlers) serveStore(a *asker, f wire.Frame) error {
+func (h *Handlers) serveStore(a *asker, f framing.Frame) error {
 	var m wire.Store
 	field, err := broken(m.Decode(f.Payload))
 	if err != nil {
@@ -172,7 +175,7 @@ func (h *Handlers) callStore(a *asker, m *wire.Call) error {
 
 // putOf returns what a call is to store, or why it may not.
 func (h *Handlers) putOf(a *asker, raw wire.Raw) (records.Put, *wire.CallError) {
-	var args wire.StoreArgs
+	var args procedures.StoreArgs
 	err := args.Decode(raw)
 	if field, fatal := broken(err); fatal != nil {
 		return records.Put{}, &wire.CallError{Code: wire.CodeInvalidArgs, Message: "Invalid parameter: args: " + fatal.Error()}

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/replication"
 )
@@ -57,7 +57,7 @@ func (p *Publisher) sealAt(c replication.Copy, at time.Time) (replication.Copy, 
 }
 
 // proves reports whether this node is a value's provider, and can prove it.
-func (p *Publisher) proves(v wire.Value) bool {
+func (p *Publisher) proves(v values.Value) bool {
 	if p.cfg.Signer == nil {
 		return false
 	}
@@ -105,7 +105,7 @@ func (p *Publisher) withdraw(pub *publication) {
 func (p *Publisher) retract(pub *publication, at time.Time) {
 	ctx, cancel := context.WithTimeout(p.ctx, withdrawWithin)
 	defer cancel()
-	value := wire.Value{NodeID: pub.base.NodeID, TTL: pub.base.TTL}
+	value := values.Value{NodeID: pub.base.NodeID, TTL: pub.base.TTL}
 	c, err := p.sealAt(replication.Copy{Key: pub.key, Value: value, PeersOnly: true}, at)
 	if err != nil {
 		p.noteStays(pub, err)

@@ -242,18 +242,20 @@ func (c *committer) commit() {
 	}
 	c.mustSync = false
 	c.flight, c.next, c.spare = b, c.spare, nil
+	if c.next == nil {
+		c.next = newBatch()
+	}
 	if b.isEmpty() && (!b.synced || c.unsynced.IsZero()) {
 		c.committed(b, 0, 0, nil)
 		return
 	}
 	c.reading, c.written = c.clock.read(), time.Now()
-	if err := b.write.Set(clockKey, c.reading.append(nil), nil); err != nil {
-		c.committed(b, 0, 0, err)
-		return
-	}
+	err := b.write.Set(clockKey, c.reading.append(nil), nil)
 	c.do(func() func() {
 		began, size := time.Now(), b.write.Len()
-		err := db.commit(b.write, b.synced)
+		if err == nil {
+			err = db.commit(b.write, b.synced)
+		}
 		took := time.Since(began)
 		return func() { c.committed(b, size, took, err) }
 	})
@@ -268,18 +270,21 @@ func (c *committer) committed(b *batch, size int, took time.Duration, err error)
 		c.fall(c.failed(fmt.Errorf("write: %w", err)))
 		return
 	}
-	for i := range b.lists {
-		keep(c.memory, b.lists[i].key, b.lists[i].recs)
-	}
-	for key, value := range b.values {
-		c.state.set(key, value)
-	}
 	if size > 0 {
 		c.settle(b)
 		c.cfg.tracer.Committed(len(b.waiting), size, b.synced, took)
 		c.mustLook = c.room.wrote(size) || c.mustLook
 	}
 	c.flight = nil
+	if !c.mustLook && !c.next.isEmpty() {
+		c.commit() // the disk works while the memory changes
+	}
+	for i := range b.lists {
+		keep(c.memory, b.lists[i].key, b.lists[i].recs)
+	}
+	for key, value := range b.values {
+		c.state.set(key, value)
+	}
 	b.end(nil)
 	b.reset()
 	c.spare = b

@@ -20,6 +20,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/record"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
@@ -71,8 +72,8 @@ func (p *payload) UnmarshalRecord(b []byte) error {
 	}
 	sequence, expires := binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])
 	if sequence > math.MaxInt64 || expires > math.MaxInt64 || expires <= sequence ||
-		expires-sequence > uint64(wire.MaxTTL/time.Millisecond) {
-		return fmt.Errorf("sealed at %d ms and ends at %d ms, want a life of 1 ms to %v", sequence, expires, wire.MaxTTL)
+		expires-sequence > uint64(values.MaxTTL/time.Millisecond) {
+		return fmt.Errorf("sealed at %d ms and ends at %d ms, want a life of 1 ms to %v", sequence, expires, values.MaxTTL)
 	}
 	*p = payload{sequence: int64(sequence), expires: int64(expires), digest: [sha256.Size]byte(b[16:])}
 	return nil
@@ -116,7 +117,7 @@ func NewSigner(key crypto.PrivKey, realm string) (*Signer, error) {
 func (s *Signer) NodeID() routing.ID { return s.id }
 
 // Seal proves that a value under a key is the signer's, from a time until another, of
-// which milliseconds count and which are wire.MaxTTL apart at most; the earlier one is its
+// which milliseconds count and which are values.MaxTTL apart at most; the earlier one is its
 // sequence number. The value is the bytes that are stored; none withdraws what was there.
 func (s *Signer) Seal(key, value []byte, from, until time.Time) (*records.Proof, error) {
 	p := payload{sequence: from.UnixMilli(), expires: until.UnixMilli(), digest: digest(s.realm, key, value)}

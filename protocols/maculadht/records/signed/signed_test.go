@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -69,7 +70,7 @@ func TestWhatCanNotBeSealed(t *testing.T) {
 	require.NoError(t, err)
 	now := time.Now()
 	for name, until := range map[string]time.Time{
-		"no life": now, "an end before its beginning": now.Add(-time.Second), "more than the longest life": now.Add(wire.MaxTTL + time.Millisecond),
+		"no life": now, "an end before its beginning": now.Add(-time.Second), "more than the longest life": now.Add(values.MaxTTL + time.Millisecond),
 	} {
 		_, err := s.Seal(key, value, now, until)
 		require.ErrorContains(t, err, "want a life of 1 ms to 24h0m0s", name)

@@ -10,9 +10,11 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup/negative"
 )
 
 // search is one lookup under way. The caller's goroutine does all of its
@@ -127,15 +129,15 @@ func (s *search) begin(ctx context.Context, key []byte) {
 	here, withdrawn, _ := s.server.Records().Records(ctx, key)
 	own := make([]FoundValue, 0, len(here)+len(withdrawn))
 	for i := range here {
-		if v, err := wire.ParseValue(here[i].Value); err == nil && (here[i].Proof != nil || !s.how.ProvedOnly) {
+		if v, err := values.Parse(here[i].Value); err == nil && (here[i].Proof != nil || !s.how.ProvedOnly) {
 			own = append(own, FoundValue{v, here[i].Expires, here[i].Proof})
 		}
 	}
-	values := len(own)
+	held := len(own)
 	for _, r := range withdrawn {
-		own = append(own, FoundValue{wire.Value{NodeID: r.NodeID}, r.Expires, r.Proof})
+		own = append(own, FoundValue{values.Value{NodeID: r.NodeID}, r.Expires, r.Proof})
 	}
-	s.hold(own, values)
+	s.hold(own, held)
 }
 
 // hold takes in what somebody has, a holder if there are values among it and not only
@@ -292,7 +294,7 @@ func (s *search) ask(ctx context.Context, p *peerCandidate) {
 	s.queries.Go(func() {
 		reply, err := s.Query(ctx, to, question)
 		if to.IsErlang() && errors.Is(err, proto.ErrUnanswered) {
-			s.negative.add(miss{to.ID, s.id}, time.Now()) // what it has it says at once
+			s.negative.Add(negative.Miss{Contact: to.ID, Key: s.id}, time.Now()) // what it has it says at once
 		}
 		s.answers <- answer{from: p, reply: reply, took: time.Since(since), err: err, ended: ctx.Err() != nil}
 	})

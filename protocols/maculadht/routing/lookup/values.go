@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 )
 
@@ -32,7 +33,7 @@ func (a *answeredValues) read() ([]FoundValue, error) {
 	now := time.Now()
 	found := make([]FoundValue, 0, len(m.Values))
 	for i, raw := range m.Values {
-		v, err := wire.ParseValue(bytes.Clone(raw)) // one value does not keep a whole reply in memory
+		v, err := values.Parse(bytes.Clone(raw)) // one value does not keep a whole reply in memory
 		if err != nil && a.lenient {
 			continue
 		}
@@ -58,7 +59,7 @@ func (a *answeredValues) read() ([]FoundValue, error) {
 }
 
 // proof returns a value's proof, nil where there is none that holds.
-func (a *answeredValues) proof(v *wire.Value, envelope []byte) *records.Proof {
+func (a *answeredValues) proof(v *values.Value, envelope []byte) *records.Proof {
 	if len(envelope) == 0 || !a.verifies() {
 		return nil
 	}
@@ -88,7 +89,7 @@ func (a *answeredValues) withdrawn() (withdrawn []FoundValue) {
 			a.fail()
 			continue
 		}
-		withdrawn = append(withdrawn, FoundValue{wire.Value{NodeID: id}, now.Add(p.Left(now)), p})
+		withdrawn = append(withdrawn, FoundValue{values.Value{NodeID: id}, now.Add(p.Left(now)), p})
 	}
 	return withdrawn
 }
