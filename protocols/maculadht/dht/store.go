@@ -10,35 +10,22 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/compat/wire/procedures"
-	"github.com/macula-mesh/macula-node/compat/wire/values"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht/offer"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/records/signed"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // HandleStore forwards the value to the routing server. It has no reply, ever:
 // what can not be stored is dropped and counted.
 func (h *Handlers) HandleStore(ctx context.Context, m *wire.Store, from Origin, d server.Dialect) {
-	if err := h.store(ctx, offered{key: m.Key, value: m.Value, proof: m.Proof}, from, d); err != nil {
+	if err := h.store(ctx, offer.Offer{Key: m.Key, Value: m.Value, Proof: m.Proof}, from, d); err != nil {
 		h.count.dropped.Add(1)
 	}
 }
 
-// errGatewayKey: what is stored under the key of a gateway comes from that gateway
-// alone, over ALPN macula. From others it would be spread, and handed on.
-var errGatewayKey = fmt.Errorf("a key that begins with %s is for gateways that register themselves", wire.GatewayPrefix)
-
-// offered is what somebody has sent to be stored.
-type offered struct {
-	key       []byte
-	value     wire.Raw // none for a tombstone
-	proof     []byte   // of the libp2p dialect alone; none where it proves nothing
-	expiresIn time.Duration
-}
-
 // store validates a value and keeps a copy of it.
-func (h *Handlers) store(ctx context.Context, o offered, from Origin, d server.Dialect) error {
-	put, err := h.newPut(o, from, &d)
+func (h *Handlers) store(ctx context.Context, o offer.Offer, from Origin, d server.Dialect) error {
+	put, err := h.putOffered(o, from, &d)
 	if err != nil {
 		return err
 	}
@@ -49,69 +36,10 @@ func (h *Handlers) store(ctx context.Context, o offered, from Origin, d server.D
 	return nil
 }
 
-// newPut validates a value, and returns what is to be kept of it: a copy, as the
-// message's memory is the stream's.
-func (h *Handlers) newPut(o offered, from Origin, d *server.Dialect) (records.Put, error) {
-	if len(o.value) > values.MaxSize {
-		return records.Put{}, fmt.Errorf("%w: %d bytes, limit %d", values.ErrBad, len(o.value), values.MaxSize)
-	}
-	if !d.GatewayKeys && wire.IsGatewayKey(o.key) {
-		return records.Put{}, errGatewayKey
-	}
-	put := records.Put{
-		Key:       bytes.Clone(o.key),
-		ExpiresIn: o.expiresIn,
-		Direct:    d.Proxied,
-		Source:    from.Source,
-	}
-	if !from.Node.IsZero() {
-		put.From = from.Node[:]
-	}
-	if !d.Extended {
-		o.proof = nil
-	}
-	if len(o.value) == 0 && len(o.proof) > 0 {
-		return h.withdraw(put, o.proof)
-	}
-	if d.TextsAsBin {
-		rewritten, err := wire.TextsAsBin(o.value)
-		if err != nil {
-			return records.Put{}, fmt.Errorf("%w: %w", values.ErrBad, err)
-		}
-		o.value = rewritten
-	}
-	v, err := values.Parse(bytes.Clone(o.value))
-	if err != nil {
-		return records.Put{}, err
-	}
-	put.Value, put.NodeID, put.TTL = v.Raw, v.NodeID, v.TTL
-	return h.prove(put, o.proof)
-}
-
-// withdraw makes a put that of a tombstone, which its proof is.
-func (h *Handlers) withdraw(put records.Put, proof []byte) (records.Put, error) {
-	var err error
-	if put.NodeID, put.Proof, err = h.cfg.verifier.VerifyTombstone(put.Key, proof); err != nil {
-		return records.Put{}, err
-	}
-	return put, nil
-}
-
-// prove adds a proof to a put that was sent with one. A proof of another time proves
-// nothing, as one of both clocks is wrong; a value with a forged one is not kept.
-func (h *Handlers) prove(put records.Put, proof []byte) (records.Put, error) {
-	if len(proof) == 0 {
-		return put, nil
-	}
-	p, err := h.cfg.verifier.Verify(put.Key, put.Value, put.NodeID, proof)
-	switch {
-	case errors.Is(err, signed.ErrUntimely):
-	case err != nil:
-		return records.Put{}, err
-	default:
-		put.Proof = p
-	}
-	return put, nil
+// putOffered returns what is to be kept of an offer.
+func (h *Handlers) putOffered(o offer.Offer, from Origin, d *server.Dialect) (records.Put, error) {
+	o.From, o.Source = from.Node, from.Source
+	return o.Put(d, h.cfg.verifier)
 }
 
 // stored notes that a value has been kept.
@@ -135,7 +63,7 @@ func (h *Handlers) serveStore(a *asker, f framing.Frame) error {
 		if len(m.Proof) > 0 && !a.Charge(proofCost) {
 			err = server.OverBudget
 		} else {
-			put, err = h.newPut(offered{key: m.Key, value: m.Value, proof: m.Proof}, a.from, a.dialect)
+			put, err = h.putOffered(offer.Offer{Key: m.Key, Value: m.Value, Proof: m.Proof}, a.from, a.dialect)
 		}
 	}
 	if field != nil || err != nil {
@@ -157,10 +85,10 @@ func (h *Handlers) callStore(a *asker, m *wire.Call) error {
 	put.Synced = true
 	var ack acknowledgement
 	h.storeThen(a, put, ack.settle)
-	if err := ack.outcome(); !errors.Is(err, errUnsettled) {
+	if err := ack.outcome(); !errors.Is(err, offer.ErrUnsettled) {
 		return a.Reply(storeReply(id, err))
 	}
-	slot, err := a.Defer(h.mux.Limits().SlotTime, storeReply(id, errUnsettled))
+	slot, err := a.Defer(h.mux.Limits().SlotTime, storeReply(id, offer.ErrUnsettled))
 	switch {
 	case errors.Is(err, server.ErrBusy):
 		if err := a.settle(); err != nil {
@@ -193,10 +121,10 @@ func (h *Handlers) putOf(a *asker, raw wire.Raw) (records.Put, *wire.CallError) 
 	if len(args.Proof) > 0 && !a.Charge(proofCost) {
 		return records.Put{}, server.OverBudget
 	}
-	put, err := h.newPut(offered{args.Key, args.Value, args.Proof, expiresIn}, a.from, a.dialect)
+	put, err := h.putOffered(offer.Offer{Key: args.Key, Value: args.Value, Proof: args.Proof, ExpiresIn: expiresIn}, a.from, a.dialect)
 	if err != nil {
 		h.count.dropped.Add(1)
-		return put, storeError(err)
+		return put, offer.Refusal(err)
 	}
 	return put, nil
 }
@@ -210,33 +138,7 @@ var storeOK = wire.RawMap(wire.Pair{Key: "status", Value: wire.RawText(wire.Stat
 // storeReply answers a call that stores with what came of it.
 func storeReply(callID []byte, err error) *wire.Reply {
 	if err != nil {
-		return &wire.Reply{CallID: callID, Error: storeError(err)}
+		return &wire.Reply{CallID: callID, Error: offer.Refusal(err)}
 	}
 	return &wire.Reply{CallID: callID, Result: storeOK}
-}
-
-// storeError says to a caller of _dht.store why its value was not kept.
-func storeError(err error) *wire.CallError {
-	switch {
-	case errors.Is(err, records.ErrNotOwner):
-		return &wire.CallError{Code: wire.CodeNotOwner, Message: "The record is its provider's; only that peer, or a newer one that it has proved, replaces it before it expires"}
-	case errors.Is(err, records.ErrSuperseded):
-		return &wire.CallError{Code: wire.CodeSuperseded, Message: "A newer record of its provider is stored here, or that it has been withdrawn"}
-	case errors.Is(err, signed.ErrForged), errors.Is(err, signed.ErrUntimely):
-		return &wire.CallError{Code: wire.CodeInvalidArgs, Message: "Invalid parameter: proof: " + err.Error()}
-	case errors.Is(err, records.ErrKeyFull):
-		return &wire.CallError{Code: wire.CodeKeyFull, Message: fmt.Sprintf("The key has %d providers, and none of them gives way to this one", records.MaxProviders)}
-	case errors.Is(err, errGatewayKey):
-		return &wire.CallError{Code: wire.CodeInvalidArgs, Message: "Invalid parameter: key: " + err.Error()}
-	case errors.Is(err, records.ErrSourceBudget), errors.Is(err, records.ErrGroupBudget), errors.Is(err, records.ErrStoreFull):
-		return &wire.CallError{Code: wire.CodeBusy, Message: "No room left: " + err.Error()}
-	case errors.Is(err, errUnsettled):
-		return &wire.CallError{Code: wire.CodeStoreFailed, Message: "The store takes too long; the value may be kept all the same"}
-	case errors.Is(err, records.ErrStoreFailed), errors.Is(err, context.Canceled):
-		return &wire.CallError{Code: wire.CodeStoreFailed, Message: "This node can not store at the moment"} // its operator is told why
-	case errors.Is(err, context.DeadlineExceeded):
-		return &wire.CallError{Code: wire.CodeBusy, Message: "The store has too much to do, ask more slowly"}
-	default:
-		return &wire.CallError{Code: wire.CodeInvalidArgs, Message: "Invalid parameter: value: " + err.Error()}
-	}
 }

@@ -30,7 +30,7 @@ const (
 type Manager struct {
 	store    Store
 	ledger   *budget.Storage // posted to in the store's updates, and corrected when one fails, so exact
-	waiting  *waiting
+	waiting  *budget.Waiting
 	keys     atomic.Int64
 	counters counters
 	tracer   MetricsTracer
@@ -65,7 +65,7 @@ func New(opts ...Option) (*Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("limits of records: %w", err)
 	}
-	m := &Manager{store: cfg.store, ledger: ledger, waiting: newWaiting(), tracer: cfg.tracer}
+	m := &Manager{store: cfg.store, ledger: ledger, waiting: budget.NewWaiting(), tracer: cfg.tracer}
 	m.closeOnce = sync.OnceValue(m.shutdown)
 
 	ctx, cancel := context.WithCancel(context.Background())
@@ -158,7 +158,7 @@ func (m *Manager) StoreThen(ctx context.Context, p Put, done func(error)) {
 		return
 	}
 	cost := Cost(p.Key, &rec)
-	if err := m.waiting.enter(ctx, p.Source, cost); err != nil {
+	if err := m.waiting.Enter(ctx, p.Source, cost); err != nil {
 		m.tracer.Refused(RefusedStoreFailed)
 		done(failed(ctx, "update records", err))
 		return
@@ -167,7 +167,7 @@ func (m *Manager) StoreThen(ctx context.Context, p Put, done func(error)) {
 	m.update(ctx, p.Key, p.durability(), now, func(live []Record) (edit, error) {
 		return place(live, &rec, isCopy, now)
 	}, func(err error) {
-		m.waiting.leave(p.Source, cost)
+		m.waiting.Leave(p.Source, cost)
 		if err != nil && refusal(err) == RefusedStoreFailed {
 			m.tracer.Refused(RefusedStoreFailed)
 		}

@@ -53,7 +53,7 @@ type Put struct {
 
 	// Direct says that the put comes first-hand from a client of this node, which can
 	// not prove who it is. While the record lives no copy replaces it, and nothing from
-	// elsewhere is fresher ([AppendMerged]). It says nothing of a copy.
+	// elsewhere is fresher (package merge). It says nothing of a copy.
 	Direct bool
 
 	// Synced has the put done only when it survives the end of the process and of the
@@ -143,7 +143,7 @@ type edit struct {
 //     gets ErrKeyFull, so that short-lived values do not push out others, nor those that
 //     nobody owns what its owner has stored.
 func place(live []Record, rec *Record, isCopy bool, now time.Time) (edit, error) {
-	i := slices.IndexFunc(live, rec.replaces)
+	i := slices.IndexFunc(live, rec.IsOfSameProvider)
 	if i < 0 {
 		return insert(live, rec)
 	}

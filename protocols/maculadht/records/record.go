@@ -53,9 +53,9 @@ func (r *Record) Live(now time.Time) bool {
 	return now.Before(r.Expires)
 }
 
-// replaces reports whether r takes the place of old: it is of the same
+// IsOfSameProvider reports whether r takes the place of old: it is of the same
 // provider or, where none is named, the same value.
-func (r *Record) replaces(old Record) bool {
+func (r *Record) IsOfSameProvider(old Record) bool {
 	if r.NodeID == nil || old.NodeID == nil {
 		return r.NodeID == nil && old.NodeID == nil && bytes.Equal(r.Value, old.Value)
 	}
@@ -83,4 +83,13 @@ func split(recs []Record, now time.Time) (live, expired []Record) {
 		}
 	}
 	return live, expired
+}
+
+// Provider returns what tells a record from those of other providers under its key:
+// the node id or, where none is named, the value.
+func (r *Record) Provider() string {
+	if r.NodeID == nil {
+		return "value:" + string(r.Value)
+	}
+	return "id:" + string(r.NodeID)
 }

@@ -38,7 +38,7 @@ func (m *merger) add(values []lookup.FoundValue) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, v := range values {
-		m.put(recordOf(v))
+		m.put(v.Record())
 	}
 	if len(m.byProvider) > records.MaxProviders || m.size > m.limit {
 		m.shrink()
@@ -102,7 +102,3 @@ func (m *merger) records(now time.Time) []records.Record {
 }
 
 func isTombstone(r records.Record) bool { return r.IsTombstone() }
-
-func recordOf(v lookup.FoundValue) records.Record {
-	return records.Record{Value: v.Raw, NodeID: v.NodeID, Expires: v.Expires, Proof: v.Proof}
-}

@@ -7,10 +7,9 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/compat/wire/values"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/density"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup/found"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup/negative"
 )
 
@@ -130,28 +129,8 @@ type Found struct {
 	Silent int
 }
 
-// FoundValue is a value and when its life ends.
-type FoundValue struct {
-	values.Value
-	Expires time.Time
-	// Proof proves that the value is NodeID's; nil where nothing does.
-	Proof *records.Proof
-}
-
-// IsWithdrawn reports whether it is no value, but says that the one of its NodeID was
-// withdrawn.
-func (v *FoundValue) IsWithdrawn() bool { return v.Raw == nil }
-
-// record returns it as a record.
-func (v *FoundValue) record() records.Record {
-	return records.Record{Value: v.Raw, NodeID: v.NodeID, Expires: v.Expires, Proof: v.Proof}
-}
-
-// isFresher reports whether v is to be believed rather than other, of the same provider.
-func (v *FoundValue) isFresher(other *FoundValue) bool {
-	r, old := v.record(), other.record()
-	return r.IsFresher(&old)
-}
+// FoundValue is a value and when its life ends; see [found.Value].
+type FoundValue = found.Value
 
 // Hop is one contact that a lookup asked.
 type Hop struct {

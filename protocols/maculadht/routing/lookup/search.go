@@ -14,6 +14,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup/found"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup/negative"
 )
 
@@ -29,7 +30,7 @@ type search struct {
 	alpha    int          // how many are asked at a time
 	how      Search
 	frontier *frontier
-	merged   merger
+	merged   found.Merger
 	found    Found
 
 	slots   []*peerCandidate // who holds a slot, asked longest ago first
@@ -69,7 +70,7 @@ func (l *Lookups) run(ctx context.Context, how Search, values bool) (*Found, err
 		nodes:    &wire.FindNode{Target: target},
 		values:   values,
 		alpha:    cmp.Or(how.Alpha, l.cfg.alpha),
-		merged:   merger{limit: how.MaxBytes},
+		merged:   found.Merger{Limit: how.MaxBytes},
 		how:      how,
 		answers:  make(chan answer),
 	}
@@ -95,7 +96,7 @@ func (l *Lookups) run(ctx context.Context, how Search, values bool) (*Found, err
 	}
 	s.found.Silent = s.pending
 	s.found.Closest = s.frontier.closest()
-	s.found.Values = s.merged.values(time.Now())
+	s.found.Values = s.merged.Values(time.Now())
 	if err == nil {
 		err = s.verdict()
 	}
@@ -130,12 +131,12 @@ func (s *search) begin(ctx context.Context, key []byte) {
 	own := make([]FoundValue, 0, len(here)+len(withdrawn))
 	for i := range here {
 		if v, err := values.Parse(here[i].Value); err == nil && (here[i].Proof != nil || !s.how.ProvedOnly) {
-			own = append(own, FoundValue{v, here[i].Expires, here[i].Proof})
+			own = append(own, FoundValue{Value: v, Expires: here[i].Expires, Proof: here[i].Proof})
 		}
 	}
 	held := len(own)
 	for _, r := range withdrawn {
-		own = append(own, FoundValue{values.Value{NodeID: r.NodeID}, r.Expires, r.Proof})
+		own = append(own, FoundValue{Value: values.Value{NodeID: r.NodeID}, Expires: r.Expires, Proof: r.Proof})
 	}
 	s.hold(own, held)
 }
@@ -146,7 +147,7 @@ func (s *search) hold(found []FoundValue, values int) {
 	if values > 0 {
 		s.found.Holders++
 	}
-	s.merged.add(found...)
+	s.merged.Add(found...)
 	if s.how.OnValues != nil && len(found) > 0 {
 		s.how.OnValues(found)
 	}

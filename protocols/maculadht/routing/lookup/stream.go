@@ -5,11 +5,9 @@ import (
 	"iter"
 	"sync"
 	"time"
-)
 
-// fresherBy is how much longer a copy must live to count as a fresher record, and not
-// as the same one of another holder: ages travel in whole seconds.
-const fresherBy = 2 * time.Second
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup/found"
+)
 
 // Stream is [Lookups.Search] that yields each value as a holder answers, this node's
 // own first. Of one provider a value comes again only if it is fresher: if it is proved
@@ -68,17 +66,17 @@ type queue struct {
 	wake chan struct{} // has a token while there are some
 
 	mu      sync.Mutex
-	seen    merger
-	waiting merger
+	seen    found.Merger
+	waiting found.Merger
 }
 
 func (q *queue) add(values []FoundValue) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, v := range values {
-		if q.seen.fresher(v) {
-			q.seen.add(v)
-			q.waiting.add(v)
+		if q.seen.IsFresher(v) {
+			q.seen.Add(v)
+			q.waiting.Add(v)
 		}
 	}
 	select {
@@ -90,7 +88,7 @@ func (q *queue) add(values []FoundValue) {
 func (q *queue) take() []FoundValue {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	values := q.waiting.values(time.Now())
-	q.waiting = merger{}
+	values := q.waiting.Values(time.Now())
+	q.waiting = found.Merger{}
 	return values
 }

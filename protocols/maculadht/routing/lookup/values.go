@@ -52,7 +52,7 @@ func (a *answeredValues) read() ([]FoundValue, error) {
 			life = min(life, proof.Left(now))
 		}
 		if life > 0 && (proof != nil || !a.how.ProvedOnly) {
-			found = append(found, FoundValue{v, now.Add(life), proof})
+			found = append(found, FoundValue{Value: v, Expires: now.Add(life), Proof: proof})
 		}
 	}
 	return found, nil
@@ -89,7 +89,7 @@ func (a *answeredValues) withdrawn() (withdrawn []FoundValue) {
 			a.fail()
 			continue
 		}
-		withdrawn = append(withdrawn, FoundValue{values.Value{NodeID: id}, now.Add(p.Left(now)), p})
+		withdrawn = append(withdrawn, FoundValue{Value: values.Value{NodeID: id}, Expires: now.Add(p.Left(now)), Proof: p})
 	}
 	return withdrawn
 }

@@ -1,4 +1,4 @@
-package lookup
+package found
 
 import (
 	"cmp"
@@ -12,23 +12,25 @@ import (
 // the shortest life go.
 const maxMerged = 8 << 20
 
-// merger gathers the values of several holders: records.MaxProviders, and limit bytes
+// Merger gathers the values of several holders: records.MaxProviders, and Limit bytes
 // of them, at most. Of one provider's, or of the same value without provider, the
 // freshest stays (records.Record.IsFresher), be it that it was withdrawn.
-type merger struct {
-	byProvider map[string]FoundValue
+type Merger struct {
+	byProvider map[string]Value
 	bytes      int
-	limit      int // 0 for maxMerged
+	// Limit is how many bytes of values are kept, 8 MiB where it is 0.
+	Limit int
 }
 
-func (m *merger) maxBytes() int { return cmp.Or(m.limit, maxMerged) }
+func (m *Merger) maxBytes() int { return cmp.Or(m.Limit, maxMerged) }
 
-func (m *merger) add(values ...FoundValue) {
+// Add takes values in.
+func (m *Merger) Add(values ...Value) {
 	if m.byProvider == nil {
-		m.byProvider = make(map[string]FoundValue)
+		m.byProvider = make(map[string]Value)
 	}
 	for _, v := range values {
-		provider := providerOf(&v)
+		provider := v.provider()
 		old, there := m.byProvider[provider]
 		if there && !v.isFresher(&old) {
 			continue
@@ -41,48 +43,40 @@ func (m *merger) add(values ...FoundValue) {
 	}
 }
 
-// providerOf names whose a value is.
-func providerOf(v *FoundValue) string {
-	if v.NodeID == nil {
-		return "value:" + string(v.Raw)
-	}
-	return "id:" + string(v.NodeID)
-}
-
-// fresher reports whether a value is of another provider than those that were added,
+// IsFresher reports whether a value is of another provider than those that were added,
 // or a fresher one of the same.
-func (m *merger) fresher(v FoundValue) bool {
-	old, there := m.byProvider[providerOf(&v)]
+func (m *Merger) IsFresher(v Value) bool {
+	old, there := m.byProvider[v.provider()]
 	if c := v.Proof.Compare(old.Proof); there && c != 0 {
 		return c > 0
 	}
-	return !there || v.Expires.Sub(old.Expires) > fresherBy
+	return !there || v.Expires.Sub(old.Expires) > FresherBy
 }
 
 // shrink keeps the values that are proved and those with the longest life.
-func (m *merger) shrink() {
+func (m *Merger) shrink() {
 	sorted := m.sorted()
 	keep, size := 0, 0
 	for keep < min(len(sorted), records.MaxProviders) && size+len(sorted[keep].Raw) <= m.maxBytes() {
 		size += len(sorted[keep].Raw)
 		keep++
 	}
-	*m = merger{limit: m.limit}
-	m.add(sorted[:keep]...)
+	*m = Merger{Limit: m.Limit}
+	m.Add(sorted[:keep]...)
 }
 
-// values returns those that are still alive and not withdrawn, the proved ones first,
+// Values returns those that are still alive and not withdrawn, the proved ones first,
 // then those with the longest life.
-func (m *merger) values(now time.Time) []FoundValue {
-	return slices.DeleteFunc(m.sorted(), func(v FoundValue) bool { return v.IsWithdrawn() || !now.Before(v.Expires) })
+func (m *Merger) Values(now time.Time) []Value {
+	return slices.DeleteFunc(m.sorted(), func(v Value) bool { return v.IsWithdrawn() || !now.Before(v.Expires) })
 }
 
-func (m *merger) sorted() []FoundValue {
-	out := make([]FoundValue, 0, len(m.byProvider))
+func (m *Merger) sorted() []Value {
+	out := make([]Value, 0, len(m.byProvider))
 	for _, v := range m.byProvider {
 		out = append(out, v)
 	}
-	slices.SortFunc(out, func(a, b FoundValue) int {
+	slices.SortFunc(out, func(a, b Value) int {
 		if proved := a.Proof != nil; proved != (b.Proof != nil) {
 			if proved {
 				return -1
