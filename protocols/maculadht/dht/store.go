@@ -86,15 +86,15 @@ func (h *Handlers) callStore(a *asker, m *wire.Call) error {
 	var ack acknowledgement
 	h.storeThen(a, put, ack.settle)
 	if err := ack.outcome(); !errors.Is(err, offer.ErrUnsettled) {
-		return a.Reply(storeReply(id, err))
+		return a.Reply(offer.Reply(id, err))
 	}
-	slot, err := a.Defer(h.mux.Limits().SlotTime, storeReply(id, offer.ErrUnsettled))
+	slot, err := a.Defer(h.mux.Limits().SlotTime, offer.Reply(id, offer.ErrUnsettled))
 	switch {
 	case errors.Is(err, server.ErrBusy):
 		if err := a.settle(); err != nil {
 			return err
 		}
-		return a.Reply(storeReply(id, ack.outcome()))
+		return a.Reply(offer.Reply(id, ack.outcome()))
 	case err == nil:
 		ack.answerBy(slot, bytes.Clone(id))
 	}
@@ -129,16 +129,5 @@ func (h *Handlers) putOf(a *asker, raw wire.Raw) (records.Put, *wire.CallError) 
 	return put, nil
 }
 
-// proofCost is how many frames a proof counts as, beside its own, in the peer's budget: to
-// verify one takes as long as to answer so many.
+// proofCost is how many frames a proof counts as in the peer's budget, as it takes time to verify.
 const proofCost = 10
-
-var storeOK = wire.RawMap(wire.Pair{Key: "status", Value: wire.RawText(wire.StatusOK)})
-
-// storeReply answers a call that stores with what came of it.
-func storeReply(callID []byte, err error) *wire.Reply {
-	if err != nil {
-		return &wire.Reply{CallID: callID, Error: offer.Refusal(err)}
-	}
-	return &wire.Reply{CallID: callID, Result: storeOK}
-}

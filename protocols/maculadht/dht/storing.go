@@ -101,7 +101,7 @@ func (k *acknowledgement) answerBy(slot *server.Slot, callID []byte) {
 
 func (k *acknowledgement) answer() {
 	if k.settled && k.slot != nil {
-		_ = k.slot.Fill(storeReply(k.callID, k.err)) // else it is late, or has ended, or gets the answer for who is late
+		_ = k.slot.Fill(offer.Reply(k.callID, k.err)) // else it is late, or has ended, or gets the answer for who is late
 	}
 }
 

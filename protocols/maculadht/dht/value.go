@@ -91,7 +91,7 @@ func (h *Handlers) listValues(reply *wire.FindValueReply, found, withdrawn []rec
 		reply.Values = append(reply.Values, fitting[i].Value)
 		if d.Extended {
 			reply.ExpiresIn = append(reply.ExpiresIn, int64(fitting[i].Expires.Sub(now)/time.Second))
-			reply.Proofs = append(reply.Proofs, envelopeOf(&fitting[i]))
+			reply.Proofs = append(reply.Proofs, fitting[i].Envelope())
 			proved = proved || fitting[i].Proof != nil
 		}
 	}
@@ -100,20 +100,12 @@ func (h *Handlers) listValues(reply *wire.FindValueReply, found, withdrawn []rec
 	}
 }
 
-// envelopeOf returns a record's proof as it travels, none where it has none.
-func envelopeOf(r *records.Record) []byte {
-	if r.Proof == nil {
-		return nil
-	}
-	return r.Proof.Envelope
-}
-
 // addTombstones adds the newest of those that there are, as many as are read, and returns
 // how much longer the reply is by that.
 func addTombstones(reply *wire.FindValueReply, withdrawn []records.Record) (size int) {
 	for _, r := range withdrawn[max(0, len(withdrawn)-wire.MaxTombstones):] {
-		reply.Tombstones = append(reply.Tombstones, r.Proof.Envelope)
-		size += len(r.Proof.Envelope) + elementOverhead
+		reply.Tombstones = append(reply.Tombstones, r.Envelope())
+		size += len(r.Envelope()) + elementOverhead
 	}
 	return size
 }
@@ -151,7 +143,7 @@ const proofsOverhead = 32
 // recordSize is how much a record adds to a reply.
 func recordSize(r *records.Record, d *server.Dialect) int {
 	if d.Extended {
-		return len(r.Value) + elementOverhead + len(envelopeOf(r)) + elementOverhead // expires_in, proof
+		return len(r.Value) + elementOverhead + len(r.Envelope()) + elementOverhead // expires_in, proof
 	}
 	return len(r.Value)
 }

@@ -57,6 +57,14 @@ func (p *Proof) isAhead(now time.Time) bool {
 	return time.UnixMilli(p.Sequence).Sub(now) > Skew
 }
 
+// Envelope returns the record's proof as it travels, nil where it has none.
+func (r *Record) Envelope() []byte {
+	if r.Proof == nil {
+		return nil
+	}
+	return r.Proof.Envelope
+}
+
 // IsTombstone reports whether the record says that its provider has withdrawn what it had
 // under the key. It has a proof, a node id and no value.
 func (r *Record) IsTombstone() bool { return len(r.Value) == 0 && r.Proof != nil }

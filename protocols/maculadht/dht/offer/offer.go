@@ -126,3 +126,13 @@ func Refusal(err error) *wire.CallError {
 		return &wire.CallError{Code: wire.CodeInvalidArgs, Message: "Invalid parameter: value: " + err.Error()}
 	}
 }
+
+var storeOK = wire.RawMap(wire.Pair{Key: "status", Value: wire.RawText(wire.StatusOK)})
+
+// Reply answers a call that stores with what came of it.
+func Reply(callID []byte, err error) *wire.Reply {
+	if err != nil {
+		return &wire.Reply{CallID: callID, Error: Refusal(err)}
+	}
+	return &wire.Reply{CallID: callID, Result: storeOK}
+}

@@ -256,11 +256,7 @@ func (u *Upkeep) wait(ctx context.Context, part *rate.Limiter, n int) error {
 
 // handOverBytes is what a record takes of what is handed over a second.
 func handOverBytes(key []byte, r *records.Record) int {
-	n := len(key) + len(r.Value) + callOverhead
-	if r.Proof != nil {
-		n += len(r.Proof.Envelope)
-	}
-	return n
+	return len(key) + len(r.Value) + len(r.Envelope()) + callOverhead
 }
 
 // receivers returns the newcomers that are among the contacts nearest to a key, if
@@ -298,10 +294,7 @@ func (u *Upkeep) putCopy(ctx context.Context, n *newcomer, c routing.Contact, ke
 	}
 	id := make([]byte, 16)
 	rand.Read(id) // never fails
-	args := procedures.StoreArgs{Key: key, Value: r.Value, ExpiresIn: wire.Some(left)}
-	if r.Proof != nil {
-		args.Proof = r.Proof.Envelope
-	}
+	args := procedures.StoreArgs{Key: key, Value: r.Value, ExpiresIn: wire.Some(left), Proof: r.Envelope()}
 	_, err := u.lookups.Query(ctx, c, &wire.Call{Procedure: wire.ProcedureStore, Args: args.Raw(), CallID: id})
 	var remote *proto.RemoteError
 	switch {
