@@ -17,6 +17,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/internal/conns"
 	"github.com/macula-mesh/macula-node/internal/logs"
 	"github.com/macula-mesh/macula-node/node/credentials"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
@@ -70,6 +71,9 @@ type Config struct {
 
 	// Limits are what peers may use; nil means maculadht.DefaultLimits.
 	Limits *maculadht.Limits
+	// Conns are what all connections, of both protocols, may cost in memory, and how
+	// many handshakes are under way; a field that is 0 has its default.
+	Conns conns.Limits
 	// Store keeps the records, and is closed with the node; nil means in memory.
 	Store records.Store
 	// Records are what records may cost in memory; a field that is 0 has its default.

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -138,7 +137,7 @@ func TestMaculaConnectionWithoutRoom(t *testing.T) {
 	client := dialMacula(t, gateway.endpoint)
 	settled := gateway.conn(t) // to settle a second time is refused, as where there is no room
 
-	_, err := maculaListener{&queue{conns: []*quic.Conn{settled}}, new(atomic.Uint64)}.Accept(t.Context())
+	_, err := maculaListener{&queue{conns: []*quic.Conn{settled}}, nil}.Accept(t.Context())
 	require.ErrorIs(t, err, transport.ErrListenerClosed)
 
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -168,7 +167,7 @@ func TestOneGatewayAHost(t *testing.T) {
 	requireIPv6(t)
 	h := startHost(t, func(c *hostConfig) { c.listenAddrs = append(c.listenAddrs, loopback6()) })
 	tlsConf := serverTLS(t)
-	open := maculaListeners(h.quic, h, tlsConf)
+	open := maculaListeners(h.quic, h, nil, tlsConf)
 	require.Len(t, open, 2)
 	for _, taken := range h.Network().ListenAddresses() { // in any order
 		occupied := tlsConf.Clone()
@@ -217,7 +216,7 @@ func TestMaculaListenerCloses(t *testing.T) {
 // openMacula listens for ALPN "macula" on the one port of a host.
 func openMacula(t *testing.T, h *peerHost) gateway.Listener {
 	t.Helper()
-	open := maculaListeners(h.quic, h, serverTLS(t))
+	open := maculaListeners(h.quic, h, nil, serverTLS(t))
 	require.Len(t, open, 1)
 	listener, err := open[0]()
 	require.NoError(t, err)
@@ -237,7 +236,7 @@ func TestMaculaIsListenedForAgain(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { requireCloses(t, g) })
 	opened := make(chan gateway.Listener, 8)
-	open := maculaListeners(h.quic, h, serverTLS(t))[0]
+	open := maculaListeners(h.quic, h, nil, serverTLS(t))[0]
 	require.NoError(t, g.Listen(func() (gateway.Listener, error) {
 		ln, err := open()
 		if err == nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/gateway"
 	"github.com/macula-mesh/macula-node/compat/uplink"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/internal/conns"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
@@ -77,6 +78,7 @@ func (n *Node) start() error {
 		listenAddrs:  listen,
 		version:      n.cfg.Version,
 		accounts:     n.cfg.Limits.Accounts,
+		connections:  n.cfg.Conns,
 		registerer:   n.cfg.Registerer,
 		connManager:  n.cfg.ConnManager,
 		connsLow:     n.cfg.ConnsLow,
@@ -192,7 +194,7 @@ func (n *Node) openGateway() error {
 	); err != nil {
 		return err
 	}
-	for _, open := range maculaListeners(n.host.quic, n.host, gateway.ServerTLS(n.certificate)) {
+	for _, open := range maculaListeners(n.host.quic, n.host, n.host.gater, gateway.ServerTLS(n.certificate)) {
 		if err := n.gateway.Listen(open); err != nil {
 			return err
 		}
@@ -212,6 +214,9 @@ func (n *Node) Service() *maculadht.Service { return n.service }
 
 // Dialer returns what asks Erlang nodes.
 func (n *Node) Dialer() *dialer.Dialer { return n.dialer }
+
+// Conns returns what the connections of both protocols cost at the moment.
+func (n *Node) Conns() conns.Stats { return n.host.conns.Stats() }
 
 // ID returns the node's id in the DHT.
 func (n *Node) ID() routing.ID { return n.service.Routing().Self() }

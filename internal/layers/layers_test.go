@@ -19,11 +19,11 @@ const module = "github.com/macula-mesh/macula-node/"
 var floors = [][]string{
 	{"compat/wire/msgpack"},
 	{"compat/wire/internal/fields", "internal/logs/early"},
-	{"compat/wire", "internal/budget", "internal/datadir", "internal/logs"},
+	{"compat/wire", "internal/buckets", "internal/budget", "internal/datadir", "internal/logs"},
 	{"protocols/maculadht/proto", "protocols/maculadht/state"},
 	{"protocols/maculadht/records", "protocols/maculadht/server/outbox"},
 	{"protocols/maculadht/routing/diversity", "protocols/maculadht/server", "protocols/maculadht/records/pebble"},
-	{"protocols/maculadht/routing", "internal/dials"},
+	{"protocols/maculadht/routing", "internal/conns", "internal/dials"},
 	{"protocols/maculadht/routing/density"},
 	{"protocols/maculadht/routing/lookup"},
 	{"protocols/maculadht/routing/upkeep"},
