@@ -8,8 +8,9 @@
 // heavy, and where none is the idlest goes. So whoever fills a pool pushes out his own.
 //
 // Handshakes are no connections yet. Of those under way one group has no more than half of
-// what is left, so that there is always room for another; above a quarter of all, or above
-// a rate, an address has to be proved by a QUIC Retry, which keeps nothing.
+// what is left, of three quarters of all; the last is for groups that have none. Above a
+// quarter of all, or above a rate, an address has to be proved by a QUIC Retry, which keeps
+// nothing.
 //
 // A [Manager] is libp2p's resource manager with a pool: what goes through it counts, as do
 // the connections of raw QUIC that [Manager.ConnContext] and [Settle] have seen.

@@ -81,7 +81,8 @@ func (h *handshakes) begin(ip netip.Addr, proved bool) (end func(), err error) {
 	}
 	var counted []netip.Prefix
 	if proved { // else anybody's, so that it says nothing of whose it is said to be
-		if h.of[group] >= (left+1)/2 || source != group && h.of[source] >= (left+3)/4 {
+		left -= h.limits.Handshakes / 4 // which is for groups that have none
+		if of := h.of[group]; of > 0 && (of >= (left+1)/2 || source != group && h.of[source] >= (left+3)/4) {
 			return nil, ErrHandshakes
 		}
 		if h.limits.limited(ip) {

@@ -150,11 +150,23 @@ func ask(ctx context.Context, s *quic.Stream, m wire.Message) (wire.Message, err
 	return f.Decode()
 }
 
+// isWhole reports whether an answer is what was asked for, and no error.
+func isWhole(answer wire.Message) bool {
+	switch m := answer.(type) {
+	case *wire.Pong:
+		return true
+	case *wire.FindValueReply:
+		return len(m.Values) > 0
+	default:
+		return false
+	}
+}
+
 var probes atomic.Int64
 
-// probe is an honest newcomer: from an address of its own it connects and asks once. It
-// returns how long that took.
-func probe(ctx context.Context, to *target, as kind) (time.Duration, error) {
+// probe is an honest newcomer: from an address of its own it connects and asks a question.
+// It returns how long that took.
+func probe(ctx context.Context, to *target, as kind, question wire.Message) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	n := probes.Add(1)
@@ -173,8 +185,11 @@ func probe(ctx context.Context, to *target, as kind) (time.Duration, error) {
 	if err != nil {
 		return 0, fmt.Errorf("%v: %w", as, err)
 	}
-	if _, err = ask(ctx, stream, &wire.Ping{}); err != nil {
+	switch answer, err := ask(ctx, stream, question); {
+	case err != nil:
 		return 0, fmt.Errorf("%v: %w", as, err)
+	case !isWhole(answer):
+		return 0, fmt.Errorf("%v: answered %+v", as, answer)
 	}
 	return time.Since(start), nil
 }
@@ -187,10 +202,16 @@ type figures struct {
 }
 
 // measure has honest clients come one after the other, of both kinds in turn, n of them.
-func measure(t *testing.T, to *target, n int) (f figures) {
+func measure(t *testing.T, to *target, n int) figures {
+	t.Helper()
+	return measureAsking(t, to, n, &wire.Ping{})
+}
+
+// measureAsking is measure with another question.
+func measureAsking(t *testing.T, to *target, n int, question wire.Message) (f figures) {
 	t.Helper()
 	for i := range n {
-		took, err := probe(t.Context(), to, kind(i%2))
+		took, err := probe(t.Context(), to, kind(i%2), question)
 		if err != nil {
 			f.failed++
 			f.last = err

@@ -39,8 +39,9 @@ func TestStreamsThatAreHeld(t *testing.T) {
 			peers, each, probed := whenLong(20, 16), whenLong(300, 24), whenLong(200, 20)
 			key := []byte("what is long")
 			storeLong(t, to, key)
-			asks := frames(t, 200, &wire.FindValue{Key: key})
-			calm := measure(t, to, probed)
+			question := &wire.FindValue{Key: key}
+			asks := frames(t, 200, question)
+			calm := measureAsking(t, to, probed, question)
 			before := to.resident(t)
 
 			from := sources(t, addresses)
@@ -69,7 +70,7 @@ func TestStreamsThatAreHeld(t *testing.T) {
 				}
 			}
 			atOnce(2*peers, 8, hold)
-			attacked = measure(t, to, probed)
+			attacked = measureAsking(t, to, probed, question)
 			most = to.resident(t)
 			t.Logf("calm: %v", calm)
 			t.Logf("%d streams held by %d peers at %d addresses: %v", held.Load(), 2*peers, addresses, attacked)
