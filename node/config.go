@@ -72,7 +72,8 @@ type Config struct {
 	// Limits are what peers may use; nil means maculadht.DefaultLimits.
 	Limits *maculadht.Limits
 	// Conns are what all connections, of both protocols, may cost in memory, and how
-	// many handshakes are under way; a field that is 0 has its default.
+	// many handshakes are under way; a field that is 0 has its default. What is buffered
+	// on them, before the heaviest gives way, is half of what Limits allow by default.
 	Conns conns.Limits
 	// Store keeps the records, and is closed with the node; nil means in memory.
 	Store records.Store
@@ -132,6 +133,12 @@ func (c Config) check() (settings, error) {
 	if s.Limits == nil {
 		l := maculadht.DefaultLimits()
 		s.Limits = &l
+	}
+	if s.Conns.Buffered == 0 {
+		s.Conns.Buffered = max(s.Limits.Accounts.TotalMemory/2, conns.Allowance)
+	}
+	if err := s.Conns.Validate(); err != nil {
+		errs = append(errs, err)
 	}
 	if s.Registerer == nil {
 		s.Registerer = prometheus.DefaultRegisterer

@@ -93,6 +93,7 @@ func (n *Node) start() error {
 	if err != nil {
 		return err
 	}
+	n.tasks.Go(func() { n.host.conns.KeepWithin(n.ctx, n.cfg.log("node")) })
 	if n.port, err = n.checkListening(listen); err != nil {
 		return err
 	}

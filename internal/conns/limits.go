@@ -45,6 +45,12 @@ func DefaultLimits() Limits {
 	return Limits{Memory: 256 << 20, Buffered: 128 << 20, Handshakes: 1024, Unproved: 64, PerSecond: 50}
 }
 
+// Validate returns which limits make no sense, and what to set.
+func (l Limits) Validate() error {
+	_, err := l.withDefaults()
+	return err
+}
+
 // MinMemory is the least that connections need: that of some dozen.
 const MinMemory = 4 * Allowance
 

@@ -250,11 +250,16 @@ func (p *Pool) unlockAndGiveWay() {
 		if h == nil {
 			return
 		}
-		p.gaveWay += uint64(len(h.conns))
-		p.forget(h)
-		for c := range h.conns {
-			p.end(c)
-		}
+		p.dismiss(h)
+	}
+}
+
+// dismiss has a holder give way; p.mu is held.
+func (p *Pool) dismiss(h *holder) {
+	p.gaveWay += uint64(len(h.conns))
+	p.forget(h)
+	for c := range h.conns {
+		p.end(c)
 	}
 }
 

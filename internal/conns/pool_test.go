@@ -148,6 +148,24 @@ func TestGivesWayBeforeItIsBound(t *testing.T) {
 	require.Equal(t, []string{"late"}, r.gone())
 }
 
+// Where memory is short an eighth goes, of those that have most.
+func TestRelieve(t *testing.T) {
+	r := newRig(t, Limits{Memory: MinMemory})
+	for i := range 10 {
+		r.connect(fmt.Sprint("small", i), fmt.Sprintf("8.8.%d.8", i))
+	}
+	for i := range 30 {
+		r.connect(fmt.Sprint("much", i), "9.9.9.9")
+	}
+	require.Equal(t, 5, r.pool.relieve())
+	gone := r.gone()
+	require.Len(t, gone, 5)
+	for _, id := range gone {
+		require.Contains(t, id, "much")
+	}
+	require.Equal(t, 35, r.pool.Stats().Conns)
+}
+
 // What cannot be closed, such as a relayed connection, stays.
 func TestWhatCanNotBeClosedStays(t *testing.T) {
 	r := newRig(t, Limits{Memory: MinMemory})
