@@ -21,6 +21,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/doctor"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/interop/glass"
 	"github.com/macula-mesh/macula-node/node"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
@@ -187,7 +188,7 @@ func (l *live) carry(from, to *doctor.Report) {
 			return "", fmt.Errorf("%d values there: %w", len(there.Values), err)
 		}
 		value := there.Values[0]
-		if err := client.Put(ctx, l.dialer, contact(to), wire.StoreArgs{Key: from.Written, Value: value}); err != nil {
+		if err := client.Put(ctx, l.dialer, contact(to), procedures.StoreArgs{Key: from.Written, Value: value}); err != nil {
 			return "", err
 		}
 		here, err := client.FindValue(ctx, l.dialer, contact(to), from.Written)
@@ -253,7 +254,7 @@ func TestLiveSuite(t *testing.T) {
 	})
 	t.Run("what it loses", func(t *testing.T) {
 		g := double(t)
-		r := &doctor.Report{Endpoint: g.Endpoint(), Own: &wire.Gateway{NodeID: []byte("nobody")}, Written: []byte("nothing")}
+		r := &doctor.Report{Endpoint: g.Endpoint(), Own: &procedures.Gateway{NodeID: []byte("nobody")}, Written: []byte("nothing")}
 		l := &live{t, nil, testRealm}
 		l.program(r)
 		require.Len(t, r.Failed(), 1)

@@ -16,6 +16,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/uplink"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/node"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -114,7 +115,7 @@ func operate(ctx context.Context, rng *rand.Rand, n *node.Node, d *dialer.Dialer
 	case 1:
 		client.FindValue(ctx, d, gateway, key)
 	case 2:
-		client.Put(ctx, d, gateway, wire.StoreArgs{Key: key, Value: value})
+		client.Put(ctx, d, gateway, procedures.StoreArgs{Key: key, Value: value})
 	case 3:
 		d.Send(ctx, gateway, &wire.Store{Key: key, Value: value})
 	case 4:

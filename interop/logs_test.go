@@ -5,8 +5,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 )
 
 // logLines reads a log in JSON.
@@ -44,7 +46,7 @@ func TestLogTellsWhoComesAndGoes(t *testing.T) {
 	require.Equal(t, 1, count(second, "macula/dht", "connected to bootstrap peer"))
 
 	node := dialRaw(t, first.udp(t))
-	frame, err := wire.AppendFrame(nil, &wire.Connect{Version: wire.ProtocolVersion, NodeID: []byte("an Erlang node"), RealmID: testRealm})
+	frame, err := framing.AppendFrame(nil, &wire.Connect{Version: wire.ProtocolVersion, NodeID: []byte("an Erlang node"), RealmID: testRealm})
 	require.NoError(t, err)
 	talkRaw(t, node).send(frame)
 	require.Eventually(t, func() bool { return count(first, "macula/gateway", "Erlang node came") == 1 }, patience, tick)

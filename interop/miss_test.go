@@ -12,6 +12,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/gateway"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/interop/glass"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/resolver"
@@ -65,12 +66,12 @@ func TestAMissAtAGatewayThatKnowsManyOfUs(t *testing.T) {
 	ask := func(m wire.Message) wire.Type {
 		s, err := conn.OpenStreamSync(inTime(t))
 		require.NoError(t, err)
-		b, err := wire.AppendFrame(nil, m)
+		b, err := framing.AppendFrame(nil, m)
 		require.NoError(t, err)
 		_, err = s.Write(b)
 		require.NoError(t, err)
 		require.NoError(t, s.SetReadDeadline(time.Now().Add(patience)))
-		f, err := wire.NewReader(s).Next()
+		f, err := framing.NewReader(s).Next()
 		require.NoError(t, err)
 		return f.Type
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 )
 
 func nodeInfo(c routing.Contact) dht.NodeInfo {
@@ -117,7 +118,7 @@ func TestLocalHostnameIsToldToNobodyElse(t *testing.T) {
 	for at, want := range map[string]string{
 		"127.0.0.1": n.Endpoint(), "192.168.7.7": "", "10.1.2.3": "", "198.51.100.7": "",
 	} {
-		require.Equal(t, want, h.EndpointFor(routing.ReachOf(netip.MustParseAddr(at))), at)
+		require.Equal(t, want, h.EndpointFor(addressing.ReachOf(netip.MustParseAddr(at))), at)
 	}
 	onLoopback := startNode(t, func(c *Config) { c.Hostname = "localhost"; c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 	require.Equal(t, 1, log.count("the hostname means this machine"), "nobody else is on loopback")

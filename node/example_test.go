@@ -9,6 +9,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/crypto"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/node"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -32,7 +33,7 @@ func ExampleNew() {
 	self := routing.Contact{Endpoint: n.Endpoint()}
 	const id = "2744ccd10c7533bd736ad890f9dd5cab2adb27b07d500b9493f29cdc420cb2e0" // a shorter one harms Erlang nodes
 	value := wire.RawMap(wire.Pair{Key: "node_id", Value: wire.RawText(id)})
-	if err := client.Put(ctx, n.Dialer(), self, wire.StoreArgs{Key: []byte("a.service"), Value: value}); err != nil {
+	if err := client.Put(ctx, n.Dialer(), self, procedures.StoreArgs{Key: []byte("a.service"), Value: value}); err != nil {
 		panic(err)
 	}
 	values, err := n.Service().Handlers().LookupValue(ctx, []byte("a.service"))

@@ -24,11 +24,12 @@ import (
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/gateway"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 	"github.com/macula-mesh/macula-node/internal/conns"
 )
 
 // defaultPort is the UDP port of Macula: one for libp2p peers and for Erlang nodes.
-const defaultPort = wire.DefaultPort
+const defaultPort = endpoints.DefaultPort
 
 // anyAddrs returns every IPv4 and IPv6 address of this machine on a port.
 // A machine without IPv6 can use them too: libp2p fails only if it can listen on none of its addresses.
@@ -157,9 +158,9 @@ func allowWindowIncrease(conn *quic.Conn, delta uint64) bool {
 	return scope.ReserveMemory(int(delta), network.ReservationPriorityMedium) == nil
 }
 
-// endpoints writes addrs as Erlang nodes do, https://host:port, the widest reachable first: public, then private, then
+// endpointsAt writes addrs as Erlang nodes do, https://host:port, the widest reachable first: public, then private, then
 // loopback, and IPv4 before IPv6. Wildcards and whatever is not plain QUIC are left out.
-func endpoints(addrs []ma.Multiaddr) []string {
+func endpointsAt(addrs []ma.Multiaddr) []string {
 	var dialable []ma.Multiaddr
 	for _, addr := range addrs {
 		if ap, ok := quicAddrPort(addr); ok && isConcrete(ap) {
@@ -171,7 +172,7 @@ func endpoints(addrs []ma.Multiaddr) []string {
 	var texts []string
 	for _, addr := range dialable {
 		ap, _ := quicAddrPort(addr)
-		if text := wire.EndpointAt(ap).String(); !slices.Contains(texts, text) {
+		if text := endpoints.At(ap).String(); !slices.Contains(texts, text) {
 			texts = append(texts, text)
 		}
 	}
@@ -207,7 +208,7 @@ func bestEndpoint(hostname string, port int, confirmed, addrs []ma.Multiaddr) (s
 		return hostnameEndpoint(hostname, port)
 	}
 	public := slices.DeleteFunc(slices.Clone(confirmed), func(a ma.Multiaddr) bool { return !manet.IsPublicAddr(a) })
-	if best := append(endpoints(public), endpoints(addrs)...); len(best) > 0 {
+	if best := append(endpointsAt(public), endpointsAt(addrs)...); len(best) > 0 {
 		return best[0], nil
 	}
 	return "", nil
@@ -226,11 +227,11 @@ func hostnameEndpoint(hostname string, port int) (string, error) {
 	if port < 1 || port > 65535 {
 		return "", fmt.Errorf("hostname %q has the port %d: write a number between 1 and 65535", hostname, port)
 	}
-	endpoint := wire.Endpoint{Host: name, Port: uint16(port)}.String()
+	endpoint := endpoints.Endpoint{Host: name, Port: uint16(port)}.String()
 	if len(endpoint) > wire.MaxField {
 		return "", fmt.Errorf("hostname %q makes an endpoint of %d bytes, and peers take at most %d: use a shorter name", hostname, len(endpoint), wire.MaxField)
 	}
-	e, err := wire.ParseEndpoint(endpoint) // as others will read it
+	e, err := endpoints.Parse(endpoint) // as others will read it
 	if err != nil {
 		return "", fmt.Errorf("hostname %q: %w", hostname, err)
 	}

@@ -313,7 +313,7 @@ func TestDefaultListenAddrs(t *testing.T) {
 }
 
 func TestEndpoints(t *testing.T) {
-	require.Empty(t, endpoints(nil))
+	require.Empty(t, endpointsAt(nil))
 	require.Equal(t, []string{
 		"https://8.8.8.8:9443",
 		"https://1.1.1.1:9443",
@@ -322,7 +322,7 @@ func TestEndpoints(t *testing.T) {
 		"https://[fd00::5]:9443",
 		"https://127.0.0.1:9443",
 		"https://[::1]:9443",
-	}, endpoints(multiaddrs(
+	}, endpointsAt(multiaddrs(
 		"/ip6/::1/udp/9443/quic-v1",
 		"/ip4/127.0.0.1/udp/9443/quic-v1",
 		"/ip6/fd00::5/udp/9443/quic-v1",

@@ -9,7 +9,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/macula-mesh/macula-node/compat/dialer/identity"
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 )
 
 // LocalAddrs returns the multiaddrs, with /p2p, at which other programs of this
@@ -32,7 +32,7 @@ func (n *Node) LocalAddrs() []ma.Multiaddr {
 func (n *Node) LocalEndpoint() identity.PinnedEndpoint {
 	e := identity.PinnedEndpoint{Pin: identity.PinOf(n.certificate.Leaf)}
 	if addrs := n.localAddrPorts(); len(addrs) > 0 {
-		e.Endpoint = wire.EndpointAt(addrs[0])
+		e.Endpoint = endpoints.At(addrs[0])
 	}
 	return e
 }

@@ -14,7 +14,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/stretchr/testify/require"
 
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
@@ -123,7 +123,7 @@ func TestClientNode(t *testing.T) {
 	found, err := b.Service().FindValues(patient(t), []byte("k"))
 	require.NoError(t, err)
 	require.Len(t, found.Values, 1)
-	require.NoError(t, client.Put(patient(t), a.Dialer(), erlangContact(b), wire.StoreArgs{Key: []byte("other"), Value: value}))
+	require.NoError(t, client.Put(patient(t), a.Dialer(), erlangContact(b), procedures.StoreArgs{Key: []byte("other"), Value: value}))
 	found, err = cl.Service().FindValues(patient(t), []byte("other"))
 	require.NoError(t, err)
 	require.Len(t, found.Values, 1)

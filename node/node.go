@@ -17,7 +17,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/gateway"
 	"github.com/macula-mesh/macula-node/compat/uplink"
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 	"github.com/macula-mesh/macula-node/internal/conns"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
@@ -135,7 +135,7 @@ func (n *Node) start() error {
 // warnOfHostname says that a hostname which stands for this machine everywhere tells
 // others nothing.
 func (n *Node) warnOfHostname(listen []ma.Multiaddr) {
-	e, err := wire.ParseEndpoint(n.Endpoint())
+	e, err := endpoints.Parse(n.Endpoint())
 	if n.cfg.Hostname != "" && err == nil && e.IsLocal() && anyBeyondLoopback(listen) {
 		n.cfg.log("node").Warn("the hostname means this machine to every other one: nodes elsewhere are told of no endpoint; set it to a name or an address that leads here (MACULA_HOSTNAME, --hostname)", "hostname", n.cfg.Hostname)
 	}
@@ -237,7 +237,7 @@ func (n *Node) Addrs() []ma.Multiaddr {
 // Endpoints returns the addresses by which Erlang nodes reach this node, as
 // "https://host:port": the one that they are told first, see Endpoint.
 func (n *Node) Endpoints() []string {
-	all := endpoints(n.interfaceAddrs())
+	all := endpointsAt(n.interfaceAddrs())
 	if told := n.Endpoint(); told != "" {
 		all = slices.DeleteFunc(all, func(e string) bool { return e == told })
 		all = slices.Insert(all, 0, told)

@@ -18,6 +18,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -111,13 +114,13 @@ func TestBothDialectsOnOnePort(t *testing.T) {
 	require.Equal(t, "https://"+addr.String(), a.Endpoint(), "one port")
 
 	ctx := patient(t)
-	require.NoError(t, client.Put(ctx, b.Dialer(), erlangContact(a), wire.StoreArgs{Key: []byte("k"), Value: provider("erlang")}))
+	require.NoError(t, client.Put(ctx, b.Dialer(), erlangContact(a), procedures.StoreArgs{Key: []byte("k"), Value: provider("erlang")}))
 	reply, err := client.FindValue(ctx, b.Service().Client(), contact, []byte("k"))
 	require.NoError(t, err)
 	require.Equal(t, []wire.Raw{provider("erlang")}, reply.Values)
 	require.Len(t, reply.ExpiresIn, 1)
 
-	require.NoError(t, client.Put(ctx, b.Service().Client(), contact, wire.StoreArgs{Key: []byte("k"), Value: provider("libp2p")}))
+	require.NoError(t, client.Put(ctx, b.Service().Client(), contact, procedures.StoreArgs{Key: []byte("k"), Value: provider("libp2p")}))
 	reply, err = client.FindValue(ctx, b.Dialer(), erlangContact(a), []byte("k"))
 	require.NoError(t, err)
 	require.Equal(t, []wire.Raw{provider("libp2p"), provider("erlang")}, reply.Values)
@@ -129,16 +132,16 @@ func TestBothDialectsOnOnePort(t *testing.T) {
 }
 
 // connectRaw CONNECTs to a node as an Erlang node does and returns the stream.
-func connectRaw(t *testing.T, conn *quic.Conn, endpoint string) (*quic.Stream, *wire.Reader) {
+func connectRaw(t *testing.T, conn *quic.Conn, endpoint string) (*quic.Stream, *framing.Reader) {
 	t.Helper()
 	s, err := conn.OpenStreamSync(patient(t))
 	require.NoError(t, err)
 	require.NoError(t, s.SetDeadline(time.Now().Add(2*patience)))
-	frame, err := wire.AppendFrame(nil, &wire.Connect{Version: "1.0", NodeID: []byte("erlang"), RealmID: proto.DefaultRealm, Endpoint: endpoint})
+	frame, err := framing.AppendFrame(nil, &wire.Connect{Version: "1.0", NodeID: []byte("erlang"), RealmID: proto.DefaultRealm, Endpoint: endpoint})
 	require.NoError(t, err)
 	_, err = s.Write(frame)
 	require.NoError(t, err)
-	in := wire.NewReader(s)
+	in := framing.NewReader(s)
 	f, err := in.Next()
 	require.NoError(t, err)
 	require.Equal(t, wire.TypePong, f.Type)
@@ -155,13 +158,13 @@ func TestErlangNodeBecomesAContact(t *testing.T) {
 		c, ok := a.Service().Routing().Contact(routing.IDFromBytes([]byte("erlang")))
 		return ok && c.IsErlang() && c.Verified && c.Endpoint == erlang.Endpoint()
 	}, 2*patience, tick)
-	told := func(asker routing.Network, to routing.Contact) (endpoints []string) {
+	told := func(asker routing.Network, to routing.Contact) (names []string) {
 		list, err := client.ListGateways(patient(t), asker, to)
 		require.NoError(t, err)
 		for _, g := range list {
-			endpoints = append(endpoints, wire.Endpoint{Host: g.Host, Port: uint16(g.Port)}.String())
+			names = append(names, endpoints.Endpoint{Host: g.Host, Port: uint16(g.Port)}.String())
 		}
-		return endpoints
+		return names
 	}
 	host := a.Host()
 	peer := routing.Contact{ID: a.ID(), Peer: host.ID(), Addrs: host.Addrs()}
@@ -282,7 +285,7 @@ func TestTwoAddresses(t *testing.T) {
 		_, err := client.Ping(patient(t), other.Dialer(), routing.Contact{Endpoint: endpoint})
 		require.NoError(t, err, endpoint)
 	}
-	six, err := wire.ParseEndpoint(n.Endpoints()[1])
+	six, err := endpoints.Parse(n.Endpoints()[1])
 	require.NoError(t, err)
 	require.Equal(t, n.port, int(six.Port), "the port of the first address")
 }

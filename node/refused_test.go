@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
@@ -86,5 +87,5 @@ func TestRefusedByTheStore(t *testing.T) {
 }
 
 func put(t *testing.T, n routing.Network, to routing.Contact, key string) error {
-	return client.Put(patient(t), n, to, wire.StoreArgs{Key: []byte(key), Value: provider("me")})
+	return client.Put(patient(t), n, to, procedures.StoreArgs{Key: []byte(key), Value: provider("me")})
 }

@@ -22,6 +22,8 @@ import (
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -68,12 +70,12 @@ func guest(t *testing.T, endpoint, id, own string) {
 	t.Cleanup(func() { conn.CloseWithError(0, "") })
 	s, err := conn.OpenStreamSync(t.Context())
 	require.NoError(t, err)
-	frame, err := wire.AppendFrame(nil, &wire.Connect{Version: "1.0", NodeID: []byte(id), RealmID: proto.DefaultRealm, Endpoint: own})
+	frame, err := framing.AppendFrame(nil, &wire.Connect{Version: "1.0", NodeID: []byte(id), RealmID: proto.DefaultRealm, Endpoint: own})
 	require.NoError(t, err)
 	_, err = s.Write(frame)
 	require.NoError(t, err)
 	require.NoError(t, s.SetReadDeadline(time.Now().Add(patience)))
-	_, err = wire.NewReader(s).Next()
+	_, err = framing.NewReader(s).Next()
 	require.NoError(t, err)
 }
 
@@ -92,7 +94,7 @@ func storeAs(t *testing.T, endpoint, key string, value wire.Raw) {
 	d, err := dialer.New()
 	require.NoError(t, err)
 	defer d.Close()
-	require.NoError(t, client.Put(t.Context(), d, routing.Contact{Endpoint: endpoint}, wire.StoreArgs{Key: []byte(key), Value: value}))
+	require.NoError(t, client.Put(t.Context(), d, routing.Contact{Endpoint: endpoint}, procedures.StoreArgs{Key: []byte(key), Value: value}))
 }
 
 // TestAsking has each command against a node, by either dialect: exit code,
@@ -384,7 +386,7 @@ func TestRefused(t *testing.T) {
 	id := routing.IDFromPeer(h.ID())
 	value := wire.RawMap(wire.Pair{Key: "node_id", Value: wire.RawBytes(id[:])})
 	to := routing.Contact{ID: routing.IDFromPeer(info.ID), Peer: info.ID, Addrs: info.Addrs}
-	require.NoError(t, client.Put(t.Context(), owner, to, wire.StoreArgs{Key: []byte("k"), Value: value}))
+	require.NoError(t, client.Put(t.Context(), owner, to, procedures.StoreArgs{Key: []byte("k"), Value: value}))
 
 	for _, addr := range []string{s.Addrs[0], s.Endpoints[0]} {
 		got := macula(t, "put", addr, "k", `{"node_id": {"$bin": "`+id.String()+`"}, "n": 2}`)

@@ -16,8 +16,11 @@ import (
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/compat/dialer/safety"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 )
 
 // onlyAddr checks that ADDR is the one argument.
@@ -144,8 +147,8 @@ other bytes are given as {"$bin": "<hex>"}.`,
 				return err
 			}
 			return ask.Node(ctx, cmd, addr, func(ctx context.Context, t *ask.Target) error {
-				err := client.Put(ctx, t.Network, t.Contact, wire.StoreArgs{Key: key.Bytes, Value: value.Raw})
-				if errors.Is(err, wire.ErrHarmfulValue) {
+				err := client.Put(ctx, t.Network, t.Contact, procedures.StoreArgs{Key: key.Bytes, Value: value.Raw})
+				if errors.Is(err, values.ErrHarmful) {
 					return flags.Usagef("VALUE '%s' %w; %s", shorten(rest[0]), err, valueExample)
 				}
 				if err != nil {
@@ -167,23 +170,23 @@ const valueExample = "write a JSON object, such as " + exampleValue
 // exampleValue is a provider, under an id that Erlang nodes take without harm.
 const exampleValue = `{"node_id": "2bd806c97f0e00af1a1fc3328fa763a9269723c8db8fac4f93af71db186d6e90", "endpoint": "https://127.0.0.1:8080"}`
 
-func parseValue(text string) (wire.Value, error) {
+func parseValue(text string) (values.Value, error) {
 	raw, err := wire.FromJSON([]byte(text))
 	if err != nil {
-		return wire.Value{}, flags.Usagef("VALUE '%s': %w; %s", shorten(text), err, valueExample)
+		return values.Value{}, flags.Usagef("VALUE '%s': %w; %s", shorten(text), err, valueExample)
 	}
 	if raw.Kind() != wire.Map {
-		return wire.Value{}, flags.Usagef("VALUE '%s' is not an object; %s", shorten(text), valueExample)
+		return values.Value{}, flags.Usagef("VALUE '%s' is not an object; %s", shorten(text), valueExample)
 	}
 	if ttl, ok := raw.Field("ttl"); ok {
 		if seconds, whole := ttl.Whole(); !whole || seconds <= 0 {
 			shown, _ := ttl.MarshalJSON() // it came from JSON
-			return wire.Value{}, flags.Usagef(`VALUE has the "ttl" %s: write whole seconds, 1 or more (above 86400 counts as 86400)`, shorten(string(shown)))
+			return values.Value{}, flags.Usagef(`VALUE has the "ttl" %s: write whole seconds, 1 or more (above 86400 counts as 86400)`, shorten(string(shown)))
 		}
 	}
-	value, err := wire.ParseValue(raw)
+	value, err := values.Parse(raw)
 	if err != nil {
-		return wire.Value{}, flags.Usagef("VALUE: %w", err)
+		return values.Value{}, flags.Usagef("VALUE: %w", err)
 	}
 	return value, nil
 }
@@ -209,7 +212,7 @@ type nodeView struct {
 func viewNodes(nodes []wire.Node) []nodeView {
 	views := make([]nodeView, len(nodes))
 	for i, n := range nodes {
-		p := routing.PeerOf(n)
+		p := addressing.PeerOf(n)
 		views[i] = nodeView{
 			NodeID:   wire.RawBytes(n.ID),
 			PeerID:   p.ID.String(),
@@ -273,7 +276,7 @@ func printNodes(cmd *cli.Command, nodes []wire.Node) error {
 		for _, n := range nodes {
 			seen := time.Since(wire.TimeOfMilli(n.LastSeen)).Round(time.Second)
 			address := n.Address
-			for _, a := range routing.PeerOf(n).Addrs {
+			for _, a := range addressing.PeerOf(n).Addrs {
 				address += " " + a.String()
 			}
 			fmt.Fprintf(w, "%s\t%v ago\t%s\n", idText(n.ID), max(seen, 0), terminal.Legible(address))
@@ -302,7 +305,7 @@ func gatewaysCommand() *cli.Command {
 	}
 }
 
-func printGateways(cmd *cli.Command, list wire.GatewayList) error {
+func printGateways(cmd *cli.Command, list procedures.GatewayList) error {
 	if cmd.Bool("json") {
 		return terminal.PrintJSON(cmd, list.Raw())
 	}
@@ -313,7 +316,7 @@ func printGateways(cmd *cli.Command, list wire.GatewayList) error {
 	return terminal.Table(cmd.Root().Writer, func(w io.Writer) {
 		fmt.Fprintln(w, "NODE ID\tENDPOINT\tREALM")
 		for _, g := range list {
-			e := wire.Endpoint{Host: g.Host, Port: uint16(g.Port)}
+			e := endpoints.Endpoint{Host: g.Host, Port: uint16(g.Port)}
 			fmt.Fprintf(w, "%s\t%s\t%s\n", idText(g.NodeID), terminal.Legible(e.String()), terminal.Legible(g.Realm))
 		}
 	})

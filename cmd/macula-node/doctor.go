@@ -16,6 +16,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/doctor"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 )
 
@@ -158,7 +159,7 @@ func printReport(cmd *cli.Command, r *doctor.Report) error {
 		return err
 	}
 	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-	neighbours, _ := wire.GatewayList(r.Neighbours).Raw().Field("peers")
+	neighbours, _ := procedures.GatewayList(r.Neighbours).Raw().Field("peers")
 	view := reportView{
 		Endpoint:   r.Endpoint,
 		OK:         r.OK(),

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
@@ -177,7 +178,7 @@ func TestNoRoom(t *testing.T) {
 		all.Go(func() {
 			for i := range 500 {
 				value := wire.RawMap(wire.Pair{Key: "noise", Value: wire.RawBytes(noise)}, wire.Pair{Key: "n", Value: wire.RawInt(int64(i))})
-				if err := client.Put(t.Context(), c, to, wire.StoreArgs{Key: fmt.Appendf(nil, "key %d of %d", i, w), Value: value}); err != nil {
+				if err := client.Put(t.Context(), c, to, procedures.StoreArgs{Key: fmt.Appendf(nil, "key %d of %d", i, w), Value: value}); err != nil {
 					select {
 					case refused <- err:
 					default:

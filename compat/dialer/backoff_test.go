@@ -17,6 +17,8 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
@@ -165,7 +167,7 @@ func TestRetiredConnectionWaitsForReplies(t *testing.T) {
 		return err
 	})
 	compattest.Eventually(t, func() bool { return e.Count(wire.TypeFindValue) == 1 }, "asked")
-	e.ReplyWith(func(asked wire.Frame) []byte {
+	e.ReplyWith(func(asked framing.Frame) []byte {
 		if asked.Type == wire.TypePing {
 			return []byte{2} // framing is lost
 		}
@@ -231,7 +233,7 @@ func TestLinksAreBounded(t *testing.T) {
 	require.NoError(t, ping(idle))
 	compattest.Eventually(t, func() bool { return unusedLinks(d) == 2 }, "nothing is under way")
 
-	l, err := d.link(place{Endpoint: wire.Endpoint{Host: "127.0.0.1", Port: uint16(busy.Addr().Port)}})
+	l, err := d.link(place{Endpoint: endpoints.Endpoint{Host: "127.0.0.1", Port: uint16(busy.Addr().Port)}})
 	require.NoError(t, err)
 	defer d.leave(l)
 	require.NoError(t, ping(next))
@@ -243,13 +245,13 @@ func TestLinksAreBounded(t *testing.T) {
 
 func TestLinksInUseStay(t *testing.T) {
 	d := newDialer(t, keepLinks(1))
-	l, err := d.link(place{Endpoint: wire.Endpoint{Host: "127.0.0.1", Port: 1}})
+	l, err := d.link(place{Endpoint: endpoints.Endpoint{Host: "127.0.0.1", Port: 1}})
 	require.NoError(t, err)
-	_, err = d.link(place{Endpoint: wire.Endpoint{Host: "127.0.0.1", Port: 2}})
+	_, err = d.link(place{Endpoint: endpoints.Endpoint{Host: "127.0.0.1", Port: 2}})
 	require.ErrorIs(t, err, proto.ErrUnreachable)
 	require.ErrorContains(t, err, "https://127.0.0.1:2")
 	d.leave(l)
-	other, err := d.link(place{Endpoint: wire.Endpoint{Host: "127.0.0.1", Port: 2}})
+	other, err := d.link(place{Endpoint: endpoints.Endpoint{Host: "127.0.0.1", Port: 2}})
 	require.NoError(t, err)
 	d.leave(other)
 }

@@ -12,6 +12,8 @@ import (
 	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/dialer/safety"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -38,7 +40,7 @@ var _ routing.Network = (*Conn)(nil)
 // questions, as it did not answer them. Nothing is asked of the node. Errors are
 // pace.LimitError, identity.ErrCertificate, proto.ErrUnreachable and
 // proto.ErrClosed.
-func (d *Dialer) Acquire(ctx context.Context, e wire.Endpoint) (*Conn, error) {
+func (d *Dialer) Acquire(ctx context.Context, e endpoints.Endpoint) (*Conn, error) {
 	l, err := d.link(place{Endpoint: e})
 	if err != nil {
 		return nil, err
@@ -84,22 +86,22 @@ func (c *Conn) Send(ctx context.Context, _ routing.Contact, m wire.Message) erro
 	return err
 }
 
-func (c *Conn) exchange(ctx context.Context, m wire.Message, asks bool) (wire.Frame, error) {
+func (c *Conn) exchange(ctx context.Context, m wire.Message, asks bool) (framing.Frame, error) {
 	l, d := c.link, c.link.dialer
 	if err := mayBeSent(m, asks); err != nil {
-		return wire.Frame{}, err
+		return framing.Frame{}, err
 	}
 	frame, err := safety.Encode(m, d.cfg.forceFindNode)
 	if err != nil {
-		return wire.Frame{}, err
+		return framing.Frame{}, err
 	}
 	if err := c.Err(); err != nil {
-		return wire.Frame{}, err
+		return framing.Frame{}, err
 	}
 	l.hold(c.conn)
 	f, err := l.ask(ctx, c.conn, m.Type(), frame, nil, func() {})
 	if err != nil {
-		return wire.Frame{}, fmt.Errorf("%s to %s: %w", m.Type(), l.place, err)
+		return framing.Frame{}, fmt.Errorf("%s to %s: %w", m.Type(), l.place, err)
 	}
 	return f, nil
 }

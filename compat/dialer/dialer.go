@@ -16,6 +16,8 @@ import (
 	"github.com/macula-mesh/macula-node/compat/dialer/pace"
 	"github.com/macula-mesh/macula-node/compat/dialer/safety"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/internal/logs"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -166,26 +168,26 @@ func (d *Dialer) query(ctx context.Context, to routing.Contact, m wire.Message) 
 	return proto.ReadReply(f, m)
 }
 
-func (d *Dialer) exchange(ctx context.Context, to routing.Contact, m wire.Message, asks bool) (wire.Frame, error) {
+func (d *Dialer) exchange(ctx context.Context, to routing.Contact, m wire.Message, asks bool) (framing.Frame, error) {
 	if err := mayBeSent(m, asks); err != nil {
-		return wire.Frame{}, err
+		return framing.Frame{}, err
 	}
 	p, err := placeOf(to)
 	if err != nil {
-		return wire.Frame{}, fmt.Errorf("%w: %w", proto.ErrUnreachable, err)
+		return framing.Frame{}, fmt.Errorf("%w: %w", proto.ErrUnreachable, err)
 	}
 	frame, err := safety.Encode(m, d.cfg.forceFindNode)
 	if err != nil {
-		return wire.Frame{}, err
+		return framing.Frame{}, err
 	}
 	l, err := d.link(p)
 	if err != nil {
-		return wire.Frame{}, err
+		return framing.Frame{}, err
 	}
 	defer d.leave(l)
 	f, err := l.do(ctx, m.Type(), frame)
 	if err != nil {
-		return wire.Frame{}, fmt.Errorf("%s to %s: %w", m.Type(), p, err)
+		return framing.Frame{}, fmt.Errorf("%s to %s: %w", m.Type(), p, err)
 	}
 	return f, nil
 }
@@ -320,7 +322,7 @@ func (d *Dialer) spawn(l *link, f func()) error {
 // BackoffEnd returns until when the node at an endpoint is left alone, as it did
 // not answer in time or was dialled as often as it may be; a time that has passed
 // where it is not.
-func (d *Dialer) BackoffEnd(e wire.Endpoint) time.Time {
+func (d *Dialer) BackoffEnd(e endpoints.Endpoint) time.Time {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	l := d.pool[place{Endpoint: e}]

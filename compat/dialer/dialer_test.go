@@ -15,6 +15,9 @@ import (
 	"github.com/macula-mesh/macula-node/compat/dialer/pace"
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/interop/glass"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
@@ -83,7 +86,7 @@ func TestStreamCreditIsGivenBack(t *testing.T) {
 				case 2:
 					_, err = client.FindValue(compattest.Context(t), d, compattest.At(e.Endpoint()), key)
 				case 3:
-					err = client.Put(compattest.Context(t), d, compattest.At(e.Endpoint()), wire.StoreArgs{Key: key, Value: value})
+					err = client.Put(compattest.Context(t), d, compattest.At(e.Endpoint()), procedures.StoreArgs{Key: key, Value: value})
 				}
 				if err != nil {
 					failures <- err
@@ -288,7 +291,7 @@ func TestReplies(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			e := compattest.StartErlang(t, "127.0.0.1:0")
-			e.ReplyWith(func(wire.Frame) []byte { return test.reply })
+			e.ReplyWith(func(framing.Frame) []byte { return test.reply })
 			d := newDialer(t)
 			_, err := d.Query(compattest.Context(t), compattest.At(e.Endpoint()), test.ask)
 			require.ErrorIs(t, err, test.is)
@@ -343,7 +346,7 @@ func TestQueryOrSend(t *testing.T) {
 	require.ErrorIs(t, err, proto.ErrInvalidRequest)
 	require.ErrorContains(t, err, "ping has a reply, use Query")
 	_, err = d.Query(compattest.Context(t), compattest.At("127.0.0.1:1"), &wire.Ping{})
-	require.ErrorIs(t, err, wire.ErrBadEndpoint)
+	require.ErrorIs(t, err, endpoints.ErrBad)
 	require.ErrorIs(t, err, proto.ErrUnreachable)
 	require.Zero(t, links(d))
 }

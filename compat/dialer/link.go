@@ -13,6 +13,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
@@ -205,32 +206,32 @@ func (l *link) inBackoffAt(addr netip.AddrPort) bool {
 }
 
 type outcome struct {
-	frame wire.Frame
+	frame framing.Frame
 	err   error
 }
 
 // do sends one frame on a stream of its own and returns the reply, if the type
 // has one. The stream outlives a caller that gives up.
-func (l *link) do(ctx context.Context, t wire.Type, frame []byte) (wire.Frame, error) {
+func (l *link) do(ctx context.Context, t wire.Type, frame []byte) (framing.Frame, error) {
 	tokens := []chan struct{}{l.streams}
 	if t == wire.TypeFindValue {
 		tokens = []chan struct{}{l.lookups, l.streams} // who waits for a lookup holds no stream
 	}
 	release, err := l.acquire(ctx, tokens...)
 	if err != nil {
-		return wire.Frame{}, err
+		return framing.Frame{}, err
 	}
 	c, err := l.connect(ctx, false)
 	if err != nil {
 		release()
-		return wire.Frame{}, err
+		return framing.Frame{}, err
 	}
 	return l.ask(ctx, c, t, frame, l.overdue, release)
 }
 
 // ask sends one frame on a stream of its own, for which the connection is held
 // already. release is called once the stream has no use for what it took.
-func (l *link) ask(ctx context.Context, c *conn, t wire.Type, frame []byte, overdue func(*conn) (over func()), release func()) (wire.Frame, error) {
+func (l *link) ask(ctx context.Context, c *conn, t wire.Type, frame []byte, overdue func(*conn) (over func()), release func()) (framing.Frame, error) {
 	done := make(chan outcome, 1)
 	err := l.dialer.spawn(l, func() {
 		defer release()
@@ -244,13 +245,13 @@ func (l *link) ask(ctx context.Context, c *conn, t wire.Type, frame []byte, over
 	if err != nil {
 		l.leaveConn(c)
 		release()
-		return wire.Frame{}, err
+		return framing.Frame{}, err
 	}
 	select {
 	case o := <-done:
 		return o.frame, o.err
 	case <-ctx.Done():
-		return wire.Frame{}, fmt.Errorf("%w: %w", proto.ErrUnanswered, context.Cause(ctx))
+		return framing.Frame{}, fmt.Errorf("%w: %w", proto.ErrUnanswered, context.Cause(ctx))
 	}
 }
 
@@ -334,7 +335,7 @@ func (l *link) run(c *conn, t wire.Type, frame []byte, overdue func(*conn) (over
 		done <- outcome{}
 		return
 	}
-	in := wire.NewReader(s)
+	in := framing.NewReader(s)
 	s.SetReadDeadline(sent.Add(min(limits.Silence, limits.ReplyTimeout)))
 	f, err := in.Next()
 	if errors.Is(err, os.ErrDeadlineExceeded) {

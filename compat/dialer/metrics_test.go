@@ -13,6 +13,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/dialer/safety"
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/interop/glass"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
@@ -52,9 +53,9 @@ func (t *tracer) BackoffStarted(wait time.Duration)   { t.note(0, "backoff %v", 
 func (t *tracer) AnswerDropped(m wire.Type, size int) { t.note(0, "dropped %s of %d", m, size) }
 
 // untilEnded is a ServeFunc that answers nothing.
-func untilEnded(ctx context.Context, s server.Stream, replies func(wire.Frame)) error {
+func untilEnded(ctx context.Context, s server.Stream, replies func(framing.Frame)) error {
 	defer context.AfterFunc(ctx, func() { s.Reset(proto.ResetShutdown) })()
-	in := wire.NewReader(s)
+	in := framing.NewReader(s)
 	for {
 		f, err := in.Next()
 		if err != nil {
@@ -80,7 +81,7 @@ func TestMetricsTracer(t *testing.T) {
 	require.ErrorIs(t, err, safety.ErrFindNode)
 	require.Equal(t, []string{"find_node not_sent"}, told.takeAll())
 
-	e.ReplyWith(func(wire.Frame) []byte { return compattest.Frames(t, &wire.FindNodeReply{}) })
+	e.ReplyWith(func(framing.Frame) []byte { return compattest.Frames(t, &wire.FindNodeReply{}) })
 	_, err = client.Ping(compattest.Context(t), d, to)
 	require.ErrorIs(t, err, proto.ErrRemote)
 	require.Equal(t, []string{"ping remote_error"}, told.takeAll())

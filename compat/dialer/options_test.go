@@ -8,11 +8,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/dialer/identity"
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 )
 
 func TestNewRefuses(t *testing.T) {
-	at := wire.Endpoint{Host: "gw.example.org", Port: 9443}
+	at := endpoints.Endpoint{Host: "gw.example.org", Port: 9443}
 	for name, test := range map[string]struct {
 		opt  Option
 		want string

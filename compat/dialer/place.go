@@ -9,26 +9,26 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/macula-mesh/macula-node/compat/dialer/pace"
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
 // place is where a link leads: to an endpoint, at the address at which it was
 // verified or, where that is zero, at those of its name.
 type place struct {
-	wire.Endpoint
+	endpoints.Endpoint
 	verified netip.AddrPort
 }
 
 // placeOf returns where a contact is.
 func placeOf(c routing.Contact) (place, error) {
-	e, err := wire.ParseEndpoint(c.Endpoint)
+	e, err := endpoints.Parse(c.Endpoint)
 	if err != nil || !c.IsErlang() || len(c.Addrs) == 0 {
 		return place{Endpoint: e}, err
 	}
 	udp, _, err := quicreuse.FromQuicMultiaddr(c.Addrs[0])
 	if err != nil {
-		return place{}, fmt.Errorf("%w: address of %s: %w", wire.ErrBadEndpoint, e, err)
+		return place{}, fmt.Errorf("%w: address of %s: %w", endpoints.ErrBad, e, err)
 	}
 	ap := udp.AddrPort()
 	return place{e, netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())}, nil

@@ -11,6 +11,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/dialer/safety"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
@@ -29,7 +30,7 @@ type Session struct {
 	// NodeID is the node's own, of its PONG.
 	NodeID []byte
 
-	pong  chan wire.Frame // takes the first answer
+	pong  chan framing.Frame // takes the first answer
 	close func()
 
 	mu    sync.Mutex
@@ -65,7 +66,7 @@ func (s *Session) end(why error) {
 // stream or ctx ends, and shows replies each frame that is no question, such as
 // PONG, before it reads the next one. It returns why the stream was reset, nil
 // where the node closed it.
-type ServeFunc func(ctx context.Context, s server.Stream, replies func(wire.Frame)) error
+type ServeFunc func(ctx context.Context, s server.Stream, replies func(framing.Frame)) error
 
 // Connect sends a CONNECT, the one message by which a node comes to know us, and
 // waits for its PONG. It goes over this very connection, or not at all
@@ -89,7 +90,7 @@ func (c *Conn) connect(ctx context.Context, m *wire.Connect, serve ServeFunc) (*
 	if err := c.Err(); err != nil {
 		return nil, err
 	}
-	frame, err := wire.AppendFrame(nil, m)
+	frame, err := framing.AppendFrame(nil, m)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", proto.ErrInvalidRequest, err)
 	}
@@ -109,7 +110,7 @@ func (c *Conn) connect(ctx context.Context, m *wire.Connect, serve ServeFunc) (*
 		return nil, l.failedOn(c.conn, err)
 	}
 
-	s := &Session{pong: make(chan wire.Frame, 1), ended: make(chan struct{})}
+	s := &Session{pong: make(chan framing.Frame, 1), ended: make(chan struct{})}
 	serving, stop := context.WithCancel(context.Background())
 	s.close = sync.OnceFunc(func() {
 		stop()
@@ -148,9 +149,9 @@ func (c *Conn) connect(ctx context.Context, m *wire.Connect, serve ServeFunc) (*
 
 // replies returns what takes the frames that are no questions: the first PONG or
 // DISCONNECT answers our CONNECT, a DISCONNECT after it ends the session.
-func (s *Session) replies() func(wire.Frame) {
+func (s *Session) replies() func(framing.Frame) {
 	answered := false
-	return func(f wire.Frame) {
+	return func(f framing.Frame) {
 		switch {
 		case f.Type != wire.TypePong && f.Type != wire.TypeDisconnect:
 		case !answered:
@@ -208,7 +209,7 @@ type answering struct {
 func (a answering) Write(b []byte) (int, error) {
 	written := 0
 	for written < len(b) {
-		size := wire.HeaderSize + int(binary.BigEndian.Uint32(b[written+4:])) // a Write has whole frames
+		size := framing.HeaderSize + int(binary.BigEndian.Uint32(b[written+4:])) // a Write has whole frames
 		frame := b[written : written+size]
 		if len(frame) <= safety.MaxFrame {
 			if _, err := a.Stream.Write(frame); err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/dialer/safety"
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/interop/glass"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
@@ -139,7 +140,7 @@ func TestDroppedAnswersAreTold(t *testing.T) {
 	d := newDialer(t, WithMetricsTracer(told), WithLogger(slog.New(slog.NewTextHandler(&logged, nil))))
 	tooLong := wire.Pair{Key: "metadata", Value: wire.RawBytes(make([]byte, safety.MaxFrame))}
 	long := compattest.Frames(t, &wire.FindValueReply{Values: []wire.Raw{compattest.Provider("p", tooLong)}})
-	s, err := hold(t, d, e).Connect(compattest.Context(t), ourConnect(), func(ctx context.Context, s server.Stream, replies func(wire.Frame)) error {
+	s, err := hold(t, d, e).Connect(compattest.Context(t), ourConnect(), func(ctx context.Context, s server.Stream, replies func(framing.Frame)) error {
 		for range 3 {
 			if _, err := s.Write(long); err != nil {
 				return err

@@ -15,6 +15,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 	"github.com/macula-mesh/macula-node/interop/glass"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
@@ -124,7 +125,7 @@ func TestPinsOfContacts(t *testing.T) {
 
 	other := newDialer(t, WithTLS(identity.TLS{Verify: true, Roots: x509.NewCertPool()}))
 	_, err = client.Ping(compattest.Context(t), other, compattest.At(e.Endpoint()+"#"+pinned.Pin.String()))
-	require.ErrorIs(t, err, wire.ErrBadEndpoint)
+	require.ErrorIs(t, err, endpoints.ErrBad)
 	require.ErrorContains(t, err, "only an operator writes a pin")
 	require.Zero(t, links(other))
 }

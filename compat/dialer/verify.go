@@ -12,7 +12,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/dialer/pace"
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -31,10 +31,10 @@ var ErrElsewhere = errors.New("it is at no address that may be dialled for it")
 // that may be: else it could be somebody else's, whom we would be sent to. The
 // contact is dialled there from then on, wherever its name leads then.
 //
-// Errors are wire.ErrBadEndpoint, ErrElsewhere, identity.ErrAnotherNode, those of Query, and
+// Errors are endpoints.ErrBad, ErrElsewhere, identity.ErrAnotherNode, those of Query, and
 // that the name could not be resolved.
 func (d *Dialer) Verify(ctx context.Context, contact routing.Contact, may func(netip.Addr) bool) (routing.Contact, error) {
-	e, err := wire.ParseEndpoint(contact.Endpoint)
+	e, err := endpoints.Parse(contact.Endpoint)
 	if err != nil {
 		return contact, err
 	}
@@ -57,7 +57,7 @@ func (d *Dialer) Verify(ctx context.Context, contact routing.Contact, may func(n
 	return verified, nil
 }
 
-func (d *Dialer) verifyAt(ctx context.Context, e wire.Endpoint, addr netip.AddrPort, contact routing.Contact) (routing.Contact, error) {
+func (d *Dialer) verifyAt(ctx context.Context, e endpoints.Endpoint, addr netip.AddrPort, contact routing.Contact) (routing.Contact, error) {
 	at, err := d.settle(e, addr, &contact)
 	if err != nil {
 		return contact, err
@@ -79,8 +79,8 @@ func (d *Dialer) verifyAt(ctx context.Context, e wire.Endpoint, addr netip.AddrP
 // name may lead elsewhere the next time that it is resolved. Where a certificate
 // proves the name, it is kept beside the address: TLS asks for it, ours and that
 // of those to whom the contact is named.
-func (d *Dialer) settle(e wire.Endpoint, addr netip.AddrPort, contact *routing.Contact) (place, error) {
-	bare := wire.EndpointAt(addr)
+func (d *Dialer) settle(e endpoints.Endpoint, addr netip.AddrPort, contact *routing.Contact) (place, error) {
+	bare := endpoints.At(addr)
 	if e == bare || !d.cfg.accepts.Proves(e) {
 		contact.Endpoint, contact.Addrs = bare.String(), nil
 		return place{Endpoint: bare}, nil

@@ -16,6 +16,8 @@ import (
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
@@ -166,7 +168,7 @@ func (x *examination) natProbe(c *Check) {
 
 // entry is a gateway's own one in its list.
 type entry struct {
-	wire.Gateway
+	procedures.Gateway
 	by string // how it was told from the others
 }
 
@@ -181,7 +183,7 @@ const (
 func (x *examination) gateways(c *Check) {
 	deadline := time.Now().Add(x.registration)
 	for {
-		var list wire.GatewayList
+		var list procedures.GatewayList
 		if err := c.timed(func() (err error) {
 			list, err = client.ListGateways(x.ctx, x.conn, x.contact)
 			return err
@@ -220,7 +222,7 @@ func (x *examination) gateways(c *Check) {
 // certificate, as Erlang nodes name themselves, by the node id that its
 // NAT_PROBE_REPLY named, as a macula-node does, or by where it was dialled, the
 // newest of these.
-func (x *examination) ownOf(list wire.GatewayList) *entry {
+func (x *examination) ownOf(list procedures.GatewayList) *entry {
 	var own *entry
 	for _, g := range list {
 		switch {
@@ -237,13 +239,13 @@ func (x *examination) ownOf(list wire.GatewayList) *entry {
 }
 
 // isHere reports whether an entry is at the endpoint that was dialled.
-func (x *examination) isHere(g wire.Gateway) bool {
-	at, err := wire.EndpointOf(g)
+func (x *examination) isHere(g procedures.Gateway) bool {
+	at, err := g.Endpoint()
 	return err == nil && at == x.endpoint
 }
 
 // others returns the entries that are not the gateway's own.
-func (x *examination) others(list wire.GatewayList) (others []wire.Gateway) {
+func (x *examination) others(list procedures.GatewayList) (others []procedures.Gateway) {
 	for _, g := range list {
 		if x.own == nil || !bytes.Equal(g.NodeID, x.own.NodeID) {
 			others = append(others, g)
@@ -258,7 +260,7 @@ const mostNamed = 3
 func (x *examination) neighbours(seen string) string {
 	var names []string
 	for _, g := range x.report.Neighbours {
-		names = append(names, wire.Endpoint{Host: g.Host, Port: uint16(g.Port)}.String())
+		names = append(names, endpoints.Endpoint{Host: g.Host, Port: uint16(g.Port)}.String())
 	}
 	return seen + "; " + listed(names, "other")
 }

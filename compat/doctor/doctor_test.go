@@ -13,6 +13,9 @@ import (
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/doctor"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/interop/glass"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 )
@@ -241,7 +244,7 @@ func TestOnlyHarmlessQuestions(t *testing.T) {
 				stored := g.Stored(r.Written)
 				require.Len(t, stored, 2)
 				for _, v := range stored {
-					require.NoError(t, wire.HarmlessValue(v))
+					require.NoError(t, values.Harmless(v))
 					id, _ := v.Field("node_id")
 					text, _ := id.Bytes()
 					require.Regexp(t, "^[0-9a-f]{64}$", string(text))
@@ -354,7 +357,7 @@ func TestBadEndpoint(t *testing.T) {
 	require.NoError(t, err)
 	defer d.Close()
 	_, err = doctor.Examine(t.Context(), d, "127.0.0.1:9443")
-	require.ErrorIs(t, err, wire.ErrBadEndpoint)
+	require.ErrorIs(t, err, endpoints.ErrBad)
 }
 
 // TestTimeIsUp: what was not looked at says so.
@@ -391,8 +394,8 @@ func TestTimeIsUp(t *testing.T) {
 func TestBadReplies(t *testing.T) {
 	g := start(t)
 	require.Eventually(t, func() bool { return g.Stored([]byte(wire.GatewayPrefix+g.ClientID())) != nil }, patience, tick)
-	g.ReplyWith(func(asked wire.Frame) []byte {
-		b, err := wire.AppendFrame(nil, &wire.Pong{Timestamp: wire.Some(int64(1))})
+	g.ReplyWith(func(asked framing.Frame) []byte {
+		b, err := framing.AppendFrame(nil, &wire.Pong{Timestamp: wire.Some(int64(1))})
 		if err != nil {
 			return nil
 		}
@@ -423,7 +426,7 @@ func TestClock(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := start(t)
-			g.ReplyWith(func(asked wire.Frame) []byte {
+			g.ReplyWith(func(asked framing.Frame) []byte {
 				var reply wire.Message = &wire.Reply{} // which answers no CALL
 				switch m, _ := asked.Decode(); m := m.(type) {
 				case *wire.Ping:
@@ -436,7 +439,7 @@ func TestClock(t *testing.T) {
 					reply = &wire.NATProbeReply{NodeID: []byte(strings.Repeat("n", 32)), RequestID: id, ReflexiveIP: "192.0.2.7", ReflexivePort: 9443,
 						ServerTime: wire.Some(time.Now().Add(test.ahead).UnixMilli())}
 				}
-				b, err := wire.AppendFrame(nil, reply)
+				b, err := framing.AppendFrame(nil, reply)
 				if err != nil {
 					return nil
 				}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/dialer/identity"
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
@@ -28,7 +28,7 @@ type Key struct {
 
 // Examine looks at the gateway at an endpoint, through d, which also knows the
 // endpoint's pin if it has one (dialer.WithPins). What it finds wrong is in the
-// report; the error is a wire.ErrBadEndpoint, what an option refuses, or that d does not know
+// report; the error is a endpoints.ErrBad, what an option refuses, or that d does not know
 // the pin.
 func Examine(ctx context.Context, d *dialer.Dialer, endpoint string, opts ...Option) (*Report, error) {
 	at, err := identity.ParsePinnedEndpoint(endpoint)
@@ -67,7 +67,7 @@ type examination struct {
 	config
 	ctx      context.Context // of Examine, which returns after the last check
 	dialer   *dialer.Dialer
-	endpoint wire.Endpoint
+	endpoint endpoints.Endpoint
 	contact  routing.Contact
 	report   *Report
 	stopped  string // why no more is asked; empty while it goes on

@@ -9,7 +9,7 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 )
 
 // Result is what came of a check.
@@ -37,16 +37,16 @@ type Check struct {
 // Report is what a gateway looked like. What could not be found out is empty.
 type Report struct {
 	Endpoint   string
-	Reachable  bool           // it answered a PING
-	ClientID   string         // of its certificate, see identity.ClientID
-	NodeID     []byte         // of its NAT_PROBE_REPLY, 32 bytes
-	Own        *wire.Gateway  // its own entry in _dht.list_gateways
-	Realm      string         // of that entry
-	Neighbours []wire.Gateway // the other entries
-	Handshake  time.Duration  // until it was connected to, its name resolved
-	P50, P99   time.Duration  // of the PINGs
-	Checks     []Check        // in the order in which they were made
-	Written    []byte         // the key that was written to; nil where none was
+	Reachable  bool                 // it answered a PING
+	ClientID   string               // of its certificate, see identity.ClientID
+	NodeID     []byte               // of its NAT_PROBE_REPLY, 32 bytes
+	Own        *procedures.Gateway  // its own entry in _dht.list_gateways
+	Realm      string               // of that entry
+	Neighbours []procedures.Gateway // the other entries
+	Handshake  time.Duration        // until it was connected to, its name resolved
+	P50, P99   time.Duration        // of the PINGs
+	Checks     []Check              // in the order in which they were made
+	Written    []byte               // the key that was written to; nil where none was
 }
 
 // Failed returns the checks that failed.

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 )
@@ -147,7 +148,7 @@ func (x *examination) writing() {
 		{"_dht.store", "status ok", func(c *Check) {
 			x.report.Written = key // it may arrive even if its answer does not
 			err := c.timed(func() error {
-				return client.Put(x.ctx, x.conn, x.contact, wire.StoreArgs{Key: key, Value: written(byCall)})
+				return client.Put(x.ctx, x.conn, x.contact, procedures.StoreArgs{Key: key, Value: written(byCall)})
 			})
 			if err != nil {
 				x.failed(c, err)

@@ -7,9 +7,9 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 )
 
 // How long a listener that ended is waited for before another one is opened: doubled
@@ -60,12 +60,12 @@ func (g *Gateway) Endpoint() string {
 	if g.closed || !best.IsValid() {
 		return ""
 	}
-	return wire.EndpointAt(best).String()
+	return endpoints.At(best).String()
 }
 
 // distance ranks an address: the less, the farther it leads here from.
 func distance(ip netip.Addr) int {
-	rank := 2 * int(routing.ReachOf(ip))
+	rank := 2 * int(addressing.ReachOf(ip))
 	if ip.Is6() {
 		rank++
 	}

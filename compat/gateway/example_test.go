@@ -12,6 +12,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/gateway"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -62,7 +63,7 @@ func Example() {
 	defer asker.Close()
 	to := routing.Contact{Endpoint: g.Endpoint()}
 	key, nodeID := sha256.Sum256([]byte("weather.service")), sha256.Sum256([]byte("node-1"))
-	err = client.Put(ctx, asker, to, wire.StoreArgs{Key: key[:], Value: wire.RawMap(
+	err = client.Put(ctx, asker, to, procedures.StoreArgs{Key: key[:], Value: wire.RawMap(
 		wire.Pair{Key: "node_id", Value: wire.RawBytes(nodeID[:])},
 		wire.Pair{Key: "endpoint", Value: wire.RawText("https://192.0.2.7:9443")},
 		wire.Pair{Key: "ttl", Value: wire.RawInt(300)},

@@ -21,6 +21,9 @@ import (
 	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/internal/budget"
 	"github.com/macula-mesh/macula-node/interop/glass"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
@@ -88,7 +91,7 @@ func newHandlersWith(tb testing.TB, change func(*budget.Limits)) *dht.Handlers {
 
 func (d *testGateway) store(tb testing.TB, key string, value wire.Raw) {
 	tb.Helper()
-	v, err := wire.ParseValue(value)
+	v, err := values.Parse(value)
 	require.NoError(tb, err)
 	require.NoError(tb, d.server.Records().Store(tb.Context(), records.Put{Key: []byte(key), Value: v.Raw, NodeID: v.NodeID}))
 }
@@ -111,7 +114,7 @@ func dialGateway(tb testing.TB, addr netip.AddrPort) *nodeConn {
 type nodeStream struct {
 	*quic.Stream
 	tb testing.TB
-	in *wire.Reader
+	in *framing.Reader
 }
 
 func (c *nodeConn) open() *nodeStream {
@@ -119,7 +122,7 @@ func (c *nodeConn) open() *nodeStream {
 	s, err := c.OpenStreamSync(compattest.Context(c.tb))
 	require.NoError(c.tb, err)
 	require.NoError(c.tb, s.SetDeadline(time.Now().Add(compattest.Patience)))
-	return &nodeStream{s, c.tb, wire.NewReader(s)}
+	return &nodeStream{s, c.tb, framing.NewReader(s)}
 }
 
 func (s *nodeStream) send(messages ...wire.Message) {
@@ -133,7 +136,7 @@ func (s *nodeStream) write(b []byte) {
 	require.NoError(s.tb, err)
 }
 
-func (s *nodeStream) next() wire.Frame {
+func (s *nodeStream) next() framing.Frame {
 	s.tb.Helper()
 	f, err := s.in.Next()
 	require.NoError(s.tb, err)
@@ -142,7 +145,7 @@ func (s *nodeStream) next() wire.Frame {
 }
 
 // ask sends a message and returns its reply as it came.
-func (s *nodeStream) ask(m wire.Message) wire.Frame {
+func (s *nodeStream) ask(m wire.Message) framing.Frame {
 	s.tb.Helper()
 	s.send(m)
 	return s.next()
@@ -197,7 +200,7 @@ func (s *nodeStream) gateways() (hosts []string) {
 	s.tb.Helper()
 	reply := askFor[*wire.Reply](s, &wire.Call{Procedure: wire.ProcedureListGateways, Args: wire.RawMap(), CallID: []byte("1")})
 	require.Nil(s.tb, reply.Error)
-	var list wire.GatewayList
+	var list procedures.GatewayList
 	require.NoError(s.tb, list.Decode(reply.Result))
 	for _, g := range list {
 		require.NotEmpty(s.tb, g.NodeID)
@@ -222,7 +225,7 @@ func (s *nodeStream) requireReset(code proto.ResetCode) {
 }
 
 // fieldNames returns the keys of a frame's map.
-func fieldNames(tb testing.TB, f wire.Frame) (names []string) {
+func fieldNames(tb testing.TB, f framing.Frame) (names []string) {
 	tb.Helper()
 	require.NoError(tb, f.Check())
 	for key := range wire.Raw(f.Payload).Fields() {
@@ -266,7 +269,7 @@ func TestFindValueReplyFitsItsReader(t *testing.T) {
 	lookup, session := conn.open(), conn.open()
 	session.connect("a node", "")
 	short := lookup.ask(&wire.FindValue{Key: []byte("k")})
-	require.LessOrEqual(t, wire.HeaderSize+len(short.Payload), 1100)
+	require.LessOrEqual(t, framing.HeaderSize+len(short.Payload), 1100)
 	require.Greater(t, len(short.Payload), 800, "as many as fit")
 	m, err := session.ask(&wire.FindValue{Key: []byte("k")}).Decode()
 	require.NoError(t, err)
@@ -311,7 +314,7 @@ func TestErlangNodesAreNotIntroduced(t *testing.T) {
 	second := dialGateway(t, d.addr)
 	connected, lookup := second.open(), second.open()
 	connected.connect(compattest.NodeID("b"), "https://127.0.0.1:2")
-	entry := wire.StoreArgs{Key: []byte(wire.GatewayPrefix + compattest.NodeID("c")), Value: compattest.Provider("c",
+	entry := procedures.StoreArgs{Key: []byte(wire.GatewayPrefix + compattest.NodeID("c")), Value: compattest.Provider("c",
 		wire.Pair{Key: "host", Value: wire.RawText("127.0.0.1")}, wire.Pair{Key: "port", Value: wire.RawInt(3)}, wire.Pair{Key: "realm", Value: wire.RawText(realm)})}
 	stored := askFor[*wire.Reply](first, &wire.Call{Procedure: wire.ProcedureStore, Args: entry.Raw(), CallID: []byte("1")})
 	require.Nil(t, stored.Error, "a node registers itself as ever")
@@ -334,7 +337,7 @@ func TestErlangNodesAreNotIntroduced(t *testing.T) {
 	f := connected.ask(&wire.FindNode{Target: []byte("k")})
 	nodes, _ := wire.Raw(f.Payload).Field("nodes")
 	for node := range nodes.Elems() {
-		require.ElementsMatch(t, []string{"node_id", "address", "last_seen"}, fieldNames(t, wire.Frame{Type: f.Type, Payload: node}))
+		require.ElementsMatch(t, []string{"node_id", "address", "last_seen"}, fieldNames(t, framing.Frame{Type: f.Type, Payload: node}))
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 	"github.com/macula-mesh/macula-node/internal/budget"
 	"github.com/macula-mesh/macula-node/internal/conns"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
@@ -88,10 +89,10 @@ type stream struct {
 	counted *conns.Stream
 }
 
-// ReserveMemory implements wire.Memory.
+// ReserveMemory implements framing.Memory.
 func (s stream) ReserveMemory(size int, prio uint8) error { return s.counted.ReserveMemory(size, prio) }
 
-// ReleaseMemory implements wire.Memory.
+// ReleaseMemory implements framing.Memory.
 func (s stream) ReleaseMemory(size int) { s.counted.ReleaseMemory(size) }
 
 // leave takes the node from those that are connected, and ends its
@@ -210,7 +211,7 @@ func (g *Gateway) spawn(f func()) {
 // where that is its own.
 func (s *session) verify(contact routing.Contact) {
 	log := s.gateway.cfg.log.With("from", s.ip, "endpoint", contact.Endpoint)
-	if _, err := wire.ParseEndpoint(contact.Endpoint); err != nil {
+	if _, err := endpoints.Parse(contact.Endpoint); err != nil {
 		return // a node that can not be reached is no contact
 	}
 	for _, turn := range []chan struct{}{s.source.verify, s.gateway.verify} { // its own first: it holds up nobody else

@@ -13,6 +13,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
@@ -39,7 +40,7 @@ func (u *uplink) askPeer(contact routing.Contact, c *dialer.Conn) (*peer.AddrInf
 	if !ok {
 		return nil, nil
 	}
-	var told wire.PeerInfo
+	var told procedures.PeerInfo
 	if err := told.Decode(reply.Result); err != nil {
 		u.log.Debug("what the node says of its peer can not be read", "err", err)
 		return nil, nil

@@ -17,6 +17,8 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/interop/glass"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
@@ -29,7 +31,7 @@ type door struct {
 	close    func()
 }
 
-func openDoor(tb testing.TB, address string, info wire.PeerInfo) *door {
+func openDoor(tb testing.TB, address string, info procedures.PeerInfo) *door {
 	tb.Helper()
 	packets, err := net.ListenPacket("udp", address)
 	require.NoError(tb, err)
@@ -67,8 +69,8 @@ func openDoor(tb testing.TB, address string, info wire.PeerInfo) *door {
 	return d
 }
 
-func (d *door) serve(s *quic.Stream, info wire.PeerInfo) {
-	f, err := wire.NewReader(s).Next()
+func (d *door) serve(s *quic.Stream, info procedures.PeerInfo) {
+	f, err := framing.NewReader(s).Next()
 	if err != nil {
 		return
 	}
@@ -88,7 +90,7 @@ func (d *door) serve(s *quic.Stream, info wire.PeerInfo) {
 			reply = &wire.Reply{CallID: m.CallID, Result: info.Raw()}
 		}
 	}
-	if b, err := wire.AppendFrame(nil, reply); err == nil {
+	if b, err := framing.AppendFrame(nil, reply); err == nil {
 		s.Write(b)
 	}
 	s.Close()
@@ -115,7 +117,7 @@ func bin(addrs ...string) (all [][]byte) {
 // not as an Erlang gateway; when one of these takes its place it is.
 func TestADoorLeadsIn(t *testing.T) {
 	id := test.RandPeerIDFatal(t)
-	d := openDoor(t, "127.0.0.1:0", wire.PeerInfo{PeerID: id.String(), Realm: proto.DefaultRealm,
+	d := openDoor(t, "127.0.0.1:0", procedures.PeerInfo{PeerID: id.String(), Realm: proto.DefaultRealm,
 		Addrs: append(bin("/ip4/127.0.0.1/udp/1/quic-v1/p2p/"+id.String(), "/ip4/127.0.0.7/udp/1/quic-v1", "/ip4/192.0.2.7/udp/1/quic-v1", "/ip4/0.0.0.0/udp/1/quic-v1",
 			"/ip4/203.0.113.7/udp/4/quic-v1/p2p/"+test.RandPeerIDFatal(t).String()+"/p2p-circuit/p2p/"+id.String(),
 			"/dns4/elsewhere.example.org/udp/1/quic-v1"), []byte("none"))})
@@ -147,12 +149,12 @@ func TestDoorsThatLeadNowhere(t *testing.T) {
 	id := test.RandPeerIDFatal(t).String()
 	self := ourPeer(t)
 	for name, c := range map[string]struct {
-		info  wire.PeerInfo
+		info  procedures.PeerInfo
 		state State
 	}{
-		"no peer id":    {wire.PeerInfo{PeerID: "nobody", Realm: proto.DefaultRealm}, StateWaiting},
-		"another realm": {wire.PeerInfo{PeerID: id, Realm: "other"}, StateOtherRealm},
-		"ourselves":     {wire.PeerInfo{PeerID: self.String(), Realm: proto.DefaultRealm}, StateSelf},
+		"no peer id":    {procedures.PeerInfo{PeerID: "nobody", Realm: proto.DefaultRealm}, StateWaiting},
+		"another realm": {procedures.PeerInfo{PeerID: id, Realm: "other"}, StateOtherRealm},
+		"ourselves":     {procedures.PeerInfo{PeerID: self.String(), Realm: proto.DefaultRealm}, StateSelf},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := openDoor(t, "127.0.0.1:0", c.info)
@@ -264,5 +266,5 @@ func slandered(t *testing.T) *glass.Gateway {
 	addr := l.LocalAddr().(*net.UDPAddr)
 	require.NoError(t, l.Close())
 	return newGlass(t, glass.Listen(addr.String()), glass.RegisterAfter(-1),
-		glass.Neighbours(wire.Gateway{NodeID: []byte("x"), Host: "127.0.0.1", Port: int64(addr.Port), Realm: "other"}))
+		glass.Neighbours(procedures.Gateway{NodeID: []byte("x"), Host: "127.0.0.1", Port: int64(addr.Port), Realm: "other"}))
 }

@@ -7,14 +7,16 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/dialer/identity"
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 )
 
 // realmError: a gateway serves another realm than ours.
 type realmError struct {
-	gateway      wire.Endpoint
+	gateway      endpoints.Endpoint
 	theirs, ours string
 	proved       bool // by its certificate, else an entry of anybody's may say so
 }
@@ -26,7 +28,7 @@ func (e *realmError) Error() string {
 func (e *realmError) Unwrap() error { return ErrOtherRealm }
 
 // look asks a gateway who it is, and returns its own entry and those of others.
-func (u *uplink) look(contact routing.Contact, c *dialer.Conn) (own wire.Gateway, others wire.GatewayList, err error) {
+func (u *uplink) look(contact routing.Contact, c *dialer.Conn) (own procedures.Gateway, others procedures.GatewayList, err error) {
 	list, err := client.ListGateways(u.ctx, c, contact)
 	if err != nil {
 		return own, nil, err
@@ -47,18 +49,18 @@ func (u *uplink) look(contact routing.Contact, c *dialer.Conn) (own wire.Gateway
 // there, so those that could be its own have to agree on the realm: a CONNECT
 // of the wrong one hangs it. It tells whether the certificate proves the entry. The
 // error is errUnlisted or errTwoRealms.
-func ownEntry(list wire.GatewayList, clientID string, e wire.Endpoint, remote netip.AddrPort) (own wire.Gateway, proved bool, err error) {
-	var byKey, byPlace []wire.Gateway
+func ownEntry(list procedures.GatewayList, clientID string, e endpoints.Endpoint, remote netip.AddrPort) (own procedures.Gateway, proved bool, err error) {
+	var byKey, byPlace []procedures.Gateway
 	for _, g := range list {
 		if identity.IsClientID(g.NodeID, clientID) {
 			byKey = append(byKey, g)
 			continue
 		}
-		at, err := wire.EndpointOf(g)
+		at, err := g.Endpoint()
 		if err != nil || !identity.MatchesClientID(g.NodeID, clientID) {
 			continue // nowhere, or another node that was there once
 		}
-		if at == e || at == wire.EndpointAt(remote) {
+		if at == e || at == endpoints.At(remote) {
 			byPlace = append(byPlace, g)
 		}
 	}
@@ -67,11 +69,11 @@ func ownEntry(list wire.GatewayList, clientID string, e wire.Endpoint, remote ne
 		all = byPlace
 	}
 	if len(all) == 0 {
-		return wire.Gateway{}, false, errUnlisted
+		return procedures.Gateway{}, false, errUnlisted
 	}
 	for _, g := range all[1:] {
 		if g.Realm != all[0].Realm {
-			return wire.Gateway{}, false, fmt.Errorf("%w: %q and %q", errTwoRealms, all[0].Realm, g.Realm)
+			return procedures.Gateway{}, false, fmt.Errorf("%w: %q and %q", errTwoRealms, all[0].Realm, g.Realm)
 		}
 	}
 	return all[0], len(byKey) > 0, nil
@@ -100,12 +102,12 @@ func (u *uplink) toTell(c *dialer.Conn) (endpoint, whyNot string) {
 	if !u.cfg.listable() {
 		return "", "it is a client, which answers nobody"
 	}
-	e, err := wire.ParseEndpoint(endpoint)
+	e, err := endpoints.Parse(endpoint)
 	if err != nil {
 		return "", err.Error()
 	}
 	from := c.RemoteAddr().Addr()
-	if ip, ok := e.Addr(); ok && !reachableFrom(from, ip) || u.handlers.EndpointFor(routing.ReachOf(from)) == "" {
+	if ip, ok := e.Addr(); ok && !reachableFrom(from, ip) || u.handlers.EndpointFor(addressing.ReachOf(from)) == "" {
 		return "", fmt.Sprintf("its endpoint %s can not be reached from there", endpoint)
 	}
 	return endpoint, ""

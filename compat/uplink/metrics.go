@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 )
 
 // LookResult is what came of a look at a gateway.
@@ -40,11 +40,11 @@ const (
 // once.
 type MetricsTracer interface {
 	// Looked is called after each look at a gateway that was connected to.
-	Looked(gateway wire.Endpoint, result LookResult)
+	Looked(gateway endpoints.Endpoint, result LookResult)
 	// SessionUp is called when a gateway has taken our CONNECT.
-	SessionUp(gateway wire.Endpoint)
+	SessionUp(gateway endpoints.Endpoint)
 	// SessionDown is called at the end of each of these sessions.
-	SessionDown(gateway wire.Endpoint, lasted time.Duration, reason DownReason)
+	SessionDown(gateway endpoints.Endpoint, lasted time.Duration, reason DownReason)
 }
 
 // WithMetricsTracer sets who is told what the uplinks do; nobody without it.
@@ -60,9 +60,9 @@ func WithMetricsTracer(t MetricsTracer) Option {
 
 type noTracer struct{}
 
-func (noTracer) Looked(wire.Endpoint, LookResult)                     {}
-func (noTracer) SessionUp(wire.Endpoint)                              {}
-func (noTracer) SessionDown(wire.Endpoint, time.Duration, DownReason) {}
+func (noTracer) Looked(endpoints.Endpoint, LookResult)                     {}
+func (noTracer) SessionUp(endpoints.Endpoint)                              {}
+func (noTracer) SessionDown(endpoints.Endpoint, time.Duration, DownReason) {}
 
 func lookResultOf(err error) LookResult {
 	switch {

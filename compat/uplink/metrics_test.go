@@ -11,6 +11,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 	"github.com/macula-mesh/macula-node/interop/glass"
 )
 
@@ -23,7 +24,7 @@ type tracer struct {
 	told []string
 }
 
-func (t *tracer) note(gateway wire.Endpoint, lasted time.Duration, what string) {
+func (t *tracer) note(gateway endpoints.Endpoint, lasted time.Duration, what string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if gateway.String() != t.gateway || lasted < 0 || lasted > compattest.Patience {
@@ -38,9 +39,11 @@ func (t *tracer) all() []string {
 	return slices.Clone(t.told)
 }
 
-func (t *tracer) Looked(gateway wire.Endpoint, r LookResult) { t.note(gateway, 0, "look "+string(r)) }
-func (t *tracer) SessionUp(gateway wire.Endpoint)            { t.note(gateway, 0, "up") }
-func (t *tracer) SessionDown(gateway wire.Endpoint, lasted time.Duration, r DownReason) {
+func (t *tracer) Looked(gateway endpoints.Endpoint, r LookResult) {
+	t.note(gateway, 0, "look "+string(r))
+}
+func (t *tracer) SessionUp(gateway endpoints.Endpoint) { t.note(gateway, 0, "up") }
+func (t *tracer) SessionDown(gateway endpoints.Endpoint, lasted time.Duration, r DownReason) {
 	t.note(gateway, lasted, "down "+string(r))
 }
 

@@ -7,7 +7,8 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/dialer/identity"
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
@@ -16,7 +17,7 @@ import (
 // answered. A gateway does not get us to dial into our own network, or ourselves,
 // by an address that can not be what it meant. Of one that was tried a short while
 // ago nothing is asked.
-func (u *uplink) meet(ctx context.Context, own wire.Gateway, list wire.GatewayList, c *dialer.Conn) {
+func (u *uplink) meet(ctx context.Context, own procedures.Gateway, list procedures.GatewayList, c *dialer.Conn) {
 	gateway := c.RemoteAddr().Addr()
 	may := func(ip netip.Addr) bool { return reachableFrom(gateway, ip) }
 	for endpoint, when := range u.tried {
@@ -25,7 +26,7 @@ func (u *uplink) meet(ctx context.Context, own wire.Gateway, list wire.GatewayLi
 		}
 	}
 	for _, g := range list[:min(len(list), proto.MaxGateways)] {
-		at, err := wire.EndpointOf(g)
+		at, err := g.Endpoint()
 		if err != nil || g.Realm != u.handlers.Realm() || string(g.NodeID) == string(own.NodeID) || u.isOurs(g, at) {
 			continue
 		}
@@ -54,9 +55,9 @@ func (u *uplink) meet(ctx context.Context, own wire.Gateway, list wire.GatewayLi
 }
 
 // isOurs reports whether an entry is this node's.
-func (u *uplink) isOurs(g wire.Gateway, at wire.Endpoint) bool {
+func (u *uplink) isOurs(g procedures.Gateway, at endpoints.Endpoint) bool {
 	self := u.handlers.Routing().Self()
-	ours, err := wire.ParseEndpoint(u.handlers.Endpoint())
+	ours, err := endpoints.Parse(u.handlers.Endpoint())
 	return string(g.NodeID) == string(self[:]) || err == nil && at == ours ||
 		identity.IsClientID(g.NodeID, u.cfg.self)
 }

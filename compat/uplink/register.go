@@ -5,6 +5,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/internal/budget"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
@@ -19,15 +20,15 @@ func (u *uplink) register(c *dialer.Conn, endpoint string) (*dialer.Session, err
 		RealmID:      u.handlers.Realm(),
 		Endpoint:     endpoint,
 		Capabilities: []string{"dht"},
-	}, func(ctx context.Context, s server.Stream, replies func(wire.Frame)) error {
+	}, func(ctx context.Context, s server.Stream, replies func(framing.Frame)) error {
 		return u.serveStream(ctx, c, s, replies)
 	})
 }
 
 // serveStream answers what a gateway asks on the stream of our CONNECT, and shows what
 // is no question.
-func (u *uplink) serveStream(ctx context.Context, c *dialer.Conn, s server.Stream, replies func(wire.Frame)) error {
-	show := func(_ *server.Peer, f wire.Frame) error {
+func (u *uplink) serveStream(ctx context.Context, c *dialer.Conn, s server.Stream, replies func(framing.Frame)) error {
+	show := func(_ *server.Peer, f framing.Frame) error {
 		if err := f.Check(); err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/dialer/safety"
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/interop/glass"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
@@ -16,7 +17,7 @@ import (
 // insteadOfPong has a gateway answer CONNECT with any bytes, until the returned
 // function is called. CONNECT is known to it all the same.
 func insteadOfPong(g *glass.Gateway, answer []byte) (usual func()) {
-	g.ReplyWith(func(asked wire.Frame) []byte {
+	g.ReplyWith(func(asked framing.Frame) []byte {
 		if asked.Type != wire.TypeConnect {
 			return nil
 		}
@@ -37,7 +38,7 @@ func TestUplinkOddAnswersToConnect(t *testing.T) {
 		"another version":       {[]byte{2, 4, 0, 0, 0, 0, 0, 1, 0x80}, false},
 		"no MessagePack":        {compattest.RawFrame(wire.TypePong, 0xc1), false},
 		"a list":                {compattest.RawFrame(wire.TypePong, 0x90), false},
-		"too large":             {[]byte{wire.Version, byte(wire.TypePong), 0, 0, 0xff, 0xff, 0xff, 0xff}, false},
+		"too large":             {[]byte{framing.Version, byte(wire.TypePong), 0, 0, 0xff, 0xff, 0xff, 0xff}, false},
 		"two PONGs":             {compattest.Frames(t, pong, pong), true},
 		"PUBLISH before PONG":   {compattest.Frames(t, &wire.Publish{Topic: "t"}, pong), true},
 		"a question with it":    {compattest.Frames(t, pong, &wire.FindValue{Key: []byte("k")}), true},
@@ -87,7 +88,7 @@ func TestUplinkFollowsTheConnection(t *testing.T) {
 	g := newGlass(t)
 	u := newUplinked(t, []*glass.Gateway{g})
 	compattest.Eventually(t, u.has(1), "a session")
-	g.ReplyWith(func(asked wire.Frame) []byte {
+	g.ReplyWith(func(asked framing.Frame) []byte {
 		if asked.Type != wire.TypeNATProbe {
 			return nil
 		}

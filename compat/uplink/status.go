@@ -5,7 +5,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 )
 
 // State is how it stands with a gateway.
@@ -24,7 +24,7 @@ const (
 
 // Status is how it stands with a gateway.
 type Status struct {
-	Gateway wire.Endpoint
+	Gateway endpoints.Endpoint
 	State   State
 	Since   time.Time // when the state began
 	Next    time.Time // of the next try; zero where none is waited for

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -28,7 +28,7 @@ type stay struct {
 	*uplink
 	conn    *dialer.Conn
 	contact routing.Contact
-	own     wire.Gateway // its own entry
+	own     procedures.Gateway // its own entry
 
 	ctx context.Context // ends with the connection, the session and the uplinks; its cause is why
 	end context.CancelCauseFunc
@@ -70,10 +70,10 @@ func (s *stay) register(endpoint string) error {
 }
 
 // run meets the gateway's neighbours and watches over it until the stay ends.
-func (s *stay) run(neighbours wire.GatewayList) (lasted bool, err error) {
+func (s *stay) run(neighbours procedures.GatewayList) (lasted bool, err error) {
 	defer context.AfterFunc(s.conn.Context(), func() { s.end(s.conn.Err()) })()
 	ctx, cancel := context.WithCancel(s.ctx)
-	lists := make(chan wire.GatewayList, 1)
+	lists := make(chan procedures.GatewayList, 1)
 	lists <- neighbours
 	var meeting sync.WaitGroup
 	meeting.Go(func() { // beside the signs of life: a neighbour that is silent takes its time
@@ -93,7 +93,7 @@ func (s *stay) run(neighbours wire.GatewayList) (lasted bool, err error) {
 
 // watch asks the gateway for signs of life, and for its neighbours, until the stay
 // ends.
-func (s *stay) watch(lists chan<- wire.GatewayList) (lasted bool, err error) {
+func (s *stay) watch(lists chan<- procedures.GatewayList) (lasted bool, err error) {
 	met, missed := time.Now(), 0
 	ping := time.NewTimer(s.cfg.intervals.Ping)
 	defer ping.Stop()

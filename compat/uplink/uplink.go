@@ -12,7 +12,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/dialer/pace"
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -20,7 +20,7 @@ import (
 type uplink struct {
 	*Uplinks
 
-	endpoint  wire.Endpoint
+	endpoint  endpoints.Endpoint
 	log       *slog.Logger
 	refresh   chan struct{}        // has room for one: our endpoint may have changed
 	tried     map[string]time.Time // endpoints of neighbours, and when they were last verified

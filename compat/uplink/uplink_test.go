@@ -18,6 +18,8 @@ import (
 	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/interop/glass"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
@@ -287,15 +289,15 @@ func TestUplinkServesWhatTheGatewaySends(t *testing.T) {
 func TestUplinkMeetsNeighbours(t *testing.T) {
 	t.Parallel()
 	neighbour, stranger := newGlass(t), newGlass(t)
-	entry := func(g *glass.Gateway, id, realm string) wire.Gateway {
-		return wire.Gateway{NodeID: []byte(id), Host: "127.0.0.1", Port: int64(g.Addr().Port), Realm: realm}
+	entry := func(g *glass.Gateway, id, realm string) procedures.Gateway {
+		return procedures.Gateway{NodeID: []byte(id), Host: "127.0.0.1", Port: int64(g.Addr().Port), Realm: realm}
 	}
 	self := routing.IDFromPeer(ourPeer(t))
 	g := newGlass(t, glass.Neighbours(
 		entry(neighbour, neighbour.ClientID(), proto.DefaultRealm),
 		entry(stranger, stranger.ClientID(), "other"),
-		wire.Gateway{NodeID: self[:], Host: "127.0.0.1", Port: 1, Realm: proto.DefaultRealm},
-		wire.Gateway{NodeID: []byte("gone"), Host: "127.0.0.1", Port: 2, Realm: proto.DefaultRealm},
+		procedures.Gateway{NodeID: self[:], Host: "127.0.0.1", Port: 1, Realm: proto.DefaultRealm},
+		procedures.Gateway{NodeID: []byte("gone"), Host: "127.0.0.1", Port: 2, Realm: proto.DefaultRealm},
 	))
 	u := newUplinked(t, []*glass.Gateway{g})
 	known := func() bool {
@@ -376,7 +378,7 @@ func unhex(tb testing.TB, digits string) string {
 // any other.
 func TestUplinkToALaterVersion(t *testing.T) {
 	neighbour := newGlass(t, glass.RawClientIDs())
-	g := newGlass(t, glass.RawClientIDs(), glass.IPv4Only(), glass.Neighbours(wire.Gateway{
+	g := newGlass(t, glass.RawClientIDs(), glass.IPv4Only(), glass.Neighbours(procedures.Gateway{
 		NodeID: []byte(unhex(t, neighbour.ClientID())), Host: "127.0.0.1", Port: int64(neighbour.Addr().Port), Realm: proto.DefaultRealm}))
 	u := newUplinked(t, []*glass.Gateway{g})
 	compattest.Eventually(t, u.has(1), "a session")
@@ -388,8 +390,8 @@ func TestUplinkToALaterVersion(t *testing.T) {
 // have it ask itself.
 func TestUplinkDoesNotMeetItself(t *testing.T) {
 	ourselves, neighbour := newGlass(t), newGlass(t)
-	entry := func(g *glass.Gateway, id string) wire.Gateway {
-		return wire.Gateway{NodeID: []byte(id), Host: "127.0.0.1", Port: int64(g.Addr().Port), Realm: proto.DefaultRealm}
+	entry := func(g *glass.Gateway, id string) procedures.Gateway {
+		return procedures.Gateway{NodeID: []byte(id), Host: "127.0.0.1", Port: int64(g.Addr().Port), Realm: proto.DefaultRealm}
 	}
 	g := newGlass(t, glass.Neighbours(entry(ourselves, "my-name"), entry(neighbour, "its-name")))
 	u := newUplinked(t, []*glass.Gateway{g}, WithSelf(ourselves.ClientID()))
@@ -421,36 +423,36 @@ func TestPublishGoesThroughASession(t *testing.T) {
 }
 
 func TestOwnEntry(t *testing.T) {
-	e := wire.Endpoint{Host: "gw.example.org", Port: 9443}
+	e := endpoints.Endpoint{Host: "gw.example.org", Port: 9443}
 	remote := netip.MustParseAddrPort("192.0.2.7:9443")
 	const id = "a7b113782e093e08e599398df87e508d737fff6265f007dee556b429b145ef97"
-	entry := func(id, host string, port int64) wire.Gateway {
-		return wire.Gateway{NodeID: []byte(id), Host: host, Port: port, Realm: id + host}
+	entry := func(id, host string, port int64) procedures.Gateway {
+		return procedures.Gateway{NodeID: []byte(id), Host: host, Port: port, Realm: id + host}
 	}
-	in := func(realm string, g wire.Gateway) wire.Gateway {
+	in := func(realm string, g procedures.Gateway) procedures.Gateway {
 		g.Realm = realm
 		return g
 	}
 	tests := map[string]struct {
-		list wire.GatewayList
+		list procedures.GatewayList
 		want int // which of the list; -1 for none
 		err  error
 	}{
 		"nobody":                                {nil, -1, errUnlisted},
-		"others":                                {wire.GatewayList{entry("x", "192.0.2.8", 9443)}, -1, errUnlisted},
-		"by the digest":                         {wire.GatewayList{entry("x", "gw.example.org", 9443), entry(id, "10.0.0.1", 1)}, 1, nil},
-		"by the digest in capitals":             {wire.GatewayList{entry(strings.ToUpper(id), "10.0.0.1", 1)}, 0, nil},
-		"by the digest in bytes":                {wire.GatewayList{entry("x", "gw.example.org", 9443), entry(unhex(t, id), "10.0.0.1", 1)}, 1, nil},
-		"in both forms in two realms":           {wire.GatewayList{entry(unhex(t, id), "10.0.0.1", 1), entry(id, "10.0.0.1", 1)}, -1, errTwoRealms},
-		"by the name":                           {wire.GatewayList{entry("named", "GW.example.org.", 9443)}, 0, nil},
-		"by the address":                        {wire.GatewayList{entry("named", "192.0.2.7", 9443)}, 0, nil},
-		"by the address written as IPv6":        {wire.GatewayList{entry("named", "::ffff:192.0.2.7", 9443)}, 0, nil},
-		"not by the address with another port":  {wire.GatewayList{entry("named", "192.0.2.7", 9444)}, -1, errUnlisted},
-		"not by a name that is somebody else's": {wire.GatewayList{entry("named", "gw.example.com", 9443)}, -1, errUnlisted},
-		"not by where another key's node was":   {wire.GatewayList{entry(strings.Repeat("0", 64), "192.0.2.7", 9443)}, -1, errUnlisted},
-		"twice in one realm":                    {wire.GatewayList{in("r", entry(id, "10.0.0.1", 1)), in("r", entry(id, "10.0.0.2", 1))}, 0, nil},
-		"by the digest in two realms":           {wire.GatewayList{entry(id, "10.0.0.1", 1), entry(id, "10.0.0.2", 1)}, -1, errTwoRealms},
-		"by the address in two realms":          {wire.GatewayList{entry("named", "192.0.2.7", 9443), entry("other", "192.0.2.7", 9443)}, -1, errTwoRealms},
+		"others":                                {procedures.GatewayList{entry("x", "192.0.2.8", 9443)}, -1, errUnlisted},
+		"by the digest":                         {procedures.GatewayList{entry("x", "gw.example.org", 9443), entry(id, "10.0.0.1", 1)}, 1, nil},
+		"by the digest in capitals":             {procedures.GatewayList{entry(strings.ToUpper(id), "10.0.0.1", 1)}, 0, nil},
+		"by the digest in bytes":                {procedures.GatewayList{entry("x", "gw.example.org", 9443), entry(unhex(t, id), "10.0.0.1", 1)}, 1, nil},
+		"in both forms in two realms":           {procedures.GatewayList{entry(unhex(t, id), "10.0.0.1", 1), entry(id, "10.0.0.1", 1)}, -1, errTwoRealms},
+		"by the name":                           {procedures.GatewayList{entry("named", "GW.example.org.", 9443)}, 0, nil},
+		"by the address":                        {procedures.GatewayList{entry("named", "192.0.2.7", 9443)}, 0, nil},
+		"by the address written as IPv6":        {procedures.GatewayList{entry("named", "::ffff:192.0.2.7", 9443)}, 0, nil},
+		"not by the address with another port":  {procedures.GatewayList{entry("named", "192.0.2.7", 9444)}, -1, errUnlisted},
+		"not by a name that is somebody else's": {procedures.GatewayList{entry("named", "gw.example.com", 9443)}, -1, errUnlisted},
+		"not by where another key's node was":   {procedures.GatewayList{entry(strings.Repeat("0", 64), "192.0.2.7", 9443)}, -1, errUnlisted},
+		"twice in one realm":                    {procedures.GatewayList{in("r", entry(id, "10.0.0.1", 1)), in("r", entry(id, "10.0.0.2", 1))}, 0, nil},
+		"by the digest in two realms":           {procedures.GatewayList{entry(id, "10.0.0.1", 1), entry(id, "10.0.0.2", 1)}, -1, errTwoRealms},
+		"by the address in two realms":          {procedures.GatewayList{entry("named", "192.0.2.7", 9443), entry("other", "192.0.2.7", 9443)}, -1, errTwoRealms},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -486,8 +488,8 @@ func TestUplinkInProduction(t *testing.T) {
 		return glass.ServeTLS(serverTLS(ca.Leaf(x509.Certificate{DNSNames: []string{name}})))
 	}
 	neighbour, impostor := newGlass(t, named("localhost")), newGlass(t, named("elsewhere.example.org"))
-	entry := func(g *glass.Gateway) wire.Gateway {
-		return wire.Gateway{NodeID: []byte(g.ClientID()), Host: "localhost", Port: int64(g.Addr().Port), Realm: proto.DefaultRealm}
+	entry := func(g *glass.Gateway) procedures.Gateway {
+		return procedures.Gateway{NodeID: []byte(g.ClientID()), Host: "localhost", Port: int64(g.Addr().Port), Realm: proto.DefaultRealm}
 	}
 	g := newGlass(t, named("localhost"), glass.Neighbours(entry(neighbour), entry(impostor)))
 	at := mustParse(t, "https://localhost:"+compattest.PortOf(t, g.Endpoint()))

@@ -2,13 +2,14 @@ package wire_test
 
 import (
 	"bytes"
-	"io"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 )
 
 // findValue is the payload that makes up nearly all of the traffic.
@@ -39,10 +40,10 @@ func TestDecodeFindValueAllocatesNothing(t *testing.T) {
 
 func TestEncodeFindValueReplyAllocatesNothing(t *testing.T) {
 	m := findValueHit()
-	buf, err := wire.AppendFrame(nil, m)
+	buf, err := framing.AppendFrame(nil, m)
 	require.NoError(t, err)
 	assert.Zero(t, testing.AllocsPerRun(1000, func() {
-		buf, _ = wire.AppendFrame(buf[:0], m)
+		buf, _ = framing.AppendFrame(buf[:0], m)
 	}))
 }
 
@@ -59,7 +60,7 @@ var usual = []struct {
 	{&wire.Store{Key: bytes.Repeat([]byte{7}, 32), Value: findValueHit().Values[0]}, 0},
 	{&wire.Call{
 		Procedure: wire.ProcedureStore, CallID: make([]byte, 16),
-		Args: (&wire.StoreArgs{Key: bytes.Repeat([]byte{7}, 32), Value: findValueHit().Values[0], ExpiresIn: wire.Some[int64](290)}).Raw(),
+		Args: (&procedures.StoreArgs{Key: bytes.Repeat([]byte{7}, 32), Value: findValueHit().Values[0], ExpiresIn: wire.Some[int64](290)}).Raw(),
 	}, 1},
 	{&wire.Reply{CallID: make([]byte, 16), Result: fields("status", bin("ok"))}, 0},
 	{&wire.Connect{
@@ -71,17 +72,17 @@ var usual = []struct {
 func TestUsualMessagesAllocateNoMoreThanTheirTexts(t *testing.T) {
 	for _, u := range usual {
 		t.Run(u.m.Type().String(), func(t *testing.T) {
-			buf, err := wire.AppendFrame(nil, u.m)
+			buf, err := framing.AppendFrame(nil, u.m)
 			require.NoError(t, err)
 			assert.Zero(t, testing.AllocsPerRun(1000, func() {
-				buf, _ = wire.AppendFrame(buf[:0], u.m)
+				buf, _ = framing.AppendFrame(buf[:0], u.m)
 			}), "encode")
-			into, err := wire.Frame{Type: u.m.Type(), Payload: buf[wire.HeaderSize:]}.Decode()
+			into, err := framing.Frame{Type: u.m.Type(), Payload: buf[framing.HeaderSize:]}.Decode()
 			require.NoError(t, err)
 			require.Equal(t, u.m, into)
 			m := into.(interface{ Decode([]byte) error })
 			assert.Equal(t, u.allocs, testing.AllocsPerRun(1000, func() {
-				if m.Decode(buf[wire.HeaderSize:]) != nil {
+				if m.Decode(buf[framing.HeaderSize:]) != nil {
 					t.Error("not decoded")
 				}
 			}), "decode")
@@ -106,39 +107,12 @@ func TestMessagesDoNotEscape(t *testing.T) {
 	}))
 	assert.Equal(t, 1.0, testing.AllocsPerRun(1000, func() {
 		var m wire.Call
-		var args wire.StoreArgs
+		var args procedures.StoreArgs
 		if m.Decode(call) != nil || len(m.AppendPayload(buf[:0])) != len(call) || args.Decode(m.Args) != nil {
 			t.Error("call")
 		}
 	}), "the procedure's name")
 }
-
-// A quiet stream of small frames lives in its first buffer.
-func TestReaderAllocatesNothing(t *testing.T) {
-	one := frame(wire.TypeFindValue, findValue())
-	r := wire.NewReader(&endless{data: bytes.Repeat(one, 100)})
-	_, err := r.Next()
-	require.NoError(t, err)
-	assert.Zero(t, testing.AllocsPerRun(1000, func() {
-		if _, err := r.Next(); err != nil {
-			t.Error(err)
-		}
-	}))
-}
-
-// endless repeats data for ever.
-type endless struct {
-	data []byte
-	at   int
-}
-
-func (e *endless) Read(p []byte) (int, error) {
-	n := copy(p, e.data[e.at:])
-	e.at = (e.at + n) % len(e.data)
-	return n, nil
-}
-
-var _ io.Reader = (*endless)(nil)
 
 func BenchmarkDecodeFindValue(b *testing.B) {
 	payload := findValue()
@@ -166,12 +140,12 @@ func BenchmarkDecodeFindValueReply(b *testing.B) {
 
 func BenchmarkEncodeFindValueReply(b *testing.B) {
 	m := findValueHit()
-	buf, err := wire.AppendFrame(nil, m)
+	buf, err := framing.AppendFrame(nil, m)
 	require.NoError(b, err)
 	b.ReportAllocs()
 	b.SetBytes(int64(len(buf)))
 	for b.Loop() {
-		if buf, err = wire.AppendFrame(buf[:0], m); err != nil {
+		if buf, err = framing.AppendFrame(buf[:0], m); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -180,12 +154,12 @@ func BenchmarkEncodeFindValueReply(b *testing.B) {
 func BenchmarkEncode(b *testing.B) {
 	for _, u := range usual {
 		b.Run(u.m.Type().String(), func(b *testing.B) {
-			buf, err := wire.AppendFrame(nil, u.m)
+			buf, err := framing.AppendFrame(nil, u.m)
 			require.NoError(b, err)
 			b.ReportAllocs()
 			b.SetBytes(int64(len(buf)))
 			for b.Loop() {
-				if buf, err = wire.AppendFrame(buf[:0], u.m); err != nil {
+				if buf, err = framing.AppendFrame(buf[:0], u.m); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -196,7 +170,7 @@ func BenchmarkEncode(b *testing.B) {
 func BenchmarkDecode(b *testing.B) {
 	for _, u := range usual {
 		b.Run(u.m.Type().String(), func(b *testing.B) {
-			f := wire.Frame{Type: u.m.Type(), Payload: u.m.AppendPayload(nil)}
+			f := framing.Frame{Type: u.m.Type(), Payload: u.m.AppendPayload(nil)}
 			into, err := f.Decode()
 			require.NoError(b, err)
 			m := into.(interface{ Decode([]byte) error })
@@ -208,28 +182,5 @@ func BenchmarkDecode(b *testing.B) {
 				}
 			}
 		})
-	}
-}
-
-func BenchmarkReader(b *testing.B) {
-	one := frame(wire.TypeFindValue, findValue())
-	r := wire.NewReader(&endless{data: bytes.Repeat(one, 100)})
-	b.ReportAllocs()
-	b.SetBytes(int64(len(one)))
-	for b.Loop() {
-		if _, err := r.Next(); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-func BenchmarkParseValue(b *testing.B) {
-	v := findValueHit().Values[0]
-	b.ReportAllocs()
-	b.SetBytes(int64(len(v)))
-	for b.Loop() {
-		if _, err := wire.ParseValue(v); err != nil {
-			b.Fatal(err)
-		}
 	}
 }

@@ -8,6 +8,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 )
 
 // Damage is ErrMsgpack in every message, and there is no message then.
@@ -50,7 +53,7 @@ func TestDamage(t *testing.T) {
 				assert.Nil(t, m, typ)
 				assert.NotErrorIs(t, err, wire.ErrNotMap)
 			}
-			assert.ErrorIs(t, wire.Frame{Type: 0xee, Payload: payload}.Check(), wire.ErrMsgpack)
+			assert.ErrorIs(t, framing.Frame{Type: 0xee, Payload: payload}.Check(), wire.ErrMsgpack)
 		})
 	}
 }
@@ -119,12 +122,12 @@ func TestRawFieldsSpoilNoFrame(t *testing.T) {
 			m, err := decode(wire.TypeStore, fields("key", bin("k"), "value", value))
 			require.NoError(t, err)
 			assert.Equal(t, &wire.Store{Key: []byte("k"), Value: value}, m)
-			_, err = wire.ParseValue(value)
-			require.ErrorIs(t, err, wire.ErrBadValue)
+			_, err = values.Parse(value)
+			require.ErrorIs(t, err, values.ErrBad)
 
 			m, err = decode(wire.TypeCall, fields("procedure", bin(wire.ProcedureStore), "args", fields("key", bin("k"), "value", value)))
 			require.NoError(t, err)
-			var args wire.StoreArgs
+			var args procedures.StoreArgs
 			require.NoError(t, args.Decode(m.(*wire.Call).Args))
 			assert.Equal(t, value, args.Value)
 
@@ -153,9 +156,9 @@ func TestRawFieldsSpoilNoFrame(t *testing.T) {
 func TestEmptyRawIsNil(t *testing.T) {
 	assert.Equal(t, fields("a", nilValue, "b", num(1)), wire.RawMap(wire.Pair{Key: "a"}, wire.Pair{Key: "b", Value: num(1)}))
 	assert.Equal(t, list(nilValue, num(1)), wire.RawArray(nil, num(1)))
-	b, err := wire.AppendFrame(nil, &wire.FindValueReply{Values: []wire.Raw{nil, num(1)}})
+	b, err := framing.AppendFrame(nil, &wire.FindValueReply{Values: []wire.Raw{nil, num(1)}})
 	require.NoError(t, err)
-	f, _, err := wire.DecodeFrame(b)
+	f, _, err := framing.DecodeFrame(b)
 	require.NoError(t, err)
 	m, err := f.Decode()
 	require.NoError(t, err)

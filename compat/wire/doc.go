@@ -1,10 +1,11 @@
-// Package wire turns bytes into Macula messages and back: the frame, the 53
-// message types and the MessagePack dialect that Erlang macula v0.20.x nodes
-// speak. It opens no sockets and starts no goroutines.
+// Package wire turns bytes into Macula messages and back: the 53 message types and
+// the MessagePack dialect that Erlang macula v0.20.x nodes speak. It opens no sockets
+// and starts no goroutines.
 //
-// A frame is an 8-byte header (version, type, flags, reserved, big-endian
-// payload length) and a payload that is one MessagePack map. The dialect, which
-// package msgpack knows, differs from plain MessagePack in one way that matters:
+// A message is one MessagePack map, the payload of a frame: package framing cuts
+// those from a stream. What a Call carries is in package procedures, what a stored value
+// must be in values, how the place of a node is written in endpoints. The dialect,
+// which package msgpack knows, differs from plain MessagePack in one way that matters:
 // an Erlang node reads a str as a list of code points, which equals no text that
 // it knows. So every key and every text is sent as bin, and both bin and str are
 // accepted. Where an integer is expected, a float without a fraction is one.

@@ -8,21 +8,11 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire/msgpack"
 )
 
-// What can be wrong with a frame or a message. Compare with errors.Is: the
-// errors that are returned say more, such as the offending value.
+// What can be wrong with a message. Compare with errors.Is: the errors that are
+// returned say more, such as the offending value.
 var (
-	// ErrShortHeader: fewer than HeaderSize bytes.
-	ErrShortHeader = errors.New("frame header is shorter than 8 bytes")
-	// ErrVersion: the version byte is not Version.
-	ErrVersion = errors.New("unsupported frame version")
 	// ErrUnknownType: the type is none of the 53 of macula v0.20.x.
 	ErrUnknownType = errors.New("unknown message type")
-	// ErrTruncated: the payload is shorter than its header says.
-	ErrTruncated = errors.New("truncated frame")
-	// ErrTooLarge: the payload is longer than MaxPayload.
-	ErrTooLarge = errors.New("payload too large")
-	// ErrNoMemory: a Reader was refused the memory for a frame.
-	ErrNoMemory = errors.New("no memory for a frame")
 	// ErrMsgpack: the payload is not exactly one well-formed MessagePack value
 	// of at most MaxDepth levels without ext types and invalid UTF-8.
 	ErrMsgpack = msgpack.ErrMalformed
@@ -32,11 +22,6 @@ var (
 	ErrMissingField = fields.ErrMissing
 	// ErrMistypedField: a field is of another type, or longer than its limit.
 	ErrMistypedField = fields.ErrMistyped
-	// ErrBadValue: a value is not one that may be stored (see ParseValue).
-	ErrBadValue = errors.New("value can not be stored")
-	// ErrHarmfulValue: a value may be stored, and would crash an Erlang node that
-	// reads it (see HarmlessValue).
-	ErrHarmfulValue = errors.New("value that crashes Erlang nodes which read it")
 )
 
 // FieldError says which field of which message is missing or mistyped. It is
@@ -57,15 +42,16 @@ func (e *FieldError) Error() string {
 
 func (e *FieldError) Unwrap() error { return e.Err }
 
-// wrong is what was wrong with a message, be it nil, with the message's type.
-func wrong(t Type, err error) error {
+// FieldErrorOf is what a codec of internal/fields found wrong with a message of type t,
+// a *FieldError where a field was; nil for nil.
+func FieldErrorOf(t Type, err error) error {
 	if err == nil {
 		return nil
 	}
 	return typed(t, err)
 }
 
-// typed is apart so that wrong is inlined.
+// typed is apart so that FieldErrorOf is inlined.
 func typed(t Type, err error) error {
 	if f, ok := err.(*fields.Error); ok {
 		return &FieldError{Type: t, Field: f.Field, Detail: f.Detail, Err: f.Err}

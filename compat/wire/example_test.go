@@ -6,12 +6,14 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 )
 
 // A frame as a macula v0.20.3 node sent it becomes a message.
 func ExampleDecodeFrame() {
 	b, _ := hex.DecodeString("010300000000001581c40974696d657374616d70cf0000018bcfe5687b")
-	f, _, err := wire.DecodeFrame(b)
+	f, _, err := framing.DecodeFrame(b)
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -38,12 +40,12 @@ func ExampleStore() {
 		wire.Pair{Key: "endpoint", Value: wire.RawText("https://192.0.2.7:9443")},
 		wire.Pair{Key: "ttl", Value: wire.RawInt(300)},
 	)
-	v, err := wire.ParseValue(value)
+	v, err := values.Parse(value)
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	frame, err := wire.AppendFrame(nil, &wire.Store{Key: []byte("key"), Value: v.Raw})
+	frame, err := framing.AppendFrame(nil, &wire.Store{Key: []byte("key"), Value: v.Raw})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -69,7 +71,7 @@ func ExampleMarshal() {
 		fmt.Println(err)
 		return
 	}
-	v, err := wire.ParseValue(raw)
+	v, err := values.Parse(raw)
 	if err != nil {
 		fmt.Println(err)
 		return

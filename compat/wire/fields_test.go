@@ -10,6 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 )
 
 // kind is what a field of a message must be.
@@ -191,7 +193,7 @@ func payloadWith(t wire.Type, name string, v wire.Raw) wire.Raw {
 }
 
 func decode(t wire.Type, payload []byte) (wire.Message, error) {
-	return wire.Frame{Type: t, Payload: payload}.Decode()
+	return framing.Frame{Type: t, Payload: payload}.Decode()
 }
 
 // eachField runs a subtest for every field of every message.
@@ -283,12 +285,12 @@ func TestFieldsWholeFloats(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, int64(now), m.(*wire.FindNodeReply).Nodes[0].LastSeen)
 
-	gateway, ok := wire.ParseGateway(fields("node_id", bin("n"), "host", bin("h"), "port", float(9443), "registered_at", float(now)))
+	gateway, ok := procedures.ParseGateway(fields("node_id", bin("n"), "host", bin("h"), "port", float(9443), "registered_at", float(now)))
 	assert.True(t, ok)
 	assert.Equal(t, int64(9443), gateway.Port)
 	assert.Equal(t, int64(now), gateway.RegisteredAt.V)
 
-	var args wire.StoreArgs
+	var args procedures.StoreArgs
 	require.NoError(t, args.Decode(fields("key", bin("k"), "value", fields(), "expires_in", float(290))))
 	assert.Equal(t, wire.Some[int64](290), args.ExpiresIn)
 }

@@ -1,13 +1,10 @@
 package wire_test
 
 import (
-	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"os"
 	"reflect"
-	"runtime"
 	"strconv"
 	"sync"
 	"testing"
@@ -17,42 +14,10 @@ import (
 	"github.com/tinylib/msgp/msgp"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/internal/wiretest"
 )
 
-// recorded is testdata/macula-0.20.3.json: what a real Erlang node sent and how
-// its decoder judged what it got.
-type recorded struct {
-	Encode []struct {
-		Name     string `json:"name"`
-		TypeName string `json:"type_name"`
-		TypeID   uint8  `json:"type_id"`
-		FrameHex string `json:"frame_hex"`
-		Decoded  any    `json:"decoded"`
-	} `json:"encode"`
-	Decode []struct {
-		Name     string `json:"name"`
-		FrameHex string `json:"frame_hex"`
-		Outcome  string `json:"outcome"`
-	} `json:"decode"`
-	Exchanges []struct {
-		Name    string   `json:"name"`
-		Sent    []string `json:"sent_frames_hex"`
-		RecvHex string   `json:"recv_hex"`
-	} `json:"exchanges"`
-}
-
-var vectors = sync.OnceValue(func() (r recorded) {
-	text, err := os.ReadFile("testdata/macula-0.20.3.json")
-	if err != nil {
-		panic(err)
-	}
-	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.UseNumber()
-	if err := dec.Decode(&r); err != nil {
-		panic(err)
-	}
-	return r
-})
+var vectors = sync.OnceValue(func() wiretest.Recorded { return wiretest.Vectors(".") })
 
 func unhex(tb testing.TB, digits string) []byte {
 	tb.Helper()
@@ -235,52 +200,11 @@ func textsAsBin(tb testing.TB, m wire.Message) wire.Message {
 	return m
 }
 
-// frame builds a frame around any payload.
-func frame(t wire.Type, payload []byte) []byte {
-	n := len(payload)
-	return append([]byte{wire.Version, byte(t), 0, 0, byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}, payload...)
-}
-
-// The forms in which MessagePack may come, as raw bytes.
-
-func str(text string) wire.Raw     { return msgp.AppendString(nil, text) }
-func bin(text string) wire.Raw     { return msgp.AppendBytes(nil, []byte(text)) }
-func num(i int64) wire.Raw         { return msgp.AppendInt64(nil, i) }
-func float(f float64) wire.Raw     { return msgp.AppendFloat64(nil, f) }
-func list(vs ...wire.Raw) wire.Raw { return wire.RawArray(vs...) }
-func raw(b ...byte) wire.Raw       { return b }
-func join(parts ...[]byte) []byte  { return bytes.Join(parts, nil) }
-
+// The forms in which MessagePack may come.
 var (
-	nilValue = raw(0xc0)
-	aBool    = raw(0xc3)
-	anExt    = raw(0xd4, 0x01, 0x02)
-	badText  = raw(0xa2, 0xff, 0xfe) // a str that is not UTF-8
+	frame, str, bin, num, float = wiretest.Frame, wiretest.Str, wiretest.Bin, wiretest.Num, wiretest.Float
+	list, raw, join, fields     = wiretest.List, wiretest.Raw, wiretest.Join, wiretest.Fields
+	nest, allocated             = wiretest.Nest, wiretest.Allocated
+
+	nilValue, aBool, anExt, badText = wiretest.Nil, wiretest.Bool, wiretest.Ext, wiretest.BadText
 )
-
-// fields builds a map of name, value, name, value, with bin for the names.
-func fields(kv ...any) wire.Raw {
-	var pairs []wire.Pair
-	for i := 0; i < len(kv); i += 2 {
-		pairs = append(pairs, wire.Pair{Key: kv[i].(string), Value: kv[i+1].(wire.Raw)})
-	}
-	return wire.RawMap(pairs...)
-}
-
-// nest returns a map of that many levels, the innermost empty.
-func nest(levels int) wire.Raw {
-	v := raw(0x80)
-	for range levels - 1 {
-		v = fields("a", v)
-	}
-	return v
-}
-
-// allocated returns how many bytes f allocates.
-func allocated(f func()) uint64 {
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	f()
-	runtime.ReadMemStats(&after)
-	return after.TotalAlloc - before.TotalAlloc
-}

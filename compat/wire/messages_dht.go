@@ -107,7 +107,7 @@ func (m *FindNode) Decode(b []byte) error {
 	for c.Pass() {
 		m.fields(&c)
 	}
-	return wrong(TypeFindNode, c.Done())
+	return FieldErrorOf(TypeFindNode, c.Done())
 }
 
 // FindNodeReply lists the nearest nodes, nearest first, or says why not.
@@ -146,7 +146,7 @@ func (m *FindNodeReply) Decode(b []byte) error {
 	for c.Pass() {
 		m.fields(&c)
 	}
-	return wrong(TypeFindNodeReply, c.Done())
+	return FieldErrorOf(TypeFindNodeReply, c.Done())
 }
 
 // Store asks to keep a value under a key. It is never answered.
@@ -179,7 +179,7 @@ func (m *Store) Decode(b []byte) error {
 	for c.Pass() {
 		m.fields(&c)
 	}
-	return wrong(TypeStore, c.Done())
+	return FieldErrorOf(TypeStore, c.Done())
 }
 
 // FindValue asks for the values stored under Key.
@@ -209,7 +209,7 @@ func (m *FindValue) Decode(b []byte) error {
 	for c.Pass() {
 		m.fields(&c)
 	}
-	return wrong(TypeFindValue, c.Done())
+	return FieldErrorOf(TypeFindValue, c.Done())
 }
 
 // FindValueReply is a hit (Values), a miss (Nodes, be it empty) or an error
@@ -274,7 +274,7 @@ func (m *FindValueReply) Decode(b []byte) error {
 	if len(m.ExpiresIn) == 0 {
 		m.ExpiresIn = nil
 	}
-	return wrong(TypeFindValueReply, c.Done())
+	return FieldErrorOf(TypeFindValueReply, c.Done())
 }
 
 // newFindValueReply returns a message with room for one value, which most have: its

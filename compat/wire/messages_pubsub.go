@@ -39,7 +39,7 @@ func (m *Publish) Decode(b []byte) error {
 	for c.Pass() {
 		m.fields(&c)
 	}
-	return wrong(TypePublish, c.Done())
+	return FieldErrorOf(TypePublish, c.Done())
 }
 
 // Subscribe asks for what is published under topics.
@@ -70,7 +70,7 @@ func (m *Subscribe) Decode(b []byte) error {
 	for c.Pass() {
 		m.fields(&c)
 	}
-	return wrong(TypeSubscribe, c.Done())
+	return FieldErrorOf(TypeSubscribe, c.Done())
 }
 
 // Unsubscribe ends what Subscribe asked for.
@@ -99,7 +99,7 @@ func (m *Unsubscribe) Decode(b []byte) error {
 	for c.Pass() {
 		m.fields(&c)
 	}
-	return wrong(TypeUnsubscribe, c.Done())
+	return FieldErrorOf(TypeUnsubscribe, c.Done())
 }
 
 // PubSubRoute carries a publication to another node.
@@ -131,5 +131,5 @@ func (m *PubSubRoute) Decode(b []byte) error {
 	for c.Pass() {
 		m.fields(&c)
 	}
-	return wrong(TypePubSubRoute, c.Done())
+	return FieldErrorOf(TypePubSubRoute, c.Done())
 }

@@ -37,7 +37,7 @@ func (m *Call) Decode(b []byte) error {
 	for c.Pass() {
 		m.fields(&c)
 	}
-	return wrong(TypeCall, c.Done())
+	return FieldErrorOf(TypeCall, c.Done())
 }
 
 // Reply answers Call, with Result or Error.
@@ -90,7 +90,7 @@ func (m *Reply) Decode(b []byte) error {
 	for c.Pass() {
 		m.fields(&c)
 	}
-	return wrong(TypeReply, c.Done())
+	return FieldErrorOf(TypeReply, c.Done())
 }
 
 func (e *CallError) fields(c *fields.Codec) {
@@ -164,7 +164,7 @@ func (m *Cast) Decode(b []byte) error {
 	for c.Pass() {
 		m.fields(&c)
 	}
-	return wrong(TypeCast, c.Done())
+	return FieldErrorOf(TypeCast, c.Done())
 }
 
 // RPCRequest asks a node for a procedure, to be answered by RPCReply.
@@ -206,7 +206,7 @@ func (m *RPCRequest) Decode(b []byte) error {
 	for c.Pass() {
 		m.fields(&c)
 	}
-	return wrong(TypeRPCRequest, c.Done())
+	return FieldErrorOf(TypeRPCRequest, c.Done())
 }
 
 // RPCReply answers RPCRequest, with Result or Error.
@@ -243,7 +243,7 @@ func (m *RPCReply) Decode(b []byte) error {
 	for c.Pass() {
 		m.fields(&c)
 	}
-	return wrong(TypeRPCReply, c.Done())
+	return FieldErrorOf(TypeRPCReply, c.Done())
 }
 
 // Route is the envelope in which an Erlang mesh passes a message on.
@@ -292,5 +292,5 @@ func (m *RPCRoute) Decode(b []byte) error {
 	for c.Pass() {
 		m.fields(&c)
 	}
-	return wrong(TypeRPCRoute, c.Done())
+	return FieldErrorOf(TypeRPCRoute, c.Done())
 }

@@ -42,7 +42,7 @@ func (m *Connect) Decode(b []byte) error {
 	for c.Pass() {
 		m.fields(&c)
 	}
-	return wrong(TypeConnect, c.Done())
+	return FieldErrorOf(TypeConnect, c.Done())
 }
 
 // Disconnect says why the sender ends the session.
@@ -73,7 +73,7 @@ func (m *Disconnect) Decode(b []byte) error {
 	for c.Pass() {
 		m.fields(&c)
 	}
-	return wrong(TypeDisconnect, c.Done())
+	return FieldErrorOf(TypeDisconnect, c.Done())
 }
 
 // Ping asks for a Pong with the same timestamp.
@@ -102,7 +102,7 @@ func (m *Ping) Decode(b []byte) error {
 	for c.Pass() {
 		m.fields(&c)
 	}
-	return wrong(TypePing, c.Done())
+	return FieldErrorOf(TypePing, c.Done())
 }
 
 // Pong answers Ping and Connect. The fields from NodeID on are there in the
@@ -146,7 +146,7 @@ func (m *Pong) Decode(b []byte) error {
 	for c.Pass() {
 		m.fields(&c)
 	}
-	return wrong(TypePong, c.Done())
+	return FieldErrorOf(TypePong, c.Done())
 }
 
 // NATProbe asks under which address the sender is seen.
@@ -179,7 +179,7 @@ func (m *NATProbe) Decode(b []byte) error {
 	for c.Pass() {
 		m.fields(&c)
 	}
-	return wrong(TypeNATProbe, c.Done())
+	return FieldErrorOf(TypeNATProbe, c.Done())
 }
 
 // NATProbeReply tells the address under which the asker is seen.
@@ -216,5 +216,5 @@ func (m *NATProbeReply) Decode(b []byte) error {
 	for c.Pass() {
 		m.fields(&c)
 	}
-	return wrong(TypeNATProbeReply, c.Done())
+	return FieldErrorOf(TypeNATProbeReply, c.Done())
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/tinylib/msgp/msgp"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 )
 
 func TestFindValueReply(t *testing.T) {
@@ -226,9 +227,9 @@ func TestOpaque(t *testing.T) {
 	assert.Equal(t, num(2), v)
 	assert.Equal(t, []byte(payload), m.AppendPayload(nil))
 	assert.Equal(t, []byte{0x80}, (&wire.Opaque{MessageType: wire.TypeSWIMPing}).AppendPayload(nil))
-	require.NoError(t, wire.Frame{Type: 0xee, Payload: payload}.Check(), "of an unknown type too")
-	assert.ErrorIs(t, wire.Frame{Type: 0xee, Payload: num(1)}.Check(), wire.ErrNotMap)
-	_, err = wire.Frame{Type: 0xee, Payload: payload}.Decode()
+	require.NoError(t, framing.Frame{Type: 0xee, Payload: payload}.Check(), "of an unknown type too")
+	assert.ErrorIs(t, framing.Frame{Type: 0xee, Payload: num(1)}.Check(), wire.ErrNotMap)
+	_, err = framing.Frame{Type: 0xee, Payload: payload}.Decode()
 	assert.ErrorIs(t, err, wire.ErrUnknownType)
 }
 

@@ -26,7 +26,7 @@ func (m *Opaque) Decode(b []byte) error {
 	c := fields.Decode(b)
 	for c.Pass() { // every field is unknown
 	}
-	if err := wrong(m.MessageType, c.Done()); err != nil {
+	if err := FieldErrorOf(m.MessageType, c.Done()); err != nil {
 		return err
 	}
 	m.Fields = b
@@ -35,7 +35,3 @@ func (m *Opaque) Decode(b []byte) error {
 
 // Field returns the value of the named field.
 func (m *Opaque) Field(name string) (Raw, bool) { return m.Fields.Field(name) }
-
-// Check says whether a frame's payload is what every message is: one
-// well-formed MessagePack map. It is for frames that are taken and not read.
-func (f Frame) Check() error { return (&Opaque{MessageType: f.Type}).Decode(f.Payload) }

@@ -62,7 +62,7 @@ func TextsAsBin(v Raw) (Raw, error) { return msgpack.TextsAsBin(v) }
 
 // Marshal returns a Go value in the dialect, see [msgpack.Marshal]: strings and
 // []byte as bin, structs as maps by their `macula:"name,omitempty"` tags. A
-// struct or map with what a value holds is ready for [ParseValue].
+// struct or map with what a value holds is ready for values.Parse.
 func Marshal(v any) (Raw, error) { return msgpack.Marshal(v) }
 
 // Unmarshal reads a value into what a pointer leads to, see [msgpack.Unmarshal].

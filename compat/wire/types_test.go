@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 )
 
 // typeTable is the line of docs/WIRE.md.
@@ -58,7 +59,7 @@ func TestTypeOfUnknown(t *testing.T) {
 // A message of every type says the type under which it travels.
 func TestEveryTypeDecodes(t *testing.T) {
 	for typ, name := range wireTypes(t) {
-		m, err := wire.Frame{Type: typ, Payload: raw(0x80)}.Decode()
+		m, err := framing.Frame{Type: typ, Payload: raw(0x80)}.Decode()
 		if err != nil {
 			require.ErrorIs(t, err, wire.ErrMissingField, name)
 		}

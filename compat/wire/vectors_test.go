@@ -9,13 +9,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 )
 
 func TestRecordedFrames(t *testing.T) {
 	for _, v := range vectors().Encode {
 		t.Run(v.Name, func(t *testing.T) {
 			b := unhex(t, v.FrameHex)
-			f, rest, err := wire.DecodeFrame(b)
+			f, rest, err := framing.DecodeFrame(b)
 			require.NoError(t, err)
 			require.Empty(t, rest)
 			assert.Equal(t, wire.Type(v.TypeID), f.Type)
@@ -27,9 +29,9 @@ func TestRecordedFrames(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, f.Type, m.Type())
 
-			again, err := wire.AppendFrame(nil, m)
+			again, err := framing.AppendFrame(nil, m)
 			require.NoError(t, err)
-			f2, rest, err := wire.DecodeFrame(again)
+			f2, rest, err := framing.DecodeFrame(again)
 			require.NoError(t, err)
 			require.Empty(t, rest)
 			m2, err := f2.Decode()
@@ -58,12 +60,12 @@ func TestRecordedFramesWithStr(t *testing.T) {
 	for name, variant := range variants {
 		for _, v := range vectors().Encode {
 			t.Run(name+"/"+v.Name, func(t *testing.T) {
-				f, _, err := wire.DecodeFrame(unhex(t, v.FrameHex))
+				f, _, err := framing.DecodeFrame(unhex(t, v.FrameHex))
 				require.NoError(t, err)
 				want, err := f.Decode()
 				require.NoError(t, err)
 
-				other := wire.Frame{Type: f.Type, Payload: asStr(t, f.Payload, variant.keys, variant.values)}
+				other := framing.Frame{Type: f.Type, Payload: asStr(t, f.Payload, variant.keys, variant.values)}
 				got, err := other.Decode()
 				require.NoError(t, err)
 				assert.Equal(t, textsAsBin(t, want), textsAsBin(t, got))
@@ -85,9 +87,9 @@ func TestRecordedDecoding(t *testing.T) {
 				want = wire.ErrNotMap
 			case strings.HasPrefix(v.Outcome, "{ok,"):
 			case v.Outcome == "{error,invalid_header}":
-				want = wire.ErrShortHeader
+				want = framing.ErrShortHeader
 			case strings.HasPrefix(v.Outcome, "{error,{unsupported_version,"):
-				want = wire.ErrVersion
+				want = framing.ErrVersion
 			case strings.HasPrefix(v.Outcome, "{error,{unknown_type,"):
 				want = wire.ErrUnknownType
 			case strings.HasPrefix(v.Outcome, "{error,{msgpack_decode_error,"):
@@ -95,7 +97,7 @@ func TestRecordedDecoding(t *testing.T) {
 			default:
 				t.Fatalf("an outcome without a rule: %s", v.Outcome)
 			}
-			f, _, err := wire.DecodeFrame(unhex(t, v.FrameHex))
+			f, _, err := framing.DecodeFrame(unhex(t, v.FrameHex))
 			if err == nil {
 				_, err = f.Decode()
 			}
@@ -115,20 +117,20 @@ func TestDecodeFrameOrder(t *testing.T) {
 		in   string
 		want error
 	}{
-		"nothing":                              {"", wire.ErrShortHeader},
-		"short header of a bad version":        {"02", wire.ErrShortHeader},
-		"bad version before too large":         {"0203000000200000", wire.ErrVersion},
-		"too large before truncated":           {"0103000000100001", wire.ErrTooLarge},
-		"the largest length there is":          {"01030000ffffffff", wire.ErrTooLarge},
-		"truncated before unknown type":        {"01ee000000000001", wire.ErrTruncated},
-		"payload of the maximum, but not here": {"0103000000100000", wire.ErrTruncated},
+		"nothing":                              {"", framing.ErrShortHeader},
+		"short header of a bad version":        {"02", framing.ErrShortHeader},
+		"bad version before too large":         {"0203000000200000", framing.ErrVersion},
+		"too large before truncated":           {"0103000000100001", framing.ErrTooLarge},
+		"the largest length there is":          {"01030000ffffffff", framing.ErrTooLarge},
+		"truncated before unknown type":        {"01ee000000000001", framing.ErrTruncated},
+		"payload of the maximum, but not here": {"0103000000100000", framing.ErrTruncated},
 		"unknown type before MessagePack":      {"01ee000000000001c1", wire.ErrUnknownType},
 		"type 0":                               {"010000000000000180", wire.ErrUnknownType},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			b := unhex(t, test.in)
-			f, rest, err := wire.DecodeFrame(b)
+			f, rest, err := framing.DecodeFrame(b)
 			require.ErrorIs(t, err, test.want)
 			assert.Zero(t, f)
 			assert.Equal(t, b, rest, "nothing is taken")
@@ -139,7 +141,7 @@ func TestDecodeFrameOrder(t *testing.T) {
 // Of two frames that share memory, appending to one leaves the other alone.
 func TestDecodeFrameIsFenced(t *testing.T) {
 	ping := frame(wire.TypePing, raw(0x80))
-	f, rest, err := wire.DecodeFrame(join(ping, ping))
+	f, rest, err := framing.DecodeFrame(join(ping, ping))
 	require.NoError(t, err)
 	_ = append(f.Payload, 0xff)
 	assert.Equal(t, ping, rest)
@@ -147,12 +149,12 @@ func TestDecodeFrameIsFenced(t *testing.T) {
 
 func TestRecordedExchanges(t *testing.T) {
 	named := []error{
-		wire.ErrShortHeader, wire.ErrVersion, wire.ErrUnknownType, wire.ErrTruncated,
+		framing.ErrShortHeader, framing.ErrVersion, wire.ErrUnknownType, framing.ErrTruncated,
 		wire.ErrMsgpack, wire.ErrNotMap, wire.ErrMissingField, wire.ErrMistypedField,
 	}
 	decodeAll := func(t *testing.T, b []byte) (errs []error) {
 		for len(b) > 0 {
-			f, rest, err := wire.DecodeFrame(b)
+			f, rest, err := framing.DecodeFrame(b)
 			if err == nil {
 				_, err = f.Decode()
 			}
@@ -185,4 +187,28 @@ func TestRecordedExchanges(t *testing.T) {
 			assert.Empty(t, decodeAll(t, unhex(t, v.RecvHex)), "what the node sends is sound")
 		})
 	}
+}
+
+func TestGatewayListRecorded(t *testing.T) {
+	found := false
+	for _, v := range vectors().Encode {
+		if v.Name != "reply" {
+			continue
+		}
+		f, _, err := framing.DecodeFrame(unhex(t, v.FrameHex))
+		require.NoError(t, err)
+		m, err := f.Decode()
+		require.NoError(t, err)
+		var l procedures.GatewayList
+		require.NoError(t, l.Decode(m.(*wire.Reply).Result))
+		require.Len(t, l, 1)
+		assert.Equal(t, "127.0.0.1", l[0].Host)
+		assert.Equal(t, int64(9443), l[0].Port)
+		assert.Equal(t, "be.cortexiq.test", l[0].Realm)
+		assert.Len(t, l[0].NodeID, 64)
+		assert.True(t, l[0].RegisteredAt.Set)
+		assert.Equal(t, mustRender(t, m.(*wire.Reply).Result), mustRender(t, l.Raw()))
+		found = true
+	}
+	assert.True(t, found)
 }

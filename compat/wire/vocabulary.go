@@ -13,9 +13,9 @@ const (
 
 // Procedures of the DHT that are asked for by Call.
 const (
-	ProcedureStore        = "_dht.store"         // see StoreArgs; answers {status: StatusOK}
-	ProcedureListGateways = "_dht.list_gateways" // answers a GatewayList
-	ProcedurePeerInfo     = "_dht.peer_info"     // answers a PeerInfo; only macula-nodes know it
+	ProcedureStore        = "_dht.store"         // see procedures.StoreArgs; answers {status: StatusOK}
+	ProcedureListGateways = "_dht.list_gateways" // answers a procedures.GatewayList
+	ProcedurePeerInfo     = "_dht.peer_info"     // answers a procedures.PeerInfo; only macula-nodes know it
 )
 
 // StatusOK is the field status in the result of ProcedureStore.

@@ -18,7 +18,7 @@ const (
 )
 
 // Account is one handle on what a source, and its group, may use. All handles of
-// a source share its limits, all of a group the group's. It is a wire.Memory.
+// a source share its limits, all of a group the group's. It is a framing.Memory.
 type Account struct {
 	budget *Budget
 	who    Source

@@ -7,7 +7,7 @@ import (
 	"go.uber.org/goleak"
 	"golang.org/x/time/rate"
 
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/internal/budget"
 )
 
@@ -15,7 +15,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-var _ wire.Memory = (*budget.Account)(nil)
+var _ framing.Memory = (*budget.Account)(nil)
 
 // open returns an account that is closed when the test ends.
 func open(t testing.TB, b *budget.Budget, who budget.Source) *budget.Account {

@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
@@ -134,7 +135,7 @@ func open(ctx context.Context, conn *quic.Conn, as kind) (*quic.Stream, error) {
 
 // ask asks something on a stream.
 func ask(ctx context.Context, s *quic.Stream, m wire.Message) (wire.Message, error) {
-	b, err := wire.AppendFrame(nil, m)
+	b, err := framing.AppendFrame(nil, m)
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +144,7 @@ func ask(ctx context.Context, s *quic.Stream, m wire.Message) (wire.Message, err
 	if _, err := s.Write(b); err != nil {
 		return nil, fmt.Errorf("ask: %w", err)
 	}
-	f, err := wire.NewReader(s).Next()
+	f, err := framing.NewReader(s).Next()
 	if err != nil {
 		return nil, fmt.Errorf("reply: %w", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/internal/conns"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
@@ -28,7 +29,7 @@ func TestHalfFrames(t *testing.T) {
 	calm := measure(t, to, 100)
 	before := to.resident(t)
 	from := sources(t, 16)
-	half := append([]byte{wire.Version, byte(wire.TypePublish), 0, 0, 0, 0x0f, 0xff, 0xff}, make([]byte, 64<<10)...)
+	half := append([]byte{framing.Version, byte(wire.TypePublish), 0, 0, 0, 0x0f, 0xff, 0xff}, make([]byte, 64<<10)...)
 	var reset, other atomic.Int64
 	var first, last atomic.Int64
 	var dripping sync.WaitGroup

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/internal/conns"
 )
 
@@ -86,7 +87,7 @@ func TestStreamsThatAreHeld(t *testing.T) {
 
 func frames(t *testing.T, n int, m wire.Message) []byte {
 	t.Helper()
-	b, err := wire.AppendFrame(nil, m)
+	b, err := framing.AppendFrame(nil, m)
 	require.NoError(t, err)
 	return bytes.Repeat(b, n)
 }
@@ -108,7 +109,7 @@ func storeLong(t *testing.T, to *target, key []byte) {
 		wire.Pair{Key: "node_id", Value: wire.RawBytes(bytes.Repeat([]byte("n"), 32))},
 		wire.Pair{Key: "filler", Value: wire.RawBytes(make([]byte, 60_000))},
 	)
-	b, err := wire.AppendFrame(nil, &wire.Store{Key: key, Value: value})
+	b, err := framing.AppendFrame(nil, &wire.Store{Key: key, Value: value})
 	require.NoError(t, err)
 	_, err = stream.Write(b)
 	require.NoError(t, err)

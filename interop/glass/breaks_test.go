@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/interop/glass"
 )
 
@@ -78,7 +79,7 @@ var weaknesses = map[string]weakness{
 		want: glass.Break{Kind: glass.Discovery, Why: glass.CauseGatewayKey, Detail: "peer.gateway.a"}},
 	"_dht.store of a gateway's key": {
 		do: func(_ *glass.Gateway, c client) {
-			args := wire.StoreArgs{Key: []byte("peer.gateway.a"), Value: provider("a")}
+			args := procedures.StoreArgs{Key: []byte("peer.gateway.a"), Value: provider("a")}
 			reply := c.ask(&wire.Call{Procedure: wire.ProcedureStore, Args: args.Raw(), CallID: id16}).(*wire.Reply)
 			require.Nil(c.tb, reply.Error, "it does not notice at once")
 		},

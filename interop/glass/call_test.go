@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/interop/glass"
 )
 
@@ -17,8 +18,8 @@ func adder(w *world, fields ...any) wire.Raw {
 }
 
 // offering answers CONNECT, and every FIND_VALUE with a value.
-func offering(w *world, value wire.Raw, more func(wire.Frame) []byte) func(wire.Frame) []byte {
-	return func(f wire.Frame) []byte {
+func offering(w *world, value wire.Raw, more func(framing.Frame) []byte) func(framing.Frame) []byte {
+	return func(f framing.Frame) []byte {
 		if f.Type == wire.TypeFindValue {
 			return made(wire.TypeFindValueReply, mapping("type", "find_value_reply", "result", "value", "value", value))
 		}
@@ -29,7 +30,7 @@ func offering(w *world, value wire.Raw, more func(wire.Frame) []byte) func(wire.
 	}
 }
 
-func caller(w *world, answer func(wire.Frame) []byte) (*recorder, *glass.Gateway, *glass.Session) {
+func caller(w *world, answer func(framing.Frame) []byte) (*recorder, *glass.Gateway, *glass.Session) {
 	r, g := w.record(answer), w.start()
 	s, err := g.Connect(within(w), r.endpoint, id32)
 	require.NoError(w, err)
@@ -65,7 +66,7 @@ func TestAnsweredCall(t *testing.T) {
 	all := scenes(t, "live-one-gateway.json")["n12-rpc-call-answered"]
 	replies := all.of(t, "a", "send", "REPLY")
 	inWorld(t, func(w *world) {
-		r, g, s := caller(w, offering(w, wire.RawArray(adder(w)), func(f wire.Frame) []byte {
+		r, g, s := caller(w, offering(w, wire.RawArray(adder(w)), func(f framing.Frame) []byte {
 			if f.Type != wire.TypeRPCRoute {
 				return nil
 			}
@@ -106,7 +107,7 @@ func TestAnsweredCall(t *testing.T) {
 func TestCallOfNoService(t *testing.T) {
 	miss := scenes(t, "live-one-gateway.json")["n13-rpc-call-miss"].of(t, "a", "send", "FIND_VALUE_REPLY")[0]
 	inWorld(t, func(w *world) {
-		_, g, s := caller(w, func(f wire.Frame) []byte {
+		_, g, s := caller(w, func(f framing.Frame) []byte {
 			if f.Type == wire.TypeFindValue {
 				return made(miss.Type, miss.Payload)
 			}
@@ -148,7 +149,7 @@ func TestServiceRecordsThatKill(t *testing.T) {
 func TestDiscoveriesAreNotToldApart(t *testing.T) {
 	inWorld(t, func(w *world) {
 		answered := false
-		r, g, s := caller(w, func(f wire.Frame) []byte {
+		r, g, s := caller(w, func(f framing.Frame) []byte {
 			switch {
 			case f.Type == wire.TypeRPCRoute:
 				payload, _ := wire.Raw(f.Payload).Field("payload")
@@ -212,7 +213,7 @@ func TestRequest(t *testing.T) {
 				}
 				require.Equal(w, test.bare, len(hub.Lost()) == 1, "%v", hub.Lost())
 				for _, m := range b.Messages() {
-					got, _, err := wire.DecodeFrame(encode(w, m))
+					got, _, err := framing.DecodeFrame(encode(w, m))
 					require.NoError(w, err)
 					require.Equal(w, wire.TypeRPCRequest, got.Type)
 				}
@@ -239,7 +240,7 @@ func TestRequestAsRecorded(t *testing.T) {
 			_, err := s.Request(w.Context(), glass.ByStream, []byte("00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"), realm+".echo", []byte(`{"n":7}`))
 			require.ErrorIs(w, err, glass.ErrTimeout, "and it lives on")
 		}
-		var seen []wire.Frame
+		var seen []framing.Frame
 		for _, f := range r.frames(1) {
 			if f.Type == wire.TypeRPCRequest {
 				seen = append(seen, f)

@@ -12,12 +12,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/interop/glass"
 )
 
 // recordedFrames returns what an Erlang node sent on the first connection of a
 // recorded session.
-func recordedFrames(tb testing.TB, name string) (frames []wire.Frame) {
+func recordedFrames(tb testing.TB, name string) (frames []framing.Frame) {
 	tb.Helper()
 	text, err := os.ReadFile("../testdata/erlang-client-sessions.json")
 	require.NoError(tb, err)
@@ -37,7 +39,7 @@ func recordedFrames(tb testing.TB, name string) (frames []wire.Frame) {
 				continue
 			}
 			for b := unhex(tb, e.Hex); len(b) > 0; {
-				f, rest, err := wire.DecodeFrame(b)
+				f, rest, err := framing.DecodeFrame(b)
 				require.NoError(tb, err)
 				frames, b = append(frames, f), rest
 			}
@@ -48,7 +50,7 @@ func recordedFrames(tb testing.TB, name string) (frames []wire.Frame) {
 }
 
 // shape is a message with its values of another time or node taken out.
-func shape(tb testing.TB, f wire.Frame) message {
+func shape(tb testing.TB, f framing.Frame) message {
 	tb.Helper()
 	m := decode(tb, f).(message)
 	for _, name := range []string{"node_id", "endpoint", "timestamp", "call_id"} {
@@ -66,12 +68,12 @@ func shape(tb testing.TB, f wire.Frame) message {
 func TestBootstrapAsRecorded(t *testing.T) {
 	frames := recordedFrames(t, "srv_boot")
 	require.Equal(t, wire.TypeConnect, frames[0].Type)
-	r := record(t, func(f wire.Frame) []byte {
+	r := record(t, func(f framing.Frame) []byte {
 		switch f.Type {
 		case wire.TypeConnect:
 			return encode(t, &wire.Pong{NodeID: id16, Endpoint: "https://127.0.0.1:9443"})
 		case wire.TypeCall:
-			return encode(t, &wire.Reply{CallID: id16, Result: wire.GatewayList{}.Raw()})
+			return encode(t, &wire.Reply{CallID: id16, Result: procedures.GatewayList{}.Raw()})
 		case wire.TypePing:
 			return encode(t, &wire.Pong{})
 		}
@@ -83,7 +85,7 @@ func TestBootstrapAsRecorded(t *testing.T) {
 	require.Equal(t, id16, s.Welcome().NodeID)
 	eventually(t, func() bool { return s.Received(wire.TypePong) >= 2 && s.Received(wire.TypeReply) >= 2 }, "it goes on and on")
 	require.Len(t, r.conns(), 1)
-	seen := map[wire.Type]wire.Frame{}
+	seen := map[wire.Type]framing.Frame{}
 	for _, f := range r.frames(0) {
 		seen[f.Type] = f
 	}
@@ -107,7 +109,7 @@ func TestBootstrapAsRecorded(t *testing.T) {
 	require.Empty(t, g.Broken())
 }
 
-func count(frames []wire.Frame, t wire.Type) (n int) {
+func count(frames []framing.Frame, t wire.Type) (n int) {
 	for _, f := range frames {
 		if f.Type == t {
 			n++
@@ -146,7 +148,7 @@ func TestBootstrapFromAnother(t *testing.T) {
 // A node that is turned away does not understand it, and goes on as if nothing
 // had come.
 func TestDisconnectIsIgnored(t *testing.T) {
-	r := record(t, func(wire.Frame) []byte { return encode(t, &wire.Disconnect{Reason: "realm_mismatch"}) })
+	r := record(t, func(framing.Frame) []byte { return encode(t, &wire.Disconnect{Reason: "realm_mismatch"}) })
 	g := start(t, glass.ClientTimes(soon, soon))
 	s, err := g.Bootstrap(within(t), r.endpoint)
 	require.NoError(t, err)
@@ -170,8 +172,8 @@ func TestBootstrapIsNotAnswered(t *testing.T) {
 }
 
 // listing answers CONNECT, and CALL with these peers.
-func listing(tb testing.TB, peers ...wire.Raw) func(wire.Frame) []byte {
-	return func(f wire.Frame) []byte {
+func listing(tb testing.TB, peers ...wire.Raw) func(framing.Frame) []byte {
+	return func(f framing.Frame) []byte {
 		if f.Type == wire.TypeConnect {
 			return encode(tb, &wire.Pong{NodeID: id16})
 		}
@@ -229,7 +231,7 @@ func TestLookupReplies(t *testing.T) {
 		"the first bytes of a reply": {hit[:20], nil, glass.ErrBadReply, nil, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := record(t, func(wire.Frame) []byte { return test.reply })
+			r := record(t, func(framing.Frame) []byte { return test.reply })
 			g := start(t)
 			g.Store([]byte("kept"), provider("own"))
 			values, err := g.FindValue(within(t), r.endpoint, id16)
@@ -275,7 +277,7 @@ func TestLookup(t *testing.T) {
 // A peer's reply that crashes it on a miss leaves who asked without an answer.
 func TestCrashedOnAMiss(t *testing.T) {
 	nodes := wire.RawArray(mapping("node_id", "n"))
-	r := record(t, func(wire.Frame) []byte { return made(wire.TypeFindValueReply, mapping("nodes", nodes)) })
+	r := record(t, func(framing.Frame) []byte { return made(wire.TypeFindValueReply, mapping("nodes", nodes)) })
 	g := start(t, glass.BootstrappedFrom(r.endpoint, id16))
 	c := dial(t, g)
 	k := c.open()

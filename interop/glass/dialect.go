@@ -10,6 +10,7 @@ import (
 	"github.com/tinylib/msgp/msgp"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 )
 
 // field returns the value under a key that is bin; a key that is str is another
@@ -48,8 +49,8 @@ func listOf(v wire.Raw) (elems []wire.Raw, ok bool) {
 // frame returns a message as it travels, however long.
 func frame(t wire.Type, fields ...wire.Pair) []byte {
 	payload := wire.RawMap(fields...)
-	b := make([]byte, wire.HeaderSize, wire.HeaderSize+len(payload))
-	b[0], b[1] = wire.Version, byte(t)
+	b := make([]byte, framing.HeaderSize, framing.HeaderSize+len(payload))
+	b[0], b[1] = framing.Version, byte(t)
 	binary.BigEndian.PutUint32(b[4:], uint32(len(payload)))
 	return append(b, payload...)
 }
@@ -83,8 +84,8 @@ func with(m wire.Raw, fields ...wire.Pair) wire.Raw {
 // on.
 func again(t wire.Type, m wire.Raw) []byte {
 	payload := erlangForm(m)
-	b := make([]byte, wire.HeaderSize, wire.HeaderSize+len(payload))
-	b[0], b[1] = wire.Version, byte(t)
+	b := make([]byte, framing.HeaderSize, framing.HeaderSize+len(payload))
+	b[0], b[1] = framing.Version, byte(t)
 	binary.BigEndian.PutUint32(b[4:], uint32(len(payload)))
 	return append(b, payload...)
 }

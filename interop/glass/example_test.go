@@ -9,6 +9,7 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/interop/glass"
 )
 
@@ -32,7 +33,7 @@ func Example() {
 	if err != nil {
 		panic(err)
 	}
-	frame, err := wire.AppendFrame(nil, &wire.Connect{Version: "1.0", NodeID: []byte("me"), RealmID: "com.example", Endpoint: "https://192.0.2.7:9443"})
+	frame, err := framing.AppendFrame(nil, &wire.Connect{Version: "1.0", NodeID: []byte("me"), RealmID: "com.example", Endpoint: "https://192.0.2.7:9443"})
 	if err != nil {
 		panic(err)
 	}

@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 )
 
 // ALPN is the application protocol that Erlang nodes speak on QUIC.
@@ -88,7 +90,7 @@ func Start(opts ...Option) (*Gateway, error) {
 	for _, opt := range opts {
 		opt(&g.cfg)
 	}
-	if g.cfg.pingEvery <= 0 || g.cfg.pollEvery <= 0 || g.cfg.discoverEvery <= 0 || g.cfg.eventLimit < wire.HeaderSize {
+	if g.cfg.pingEvery <= 0 || g.cfg.pollEvery <= 0 || g.cfg.discoverEvery <= 0 || g.cfg.eventLimit < framing.HeaderSize {
 		return nil, fmt.Errorf("glass: ping every %v, poll every %v, discover every %v, events of %d bytes: want more",
 			g.cfg.pingEvery, g.cfg.pollEvery, g.cfg.discoverEvery, g.cfg.eventLimit)
 	}
@@ -103,7 +105,7 @@ func Start(opts ...Option) (*Gateway, error) {
 	}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	g.host, g.port = l.addr.IP.String(), l.addr.Port
-	g.endpoint = wire.EndpointAt(l.addr.AddrPort()).String()
+	g.endpoint = endpoints.At(l.addr.AddrPort()).String()
 	if g.cfg.nodeID == nil {
 		id := sha256.Sum256([]byte(g.endpoint))
 		g.cfg.nodeID = id[:]

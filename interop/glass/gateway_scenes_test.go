@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/interop/glass"
 )
 
@@ -87,7 +88,7 @@ func (p *players) play(t *testing.T, s scene) {
 		require.NoError(t, k.SetReadDeadline(time.Now().Add(patience)))
 		got, err := k.next()
 		require.NoError(t, err, "%d ms %s", e.MS, e.Type)
-		want, _, err := wire.DecodeFrame(unhex(t, e.Hex))
+		want, _, err := framing.DecodeFrame(unhex(t, e.Hex))
 		require.NoError(t, err)
 		blanks := []string{"timestamp", "server_time"}
 		if want.Type == wire.TypePong {
@@ -104,11 +105,11 @@ func (p *players) play(t *testing.T, s scene) {
 }
 
 // pongOf takes the endpoint out, whose port differs.
-func pongOf(tb testing.TB, f wire.Frame) wire.Frame {
+func pongOf(tb testing.TB, f framing.Frame) framing.Frame {
 	m, err := f.Decode()
 	require.NoError(tb, err)
 	m.(*wire.Pong).Endpoint = ""
-	g, _, err := wire.DecodeFrame(encode(tb, m))
+	g, _, err := framing.DecodeFrame(encode(tb, m))
 	require.NoError(tb, err)
 	return g
 }

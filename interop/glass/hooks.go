@@ -7,6 +7,7 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 )
 
 // hooks are how tests hold a gateway's hand.
@@ -14,7 +15,7 @@ type hooks struct {
 	shaking *handshake                  // the handshake under way
 	shake   chan struct{}               // holds handshakes until it is closed
 	held    map[wire.Type]chan struct{} // holds the replies to a type
-	instead func(wire.Frame) []byte     // replies in place of the usual
+	instead func(framing.Frame) []byte  // replies in place of the usual
 }
 
 // waitFor waits for a gate to open, and reports whether it did before Close.
@@ -36,7 +37,7 @@ func (g *Gateway) handshakeGate() <-chan struct{} {
 	return g.shake
 }
 
-func (g *Gateway) replyHooks(t wire.Type) (gate <-chan struct{}, instead func(wire.Frame) []byte) {
+func (g *Gateway) replyHooks(t wire.Type) (gate <-chan struct{}, instead func(framing.Frame) []byte) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.held[t], g.instead
@@ -87,7 +88,7 @@ func (g *Gateway) HoldReplies(t wire.Type) (letGo func()) {
 
 // ReplyWith makes it send any bytes where it would reply, and the usual where they
 // are nil. A nil function ends that.
-func (g *Gateway) ReplyWith(reply func(asked wire.Frame) []byte) {
+func (g *Gateway) ReplyWith(reply func(asked framing.Frame) []byte) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.instead = reply
@@ -110,7 +111,7 @@ func (g *Gateway) DropClients() {
 // Push sends a message to all that have CONNECTed, on the streams on which they
 // did, and returns to how many it was written.
 func (g *Gateway) Push(m wire.Message) (sent int, err error) {
-	b, err := wire.AppendFrame(nil, m)
+	b, err := framing.AppendFrame(nil, m)
 	if err != nil {
 		return 0, err
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 )
 
 // Stats is what a gateway has counted.
@@ -86,9 +87,9 @@ func (g *Gateway) lose(why string) {
 func (g *Gateway) lapse(what string) { note(&g.ledger.lapses, what) }
 
 // heard counts a frame; g.mu is held.
-func (g *Gateway) heard(s *stream, f wire.Frame) {
+func (g *Gateway) heard(s *stream, f framing.Frame) {
 	g.stats.Frames[f.Type]++
-	g.stats.Longest = max(g.stats.Longest, wire.HeaderSize+len(f.Payload))
+	g.stats.Longest = max(g.stats.Longest, framing.HeaderSize+len(f.Payload))
 	if s.frames++; s.frames > 1 {
 		g.stats.Reused++
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 )
 
 var errOneHandshake = errors.New("busy with another handshake")
@@ -216,14 +217,14 @@ func endsStream(err error) bool {
 
 // isWhole reports whether a frame is all there, or is none.
 func isWhole(event []byte) bool {
-	_, _, err := wire.DecodeFrame(event)
-	return !errors.Is(err, wire.ErrShortHeader) && !errors.Is(err, wire.ErrTruncated) && !errors.Is(err, wire.ErrTooLarge)
+	_, _, err := framing.DecodeFrame(event)
+	return !errors.Is(err, framing.ErrShortHeader) && !errors.Is(err, framing.ErrTruncated) && !errors.Is(err, framing.ErrTooLarge)
 }
 
 // onEvent decodes an event as the reference does: what is behind its first
 // frame is lost.
 func (g *Gateway) onEvent(s *stream, event []byte) {
-	f, rest, err := wire.DecodeFrame(event)
+	f, rest, err := framing.DecodeFrame(event)
 	if err == nil {
 		f.Payload = bytes.Clone(f.Payload)
 		err = f.Check()
@@ -261,7 +262,7 @@ func (g *Gateway) onEvent(s *stream, event []byte) {
 }
 
 // reply sends a reply, unless it is held back.
-func (g *Gateway) reply(s *stream, f wire.Frame, b []byte) {
+func (g *Gateway) reply(s *stream, f framing.Frame, b []byte) {
 	gate, instead := g.replyHooks(f.Type)
 	if instead != nil {
 		if other := instead(f); other != nil {

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/interop/glass"
 )
 
@@ -69,7 +70,7 @@ func dial(tb testing.TB, g *glass.Gateway) client {
 type talk struct {
 	tb testing.TB
 	*quic.Stream
-	in *wire.Reader
+	in *framing.Reader
 }
 
 func (c client) open() *talk {
@@ -77,7 +78,7 @@ func (c client) open() *talk {
 	s, err := c.OpenStreamSync(within(c.tb))
 	require.NoError(c.tb, err)
 	require.NoError(c.tb, s.SetDeadline(time.Now().Add(patience)))
-	return &talk{c.tb, s, wire.NewReader(s)}
+	return &talk{c.tb, s, framing.NewReader(s)}
 }
 
 func (k *talk) send(b []byte) {
@@ -87,7 +88,7 @@ func (k *talk) send(b []byte) {
 	require.NoError(k.tb, err)
 }
 
-func (k *talk) next() (wire.Frame, error) {
+func (k *talk) next() (framing.Frame, error) {
 	f, err := k.in.Next()
 	f.Payload = bytes.Clone(f.Payload)
 	return f, err
@@ -128,7 +129,7 @@ func encode(tb testing.TB, messages ...wire.Message) (b []byte) {
 	tb.Helper()
 	for _, m := range messages {
 		var err error
-		b, err = wire.AppendFrame(b, m)
+		b, err = framing.AppendFrame(b, m)
 		require.NoError(tb, err)
 	}
 	return b
@@ -137,7 +138,7 @@ func encode(tb testing.TB, messages ...wire.Message) (b []byte) {
 // made is a frame of any payload.
 func made(t wire.Type, payload wire.Raw) []byte {
 	n := len(payload)
-	return append([]byte{wire.Version, byte(t), 0, 0, byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}, payload...)
+	return append([]byte{framing.Version, byte(t), 0, 0, byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}, payload...)
 }
 
 // mapping is a map of a name and a value, in turn.

@@ -5,7 +5,7 @@ import (
 	"net"
 	"time"
 
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 )
 
 // What a gateway is unless an option says otherwise. The times are the
@@ -61,7 +61,7 @@ type config struct {
 	crashLimit    int
 	crashWithin   time.Duration
 	parents       []parent
-	neighbours    []wire.Gateway
+	neighbours    []procedures.Gateway
 	tls           *tls.Config
 	network       func(address string) (net.PacketConn, error)
 
@@ -109,7 +109,7 @@ func BootstrappedFrom(endpoint string, id []byte) Option {
 }
 
 // Neighbours registers other gateways with it, from the start.
-func Neighbours(list ...wire.Gateway) Option {
+func Neighbours(list ...procedures.Gateway) Option {
 	return func(c *config) { c.neighbours = append(c.neighbours, list...) }
 }
 

@@ -14,6 +14,8 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 )
 
 // What a node's own questions end with.
@@ -58,7 +60,7 @@ func (o *outbound) open() (n int) {
 
 // dial connects to an endpoint, "https://host:port", and verifies nothing.
 func (g *Gateway) dial(ctx context.Context, endpoint string) (*quic.Conn, error) {
-	e, err := wire.ParseEndpoint(endpoint)
+	e, err := endpoints.Parse(endpoint)
 	if err != nil {
 		return nil, fmt.Errorf("glass: %w", err)
 	}
@@ -148,14 +150,14 @@ func (g *Gateway) ask(ctx context.Context, endpoint string, key wire.Raw) ([]wir
 
 // readReply reads a reply as the reference does, and breaks where that does.
 func (g *Gateway) readReply(first []byte) ([]wire.Raw, error) {
-	f, _, err := wire.DecodeFrame(first)
+	f, _, err := framing.DecodeFrame(first)
 	if err == nil {
 		err = f.Check()
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
-	case errors.Is(err, wire.ErrTruncated):
+	case errors.Is(err, framing.ErrTruncated):
 		g.stats.CutReplies++
 		fallthrough
 	case err != nil:
@@ -186,7 +188,7 @@ func (g *Gateway) readReply(first []byte) ([]wire.Raw, error) {
 // StoreAt passes a value on to an endpoint: on the one stream of the one
 // connection that it keeps to it, of which it never reads.
 func (g *Gateway) StoreAt(ctx context.Context, endpoint string, key []byte, value wire.Raw) error {
-	b, err := wire.AppendFrame(nil, &wire.Store{Key: key, Value: value})
+	b, err := framing.AppendFrame(nil, &wire.Store{Key: key, Value: value})
 	if err != nil {
 		return err
 	}

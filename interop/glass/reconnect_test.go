@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/interop/glass"
 )
 
@@ -30,7 +31,7 @@ func TestStall(t *testing.T) {
 func TestEndedStreamsDoubleConnections(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(w *world) {
-		r := w.record(func(wire.Frame) []byte { return encode(w, &wire.Disconnect{Reason: "realm_mismatch"}) })
+		r := w.record(func(framing.Frame) []byte { return encode(w, &wire.Disconnect{Reason: "realm_mismatch"}) })
 		r.hangUp = true
 		g := w.start()
 		s, err := g.Bootstrap(within(w), r.endpoint)
@@ -55,7 +56,7 @@ func TestEndedStreamsDoubleConnections(t *testing.T) {
 // Where its stream is kept it stays at one connection, be it turned away.
 func TestKeptStreamsDoNot(t *testing.T) {
 	inWorld(t, func(w *world) {
-		r := w.record(func(wire.Frame) []byte { return encode(w, &wire.Disconnect{Reason: "realm_mismatch"}) })
+		r := w.record(func(framing.Frame) []byte { return encode(w, &wire.Disconnect{Reason: "realm_mismatch"}) })
 		g := w.start()
 		s, err := g.Bootstrap(within(w), r.endpoint)
 		require.NoError(w, err)

@@ -9,7 +9,7 @@ import (
 	"github.com/quic-go/quic-go"
 	"github.com/stretchr/testify/require"
 
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/interop/glass"
 )
 
@@ -17,15 +17,15 @@ import (
 // keeps the frames that came, by connection.
 type recorder struct {
 	endpoint string
-	answer   func(wire.Frame) []byte
+	answer   func(framing.Frame) []byte
 	hangUp   bool // ends its side of a stream after each answer
 
 	mu      sync.Mutex
-	streams [][]wire.Frame // one stream a connection
-	ended   []error        // how the connections ended
+	streams [][]framing.Frame // one stream a connection
+	ended   []error           // how the connections ended
 }
 
-func record(tb testing.TB, answer func(wire.Frame) []byte) *recorder {
+func record(tb testing.TB, answer func(framing.Frame) []byte) *recorder {
 	tb.Helper()
 	conf := &tls.Config{Certificates: []tls.Certificate{start(tb).Certificate()}, NextProtos: []string{glass.ALPN}}
 	ln, err := quic.ListenAddr("127.0.0.1:0", conf, nil)
@@ -33,7 +33,7 @@ func record(tb testing.TB, answer func(wire.Frame) []byte) *recorder {
 	return recordOn(tb, ln, answer)
 }
 
-func recordOn(tb testing.TB, ln *quic.Listener, answer func(wire.Frame) []byte) *recorder {
+func recordOn(tb testing.TB, ln *quic.Listener, answer func(framing.Frame) []byte) *recorder {
 	r := &recorder{endpoint: "https://" + ln.Addr().String(), answer: answer}
 	var tasks sync.WaitGroup
 	var open []*quic.Conn // of the one that accepts, until that has ended
@@ -75,7 +75,7 @@ func (r *recorder) serve(conn *quic.Conn) {
 	if err != nil {
 		return
 	}
-	in := wire.NewReader(s)
+	in := framing.NewReader(s)
 	for {
 		f, err := in.Next()
 		if err != nil {
@@ -95,14 +95,14 @@ func (r *recorder) serve(conn *quic.Conn) {
 	}
 }
 
-func (r *recorder) conns() [][]wire.Frame {
+func (r *recorder) conns() [][]framing.Frame {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return append([][]wire.Frame(nil), r.streams...)
+	return append([][]framing.Frame(nil), r.streams...)
 }
 
 // frames returns those that came on a connection so far, none where there is no such yet.
-func (r *recorder) frames(i int) []wire.Frame {
+func (r *recorder) frames(i int) []framing.Frame {
 	if conns := r.conns(); i < len(conns) {
 		return conns[i]
 	}
@@ -126,4 +126,4 @@ func (r *recorder) end(tb testing.TB, i int) quic.ApplicationErrorCode {
 	return closed.ErrorCode
 }
 
-func silent(wire.Frame) []byte { return nil }
+func silent(framing.Frame) []byte { return nil }

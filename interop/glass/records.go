@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 )
 
 // readTopicRecord returns the node that a topic's record names, nil for one
@@ -27,7 +28,7 @@ func (g *Gateway) readTopicRecord(record wire.Raw) (id, endpoint wire.Raw, ok bo
 	case !told:
 		return nil, nil, true
 	}
-	if _, err := wire.ParseEndpoint(contentOf(endpoint)); err != nil {
+	if _, err := endpoints.Parse(contentOf(endpoint)); err != nil {
 		return nil, nil, true
 	}
 	return id, endpoint, true

@@ -17,6 +17,7 @@ import (
 	"github.com/tinylib/msgp/msgp"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/interop/glass"
 )
 
@@ -182,7 +183,7 @@ type (
 func decodeAll(tb testing.TB, b []byte) (messages []any) {
 	tb.Helper()
 	for len(b) > 0 {
-		f, rest, err := wire.DecodeFrame(b)
+		f, rest, err := framing.DecodeFrame(b)
 		require.NoError(tb, err)
 		messages = append(messages, decode(tb, f))
 		b = rest
@@ -190,7 +191,7 @@ func decodeAll(tb testing.TB, b []byte) (messages []any) {
 	return messages
 }
 
-func decode(tb testing.TB, f wire.Frame) any {
+func decode(tb testing.TB, f framing.Frame) any {
 	tb.Helper()
 	require.NoError(tb, f.Check())
 	return message{f.Type, plain(f.Payload).(map[string]any)}

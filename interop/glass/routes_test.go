@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/interop/glass"
 )
 
@@ -23,7 +24,7 @@ type mesh struct {
 func inMesh(t *testing.T, id, other string, test func(m mesh)) {
 	all := scenes(t, "live-three-gateways.json")
 	inWorld(t, func(w *world) {
-		r := w.record(func(f wire.Frame) []byte {
+		r := w.record(func(f framing.Frame) []byte {
 			if f.Type == wire.TypeFindValue {
 				return encode(w, &wire.FindValueReply{})
 			}
@@ -36,7 +37,7 @@ func inMesh(t *testing.T, id, other string, test func(m mesh)) {
 }
 
 // came returns the frames of a type that the recorder got.
-func (m mesh) came(t wire.Type) (frames []wire.Frame) {
+func (m mesh) came(t wire.Type) (frames []framing.Frame) {
 	m.Pass(time.Second)
 	for _, conn := range m.other.conns() {
 		for _, f := range conn {
@@ -54,7 +55,7 @@ func (m mesh) subscribed(topic, id string) {
 }
 
 // receive has a frame come in on a connection of its own.
-func (m mesh) receive(f wire.Frame) {
+func (m mesh) receive(f framing.Frame) {
 	m.Helper()
 	m.dial(m.g).open().send(made(f.Type, f.Payload))
 	m.Pass(time.Second)

@@ -13,6 +13,7 @@ import (
 	"github.com/tinylib/msgp/msgp"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 )
 
 // scene is what was traced inside of real nodes while they did something.
@@ -43,11 +44,11 @@ func scenes(tb testing.TB, name string) map[string]scene {
 }
 
 // of returns the frames of a type that a node sent or received.
-func (s scene) of(tb testing.TB, node, dir, typ string) (frames []wire.Frame) {
+func (s scene) of(tb testing.TB, node, dir, typ string) (frames []framing.Frame) {
 	tb.Helper()
 	for _, e := range s.Events {
 		if e.Node == node && e.Dir == dir && e.Type == typ {
-			f, _, err := wire.DecodeFrame(unhex(tb, e.Hex))
+			f, _, err := framing.DecodeFrame(unhex(tb, e.Hex))
 			require.NoError(tb, err)
 			frames = append(frames, f)
 		}
@@ -60,7 +61,7 @@ func (s scene) of(tb testing.TB, node, dir, typ string) (frames []wire.Frame) {
 // keys, which is not stable in the reference. All else is as it was.
 func sorted(tb testing.TB, b []byte) string {
 	tb.Helper()
-	f, rest, err := wire.DecodeFrame(b)
+	f, rest, err := framing.DecodeFrame(b)
 	require.NoError(tb, err)
 	require.Empty(tb, rest)
 	return hex.EncodeToString(made(f.Type, inOrder(f.Payload)))
@@ -87,7 +88,7 @@ func inOrder(v wire.Raw) wire.Raw {
 
 // blank replaces what is another value each time by as many zeros: ids that are
 // random, and times.
-func blank(f wire.Frame, names ...string) []byte {
+func blank(f framing.Frame, names ...string) []byte {
 	b := made(f.Type, f.Payload)
 	for _, name := range names {
 		key := append([]byte{0xc4, byte(len(name))}, name...)
@@ -111,7 +112,7 @@ func blank(f wire.Frame, names ...string) []byte {
 
 // requireSame requires that two frames are the same bytes but for the order of
 // keys, and what the names name.
-func requireSame(tb testing.TB, want, got wire.Frame, names ...string) {
+func requireSame(tb testing.TB, want, got framing.Frame, names ...string) {
 	tb.Helper()
 	require.Equal(tb, sorted(tb, blank(want, names...)), sorted(tb, blank(got, names...)), "%s", want.Type)
 }

@@ -16,6 +16,8 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 )
 
 // Session is a client's stay at a gateway: CONNECT, and all its frames on that
@@ -165,7 +167,7 @@ func (s *Session) connect(ctx context.Context, era int) (*link, error) {
 	s.links = slices.DeleteFunc(s.links, func(old *link) bool { return old.conn.Context().Err() != nil })
 	s.links = append(s.links, l)
 	s.mu.Unlock()
-	b, err := wire.AppendFrame(nil, &wire.Connect{
+	b, err := framing.AppendFrame(nil, &wire.Connect{
 		Version:      "1.0",
 		NodeID:       s.id,
 		RealmID:      g.cfg.realm,
@@ -199,7 +201,7 @@ func (s *Session) Say(messages ...wire.Message) error {
 	var b []byte
 	var err error
 	for _, m := range messages {
-		if b, err = wire.AppendFrame(b, m); err != nil {
+		if b, err = framing.AppendFrame(b, m); err != nil {
 			return err
 		}
 	}
@@ -367,7 +369,7 @@ func counter(n uint64) []byte {
 // read takes what comes on a stream until it ends. Here frames are cut from the
 // byte stream, in as many pieces as they come.
 func (s *Session) read(l *link) {
-	in := wire.NewReader(l.stream)
+	in := framing.NewReader(l.stream)
 	defer in.Close()
 	defer s.over(l)
 	defer close(l.read)
@@ -381,7 +383,7 @@ func (s *Session) read(l *link) {
 	}
 }
 
-func (s *Session) take(f wire.Frame) {
+func (s *Session) take(f framing.Frame) {
 	first := false
 	if f.Type == wire.TypePong || f.Type == wire.TypeDisconnect {
 		s.meetMu.Do(func() { first = true })
@@ -445,7 +447,7 @@ func (g *Gateway) meet(reply wire.Raw) {
 	result, _ := field(reply, "result")
 	peers, _ := field(result, "peers")
 	entries, _ := listOf(peers)
-	var endpoints []string
+	var found []string
 	for _, e := range entries {
 		if id, ok := field(e, "node_id"); !ok || id.Kind() != wire.Bin {
 			g.mu.Lock()
@@ -456,15 +458,15 @@ func (g *Gateway) meet(reply wire.Raw) {
 		host, _ := field(e, "host")
 		port, _ := field(e, "port")
 		number, _ := port.Int()
-		if at, err := wire.EndpointOf(wire.Gateway{Host: contentOf(host), Port: number}); err == nil {
-			endpoints = append(endpoints, at.String())
+		if at, err := (procedures.Gateway{Host: contentOf(host), Port: number}).Endpoint(); err == nil {
+			found = append(found, at.String())
 		}
 	}
-	if len(endpoints) == 0 {
+	if len(found) == 0 {
 		return
 	}
 	g.spawn(func() {
-		for _, endpoint := range endpoints {
+		for _, endpoint := range found {
 			ctx, cancel := context.WithTimeout(g.ctx, g.cfg.peerTimeout)
 			g.newSession(ctx, endpoint, g.connectID(), false) // one that is not there is met no more
 			cancel()

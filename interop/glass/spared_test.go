@@ -16,12 +16,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/interop/glass"
 )
 
 // The correct way to ask each thing breaks nothing.
 func TestCorrectWays(t *testing.T) {
-	store := wire.StoreArgs{Key: []byte("k"), Value: provider("n")}
+	store := procedures.StoreArgs{Key: []byte("k"), Value: provider("n")}
 	for name, m := range map[string]wire.Message{
 		"PING":                 &wire.Ping{Timestamp: wire.Some(int64(1))},
 		"CONNECT":              connecting("node"),
@@ -190,16 +192,16 @@ func TestOneHandshake(t *testing.T) {
 
 // It has two ids, and registers itself under that of its certificate.
 func TestRegistersItself(t *testing.T) {
-	other := wire.Gateway{NodeID: []byte("other"), Host: "192.0.2.1", Port: 9443, Realm: "another.realm"}
-	listed := func(c client) (l wire.GatewayList) {
+	other := procedures.Gateway{NodeID: []byte("other"), Host: "192.0.2.1", Port: 9443, Realm: "another.realm"}
+	listed := func(c client) (l procedures.GatewayList) {
 		require.NoError(t, l.Decode(c.ask(listGateways()).(*wire.Reply).Result))
 		return l
 	}
-	require.Equal(t, wire.GatewayList{other}, listed(dial(t, start(t, glass.RegisterAfter(never), glass.Neighbours(other)))), "not yet")
+	require.Equal(t, procedures.GatewayList{other}, listed(dial(t, start(t, glass.RegisterAfter(never), glass.Neighbours(other)))), "not yet")
 
 	g := start(t, glass.RegisterAfter(soon), glass.Neighbours(other))
 	c := dial(t, g)
-	gateways := func() wire.GatewayList { return listed(c) }
+	gateways := func() procedures.GatewayList { return listed(c) }
 	eventually(t, func() bool { return len(gateways()) == 2 }, "registered")
 	own := gateways()[1]
 
@@ -274,7 +276,7 @@ func TestLapses(t *testing.T) {
 func TestHooks(t *testing.T) {
 	g := start(t)
 	c := dial(t, g)
-	g.ReplyWith(func(f wire.Frame) []byte {
+	g.ReplyWith(func(f framing.Frame) []byte {
 		require.Equal(t, wire.TypePing, f.Type)
 		return encode(t, &wire.Pong{Timestamp: wire.Some(int64(42))})
 	})
@@ -340,12 +342,12 @@ func TestLoad(t *testing.T) {
 					m = listGateways()
 				}
 				s.SetDeadline(time.Now().Add(patience))
-				b, err := wire.AppendFrame(nil, m)
+				b, err := framing.AppendFrame(nil, m)
 				if err == nil {
 					_, err = s.Write(b)
 				}
 				if err == nil && m.Type() != wire.TypeStore {
-					_, err = wire.NewReader(s).Next()
+					_, err = framing.NewReader(s).Next()
 				}
 				if err != nil {
 					failed.Add(1)

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/interop/glass"
 )
 
@@ -66,7 +67,7 @@ func TestMissAtBothCrashesThem(t *testing.T) {
 // Two that bootstrapped from a third and were not told of each other do no harm.
 func TestTwoThatAreNotIntroduced(t *testing.T) {
 	inWorld(t, func(w *world) {
-		r := w.record(func(f wire.Frame) []byte {
+		r := w.record(func(f framing.Frame) []byte {
 			if f.Type == wire.TypeFindValue {
 				return encode(w, &wire.FindValueReply{})
 			}

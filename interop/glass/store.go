@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 )
 
 // store is what its routing server holds, and loses in a crash. Keys are those of maps as an Erlang node has
@@ -96,7 +97,7 @@ func (g *Gateway) gateways() (entries []wire.Raw) {
 }
 
 // entry is what is stored under a gateway's key.
-func entry(n wire.Gateway) wire.Raw {
+func entry(n procedures.Gateway) wire.Raw {
 	fields := []wire.Pair{
 		{Key: "node_id", Value: wire.RawBytes(n.NodeID)},
 		{Key: "host", Value: wire.RawText(n.Host)},
@@ -131,7 +132,7 @@ func (g *Gateway) registerLater() {
 
 // registerOwn stores the gateway's own entry; g.mu is held.
 func (g *Gateway) registerOwn() {
-	own := wire.Gateway{NodeID: []byte(g.clientID), Host: g.host, Port: int64(g.port), Realm: g.cfg.realm, RegisteredAt: wire.Some(time.Now().Unix())}
+	own := procedures.Gateway{NodeID: []byte(g.clientID), Host: g.host, Port: int64(g.port), Realm: g.cfg.realm, RegisteredAt: wire.Some(time.Now().Unix())}
 	g.put(wire.RawText(wire.GatewayPrefix+g.clientID), entry(own))
 }
 

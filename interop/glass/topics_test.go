@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/interop/glass"
 )
 
@@ -97,8 +98,8 @@ func TestClientScenes(t *testing.T) {
 		require.NotEqual(w, b.ID(), c.ID())
 
 		own := []string{"node_id", "endpoint"} // differ in value and length
-		said := func(conn int, typ wire.Type, i int) wire.Frame {
-			var of []wire.Frame
+		said := func(conn int, typ wire.Type, i int) framing.Frame {
+			var of []framing.Frame
 			for _, f := range r.frames(conn) {
 				if f.Type == typ {
 					of = append(of, f)
@@ -152,7 +153,7 @@ func TestClientScenes(t *testing.T) {
 }
 
 // store is a STORE whose value says "x" where it is another each time.
-func store(tb testing.TB, f wire.Frame, names []string) wire.Frame {
+func store(tb testing.TB, f framing.Frame, names []string) framing.Frame {
 	tb.Helper()
 	m, err := f.Decode()
 	require.NoError(tb, err)
@@ -167,5 +168,5 @@ func store(tb testing.TB, f wire.Frame, names []string) wire.Frame {
 		}
 		pairs = append(pairs, wire.Pair{Key: string(name), Value: value})
 	}
-	return wire.Frame{Type: f.Type, Payload: mapping("type", "store", "key", m.(*wire.Store).Key, "value", wire.RawMap(pairs...))}
+	return framing.Frame{Type: f.Type, Payload: mapping("type", "store", "key", m.(*wire.Store).Key, "value", wire.RawMap(pairs...))}
 }

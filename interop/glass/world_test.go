@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/internal/virtualtest"
 	"github.com/macula-mesh/macula-node/interop/glass"
 )
@@ -51,7 +52,7 @@ func (w *world) dial(g *glass.Gateway) client {
 	return c
 }
 
-func (w *world) record(answer func(wire.Frame) []byte) *recorder {
+func (w *world) record(answer func(framing.Frame) []byte) *recorder {
 	w.Helper()
 	cert := w.start(glass.RegisterAfter(-1)).Certificate()
 	conf := &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{glass.ALPN}}
@@ -61,8 +62,8 @@ func (w *world) record(answer func(wire.Frame) []byte) *recorder {
 }
 
 // yes answers CONNECT, PING and CALL, and lists no gateways.
-func yes(tb testing.TB) func(wire.Frame) []byte {
-	return func(f wire.Frame) []byte {
+func yes(tb testing.TB) func(framing.Frame) []byte {
+	return func(f framing.Frame) []byte {
 		switch f.Type {
 		case wire.TypeConnect, wire.TypePing:
 			return encode(tb, &wire.Pong{NodeID: id32, Endpoint: "https://127.0.0.1:9443"})

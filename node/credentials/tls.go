@@ -13,7 +13,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/gateway"
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 )
 
 // TLSMode says how this node and Erlang nodes know each other: Macula's
@@ -202,7 +202,7 @@ func (c Credentials) Certificate(endpoint, dataDir string, log *slog.Logger) (ce
 		}
 		return cert, nil
 	}
-	if e, err := wire.ParseEndpoint(endpoint); err == nil && cert.Leaf.VerifyHostname(e.Host) != nil {
+	if e, err := endpoints.Parse(endpoint); err == nil && cert.Leaf.VerifyHostname(e.Host) != nil {
 		log.Warn("the certificate does not name the host that others dial: those who verify it will not connect", "endpoint", e)
 	}
 	return cert, nil

@@ -17,6 +17,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 )
 
 // A peer does not have Erlang nodes, which dial what they are told of, sent to
@@ -103,7 +104,7 @@ func TestAddressesOfAConnectAreNotBelieved(t *testing.T) {
 	newService(t, liar)
 	victim := ma.StringCast("/ip4/192.0.2.66/udp/53/quic-v1")
 	_, err := newClient(t, liar).Query(dhttest.Context(t), dhttest.Contact(s.host), &wire.Connect{
-		NodeID: dhttest.NodeID(liar), RealmID: proto.DefaultRealm, Addrs: routing.EncodeAddrs([]ma.Multiaddr{victim})})
+		NodeID: dhttest.NodeID(liar), RealmID: proto.DefaultRealm, Addrs: addressing.EncodeAddrs([]ma.Multiaddr{victim})})
 	require.NoError(t, err)
 	eventually(t, knows(s, liar), "admitted")
 	c, _ := s.Routing().Contact(routing.IDFromPeer(liar.ID()))

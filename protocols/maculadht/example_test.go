@@ -10,6 +10,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -37,7 +38,7 @@ func Example() {
 	defer cl.Close()
 
 	to := routing.Contact{Peer: srv.ID(), Addrs: srv.Addrs()}
-	err = client.Put(ctx, cl, to, wire.StoreArgs{
+	err = client.Put(ctx, cl, to, procedures.StoreArgs{
 		Key: []byte("org.example.weather"),
 		Value: wire.RawMap(
 			wire.Pair{Key: "node_id", Value: wire.RawText("station-7")},

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
@@ -399,7 +400,7 @@ func TestHandOverToANewcomer(t *testing.T) {
 	eventually(t, knows(holder, services[0].host), "admitted")
 	key := keyOf("greeter")
 	value := dhttest.Value("me", wire.Pair{Key: "ttl", Value: wire.RawInt(30)})
-	copied := wire.StoreArgs{Key: key, Value: value, ExpiresIn: wire.Some(int64(20))}
+	copied := procedures.StoreArgs{Key: key, Value: value, ExpiresIn: wire.Some(int64(20))}
 	require.NoError(t, client.Put(dhttest.Context(t), services[0].router, dhttest.Contact(holder.host), copied))
 
 	newcomer := newService(t, dhttest.Host(t))

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
@@ -97,7 +98,7 @@ func TestStoreByOurselvesIsOwned(t *testing.T) {
 	forged := dhttest.Value(string(dhttest.NodeID(owner.host)), wire.Pair{Key: "endpoint", Value: wire.RawText("https://192.0.2.1:1")})
 	for _, s := range services {
 		thief := newClient(t, dhttest.Host(t))
-		err := client.Put(dhttest.Context(t), thief, dhttest.Contact(s.host), wire.StoreArgs{Key: key, Value: forged})
+		err := client.Put(dhttest.Context(t), thief, dhttest.Contact(s.host), procedures.StoreArgs{Key: key, Value: forged})
 		require.ErrorContains(t, err, wire.CodeNotOwner)
 	}
 	values, err := holder.Handlers().LookupValue(t.Context(), key)

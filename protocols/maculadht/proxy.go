@@ -1,7 +1,7 @@
 package maculadht
 
 import (
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/replication"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/resolver"
@@ -44,7 +44,7 @@ func (s *Service) openProxy(cfg serviceConfig) ([]dht.Option, error) {
 	if s.resolver, err = resolver.New(s.lookups, cfg.resolver...); err != nil {
 		return nil, err
 	}
-	harmless := replication.WithFilter(func(_ []byte, v wire.Value) bool { return wire.HarmlessValue(v.Raw) == nil })
+	harmless := replication.WithFilter(func(_ []byte, v values.Value) bool { return values.Harmless(v.Raw) == nil })
 	if s.adopter, err = replication.NewAdopter(s.lookups, s.router, append([]replication.Option{harmless}, cfg.adopter...)...); err != nil {
 		return nil, err
 	}

@@ -9,6 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
@@ -43,7 +45,7 @@ func erlangAsks(t *testing.T, s *Service, messages ...wire.Message) wire.Message
 	if _, answered := messages[len(messages)-1].Type().Reply(); !answered {
 		return nil
 	}
-	f, err := wire.NewReader(theirs).Next()
+	f, err := framing.NewReader(theirs).Next()
 	require.NoError(t, err)
 	m, err := f.Decode()
 	require.NoError(t, err)
@@ -53,8 +55,8 @@ func erlangAsks(t *testing.T, s *Service, messages ...wire.Message) wire.Message
 // What Erlang nodes store at a service is replicated, and what they ask for is looked
 // up, whatever its mode; what libp2p peers store is kept, and no more.
 func TestTheServiceActsForErlangNodes(t *testing.T) {
-	args := func(key string) wire.StoreArgs {
-		return wire.StoreArgs{Key: []byte(key), Value: dhttest.Value(erlangID)}
+	args := func(key string) procedures.StoreArgs {
+		return procedures.StoreArgs{Key: []byte(key), Value: dhttest.Value(erlangID)}
 	}
 	tests := map[string]struct {
 		opts    []Option

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/provider"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/publication"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/replication"
@@ -29,7 +30,7 @@ type (
 
 // Replicate puts a value on the nodes nearest to its key; see
 // [replication.Replicate].
-func Replicate(ctx context.Context, server *routing.Server, l *lookup.Lookups, n routing.Network, key []byte, value wire.Value) (*Replicas, error) {
+func Replicate(ctx context.Context, server *routing.Server, l *lookup.Lookups, n routing.Network, key []byte, value values.Value) (*Replicas, error) {
 	return replication.Replicate(ctx, server, l, n, replication.Copy{Key: key, Value: value})
 }
 

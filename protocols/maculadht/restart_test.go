@@ -14,9 +14,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/upkeep"
 )
 
@@ -72,7 +74,7 @@ func TestCloseHandsOver(t *testing.T) {
 	services := chain(t, 3)
 	joinAll(t, services...)
 	key, value := keyOf("only here"), dhttest.Value("me", wire.Pair{Key: "ttl", Value: wire.RawInt(60)})
-	v, err := wire.ParseValue(value)
+	v, err := values.Parse(value)
 	require.NoError(t, err)
 	require.NoError(t, services[0].Routing().Records().Store(t.Context(), records.Put{Key: key, Value: v.Raw, NodeID: v.NodeID, TTL: v.TTL}))
 	start := time.Now()
@@ -101,7 +103,7 @@ func newCable(t *testing.T, to ma.Multiaddr) *cable {
 	t.Helper()
 	listen, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	require.NoError(t, err)
-	c := &cable{listen: listen, to: net.UDPAddrFromAddrPort(routing.AddrPortOf(to)), back: map[string]*net.UDPConn{}}
+	c := &cable{listen: listen, to: net.UDPAddrFromAddrPort(addressing.AddrPortOf(to)), back: map[string]*net.UDPConn{}}
 	c.tasks.Go(c.forward)
 	t.Cleanup(func() {
 		listen.Close()

@@ -11,10 +11,11 @@ import (
 	"github.com/tinylib/msgp/msgp"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
@@ -53,9 +54,9 @@ func TestServeAnswers(t *testing.T) {
 		{"call without call_id", &wire.Call{Procedure: "echo"},
 			&wire.Reply{CallID: []byte("undefined"), Error: &wire.CallError{Code: "gateway_bootstrap_only"}}},
 		{"list_gateways", &wire.Call{Procedure: "_dht.list_gateways", Args: wire.RawMap(), CallID: []byte("3")},
-			&wire.Reply{CallID: []byte("3"), Result: wire.GatewayList{}.Raw()}},
+			&wire.Reply{CallID: []byte("3"), Result: procedures.GatewayList{}.Raw()}},
 		{"list_gateways with text", &wire.Call{Procedure: "_dht.list_gateways", Args: wire.RawText("{}"), CallID: []byte("4")},
-			&wire.Reply{CallID: []byte("4"), Result: wire.GatewayList{}.Raw()}},
+			&wire.Reply{CallID: []byte("4"), Result: procedures.GatewayList{}.Raw()}},
 		{"rpc_request", &wire.RPCRequest{RequestID: []byte("r"), Procedure: "p"},
 			&wire.RPCReply{RequestID: []byte("r"), FromNode: self, Error: "rpc_handler_not_available"}},
 		{"rpc_request of nothing", dhttest.Fields(wire.TypeRPCRequest),
@@ -98,7 +99,7 @@ func TestServeConnectIsAnswered(t *testing.T) {
 	require.Equal(t, dhttest.NodeID(srv), pong.NodeID)
 	require.Equal(t, proto.DefaultRealm, pong.RealmID)
 	require.Equal(t, "https://192.0.2.1:9443", pong.Endpoint)
-	require.Equal(t, routing.EncodeAddrs(srv.Addrs()), pong.Addrs)
+	require.Equal(t, addressing.EncodeAddrs(srv.Addrs()), pong.Addrs)
 	require.True(t, pong.Timestamp.Set && pong.ServerTime.Set)
 	require.IsType(t, &wire.Pong{}, stream.Ask(&wire.Ping{}), "the stream goes on")
 }
@@ -241,7 +242,7 @@ func TestServePipelined(t *testing.T) {
 			ask = &wire.FindNode{Target: id}
 			check = func(_ int, m wire.Message) { require.IsType(t, &wire.FindNodeReply{}, m) }
 		case 3:
-			args := wire.StoreArgs{Key: []byte("shared"), Value: value}
+			args := procedures.StoreArgs{Key: []byte("shared"), Value: value}
 			ask = &wire.Call{Procedure: wire.ProcedureStore, Args: args.Raw(), CallID: id}
 			check = func(_ int, m wire.Message) {
 				require.Equal(t, &wire.Reply{CallID: id, Result: dhttest.StoreOK}, m)

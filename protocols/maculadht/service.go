@@ -27,6 +27,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/replication"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/resolver"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/upkeep"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
@@ -459,7 +460,7 @@ func (s *Service) serve(stream network.Stream) {
 	s.mu.Lock()
 	ctx := s.serving
 	s.mu.Unlock()
-	remote := routing.AddrPortOf(conn.RemoteMultiaddr())
+	remote := addressing.AddrPortOf(conn.RemoteMultiaddr())
 	account := s.handlers.Mux().Budget().Open(budget.SourceOfPeer(p, remote.Addr()))
 	defer account.Close()
 	session := &server.Session{

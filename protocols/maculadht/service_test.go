@@ -18,6 +18,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 )
 
 func knows(s *Service, h host.Host) func() bool {
@@ -87,7 +88,7 @@ func TestAdmissionIsMutual(t *testing.T) {
 	require.Len(t, nodes, 1)
 	require.Equal(t, dhttest.NodeID(a), nodes[0].ID)
 	require.Equal(t, "https://192.0.2.1:1", nodes[0].Address)
-	info := routing.PeerOf(nodes[0])
+	info := addressing.PeerOf(nodes[0])
 	require.Equal(t, a.ID(), info.ID)
 	require.Equal(t, a.Addrs(), info.Addrs)
 }

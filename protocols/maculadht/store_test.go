@@ -11,6 +11,8 @@ import (
 	"github.com/tinylib/msgp/msgp"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
@@ -19,7 +21,7 @@ import (
 // What is wrong with a value is told to a caller of _dht.store, and counted
 // where it came by STORE.
 func TestStoreRefusesValues(t *testing.T) {
-	big := wire.RawMap(wire.Pair{Key: "x", Value: wire.RawText(strings.Repeat("x", wire.MaxValue))})
+	big := wire.RawMap(wire.Pair{Key: "x", Value: wire.RawText(strings.Repeat("x", values.MaxSize))})
 	grows := wire.Raw{0x81, 0xc4, 1, 'x', 0xdd, 0, 0, 0xc0, 0} // 48 k empty str, each one byte longer as bin
 	grows = append(grows, make([]byte, 0xc000)...)
 	for i := range grows[9:] {
@@ -57,7 +59,7 @@ func TestStoreRefusesValues(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			before := s.Handlers().Stats().DroppedStores
-			args := wire.StoreArgs{Key: []byte("k"), Value: test.value}
+			args := procedures.StoreArgs{Key: []byte("k"), Value: test.value}
 			reply := stream.Ask(&wire.Call{Procedure: wire.ProcedureStore, Args: args.Raw()}).(*wire.Reply)
 			require.NotNil(t, reply.Error)
 			require.Equal(t, wire.CodeInvalidArgs, reply.Error.Code)
@@ -79,21 +81,21 @@ func TestStoreRefusesDeepValues(t *testing.T) {
 	s := newService(t, srv)
 	stream := dhttest.Open(t, asker, srv)
 	key := []byte("k")
-	stream.Send(&wire.Store{Key: key, Value: dhttest.DeepValue(wire.MaxValueDepth + 1)}, &wire.FindValue{Key: key})
+	stream.Send(&wire.Store{Key: key, Value: dhttest.DeepValue(values.MaxDepth + 1)}, &wire.FindValue{Key: key})
 	require.Equal(t, &wire.FindValueReply{}, stream.Next())
 	require.Equal(t, uint64(1), s.Handlers().Stats().DroppedStores)
 
-	deepest := wire.StoreArgs{Key: key, Value: dhttest.DeepValue(wire.MaxValueDepth)}
+	deepest := procedures.StoreArgs{Key: key, Value: dhttest.DeepValue(values.MaxDepth)}
 	require.Nil(t, stream.Ask(&wire.Call{Procedure: wire.ProcedureStore, Args: deepest.Raw()}).(*wire.Reply).Error)
 	require.Equal(t, []wire.Raw{deepest.Value}, stream.Ask(&wire.FindValue{Key: key}).(*wire.FindValueReply).Values)
 
-	deeper := wire.StoreArgs{Key: key, Value: dhttest.DeepValue(wire.MaxValueDepth + 1)}
+	deeper := procedures.StoreArgs{Key: key, Value: dhttest.DeepValue(values.MaxDepth + 1)}
 	stream.Send(&wire.Call{Procedure: wire.ProcedureStore, Args: deeper.Raw()})
 	stream.RequireReset(proto.ResetBadMsgpack)
 }
 
 func TestStoreArgsAreNamed(t *testing.T) {
-	good := wire.StoreArgs{Key: []byte("k"), Value: dhttest.Value("p")}
+	good := procedures.StoreArgs{Key: []byte("k"), Value: dhttest.Value("p")}
 	expires := func(v wire.Raw) wire.Raw {
 		return wire.RawMap(
 			wire.Pair{Key: "key", Value: wire.RawText("k")},
@@ -111,7 +113,7 @@ func TestStoreArgsAreNamed(t *testing.T) {
 		{"args a text", wire.RawText("{}"), "args"},
 		{"no key", wire.RawMap(wire.Pair{Key: "value", Value: dhttest.Value("p")}), "key"},
 		{"key an integer", wire.RawMap(wire.Pair{Key: "key", Value: wire.RawInt(1)}, wire.Pair{Key: "value", Value: dhttest.Value("p")}), "key"},
-		{"key too long", (&wire.StoreArgs{Key: make([]byte, 256), Value: dhttest.Value("p")}).Raw(), "key"},
+		{"key too long", (&procedures.StoreArgs{Key: make([]byte, 256), Value: dhttest.Value("p")}).Raw(), "key"},
 		{"no value", wire.RawMap(wire.Pair{Key: "key", Value: wire.RawText("k")}), "value"},
 		{"expires_in", expires(wire.RawInt(1)), ""},
 		{"expires_in for ever", expires(wire.RawInt(math.MaxInt64)), ""},
@@ -190,7 +192,7 @@ func TestStoreLife(t *testing.T) {
 	cl, to := newClient(t, dhttest.Host(t)), dhttest.Contact(srv)
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			args := wire.StoreArgs{Key: []byte(t.Name()), Value: test.value}
+			args := procedures.StoreArgs{Key: []byte(t.Name()), Value: test.value}
 			if test.expiresIn != 0 {
 				args.ExpiresIn = wire.Some(test.expiresIn)
 			}
@@ -210,18 +212,18 @@ func TestStoreCopies(t *testing.T) {
 	srv := dhttest.Host(t)
 	newService(t, srv)
 	cl, to := newClient(t, dhttest.Host(t)), dhttest.Contact(srv)
-	copyOf := func(i, left int64) wire.StoreArgs {
-		return wire.StoreArgs{Key: []byte("k"), ExpiresIn: wire.Some(left), Value: dhttest.Value("p", wire.Pair{Key: "i", Value: wire.RawInt(i)})}
+	copyOf := func(i, left int64) procedures.StoreArgs {
+		return procedures.StoreArgs{Key: []byte("k"), ExpiresIn: wire.Some(left), Value: dhttest.Value("p", wire.Pair{Key: "i", Value: wire.RawInt(i)})}
 	}
 	steps := []struct {
 		name string
-		put  wire.StoreArgs
+		put  procedures.StoreArgs
 		want int64 // i of the value that is there then
 	}{
 		{"the first", copyOf(1, 1000), 1},
 		{"a staler one", copyOf(2, 500), 1},
 		{"a fresher one", copyOf(3, 2000), 3},
-		{"an original, whatever its life", wire.StoreArgs{Key: []byte("k"), Value: dhttest.Value("p", wire.Pair{Key: "i", Value: wire.RawInt(4)}, wire.Pair{Key: "ttl", Value: wire.RawInt(100)})}, 4},
+		{"an original, whatever its life", procedures.StoreArgs{Key: []byte("k"), Value: dhttest.Value("p", wire.Pair{Key: "i", Value: wire.RawInt(4)}, wire.Pair{Key: "ttl", Value: wire.RawInt(100)})}, 4},
 	}
 	for _, step := range steps {
 		require.NoError(t, client.Put(dhttest.Context(t), cl, to, step.put), step.name)
@@ -248,7 +250,7 @@ func TestOwnership(t *testing.T) {
 		return values
 	}
 	put := func(c *client.Client, i int64) error {
-		return client.Put(dhttest.Context(t), c, to, wire.StoreArgs{Key: key, Value: version(owner, i)})
+		return client.Put(dhttest.Context(t), c, to, procedures.StoreArgs{Key: key, Value: version(owner, i)})
 	}
 
 	require.NoError(t, put(otherClient, 1), "nobody owns it yet: a copy handed over")
@@ -266,6 +268,6 @@ func TestOwnership(t *testing.T) {
 	require.NoError(t, put(otherClient, 2), "the very same value changes nothing")
 	require.ErrorIs(t, put(otherClient, 5), proto.ErrRemote, "nor does it change who owns it")
 	require.NoError(t, put(ownerClient, 6))
-	require.NoError(t, client.Put(dhttest.Context(t), otherClient, to, wire.StoreArgs{Key: key, Value: version(other, 7)}))
+	require.NoError(t, client.Put(dhttest.Context(t), otherClient, to, procedures.StoreArgs{Key: key, Value: version(other, 7)}))
 	require.Equal(t, []wire.Raw{version(other, 7), version(owner, 6)}, stored(), "each beside the other")
 }

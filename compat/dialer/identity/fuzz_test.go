@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 )
 
 // FuzzParsePinnedEndpoint: what is read is what an operator wrote.
@@ -19,7 +19,7 @@ func FuzzParsePinnedEndpoint(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		e, err := ParsePinnedEndpoint(text)
 		if err != nil {
-			if !errors.Is(err, wire.ErrBadEndpoint) {
+			if !errors.Is(err, endpoints.ErrBad) {
 				t.Fatalf("%q: %v is no ErrBadEndpoint", text, err)
 			}
 			return

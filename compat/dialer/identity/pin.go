@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 )
 
 // Pin is the SHA-256 of a public key as a certificate holds it: the DER of its
@@ -39,22 +39,22 @@ func parsePin(text string) (p Pin, ok bool) {
 // PinnedEndpoint is an endpoint with the Pin that the node there must have, as an
 // operator writes it. As a text it is the endpoint alone: a pin does not travel.
 type PinnedEndpoint struct {
-	wire.Endpoint
+	endpoints.Endpoint
 	Pin Pin // zero: none
 }
 
-// ParsePinnedEndpoint reads an endpoint as wire.ParseEndpoint does, which a pin may
+// ParsePinnedEndpoint reads an endpoint as endpoints.Parse does, which a pin may
 // follow: "#sha256=" and 64 hexadecimal digits. The error is a
-// wire.ErrBadEndpoint.
+// endpoints.ErrBad.
 func ParsePinnedEndpoint(text string) (PinnedEndpoint, error) {
 	text, fragment, pinned := strings.Cut(text, "#")
-	e, err := wire.ParseEndpoint(text)
+	e, err := endpoints.Parse(text)
 	if err != nil || !pinned {
 		return PinnedEndpoint{Endpoint: e}, err
 	}
 	pin, ok := parsePin(fragment)
 	if !ok {
-		return PinnedEndpoint{}, fmt.Errorf("%w: %s has behind # no pin, sha256= and 64 hexadecimal digits", wire.ErrBadEndpoint, e)
+		return PinnedEndpoint{}, fmt.Errorf("%w: %s has behind # no pin, sha256= and 64 hexadecimal digits", endpoints.ErrBad, e)
 	}
 	return PinnedEndpoint{e, pin}, nil
 }

@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 )
 
 func TestParsePin(t *testing.T) {
@@ -25,13 +25,13 @@ func TestParsePin(t *testing.T) {
 	} {
 		e, err := ParsePinnedEndpoint("https://a:1#" + text)
 		if !want {
-			require.ErrorIs(t, err, wire.ErrBadEndpoint, text)
+			require.ErrorIs(t, err, endpoints.ErrBad, text)
 			require.ErrorContains(t, err, "64 hexadecimal digits", text)
 			continue
 		}
 		require.NoError(t, err, text)
 		require.Equal(t, "sha256="+digits, e.Pin.String())
-		require.Equal(t, wire.Endpoint{Host: "a", Port: 1}, e.Endpoint)
+		require.Equal(t, endpoints.Endpoint{Host: "a", Port: 1}, e.Endpoint)
 		require.Equal(t, "https://a:1", e.String())
 	}
 }

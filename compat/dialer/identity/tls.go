@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
@@ -42,13 +42,13 @@ func (t TLS) Check() error {
 // Pin of its endpoint.
 type Policy struct {
 	TLS  TLS
-	pins map[wire.Endpoint]Pin
+	pins map[endpoints.Endpoint]Pin
 }
 
 // Pin holds the endpoints that have a Pin to it, whatever TLS says. Two pins of one
 // endpoint are an error.
-func (p *Policy) Pin(endpoints ...PinnedEndpoint) error {
-	for _, e := range endpoints {
+func (p *Policy) Pin(pinned ...PinnedEndpoint) error {
+	for _, e := range pinned {
 		if e.Pin.IsZero() {
 			continue
 		}
@@ -56,7 +56,7 @@ func (p *Policy) Pin(endpoints ...PinnedEndpoint) error {
 			return fmt.Errorf("%s has two pins, %s and %s", e, other, e.Pin)
 		}
 		if p.pins == nil {
-			p.pins = make(map[wire.Endpoint]Pin)
+			p.pins = make(map[endpoints.Endpoint]Pin)
 		}
 		p.pins[e.Endpoint] = e.Pin
 	}
@@ -88,7 +88,7 @@ func (e *CertificateError) Unwrap() []error {
 
 // Config returns the TLS configuration to dial an endpoint with, for an application
 // protocol.
-func (p *Policy) Config(e wire.Endpoint, alpn string) *tls.Config {
+func (p *Policy) Config(e endpoints.Endpoint, alpn string) *tls.Config {
 	conf := &tls.Config{
 		ServerName: e.Host,
 		NextProtos: []string{alpn},
@@ -108,7 +108,7 @@ func (p *Policy) Config(e wire.Endpoint, alpn string) *tls.Config {
 
 // accept says why a node's certificates, the leaf first, are not those of an
 // endpoint. That the node has the leaf's key TLS itself proves.
-func (p *Policy) accept(e wire.Endpoint, certs []*x509.Certificate) error {
+func (p *Policy) accept(e endpoints.Endpoint, certs []*x509.Certificate) error {
 	if len(certs) == 0 {
 		return &CertificateError{text: "it has none"} // not with TLS 1.3
 	}
@@ -142,7 +142,7 @@ func (p *Policy) accept(e wire.Endpoint, certs []*x509.Certificate) error {
 
 // Proves reports whether who is reached at an endpoint has shown that its name
 // is its own.
-func (p *Policy) Proves(e wire.Endpoint) bool {
+func (p *Policy) Proves(e endpoints.Endpoint) bool {
 	_, pinned := p.pins[e]
 	return pinned || p.TLS.Verify && !p.TLS.AnyHost
 }

@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 )
 
 // Resolver looks up the addresses of a host's name. A *net.Resolver is one.
@@ -20,7 +20,7 @@ const mostAddresses = 16
 // Resolve returns the addresses of an endpoint's host, the address itself where
 // the host is one. IPv4 comes first: Erlang nodes from 0.20.9 on listen on it
 // alone.
-func Resolve(ctx context.Context, r Resolver, e wire.Endpoint) ([]netip.AddrPort, error) {
+func Resolve(ctx context.Context, r Resolver, e endpoints.Endpoint) ([]netip.AddrPort, error) {
 	if ip, ok := e.Addr(); ok {
 		return []netip.AddrPort{netip.AddrPortFrom(ip, e.Port)}, nil
 	}

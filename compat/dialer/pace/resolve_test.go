@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 )
 
 // names is a Resolver of some names.
@@ -27,12 +27,12 @@ func (n names) LookupNetIP(_ context.Context, _, host string) (ips []netip.Addr,
 // Erlang nodes from 0.20.9 on listen on IPv4 alone.
 func TestAddressesInOrder(t *testing.T) {
 	r := names{"gw": {"::1", "127.0.0.1", "2001:db8::1", "::ffff:127.0.0.1", "127.0.0.2"}}
-	addrs, err := Resolve(t.Context(), r, wire.Endpoint{Host: "gw", Port: 1})
+	addrs, err := Resolve(t.Context(), r, endpoints.Endpoint{Host: "gw", Port: 1})
 	require.NoError(t, err)
 	require.Equal(t, []netip.AddrPort{
 		netip.MustParseAddrPort("127.0.0.1:1"), netip.MustParseAddrPort("127.0.0.2:1"),
 		netip.MustParseAddrPort("[::1]:1"), netip.MustParseAddrPort("[2001:db8::1]:1"),
 	}, addrs, "IPv4 first, each once")
-	_, err = Resolve(t.Context(), r, wire.Endpoint{Host: "elsewhere", Port: 1})
+	_, err = Resolve(t.Context(), r, endpoints.Endpoint{Host: "elsewhere", Port: 1})
 	require.ErrorContains(t, err, "no such host")
 }

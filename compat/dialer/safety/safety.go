@@ -6,6 +6,9 @@ import (
 	"fmt"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
@@ -34,14 +37,14 @@ func Encode(m wire.Message, force bool) ([]byte, error) {
 	if call, ok := m.(*wire.Call); ok && call.Procedure == wire.ProcedureStore {
 		m = plainStore(call)
 	}
-	frame, err := wire.AppendFrame(nil, m)
+	frame, err := framing.AppendFrame(nil, m)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrTooLargeForPeer, err)
 	}
 	if len(frame) > MaxFrame {
 		return nil, fmt.Errorf("%w: %s frame of %d bytes, limit %d", ErrTooLargeForPeer, m.Type(), len(frame), MaxFrame)
 	}
-	if _, err := (wire.Frame{Type: m.Type(), Payload: frame[wire.HeaderSize:]}).Decode(); err != nil {
+	if _, err := (framing.Frame{Type: m.Type(), Payload: frame[framing.HeaderSize:]}).Decode(); err != nil {
 		return nil, fmt.Errorf("%w: %w", proto.ErrInvalidRequest, err)
 	}
 	return frame, nil
@@ -69,7 +72,7 @@ func harmless(m wire.Message, force bool) error {
 		if m.Procedure != wire.ProcedureStore {
 			return harmlessArgs(m)
 		}
-		var args wire.StoreArgs
+		var args procedures.StoreArgs
 		if err := args.Decode(m.Args); err != nil {
 			return fmt.Errorf("%w: _dht.store: %w", ErrHarmful, err)
 		}
@@ -94,12 +97,12 @@ func harmlessArgs(m *wire.Call) error {
 // was looked at, under keys that are bin. Where a key is there twice, as str
 // and as bin, an Erlang node may read another one than we do.
 func plainStore(m *wire.Call) *wire.Call {
-	var args wire.StoreArgs
+	var args procedures.StoreArgs
 	if err := args.Decode(m.Args); err != nil {
 		return m // not after harmless
 	}
 	plain := *m
-	plain.Args = (&wire.StoreArgs{Key: args.Key, Value: args.Value}).Raw()
+	plain.Args = (&procedures.StoreArgs{Key: args.Key, Value: args.Value}).Raw()
 	return &plain
 }
 
@@ -113,10 +116,10 @@ func harmlessRecord(key []byte, value wire.Raw) error {
 	if len(value) > MaxFrame {
 		return fmt.Errorf("%w: value of %d bytes, limit of its frame %d", ErrTooLargeForPeer, len(value), MaxFrame)
 	}
-	if _, err := wire.ParseValue(value); err != nil {
+	if _, err := values.Parse(value); err != nil {
 		return fmt.Errorf("%w: %w", ErrHarmful, err)
 	}
-	if err := wire.HarmlessValue(value); err != nil {
+	if err := values.Harmless(value); err != nil {
 		return fmt.Errorf("%w: %w", ErrHarmful, err)
 	}
 	return nil

@@ -11,6 +11,8 @@ import (
 	"github.com/macula-mesh/macula-node/compat/dialer/safety"
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
@@ -66,8 +68,8 @@ func TestHarmfulMessagesDoNotLeave(t *testing.T) {
 		"STORE without node_id":                 {&wire.Store{Key: []byte("k"), Value: wire.RawMap(wire.Pair{Key: "a", Value: wire.Raw{0xc0}})}, safety.ErrHarmful},
 		"STORE of a short node_id":              {&wire.Store{Key: []byte("k"), Value: wire.RawMap(wire.Pair{Key: "node_id", Value: text("me")})}, safety.ErrHarmful},
 		"STORE of a nil endpoint":               {&wire.Store{Key: []byte("k"), Value: compattest.Provider("n", wire.Pair{Key: "endpoint", Value: wire.Raw{0xc0}})}, safety.ErrHarmful},
-		"STORE of an endpoint that is a str":    {&wire.Store{Key: []byte("k"), Value: compattest.Provider("n", wire.Pair{Key: "endpoint", Value: strText("https://x")})}, wire.ErrHarmfulValue},
-		"_dht.store of a short node_id":         {storeCall(storeArgs("k", wire.RawMap(wire.Pair{Key: "node_id", Value: text("me")}))), wire.ErrHarmfulValue},
+		"STORE of an endpoint that is a str":    {&wire.Store{Key: []byte("k"), Value: compattest.Provider("n", wire.Pair{Key: "endpoint", Value: strText("https://x")})}, values.ErrHarmful},
+		"_dht.store of a short node_id":         {storeCall(storeArgs("k", wire.RawMap(wire.Pair{Key: "node_id", Value: text("me")}))), values.ErrHarmful},
 		"STORE of an ext type":                  {&wire.Store{Key: []byte("k"), Value: wire.RawMap(wire.Pair{Key: "a", Value: wire.Raw{0xd4, 1, 1}})}, safety.ErrHarmful},
 		"STORE without value":                   {&wire.Store{Key: []byte("k")}, safety.ErrHarmful},
 		"STORE without key":                     {&wire.Store{Value: value}, proto.ErrInvalidRequest},
@@ -184,7 +186,7 @@ func TestStoreArgsAreRewritten(t *testing.T) {
 	frame, err := safety.Encode(call, false)
 	require.NoError(t, err)
 	require.NotContains(t, string(frame), "peer.gateway.")
-	f, _, err := wire.DecodeFrame(frame)
+	f, _, err := framing.DecodeFrame(frame)
 	require.NoError(t, err)
 	m, err := f.Decode()
 	require.NoError(t, err)

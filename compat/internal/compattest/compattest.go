@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -110,7 +111,7 @@ func Frames(tb testing.TB, messages ...wire.Message) (b []byte) {
 	tb.Helper()
 	for _, m := range messages {
 		var err error
-		b, err = wire.AppendFrame(b, m)
+		b, err = framing.AppendFrame(b, m)
 		require.NoError(tb, err)
 	}
 	return b
@@ -119,7 +120,7 @@ func Frames(tb testing.TB, messages ...wire.Message) (b []byte) {
 // RawFrame is a frame of any payload.
 func RawFrame(t wire.Type, payload ...byte) []byte {
 	n := len(payload)
-	return append([]byte{wire.Version, byte(t), 0, 0, byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}, payload...)
+	return append([]byte{framing.Version, byte(t), 0, 0, byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}, payload...)
 }
 
 // PortOf returns the port of an endpoint that has one.

@@ -13,6 +13,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/internal/budget"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/state"
 )
 
@@ -84,7 +85,7 @@ func (k *keeper) load(ctx context.Context) error {
 		}
 		c := kept{info: peer.AddrInfo{ID: id}, since: time.Unix(e.Since, 0), answered: time.Unix(e.Answered, 0), missed: e.Missed}
 		for _, b := range e.Addrs[:min(len(e.Addrs), keptAddrs)] {
-			if a, err := routing.DecodeAddr(b); err == nil {
+			if a, err := addressing.DecodeAddr(b); err == nil {
 				c.info.Addrs = append(c.info.Addrs, a)
 			}
 		}
@@ -179,7 +180,7 @@ func hasRoom(groups map[string]int, of map[string]struct{}) bool {
 func (c *kept) groups() map[string]struct{} {
 	of, seen := make(map[string]struct{}), false
 	for _, a := range c.info.Addrs {
-		ip := routing.AddrPortOf(a).Addr()
+		ip := addressing.AddrPortOf(a).Addr()
 		if !ip.IsValid() {
 			continue
 		}
@@ -219,7 +220,7 @@ func (k *keeper) write(ctx context.Context, now time.Time) error {
 func encode(all []kept, withAnswers bool) ([]byte, error) {
 	entries := make([]keptEntry, 0, len(all))
 	for _, c := range all {
-		e := keptEntry{Peer: []byte(c.info.ID), Addrs: routing.EncodeAddrs(c.info.Addrs), Since: c.since.Unix(), Missed: c.missed}
+		e := keptEntry{Peer: []byte(c.info.ID), Addrs: addressing.EncodeAddrs(c.info.Addrs), Since: c.since.Unix(), Missed: c.missed}
 		if withAnswers {
 			e.Answered = c.answered.Unix()
 		}

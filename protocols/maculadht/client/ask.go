@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
@@ -41,18 +42,18 @@ func FindValue(ctx context.Context, n routing.Network, to routing.Contact, key [
 }
 
 // Put has a node keep a value, by _dht.store, and returns once it has said so.
-func Put(ctx context.Context, n routing.Network, to routing.Contact, args wire.StoreArgs) error {
+func Put(ctx context.Context, n routing.Network, to routing.Contact, args procedures.StoreArgs) error {
 	_, err := call(ctx, n, to, wire.ProcedureStore, args.Raw())
 	return err
 }
 
 // ListGateways asks a node for the gateways of its realm that it knows.
-func ListGateways(ctx context.Context, n routing.Network, to routing.Contact) (wire.GatewayList, error) {
+func ListGateways(ctx context.Context, n routing.Network, to routing.Contact) (procedures.GatewayList, error) {
 	result, err := call(ctx, n, to, wire.ProcedureListGateways, wire.RawMap())
 	if err != nil {
 		return nil, err
 	}
-	var list wire.GatewayList
+	var list procedures.GatewayList
 	if err := list.Decode(result); err != nil {
 		return nil, &proto.RemoteError{Code: wire.CodeBadReply, Message: err.Error()}
 	}

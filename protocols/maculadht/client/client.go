@@ -26,6 +26,8 @@ import (
 	"github.com/multiformats/go-multistream"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
@@ -139,18 +141,18 @@ func (c *Client) trace(t wire.Type, start time.Time, err *error) {
 
 // exchange sends a message over the streams kept for its peer and returns the
 // reply's frame, if the message has a reply.
-func (c *Client) exchange(ctx context.Context, to routing.Contact, m wire.Message) (wire.Frame, error) {
+func (c *Client) exchange(ctx context.Context, to routing.Contact, m wire.Message) (framing.Frame, error) {
 	r := c.requests.Get().(*request)
 	frame, err := c.prepare(r.frame[:0], to, m)
 	if err != nil {
 		c.release(r)
-		return wire.Frame{}, err
+		return framing.Frame{}, err
 	}
 	r.typ, r.frame, r.fresh, r.shard = m.Type(), frame, time.Time{}, shardOf(m)
 	l, err := c.lane(to.Peer, m)
 	if err != nil {
 		c.release(r)
-		return wire.Frame{}, err
+		return framing.Frame{}, err
 	}
 	defer c.leave(l)
 	o, settled := l.do(ctx, r)
@@ -165,7 +167,7 @@ func (c *Client) exchange(ctx context.Context, to routing.Contact, m wire.Messag
 		c.release(r)
 	}
 	if o.err != nil {
-		return wire.Frame{}, fmt.Errorf("%s to %s: %w", m.Type(), to.Peer, o.err)
+		return framing.Frame{}, fmt.Errorf("%s to %s: %w", m.Type(), to.Peer, o.err)
 	}
 	return o.frame, nil
 }
@@ -209,7 +211,7 @@ func (c *Client) prepare(b []byte, to routing.Contact, m wire.Message) ([]byte, 
 	if err := validate(m); err != nil {
 		return nil, err
 	}
-	frame, err := wire.AppendFrame(b, m)
+	frame, err := framing.AppendFrame(b, m)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", proto.ErrInvalidRequest, err)
 	}
@@ -325,7 +327,7 @@ func (c *Client) queryOnce(ctx context.Context, to routing.Contact, m wire.Messa
 	defer context.AfterFunc(c.ctx, cancel)()
 	s, err := c.openStream(ctx, to.Peer)
 	if err == nil {
-		var f wire.Frame
+		var f framing.Frame
 		if f, err = once(ctx, s, frame); err == nil {
 			return proto.ReadReply(f, m)
 		}
@@ -340,19 +342,19 @@ func (c *Client) queryOnce(ctx context.Context, to routing.Contact, m wire.Messa
 }
 
 // once writes a frame, reads the next one, and closes the stream.
-func once(ctx context.Context, s network.Stream, frame []byte) (wire.Frame, error) {
+func once(ctx context.Context, s network.Stream, frame []byte) (framing.Frame, error) {
 	stop := context.AfterFunc(ctx, func() { s.ResetWithError(network.StreamErrorCode(proto.ResetTimeout)) })
 	defer stop()
 	if _, err := s.Write(frame); err != nil {
 		s.Reset()
-		return wire.Frame{}, streamError(err)
+		return framing.Frame{}, streamError(err)
 	}
-	in := wire.NewReader(s, wire.WithMemory(s.Scope()))
+	in := framing.NewReader(s, framing.WithMemory(s.Scope()))
 	defer in.Close()
 	f, err := in.Next()
 	if err != nil {
 		s.ResetWithError(network.StreamErrorCode(proto.ResetCodeOf(err)))
-		return wire.Frame{}, streamError(err)
+		return framing.Frame{}, streamError(err)
 	}
 	f.Payload = bytes.Clone(f.Payload)
 	s.Close()
@@ -368,12 +370,12 @@ func validate(m wire.Message) error {
 	case *wire.FindNode:
 		return checkBytes("target", m.Target)
 	case *wire.Store:
-		if _, err := wire.ParseValue(m.Value); err != nil {
+		if _, err := values.Parse(m.Value); err != nil {
 			return fmt.Errorf("%w: %w", proto.ErrInvalidRequest, err)
 		}
 		return checkBytes("key", m.Key)
 	}
-	f := wire.Frame{Type: m.Type(), Payload: m.AppendPayload(nil)}
+	f := framing.Frame{Type: m.Type(), Payload: m.AppendPayload(nil)}
 	if _, err := f.Decode(); err != nil {
 		return fmt.Errorf("%w: %w", proto.ErrInvalidRequest, err)
 	}

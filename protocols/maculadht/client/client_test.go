@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -78,7 +79,7 @@ func TestClientKeepsStoresApart(t *testing.T) {
 	for range 2 {
 		_, err := Ping(ctx, client, to)
 		require.NoError(t, err)
-		require.NoError(t, Put(ctx, client, to, wire.StoreArgs{Key: []byte("k"), Value: dhttest.Value("p")}))
+		require.NoError(t, Put(ctx, client, to, procedures.StoreArgs{Key: []byte("k"), Value: dhttest.Value("p")}))
 		_, err = client.Query(ctx, to, &wire.Call{Procedure: "other"})
 		require.NoError(t, err)
 		if stores.Load() == 1 {

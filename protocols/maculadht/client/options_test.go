@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -64,7 +65,7 @@ func TestMetricsTracer(t *testing.T) {
 	}
 	require.NoError(t, c.Send(ctx, to, &wire.Store{Key: []byte("k"), Value: dhttest.Value("me")}))
 	require.ErrorIs(t, c.Send(ctx, to, &wire.Ping{}), proto.ErrInvalidRequest)
-	require.ErrorIs(t, Put(ctx, c, to, wire.StoreArgs{Key: []byte("k"), Value: dhttest.Value("me"), ExpiresIn: wire.Some[int64](-1)}), proto.ErrRemote)
+	require.ErrorIs(t, Put(ctx, c, to, procedures.StoreArgs{Key: []byte("k"), Value: dhttest.Value("me"), ExpiresIn: wire.Some[int64](-1)}), proto.ErrRemote)
 	_, err := Ping(ctx, c, dhttest.Contact(nobody))
 	require.ErrorIs(t, err, proto.ErrRefused)
 	_, err = Ping(ctx, c, routing.Contact{Peer: dhttest.PeerID(t)})

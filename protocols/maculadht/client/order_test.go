@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 )
 
@@ -43,7 +44,7 @@ func TestStoresOfAKeyShareAStream(t *testing.T) {
 					case *wire.Store:
 						note(n, m.Key, m.Value)
 					case *wire.Call:
-						var args wire.StoreArgs
+						var args procedures.StoreArgs
 						if args.Decode(m.Args) == nil {
 							note(n, args.Key, args.Value)
 						}
@@ -62,7 +63,7 @@ func TestStoresOfAKeyShareAStream(t *testing.T) {
 						if name == "STORE" {
 							err = c.Send(dhttest.Context(t), dhttest.Contact(srv), &wire.Store{Key: key, Value: value})
 						} else {
-							err = Put(dhttest.Context(t), c, dhttest.Contact(srv), wire.StoreArgs{Key: key, Value: value})
+							err = Put(dhttest.Context(t), c, dhttest.Contact(srv), procedures.StoreArgs{Key: key, Value: value})
 						}
 						if err != nil {
 							t.Error(err)
@@ -103,7 +104,7 @@ func TestStoreOutlivesItsConnection(t *testing.T) {
 		s.Answer()
 	})
 	c := newClient(t, h)
-	require.NoError(t, Put(dhttest.Context(t), c, dhttest.Contact(srv), wire.StoreArgs{Key: []byte("k"), Value: dhttest.Value("me")}))
+	require.NoError(t, Put(dhttest.Context(t), c, dhttest.Contact(srv), procedures.StoreArgs{Key: []byte("k"), Value: dhttest.Value("me")}))
 	require.EqualValues(t, 2, opened.Load())
 	require.NoError(t, h.Network().ClosePeer(srv.ID()))
 	_, err := c.Query(dhttest.Context(t), dhttest.Contact(srv), &wire.Call{Procedure: "count.up", Args: wire.RawMap(), CallID: []byte("1")})

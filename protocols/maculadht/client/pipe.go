@@ -11,6 +11,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
@@ -42,7 +43,7 @@ const keepBuffer = 32 << 10
 const maxKept = 4 << 10
 
 type outcome struct {
-	frame wire.Frame
+	frame framing.Frame
 	err   error
 }
 
@@ -197,7 +198,7 @@ var errIdle = fmt.Errorf("%w: idle", ErrBroken)
 // read hands each reply to the request that has waited longest.
 func (p *pipe) read() {
 	defer p.lane.client.tasks.Done()
-	in := wire.NewReader(p.stream, wire.WithMemory(p.stream.Scope()))
+	in := framing.NewReader(p.stream, framing.WithMemory(p.stream.Scope()))
 	defer in.Close()
 	for {
 		f, err := in.Next()

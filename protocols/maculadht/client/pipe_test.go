@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -112,7 +113,7 @@ func (s *fakeStream) first() end {
 
 // pong answers PINGs until the stream ends.
 func (s *fakeStream) pong() {
-	in := wire.NewReader(s.peer)
+	in := framing.NewReader(s.peer)
 	for {
 		f, err := in.Next()
 		if err != nil {
@@ -121,7 +122,7 @@ func (s *fakeStream) pong() {
 		if f.Type == wire.TypePing {
 			var ping wire.Ping
 			ping.Decode(f.Payload)
-			b, _ := wire.AppendFrame(nil, &wire.Pong{Timestamp: ping.Timestamp})
+			b, _ := framing.AppendFrame(nil, &wire.Pong{Timestamp: ping.Timestamp})
 			s.peer.Write(b)
 		}
 	}
@@ -172,7 +173,7 @@ func TestPipeReplyOverdue(t *testing.T) {
 		s := newFakeStream()
 		if n == 1 {
 			first = s
-			go wire.NewReader(s.peer).Next() // taken, and nothing more
+			go framing.NewReader(s.peer).Next() // taken, and nothing more
 		} else {
 			go s.pong()
 		}
@@ -294,7 +295,7 @@ func TestLaneDoesNotStorm(t *testing.T) {
 			go s.pong()
 		} else {
 			go func() {
-				for in := wire.NewReader(s.peer); ; {
+				for in := framing.NewReader(s.peer); ; {
 					if _, err := in.Next(); err != nil {
 						return
 					}

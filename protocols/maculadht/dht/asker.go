@@ -3,6 +3,7 @@ package dht
 import (
 	"github.com/macula-mesh/macula-node/internal/budget"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
@@ -48,13 +49,13 @@ func newAsker(p *server.Peer) *asker {
 }
 
 // reach is which addresses the asker is told.
-func (a *asker) reach() routing.Reach { return routing.ReachOf(a.Session().Remote.Addr()) }
+func (a *asker) reach() addressing.Reach { return addressing.ReachOf(a.Session().Remote.Addr()) }
 
 // audience is for whom a list is made: it says who is named, and by what.
 type audience struct {
 	dialect *server.Dialect
 	id      routing.ID // who is not named to itself; zero where nobody says
-	reach   routing.Reach
+	reach   addressing.Reach
 	asker   *asker // nil for nobody's stream
 }
 
@@ -64,4 +65,4 @@ func (a *asker) audience() audience {
 }
 
 // local returns an audience on this machine.
-func local(d *server.Dialect) audience { return audience{dialect: d, reach: routing.ReachLocal} }
+func local(d *server.Dialect) audience { return audience{dialect: d, reach: addressing.ReachLocal} }

@@ -5,11 +5,13 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
-func (h *Handlers) serveCall(a *asker, f wire.Frame) error {
+func (h *Handlers) serveCall(a *asker, f framing.Frame) error {
 	var m wire.Call
 	field, err := broken(m.Decode(f.Payload))
 	if err != nil {
@@ -26,9 +28,9 @@ func (h *Handlers) serveCall(a *asker, f wire.Frame) error {
 	case m.Procedure == wire.ProcedureListGateways:
 		reply.Result = h.listGateways(a).Raw()
 	case m.Procedure == wire.ProcedurePeerInfo && h.cfg.peerID != "":
-		info := wire.PeerInfo{
+		info := procedures.PeerInfo{
 			PeerID: h.cfg.peerID.String(),
-			Addrs:  routing.EncodeAddrs(h.AddrsFor(a.reach())),
+			Addrs:  addressing.EncodeAddrs(h.AddrsFor(a.reach())),
 			Realm:  h.cfg.realm,
 		}
 		reply.Result = info.Raw()
@@ -55,7 +57,7 @@ func invalidArgs(field *wire.FieldError) *wire.CallError {
 	return e
 }
 
-func (h *Handlers) serveRPCRequest(a *asker, f wire.Frame) error {
+func (h *Handlers) serveRPCRequest(a *asker, f framing.Frame) error {
 	var m wire.RPCRequest
 	if _, err := broken(m.Decode(f.Payload)); err != nil {
 		return err
@@ -75,7 +77,7 @@ func (h *Handlers) rpcError(m *wire.RPCRequest, code string) *wire.RPCReply {
 // serveRPCRoute answers a call that is to be passed on, which nobody here does: an
 // Erlang caller that is never answered crashes after its time-out, of 5 s
 // (docs/WIRE.md). To a libp2p peer it is no request.
-func (h *Handlers) serveRPCRoute(a *asker, f wire.Frame) error {
+func (h *Handlers) serveRPCRoute(a *asker, f framing.Frame) error {
 	id, isCall, err := routedCall(a.Peer, f)
 	if err != nil || !isCall {
 		return err
@@ -88,7 +90,7 @@ func (h *Handlers) serveRPCRoute(a *asker, f wire.Frame) error {
 
 // routedCall reports whether an RPC_ROUTE is a call whose sender waits for a REPLY,
 // and of which id.
-func routedCall(p *server.Peer, f wire.Frame) (id []byte, isCall bool, err error) {
+func routedCall(p *server.Peer, f framing.Frame) (id []byte, isCall bool, err error) {
 	var m wire.RPCRoute
 	if _, err := broken(m.Decode(f.Payload)); err != nil {
 		return nil, false, err

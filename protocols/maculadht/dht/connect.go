@@ -5,10 +5,12 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 )
 
-func (h *Handlers) serveConnect(a *asker, f wire.Frame) error {
+func (h *Handlers) serveConnect(a *asker, f framing.Frame) error {
 	var m wire.Connect
 	field, err := broken(m.Decode(f.Payload))
 	if err != nil {
@@ -27,7 +29,7 @@ func (h *Handlers) serveConnect(a *asker, f wire.Frame) error {
 	}
 	if a.dialect.Extended {
 		pong.RealmID = h.cfg.realm
-		pong.Addrs = routing.EncodeAddrs(h.AddrsFor(a.reach()))
+		pong.Addrs = addressing.EncodeAddrs(h.AddrsFor(a.reach()))
 		pong.StoreID = h.routes.Records().StoreID()
 	}
 	if err := a.Accept(m.NodeID, pong); err != nil {
@@ -51,7 +53,7 @@ func (h *Handlers) admit(a *asker, m *wire.Connect, field *wire.FieldError) *wir
 	return a.Session().Admit(a.Peer, m)
 }
 
-func (h *Handlers) servePing(a *asker, f wire.Frame) error {
+func (h *Handlers) servePing(a *asker, f framing.Frame) error {
 	var m wire.Ping
 	if _, err := broken(m.Decode(f.Payload)); err != nil {
 		return err
@@ -63,7 +65,7 @@ func (h *Handlers) servePing(a *asker, f wire.Frame) error {
 	})
 }
 
-func (h *Handlers) serveNATProbe(a *asker, f wire.Frame) error {
+func (h *Handlers) serveNATProbe(a *asker, f framing.Frame) error {
 	var m wire.NATProbe
 	if _, err := broken(m.Decode(f.Payload)); err != nil {
 		return err

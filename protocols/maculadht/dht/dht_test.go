@@ -10,11 +10,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/servertest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
@@ -79,9 +81,9 @@ func TestPeerInfo(t *testing.T) {
 			m, err := p.Next().Decode()
 			require.NoError(t, err)
 			require.Nil(t, m.(*wire.Reply).Error)
-			var info wire.PeerInfo
+			var info procedures.PeerInfo
 			require.NoError(t, info.Decode(m.(*wire.Reply).Result))
-			require.Equal(t, wire.PeerInfo{PeerID: id.String(), Addrs: routing.EncodeAddrs(test.want), Realm: "r"}, info)
+			require.Equal(t, procedures.PeerInfo{PeerID: id.String(), Addrs: addressing.EncodeAddrs(test.want), Realm: "r"}, info)
 			p.RequireEnd()
 		})
 	}
@@ -162,7 +164,7 @@ func TestHarmfulValuesAreNotServed(t *testing.T) {
 		reply := h.HandleFindValue(t.Context(), &wire.FindValue{Key: []byte(key)}, d, proto.MaxFindValueReply)
 		if len(reply.Values) == 0 {
 			frame := dhttest.Frames(t, reply)
-			nodes, ok := wire.Raw(frame[wire.HeaderSize:]).Field("nodes")
+			nodes, ok := wire.Raw(frame[framing.HeaderSize:]).Field("nodes")
 			require.True(t, ok, "a miss, no empty list of values")
 			require.Equal(t, wire.Raw{0x90}, nodes)
 		}

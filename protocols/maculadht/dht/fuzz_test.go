@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
@@ -32,7 +33,7 @@ func FuzzServe(f *testing.F) {
 		f.Add(conversation[:len(conversation)-3], []byte{8}, erlang)
 		f.Add(append(dhttest.Frame(wire.TypeFindValue, 0x80), conversation...), []byte{5}, erlang)
 		f.Add(append(conversation, dhttest.Frame(wire.TypePing, 0x90)...), []byte{}, erlang)
-		f.Add([]byte{wire.Version, byte(wire.TypeStore), 0, 0, 0xff, 0xff, 0xff, 0xff, 1}, []byte{3}, erlang)
+		f.Add([]byte{framing.Version, byte(wire.TypeStore), 0, 0, 0xff, 0xff, 0xff, 0xff, 1}, []byte{3}, erlang)
 		f.Add([]byte{2}, []byte{}, erlang)
 		f.Add([]byte{}, []byte{}, erlang)
 	}

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"slices"
 
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
@@ -28,9 +30,9 @@ const (
 // So on a stream that has CONNECTed each is named once, and this node never, nor
 // the one that asks. Two entries are one gateway if they share a node id or an
 // address.
-func (h *Handlers) listGateways(a *asker) wire.GatewayList {
+func (h *Handlers) listGateways(a *asker) procedures.GatewayList {
 	once := a.Connected() && a.dialect.GatewaysOnce
-	list := make(wire.GatewayList, 0, proto.MaxGateways)
+	list := make(procedures.GatewayList, 0, proto.MaxGateways)
 	if a.unnamed || len(a.named) >= 2*maxNamed {
 		return list
 	}
@@ -94,7 +96,7 @@ const nameCost = 256
 // name notes that a gateway has been listed on this stream. It reports false where
 // the peer's account has no room for that: it must not be listed then, and nothing
 // is from there on.
-func (a *asker) name(g wire.Gateway) bool {
+func (a *asker) name(g procedures.Gateway) bool {
 	id, address := gatewayNames(g)
 	if !a.Hold(nameCost + len(id) + len(address)) {
 		a.unnamed = true
@@ -128,10 +130,10 @@ func (h *Handlers) ownNames() map[string]bool {
 		_, address := gatewayNames(own)
 		names[address] = true
 	}
-	id, _ := gatewayNames(wire.Gateway{NodeID: h.nodeID})
+	id, _ := gatewayNames(procedures.Gateway{NodeID: h.nodeID})
 	names[id] = true
 	for _, a := range h.cfg.addrs() {
-		if addr := routing.AddrPortOf(a); addr.IsValid() {
+		if addr := addressing.AddrPortOf(a); addr.IsValid() {
 			names["at "+addr.String()] = true
 		}
 	}
@@ -140,18 +142,18 @@ func (h *Handlers) ownNames() map[string]bool {
 
 // gatewayNames returns what tells a gateway from others: its node id, and its
 // address in one spelling.
-func gatewayNames(g wire.Gateway) (id, address string) {
-	if e, err := wire.EndpointOf(g); err == nil {
+func gatewayNames(g procedures.Gateway) (id, address string) {
+	if e, err := g.Endpoint(); err == nil {
 		address = "at " + e.HostPort()
 	}
 	return "id " + string(g.NodeID), address
 }
 
 // gateway returns the entry of a node with an endpoint.
-func (h *Handlers) gateway(nodeID []byte, endpoint string) (wire.Gateway, bool) {
-	e, err := wire.ParseEndpoint(endpoint)
+func (h *Handlers) gateway(nodeID []byte, endpoint string) (procedures.Gateway, bool) {
+	e, err := endpoints.Parse(endpoint)
 	if err != nil {
-		return wire.Gateway{}, false
+		return procedures.Gateway{}, false
 	}
-	return wire.Gateway{NodeID: nodeID, Host: e.Host, Port: int64(e.Port), Realm: h.cfg.realm}, true
+	return procedures.Gateway{NodeID: nodeID, Host: e.Host, Port: int64(e.Port), Realm: h.cfg.realm}, true
 }

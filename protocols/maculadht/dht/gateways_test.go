@@ -12,10 +12,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/servertest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
@@ -62,14 +64,14 @@ func connectedOf(t testing.TB, h *Handlers) *asker {
 	return h.askers.Of(p.Peer)
 }
 
-func gatewayOf(nodeID []byte, host string, port int) wire.Gateway {
-	return wire.Gateway{NodeID: nodeID, Host: host, Port: int64(port), Realm: proto.DefaultRealm}
+func gatewayOf(nodeID []byte, host string, port int) procedures.Gateway {
+	return procedures.Gateway{NodeID: nodeID, Host: host, Port: int64(port), Realm: proto.DefaultRealm}
 }
 
 // registerGateway stores the entry of a gateway under its key.
-func registerGateway(t testing.TB, h *Handlers, g wire.Gateway) {
+func registerGateway(t testing.TB, h *Handlers, g procedures.Gateway) {
 	t.Helper()
-	peers, _ := wire.GatewayList{g}.Raw().Field("peers")
+	peers, _ := procedures.GatewayList{g}.Raw().Field("peers")
 	for entry := range peers.Elems() {
 		require.NoError(t, h.store(t.Context(), append([]byte(wire.GatewayPrefix), g.NodeID...), entry, 0, Origin{}, server.Erlang()))
 	}
@@ -87,7 +89,7 @@ func TestListGateways(t *testing.T) {
 	s.Routing().Table().Failed(failed.ID, time.Now())
 	admitErlang(t, s, "erlang", "https://192.0.2.4:1")
 	registerGateway(t, s, gatewayOf([]byte(servertest.ErlangID("registered")), "192.0.2.6", 9443))
-	peers := wire.GatewayList{own, gatewayOf(one.NodeID, "192.0.2.2", 9443)}
+	peers := procedures.GatewayList{own, gatewayOf(one.NodeID, "192.0.2.2", 9443)}
 
 	list := s.listGateways(askerOf(t, s, server.LibP2P()))
 	require.Equal(t, own, list[0])
@@ -104,7 +106,7 @@ func TestListGateways(t *testing.T) {
 	require.ElementsMatch(t, peers[1:], s.listGateways(c))
 	require.Empty(t, s.listGateways(c))
 	late := admitPeer(t, s, "192.0.2.7", 9443)
-	require.Equal(t, wire.GatewayList{gatewayOf(late.NodeID, "192.0.2.7", 9443)}, s.listGateways(c))
+	require.Equal(t, procedures.GatewayList{gatewayOf(late.NodeID, "192.0.2.7", 9443)}, s.listGateways(c))
 	third := admitPeer(t, s, "192.0.2.8", 9443)
 	require.Empty(t, s.listGateways(c), "it would ask all of them at each miss, also when they are gone")
 	var told [][]byte
@@ -123,7 +125,7 @@ func TestListGateways(t *testing.T) {
 		require.NoError(t, s.Routing().Admit(again))
 	}
 	admitPeer(t, s, "192.0.2.1", 9443)
-	admitPeer(t, s, routing.AddrPortOf(at).Addr().String(), int(routing.AddrPortOf(at).Port()))
+	admitPeer(t, s, addressing.AddrPortOf(at).Addr().String(), int(addressing.AddrPortOf(at).Port()))
 	require.Empty(t, s.listGateways(c))
 }
 
@@ -151,7 +153,7 @@ func TestGatewayKeys(t *testing.T) {
 		wire.Pair{Key: "port", Value: wire.RawInt(9443)}, wire.Pair{Key: "realm", Value: wire.RawText(proto.DefaultRealm)})
 	key := []byte(wire.GatewayPrefix + servertest.ErlangID("gw"))
 	call := func(d server.Dialect) *wire.CallError {
-		args := wire.StoreArgs{Key: key, Value: value}
+		args := procedures.StoreArgs{Key: key, Value: value}
 		return open(t, s, d).Ask(&wire.Call{Procedure: wire.ProcedureStore, CallID: []byte("id"), Args: args.Raw()}).(*wire.Reply).Error
 	}
 	s.HandleStore(t.Context(), &wire.Store{Key: key, Value: value}, Origin{}, server.LibP2P())
@@ -180,7 +182,7 @@ func TestWhatIsRememberedIsPaidFor(t *testing.T) {
 			require.NoError(t, err)
 			reply := m.(*wire.Reply)
 			require.Nil(t, reply.Error)
-			var list wire.GatewayList
+			var list procedures.GatewayList
 			require.NoError(t, list.Decode(reply.Result))
 			return len(list)
 		}

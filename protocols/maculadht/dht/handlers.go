@@ -8,8 +8,10 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
@@ -75,11 +77,11 @@ func (h *Handlers) ListenAt(endpoint func() string) { h.listens.Store(&endpoint)
 // EndpointFor returns the endpoint as a node is told it that reaches us so far:
 // nothing where it can not lead here from there, as a loopback address from another
 // machine.
-func (h *Handlers) EndpointFor(reach routing.Reach) string { return reach.Endpoint(h.Endpoint()) }
+func (h *Handlers) EndpointFor(reach addressing.Reach) string { return reach.Endpoint(h.Endpoint()) }
 
 // AddrsFor returns the multiaddrs, see WithAddrs, as a node is told them that reaches
 // us so far: those that can lead here from there.
-func (h *Handlers) AddrsFor(reach routing.Reach) []ma.Multiaddr { return reach.Addrs(h.cfg.addrs()) }
+func (h *Handlers) AddrsFor(reach addressing.Reach) []ma.Multiaddr { return reach.Addrs(h.cfg.addrs()) }
 
 // Routing returns the routing server that the handlers forward to.
 func (h *Handlers) Routing() *routing.Server { return h.routes }
@@ -87,7 +89,7 @@ func (h *Handlers) Routing() *routing.Server { return h.routes }
 // register has the DHT's messages handled.
 func (h *Handlers) register() error {
 	var errs error
-	for t, serve := range map[wire.Type]func(*asker, wire.Frame) error{
+	for t, serve := range map[wire.Type]func(*asker, framing.Frame) error{
 		wire.TypeFindValue:  h.serveFindValue,
 		wire.TypeFindNode:   h.serveFindNode,
 		wire.TypeCall:       h.serveCall,
@@ -98,7 +100,7 @@ func (h *Handlers) register() error {
 		wire.TypeRPCRequest: h.serveRPCRequest,
 		wire.TypeRPCRoute:   h.serveRPCRoute,
 	} {
-		errs = errors.Join(errs, h.mux.Handle(t, func(p *server.Peer, f wire.Frame) error { return serve(h.askers.Of(p), f) }))
+		errs = errors.Join(errs, h.mux.Handle(t, func(p *server.Peer, f framing.Frame) error { return serve(h.askers.Of(p), f) }))
 	}
 	for t, refusal := range map[wire.Type]server.Refusal{
 		wire.TypeFindValue:  refuseFindValue,

@@ -13,10 +13,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
@@ -25,7 +28,7 @@ func TestHandleQuery(t *testing.T) {
 	p := dhttest.PeerID(t)
 	id := routing.IDFromPeer(p)
 	require.NoError(t, h.Routing().Admit(routing.Contact{ID: id, NodeID: id[:], Peer: p, Verified: true}))
-	node := wire.Node{ID: id[:], Addrs: routing.EncodePeerAddrs(p, nil)}
+	node := wire.Node{ID: id[:], Addrs: addressing.EncodePeerAddrs(p, nil)}
 	store := &wire.Store{Key: []byte("k"), Value: dhttest.Value("p")}
 
 	tests := []struct {
@@ -45,7 +48,7 @@ func TestHandleQuery(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			out, err := h.HandleQuery(t.Context(), dhttest.Frames(t, test.ask))
 			require.NoError(t, err)
-			f, rest, err := wire.DecodeFrame(out)
+			f, rest, err := framing.DecodeFrame(out)
 			require.NoError(t, err)
 			require.Empty(t, rest)
 			if test.want == storedHere {
@@ -70,14 +73,14 @@ func TestHandleQueryErrors(t *testing.T) {
 		frame []byte
 		want  error
 	}{
-		{"no frame", t.Context(), nil, wire.ErrShortHeader},
-		{"bad version", t.Context(), []byte{2, 3, 0, 0, 0, 0, 0, 0}, wire.ErrVersion},
-		{"cut short", t.Context(), dhttest.Frame(wire.TypePing, 0x80)[:8], wire.ErrTruncated},
+		{"no frame", t.Context(), nil, framing.ErrShortHeader},
+		{"bad version", t.Context(), []byte{2, 3, 0, 0, 0, 0, 0, 0}, framing.ErrVersion},
+		{"cut short", t.Context(), dhttest.Frame(wire.TypePing, 0x80)[:8], framing.ErrTruncated},
 		{"two frames", t.Context(), append(dhttest.Frame(wire.TypePing, 0x80), 1), wire.ErrMsgpack},
 		{"no map", t.Context(), dhttest.Frame(wire.TypePing, 0x90), wire.ErrNotMap},
 		{"no key", t.Context(), dhttest.Frame(wire.TypeFindValue, 0x80), wire.ErrMissingField},
 		{"no target", t.Context(), dhttest.Frame(wire.TypeFindNode, 0x80), wire.ErrMissingField},
-		{"a value that can not be stored", t.Context(), dhttest.Frames(t, &wire.Store{Key: []byte("k"), Value: wire.RawInt(1)}), wire.ErrBadValue},
+		{"a value that can not be stored", t.Context(), dhttest.Frames(t, &wire.Store{Key: []byte("k"), Value: wire.RawInt(1)}), values.ErrBad},
 		{"ctx has ended", cancelled, dhttest.Frames(t, &wire.Ping{}), context.Canceled},
 	}
 	for _, test := range tests {
@@ -127,7 +130,7 @@ func TestHandleFindValueDialects(t *testing.T) {
 	require.Equal(t, &wire.FindValueReply{Values: []wire.Raw{dhttest.Value("a")}},
 		h.HandleFindValue(context.Background(), &wire.FindValue{Key: []byte("k")}, server.Dialect{}, proto.MaxFindValueReply))
 	require.Empty(t, h.HandleFindValue(context.Background(), &wire.FindValue{Key: []byte("x")}, server.Dialect{}, proto.MaxFindValueReply).Nodes)
-	require.Equal(t, []wire.Node{{ID: id[:], LastSeen: 5, Addrs: routing.EncodePeerAddrs(p, nil)}},
+	require.Equal(t, []wire.Node{{ID: id[:], LastSeen: 5, Addrs: addressing.EncodePeerAddrs(p, nil)}},
 		h.HandleFindValue(context.Background(), &wire.FindValue{Key: []byte("x")}, server.LibP2P(), proto.MaxFindValueReply).Nodes)
 	require.Equal(t, []wire.Node{{ID: id[:], LastSeen: 5}},
 		h.HandleFindNode(&wire.FindNode{Target: []byte("x")}, server.Dialect{}).Nodes)
@@ -293,7 +296,7 @@ func TestHandleQueryOfNoQuestion(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			out, err := h.HandleQuery(t.Context(), ask)
 			require.NoError(t, err)
-			f, _, err := wire.DecodeFrame(out)
+			f, _, err := framing.DecodeFrame(out)
 			require.NoError(t, err)
 			reply, err := f.Decode()
 			require.NoError(t, err)
@@ -307,7 +310,7 @@ func TestEncodeAddrsWritesToNoAddress(t *testing.T) {
 	p := dhttest.Host(t).ID()
 	roomy := append(make(ma.Multiaddr, 0, 8), ma.StringCast("/ip4/127.0.0.1/udp/9443/quic-v1")...)
 	behind := roomy[:cap(roomy)]
-	first := routing.EncodePeerAddrs(p, []ma.Multiaddr{roomy})
+	first := addressing.EncodePeerAddrs(p, []ma.Multiaddr{roomy})
 	require.Equal(t, ma.StringCast("/ip4/127.0.0.1/udp/9443/quic-v1/p2p/"+p.String()).Bytes(), first[0])
 	require.Equal(t, ma.Component{}, behind[len(roomy)], "nothing is written behind it")
 }
@@ -327,7 +330,7 @@ func TestStoreError(t *testing.T) {
 		"disk fails":     {records.ErrStoreFailed, wire.CodeStoreFailed},
 		"disk hangs":     {errUnsettled, wire.CodeStoreFailed},
 		"disk is busy":   {context.DeadlineExceeded, wire.CodeBusy},
-		"no value":       {wire.ErrBadValue, wire.CodeInvalidArgs},
+		"no value":       {values.ErrBad, wire.CodeInvalidArgs},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
@@ -30,7 +31,7 @@ func TestListsAreShort(t *testing.T) {
 	reply := h.HandleFindNode(&wire.FindNode{Target: []byte("k")}, server.LibP2P())
 	require.LessOrEqual(t, len(dhttest.Frames(t, reply)), 16<<10)
 	require.Len(t, reply.Nodes, routing.BucketSize)
-	require.Len(t, reply.Nodes[0].Addrs, routing.MaxContactAddrs)
+	require.Len(t, reply.Nodes[0].Addrs, addressing.MaxContactAddrs)
 	for _, n := range reply.Nodes {
 		require.NotEmpty(t, n.Addrs)
 		for _, a := range n.Addrs {

@@ -4,12 +4,13 @@ import (
 	"errors"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server/outbox"
 )
 
-func (h *Handlers) serveFindNode(a *asker, f wire.Frame) error {
+func (h *Handlers) serveFindNode(a *asker, f framing.Frame) error {
 	var m wire.FindNode
 	field, err := broken(m.Decode(f.Payload))
 	switch {
@@ -47,14 +48,14 @@ func (h *Handlers) nodes(target []byte, to audience) []wire.Node {
 			continue
 		}
 		n := wire.Node{ID: c.NodeID, Address: c.Endpoint, LastSeen: max(c.LastSeen.UnixMilli(), 0)}
-		if to.reach != routing.ReachLocal {
+		if to.reach != addressing.ReachLocal {
 			n.Address = to.reach.Endpoint(c.Endpoint)
 		}
 		if n.Address == "" && c.Endpoint != "" && (c.IsErlang() || to.dialect.PeersAlone) {
 			continue
 		}
 		if to.dialect.Extended && !c.IsErlang() {
-			n.Addrs = routing.EncodePeerAddrs(c.Peer, to.reach.Addrs(c.Addrs))
+			n.Addrs = addressing.EncodePeerAddrs(c.Peer, to.reach.Addrs(c.Addrs))
 		}
 		room := maxNodeList - size - leastNode*(len(contacts)-i-1)
 		for len(n.Addrs) > 1 && outbox.NodeSize(&n) > room {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
@@ -18,9 +19,9 @@ func (h *Handlers) HandleQuery(ctx context.Context, frame []byte) ([]byte, error
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	f, rest, err := wire.DecodeFrame(frame)
+	f, rest, err := framing.DecodeFrame(frame)
 	if errors.Is(err, wire.ErrUnknownType) {
-		return wire.AppendFrame(nil, unknownQuery)
+		return framing.AppendFrame(nil, unknownQuery)
 	}
 	if err != nil {
 		return nil, err
@@ -54,7 +55,7 @@ func (h *Handlers) HandleQuery(ctx context.Context, frame []byte) ([]byte, error
 	if err != nil {
 		return nil, err
 	}
-	return wire.AppendFrame(nil, reply)
+	return framing.AppendFrame(nil, reply)
 }
 
 // unknownQuery answers what is no question to the DHT.

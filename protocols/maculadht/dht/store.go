@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
@@ -40,8 +43,8 @@ func (h *Handlers) store(ctx context.Context, key []byte, value wire.Raw, expire
 // newPut validates a value, and returns what is to be kept of it: a copy, as the
 // message's memory is the stream's.
 func newPut(key []byte, value wire.Raw, expiresIn time.Duration, from Origin, d *server.Dialect) (records.Put, error) {
-	if len(value) > wire.MaxValue {
-		return records.Put{}, fmt.Errorf("%w: %d bytes, limit %d", wire.ErrBadValue, len(value), wire.MaxValue)
+	if len(value) > values.MaxSize {
+		return records.Put{}, fmt.Errorf("%w: %d bytes, limit %d", values.ErrBad, len(value), values.MaxSize)
 	}
 	if !d.GatewayKeys && wire.IsGatewayKey(key) {
 		return records.Put{}, errGatewayKey
@@ -49,11 +52,11 @@ func newPut(key []byte, value wire.Raw, expiresIn time.Duration, from Origin, d 
 	if d.TextsAsBin {
 		rewritten, err := wire.TextsAsBin(value)
 		if err != nil {
-			return records.Put{}, fmt.Errorf("%w: %w", wire.ErrBadValue, err)
+			return records.Put{}, fmt.Errorf("%w: %w", values.ErrBad, err)
 		}
 		value = rewritten
 	}
-	v, err := wire.ParseValue(bytes.Clone(value))
+	v, err := values.Parse(bytes.Clone(value))
 	if err != nil {
 		return records.Put{}, err
 	}
@@ -82,7 +85,7 @@ func (h *Handlers) stored(put records.Put) {
 
 // serveStore waits until the value is kept, as what is asked behind it on the stream
 // sees it.
-func (h *Handlers) serveStore(a *asker, f wire.Frame) error {
+func (h *Handlers) serveStore(a *asker, f framing.Frame) error {
 	var m wire.Store
 	field, err := broken(m.Decode(f.Payload))
 	if err != nil {
@@ -129,7 +132,7 @@ func (h *Handlers) callStore(a *asker, m *wire.Call) error {
 
 // putOf returns what a call is to store, or why it may not.
 func (h *Handlers) putOf(a *asker, raw wire.Raw) (records.Put, *wire.CallError) {
-	var args wire.StoreArgs
+	var args procedures.StoreArgs
 	err := args.Decode(raw)
 	if field, fatal := broken(err); fatal != nil {
 		return records.Put{}, &wire.CallError{Code: wire.CodeInvalidArgs, Message: "Invalid parameter: args: " + fatal.Error()}

@@ -12,6 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/servertest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
@@ -110,7 +112,7 @@ func newDiskRig(t testing.TB, change func(*server.Limits)) *diskRig {
 
 // storeCall returns the n-th call that stores a value under a key.
 func storeCall(n int, key string) *wire.Call {
-	args := wire.StoreArgs{Key: []byte(key), Value: valueOf(n)}
+	args := procedures.StoreArgs{Key: []byte(key), Value: valueOf(n)}
 	return &wire.Call{Procedure: wire.ProcedureStore, CallID: fmt.Append(nil, "call ", n), Args: args.Raw()}
 }
 
@@ -405,8 +407,8 @@ func TestStoresInMemoryTakeNoSlot(t *testing.T) {
 	require.NoError(t, err)
 	b = b[:n]
 	for n := range asked {
-		var f wire.Frame
-		f, b, err = wire.DecodeFrame(b)
+		var f framing.Frame
+		f, b, err = framing.DecodeFrame(b)
 		require.NoError(t, err)
 		m, err := f.Decode()
 		require.NoError(t, err)

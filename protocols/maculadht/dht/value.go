@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
@@ -19,7 +21,7 @@ type findScratch struct {
 	merged   []records.Record
 }
 
-func (h *Handlers) serveFindValue(a *asker, f wire.Frame) error {
+func (h *Handlers) serveFindValue(a *asker, f framing.Frame) error {
 	question, answer := &a.find.question, &a.find.answer
 	field, err := broken(question.Decode(f.Payload))
 	switch {
@@ -92,7 +94,7 @@ func (h *Handlers) listValues(reply *wire.FindValueReply, found []records.Record
 // not, as an Erlang node would not survive them. The list is copied only where there
 // are some.
 func (h *Handlers) served(recs []records.Record, d *server.Dialect) []records.Record {
-	harmful := func(r records.Record) bool { return wire.HarmlessValue(r.Value) != nil }
+	harmful := func(r records.Record) bool { return values.Harmless(r.Value) != nil }
 	if !d.Harmless || !slices.ContainsFunc(recs, harmful) {
 		return recs
 	}

@@ -5,12 +5,13 @@ import (
 	"fmt"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 )
 
 // ReadReply decodes the reply to a request. A reply that does not fit, is broken
 // or says an error becomes a *RemoteError, a DISCONNECT a
 // *RefusedError.
-func ReadReply(f wire.Frame, request wire.Message) (wire.Message, error) {
+func ReadReply(f framing.Frame, request wire.Message) (wire.Message, error) {
 	if !f.Type.Answers(request.Type()) {
 		return nil, &RemoteError{Code: wire.CodeWrongReply, Message: fmt.Sprintf("%s answered by %s", request.Type(), f.Type)}
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 )
 
 // ErrOverBudget ends a stream whose peer asked for more than its share.
@@ -16,13 +17,13 @@ var ErrOverBudget = errors.New("over the peer's budget")
 // stream: ResetGone where the stream or its connection had ended already.
 func ResetCodeOf(err error) ResetCode {
 	switch {
-	case errors.Is(err, wire.ErrVersion):
+	case errors.Is(err, framing.ErrVersion):
 		return ResetBadVersion
-	case errors.Is(err, wire.ErrTooLarge):
+	case errors.Is(err, framing.ErrTooLarge):
 		return ResetTooLarge
 	case errors.Is(err, wire.ErrNotMap):
 		return ResetNotMap
-	case errors.Is(err, wire.ErrMsgpack), errors.Is(err, wire.ErrTruncated):
+	case errors.Is(err, wire.ErrMsgpack), errors.Is(err, framing.ErrTruncated):
 		return ResetBadMsgpack
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return ResetTimeout

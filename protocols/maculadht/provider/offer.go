@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
@@ -23,7 +24,7 @@ type Offer struct {
 	// Metadata is what else is told of it, a map; nil for an empty one.
 	Metadata wire.Raw
 	// TTL is how long a copy of the record lives after it was last published, whole
-	// seconds of 1 to wire.MaxTTL; 0 means DefaultTTL.
+	// seconds of 1 to values.MaxTTL; 0 means DefaultTTL.
 	TTL time.Duration
 }
 
@@ -39,8 +40,8 @@ func (o Offer) Check() (Offer, error) {
 		return o, fmt.Errorf("%w: a service without a name", proto.ErrInvalidRequest)
 	case o.Metadata.Kind() != wire.Map:
 		return o, fmt.Errorf("%w: metadata of service %q is a %s, want a map", proto.ErrInvalidRequest, o.Name, o.Metadata.Kind())
-	case o.TTL < time.Second || o.TTL > wire.MaxTTL || o.TTL%time.Second != 0:
-		return o, fmt.Errorf("%w: ttl %v of service %q, want whole seconds from 1s to %v", proto.ErrInvalidRequest, o.TTL, o.Name, wire.MaxTTL)
+	case o.TTL < time.Second || o.TTL > values.MaxTTL || o.TTL%time.Second != 0:
+		return o, fmt.Errorf("%w: ttl %v of service %q, want whole seconds from 1s to %v", proto.ErrInvalidRequest, o.TTL, o.Name, values.MaxTTL)
 	}
 	return o, nil
 }

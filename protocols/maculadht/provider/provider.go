@@ -11,6 +11,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
 )
 
@@ -61,11 +62,11 @@ func peerOf(v lookup.FoundValue) peer.AddrInfo {
 	}
 	var named wire.Node
 	for a := range addrs.Elems() {
-		if b, ok := a.Bytes(); ok && len(b) <= wire.MaxField && len(named.Addrs) < routing.MaxContactAddrs {
+		if b, ok := a.Bytes(); ok && len(b) <= wire.MaxField && len(named.Addrs) < addressing.MaxContactAddrs {
 			named.Addrs = append(named.Addrs, b)
 		}
 	}
-	info := routing.PeerOf(named)
+	info := addressing.PeerOf(named)
 	if info.ID == "" {
 		return peer.AddrInfo{}
 	}

@@ -9,8 +9,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
 )
 
@@ -21,7 +23,7 @@ func TestAddressesOfARecord(t *testing.T) {
 	id := routing.IDFromPeer(p)
 	list := func(p peer.ID) wire.Raw {
 		var raw []wire.Raw
-		for _, b := range routing.EncodePeerAddrs(p, at) {
+		for _, b := range addressing.EncodePeerAddrs(p, at) {
 			raw = append(raw, wire.RawBytes(b))
 		}
 		return wire.RawArray(raw...)
@@ -39,7 +41,7 @@ func TestAddressesOfARecord(t *testing.T) {
 		"too long":      {id[:], wire.RawArray(wire.RawBytes(make([]byte, 1000))), peer.AddrInfo{}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			v := lookup.FoundValue{Value: wire.Value{NodeID: test.nodeID, Raw: wire.RawMap(wire.Pair{Key: "addrs", Value: test.addrs})}}
+			v := lookup.FoundValue{Value: values.Value{NodeID: test.nodeID, Raw: wire.RawMap(wire.Pair{Key: "addrs", Value: test.addrs})}}
 			require.Equal(t, test.want, Of(v).Peer)
 		})
 	}

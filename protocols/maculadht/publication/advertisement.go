@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/provider"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/replication"
@@ -23,7 +24,7 @@ var ErrAdvertised = errors.New("another value is advertised under the key")
 // subject is what is published under a key.
 type subject struct {
 	key   []byte
-	base  wire.Value              // by which two are the same
+	base  values.Value            // by which two are the same
 	offer *provider.Offer         // of which it is the record; nil for none
 	now   func() replication.Copy // what is published, as it is at the moment
 }

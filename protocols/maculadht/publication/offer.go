@@ -8,7 +8,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/provider"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/replication"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 )
 
 // maxRecordAddrs is how many addresses a service's record names: readers get many
@@ -24,7 +24,7 @@ func (p *Publisher) AdvertiseService(ctx context.Context, o provider.Offer) (*Ad
 	if err != nil {
 		return nil, err
 	}
-	if o.Endpoint == "" && len(p.cfg.Node.AddrsFor(routing.ReachLocal)) == 0 {
+	if o.Endpoint == "" && len(p.cfg.Node.AddrsFor(addressing.ReachLocal)) == 0 {
 		return nil, fmt.Errorf("%w: service %q without an endpoint, at a node without addresses: nobody could call it", proto.ErrInvalidRequest, o.Name)
 	}
 	s, err := p.subjectOfOffer(o)
@@ -56,9 +56,9 @@ func (p *Publisher) subjectOfOffer(o provider.Offer) (subject, error) {
 
 // reached returns from how far this node can be reached, as far as it knows: one
 // on loopback alone from this machine, where its readers are then.
-func (p *Publisher) reached() routing.Reach {
-	reach := routing.ReachPublic
-	for reach < routing.ReachLocal && len(p.cfg.Node.AddrsFor(reach)) == 0 {
+func (p *Publisher) reached() addressing.Reach {
+	reach := addressing.ReachPublic
+	for reach < addressing.ReachLocal && len(p.cfg.Node.AddrsFor(reach)) == 0 {
 		reach++
 	}
 	return reach
@@ -71,5 +71,5 @@ func (p *Publisher) recordAddrs() [][]byte {
 	if len(within) == 0 {
 		return nil
 	}
-	return routing.EncodePeerAddrs(p.cfg.Peer, within[:min(len(within), maxRecordAddrs)])
+	return addressing.EncodePeerAddrs(p.cfg.Peer, within[:min(len(within), maxRecordAddrs)])
 }

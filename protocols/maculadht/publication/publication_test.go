@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/provider"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
@@ -45,7 +46,7 @@ func TestAdvertisedAloneForLong(t *testing.T) {
 		require.NoError(t, err)
 		defer kept.Close()
 		p := newPublisher(t, &oneHolder{}, routing.WithRecords(kept))
-		value, err := wire.ParseValue(dhttest.Value("me", wire.Pair{Key: "ttl", Value: wire.RawInt(int64(ttl / time.Second))}))
+		value, err := values.Parse(dhttest.Value("me", wire.Pair{Key: "ttl", Value: wire.RawInt(int64(ttl / time.Second))}))
 		require.NoError(t, err)
 
 		start := time.Now()
@@ -56,7 +57,7 @@ func TestAdvertisedAloneForLong(t *testing.T) {
 }
 
 // publish has a publisher publish a value until ctx ends.
-func publish(ctx context.Context, p *Publisher, value wire.Value) {
+func publish(ctx context.Context, p *Publisher, value values.Value) {
 	key := []byte("k")
 	p.run(&publication{
 		subject:   subject{key: key, base: value, now: func() replication.Copy { return replication.Copy{Key: key, Value: value} }},
@@ -119,7 +120,7 @@ func TestAdvertisedThroughABusyDisk(t *testing.T) {
 				p := newPublisher(t, net, routing.WithRecords(kept))
 				other := dhttest.PeerID(t)
 				require.NoError(t, p.cfg.Routing.Admit(routing.Contact{ID: routing.IDFromPeer(other), Peer: other, Verified: true}))
-				value, err := wire.ParseValue(dhttest.Value("me", wire.Pair{Key: "ttl", Value: wire.RawInt(int64(ttl / time.Second))}))
+				value, err := values.Parse(dhttest.Value("me", wire.Pair{Key: "ttl", Value: wire.RawInt(int64(ttl / time.Second))}))
 				require.NoError(t, err)
 				publish(ctx, p, value)
 				require.GreaterOrEqual(t, len(net.puts), 5)
@@ -133,7 +134,7 @@ func TestAdvertisedThroughABusyDisk(t *testing.T) {
 }
 
 func TestRepublishedInTime(t *testing.T) {
-	for _, ttl := range []time.Duration{time.Second, 5 * time.Second, provider.DefaultTTL, wire.MaxTTL} {
+	for _, ttl := range []time.Duration{time.Second, 5 * time.Second, provider.DefaultTTL, values.MaxTTL} {
 		seen := make(map[time.Duration]bool)
 		for range 100 {
 			after := republishAfter(ttl)

@@ -15,10 +15,12 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/replication"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/state"
 )
@@ -29,8 +31,8 @@ var ErrNotKept = errors.New("not kept on this node")
 // Node tells where this node is.
 type Node interface {
 	// AddrsFor and EndpointFor return its addresses and its endpoint within reach.
-	AddrsFor(routing.Reach) []ma.Multiaddr
-	EndpointFor(routing.Reach) string
+	AddrsFor(addressing.Reach) []ma.Multiaddr
+	EndpointFor(addressing.Reach) string
 }
 
 // Config is what a Publisher works with.
@@ -122,23 +124,23 @@ func (p *Publisher) replicate(ctx context.Context, c replication.Copy) (*replica
 
 // Check returns a value as it is stored; one that can not be under the key is a
 // [proto.ErrInvalidRequest].
-func Check(key []byte, raw wire.Raw) (wire.Value, error) {
+func Check(key []byte, raw wire.Raw) (values.Value, error) {
 	if key == nil || len(key) > wire.MaxField {
-		return wire.Value{}, fmt.Errorf("%w: key of %d bytes, want one of at most %d", proto.ErrInvalidRequest, len(key), wire.MaxField)
+		return values.Value{}, fmt.Errorf("%w: key of %d bytes, want one of at most %d", proto.ErrInvalidRequest, len(key), wire.MaxField)
 	}
 	texts, err := wire.TextsAsBin(raw)
 	if err != nil {
-		return wire.Value{}, fmt.Errorf("%w: %w", proto.ErrInvalidRequest, err)
+		return values.Value{}, fmt.Errorf("%w: %w", proto.ErrInvalidRequest, err)
 	}
-	value, err := wire.ParseValue(bytes.Clone(texts))
+	value, err := values.Parse(bytes.Clone(texts))
 	if err != nil {
-		return wire.Value{}, fmt.Errorf("%w: %w", proto.ErrInvalidRequest, err)
+		return values.Value{}, fmt.Errorf("%w: %w", proto.ErrInvalidRequest, err)
 	}
 	return value, nil
 }
 
 // keep stores a value of this node's own here.
-func (p *Publisher) keep(ctx context.Context, key []byte, value wire.Value) error {
+func (p *Publisher) keep(ctx context.Context, key []byte, value values.Value) error {
 	if p.ctx.Err() != nil {
 		return proto.ErrClosed
 	}
@@ -160,7 +162,7 @@ func (p *Publisher) keep(ctx context.Context, key []byte, value wire.Value) erro
 // isFinal reports whether a value that was not kept would not be the next time, nor
 // by others.
 func isFinal(err error) bool {
-	for _, final := range []error{records.ErrNotOwner, wire.ErrBadValue, proto.ErrClosed, context.Canceled, context.DeadlineExceeded} {
+	for _, final := range []error{records.ErrNotOwner, values.ErrBad, proto.ErrClosed, context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, final) {
 			return true
 		}

@@ -14,10 +14,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/provider"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/state"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/state/statetest"
 )
@@ -25,10 +27,10 @@ import (
 // somewhere is a node with one address and an endpoint.
 type somewhere struct{}
 
-func (somewhere) AddrsFor(routing.Reach) []ma.Multiaddr {
+func (somewhere) AddrsFor(addressing.Reach) []ma.Multiaddr {
 	return []ma.Multiaddr{ma.StringCast("/ip4/127.0.0.1/udp/9443/quic-v1")}
 }
-func (somewhere) EndpointFor(routing.Reach) string { return "https://127.0.0.1:9443" }
+func (somewhere) EndpointFor(addressing.Reach) string { return "https://127.0.0.1:9443" }
 
 // starts returns a publisher that keeps its advertisements in s.
 func starts(t *testing.T, s state.State, n routing.Network, with ...func(*Config)) *Publisher {
@@ -47,8 +49,8 @@ func starts(t *testing.T, s state.State, n routing.Network, with ...func(*Config
 
 var peerOfTests = peer.ID("\x00\x01a")
 
-// values returns the records under a key.
-func values(t *testing.T, p *Publisher, key []byte) (all []wire.Raw) {
+// valuesOf returns the records under a key.
+func valuesOf(t *testing.T, p *Publisher, key []byte) (all []wire.Raw) {
 	t.Helper()
 	found, err := p.cfg.Routing.Records().Values(t.Context(), key)
 	if err != nil {
@@ -77,7 +79,7 @@ func TestAdvertisementsGoOnAfterARestart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var kept statetest.Memory
 			p := starts(t, &kept, &oneHolder{})
-			value := dhttest.DeepValue(wire.MaxValueDepth)
+			value := dhttest.DeepValue(values.MaxDepth)
 			_, err := p.Advertise(t.Context(), key, value)
 			require.NoError(t, err)
 			_, err = p.AdvertiseService(t.Context(), greeter)
@@ -104,9 +106,9 @@ func TestAdvertisementsGoOnAfterARestart(t *testing.T) {
 				require.Equal(t, value, s.Value)
 			}
 			require.Equal(t, before[0].Since.Unix(), after[0].Since.Unix())
-			eventually(t, func() bool { return len(values(t, again, key)) == 1 }, "kept here at once")
+			eventually(t, func() bool { return len(valuesOf(t, again, key)) == 1 }, "kept here at once")
 			var here []wire.Raw
-			eventually(t, func() bool { here = values(t, again, provider.Key("greeter")); return len(here) == 1 }, "kept here at once")
+			eventually(t, func() bool { here = valuesOf(t, again, provider.Key("greeter")); return len(here) == 1 }, "kept here at once")
 			_, has := here[0].Field("addrs")
 			require.True(t, has, "with where it is now")
 

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
@@ -42,7 +43,7 @@ type Adopter struct {
 	lookups *lookup.Lookups
 	network routing.Network
 	limits  Limits
-	filter  func(key []byte, value wire.Value) bool
+	filter  func(key []byte, value values.Value) bool
 	tracer  MetricsTracer
 	rate    *rate.Limiter // of jobs
 
@@ -176,7 +177,7 @@ func (a *Adopter) Close() {
 // renewed by Adopt. Who renews it is from then on whose record it is. It returns at
 // once, and keeps nothing of the put's slices.
 func (a *Adopter) Adopt(p records.Put) {
-	value := wire.Value{Raw: p.Value, NodeID: p.NodeID, TTL: p.TTL}
+	value := values.Value{Raw: p.Value, NodeID: p.NodeID, TTL: p.TTL}
 	unwanted := DropReason("")
 	switch {
 	case wire.IsGatewayKey(p.Key):
@@ -511,7 +512,7 @@ func (a *Adopter) replicate(r *adopted) (time.Time, *Replicas, error) {
 	if err != nil {
 		return time.Time{}, nil, err
 	}
-	value, err := wire.ParseValue(stored.Value)
+	value, err := values.Parse(stored.Value)
 	if err != nil {
 		return time.Time{}, nil, errEnded // which can not be: it was parsed when it came
 	}

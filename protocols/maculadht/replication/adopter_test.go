@@ -13,6 +13,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/internal/budget"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/routingtest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
@@ -38,7 +40,7 @@ type holders struct {
 type write struct {
 	at      time.Time
 	to      routing.Contact
-	args    wire.StoreArgs
+	args    procedures.StoreArgs
 	expires time.Time
 }
 
@@ -67,11 +69,11 @@ func (h *holders) Query(ctx context.Context, to routing.Contact, m wire.Message)
 	if h.busy {
 		return nil, &proto.RemoteError{Code: wire.CodeBusy}
 	}
-	var args wire.StoreArgs
+	var args procedures.StoreArgs
 	if err := args.Decode(call.Args); err != nil {
 		return nil, err
 	}
-	v, err := wire.ParseValue(args.Value)
+	v, err := values.Parse(args.Value)
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +138,7 @@ func put(key, provider string, ttl time.Duration, more ...wire.Pair) records.Put
 		{Key: "node_id", Value: wire.RawText(provider)},
 		{Key: "ttl", Value: wire.RawInt(int64(ttl / time.Second))},
 	}, more...)...)
-	v, err := wire.ParseValue(raw)
+	v, err := values.Parse(raw)
 	if err != nil {
 		panic(err)
 	}
@@ -183,7 +185,7 @@ func TestWhatIsAdopted(t *testing.T) {
 				if tt.why != "" {
 					require.Equal(t, uint64(1), w.adopter.Stats().Dropped[tt.why])
 				}
-			}, WithFilter(func(key []byte, _ wire.Value) bool { return string(key) != "unwanted" }))
+			}, WithFilter(func(key []byte, _ values.Value) bool { return string(key) != "unwanted" }))
 		})
 	}
 }
@@ -195,7 +197,7 @@ func TestRegistrationsOfGatewaysStay(t *testing.T) {
 		key := wire.GatewayPrefix + "gw"
 		require.NoError(t, w.server.Admit(routingtest.Erlang(routing.IDFromBytes([]byte(key)), "https://192.0.2.9:9443")))
 		p := put(key, "gw", time.Minute)
-		replicas, err := Replicate(t.Context(), w.server, w.adopter.lookups, w, Copy{Key: p.Key, Value: wire.Value{Raw: p.Value, NodeID: p.NodeID, TTL: p.TTL}})
+		replicas, err := Replicate(t.Context(), w.server, w.adopter.lookups, w, Copy{Key: p.Key, Value: values.Value{Raw: p.Value, NodeID: p.NodeID, TTL: p.TTL}})
 		require.ErrorIs(t, err, ErrNoReplicas)
 		require.Empty(t, replicas.Failed)
 		require.Empty(t, w.asked)

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 )
 
 // Limits are what an [Adopter] may cost.
@@ -68,7 +68,7 @@ func (l Limits) check() error {
 
 type config struct {
 	limits Limits
-	filter func(key []byte, value wire.Value) bool
+	filter func(key []byte, value values.Value) bool
 	tracer MetricsTracer
 }
 
@@ -85,7 +85,7 @@ func WithLimits(l Limits) Option {
 
 // WithFilter sets which values are adopted; those for which filter is false are not.
 // Without it all are that may be stored.
-func WithFilter(filter func(key []byte, value wire.Value) bool) Option {
+func WithFilter(filter func(key []byte, value values.Value) bool) Option {
 	return func(c *config) error {
 		if filter == nil {
 			return errors.New("filter is nil")

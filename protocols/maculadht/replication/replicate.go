@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
@@ -23,7 +25,7 @@ var ErrNoReplicas = errors.New("no other node has the value")
 // Copy is what is put on other nodes.
 type Copy struct {
 	Key   []byte
-	Value wire.Value
+	Value values.Value
 	// Expires is when the record ends of which this is a copy, so that the copies
 	// end then too; zero where the value is published anew, and lives for its ttl.
 	Expires time.Time
@@ -111,7 +113,7 @@ func (c *Copy) putAt(ctx context.Context, n routing.Network, to routing.Contact)
 		}
 		return n.Send(ctx, to, &wire.Store{Key: c.Key, Value: value})
 	}
-	args := wire.StoreArgs{Key: c.Key, Value: c.Value.Raw}
+	args := procedures.StoreArgs{Key: c.Key, Value: c.Value.Raw}
 	if !c.Expires.IsZero() {
 		left := time.Until(c.Expires)
 		switch {

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/routingtest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
@@ -182,7 +183,7 @@ func TestTheAnswerFitsTheFirstPacket(t *testing.T) {
 				c.send(&wire.FindValue{Key: []byte(key)})
 				reply := c.next()
 				require.NotEmpty(t, reply.Values)
-				b, err := wire.AppendFrame(nil, reply)
+				b, err := framing.AppendFrame(nil, reply)
 				require.NoError(t, err)
 				require.LessOrEqual(t, len(b), server.FirstPacket)
 				time.Sleep(time.Second)

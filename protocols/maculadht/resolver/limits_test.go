@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/internal/budget"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
@@ -193,7 +194,7 @@ func TestWhatALookupGathers(t *testing.T) {
 	now := time.Now()
 	for i := range 200 {
 		raw := wire.RawMap(wire.Pair{Key: "x", Value: wire.RawBytes(make([]byte, 60<<10))}, wire.Pair{Key: "node_id", Value: wire.RawBytes(provider(fmt.Sprint(i)))})
-		v, err := wire.ParseValue(raw)
+		v, err := values.Parse(raw)
 		require.NoError(t, err)
 		m.add([]lookup.FoundValue{{Value: v, Expires: now.Add(time.Duration(i) * time.Second)}})
 		held := 0

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/internal/budget"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
@@ -69,7 +70,7 @@ type client struct {
 	net.Conn
 
 	t  testing.TB
-	in *wire.Reader
+	in *framing.Reader
 }
 
 // memStream is the server's end of it.
@@ -85,7 +86,7 @@ func (d *door) open(dialect server.Dialect) *client {
 		defer account.Close()
 		_ = d.handlers.Mux().Serve(context.Background(), memStream{ours}, &server.Session{Dialect: dialect, Account: account})
 	})
-	c := &client{Conn: theirs, t: d.t, in: wire.NewReader(theirs)}
+	c := &client{Conn: theirs, t: d.t, in: framing.NewReader(theirs)}
 	d.clients = append(d.clients, c)
 	return c
 }
@@ -109,7 +110,7 @@ func (c *client) send(messages ...wire.Message) {
 	var b []byte
 	for _, m := range messages {
 		var err error
-		b, err = wire.AppendFrame(b, m)
+		b, err = framing.AppendFrame(b, m)
 		require.NoError(c.t, err)
 	}
 	_, err := c.Write(b)

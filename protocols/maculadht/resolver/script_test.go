@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/routingtest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 )
@@ -43,7 +44,7 @@ func questions(s *script, key []byte) (n int) {
 
 // keep stores a value at the node itself.
 func keep(s *script, key []byte, raw wire.Raw) {
-	v, err := wire.ParseValue(raw)
+	v, err := values.Parse(raw)
 	require.NoError(s.T, err)
 	require.NoError(s.T, s.Server.Records().Store(context.Background(), records.Put{Key: key, Value: v.Raw, NodeID: v.NodeID, TTL: v.TTL}))
 }

@@ -11,7 +11,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 )
 
 // Contact is a node that can be named to others and, once verified, asked.
@@ -122,7 +123,7 @@ func (c *Contact) isGateway() bool {
 	if !c.confirmed() || c.isErlang() || !c.EndpointSeen {
 		return false
 	}
-	e, err := wire.ParseEndpoint(c.Endpoint)
+	e, err := endpoints.Parse(c.Endpoint)
 	if err != nil {
 		return false
 	}
@@ -131,7 +132,7 @@ func (c *Contact) isGateway() bool {
 	seen := !c.SeenAt.IsValid() || c.SeenAt == at
 	return isIP && seen && slices.ContainsFunc(c.Addrs, func(a ma.Multiaddr) bool {
 		_, err := a.ValueForProtocol(ma.P_UDP)
-		listen := AddrPortOf(a)
+		listen := addressing.AddrPortOf(a)
 		return err == nil && netip.AddrPortFrom(listen.Addr().Unmap(), listen.Port()) == at
 	})
 }

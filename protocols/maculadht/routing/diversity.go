@@ -5,8 +5,8 @@ import (
 	"net/url"
 
 	"github.com/libp2p/go-libp2p/core/peer"
-	ma "github.com/multiformats/go-multiaddr"
-	manet "github.com/multiformats/go-multiaddr/net"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 )
 
 // groupCounts counts the contacts of each IP group that have a place of their own.
@@ -21,17 +21,6 @@ func (n groupCounts) count(c *Contact, by int) {
 	}
 }
 
-// IPOf returns the IP address that a multiaddr leads to first, which is a relay's where
-// there is one on the way; invalid where it names none.
-func IPOf(a ma.Multiaddr) netip.Addr {
-	ip, err := manet.ToIP(a)
-	if err != nil {
-		return netip.Addr{}
-	}
-	addr, _ := netip.AddrFromSlice(ip)
-	return addr.Unmap()
-}
-
 // ip returns the address by which a contact's IP group goes: the one at which it was
 // verified and, where that is not known, the first that it claims. An Erlang node's name
 // that nobody has resolved has none: it was an operator who wrote it.
@@ -40,7 +29,7 @@ func (c *Contact) ip() netip.Addr {
 		return c.SeenIP
 	}
 	for _, a := range c.Addrs {
-		if ip := IPOf(a); ip.IsValid() {
+		if ip := addressing.IPOf(a); ip.IsValid() {
 			return ip
 		}
 	}

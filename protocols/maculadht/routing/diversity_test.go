@@ -13,6 +13,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/stretchr/testify/require"
 
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/diversity"
 )
 
@@ -230,7 +231,7 @@ func TestGroupOfAConnection(t *testing.T) {
 		"seen":                  {Contact{Peer: "p", SeenIP: netip.MustParseAddr("8.8.8.8"), Addrs: []ma.Multiaddr{claim}}, "8.8.8.0/24"},
 		"claimed":               {Contact{Peer: "p", Addrs: []ma.Multiaddr{ma.StringCast("/dns4/a.example/udp/1"), claim}}, "9.9.9.0/24"},
 		"seen in a private one": {Contact{Peer: "p", SeenIP: netip.MustParseAddr("10.0.0.1"), Addrs: []ma.Multiaddr{claim}}, "invalid Prefix"},
-		"behind a relay":        {Contact{Peer: "p", SeenIP: IPOf(relayed)}, "7.7.7.0/24"},
+		"behind a relay":        {Contact{Peer: "p", SeenIP: addressing.IPOf(relayed)}, "7.7.7.0/24"},
 		"nowhere":               {Contact{Peer: "p"}, "invalid Prefix"},
 	} {
 		t.Run(name, func(t *testing.T) { require.Equal(t, tt.want, newServer(t).Group(tt.contact).String()) })

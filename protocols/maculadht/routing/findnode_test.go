@@ -11,7 +11,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/stretchr/testify/require"
 
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 )
 
 // The nearest of the libp2p contacts, and in places that they leave free of the
@@ -140,7 +140,7 @@ func TestIsGateway(t *testing.T) {
 			}
 			require.Equal(t, test.want, c.IsGateway())
 			if test.want {
-				e, err := wire.ParseEndpoint(test.endpoint)
+				e, err := endpoints.Parse(test.endpoint)
 				require.NoError(t, err)
 				ip, _ := e.Addr()
 				c.SeenAt = netip.AddrPortFrom(ip, e.Port)

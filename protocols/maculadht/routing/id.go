@@ -74,6 +74,16 @@ func (id ID) Closer(a, b ID) bool {
 	return id.CompareDistance(a, b) < 0
 }
 
+// Beside returns the id that shares just as many leading bits with id, 0 to [IDBits]-1,
+// and is random behind those.
+func (id ID) Beside(bits int, random ID) ID {
+	for i := range bits {
+		random.setBit(i, id.bit(i))
+	}
+	random.setBit(bits, !id.bit(bits))
+	return random
+}
+
 // bit reports whether bit i of the id is set, counted from the left.
 func (id *ID) bit(i int) bool {
 	return id[i/8]&(0x80>>(i%8)) != 0

@@ -541,12 +541,7 @@ func (t *Table) Depth() int {
 // RandomID returns a random id of a bucket's part of the id space: one that shares
 // just as many leading bits with self. The bucket is one of 0 to [IDBits]-1.
 func (t *Table) RandomID(bucket int) ID {
-	self := t.buckets.self
 	var id ID
 	rand.Read(id[:]) // never fails
-	for i := range bucket {
-		id.setBit(i, self.bit(i))
-	}
-	id.setBit(bucket, !self.bit(bucket))
-	return id
+	return t.buckets.self.Beside(bucket, id)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 )
 
 // Accept answers the CONNECT that is being handled with a PONG: its peer has
@@ -52,7 +53,7 @@ func (p *Peer) keepConnected() {
 
 // refuse answers a frame on a stream whose CONNECT was refused: what its sender
 // waits for, with why.
-func (p *Peer) refuse(f wire.Frame) error {
+func (p *Peer) refuse(f framing.Frame) error {
 	refusal := p.mux.refusal(f.Type)
 	if refusal == nil {
 		return nil

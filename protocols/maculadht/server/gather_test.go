@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/internal/budget"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/servertest"
@@ -54,7 +55,7 @@ func TestOneSlowSubscriberOfMany(t *testing.T) {
 		s := newRig(t)
 		var all []*server.Peer
 		subscribed := make(chan *server.Peer)
-		require.NoError(t, s.Mux.Handle(wire.TypeSubscribe, func(p *server.Peer, _ wire.Frame) error {
+		require.NoError(t, s.Mux.Handle(wire.TypeSubscribe, func(p *server.Peer, _ framing.Frame) error {
 			subscribed <- p
 			return nil
 		}))
@@ -73,7 +74,7 @@ func TestOneSlowSubscriberOfMany(t *testing.T) {
 				continue
 			}
 			reading.Go(func() {
-				in := wire.NewReader(theirs)
+				in := framing.NewReader(theirs)
 				for n := range pushes {
 					f, err := in.Next()
 					if err != nil || f.Payload[1] != byte(n) {

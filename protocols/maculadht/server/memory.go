@@ -1,9 +1,9 @@
 package server
 
-import "github.com/macula-mesh/macula-node/compat/wire"
+import "github.com/macula-mesh/macula-node/compat/wire/framing"
 
 // memories are what a stream's buffers are reserved from, all of them or none.
-type memories []wire.Memory
+type memories []framing.Memory
 
 // memoryOf returns the account of a stream's peer, and the scope of a stream that
 // has one.
@@ -12,13 +12,13 @@ func memoryOf(stream Stream, s *Session) memories {
 	if s.Account != nil {
 		all = append(all, s.Account)
 	}
-	if scope, ok := stream.(wire.Memory); ok {
+	if scope, ok := stream.(framing.Memory); ok {
 		all = append(all, scope)
 	}
 	return all
 }
 
-// ReserveMemory implements wire.Memory.
+// ReserveMemory implements framing.Memory.
 func (m memories) ReserveMemory(size int, prio uint8) error {
 	for i, part := range m {
 		if err := part.ReserveMemory(size, prio); err != nil {
@@ -29,7 +29,7 @@ func (m memories) ReserveMemory(size int, prio uint8) error {
 	return nil
 }
 
-// ReleaseMemory implements wire.Memory.
+// ReleaseMemory implements framing.Memory.
 func (m memories) ReleaseMemory(size int) {
 	for _, part := range m {
 		part.ReleaseMemory(size)

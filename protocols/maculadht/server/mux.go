@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/internal/budget"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server/outbox"
@@ -18,7 +19,7 @@ import (
 // must outlive the call. It runs in the goroutine that reads the stream, so what
 // waits for others belongs into another one, with a [Slot] for the answer. An
 // error ends the stream, with the reset code of [proto.ResetCodeOf].
-type Handler func(p *Peer, f wire.Frame) error
+type Handler func(p *Peer, f framing.Frame) error
 
 // ErrHandled: a type has a handler already.
 var ErrHandled = errors.New("message type has a handler")
@@ -42,7 +43,7 @@ type Mux struct {
 // Refusal returns the answer to a frame that is not served, which says why: its
 // peer is over a budget, or was turned away. Without one, nil, the frame counts as
 // one that is never answered. An error is as a Handler's.
-type Refusal func(p *Peer, f wire.Frame, why *wire.CallError) (wire.Message, error)
+type Refusal func(p *Peer, f framing.Frame, why *wire.CallError) (wire.Message, error)
 
 // NewMux returns a Mux without handlers.
 func NewMux(opts ...Option) (*Mux, error) {

@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
@@ -13,7 +14,7 @@ import (
 
 // answers returns a handler that answers with a number.
 func answers(n uint32) server.Handler {
-	return func(p *server.Peer, _ wire.Frame) error { return p.Reply(pong(n)) }
+	return func(p *server.Peer, _ framing.Frame) error { return p.Reply(pong(n)) }
 }
 
 func TestHandleOnce(t *testing.T) {
@@ -85,7 +86,7 @@ func TestFramesWithoutHandler(t *testing.T) {
 		{"of an unknown type", dhttest.Frame(0xee), proto.ResetGone},
 		{"broken, of an unknown type", dhttest.Frame(0xee, 0x81), proto.ResetGone},
 		{"of another version", []byte{2, byte(wire.TypePublish), 0, 0, 0, 0, 0, 0}, proto.ResetBadVersion},
-		{"too long", []byte{wire.Version, byte(wire.TypePublish), 0, 0, 0xff, 0, 0, 0}, proto.ResetTooLarge},
+		{"too long", []byte{framing.Version, byte(wire.TypePublish), 0, 0, 0xff, 0, 0, 0}, proto.ResetTooLarge},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server/outbox"
 )
@@ -70,7 +71,7 @@ type Peer struct {
 	client    *string     // the node id that it is listed under; guarded by Clients.mu
 
 	// The reader's own.
-	in       *wire.Reader
+	in       *framing.Reader
 	midFrame bool            // the deadline of the current frame is set
 	kept     bool            // only the peer or its connection ends the stream, see Dialect.KeepConnected
 	refused  *wire.CallError // why the last CONNECT was turned away; nil where it was not
@@ -89,7 +90,7 @@ func newPeer(ctx context.Context, m *Mux, stream Stream, s *Session) *Peer {
 	p.ctx, p.cancel = context.WithCancel(ctx)
 	p.memory = memoryOf(stream, s)
 	p.out = outbox.New(stream, m.limits.outbox(), p.memory, m.dropped)
-	p.in = wire.NewReader(stream, wire.BeforeRead(p.setReadDeadline), wire.WithMemory(p.memory))
+	p.in = framing.NewReader(stream, framing.BeforeRead(p.setReadDeadline), framing.WithMemory(p.memory))
 	return p
 }
 
@@ -106,7 +107,7 @@ func (p *Peer) end() {
 // bytes, until its stream ends. It reports false where there is no room. It is for
 // the goroutine that reads, as is LetGo.
 func (p *Peer) Hold(n int) bool {
-	if p.memory.ReserveMemory(n, wire.MemoryMore) != nil {
+	if p.memory.ReserveMemory(n, framing.MemoryMore) != nil {
 		return false
 	}
 	p.held += n
@@ -181,7 +182,7 @@ func (p *Peer) Defer(timeout time.Duration, late wire.Message) (*Slot, error) {
 	return p.out.Defer(timeout, late)
 }
 
-// Push sends a frame that answers nothing, as [wire.AppendFrame] makes it; it must
+// Push sends a frame that answers nothing, as [framing.AppendFrame] makes it; it must
 // not be modified from then on. Where the peer takes what is pushed too slowly the
 // oldest that wait make room. It fails with [ErrNoRoom] where the frame itself was
 // dropped, and with [proto.ErrClosed] after the stream has ended.

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
@@ -19,7 +20,7 @@ func TestPushesBetweenReplies(t *testing.T) {
 	const asked, pushers, pushed = 1500, 8, 200
 	r := newRig(t, limits(func(l *server.Limits) { l.Queue, l.Slots = 16<<20, asked }))
 	var fillers sync.WaitGroup
-	require.NoError(t, r.Mux.Handle(typeAsk, func(p *server.Peer, f wire.Frame) error {
+	require.NoError(t, r.Mux.Handle(typeAsk, func(p *server.Peer, f framing.Frame) error {
 		n := numberOf(f)
 		if n%3 > 0 {
 			return p.Reply(pong(n))

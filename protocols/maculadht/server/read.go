@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
@@ -41,8 +42,8 @@ func (p *Peer) read() error {
 // what is left of it is skipped, and where nobody knows how long that is nothing
 // more is understood. It returns the error where that is all that there is to do.
 func (p *Peer) lost(err error) error {
-	broken := errors.Is(err, wire.ErrVersion) || errors.Is(err, wire.ErrTooLarge)
-	noRoom := errors.Is(err, wire.ErrNoMemory)
+	broken := errors.Is(err, framing.ErrVersion) || errors.Is(err, framing.ErrTooLarge)
+	noRoom := errors.Is(err, framing.ErrNoMemory)
 	late := errors.Is(err, os.ErrDeadlineExceeded)
 	if !p.kept || !broken && !noRoom && !late || p.ctx.Err() != nil {
 		return err
@@ -81,7 +82,7 @@ func (p *Peer) deaf() error {
 
 // handle takes one frame. On a stream that is kept one that would end it is lost
 // instead.
-func (p *Peer) handle(f wire.Frame) error {
+func (p *Peer) handle(f framing.Frame) error {
 	m := p.mux
 	m.count.frame(f.Type)
 	var start time.Time
@@ -111,7 +112,7 @@ func (p *Peer) handle(f wire.Frame) error {
 	return err
 }
 
-func (p *Peer) dispatch(f wire.Frame, result *FrameResult) error {
+func (p *Peer) dispatch(f framing.Frame, result *FrameResult) error {
 	if !p.Charge(1) {
 		*result = FrameBusy
 		return p.busy(f, OverBudget)
@@ -133,7 +134,7 @@ func (p *Peer) dispatch(f wire.Frame, result *FrameResult) error {
 // busy answers a frame that is over a budget, or whose answer there is no room for:
 // those that have a word for it. Of others the stream ends, or, where it is kept, the
 // frame is lost.
-func (p *Peer) busy(f wire.Frame, why *wire.CallError) error {
+func (p *Peer) busy(f framing.Frame, why *wire.CallError) error {
 	refusal := p.mux.refusal(f.Type)
 	if refusal == nil {
 		return proto.ErrOverBudget

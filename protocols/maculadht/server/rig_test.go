@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/servertest"
@@ -62,7 +63,7 @@ func numbered(n uint32) []byte {
 	return dhttest.Frame(typeAsk, binary.BigEndian.AppendUint32(nil, n)...)
 }
 
-func numberOf(f wire.Frame) uint32 { return binary.BigEndian.Uint32(f.Payload) }
+func numberOf(f framing.Frame) uint32 { return binary.BigEndian.Uint32(f.Payload) }
 
 func pong(n uint32) *wire.Pong { return &wire.Pong{Timestamp: wire.Some(int64(n))} }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
@@ -61,7 +62,7 @@ func TestServeTimes(t *testing.T) {
 		{"half a frame, connected", keep, func(s *talk) {
 			s.Ask(connect)
 			time.Sleep(time.Hour)
-			s.Send([]byte{wire.Version})
+			s.Send([]byte{framing.Version})
 			time.Sleep(time.Hour)
 			s.Send(dhttest.Frames(s.T, ping)[1:])
 			_, err := s.In.Next()
@@ -170,7 +171,7 @@ func TestServeWrites(t *testing.T) {
 		s.Send(ping)
 		one, err := s.Read(pong)
 		require.NoError(t, err)
-		_, rest, err := wire.DecodeFrame(pong[:one])
+		_, rest, err := framing.DecodeFrame(pong[:one])
 		require.NoError(t, err)
 		require.Empty(t, rest)
 

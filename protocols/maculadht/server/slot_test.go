@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
@@ -23,7 +24,7 @@ const slotTime = 5 * time.Second
 func (r *rig) deferring() <-chan *server.Slot {
 	r.T.Helper()
 	slots := make(chan *server.Slot, 1000)
-	require.NoError(r.T, r.Mux.Handle(typeAsk, func(p *server.Peer, f wire.Frame) error {
+	require.NoError(r.T, r.Mux.Handle(typeAsk, func(p *server.Peer, f framing.Frame) error {
 		n := numberOf(f)
 		if n%2 == 0 {
 			return p.Reply(pong(n))
@@ -42,7 +43,7 @@ func TestSlotsAreLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, limits(func(l *server.Limits) { l.Slots = 2 }))
 		slots := make(chan *server.Slot, 2)
-		r.Mux = r.Mux.With(wire.TypeFindValue, func(p *server.Peer, f wire.Frame) error {
+		r.Mux = r.Mux.With(wire.TypeFindValue, func(p *server.Peer, f framing.Frame) error {
 			slot, err := p.Defer(slotTime, &wire.FindValueReply{Reason: wire.ReasonBusy})
 			if err == nil {
 				slots <- slot
@@ -113,7 +114,7 @@ func TestHandlerErrorEndsTheStream(t *testing.T) {
 		r := newRig(t)
 		slots := r.deferring()
 		failure := errors.New("failure")
-		r.Mux = r.Mux.With(wire.TypePing, func(*server.Peer, wire.Frame) error { return failure })
+		r.Mux = r.Mux.With(wire.TypePing, func(*server.Peer, framing.Frame) error { return failure })
 		p := r.serve(server.Erlang())
 		p.ask(0)
 		p.requireAnswers(0)

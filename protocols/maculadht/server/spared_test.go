@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/servertest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
@@ -36,7 +37,7 @@ func TestConnectedStreamsAreSpared(t *testing.T) {
 		"broken MessagePack": {func(k *talk) { k.Send(dhttest.Frame(wire.TypeFindValue, 0x81)) }, false, 1},
 		"no map":             {func(k *talk) { k.Send(dhttest.Frame(wire.TypePublish, 1)) }, false, 1},
 		"too large": {func(k *talk) {
-			k.Send(head(wire.Version, wire.MaxPayload+1))
+			k.Send(head(framing.Version, wire.MaxPayload+1))
 			k.Send(make([]byte, wire.MaxPayload+1))
 		}, false, 1},
 		"another version":  {func(k *talk) { k.Send(head(2, 5)); k.Send(make([]byte, 100)) }, true, 1},
@@ -81,7 +82,7 @@ func TestConnectedStreamsAreSpared(t *testing.T) {
 			require.IsType(k.T, &wire.Pong{}, k.Message())
 		}, false, 0},
 		"a handler's error": {func(k *talk) {
-			require.NoError(k.T, k.Mux.Handle(wire.TypeCast, func(*server.Peer, wire.Frame) error { return server.ErrNoRoom }))
+			require.NoError(k.T, k.Mux.Handle(wire.TypeCast, func(*server.Peer, framing.Frame) error { return server.ErrNoRoom }))
 			k.Send(dhttest.Frame(wire.TypeCast, 0x80))
 		}, false, 1},
 	} {

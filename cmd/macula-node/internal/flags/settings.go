@@ -9,7 +9,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 	"github.com/macula-mesh/macula-node/node/credentials"
 )
 
@@ -59,7 +59,7 @@ const quicPort variable = "MACULA_QUIC_PORT"
 
 // Port names the UDP port to listen on.
 func Port() cli.Flag {
-	return &cli.StringFlag{Name: "port", Usage: fmt.Sprintf("UDP `PORT` to listen on (default: %d) [%s]", wire.DefaultPort, quicPort)}
+	return &cli.StringFlag{Name: "port", Usage: fmt.Sprintf("UDP `PORT` to listen on (default: %d) [%s]", endpoints.DefaultPort, quicPort)}
 }
 
 // ListenPort returns the port to listen on, or 0 where --listen says it or

@@ -9,18 +9,19 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 )
 
 // isAt reports whether an endpoint has the IP address of a multiaddr.
 func isAt(endpoint string, seenAt ma.Multiaddr) bool {
-	e, err := wire.ParseEndpoint(endpoint)
+	e, err := endpoints.Parse(endpoint)
 	if err != nil || seenAt == nil {
 		return false
 	}
 	ip, isIP := e.Addr()
-	return isIP && ip == routing.AddrPortOf(seenAt).Addr().Unmap()
+	return isIP && ip == addressing.AddrPortOf(seenAt).Addr().Unmap()
 }
 
 // seenAt returns the address of a multiaddr that a peer was seen at over QUIC.
@@ -28,7 +29,7 @@ func seenAt(a ma.Multiaddr) netip.AddrPort {
 	if _, err := a.ValueForProtocol(ma.P_UDP); err != nil {
 		return netip.AddrPort{}
 	}
-	at := routing.AddrPortOf(a)
+	at := addressing.AddrPortOf(a)
 	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
 }
 
@@ -36,7 +37,7 @@ func seenAt(a ma.Multiaddr) netip.AddrPort {
 // behind one; invalid where it is not connected.
 func SeenIP(n network.Network, p peer.ID) (ip netip.Addr) {
 	for _, conn := range n.ConnsToPeer(p) {
-		if ip = routing.IPOf(conn.RemoteMultiaddr()); !conn.Stat().Limited {
+		if ip = addressing.IPOf(conn.RemoteMultiaddr()); !conn.Stat().Limited {
 			break
 		}
 	}
@@ -51,8 +52,8 @@ func learntEndpoint(endpoint string, seenAt ma.Multiaddr) string {
 }
 
 // reachOver returns which addresses lead to the other end of a connection.
-func reachOver(remote ma.Multiaddr) routing.Reach {
-	return routing.ReachOf(routing.AddrPortOf(remote).Addr())
+func reachOver(remote ma.Multiaddr) addressing.Reach {
+	return addressing.ReachOf(addressing.AddrPortOf(remote).Addr())
 }
 
 // identified returns the addresses that identify has told of a peer: certified ones
@@ -74,7 +75,7 @@ func addrsAt(conn network.Conn, told []ma.Multiaddr) []ma.Multiaddr {
 	remote := conn.RemoteMultiaddr()
 	addrs := reachOver(remote).Addrs(told)
 	answered := conn.Stat().Direction == network.DirOutbound && !conn.Stat().Limited
-	if answered && len(addrs) < routing.MaxContactAddrs && !slices.ContainsFunc(addrs, remote.Equal) {
+	if answered && len(addrs) < addressing.MaxContactAddrs && !slices.ContainsFunc(addrs, remote.Equal) {
 		addrs = append(addrs, remote)
 	}
 	return addrs

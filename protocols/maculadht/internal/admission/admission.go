@@ -22,6 +22,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/upkeep"
 )
 
@@ -180,7 +181,7 @@ func (a *Admission) contactOf(conn network.Conn, nodeID []byte, endpoint string,
 		Endpoint:     learntEndpoint(endpoint, conn.RemoteMultiaddr()),
 		EndpointSeen: isAt(endpoint, conn.RemoteMultiaddr()),
 		SeenAt:       seenAt(conn.RemoteMultiaddr()),
-		SeenIP:       routing.IPOf(conn.RemoteMultiaddr()),
+		SeenIP:       addressing.IPOf(conn.RemoteMultiaddr()),
 		Verified:     true, // its connection proves the peer id, and that the id
 		LastSeen:     time.Now(),
 		StoreID:      storeID,

@@ -14,6 +14,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 )
 
 // Introduce sends our CONNECT over a connection, and admits the peer after its PONG.
@@ -116,7 +117,7 @@ func (a *Admission) introduce(conn network.Conn) error {
 		RealmID:      a.cfg.Handlers.Realm(),
 		Endpoint:     a.cfg.Handlers.EndpointFor(reach),
 		Capabilities: []string{"dht"},
-		Addrs:        routing.EncodeAddrs(a.cfg.Handlers.AddrsFor(reach)),
+		Addrs:        addressing.EncodeAddrs(a.cfg.Handlers.AddrsFor(reach)),
 		StoreID:      a.routing.Records().StoreID(),
 	}
 	reply, err := a.cfg.Client.Query(ctx, routing.Contact{Peer: conn.RemotePeer()}, m)

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
@@ -67,7 +68,7 @@ type Stream struct {
 	network.Stream
 
 	// In reads what comes.
-	In *wire.Reader
+	In *framing.Reader
 
 	tb testing.TB
 }
@@ -80,7 +81,7 @@ func Open(tb testing.TB, h, other host.Host) *Stream {
 	require.NoError(tb, err)
 	require.NoError(tb, s.SetDeadline(time.Now().Add(Patience)))
 	tb.Cleanup(func() { s.Reset() })
-	return &Stream{Stream: s, tb: tb, In: wire.NewReader(s)}
+	return &Stream{Stream: s, tb: tb, In: framing.NewReader(s)}
 }
 
 // Send writes messages, all in one Write.
@@ -133,7 +134,7 @@ func Frames(tb testing.TB, messages ...wire.Message) (b []byte) {
 	tb.Helper()
 	for _, m := range messages {
 		var err error
-		b, err = wire.AppendFrame(b, m)
+		b, err = framing.AppendFrame(b, m)
 		require.NoError(tb, err)
 	}
 	return b
@@ -142,7 +143,7 @@ func Frames(tb testing.TB, messages ...wire.Message) (b []byte) {
 // Frame encodes any payload.
 func Frame(t wire.Type, payload ...byte) []byte {
 	n := len(payload)
-	return append([]byte{wire.Version, byte(t), 0, 0, byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}, payload...)
+	return append([]byte{framing.Version, byte(t), 0, 0, byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}, payload...)
 }
 
 // Value returns a value of the provider named nodeID with some more fields.

@@ -9,6 +9,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
@@ -18,7 +19,7 @@ func Script(t *testing.T, h host.Host, serve func(n int, s *Scripted)) *atomic.I
 	t.Helper()
 	opened := new(atomic.Int32)
 	h.SetStreamHandler(proto.ProtocolID, func(s network.Stream) {
-		serve(int(opened.Add(1)), &Scripted{Stream: s, In: wire.NewReader(s)})
+		serve(int(opened.Add(1)), &Scripted{Stream: s, In: framing.NewReader(s)})
 	})
 	return opened
 }
@@ -28,7 +29,7 @@ type Scripted struct {
 	network.Stream
 
 	// In reads what comes.
-	In *wire.Reader
+	In *framing.Reader
 }
 
 // Next returns the next message, nil at the end.
@@ -44,7 +45,7 @@ func (s *Scripted) Next() wire.Message {
 
 // Reply writes a message.
 func (s *Scripted) Reply(m wire.Message) {
-	b, _ := wire.AppendFrame(nil, m)
+	b, _ := framing.AppendFrame(nil, m)
 	s.Write(b)
 }
 

@@ -16,7 +16,7 @@ import (
 	manet "github.com/multiformats/go-multiaddr/net"
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 )
 
 // How the addresses of peers without any are found.
@@ -131,7 +131,7 @@ func (f *finder) seek(ctx context.Context, p peer.ID, into *finding) {
 	}
 	switch {
 	case err == nil && info.ID == p && len(info.Addrs) > 0:
-		into.addrs = info.Addrs[:min(len(info.Addrs), routing.MaxContactAddrs)]
+		into.addrs = info.Addrs[:min(len(info.Addrs), addressing.MaxContactAddrs)]
 		into.until = time.Now().Add(foundFor)
 	case f.wasSought(err):
 		into.err = fmt.Errorf("%w: peer %s has no known address: %w", proto.ErrUnreachable, p, cmp.Or(err, corerouting.ErrNotFound))

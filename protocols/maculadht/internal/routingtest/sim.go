@@ -17,6 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -295,7 +297,7 @@ func (s *Sim) Corrupt(n int, rng *rand.Rand) {
 func (s *Sim) Store(key []byte) {
 	value := ValueOf(string(key), time.Hour*24)
 	for _, c := range s.Nearest(routing.IDFromBytes(key), routing.BucketSize, nil) {
-		v, err := wire.ParseValue(value)
+		v, err := values.Parse(value)
 		require.NoError(s.T, err)
 		require.NoError(s.T, s.Get(c.ID).Server.Records().Store(context.Background(), records.Put{Key: key, Value: v.Raw, NodeID: v.NodeID, TTL: v.TTL}))
 	}
@@ -408,9 +410,9 @@ func (n *SimNetwork) answer(node *SimNode, m wire.Message) wire.Message {
 
 // keep is what a node does with _dht.store.
 func (n *SimNetwork) keep(node *SimNode, m *wire.Call) {
-	var args wire.StoreArgs
+	var args procedures.StoreArgs
 	require.NoError(n.T, args.Decode(m.Args))
-	v, err := wire.ParseValue(args.Value)
+	v, err := values.Parse(args.Value)
 	require.NoError(n.T, err)
 	require.NoError(n.T, node.Server.Records().Store(context.Background(), records.Put{
 		Key: args.Key, Value: v.Raw, NodeID: v.NodeID, TTL: v.TTL, ExpiresIn: wire.Seconds(args.ExpiresIn.V),

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/internal/budget"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
@@ -41,7 +42,7 @@ func NewRig(tb testing.TB, mux *server.Mux) *Rig {
 	r := &Rig{T: tb, peers: make(chan *server.Peer, 1)}
 	r.Account = mux.Budget().Open(budget.Source{Name: "alice"})
 	tb.Cleanup(r.Account.Close)
-	r.Mux = mux.With(typeHello, func(p *server.Peer, _ wire.Frame) error {
+	r.Mux = mux.With(typeHello, func(p *server.Peer, _ framing.Frame) error {
 		select {
 		case r.peers <- p:
 		default: // a fuzzer says it more often
@@ -57,7 +58,7 @@ type Asker struct {
 	halfConn
 
 	T        testing.TB
-	In       *wire.Reader
+	In       *framing.Reader
 	Peer     *server.Peer // the server's
 	Stream   *Stream      // the server's
 	Shutdown context.CancelFunc
@@ -83,7 +84,7 @@ func (r *Rig) ServeSession(s *server.Session) *Asker {
 	a := &Asker{
 		halfConn: halfConn{answers, toServer},
 		T:        r.T,
-		In:       wire.NewReader(answers),
+		In:       framing.NewReader(answers),
 		Stream:   NewStream(halfConn{asked, toPeer}),
 		Shutdown: cancel,
 		Started:  time.Now(),
@@ -126,7 +127,7 @@ func (a *Asker) Send(b []byte) {
 }
 
 // Next returns the next frame that comes.
-func (a *Asker) Next() wire.Frame {
+func (a *Asker) Next() framing.Frame {
 	a.T.Helper()
 	f, err := a.In.Next()
 	require.NoError(a.T, err)

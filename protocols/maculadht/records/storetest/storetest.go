@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 )
 
@@ -199,7 +200,7 @@ func testFaithful(t *testing.T, s *store) {
 		"no group":                         {{Value: []byte("v"), Expires: start, Source: records.Source{Name: "s"}}},
 		"\x00\xff\x00":                     {rec("a", 0)},
 		"":                                 {rec("empty key", 0)},
-		"large":                            {{Value: bytes.Repeat([]byte("x"), wire.MaxValue), NodeID: bytes.Repeat([]byte("n"), wire.MaxField), Expires: start}},
+		"large":                            {{Value: bytes.Repeat([]byte("x"), values.MaxSize), NodeID: bytes.Repeat([]byte("n"), wire.MaxField), Expires: start}},
 		"to the ns":                        {rec("a", 1), rec("b", 999_999_999)},
 		"already over":                     {{Value: []byte("v"), Expires: time.Unix(1, 0)}},
 		strings.Repeat("k", wire.MaxField): {rec("a", 0)},

@@ -12,6 +12,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/routingtest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/diversity"
 )
 
@@ -46,7 +47,7 @@ func TestCrowdThatClaimsOtherAddresses(t *testing.T) {
 		for i, c := range s.Peers {
 			c = at(c, fmt.Sprintf("9.9.%d.9", i))
 			s.Know(c)
-			seen[c.Peer] = routing.IPOf(c.Addrs[0])
+			seen[c.Peer] = addressing.IPOf(c.Addrs[0])
 			if i < 20 {
 				seen[c.Peer] = netip.MustParseAddr("8.8.8.8")
 			}

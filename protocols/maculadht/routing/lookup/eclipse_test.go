@@ -12,7 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/routingtest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -68,7 +68,7 @@ func (a *app) publish(t testing.TB, key []byte) {
 	found, err := a.NodesFor(context.Background(), key)
 	require.NoError(t, err)
 	for _, to := range append(found.Closest, found.Wider...) {
-		require.NoError(t, client.Put(context.Background(), a.network, to, wire.StoreArgs{Key: key, Value: routingtest.ValueOf(string(key), time.Hour)}))
+		require.NoError(t, client.Put(context.Background(), a.network, to, procedures.StoreArgs{Key: key, Value: routingtest.ValueOf(string(key), time.Hour)}))
 	}
 }
 

@@ -3,20 +3,11 @@ package lookup
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
-)
-
-const (
-	// NegativeTTL is for how long an Erlang contact that missed is not asked for
-	// the same key again, nor one that had not answered when it was given up: it
-	// asks others for what it has not, and would only begin anew.
-	NegativeTTL = 60 * time.Second
-	// maxNegative is how many misses the negative cache holds. Of more, the oldest go.
-	maxNegative = 8192
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup/negative"
 )
 
 // askErlang asks the Erlang contacts nearest to the key, one at a time. For a node
@@ -43,8 +34,8 @@ func (s *search) askErlang(ctx context.Context) error {
 // several lookups that want the same of it one asks, and the others wait for what it
 // comes to. It reports whether the contact had nothing at hand, and asked others.
 func (s *search) askErlangContact(ctx context.Context, c routing.Contact) (busy bool, err error) {
-	what := miss{c.ID, s.id}
-	done, err := s.negative.begin(ctx, what)
+	what := negative.Miss{Contact: c.ID, Key: s.id}
+	done, err := s.negative.Begin(ctx, what)
 	if done == nil {
 		s.spared++
 		return false, err
@@ -59,7 +50,7 @@ func (s *search) askErlangContact(ctx context.Context, c routing.Contact) (busy 
 	hop := s.found.Hops[len(s.found.Hops)-1] // that of asked
 	missed := asked.state == answered && !asked.helpful
 	if missed {
-		s.negative.add(what, time.Now())
+		s.negative.Add(what, time.Now())
 	}
 	return missed && hop.Took >= s.cfg.slow || errors.Is(hop.Err, proto.ErrUnanswered), nil
 }
@@ -78,71 +69,4 @@ func (s *search) await(ctx context.Context, from *peerCandidate) error {
 			return ctx.Err()
 		}
 	}
-}
-
-// miss is that a contact had nothing for a key.
-type miss struct {
-	contact, key routing.ID
-}
-
-// negativeCache remembers who missed what. It is safe for concurrent use.
-type negativeCache struct {
-	mu    sync.Mutex
-	until map[miss]time.Time
-	order []miss // the oldest, which is the first to be forgotten, first
-
-	asking map[miss]chan struct{} // closed when the question is done with
-}
-
-// begin waits until nobody else asks a contact for a key, and returns what ends the
-// question; nil where none is to be asked, as the contact has missed or ctx ended.
-func (c *negativeCache) begin(ctx context.Context, what miss) (done func(), err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for {
-		if time.Now().Before(c.until[what]) {
-			return nil, nil
-		}
-		other, busy := c.asking[what]
-		if !busy {
-			break
-		}
-		c.mu.Unlock()
-		select {
-		case <-other:
-		case <-ctx.Done():
-		}
-		c.mu.Lock()
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-	}
-	if c.asking == nil {
-		c.asking = make(map[miss]chan struct{})
-	}
-	mine := make(chan struct{})
-	c.asking[what] = mine
-	return func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		delete(c.asking, what)
-		close(mine)
-	}, nil
-}
-
-func (c *negativeCache) add(what miss, now time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for len(c.order) > 0 && (len(c.order) >= maxNegative || !now.Before(c.until[c.order[0]])) {
-		delete(c.until, c.order[0])
-		c.order = c.order[1:]
-	}
-	if _, there := c.until[what]; there {
-		return // another lookup missed at the same time
-	}
-	if c.until == nil {
-		c.until = make(map[miss]time.Time)
-	}
-	c.until[what] = now.Add(NegativeTTL)
-	c.order = append(c.order, what)
 }

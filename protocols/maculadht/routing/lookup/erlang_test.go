@@ -17,6 +17,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup/negative"
 )
 
 // erlangs returns n Erlang contacts of the table.
@@ -98,7 +99,7 @@ func TestMissesAreRemembered(t *testing.T) {
 		require.True(t, asks("a"))
 		require.False(t, asks("a"))
 		require.True(t, asks("b"), "of another key it is asked")
-		time.Sleep(NegativeTTL - time.Second)
+		time.Sleep(negative.TTL - time.Second)
 		require.False(t, asks("a"))
 		time.Sleep(time.Second)
 		require.True(t, asks("a"), "after a minute it is asked again")
@@ -161,33 +162,9 @@ func TestMissesAreShared(t *testing.T) {
 		require.Zero(t, find(ctx, "slow"))
 		require.Equal(t, 1, <-first)
 		require.Equal(t, 1, find(t.Context(), "slow"))
-		require.Empty(t, l.negative.asking)
-	})
-}
-
-func TestMissesAreBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var c negativeCache
-		at := func(i int) miss { return miss{key: routing.IDFromBytes(fmt.Append(nil, i))} }
-		for i := range 3 * maxNegative {
-			c.add(at(i), time.Now())
-			c.add(at(i), time.Now()) // by another lookup
-			require.LessOrEqual(t, len(c.until), maxNegative)
-			require.Len(t, c.order, len(c.until))
-		}
-		has := func(what miss) bool {
-			done, err := c.begin(t.Context(), what)
-			require.NoError(t, err)
-			if done != nil {
-				done()
-			}
-			return done == nil
-		}
-		require.False(t, has(at(0)), "the oldest go")
-		require.True(t, has(at(3*maxNegative-1)))
-		time.Sleep(NegativeTTL)
-		c.add(at(1), time.Now())
-		require.Len(t, c.until, 1, "what is over is forgotten")
+		done, err := l.negative.Begin(t.Context(), negative.Miss{Contact: contact.ID, Key: routing.IDFromBytes([]byte("slow"))})
+		require.NoError(t, err, "nobody asks it any more")
+		done()
 	})
 }
 

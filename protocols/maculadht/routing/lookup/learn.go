@@ -11,6 +11,7 @@ import (
 	manet "github.com/multiformats/go-multiaddr/net"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
@@ -108,7 +109,7 @@ func readValues(m *wire.FindValueReply, lenient bool) ([]FoundValue, error) {
 	now := time.Now()
 	found := make([]FoundValue, 0, len(m.Values))
 	for i, raw := range m.Values {
-		v, err := wire.ParseValue(bytes.Clone(raw)) // one value does not keep a whole reply in memory
+		v, err := values.Parse(bytes.Clone(raw)) // one value does not keep a whole reply in memory
 		if err != nil && lenient {
 			continue
 		}

@@ -7,8 +7,10 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/density"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup/negative"
 )
 
 // How a lookup can come to nothing.
@@ -63,7 +65,7 @@ type Lookups struct {
 	server   *routing.Server
 	network  routing.Network
 	cfg      config
-	negative negativeCache
+	negative negative.Cache
 	visited  visits
 	density  density.Estimator
 	randomID func() routing.ID // of the id space
@@ -128,7 +130,7 @@ type Found struct {
 
 // FoundValue is a value and when its life ends.
 type FoundValue struct {
-	wire.Value
+	values.Value
 	Expires time.Time
 }
 

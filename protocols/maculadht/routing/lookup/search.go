@@ -10,9 +10,11 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup/negative"
 )
 
 // search is one lookup under way. The caller's goroutine does all of its
@@ -127,7 +129,7 @@ func (s *search) begin(ctx context.Context, key []byte) {
 	here, _ := s.server.Records().Values(ctx, key)
 	own := make([]FoundValue, 0, len(here))
 	for i := range here {
-		if v, err := wire.ParseValue(here[i].Value); err == nil {
+		if v, err := values.Parse(here[i].Value); err == nil {
 			own = append(own, FoundValue{v, here[i].Expires})
 		}
 	}
@@ -287,7 +289,7 @@ func (s *search) ask(ctx context.Context, p *peerCandidate) {
 	s.queries.Go(func() {
 		reply, err := s.Query(ctx, to, question)
 		if to.IsErlang() && errors.Is(err, proto.ErrUnanswered) {
-			s.negative.add(miss{to.ID, s.id}, time.Now()) // what it has it says at once
+			s.negative.Add(negative.Miss{Contact: to.ID, Key: s.id}, time.Now()) // what it has it says at once
 		}
 		s.answers <- answer{from: p, reply: reply, took: time.Since(since), err: err, ended: ctx.Err() != nil}
 	})

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/routingtest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 )
@@ -39,7 +40,7 @@ func TestValuesEnd(t *testing.T) {
 					s.Replies[s.Peers[i].ID] = after(routingtest.Delay+time.Duration(i), has(value("provider", 60)))
 				}
 				if tt.local {
-					v, err := wire.ParseValue(value("provider", 60))
+					v, err := values.Parse(value("provider", 60))
 					require.NoError(t, err)
 					require.NoError(t, s.Server.Records().Store(context.Background(), records.Put{Key: s.Target[:], Value: v.Raw, NodeID: v.NodeID, TTL: v.TTL}))
 				}
@@ -124,7 +125,7 @@ func TestMergerIsBounded(t *testing.T) {
 			var m merger
 			raw := wire.Raw(strings.Repeat("x", tt.size))
 			for i := range tt.values {
-				v := wire.Value{Raw: raw, NodeID: fmt.Append(nil, i)}
+				v := values.Value{Raw: raw, NodeID: fmt.Append(nil, i)}
 				m.add(FoundValue{v, now.Add(time.Duration(i+1) * time.Second)})
 				require.LessOrEqual(t, m.bytes, maxMerged)
 			}

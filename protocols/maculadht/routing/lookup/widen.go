@@ -43,7 +43,7 @@ func (s *search) widen(ctx context.Context) error {
 	// share, a quarter in the next. Where there the lookups end nobody can foresee, so
 	// that nobody is there beforehand.
 	for i := range wideLookups {
-		target := s.beside(prefix + i)
+		target := s.id.Beside(prefix+i, s.randomID())
 		found, err := s.run(ctx, Search{Key: target[:]}, false)
 		s.found.Hops = append(s.found.Hops, found.Hops...)
 		s.found.Silent += found.Silent
@@ -64,18 +64,6 @@ func (s *search) widen(ctx context.Context) error {
 		return s.askWider(ctx)
 	}
 	return nil
-}
-
-// beside returns a random id that shares just as many leading bits with what is
-// searched for.
-func (s *search) beside(bits int) routing.ID {
-	id := s.randomID()
-	shared := s.id
-	shared[bits/8] ^= 0x80 >> (bits % 8)
-	copy(id[:bits/8], shared[:])
-	keep := byte(0xff) << (7 - bits%8) // those of the last byte that are not random
-	id[bits/8] = shared[bits/8]&keep | id[bits/8]&^keep
-	return id
 }
 
 func randomID() (id routing.ID) {

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/routingtest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
@@ -53,7 +54,7 @@ func TestWrongAnswers(t *testing.T) {
 		"no message":               {true, func(*script, routing.Contact) reply { return says(nil, nil) }},
 		"a value that is no map":   {true, func(*script, routing.Contact) reply { return has(value("liar", 60), wire.RawText("x")) }},
 		"a value without life":     {true, func(*script, routing.Contact) reply { return has(value("liar", 60), value("y", 0)) }},
-		"a value that is too long": {true, func(*script, routing.Contact) reply { return has(value(strings.Repeat("x", wire.MaxValue), 60)) }},
+		"a value that is too long": {true, func(*script, routing.Contact) reply { return has(value(strings.Repeat("x", values.MaxSize), 60)) }},
 		"too many values": {true, func(*script, routing.Contact) reply {
 			return has(slices.Repeat([]wire.Raw{value("liar", 60)}, wire.MaxValues+1)...)
 		}},

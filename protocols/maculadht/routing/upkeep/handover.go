@@ -13,6 +13,8 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -29,7 +31,7 @@ const (
 	// callOverhead is about what the CALL around a record takes, in bytes.
 	callOverhead = 192
 	// maxHandOver is the most that a record takes of what is handed over a second.
-	maxHandOver = wire.MaxValue + wire.MaxField + callOverhead
+	maxHandOver = values.MaxSize + wire.MaxField + callOverhead
 	// handOverAgain is how long it takes until a contact is a newcomer again:
 	// one that comes and goes does not have us go through the store each time.
 	handOverAgain = 10 * time.Minute
@@ -289,7 +291,7 @@ func (u *Upkeep) putCopy(ctx context.Context, n *newcomer, c routing.Contact, ke
 	}
 	id := make([]byte, 16)
 	rand.Read(id) // never fails
-	args := wire.StoreArgs{Key: key, Value: r.Value, ExpiresIn: wire.Some(left)}
+	args := procedures.StoreArgs{Key: key, Value: r.Value, ExpiresIn: wire.Some(left)}
 	_, err := u.lookups.Query(ctx, c, &wire.Call{Procedure: wire.ProcedureStore, Args: args.Raw(), CallID: id})
 	var remote *proto.RemoteError
 	switch {

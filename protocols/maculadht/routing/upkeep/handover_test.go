@@ -14,6 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/routingtest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
@@ -55,14 +57,14 @@ func storeOwn(s *script, key []byte, provider string, life time.Duration) {
 }
 
 // handed returns what a contact was asked to keep.
-func handed(s *script, to routing.Contact) (stores []wire.StoreArgs) {
+func handed(s *script, to routing.Contact) (stores []procedures.StoreArgs) {
 	s.Mu.Lock()
 	defer s.Mu.Unlock()
 	for i, m := range s.Messages {
 		if call, ok := m.(*wire.Call); ok && s.Asked[i] == to.ID {
 			require.Equal(s.T, wire.ProcedureStore, call.Procedure)
 			require.Len(s.T, call.CallID, 16)
-			var args wire.StoreArgs
+			var args procedures.StoreArgs
 			require.NoError(s.T, args.Decode(call.Args))
 			stores = append(stores, args)
 		}
@@ -125,7 +127,7 @@ func TestHandOver(t *testing.T) {
 				var got []string
 				for _, args := range stores {
 					require.Equal(t, key, args.Key)
-					v, err := wire.ParseValue(args.Value)
+					v, err := values.Parse(args.Value)
 					require.NoError(t, err)
 					got = append(got, string(v.NodeID))
 					left := tt.life - settle - DefaultHandOverDelay

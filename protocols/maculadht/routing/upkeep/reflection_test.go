@@ -18,6 +18,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/routingtest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
 )
 
@@ -25,7 +26,7 @@ const (
 	bytesPerDial   = 12_800 // that libp2p's QUIC sends somebody who is silent: 10 packets
 	bytesOfAPeer   = 4_950  // of one that connects, says CONNECT and leaves
 	attackers      = 20
-	victimsPerPeer = routing.MaxContactAddrs
+	victimsPerPeer = addressing.MaxContactAddrs
 )
 
 var victim = netip.MustParseAddr("7.7.7.7")
@@ -60,7 +61,7 @@ func (d *dialled) Query(ctx context.Context, to routing.Contact, m wire.Message)
 	d.mu.Lock()
 	addrs := map[netip.AddrPort]bool{}
 	for _, a := range d.told[to.Peer] {
-		at := routing.AddrPortOf(a)
+		at := addressing.AddrPortOf(a)
 		if !addrs[at] && d.Begin(at) == nil {
 			begun = append(begun, at)
 			if at.Addr() == victim {
@@ -133,11 +134,11 @@ func TestVictimOfPeersThatLeave(t *testing.T) {
 				if find, isFind := m.(*wire.FindNode); isFind {
 					for _, c := range server.FindNode(find.Target) {
 						for _, a := range c.Addrs {
-							if routing.IPOf(a) == victim {
+							if addressing.IPOf(a) == victim {
 								told++
 							}
 						}
-						reply.Nodes = append(reply.Nodes, wire.Node{ID: c.NodeID, Addrs: routing.EncodePeerAddrs(c.Peer, c.Addrs)})
+						reply.Nodes = append(reply.Nodes, wire.Node{ID: c.NodeID, Addrs: addressing.EncodePeerAddrs(c.Peer, c.Addrs)})
 					}
 				}
 				return reply
@@ -191,7 +192,7 @@ func TestVictimOfLists(t *testing.T) {
 					reply := &wire.FindNodeReply{}
 					for range routing.BucketSize {
 						c := routingtest.Peer(named % 1000)
-						reply.Nodes = append(reply.Nodes, wire.Node{ID: c.NodeID, Addrs: routing.EncodePeerAddrs(c.Peer, []ma.Multiaddr{atAddr(victim.String(), tt.port(named))})})
+						reply.Nodes = append(reply.Nodes, wire.Node{ID: c.NodeID, Addrs: addressing.EncodePeerAddrs(c.Peer, []ma.Multiaddr{atAddr(victim.String(), tt.port(named))})})
 						named++
 					}
 					return reply

@@ -9,7 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/routingtest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -53,7 +53,7 @@ func TestRecordsOutliveTheirHolders(t *testing.T) {
 			stored[i] = routingtest.RandomID(rng)
 			for _, c := range s.Nearest(stored[i], routing.BucketSize, nil) {
 				raw := routingtest.ValueOf(stored[i].String(), ttl)
-				v, err := wire.ParseValue(raw)
+				v, err := values.Parse(raw)
 				require.NoError(t, err)
 				require.NoError(t, s.Get(c.ID).Server.Records().Store(context.Background(), records.Put{Key: stored[i][:], Value: v.Raw, NodeID: v.NodeID, TTL: v.TTL}))
 			}

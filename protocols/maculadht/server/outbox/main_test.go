@@ -11,6 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/internal/budget"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
@@ -27,7 +28,7 @@ func testLimits() Limits { return Limits{Queue: 256 << 10, Slots: 256, SlotTime:
 
 func pong(n uint32) *wire.Pong { return &wire.Pong{Timestamp: wire.Some(int64(n))} }
 
-func numberOf(f wire.Frame) uint32 { return binary.BigEndian.Uint32(f.Payload) }
+func numberOf(f framing.Frame) uint32 { return binary.BigEndian.Uint32(f.Payload) }
 
 // stream is one in memory: a Write waits for the Read that takes it.
 type stream struct{ net.Conn }
@@ -42,7 +43,7 @@ type rig struct {
 	account *budget.Account
 	budget  *budget.Budget
 	peer    net.Conn
-	in      *wire.Reader
+	in      *framing.Reader
 	slots   chan *Slot // of odd numbers
 	ended   chan End
 	over    bool // requireEnd was there
@@ -63,7 +64,7 @@ func newRig(t *testing.T, l Limits) *rig {
 		account: b.Open(budget.Source{Name: "alice"}),
 		budget:  b,
 		peer:    theirs,
-		in:      wire.NewReader(theirs),
+		in:      framing.NewReader(theirs),
 		slots:   make(chan *Slot, 1000),
 		ended:   make(chan End, 1),
 		drops:   make(map[DropReason]int),
@@ -101,7 +102,7 @@ func (p *rig) ask(numbers ...uint32) {
 	p.Flush()
 }
 
-func (p *rig) next() wire.Frame {
+func (p *rig) next() framing.Frame {
 	p.t.Helper()
 	f, err := p.in.Next()
 	require.NoError(p.t, err)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
@@ -73,7 +74,7 @@ type drops struct{ slow, memory, ended int }
 type Outbox struct {
 	stream  Stream
 	limits  Limits
-	memory  wire.Memory
+	memory  framing.Memory
 	dropped func(DropReason) // called without mu
 
 	wake chan struct{} // has a token when the writer may have something to do
@@ -122,7 +123,7 @@ const (
 // New returns an outbox of a stream, which reserves from memory what it holds.
 // Each pushed frame that is not written is told to dropped, which may use the
 // outbox.
-func New(stream Stream, limits Limits, memory wire.Memory, dropped func(DropReason)) *Outbox {
+func New(stream Stream, limits Limits, memory framing.Memory, dropped func(DropReason)) *Outbox {
 	return &Outbox{
 		stream:  stream,
 		limits:  limits,
@@ -165,9 +166,9 @@ func signal(c chan struct{}) {
 // reserve takes n bytes of the account; mu is held. What is pushed makes room
 // where that suffices.
 func (o *Outbox) reserve(n int) bool {
-	prio := uint8(wire.MemoryFirst)
+	prio := uint8(framing.MemoryFirst)
 	if o.reserved+n > firstBytes {
-		prio = wire.MemoryMore
+		prio = framing.MemoryMore
 	}
 	for n > 0 && o.memory.ReserveMemory(n, prio) != nil {
 		if o.pushedCost < n {
@@ -203,7 +204,7 @@ func (o *Outbox) encode(m wire.Message, already int) (framed, error) {
 	if !o.reserve(have - already) {
 		return framed{}, ErrBusy
 	}
-	b, err := wire.AppendFrame(make([]byte, 0, size), m)
+	b, err := framing.AppendFrame(make([]byte, 0, size), m)
 	cost := frameCost + cap(b)
 	switch {
 	case err != nil:
@@ -242,7 +243,7 @@ func (o *Outbox) Reply(m wire.Message) error {
 	if !o.grow(sizeOf(m)) {
 		return ErrBusy
 	}
-	b, err := wire.AppendFrame(o.replies, m)
+	b, err := framing.AppendFrame(o.replies, m)
 	if err != nil {
 		return err
 	}

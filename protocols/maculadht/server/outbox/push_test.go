@@ -9,13 +9,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
 // publication is a frame of n bytes in all, with a number.
 func publication(number uint32, n int) []byte {
-	payload := make([]byte, n-wire.HeaderSize)
+	payload := make([]byte, n-framing.HeaderSize)
 	binary.BigEndian.PutUint32(payload, number)
 	return dhttest.Frame(wire.TypePublish, payload...)
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
@@ -83,7 +84,7 @@ func TestSlots(t *testing.T) {
 		}},
 		{"too large an answer", func(t *testing.T, p *rig, slots <-chan *Slot) {
 			p.ask(1, 2)
-			require.ErrorIs(t, (<-slots).Fill(&wire.Reply{Result: make(wire.Raw, wire.MaxPayload+1)}), wire.ErrTooLarge)
+			require.ErrorIs(t, (<-slots).Fill(&wire.Reply{Result: make(wire.Raw, wire.MaxPayload+1)}), framing.ErrTooLarge)
 			p.requireAnswers(1+late, 2)
 			p.requireEnd()
 		}},

@@ -5,7 +5,7 @@ import (
 	"runtime"
 	"time"
 
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
@@ -160,7 +160,7 @@ func wholeFrames(b []byte, n int) []byte {
 	}
 	end := 0
 	for end < len(b) {
-		next := end + wire.HeaderSize + int(binary.BigEndian.Uint32(b[end+4:]))
+		next := end + framing.HeaderSize + int(binary.BigEndian.Uint32(b[end+4:]))
 		if end > 0 && next > n {
 			break
 		}

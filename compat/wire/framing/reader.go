@@ -1,4 +1,4 @@
-package wire
+package framing
 
 import (
 	"encoding/binary"
@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
 )
 
 const (
@@ -131,7 +133,7 @@ func (r *Reader) Close() {
 	r.account()
 }
 
-func (r *Reader) peek() (t Type, size int, ok bool, err error) {
+func (r *Reader) peek() (t wire.Type, size int, ok bool, err error) {
 	have := r.buf[r.begin:r.end]
 	if len(have) > 0 && have[0] != Version {
 		return 0, 0, false, fmt.Errorf("%w %d, want %d", ErrVersion, have[0], Version)
@@ -189,7 +191,7 @@ func (r *Reader) makeRoom() error {
 	case r.end < size:
 		return nil
 	case len(held) > size/2:
-		size = min(2*size, HeaderSize+MaxPayload)
+		size = min(2*size, HeaderSize+wire.MaxPayload)
 	}
 	into := r.buf
 	if size != len(r.buf) {

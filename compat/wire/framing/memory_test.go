@@ -1,4 +1,4 @@
-package wire_test
+package framing_test
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 )
 
 // ledger is a resource scope with a limit.
@@ -46,15 +47,15 @@ func TestReaderBelievesNoHeader(t *testing.T) {
 		want   error
 		peak   int
 	}{
-		"1 MiB and 1 byte":      {[]byte{1, 3, 0, 0, 0, 0x10, 0, 1}, 100, wire.ErrTooLarge, 4 << 10},
-		"1 MiB, 100 bytes come": {[]byte{1, 3, 0, 0, 0, 0x10, 0, 0}, 100, wire.ErrTruncated, 4 << 10},
-		"1 MiB, 10 kB come":     {[]byte{1, 3, 0, 0, 0, 0x10, 0, 0}, 10_000, wire.ErrTruncated, 16 << 10},
-		"1 MiB, all but 1 byte": {[]byte{1, 3, 0, 0, 0, 0x10, 0, 0}, 1<<20 - 1, wire.ErrTruncated, 1<<20 + 8},
+		"1 MiB and 1 byte":      {[]byte{1, 3, 0, 0, 0, 0x10, 0, 1}, 100, framing.ErrTooLarge, 4 << 10},
+		"1 MiB, 100 bytes come": {[]byte{1, 3, 0, 0, 0, 0x10, 0, 0}, 100, framing.ErrTruncated, 4 << 10},
+		"1 MiB, 10 kB come":     {[]byte{1, 3, 0, 0, 0, 0x10, 0, 0}, 10_000, framing.ErrTruncated, 16 << 10},
+		"1 MiB, all but 1 byte": {[]byte{1, 3, 0, 0, 0, 0x10, 0, 0}, 1<<20 - 1, framing.ErrTruncated, 1<<20 + 8},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			l := &ledger{t: t}
-			r := wire.NewReader(bytes.NewReader(join(test.header, make([]byte, test.data))), wire.WithMemory(l))
+			r := framing.NewReader(bytes.NewReader(join(test.header, make([]byte, test.data))), framing.WithMemory(l))
 			_, err := r.Next()
 			require.ErrorIs(t, err, test.want)
 			assert.Equal(t, test.peak, l.peak)
@@ -70,7 +71,7 @@ func TestReaderMemory(t *testing.T) {
 
 	t.Run("is given back", func(t *testing.T) {
 		l := &ledger{t: t}
-		r := wire.NewReader(bytes.NewReader(join(small, big, small)), wire.WithMemory(l))
+		r := framing.NewReader(bytes.NewReader(join(small, big, small)), framing.WithMemory(l))
 		assert.Zero(t, l.used, "nothing before the first read")
 		frames, err := readAll(r)
 		require.Equal(t, io.EOF, err)
@@ -86,7 +87,7 @@ func TestReaderMemory(t *testing.T) {
 	t.Run("small frames need no more than the first buffer", func(t *testing.T) {
 		l := &ledger{t: t}
 		store := frame(wire.TypeStore, fields("key", bin("k"), "value", fields("v", bin(string(make([]byte, 1900))))))
-		r := wire.NewReader(iotest.HalfReader(bytes.NewReader(bytes.Repeat(store, 100))), wire.WithMemory(l))
+		r := framing.NewReader(iotest.HalfReader(bytes.NewReader(bytes.Repeat(store, 100))), framing.WithMemory(l))
 		frames, err := readAll(r)
 		require.Equal(t, io.EOF, err)
 		require.Len(t, frames, 100)
@@ -95,7 +96,7 @@ func TestReaderMemory(t *testing.T) {
 	})
 	t.Run("a refusal names itself and loses nothing", func(t *testing.T) {
 		l := &ledger{t: t, limit: 100_000}
-		r := wire.NewReader(bytes.NewReader(join(small, big, small)), wire.WithMemory(l))
+		r := framing.NewReader(bytes.NewReader(join(small, big, small)), framing.WithMemory(l))
 		frames, err := readAll(r)
 		require.ErrorIs(t, err, errBudget)
 		require.Len(t, frames, 1)
@@ -112,13 +113,13 @@ func TestReaderMemory(t *testing.T) {
 		l := &ledger{t: t, limit: 1}
 		called := false
 		src := readFunc(func([]byte) (int, error) { called = true; return 0, io.EOF })
-		_, err := wire.NewReader(src, wire.WithMemory(l)).Next()
+		_, err := framing.NewReader(src, framing.WithMemory(l)).Next()
 		require.ErrorIs(t, err, errBudget)
 		assert.False(t, called)
 		assert.Zero(t, l.used)
 	})
 	t.Run("without an account", func(t *testing.T) {
-		r := wire.NewReader(iotest.HalfReader(bytes.NewReader(join(small, big, small))))
+		r := framing.NewReader(iotest.HalfReader(bytes.NewReader(join(small, big, small))))
 		frames, err := readAll(r)
 		require.Equal(t, io.EOF, err)
 		assert.Len(t, frames, 3)
@@ -131,7 +132,7 @@ func TestReaderMemory(t *testing.T) {
 func TestReaderIsDoneAfterClose(t *testing.T) {
 	l := &ledger{t: t}
 	ping := frame(wire.TypePing, fields("timestamp", num(7)))
-	r := wire.NewReader(iotest.OneByteReader(bytes.NewReader(bytes.Repeat(ping, 3))), wire.WithMemory(l))
+	r := framing.NewReader(iotest.OneByteReader(bytes.NewReader(bytes.Repeat(ping, 3))), framing.WithMemory(l))
 	_, err := r.Next()
 	require.NoError(t, err)
 	r.Close()
@@ -146,7 +147,7 @@ func TestReaderIsDoneAfterClose(t *testing.T) {
 func TestReaderGrowsByDoubling(t *testing.T) {
 	big := frame(wire.TypePublish, make([]byte, 1<<20))
 	spent := allocated(func() {
-		r := wire.NewReader(iotest.OneByteReader(bytes.NewReader(big)))
+		r := framing.NewReader(iotest.OneByteReader(bytes.NewReader(big)))
 		_, err := r.Next()
 		assert.NoError(t, err)
 	})

@@ -1,4 +1,4 @@
-package wire_test
+package framing_test
 
 import (
 	"bytes"
@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 )
 
 // chunks is a source that gives one element a Read: bytes, or an error, or with
@@ -39,19 +40,19 @@ func (c *chunks) Read(p []byte) (int, error) {
 }
 
 // readAll returns the frames, cloned, and the error that ended them.
-func readAll(r *wire.Reader) (frames []wire.Frame, err error) {
+func readAll(r *framing.Reader) (frames []framing.Frame, err error) {
 	for {
 		f, err := r.Next()
 		if err != nil {
 			return frames, err
 		}
-		frames = append(frames, wire.Frame{Type: f.Type, Payload: bytes.Clone(f.Payload)})
+		frames = append(frames, framing.Frame{Type: f.Type, Payload: bytes.Clone(f.Payload)})
 	}
 }
 
 // stream is three frames, one of an unknown type and one with no payload.
-func stream() (b []byte, frames []wire.Frame) {
-	frames = []wire.Frame{
+func stream() (b []byte, frames []framing.Frame) {
+	frames = []framing.Frame{
 		{Type: wire.TypePing, Payload: fields("timestamp", num(7))},
 		{Type: 0xee, Payload: []byte{}},
 		{Type: wire.TypeStore, Payload: fields("key", bin("k"), "value", fields("n", num(1)))},
@@ -66,7 +67,7 @@ func TestReaderSplits(t *testing.T) {
 	b, want := stream()
 	check := func(t *testing.T, src io.Reader) {
 		t.Helper()
-		got, err := readAll(wire.NewReader(src))
+		got, err := readAll(framing.NewReader(src))
 		require.Equal(t, io.EOF, err)
 		require.Equal(t, want, got)
 	}
@@ -90,7 +91,7 @@ func TestReaderManyFramesInOneRead(t *testing.T) {
 	one := frame(wire.TypePing, fields("timestamp", num(7)))
 	const n = 1000
 	src := bytes.NewReader(bytes.Repeat(one, n))
-	frames, err := readAll(wire.NewReader(src))
+	frames, err := readAll(framing.NewReader(src))
 	require.Equal(t, io.EOF, err)
 	assert.Len(t, frames, n)
 }
@@ -105,18 +106,18 @@ func TestReaderEnds(t *testing.T) {
 	}{
 		"nothing":                  {nil, 0, io.EOF},
 		"between frames":           {b[:first], 1, io.EOF},
-		"within the header":        {b[:first+3], 1, wire.ErrTruncated},
-		"after the header":         {b[:wire.HeaderSize], 0, wire.ErrTruncated},
-		"within the payload":       {b[:first-1], 0, wire.ErrTruncated},
-		"version, first byte":      {[]byte{2}, 0, wire.ErrVersion},
-		"version, second frame":    {append(bytes.Clone(b[:first]), 0), 1, wire.ErrVersion},
-		"a byte too many":          {[]byte{1, 3, 0, 0, 0, 0x10, 0, 1}, 0, wire.ErrTooLarge},
-		"the largest length":       {[]byte{1, 3, 0, 0, 0xff, 0xff, 0xff, 0xff}, 0, wire.ErrTooLarge},
-		"1 MiB claimed, none here": {[]byte{1, 3, 0, 0, 0, 0x10, 0, 0}, 0, wire.ErrTruncated},
+		"within the header":        {b[:first+3], 1, framing.ErrTruncated},
+		"after the header":         {b[:framing.HeaderSize], 0, framing.ErrTruncated},
+		"within the payload":       {b[:first-1], 0, framing.ErrTruncated},
+		"version, first byte":      {[]byte{2}, 0, framing.ErrVersion},
+		"version, second frame":    {append(bytes.Clone(b[:first]), 0), 1, framing.ErrVersion},
+		"a byte too many":          {[]byte{1, 3, 0, 0, 0, 0x10, 0, 1}, 0, framing.ErrTooLarge},
+		"the largest length":       {[]byte{1, 3, 0, 0, 0xff, 0xff, 0xff, 0xff}, 0, framing.ErrTooLarge},
+		"1 MiB claimed, none here": {[]byte{1, 3, 0, 0, 0, 0x10, 0, 0}, 0, framing.ErrTruncated},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			r := wire.NewReader(bytes.NewReader(test.in))
+			r := framing.NewReader(bytes.NewReader(test.in))
 			frames, err := readAll(r)
 			require.ErrorIs(t, err, test.want)
 			assert.Len(t, frames, test.frames)
@@ -132,22 +133,22 @@ func TestReaderEnds(t *testing.T) {
 // The first byte is enough to refuse a peer of another protocol.
 func TestReaderVersionOnTheFirstByte(t *testing.T) {
 	src := chunks{{data: []byte("G")}, {err: errors.New("read too far")}}
-	r := wire.NewReader(&src)
+	r := framing.NewReader(&src)
 	_, err := r.Next()
-	require.ErrorIs(t, err, wire.ErrVersion)
+	require.ErrorIs(t, err, framing.ErrVersion)
 	assert.True(t, r.Ready(), "the error is there without reading")
 	assert.Len(t, src, 1)
 
 	src[0] = chunk{data: []byte{1, 3, 0, 0, 0, 0, 0, 0}}
 	_, err = r.Next()
-	assert.ErrorIs(t, err, wire.ErrVersion, "it is final")
+	assert.ErrorIs(t, err, framing.ErrVersion, "it is final")
 }
 
 func TestReaderLargestFrame(t *testing.T) {
 	payload := fields("key", wire.Raw(join(raw(0xc6, 0, 0x0f, 0xff, 0xf5), make([]byte, wire.MaxPayload-11))))
 	payload = payload[:wire.MaxPayload]
 	b := join(frame(wire.TypeStore, payload), frame(wire.TypePing, raw(0x80)))
-	frames, err := readAll(wire.NewReader(iotest.HalfReader(bytes.NewReader(b))))
+	frames, err := readAll(framing.NewReader(iotest.HalfReader(bytes.NewReader(b))))
 	require.Equal(t, io.EOF, err)
 	require.Len(t, frames, 2)
 	assert.True(t, bytes.Equal(payload, frames[0].Payload))
@@ -158,8 +159,8 @@ func TestReaderResumesAfterTimeout(t *testing.T) {
 	b, want := stream()
 	for at := range len(b) {
 		src := chunks{{data: b[:at], err: os.ErrDeadlineExceeded}, {err: os.ErrDeadlineExceeded}, {data: b[at:]}}
-		r := wire.NewReader(&src)
-		var got []wire.Frame
+		r := framing.NewReader(&src)
+		var got []framing.Frame
 		timeouts := 0
 		for {
 			frames, err := readAll(r)
@@ -179,11 +180,11 @@ func TestReaderResumesAfterTimeout(t *testing.T) {
 // never brings anything is at fault.
 func TestReaderEmptyReads(t *testing.T) {
 	b, want := stream()
-	got, err := readAll(wire.NewReader(&chunks{{}, {data: b[:5]}, {}, {}, {data: b[5:]}, {}}))
+	got, err := readAll(framing.NewReader(&chunks{{}, {data: b[:5]}, {}, {}, {data: b[5:]}, {}}))
 	require.Equal(t, io.EOF, err)
 	assert.Equal(t, want, got)
 
-	_, err = wire.NewReader(readFunc(func([]byte) (int, error) { return 0, nil })).Next()
+	_, err = framing.NewReader(readFunc(func([]byte) (int, error) { return 0, nil })).Next()
 	assert.Equal(t, io.ErrNoProgress, err)
 }
 
@@ -202,20 +203,20 @@ func TestReaderBeforeRead(t *testing.T) {
 		{data: ping[9:]},          // its end
 		{data: join(ping, b[:1])}, // a frame and the first byte of the next
 	}
-	r := wire.NewReader(&src, wire.BeforeRead(func(midFrame bool) { calls = append(calls, midFrame) }))
+	r := framing.NewReader(&src, framing.BeforeRead(func(midFrame bool) { calls = append(calls, midFrame) }))
 	for range 3 {
 		_, err := r.Next()
 		require.NoError(t, err)
 	}
 	assert.Equal(t, []bool{false, false, true, true, false}, calls)
 	_, err := r.Next()
-	require.ErrorIs(t, err, wire.ErrTruncated)
+	require.ErrorIs(t, err, framing.ErrTruncated)
 	assert.Equal(t, []bool{false, false, true, true, false, true}, calls)
 }
 
 func TestReaderReady(t *testing.T) {
 	ping := frame(wire.TypePing, fields("timestamp", num(7)))
-	r := wire.NewReader(&chunks{{data: join(ping, ping, ping[:len(ping)-1])}, {data: ping[len(ping)-1:]}, {data: []byte{9}}})
+	r := framing.NewReader(&chunks{{data: join(ping, ping, ping[:len(ping)-1])}, {data: ping[len(ping)-1:]}, {data: []byte{9}}})
 	assert.False(t, r.Ready(), "nothing is read yet")
 	ready := []bool{true, false, false}
 	for i, want := range ready {
@@ -224,7 +225,7 @@ func TestReaderReady(t *testing.T) {
 		assert.Equal(t, want, r.Ready(), "after frame %d", i+1)
 	}
 	_, err := r.Next()
-	require.ErrorIs(t, err, wire.ErrVersion)
+	require.ErrorIs(t, err, framing.ErrVersion)
 	assert.True(t, r.Ready(), "a final error needs no read")
 }
 
@@ -232,7 +233,7 @@ func TestReaderReady(t *testing.T) {
 // to its payload does not write into them.
 func TestReaderPayloadIsFenced(t *testing.T) {
 	b, want := stream()
-	r := wire.NewReader(bytes.NewReader(b))
+	r := framing.NewReader(bytes.NewReader(b))
 	f, err := r.Next()
 	require.NoError(t, err)
 	assert.Equal(t, want[0], f)

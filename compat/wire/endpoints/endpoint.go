@@ -1,4 +1,4 @@
-package wire
+package endpoints
 
 import (
 	"errors"
@@ -8,31 +8,33 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+
+	"github.com/macula-mesh/macula-node/compat/wire/internal/fields"
 )
 
 // DefaultPort is the UDP port of an endpoint that names none.
 const DefaultPort = 9443
 
-// ErrBadEndpoint: a text is not an endpoint.
-var ErrBadEndpoint = errors.New("not an endpoint")
+// ErrBad: a text is not an endpoint.
+var ErrBad = errors.New("not an endpoint")
 
 // Endpoint is where a node listens for ALPN "macula", "https://host:port" on the
-// wire. As ParseEndpoint and EndpointAt write them, two that are equal but for
+// wire. As Parse and At write them, two that are equal but for
 // their spelling are equal. The zero Endpoint is none.
 type Endpoint struct {
 	Host string // a name in lower case or an IP address, without brackets
 	Port uint16
 }
 
-// ParseEndpoint reads "https://host:port", as an operator or a peer writes it, in
-// at most MaxField bytes; without a port it is DefaultPort. An IPv6 address stands
-// in brackets, and without a zone. The error is an ErrBadEndpoint.
-func ParseEndpoint(text string) (Endpoint, error) {
+// Parse reads "https://host:port", as an operator or a peer writes it, in
+// at most 255 bytes; without a port it is DefaultPort. An IPv6 address stands
+// in brackets, and without a zone. The error is an ErrBad.
+func Parse(text string) (Endpoint, error) {
 	bad := func(why string) (Endpoint, error) {
-		return Endpoint{}, fmt.Errorf("%w: %.*q %s: write https://host:port", ErrBadEndpoint, MaxField, text, why)
+		return Endpoint{}, fmt.Errorf("%w: %.*q %s: write https://host:port", ErrBad, fields.MaxField, text, why)
 	}
-	if len(text) > MaxField {
-		return bad(fmt.Sprintf("… has %d bytes, and %d is the most", len(text), MaxField))
+	if len(text) > fields.MaxField {
+		return bad(fmt.Sprintf("… has %d bytes, and %d is the most", len(text), fields.MaxField))
 	}
 	u, err := url.Parse(text)
 	switch {
@@ -53,7 +55,7 @@ func ParseEndpoint(text string) (Endpoint, error) {
 		return bad("has a zone, which means nothing to others")
 	case isIP:
 		e.Host = ip.Unmap().String()
-	case !isHost(e.Host) || strings.HasSuffix(e.Host, "."):
+	case !IsHost(e.Host) || strings.HasSuffix(e.Host, "."):
 		return bad("has a host that is neither a DNS name nor an IP address")
 	}
 	if p := u.Port(); p != "" {
@@ -63,21 +65,15 @@ func ParseEndpoint(text string) (Endpoint, error) {
 		}
 		e.Port = uint16(port)
 	}
-	if n := len(e.String()); n > MaxField {
-		return bad(fmt.Sprintf("has %d bytes with its port, and %d is the most", n, MaxField))
+	if n := len(e.String()); n > fields.MaxField {
+		return bad(fmt.Sprintf("has %d bytes with its port, and %d is the most", n, fields.MaxField))
 	}
 	return e, nil
 }
 
-// EndpointAt returns the endpoint of a node at an address.
-func EndpointAt(ap netip.AddrPort) Endpoint {
+// At returns the endpoint of a node at an address.
+func At(ap netip.AddrPort) Endpoint {
 	return Endpoint{Host: ap.Addr().Unmap().WithZone("").String(), Port: ap.Port()}
-}
-
-// EndpointOf returns where a list of gateways says that one is. The error is an
-// ErrBadEndpoint.
-func EndpointOf(g Gateway) (Endpoint, error) {
-	return ParseEndpoint("https://" + net.JoinHostPort(g.Host, strconv.FormatInt(g.Port, 10)))
 }
 
 // String returns the endpoint as it travels, "https://host:port".
@@ -112,4 +108,18 @@ func (e Endpoint) IsLocal() bool {
 func (e Endpoint) addr() (netip.Addr, bool) {
 	ip, err := netip.ParseAddr(e.Host)
 	return ip, err == nil
+}
+
+// IsHost reports whether a text can be a host: an IP address or a DNS name.
+func IsHost(host string) bool {
+	if _, err := netip.ParseAddr(host); err == nil {
+		return true
+	}
+	for _, c := range []byte(host) {
+		letter, digit := c|0x20 >= 'a' && c|0x20 <= 'z', c >= '0' && c <= '9'
+		if !letter && !digit && c != '-' && c != '.' && c != '_' {
+			return false
+		}
+	}
+	return host != "" && len(host) <= 253
 }

@@ -1,15 +1,17 @@
-package routing
+// Package addressing is the addresses of contacts: which of them lead from where to
+// where (a [Reach]), and how they travel.
+package addressing
 
 import (
 	"net/netip"
 	"slices"
-	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 )
 
 // MaxContactAddrs is how many addresses of a contact are kept and told.
@@ -50,13 +52,13 @@ func ReachOf(ip netip.Addr) Reach {
 // Addrs returns those of addrs that are within reach, [MaxContactAddrs] at most.
 func (r Reach) Addrs(addrs []ma.Multiaddr) []ma.Multiaddr {
 	if r != ReachLocal {
-		addrs = ma.FilterAddrs(addrs, func(a ma.Multiaddr) bool { return reachOf(a) <= r })
+		addrs = ma.FilterAddrs(addrs, func(a ma.Multiaddr) bool { return Needs(a) <= r })
 	}
 	return slices.Clip(addrs[:min(len(addrs), MaxContactAddrs)])
 }
 
-// reachOf returns which reach an address takes, a relay's its own.
-func reachOf(a ma.Multiaddr) Reach {
+// Needs returns which reach an address takes, a relay's its own.
+func Needs(a ma.Multiaddr) Reach {
 	if ip, err := manet.ToIP(a); err == nil {
 		at, _ := netip.AddrFromSlice(ip)
 		return ReachOf(at)
@@ -64,7 +66,7 @@ func reachOf(a ma.Multiaddr) Reach {
 	if len(a) == 0 || manet.IsPublicAddr(a) {
 		return ReachPublic
 	}
-	if (wire.Endpoint{Host: a[0].Value()}).IsLocal() {
+	if (endpoints.Endpoint{Host: a[0].Value()}).IsLocal() {
 		return ReachLocal
 	}
 	return ReachPrivate
@@ -73,7 +75,7 @@ func reachOf(a ma.Multiaddr) Reach {
 // Endpoint returns an endpoint that is within reach, and nothing for another one.
 // A name may stand for any address, but for those of the machine itself.
 func (r Reach) Endpoint(endpoint string) string {
-	e, err := wire.ParseEndpoint(endpoint)
+	e, err := endpoints.Parse(endpoint)
 	if err != nil {
 		return ""
 	}
@@ -85,32 +87,6 @@ func (r Reach) Endpoint(endpoint string) string {
 		return ""
 	}
 	return endpoint
-}
-
-// ProvenAfter is for how long a libp2p peer must have been a contact until addresses
-// are kept that it claims elsewhere than where it was seen: at another public IP, at a
-// name, or at a relay. Contacts are dialled there, by whoever is told of them, and peers
-// that name somebody else and leave would have that one dialled by all.
-const ProvenAfter = 10 * time.Minute
-
-// proveAddrs parts the addresses that a contact claims into those that are kept and those
-// that are not yet.
-func (c *Contact) proveAddrs(now time.Time) {
-	if c.isErlang() || ReachOf(c.SeenIP) != ReachPublic || !c.SeenIP.IsValid() {
-		return
-	}
-	if c.since.IsZero() {
-		c.since = now
-	}
-	claimed := append(slices.Clip(c.Addrs), c.unproven...)
-	c.Addrs, c.unproven = nil, nil
-	for _, a := range claimed {
-		if IPOf(a) == c.SeenIP.Unmap() || reachOf(a) != ReachPublic || now.Sub(c.since) >= ProvenAfter {
-			c.Addrs = append(c.Addrs, a)
-		} else {
-			c.unproven = append(c.unproven, a)
-		}
-	}
 }
 
 // EncodePeerAddrs returns a peer's multiaddrs as they travel: in binary, each with
@@ -168,4 +144,37 @@ func AddrPortOf(a ma.Multiaddr) netip.AddrPort {
 		return netip.AddrPort{}
 	}
 	return ap
+}
+
+// IPOf returns the IP address that a multiaddr leads to first, which is a relay's where
+// there is one on the way; invalid where it names none.
+func IPOf(a ma.Multiaddr) netip.Addr {
+	ip, err := manet.ToIP(a)
+	if err != nil {
+		return netip.Addr{}
+	}
+	addr, _ := netip.AddrFromSlice(ip)
+	return addr.Unmap()
+}
+
+// PeerOf returns the libp2p peer that a node of a reply names by its addrs; its
+// ID is empty where the node is an Erlang one. Addresses that are none, or that
+// name another peer than the first, are left out.
+func PeerOf(n wire.Node) peer.AddrInfo {
+	var info peer.AddrInfo
+	for _, b := range n.Addrs {
+		a, err := DecodeAddr(b)
+		if err != nil {
+			continue
+		}
+		transport, id := peer.SplitAddr(a)
+		if id == "" || info.ID != "" && id != info.ID {
+			continue
+		}
+		info.ID = id
+		if len(transport) > 0 {
+			info.Addrs = append(info.Addrs, transport)
+		}
+	}
+	return info
 }

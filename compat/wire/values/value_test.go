@@ -1,4 +1,4 @@
-package wire_test
+package values_test
 
 import (
 	"math"
@@ -8,9 +8,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"github.com/tinylib/msgp/msgp"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 )
 
 // sized returns a map that is n bytes long.
@@ -19,7 +19,7 @@ func sized(n int) wire.Raw {
 	return join(head, make([]byte, n-9))
 }
 
-func TestParseValue(t *testing.T) {
+func TestParse(t *testing.T) {
 	const day = 86_400 * time.Second
 	x255, x256 := strings.Repeat("x", 255), strings.Repeat("x", 256)
 	uintMax := raw(0xcf, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)
@@ -32,8 +32,8 @@ func TestParseValue(t *testing.T) {
 		"of an Erlang node":       {fields("ttl", num(300), "node_id", bin("abc"), "endpoint", bin("https://h:1")), "abc", 300 * time.Second},
 		"str for all":             {asMap(str("node_id"), str("abc"), str("ttl"), num(5), str("endpoint"), str("e")), "abc", 5 * time.Second},
 		"nothing":                 {nil, "", 0},
-		"exactly 64 KiB":          {sized(wire.MaxValue), "-", day},
-		"64 KiB and 1 byte":       {sized(wire.MaxValue + 1), "", 0},
+		"exactly 64 KiB":          {sized(values.MaxSize), "-", day},
+		"64 KiB and 1 byte":       {sized(values.MaxSize + 1), "", 0},
 		"text":                    {bin("x"), "", 0},
 		"list":                    {list(fields()), "", 0},
 		"nil":                     {nilValue, "", 0},
@@ -45,8 +45,8 @@ func TestParseValue(t *testing.T) {
 		"bad UTF-8":               {fields("a", list(badText)), "", 0},
 		"bad UTF-8 in a key":      {asMap(badText, num(1)), "", 0},
 		"bad UTF-8 in a bin":      {fields("a", raw(0xc4, 1, 0xff)), "-", day},
-		"deepest":                 {nest(wire.MaxValueDepth), "-", day},
-		"too deep":                {nest(wire.MaxValueDepth + 1), "", 0},
+		"deepest":                 {nest(values.MaxDepth), "-", day},
+		"too deep":                {nest(values.MaxDepth + 1), "", 0},
 		"int keys":                {asMap(num(1), num(2)), "-", day},
 		"node_id empty":           {fields("node_id", bin("")), "", day},
 		"node_id a0":              {fields("node_id", str("")), "", day},
@@ -89,9 +89,9 @@ func TestParseValue(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			v, err := wire.ParseValue(test.in)
+			v, err := values.Parse(test.in)
 			if test.ttl == 0 {
-				require.ErrorIs(t, err, wire.ErrBadValue)
+				require.ErrorIs(t, err, values.ErrBad)
 				assert.Zero(t, v)
 				return
 			}
@@ -106,69 +106,4 @@ func TestParseValue(t *testing.T) {
 			}
 		})
 	}
-}
-
-// asMap builds a map with keys of any kind.
-func asMap(kv ...wire.Raw) wire.Raw {
-	b := msgp.AppendMapHeader(nil, uint32(len(kv)/2))
-	for _, v := range kv {
-		b = append(b, v...)
-	}
-	return b
-}
-
-// What may be stored may also travel, in a FIND_VALUE_REPLY and in the args of a
-// _dht.store.
-func TestDeepestValueTravels(t *testing.T) {
-	v := nest(wire.MaxValueDepth)
-	m, err := decode(wire.TypeFindValueReply, (&wire.FindValueReply{Values: []wire.Raw{v}}).AppendPayload(nil))
-	require.NoError(t, err)
-	assert.Equal(t, []wire.Raw{v}, m.(*wire.FindValueReply).Values)
-	args := wire.StoreArgs{Key: []byte("k"), Value: v}
-	_, err = decode(wire.TypeCall, (&wire.Call{Procedure: wire.ProcedureStore, Args: args.Raw()}).AppendPayload(nil))
-	require.NoError(t, err)
-}
-
-func TestStoreArgs(t *testing.T) {
-	value := fields("n", num(1))
-	full := wire.StoreArgs{Key: []byte("k"), Value: value, ExpiresIn: wire.Some[int64](60)}
-	tests := map[string]struct {
-		in    wire.Raw
-		want  wire.StoreArgs
-		err   error
-		field string
-	}{
-		"full":                  {full.Raw(), full, nil, ""},
-		"str":                   {asMap(str("key"), str("k"), str("value"), value), wire.StoreArgs{Key: []byte("k"), Value: value}, nil, ""},
-		"unknown fields":        {fields("key", bin("k"), "zz", anExt, "value", value), wire.StoreArgs{Key: []byte("k"), Value: value}, nil, ""},
-		"no key":                {fields("value", value), wire.StoreArgs{Value: value}, wire.ErrMissingField, "key"},
-		"no value":              {fields("key", bin("k")), wire.StoreArgs{Key: []byte("k")}, wire.ErrMissingField, "value"},
-		"neither":               {fields(), wire.StoreArgs{}, wire.ErrMissingField, "key"},
-		"key nil":               {fields("key", nilValue, "value", value), wire.StoreArgs{Value: value}, wire.ErrMissingField, "key"},
-		"key int":               {fields("key", num(1), "value", value), wire.StoreArgs{Value: value}, wire.ErrMistypedField, "key"},
-		"key of 256 bytes":      {fields("key", bin(strings.Repeat("k", 256)), "value", value), wire.StoreArgs{Value: value}, wire.ErrMistypedField, "key"},
-		"expires_in text":       {fields("key", bin("k"), "value", value, "expires_in", bin("1")), wire.StoreArgs{Key: []byte("k"), Value: value}, wire.ErrMistypedField, "expires_in"},
-		"args are JSON text":    {bin(`{"key":"k"}`), wire.StoreArgs{}, wire.ErrMistypedField, "args"},
-		"args are a list":       {list(), wire.StoreArgs{}, wire.ErrMistypedField, "args"},
-		"no args":               {nil, wire.StoreArgs{}, wire.ErrMissingField, "args"},
-		"a value that is a nil": {fields("key", bin("k"), "value", nilValue), wire.StoreArgs{Key: []byte("k"), Value: nilValue}, nil, ""},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			got := wire.StoreArgs{Key: []byte("left over"), Value: num(9), ExpiresIn: wire.Some[int64](9)}
-			err := got.Decode(test.in)
-			assert.Equal(t, test.want, got)
-			if test.err == nil {
-				require.NoError(t, err)
-				return
-			}
-			require.ErrorIs(t, err, test.err)
-			var fe *wire.FieldError
-			require.ErrorAs(t, err, &fe)
-			assert.Equal(t, wire.TypeCall, fe.Type)
-			assert.Equal(t, test.field, fe.Field)
-		})
-	}
-	var damaged wire.StoreArgs
-	require.ErrorIs(t, damaged.Decode(asMap(badText, num(1))), wire.ErrMsgpack)
 }

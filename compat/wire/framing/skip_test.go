@@ -1,4 +1,4 @@
-package wire_test
+package framing_test
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 )
 
 // limited is a memory with room for so much.
@@ -46,10 +47,10 @@ func (s *stalled) Read(b []byte) (int, error) {
 }
 
 func TestSkip(t *testing.T) {
-	ping, err := wire.AppendFrame(nil, &wire.Ping{Timestamp: wire.Some[int64](7)})
+	ping, err := framing.AppendFrame(nil, &wire.Ping{Timestamp: wire.Some[int64](7)})
 	require.NoError(t, err)
 	frame := func(size int) []byte {
-		return append([]byte{wire.Version, byte(wire.TypePublish), 0, 0, byte(size >> 24), byte(size >> 16), byte(size >> 8), byte(size)}, make([]byte, size)...)
+		return append([]byte{framing.Version, byte(wire.TypePublish), 0, 0, byte(size >> 24), byte(size >> 16), byte(size >> 8), byte(size)}, make([]byte, size)...)
 	}
 	behind := func(b []byte) []byte { return append(bytes.Clone(b), ping...) }
 	for name, test := range map[string]struct {
@@ -57,21 +58,21 @@ func TestSkip(t *testing.T) {
 		room  int
 		fails error
 	}{
-		"too large":                  {bytes.NewReader(behind(frame(wire.MaxPayload + 1))), 1 << 30, wire.ErrTooLarge},
-		"too large, byte by byte":    {iotest.OneByteReader(bytes.NewReader(behind(frame(wire.MaxPayload + 1)))), 1 << 30, wire.ErrTooLarge},
-		"no memory":                  {bytes.NewReader(behind(frame(100_000))), 10_000, wire.ErrNoMemory},
+		"too large":                  {bytes.NewReader(behind(frame(wire.MaxPayload + 1))), 1 << 30, framing.ErrTooLarge},
+		"too large, byte by byte":    {iotest.OneByteReader(bytes.NewReader(behind(frame(wire.MaxPayload + 1)))), 1 << 30, framing.ErrTooLarge},
+		"no memory":                  {bytes.NewReader(behind(frame(100_000))), 10_000, framing.ErrNoMemory},
 		"late":                       {&stalled{[][]byte{frame(5000)[:4999], behind(frame(5000)[4999:])}}, 1 << 30, os.ErrDeadlineExceeded},
 		"late with all but its head": {&stalled{[][]byte{frame(10)[:8], behind(frame(10)[8:])}}, 1 << 30, os.ErrDeadlineExceeded},
 	} {
 		t.Run(name, func(t *testing.T) {
 			memory := &limited{test.room}
-			r := wire.NewReader(test.src, wire.WithMemory(memory))
+			r := framing.NewReader(test.src, framing.WithMemory(memory))
 			_, err := r.Next()
 			require.ErrorIs(t, err, test.fails)
 			require.True(t, r.Skip())
 			f, err := r.Next()
 			require.NoError(t, err)
-			require.Equal(t, ping[wire.HeaderSize:], f.Payload)
+			require.Equal(t, ping[framing.HeaderSize:], f.Payload)
 			_, err = r.Next()
 			require.ErrorIs(t, err, io.EOF)
 			r.Close()
@@ -80,23 +81,23 @@ func TestSkip(t *testing.T) {
 		})
 	}
 
-	r := wire.NewReader(&stalled{[][]byte{ping[:5], ping[5:]}})
+	r := framing.NewReader(&stalled{[][]byte{ping[:5], ping[5:]}})
 	_, err = r.Next()
 	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 	require.True(t, r.Skip(), "of which it is not known yet how long it is")
 	f, err := r.Next()
 	require.NoError(t, err)
-	require.Equal(t, ping[wire.HeaderSize:], f.Payload)
+	require.Equal(t, ping[framing.HeaderSize:], f.Payload)
 
-	r = wire.NewReader(bytes.NewReader([]byte{0x82, 1}))
+	r = framing.NewReader(bytes.NewReader([]byte{0x82, 1}))
 	_, err = r.Next()
-	require.ErrorIs(t, err, wire.ErrVersion)
+	require.ErrorIs(t, err, framing.ErrVersion)
 	require.False(t, r.Skip(), "nobody knows where the next frame begins")
 
-	r = wire.NewReader(bytes.NewReader(frame(wire.MaxPayload + 1)[:100]))
+	r = framing.NewReader(bytes.NewReader(frame(wire.MaxPayload + 1)[:100]))
 	_, err = r.Next()
-	require.ErrorIs(t, err, wire.ErrTooLarge)
+	require.ErrorIs(t, err, framing.ErrTooLarge)
 	require.True(t, r.Skip())
 	_, err = r.Next()
-	require.ErrorIs(t, err, wire.ErrTruncated)
+	require.ErrorIs(t, err, framing.ErrTruncated)
 }

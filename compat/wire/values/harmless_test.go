@@ -1,4 +1,4 @@
-package wire_test
+package values_test
 
 import (
 	"strings"
@@ -7,9 +7,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 )
 
-func TestHarmlessValue(t *testing.T) {
+func TestHarmless(t *testing.T) {
 	id := bin(strings.Repeat("0f", 32))
 	str := func(s string) wire.Raw { return append(wire.Raw{0xa0 | byte(len(s))}, s...) }
 	record := func(pairs ...any) wire.Raw { return fields(append([]any{"node_id", id}, pairs...)...) }
@@ -46,15 +47,15 @@ func TestHarmlessValue(t *testing.T) {
 		"an empty endpoint is skipped": {record("endpoint", bin("")), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := wire.HarmlessValue(test.value)
+			err := values.Harmless(test.value)
 			if test.wrong == "" {
 				require.NoError(t, err)
 				return
 			}
-			require.ErrorIs(t, err, wire.ErrHarmfulValue)
+			require.ErrorIs(t, err, values.ErrHarmful)
 			require.ErrorContains(t, err, test.wrong)
 		})
 	}
 	v := record("endpoint", bin("https://192.0.2.1:1"), "metadata", fields("a", num(1)))
-	require.Zero(t, testing.AllocsPerRun(100, func() { _ = wire.HarmlessValue(v) }))
+	require.Zero(t, testing.AllocsPerRun(100, func() { _ = values.Harmless(v) }))
 }
