@@ -57,7 +57,7 @@ how it is.`,
 			&cli.BoolFlag{Name: "port-mapping", Usage: "ask the router (UPnP, NAT-PMP) to forward the port, unless it is listened on loopback alone; --port-mapping=false for not at all", Value: true},
 			&cli.StringFlag{Name: "mode", Usage: "`MODE` towards libp2p peers: auto, server or client", Value: string(node.ModeAuto)},
 			flags.JSON(),
-		}, flags.Store(), flags.Log(), flags.TLS(
+		}, flags.Store(), flags.Conns(), flags.Log(), flags.TLS(
 			&cli.StringFlag{Name: "tls-cert", Usage: "`FILE` of the certificate that Erlang nodes are shown, with its chain, in PEM (default: a self-signed one, kept in the data directory)", Sources: flags.Env("MACULA_TLS_CERTFILE")},
 			&cli.StringFlag{Name: "tls-key", Usage: "`FILE` of the certificate's key, in PEM", Sources: flags.Env("MACULA_TLS_KEYFILE")},
 		)),
@@ -118,6 +118,10 @@ func runOn(ctx context.Context, cmd *cli.Command, occupied *occupation, port uin
 			return flags.Usagef("%w; with --ephemeral (MACULA_EPHEMERAL) the node keeps its records in memory only", err)
 		}
 	}
+	connections, err := flags.ConnLimits(cmd)
+	if err != nil {
+		return err
+	}
 	key, err := identityKey(cmd)
 	if err != nil {
 		return err
@@ -146,6 +150,7 @@ func runOn(ctx context.Context, cmd *cli.Command, occupied *occupation, port uin
 		Durable:   k.durable,
 		Records:   records.Limits{Bytes: k.memory},
 		DiskBytes: k.disk,
+		Conns:     connections,
 	})
 	switch {
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:

@@ -25,6 +25,7 @@ var (
 type handshakes struct {
 	limits   Limits
 	unproved *rate.Limiter
+	quiet    *buckets.Buckets // by group: who asks seldom
 	sources  *buckets.Buckets
 	groups   *buckets.Buckets
 
@@ -45,18 +46,23 @@ type HandshakeStats struct {
 func newHandshakes(l Limits) *handshakes {
 	return &handshakes{
 		limits:   l,
-		unproved: rate.NewLimiter(rate.Limit(l.Unproved), l.Unproved),
+		unproved: rate.NewLimiter(rate.Limit(l.Unproved), max(l.Unproved, l.Handshakes/4)),
+		quiet:    buckets.New(groupBuckets, quietAtOnce, quietEach),
 		sources:  buckets.New(sourceBuckets, burst*l.PerSecond, each(l.PerSecond)),
 		groups:   buckets.New(groupBuckets, groupShare*burst*l.PerSecond, each(groupShare*l.PerSecond)),
 		of:       make(map[netip.Prefix]int),
 	}
 }
 
-// prove reports whether whoever wants to begin a handshake has to prove its address first.
-func (h *handshakes) prove() bool {
+// prove reports whether whoever wants to begin a handshake has to prove its address first:
+// a group that wants it often, so that it does not use up what there is for others, and
+// everybody where there are many.
+func (h *handshakes) prove(ip netip.Addr) bool {
+	_, group := h.limits.networks(ip)
+	isQuiet := h.quiet.Take(group, time.Now())
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.all < h.limits.Handshakes/4 && h.unproved.Allow() {
+	if isQuiet && h.all < h.limits.Handshakes/4 && h.unproved.Allow() {
 		return false
 	}
 	h.stats.Retried++

@@ -3,6 +3,7 @@ package conns
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"testing"
@@ -63,11 +64,13 @@ func TestHandshakesOfOneAddress(t *testing.T) {
 func TestForgedAddresses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHandshakesOf(t, Limits{})
+		rng := rand.New(rand.NewPCG(1, 2))
 		begun := 0
 		for range 100 { // seconds
 			for range 1000 {
-				if !h.prove() {
-					_, err := h.begin(netip.MustParseAddr("8.8.8.8"), false)
+				forged := netip.AddrFrom4([4]byte{9, byte(rng.Uint32()), byte(rng.Uint32()), 1})
+				if !h.prove(forged) {
+					_, err := h.begin(forged, false)
 					require.NoError(t, err)
 					begun++
 				}
@@ -76,8 +79,27 @@ func TestForgedAddresses(t *testing.T) {
 		}
 		require.Equal(t, 1024/4, begun)
 		require.Empty(t, h.of)
-		require.Positive(t, fill(t, h, "8.8.8.8", true))
+		require.Positive(t, fill(t, h, "9.9.9.9", true))
 		require.EqualValues(t, 100*1000-begun, h.snapshot().Retried)
+	})
+}
+
+// Groups that begin many handshakes have to prove their addresses, and nobody else has for
+// their sake.
+func TestNoisyGroupsProve(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHandshakesOf(t, Limits{})
+		unproved := 0
+		for second := range 10 {
+			for i := range 16 * 1000 {
+				if !h.prove(netip.AddrFrom4([4]byte{9, 9, byte(i % 16), byte(i)})) {
+					unproved++
+				}
+			}
+			require.False(t, h.prove(netip.AddrFrom4([4]byte{8, 8, byte(second), 8})))
+			time.Sleep(time.Second)
+		}
+		require.LessOrEqual(t, unproved, 16*(4+10))
 	})
 }
 

@@ -28,8 +28,9 @@ type Limits struct {
 	Buffered int64
 	// Handshakes is how many may be under way at a time: 1,024.
 	Handshakes int
-	// Unproved is how many a second may begin from addresses that nobody has proved: 64.
-	// Above that, and while a quarter of Handshakes is under way, a Retry is asked for.
+	// Unproved is how many a second may begin from addresses that nobody has proved: 64,
+	// of one group one, and four at once. Above that, and while a quarter of Handshakes is
+	// under way, a Retry is asked for.
 	Unproved int
 	// PerSecond is how many connections an address may make in a second: 50, and ten times
 	// that at once. A group has four times as many. Where Everywhere is not set nothing
@@ -110,6 +111,9 @@ func (l Limits) limited(ip netip.Addr) bool {
 const (
 	burst      = 10 // times PerSecond, at once
 	groupShare = 4  // times what an address may, a group may
+
+	quietAtOnce = 4
+	quietEach   = time.Second
 
 	sourceBuckets = 8192
 	groupBuckets  = 4096

@@ -45,7 +45,10 @@ func (m *Manager) GetConnLimit() int {
 
 // VerifySourceAddress reports whether who wants to begin a handshake has to prove its
 // address first, by a Retry.
-func (m *Manager) VerifySourceAddress(net.Addr) bool { return m.pool.handshakes.prove() }
+func (m *Manager) VerifySourceAddress(addr net.Addr) bool {
+	udp, ok := addr.(*net.UDPAddr)
+	return !ok || m.pool.handshakes.prove(udp.AddrPort().Addr())
+}
 
 // ConnContext counts a connection that comes in over QUIC, before its handshake and
 // whatever its ALPN, until it ends. The context has its scope (network.UnwrapConnManagementScope).

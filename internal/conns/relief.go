@@ -16,8 +16,8 @@ const (
 )
 
 // KeepWithin watches, until the context ends, over what can not be counted: what QUIC keeps
-// of data that came in disorder, or that is not read yet. Where more than three quarters of
-// Go's memory limit are in use (GOMEMLIMIT, debug.SetMemoryLimit), the heaviest give way, an
+// of data that came in disorder, or that is not read yet. Where more than seven eighths of
+// Go's memory limit (GOMEMLIMIT, debug.SetMemoryLimit) are in use, the heaviest give way, an
 // eighth of all at a time. Without a limit it does nothing.
 func (p *Pool) KeepWithin(ctx context.Context, log *slog.Logger) {
 	ticker := time.NewTicker(watchEvery)
@@ -36,7 +36,7 @@ func (p *Pool) KeepWithin(ctx context.Context, log *slog.Logger) {
 		}
 		metrics.Read(read)
 		live, cycle := read[0].Value.Uint64(), read[1].Value.Uint64()
-		if live < uint64(limit/4*3) || cycle == seen {
+		if live < uint64(limit/8*7) || cycle == seen {
 			continue
 		}
 		seen = cycle + 1 // what goes now is seen by the one after the next
