@@ -49,7 +49,7 @@ func TestGuests(t *testing.T) {
 	before, tookBefore := lookUp()
 
 	to := &target{addr: udpOf(t, x.Addrs()[0]), node: x}
-	from := sources(t, 1)[0]
+	from := sources(t, 4)
 	random, chosen := whenLong(400, 60), 20
 	for i := range random + chosen {
 		id := sha256.Sum256(fmt.Append(nil, "guest ", i))
@@ -58,7 +58,7 @@ func TestGuests(t *testing.T) {
 			id[31] ^= byte(i + 1)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		conn, err := from.dial(ctx, to, erlang, nil)
+		conn, err := from[i%len(from)].dial(ctx, to, erlang, nil)
 		require.NoError(t, err)
 		s, err := open(ctx, conn, erlang)
 		require.NoError(t, err)

@@ -29,7 +29,7 @@ func TestHalfFrames(t *testing.T) {
 	calm := measure(t, to, 100)
 	before := to.resident(t)
 	from := sources(t, 16)
-	half := append([]byte{framing.Version, byte(wire.TypePublish), 0, 0, 0, 0x0f, 0xff, 0xff}, make([]byte, 64<<10)...)
+	half := append([]byte{framing.Version, byte(wire.TypePublish), 0, 0, 0, 0x0f, 0xff, 0xff}, make([]byte, 8<<10)...)
 	var reset, other atomic.Int64
 	var first, last atomic.Int64
 	var dripping sync.WaitGroup
