@@ -12,7 +12,9 @@ import (
 )
 
 // Backup copies what the node keeps in its data directory, its records as they are
-// now, to dir, which must not exist; see backup.Make. A node runs on the copy as on
+// now, to dir, which must not exist; see backup.Make. Where it keeps them in memory, and
+// there is a store of an earlier node in the data directory, that is copied as it stands,
+// and Made.Unread says so. A node runs on the copy as on
 // the data directory, and it is as much of a secret. Close ends it and waits until what
 // was copied is cleared away; from then on the error is a proto.ErrClosed.
 func (n *Node) Backup(ctx context.Context, dir string) (backup.Made, error) {
@@ -26,7 +28,9 @@ func (n *Node) Backup(ctx context.Context, dir string) (backup.Made, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(n.ctx, cancel)()
-	return backup.Make(ctx, n.cfg.DataDir, n.checkpointer(), dir)
+	made, err := backup.Make(ctx, n.cfg.DataDir, n.checkpointer(), dir)
+	made.Unread = made.Records && n.unread != ""
+	return made, err
 }
 
 // BackupOf is Node.Backup of a data directory on which no node runs; see to it that

@@ -3,21 +3,33 @@ package node
 import (
 	"bytes"
 	"context"
+	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
 	ma "github.com/multiformats/go-multiaddr"
+	"github.com/multiformats/go-multistream"
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/node/internal/hosttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
+)
+
+const (
+	patience = hosttest.Patience
+	tick     = 10 * time.Millisecond
 )
 
 func nodeInfo(c routing.Contact) dht.NodeInfo {
@@ -31,14 +43,27 @@ type kadQuestions struct {
 }
 
 // noteKad notes what a node is asked in kad-dht from now on. It answers as before.
-func noteKad(n *Node) *kadQuestions {
-	const kad = "/macula/kad/1.0.0"
-	n.host.kadHost.mu.Lock()
-	answer := n.host.kadHost.handlers[kad]
-	n.host.kadHost.mu.Unlock()
+func noteKad(t *testing.T, n *Node) *kadQuestions {
+	answer := handlerOf(t, n.host.Base, kadProtocol)
 	q := new(kadQuestions)
-	n.host.base.SetStreamHandler(kad, func(s network.Stream) { answer(notedStream{s, q}) })
+	n.host.Base.SetStreamHandler(kadProtocol, func(s network.Stream) { require.NoError(t, answer(kadProtocol, notedStream{s, q})) })
 	return q
+}
+
+const kadProtocol = "/macula/kad/1.0.0"
+
+// handlerOf returns what a host answers a protocol with, as who agrees on it gets it.
+func handlerOf(t *testing.T, h host.Host, id protocol.ID) func(protocol.ID, io.ReadWriteCloser) error {
+	t.Helper()
+	ours, theirs := net.Pipe()
+	defer ours.Close()
+	defer theirs.Close()
+	selected := make(chan error, 1)
+	go func() { selected <- multistream.SelectProtoOrFail(id, theirs) }()
+	_, handler, err := h.Mux().Negotiate(ours)
+	require.NoError(t, err)
+	require.NoError(t, <-selected)
+	return handler
 }
 
 // about counts the questions that have a peer for key. There are others at any time:
@@ -66,9 +91,9 @@ func (s notedStream) Read(b []byte) (int, error) {
 func TestDeadContactStartsNoKadLookup(t *testing.T) {
 	t.Parallel()
 	b := startNode(t)
-	asked := noteKad(b)
+	asked := noteKad(t, b)
 	a := startNode(t, bootstrappedBy(b))
-	require.Eventually(t, func() bool { return a.knows(b) && a.host.kad.RoutingTable().Size() > 0 }, 2*patience, tick)
+	require.Eventually(t, func() bool { return a.knows(b) && a.host.Kad.RoutingTable().Size() > 0 }, 2*patience, tick)
 
 	dead := peerOf(t, newKey(t))
 	contact := routing.Contact{ID: routing.IDFromPeer(dead), Peer: dead, Addrs: []ma.Multiaddr{ma.StringCast("/ip4/127.0.0.1/udp/1/quic-v1")}}
@@ -94,7 +119,8 @@ func TestContactIsFoundThroughKad(t *testing.T) {
 	middle := startNode(t)
 	asker, sought := startNode(t, bootstrappedBy(middle)), startNode(t, bootstrappedBy(middle))
 	require.Eventually(t, func() bool {
-		return asker.knows(middle) && asker.host.kad.RoutingTable().Find(middle.host.ID()) != "" && len(middle.Host().Peerstore().Addrs(sought.host.ID())) > 0
+		return asker.knows(middle) && asker.host.Kad.RoutingTable().Find(middle.host.ID()) != "" &&
+			middle.host.Kad.RoutingTable().Find(sought.host.ID()) != "" && len(middle.Host().Peerstore().Addrs(sought.host.ID())) > 0
 	}, 2*patience, tick)
 	id := sought.host.ID()
 	require.NoError(t, asker.Host().Network().ClosePeer(id))
@@ -106,14 +132,14 @@ func TestContactIsFoundThroughKad(t *testing.T) {
 
 // localhost, which is Macula's own default, means another machine to everybody else.
 func TestLocalHostnameIsToldToNobodyElse(t *testing.T) {
-	var log logLines
+	var log hosttest.Log
 	n := startNode(t, func(c *Config) {
 		c.Hostname = "localhost"
 		c.Listen = []string{"/ip4/0.0.0.0/udp/0/quic-v1"}
 		c.NoPortMapping = true
 		c.Log = slog.New(slog.NewTextHandler(&log, nil))
 	})
-	require.Equal(t, 1, log.count("the hostname means this machine"))
+	require.Equal(t, 1, log.Count("the hostname means this machine"))
 	h := n.Service().Handlers()
 	for at, want := range map[string]string{
 		"127.0.0.1": n.Endpoint(), "192.168.7.7": "", "10.1.2.3": "", "198.51.100.7": "",
@@ -121,7 +147,7 @@ func TestLocalHostnameIsToldToNobodyElse(t *testing.T) {
 		require.Equal(t, want, h.EndpointFor(addressing.ReachOf(netip.MustParseAddr(at))), at)
 	}
 	onLoopback := startNode(t, func(c *Config) { c.Hostname = "localhost"; c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
-	require.Equal(t, 1, log.count("the hostname means this machine"), "nobody else is on loopback")
+	require.Equal(t, 1, log.Count("the hostname means this machine"), "nobody else is on loopback")
 	_, err := onLoopback.Dialer().Query(context.Background(), erlangContact(onLoopback), &wire.Ping{})
 	require.NoError(t, err)
 }

@@ -64,15 +64,6 @@ func TestLocalAddrs(t *testing.T) {
 	require.False(t, n.LocalEndpoint().Pin.IsZero())
 }
 
-func TestIsLoopbackName(t *testing.T) {
-	for name, want := range map[string]bool{
-		"": false, "node.example.org": false, "192.0.2.7:9443": false, "localhost.example.org": false, "2001:db8::1": false,
-		"localhost": true, "LocalHost.": true, "localhost:9443": true, "a.localhost": true, "127.0.0.2": true, "127.0.0.1:1": true, "::1": true, "[::1]:9443": true,
-	} {
-		require.Equal(t, want, isLoopbackName(name), name)
-	}
-}
-
 func TestBootstrapOfBothKinds(t *testing.T) {
 	pin := "sha256=" + string(bytes.Repeat([]byte("0f"), 32))
 	peerAddr := "/ip6/2001:db8::1/udp/9443/quic-v1/p2p/" + peerOf(t, newKey(t)).String()

@@ -49,8 +49,9 @@ type part struct {
 	close func() error
 }
 
-// parts returns what there is to be closed, in order.
-func (n *Node) parts() []part {
+// parts returns what there is to be closed, in order; withdrawn waits until nobody finds
+// the node any more.
+func (n *Node) parts(withdrawn func() error) []part {
 	all := []part{{"a backup, or the watch over the mode", func() error { n.tasks.Wait(); return nil }}}
 	if n.uplinks != nil {
 		all = append(all, part{"the sessions with gateways", func() error { n.uplinks.Close(); return nil }})
@@ -68,7 +69,18 @@ func (n *Node) parts() []part {
 	if n.host != nil {
 		all = append(all, part{"the libp2p host", n.host.Close})
 	}
+	if n.presence != nil {
+		all = append(all, part{"the local API", withdrawn}, part{"the lock of the data directory", n.presence.Close})
+	}
 	return all
+}
+
+// withdraw has nobody find the node in its data directory any more.
+func (n *Node) withdraw() error {
+	if n.presence == nil {
+		return nil
+	}
+	return n.presence.Withdraw()
 }
 
 func (n *Node) shutdown() error {
@@ -80,7 +92,9 @@ func (n *Node) shutdown() error {
 		n.cfg.log("node").Info("leaving the network")
 	}
 	defer n.closing.at("")
-	return closeAll(n.parts(), n.closing.at)
+	gone := make(chan error, 1)
+	go func() { gone <- n.withdraw() }() // what the local API has under way is ended meanwhile
+	return closeAll(n.parts(func() error { return <-gone }), n.closing.at)
 }
 
 // closeAll closes the parts, one after the other as long as there is time.

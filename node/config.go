@@ -17,17 +17,20 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 	"github.com/macula-mesh/macula-node/internal/conns"
 	"github.com/macula-mesh/macula-node/internal/logs"
 	"github.com/macula-mesh/macula-node/node/credentials"
+	"github.com/macula-mesh/macula-node/node/internal/quicaddr"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 )
 
-// Config says what a Node is. Only Key is needed.
+// Config says what a Node is. Only Key is needed, or DataDir.
 type Config struct {
-	// Key is the node's identity; see credentials.LoadOrCreateKey.
+	// Key is the node's identity; nil means the one that is kept in DataDir, made at
+	// the first start, see Identity.
 	Key crypto.PrivKey
 	// Listen is where to listen, multiaddrs such as /ip4/0.0.0.0/udp/9443/quic-v1;
 	// none means Port of all IPv4 and, where there are, IPv6 addresses.
@@ -51,13 +54,14 @@ type Config struct {
 	NoPortMapping bool
 	// TLS is what Erlang nodes are shown, and what is accepted from them.
 	TLS credentials.TLS
-	// DataDir is where a certificate that the node makes for itself is kept, and the
-	// records of a Durable node; empty means nowhere: it is another one at each start.
+	// DataDir is where the key and the certificate are kept that the node makes for
+	// itself, and the records of a Durable node; empty means nowhere: it is another one
+	// at each start. It is made where it is not there. One node at a time can be on it,
+	// and there the commands of this machine find the node.
 	DataDir string
 	// Durable keeps the records, the node's own advertisements and its contacts in the
 	// directory "store" of DataDir, so that a node which starts there again has them:
-	// what is acknowledged is on the disk, see docs/RELIABILITY.md. One node at a time
-	// can be on it. It contradicts Store.
+	// what is acknowledged is on the disk, see docs/RELIABILITY.md. It contradicts Store.
 	Durable bool
 	// AllowEndpoints are address ranges in which an Erlang node's endpoint is
 	// dialled though the node connects from another address.
@@ -118,8 +122,8 @@ type settings struct {
 func (c Config) check() (settings, error) {
 	s := settings{Config: c}
 	var errs []error
-	if c.Key == nil {
-		errs = append(errs, errors.New("there is no identity key"))
+	if c.Key == nil && c.DataDir == "" {
+		errs = append(errs, errors.New("there is no identity key: set Key, or DataDir to keep one there"))
 	}
 	if s.Realm == "" {
 		s.Realm = proto.DefaultRealm
@@ -171,7 +175,7 @@ func (c Config) check() (settings, error) {
 		errs = append(errs, err)
 	}
 	for _, text := range c.Listen {
-		addr, err := parseListenAddr(text)
+		addr, err := quicaddr.ParseListen(text)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("listen address: %w", err))
 		} else if slices.ContainsFunc(s.listen, addr.Equal) {
@@ -179,7 +183,7 @@ func (c Config) check() (settings, error) {
 		}
 		s.listen = append(s.listen, addr)
 	}
-	if s.port = cmp.Or(c.Port, defaultPort); c.Port != 0 && len(c.Listen) > 0 {
+	if s.port = cmp.Or(c.Port, endpoints.DefaultPort); c.Port != 0 && len(c.Listen) > 0 {
 		errs = append(errs, fmt.Errorf("port %d and the listen address %s: write one of them, a listen address has its port in it", c.Port, c.Listen[0]))
 	}
 	for _, text := range c.Bootstrap {
@@ -190,9 +194,12 @@ func (c Config) check() (settings, error) {
 		errs = append(errs, fmt.Errorf("TLS: %w", err))
 	}
 	if c.Hostname != "" {
-		if _, err := hostnameEndpoint(c.Hostname, defaultPort); err != nil {
+		if _, err := quicaddr.HostnameEndpoint(c.Hostname, endpoints.DefaultPort); err != nil {
 			errs = append(errs, err)
 		}
+	}
+	if s.Key != nil {
+		s.passOverItself()
 	}
 	return s, errors.Join(errs...)
 }
@@ -205,12 +212,22 @@ func (s *settings) addBootstrap(text string) error {
 		return fmt.Errorf("bootstrap address %w", err)
 	case entry.Peer == nil:
 		return s.addGateway(entry.Gateway)
-	case s.Key != nil && entry.Peer.ID.MatchesPrivateKey(s.Key):
-		s.itself = append(s.itself, text) // one list for all nodes names each of them
 	default:
 		s.bootstrap = append(s.bootstrap, *entry.Peer)
 	}
 	return nil
+}
+
+// passOverItself takes this node out of the bootstrap peers: one list for all nodes names
+// each of them.
+func (s *settings) passOverItself() {
+	s.bootstrap = slices.DeleteFunc(s.bootstrap, func(b peer.AddrInfo) bool {
+		itself := b.ID.MatchesPrivateKey(s.Key)
+		if addrs, err := peer.AddrInfoToP2pAddrs(&b); itself && err == nil {
+			s.itself = append(s.itself, texts(addrs)...)
+		}
+		return itself
+	})
 }
 
 func (s *settings) addGateway(e identity.PinnedEndpoint) error {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/macula-mesh/macula-node/node/internal/quicaddr"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 )
 
@@ -96,8 +97,8 @@ func TestPort(t *testing.T) {
 	s, err = Config{Key: newKey(t), Port: 4433}.check()
 	require.NoError(t, err)
 	require.Equal(t, uint16(4433), s.port)
-	require.Equal(t, "/ip4/0.0.0.0/udp/4433/quic-v1", anyAddrs(s.port)[0].String())
-	require.Equal(t, "/ip6/::/udp/4433/quic-v1", anyAddrs(s.port)[1].String())
+	require.Equal(t, "/ip4/0.0.0.0/udp/4433/quic-v1", quicaddr.Any(s.port)[0].String())
+	require.Equal(t, "/ip6/::/udp/4433/quic-v1", quicaddr.Any(s.port)[1].String())
 	_, err = Config{Key: newKey(t), Port: 4433, Listen: []string{onLoopback4}}.check()
 	require.ErrorContains(t, err, "port 4433 and the listen address "+onLoopback4)
 }

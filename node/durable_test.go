@@ -1,13 +1,17 @@
 package node
 
 import (
+	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/macula-mesh/macula-node/internal/api"
+	"github.com/macula-mesh/macula-node/internal/datadir"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble"
@@ -75,9 +79,10 @@ func TestDurableNodeComesBack(t *testing.T) {
 func TestDurableNodeThatCanNotBe(t *testing.T) {
 	key, dir := newKey(t), t.TempDir()
 	durable := func(c *Config) { c.Key, c.DataDir, c.Durable = key, dir, true }
-	startNode(t, durable)
+	n := startNode(t, durable)
 	_, err := New(Config{Key: key, Listen: []string{onLoopback4}, DataDir: dir, Durable: true})
-	require.ErrorIs(t, err, pebble.ErrLocked)
+	require.ErrorIs(t, err, ErrInUse)
+	require.NoError(t, n.Close())
 	_, err = New(Config{Key: key, Listen: []string{onLoopback4}, DataDir: dir, Durable: true, Realm: "org.other"})
 	require.ErrorIs(t, err, pebble.ErrForeign)
 }
@@ -98,4 +103,67 @@ func TestStoreStatus(t *testing.T) {
 	require.Equal(t, StoreStatus{Kind: StoreOther, Limit: records.DefaultBytes, Failing: broken}, given.StoreStatus())
 	_, err := memory.Backup(t.Context(), filepath.Join(t.TempDir(), "copy"))
 	require.ErrorContains(t, err, "no data directory")
+}
+
+// A node that another program has embedded is found by its data directory, where it
+// keeps its key itself, and nobody else gets in.
+func TestEmbeddedNodeIsFound(t *testing.T) {
+	dir := t.TempDir()
+	n, err := New(Config{Listen: []string{onLoopback4}, Version: "test", DataDir: dir, Durable: true})
+	require.NoError(t, err)
+	t.Cleanup(func() { n.Close() })
+	key, err := Identity(dir)
+	require.NoError(t, err)
+	require.True(t, n.Host().ID().MatchesPrivateKey(key))
+
+	r, err := datadir.RunningIn(dir)
+	require.NoError(t, err)
+	require.Equal(t, n.Host().ID().String(), r.PeerID)
+	require.Equal(t, texts(n.LocalAddrs()), r.Addrs)
+	s, err := api.NewClient(r.Socket).Status(patient(t))
+	require.NoError(t, err)
+	require.Equal(t, n.ID().String(), s.NodeID)
+	require.Equal(t, StoreDisk, s.Store.Kind)
+	require.Empty(t, s.Problems)
+
+	_, err = New(Config{Listen: []string{onLoopback4}, DataDir: dir})
+	require.ErrorIs(t, err, ErrInUse)
+	require.NoError(t, n.Close())
+	_, err = datadir.RunningIn(dir)
+	require.ErrorIs(t, err, datadir.ErrNotRunning)
+}
+
+// A start that nobody waits for any more leaves nothing behind.
+func TestStartGivenUp(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	dir := t.TempDir()
+	n, err := Start(ctx, Config{Listen: []string{onLoopback4}, DataDir: dir, Durable: true})
+	if err == nil { // it was faster
+		require.NoError(t, n.Close())
+	} else {
+		require.ErrorIs(t, err, context.Canceled)
+	}
+	require.NoFileExists(t, filepath.Join(dir, "running.json"))
+	require.Eventually(t, func() bool {
+		d, err := datadir.Use(dir)
+		return err == nil && d.Close() == nil
+	}, 2*patience, tick, "it ends by itself")
+}
+
+// Without its key a directory is refused as it is.
+func TestLostKey(t *testing.T) {
+	dir := t.TempDir()
+	n, err := New(Config{Listen: []string{onLoopback4}, DataDir: dir, Durable: true})
+	require.NoError(t, err)
+	id := n.ID()
+	require.NoError(t, n.Close())
+	require.NoError(t, os.Remove(filepath.Join(dir, "identity.key")))
+	for name, cfg := range map[string]Config{"durable": {Durable: true}, "in memory": {}} {
+		cfg.Listen, cfg.DataDir = []string{onLoopback4}, dir
+		_, err = New(cfg)
+		require.ErrorIs(t, err, ErrKeyMissing, name)
+		require.ErrorContains(t, err, id.String())
+		require.NoFileExists(t, filepath.Join(dir, "identity.key"))
+	}
 }

@@ -14,6 +14,8 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/quic-go/quic-go"
 	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/node/internal/quicaddr"
 )
 
 // turnstile lets in who comes while it is open, and notes who came.
@@ -28,7 +30,7 @@ func (g *turnstile) InterceptAddrDial(peer.ID, ma.Multiaddr) bool { return true 
 func (g *turnstile) InterceptAccept(of network.ConnMultiaddrs) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	at, _ := quicAddrPort(of.RemoteMultiaddr())
+	at, _ := quicaddr.AddrPort(of.RemoteMultiaddr())
 	g.came = append(g.came, at)
 	return !g.closed && of.LocalMultiaddr() != nil
 }

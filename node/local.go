@@ -10,6 +10,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
+	"github.com/macula-mesh/macula-node/node/internal/quicaddr"
 )
 
 // LocalAddrs returns the multiaddrs, with /p2p, at which other programs of this
@@ -40,7 +41,7 @@ func (n *Node) LocalEndpoint() identity.PinnedEndpoint {
 func (n *Node) localAddrPorts() []netip.AddrPort {
 	var addrs []netip.AddrPort
 	for _, addr := range n.host.Network().ListenAddresses() {
-		ap, ok := quicAddrPort(addr)
+		ap, ok := quicaddr.AddrPort(addr)
 		if !ok {
 			continue
 		}

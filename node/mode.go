@@ -98,7 +98,7 @@ func (n *Node) onReachability(e event.EvtHostReachableAddrsChanged) {
 		n.cfg.log("node").Error("mode does not change", "err", err)
 		return
 	}
-	n.host.kadHost.setServer(m == maculadht.ModeServer)
+	n.host.SetKadServer(m == maculadht.ModeServer)
 }
 
 // Mode returns what the node was told to be. What ModeAuto has come to is the mode of its Service.

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"io"
 	"log/slog"
 	"strings"
 	"testing"
@@ -9,12 +8,11 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/host"
-	"github.com/libp2p/go-libp2p/core/network"
-	"github.com/libp2p/go-libp2p/core/protocol"
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire/procedures"
+	"github.com/macula-mesh/macula-node/node/internal/hosttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
@@ -61,45 +59,18 @@ func TestAutoMode(t *testing.T) {
 
 // The router is asked to forward a port only where others than this machine
 // could use it: to ask is to send multicast.
-func TestAnyBeyondLoopback(t *testing.T) {
-	tests := []struct {
-		name   string
-		listen []string
-		want   bool
-	}{
-		{"none", nil, false},
-		{"loopback", []string{onLoopback4}, false},
-		{"another of loopback", []string{"/ip4/127.8.9.10/udp/1/quic-v1"}, false},
-		{"both loopbacks", []string{onLoopback4, onLoopback6}, false},
-		{"all addresses", []string{"/ip4/0.0.0.0/udp/9443/quic-v1"}, true},
-		{"all addresses of IPv6", []string{"/ip6/::/udp/9443/quic-v1"}, true},
-		{"a private one", []string{"/ip4/192.168.1.2/udp/9443/quic-v1"}, true},
-		{"loopback and a public one", []string{onLoopback4, publicAddr.String()}, true},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			var addrs []ma.Multiaddr
-			for _, text := range test.listen {
-				addrs = append(addrs, ma.StringCast(text))
-			}
-			require.Equal(t, test.want, anyBeyondLoopback(addrs))
-		})
-	}
-	require.True(t, anyBeyondLoopback(anyAddrs(defaultPort)))
-}
-
 func inMode(m Mode) func(*Config) { return func(c *Config) { c.Mode = m } }
 
 // lists reports whether kad-dht and our own table both have other, or neither.
 func (n *Node) lists(other *Node, want bool) bool {
-	return n.knows(other) == want && (n.host.kad.RoutingTable().Find(other.Host().ID()) != "") == want
+	return n.knows(other) == want && (n.host.Kad.RoutingTable().Find(other.Host().ID()) != "") == want
 }
 
 // serves reports whether a node tells that it answers.
 func serves(n *Node) bool {
 	for _, id := range n.Host().Mux().Protocols() {
 		if id == proto.ProtocolID {
-			return len(kadProtocols(n.Host())) == 1
+			return len(hosttest.KadProtocols(n.Host())) == 1
 		}
 	}
 	return false
@@ -221,71 +192,4 @@ func TestFixedModesStay(t *testing.T) {
 func TestBadMode(t *testing.T) {
 	_, err := New(Config{Key: newKey(t), Listen: []string{onLoopback4}, Mode: "Server"})
 	require.ErrorContains(t, err, `mode "Server": write auto, server or cl`)
-}
-
-// Streams that kad-dht answered on end with its being a server.
-func TestKadStreamsEnd(t *testing.T) {
-	server, asker := startHost(t), startHost(t)
-	id := kadProtocols(server)[0]
-	connect(t, asker, server)
-	s, err := asker.NewStream(patient(t), server.ID(), id)
-	require.NoError(t, err)
-	require.NoError(t, s.SetDeadline(time.Now().Add(2*patience)))
-	ping := []byte{2, 0x08, 5} // its length, and a message whose type is PING
-	_, err = s.Write(ping)
-	require.NoError(t, err)
-	_, err = io.ReadFull(s, make([]byte, len(ping)))
-	require.NoError(t, err, "answered")
-	server.kadHost.setServer(false)
-	_, err = io.ReadAll(s)
-	require.ErrorIs(t, err, network.ErrReset)
-	require.Empty(t, kadProtocols(server))
-	server.kadHost.setServer(true)
-	require.Equal(t, []protocol.ID{id}, kadProtocols(server))
-}
-
-// oneHandler is a host that only takes handlers.
-type oneHandler struct {
-	host.Host
-	handler network.StreamHandler
-}
-
-func (h *oneHandler) SetStreamHandler(_ protocol.ID, handler network.StreamHandler) {
-	h.handler = handler
-}
-func (h *oneHandler) RemoveStreamHandler(protocol.ID) { h.handler = nil }
-func (h *oneHandler) Network() network.Network        { return noConns{} }
-
-type noConns struct{ network.Network }
-
-func (noConns) Conns() []network.Conn { return nil }
-
-type lateStream struct {
-	network.Stream
-	reset bool
-}
-
-func (s *lateStream) Reset() error { s.reset = true; return nil }
-
-// A stream whose protocol was agreed on before the handler was taken off may
-// come to it only after.
-func TestKadStreamComesLate(t *testing.T) {
-	under := &oneHandler{}
-	answered := 0
-	h := &kadHost{Host: under, handlers: map[protocol.ID]network.StreamHandler{}}
-	h.SetStreamHandler("/kad", func(network.Stream) { answered++ })
-	require.Nil(t, under.handler, "a client")
-	h.setServer(true)
-	late := under.handler
-	late(&lateStream{})
-	require.Equal(t, 1, answered)
-	h.setServer(false)
-	require.Nil(t, under.handler)
-	s := &lateStream{}
-	late(s)
-	require.Equal(t, 1, answered)
-	require.True(t, s.reset)
-	h.RemoveStreamHandler("/kad")
-	h.setServer(true)
-	require.Nil(t, under.handler)
 }

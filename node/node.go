@@ -19,6 +19,9 @@ import (
 	"github.com/macula-mesh/macula-node/compat/uplink"
 	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 	"github.com/macula-mesh/macula-node/internal/conns"
+	"github.com/macula-mesh/macula-node/node/internal/peerhost"
+	"github.com/macula-mesh/macula-node/node/internal/presence"
+	"github.com/macula-mesh/macula-node/node/internal/quicaddr"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
@@ -29,7 +32,7 @@ import (
 // Node is a running peer.
 type Node struct {
 	cfg     settings
-	host    *peerHost
+	host    *peerhost.Host
 	port    int // UDP, of the first address that is listened on
 	records *records.Manager
 	disk    *pebble.Store // nil where the node is not durable
@@ -40,20 +43,30 @@ type Node struct {
 
 	certificate tls.Certificate // which Erlang nodes see
 
+	presence *presence.Presence // nil without a data directory
+	unread   string             // the store in the data directory that the node leaves alone; empty for none
+
 	ctx   context.Context // ends with Close
 	stop  context.CancelFunc
 	close func() error
 
 	mu     sync.Mutex
 	closed bool
-	tasks  sync.WaitGroup // the watch over the mode, and backups
+	tasks  sync.WaitGroup // the watches over mode and memory, and backups
 
 	closing closing
 }
 
 // New starts a node. It serves when New returns; it connects to its bootstrap
-// peers in the background. Close it.
-func New(cfg Config) (*Node, error) {
+// peers in the background. Close it. A node with a DataDir is alone on it, else the error
+// is an ErrInUse, and is found there by the commands of this machine (macula-node
+// status, backup, get, put, lookup). In a directory that is refused nothing is changed.
+func New(cfg Config) (*Node, error) { return Start(context.Background(), cfg) }
+
+// Start is New, given up when ctx ends before the node serves: the error is that of ctx
+// then, and what is under way, such as the reading of a large store, goes on in the
+// background until the disk lets it end. ctx bounds nothing of what the node does later.
+func Start(ctx context.Context, cfg Config) (*Node, error) {
 	checked, err := cfg.check()
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
@@ -61,60 +74,78 @@ func New(cfg Config) (*Node, error) {
 	n := &Node{cfg: checked}
 	n.ctx, n.stop = context.WithCancel(context.Background())
 	n.close = sync.OnceValue(n.shutdown)
-	if err := n.start(); err != nil {
-		return nil, errors.Join(err, n.Close())
+	if cfg.DataDir != "" {
+		if n.presence, err = presence.Take(cfg.DataDir, cfg.log("node")); err != nil {
+			return nil, errors.Join(err, n.Close())
+		}
 	}
-	return n, nil
+	started := make(chan error, 1)
+	go func() { started <- n.start() }()
+	select {
+	case err := <-started:
+		if err != nil {
+			return nil, errors.Join(err, n.Close())
+		}
+		return n, nil
+	case <-ctx.Done():
+		go func() {
+			<-started
+			_ = n.Close() // nobody is left to be told
+		}()
+		return nil, errors.Join(fmt.Errorf("start the node: %w", ctx.Err()), n.withdraw())
+	}
 }
 
 func (n *Node) start() error {
+	if err := n.settleIn(); err != nil {
+		return err
+	}
 	listen := n.cfg.listen
 	if len(listen) == 0 {
-		listen = anyAddrs(n.cfg.port)
+		listen = quicaddr.Any(n.cfg.port)
 	}
 	var err error
-	n.host, err = newHost(hostConfig{
-		key:          n.cfg.Key,
-		listenAddrs:  listen,
-		version:      n.cfg.Version,
-		accounts:     n.cfg.Limits.Accounts,
-		connections:  n.cfg.Conns,
-		registerer:   n.cfg.Registerer,
-		connManager:  n.cfg.ConnManager,
-		connsLow:     n.cfg.ConnsLow,
-		connsHigh:    n.cfg.ConnsHigh,
-		options:      n.cfg.HostOptions,
-		bootstrap:    n.cfg.bootstrap,
-		kadServer:    n.cfg.Mode != ModeClient,
-		relay:        true,
-		holePunching: true,
-		natPortMap:   !n.cfg.NoPortMapping && anyBeyondLoopback(listen),
+	n.host, err = peerhost.New(peerhost.Config{
+		Key:          n.cfg.Key,
+		ListenAddrs:  listen,
+		Version:      n.cfg.Version,
+		Accounts:     n.cfg.Limits.Accounts,
+		Conns:        n.cfg.Conns,
+		Registerer:   n.cfg.Registerer,
+		ConnManager:  n.cfg.ConnManager,
+		ConnsLow:     n.cfg.ConnsLow,
+		ConnsHigh:    n.cfg.ConnsHigh,
+		Options:      n.cfg.HostOptions,
+		Bootstrap:    n.cfg.bootstrap,
+		KadServer:    n.cfg.Mode != ModeClient,
+		Relay:        true,
+		HolePunching: true,
+		NATPortMap:   !n.cfg.NoPortMapping && quicaddr.BeyondLoopback(listen),
 	})
 	if err != nil {
 		return err
 	}
-	n.tasks.Go(func() { n.host.conns.KeepWithin(n.ctx, n.cfg.log("node")) })
+	n.tasks.Go(func() { n.host.Conns.KeepWithin(n.ctx, n.cfg.log("node")) })
 	if n.port, err = n.checkListening(listen); err != nil {
 		return err
 	}
 	if n.dialer, err = dialer.New(
-		dialer.WithQUIC(n.host.quic),
+		dialer.WithQUIC(n.host.QUIC),
 		dialer.WithTLS(n.cfg.tls.Dialling),
 		dialer.WithPins(n.cfg.gateways...),
 		dialer.WithLogger(n.cfg.log("dialer")),
 	); err != nil {
 		return err
 	}
-	mayDial := n.dialer.MayDialBeside
-	n.host.mayDial.Store(&mayDial)
-	if isLoopbackName(n.cfg.Hostname) {
+	n.host.AskBeforeDials(n.dialer.MayDialBeside)
+	if quicaddr.IsLoopbackName(n.cfg.Hostname) {
 		n.cfg.log("node").Warn("the hostname means each machine itself: nodes on other machines can not reach this one by it", "hostname", n.cfg.Hostname)
 	}
 	opts, err := n.serviceOptions()
 	if err != nil {
 		return err
 	}
-	if n.service, err = maculadht.New(n.host.base, opts...); err != nil {
+	if n.service, err = maculadht.New(n.host.Base, opts...); err != nil {
 		return err
 	}
 	if err := n.openGateway(); err != nil {
@@ -129,14 +160,20 @@ func (n *Node) start() error {
 	if err := n.openUplinks(n.ctx); err != nil {
 		return err
 	}
-	return n.service.Join(n.ctx, n.cfg.bootstrap...)
+	if err := n.service.Join(n.ctx, n.cfg.bootstrap...); err != nil {
+		return err
+	}
+	if n.presence != nil {
+		n.presence.Serve(local{n}, n.running())
+	}
+	return nil
 }
 
 // warnOfHostname says that a hostname which stands for this machine everywhere tells
 // others nothing.
 func (n *Node) warnOfHostname(listen []ma.Multiaddr) {
 	e, err := endpoints.Parse(n.Endpoint())
-	if n.cfg.Hostname != "" && err == nil && e.IsLocal() && anyBeyondLoopback(listen) {
+	if n.cfg.Hostname != "" && err == nil && e.IsLocal() && quicaddr.BeyondLoopback(listen) {
 		n.cfg.log("node").Warn("the hostname means this machine to every other one: nodes elsewhere are told of no endpoint; set it to a name or an address that leads here (MACULA_HOSTNAME, --hostname)", "hostname", n.cfg.Hostname)
 	}
 }
@@ -149,7 +186,7 @@ func (n *Node) serviceOptions() ([]maculadht.Option, error) {
 		maculadht.WithLimits(*n.cfg.Limits),
 		maculadht.WithHandlers(dht.WithEndpoint(n.Endpoint), dht.WithBootstrap(bootstrap{n})),
 		maculadht.WithEndpoints(n.dialer),
-		maculadht.WithPeerRouting(n.host.kad),
+		maculadht.WithPeerRouting(n.host.Kad),
 		maculadht.WithLogger(n.cfg.log("dht")),
 	}
 	kept, err := n.openRecords()
@@ -163,12 +200,12 @@ func (n *Node) serviceOptions() ([]maculadht.Option, error) {
 func (n *Node) checkListening(asked []ma.Multiaddr) (port int, err error) {
 	var open []netip.AddrPort
 	for _, addr := range n.host.Network().ListenAddresses() {
-		if ap, ok := quicAddrPort(addr); ok {
+		if ap, ok := quicaddr.AddrPort(addr); ok {
 			open = append(open, ap)
 		}
 	}
 	for _, addr := range asked {
-		want, _ := quicAddrPort(addr)
+		want, _ := quicaddr.AddrPort(addr)
 		i := slices.IndexFunc(open, func(ap netip.AddrPort) bool {
 			return ap.Addr() == want.Addr() && (want.Port() == 0 || ap.Port() == want.Port())
 		})
@@ -195,7 +232,7 @@ func (n *Node) openGateway() error {
 	); err != nil {
 		return err
 	}
-	for _, open := range maculaListeners(n.host.quic, n.host, n.host.gater, gateway.ServerTLS(n.certificate)) {
+	for _, open := range n.host.MaculaListeners(gateway.ServerTLS(n.certificate)) {
 		if err := n.gateway.Listen(open); err != nil {
 			return err
 		}
@@ -217,7 +254,7 @@ func (n *Node) Service() *maculadht.Service { return n.service }
 func (n *Node) Dialer() *dialer.Dialer { return n.dialer }
 
 // Conns returns what the connections of both protocols cost at the moment.
-func (n *Node) Conns() conns.Stats { return n.host.conns.Stats() }
+func (n *Node) Conns() conns.Stats { return n.host.Conns.Stats() }
 
 // ID returns the node's id in the DHT.
 func (n *Node) ID() routing.ID { return n.service.Routing().Self() }
@@ -237,7 +274,7 @@ func (n *Node) Addrs() []ma.Multiaddr {
 // Endpoints returns the addresses by which Erlang nodes reach this node, as
 // "https://host:port": the one that they are told first, see Endpoint.
 func (n *Node) Endpoints() []string {
-	all := endpointsAt(n.interfaceAddrs())
+	all := quicaddr.Endpoints(n.interfaceAddrs())
 	if told := n.Endpoint(); told != "" {
 		all = slices.DeleteFunc(all, func(e string) bool { return e == told })
 		all = slices.Insert(all, 0, told)
@@ -249,7 +286,7 @@ func (n *Node) Endpoints() []string {
 // by: the hostname of the configuration, else a reachable public address, else
 // one of an interface, else nothing.
 func (n *Node) Endpoint() string {
-	endpoint, err := bestEndpoint(n.cfg.Hostname, n.port, n.host.confirmedAddrs(), n.interfaceAddrs())
+	endpoint, err := quicaddr.BestEndpoint(n.cfg.Hostname, n.port, n.host.ConfirmedAddrs(), n.interfaceAddrs())
 	if err != nil {
 		return "" // not with a configuration that was checked
 	}

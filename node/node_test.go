@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
 	"log/slog"
@@ -21,6 +22,8 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/compat/wire/procedures"
+	"github.com/macula-mesh/macula-node/node/internal/hosttest"
+	"github.com/macula-mesh/macula-node/node/internal/quicaddr"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -33,7 +36,9 @@ const (
 
 func newKey(t *testing.T) crypto.PrivKey {
 	t.Helper()
-	return testConfig(t).key
+	key, _, err := crypto.GenerateEd25519Key(rand.Reader)
+	require.NoError(t, err)
+	return key
 }
 
 // startNode starts a node on loopback and closes it, in time, when the test
@@ -46,7 +51,7 @@ func startNode(t *testing.T, changes ...func(*Config)) *Node {
 	}
 	n, err := New(cfg)
 	require.NoError(t, err)
-	t.Cleanup(func() { requireCloses(t, n) })
+	t.Cleanup(func() { hosttest.Close(t, n) })
 	return n
 }
 
@@ -109,7 +114,7 @@ func TestBothDialectsOnOnePort(t *testing.T) {
 	b := startNode(t, bootstrappedBy(a))
 	require.Eventually(t, func() bool { return b.knows(a) }, 2*patience, tick)
 	contact, _ := b.Service().Routing().Contact(a.ID())
-	addr, ok := quicAddrPort(contact.Addrs[0])
+	addr, ok := quicaddr.AddrPort(contact.Addrs[0])
 	require.True(t, ok)
 	require.Equal(t, "https://"+addr.String(), a.Endpoint(), "one port")
 
@@ -152,19 +157,19 @@ func connectRaw(t *testing.T, conn *quic.Conn, endpoint string) (*quic.Stream, *
 // nodes are not, as two that know each other stall.
 func TestErlangNodeBecomesAContact(t *testing.T) {
 	a, erlang, other := startNode(t), startNode(t), startNode(t)
-	conn := dialMacula(t, strings.TrimPrefix(a.Endpoint(), "https://"))
+	conn := hosttest.DialMacula(t, strings.TrimPrefix(a.Endpoint(), "https://"))
 	connectRaw(t, conn, erlang.Endpoint())
 	require.Eventually(t, func() bool {
 		c, ok := a.Service().Routing().Contact(routing.IDFromBytes([]byte("erlang")))
 		return ok && c.IsErlang() && c.Verified && c.Endpoint == erlang.Endpoint()
 	}, 2*patience, tick)
-	told := func(asker routing.Network, to routing.Contact) (names []string) {
+	told := func(asker routing.Network, to routing.Contact) (told []string) {
 		list, err := client.ListGateways(patient(t), asker, to)
 		require.NoError(t, err)
 		for _, g := range list {
-			names = append(names, endpoints.Endpoint{Host: g.Host, Port: uint16(g.Port)}.String())
+			told = append(told, endpoints.Endpoint{Host: g.Host, Port: uint16(g.Port)}.String())
 		}
-		return names
+		return told
 	}
 	host := a.Host()
 	peer := routing.Contact{ID: a.ID(), Peer: host.ID(), Addrs: host.Addrs()}
@@ -176,9 +181,9 @@ func TestNodeCloses(t *testing.T) {
 	t.Parallel()
 	t.Run("with Erlang nodes connected", func(t *testing.T) {
 		n := startNode(t)
-		conn := dialMacula(t, strings.TrimPrefix(n.Endpoint(), "https://"))
+		conn := hosttest.DialMacula(t, strings.TrimPrefix(n.Endpoint(), "https://"))
 		_, in := connectRaw(t, conn, "https://127.0.0.1:1") // where nobody answers the verification
-		requireCloses(t, n)
+		hosttest.Close(t, n)
 		_, err := in.Next()
 		require.Error(t, err)
 		require.NotErrorIs(t, err, context.DeadlineExceeded)
@@ -195,7 +200,7 @@ func TestNodeCloses(t *testing.T) {
 		require.NoError(t, silent.SetReadDeadline(time.Now().Add(2*patience)))
 		_, _, err = silent.ReadFrom(dialled)
 		require.NoError(t, err)
-		requireCloses(t, n)
+		hosttest.Close(t, n)
 	})
 	t.Run("while its own question is not answered", func(t *testing.T) {
 		t.Parallel()
@@ -211,7 +216,7 @@ func TestNodeCloses(t *testing.T) {
 		require.NoError(t, silent.SetReadDeadline(time.Now().Add(2*patience)))
 		_, _, err = silent.ReadFrom(make([]byte, 2000))
 		require.NoError(t, err)
-		requireCloses(t, n)
+		hosttest.Close(t, n)
 		require.ErrorIs(t, <-result, proto.ErrClosed)
 	})
 }
@@ -232,7 +237,7 @@ func peerOf(t *testing.T, key crypto.PrivKey) peer.ID {
 
 // The port of a bootstrap peer that is not there yet refuses connections.
 func TestLateBootstrapPeerIsJoined(t *testing.T) {
-	reserved, err := quic.ListenAddr("127.0.0.1:0", serverTLS(t), &quic.Config{
+	reserved, err := quic.ListenAddr("127.0.0.1:0", hosttest.ServerTLS(t), &quic.Config{
 		GetConfigForClient: func(*quic.ClientInfo) (*quic.Config, error) { return nil, net.ErrClosed },
 	})
 	require.NoError(t, err)
@@ -276,7 +281,7 @@ func requireFree(t *testing.T, at netip.AddrPort) {
 }
 
 func TestTwoAddresses(t *testing.T) {
-	requireIPv6(t)
+	hosttest.RequireIPv6(t)
 	n := startNode(t, func(c *Config) { c.Listen = []string{onLoopback6, onLoopback4} })
 	require.Len(t, n.Addrs(), 2)
 	require.Len(t, n.Endpoints(), 2)

@@ -4,7 +4,6 @@ import (
 	"testing"
 
 	"github.com/libp2p/go-libp2p/core/peer"
-	ma "github.com/multiformats/go-multiaddr"
 	"github.com/stretchr/testify/require"
 )
 
@@ -13,7 +12,7 @@ func TestRelayCandidates(t *testing.T) {
 	b, c := startNode(t, bootstrappedBy(a)), startNode(t, bootstrappedBy(a))
 	require.Eventually(t, func() bool { return a.lists(b, true) && a.lists(c, true) }, 2*patience, tick)
 	candidates := func(most int) (ids []peer.ID) {
-		for info := range a.host.relayCandidates(t.Context(), most) {
+		for info := range a.host.RelayCandidates(t.Context(), most) {
 			require.NotEmpty(t, info.Addrs)
 			ids = append(ids, info.ID)
 		}
@@ -21,26 +20,4 @@ func TestRelayCandidates(t *testing.T) {
 	}
 	require.ElementsMatch(t, []peer.ID{b.Host().ID(), c.Host().ID()}, candidates(10))
 	require.Len(t, candidates(1), 1)
-
-	early := &peerHost{hasKad: make(chan struct{})}
-	_, more := <-early.relayCandidates(t.Context(), 1)
-	require.False(t, more, "nobody is known before kad-dht has started")
-}
-
-func TestAddressesThatKadKeeps(t *testing.T) {
-	public, private := ma.StringCast("/ip4/8.8.8.8/udp/9443/quic-v1"), ma.StringCast("/ip4/10.0.0.1/udp/9443/quic-v1")
-	told := []ma.Multiaddr{public, private}
-	tests := map[string]struct {
-		own, want []ma.Multiaddr
-	}{
-		"of a host at a public address":  {[]ma.Multiaddr{private, public}, []ma.Multiaddr{public}},
-		"of a host in a private network": {[]ma.Multiaddr{private}, told},
-		"of a host that has none":        {nil, told},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			keep := leavingOut(func() []ma.Multiaddr { return test.own })
-			require.Equal(t, test.want, keep(told))
-		})
-	}
 }

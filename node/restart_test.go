@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/macula-mesh/macula-node/node/internal/hosttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
@@ -31,7 +32,7 @@ func TestRollingRestart(t *testing.T) {
 			}
 			t.Cleanup(func() {
 				for _, n := range all {
-					requireCloses(t, n)
+					hosttest.Close(t, n)
 				}
 			})
 			for i := range all {

@@ -97,6 +97,9 @@ func (n *Node) checkpointer() backup.Checkpointer {
 	if n.disk != nil {
 		return n.disk
 	}
+	if n.unread != "" {
+		return standing(n.unread)
+	}
 	c, _ := n.cfg.Store.(backup.Checkpointer)
 	return c
 }

@@ -24,7 +24,7 @@ func TestPeersThatClaimAnErlangNodesAddress(t *testing.T) {
 	for range 12 {
 		id, err := test.RandPeerID()
 		require.NoError(t, err)
-		err = n.host.base.Connect(patient(t), peer.AddrInfo{ID: id, Addrs: []ma.Multiaddr{addr}})
+		err = n.host.Base.Connect(patient(t), peer.AddrInfo{ID: id, Addrs: []ma.Multiaddr{addr}})
 		require.Error(t, err)
 	}
 	g.DropClients()

@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/view"
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/compat/wire/framing"
@@ -54,7 +55,7 @@ type object = map[string]any
 // Whatever a node says of when it saw others, there is JSON to print.
 func TestViewNodesOfAnyTime(t *testing.T) {
 	for _, lastSeen := range []int64{math.MinInt64, -1, 0, 253_402_300_800_000, math.MaxInt64} {
-		b, err := json.Marshal(viewNodes([]wire.Node{{ID: []byte("node"), LastSeen: lastSeen}}))
+		b, err := json.Marshal(view.NodesOf([]wire.Node{{ID: []byte("node"), LastSeen: lastSeen}}))
 		require.NoError(t, err)
 		require.Contains(t, string(b), "last_seen")
 	}

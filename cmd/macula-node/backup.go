@@ -15,6 +15,7 @@ import (
 	"github.com/macula-mesh/macula-node/internal/datadir"
 	"github.com/macula-mesh/macula-node/node"
 	"github.com/macula-mesh/macula-node/node/backup"
+	"github.com/macula-mesh/macula-node/node/credentials"
 )
 
 func backupCommand() *cli.Command {
@@ -49,15 +50,32 @@ A node that runs makes the copy itself, as its user and where it sees DIR.`,
 			if cmd.Bool("json") {
 				return terminal.PrintJSON(cmd, made)
 			}
-			what := "identity and records"
-			if !made.Records {
-				what = "identity alone, as there are no records on the disk"
-			}
-			_, err = fmt.Fprintf(cmd.Root().Writer, "backup of the %s in %s: %s, %s\nIt holds the node's key: keep it secret. To go on from it: %s run --data-dir %s\n",
-				what, terminal.Legible(made.Dir), terminal.Plural(made.Files, "file"), terminal.Bytes(made.Bytes), programName(), terminal.Legible(made.Dir))
+			_, err = fmt.Fprintf(cmd.Root().Writer, "backup of the %s in %s: %s, %s\n%s\n",
+				copied(made), terminal.Legible(made.Dir), terminal.Plural(made.Files, "file"), terminal.Bytes(made.Bytes), whatNext(made, dataDir))
 			return err
 		},
 	}
+}
+
+// copied says what is in a backup.
+func copied(made api.Backup) string {
+	switch {
+	case !made.Key:
+		return "records alone"
+	case made.Unread:
+		return "identity, and of the records that an earlier run left, as the node keeps its own in memory (--ephemeral) and they are not in it,"
+	case made.Records:
+		return "identity and records"
+	}
+	return "identity alone, as there are no records on the disk,"
+}
+
+// whatNext says what a backup is good for.
+func whatNext(made api.Backup, dataDir string) string {
+	if !made.Key {
+		return fmt.Sprintf("There is no %s, without which no node can run on it: put that back first.", terminal.Legible(filepath.Join(dataDir, credentials.KeyFile)))
+	}
+	return fmt.Sprintf("It holds the node's key: keep it secret. To go on from it: %s run --data-dir %s", programName(), terminal.Legible(made.Dir))
 }
 
 // backUp has the node that runs on a data directory copy it, or does it where none

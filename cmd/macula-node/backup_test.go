@@ -129,4 +129,46 @@ func TestBackup(t *testing.T) {
 	got = macula(t, "backup", "--data-dir", left, filepath.Join(left, "..", "alone"))
 	require.Equal(t, exitOK, got.code, got.stderr)
 	require.Contains(t, got.stdout, "identity alone, as there are no records on the disk")
+
+	require.NoError(t, os.Remove(filepath.Join(data, "identity.key")))
+	got = macula(t, "backup", "--data-dir", data, filepath.Join(t.TempDir(), "keyless"))
+	require.Equal(t, exitOK, got.code, got.stderr)
+	require.Contains(t, got.stdout, "backup of the records alone")
+	require.Contains(t, got.stdout, "There is no "+filepath.Join(data, "identity.key"))
+	require.NotContains(t, got.stdout, "It holds the node's key")
+}
+
+// A node that keeps its records in memory says that it leaves the store alone which is
+// there, and what its backup has of it.
+func TestEphemeralBesideAStore(t *testing.T) {
+	data := t.TempDir()
+	r, _ := started(t, "--data-dir", data)
+	require.Equal(t, exitOK, macula(t, "put", "--data-dir", data, "kept", provider).code)
+	r.stopped(t)
+	before := filesIn(t, filepath.Join(data, "store"))
+
+	r, _ = started(t, "--data-dir", data, "--ephemeral")
+	store := filepath.Join(data, "store")
+	require.Equal(t, 1, strings.Count(r.stderr.String(), "is left as it is and is not read"), r.stderr.String())
+	require.Contains(t, r.stderr.String(), store)
+	require.Equal(t, exitNotFound, macula(t, "get", "--data-dir", data, "kept").code)
+	require.Equal(t, exitOK, macula(t, "put", "--data-dir", data, "passing", provider).code)
+	got := macula(t, "status", "--data-dir", data)
+	require.Equal(t, exitOK, got.code, got.stderr)
+	require.Contains(t, got.stdout, "in memory, gone at its end; "+store+" is left as it is and not read")
+	require.Equal(t, store, decodeJSON(t, macula(t, "status", "--data-dir", data, "--json").stdout)["store"].(object)["unread"])
+
+	copied := filepath.Join(t.TempDir(), "copy")
+	got = macula(t, "backup", "--data-dir", data, copied)
+	require.Equal(t, exitOK, got.code, got.stderr)
+	require.Contains(t, got.stdout, "the records that an earlier run left")
+	require.Contains(t, got.stdout, "--ephemeral")
+	again := filepath.Join(t.TempDir(), "copy")
+	require.Equal(t, true, decodeJSON(t, macula(t, "backup", "--data-dir", data, again, "--json").stdout)["unread"])
+	r.stopped(t)
+	require.Equal(t, before, filesIn(t, store))
+
+	started(t, "--data-dir", copied)
+	require.Equal(t, exitOK, macula(t, "get", "--data-dir", copied, "kept").code)
+	require.Equal(t, exitNotFound, macula(t, "get", "--data-dir", copied, "passing").code)
 }

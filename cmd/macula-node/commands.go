@@ -2,25 +2,21 @@ package main
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
-	ma "github.com/multiformats/go-multiaddr"
 	"github.com/urfave/cli/v3"
 
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/ask"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/view"
 	"github.com/macula-mesh/macula-node/compat/dialer/safety"
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 )
 
 // onlyAddr checks that ADDR is the one argument.
@@ -88,11 +84,11 @@ a list of small integers of an Erlang node, which travels as a text, as a list.`
 func printFound(cmd *cli.Command, key flags.Key, reply *wire.FindValueReply) error {
 	if cmd.Bool("json") {
 		found := struct {
-			Key       string     `json:"key"`
-			Values    []wire.Raw `json:"values"`
-			ExpiresIn []int64    `json:"expires_in,omitempty"`
-			Nodes     []nodeView `json:"nodes,omitempty"`
-		}{key.String(), reply.Values, reply.ExpiresIn, viewNodes(reply.Nodes)}
+			Key       string      `json:"key"`
+			Values    []wire.Raw  `json:"values"`
+			ExpiresIn []int64     `json:"expires_in,omitempty"`
+			Nodes     []view.Node `json:"nodes,omitempty"`
+		}{key.String(), reply.Values, reply.ExpiresIn, view.NodesOf(reply.Nodes)}
 		if found.Values == nil {
 			found.Values = []wire.Raw{}
 		}
@@ -142,14 +138,14 @@ other bytes are given as {"$bin": "<hex>"}.`,
 			if err != nil {
 				return err
 			}
-			value, err := parseValue(rest[0])
+			value, err := flags.ParseValue(rest[0])
 			if err != nil {
 				return err
 			}
 			return ask.Node(ctx, cmd, addr, func(ctx context.Context, t *ask.Target) error {
 				err := client.Put(ctx, t.Network, t.Contact, procedures.StoreArgs{Key: key.Bytes, Value: value.Raw})
 				if errors.Is(err, values.ErrHarmful) {
-					return flags.Usagef("VALUE '%s' %w; %s", shorten(rest[0]), err, valueExample)
+					return flags.Usagef("VALUE '%s' %w; %s", flags.Shorten(rest[0]), err, flags.ValueExample)
 				}
 				if err != nil {
 					return err
@@ -162,76 +158,6 @@ other bytes are given as {"$bin": "<hex>"}.`,
 			})
 		},
 	}
-}
-
-// valueExample is how a VALUE looks.
-const valueExample = "write a JSON object, such as " + exampleValue
-
-// exampleValue is a provider, under an id that Erlang nodes take without harm.
-const exampleValue = `{"node_id": "2bd806c97f0e00af1a1fc3328fa763a9269723c8db8fac4f93af71db186d6e90", "endpoint": "https://127.0.0.1:8080"}`
-
-func parseValue(text string) (values.Value, error) {
-	raw, err := wire.FromJSON([]byte(text))
-	if err != nil {
-		return values.Value{}, flags.Usagef("VALUE '%s': %w; %s", shorten(text), err, valueExample)
-	}
-	if raw.Kind() != wire.Map {
-		return values.Value{}, flags.Usagef("VALUE '%s' is not an object; %s", shorten(text), valueExample)
-	}
-	if ttl, ok := raw.Field("ttl"); ok {
-		if seconds, whole := ttl.Whole(); !whole || seconds <= 0 {
-			shown, _ := ttl.MarshalJSON() // it came from JSON
-			return values.Value{}, flags.Usagef(`VALUE has the "ttl" %s: write whole seconds, 1 or more (above 86400 counts as 86400)`, shorten(string(shown)))
-		}
-	}
-	value, err := values.Parse(raw)
-	if err != nil {
-		return values.Value{}, flags.Usagef("VALUE: %w", err)
-	}
-	return value, nil
-}
-
-// shorten returns the beginning of a text that may be long.
-func shorten(text string) string {
-	const most = 60
-	if runes := []rune(text); len(runes) > most {
-		return string(runes[:most]) + "…"
-	}
-	return text
-}
-
-// nodeView is a node as JSON shows it.
-type nodeView struct {
-	NodeID   wire.Raw       `json:"node_id"`
-	PeerID   string         `json:"peer_id,omitempty"`
-	Address  string         `json:"address"`
-	Addrs    []ma.Multiaddr `json:"addrs,omitempty"`
-	LastSeen time.Time      `json:"last_seen"`
-}
-
-func viewNodes(nodes []wire.Node) []nodeView {
-	views := make([]nodeView, len(nodes))
-	for i, n := range nodes {
-		p := addressing.PeerOf(n)
-		views[i] = nodeView{
-			NodeID:   wire.RawBytes(n.ID),
-			PeerID:   p.ID.String(),
-			Address:  n.Address,
-			Addrs:    p.Addrs,
-			LastSeen: wire.TimeOfMilli(n.LastSeen).UTC(),
-		}
-	}
-	return views
-}
-
-// idText shows a node id: a text as Erlang clients send it, else hexadecimal.
-func idText(id []byte) string {
-	if len(id) == 2*32 {
-		if _, err := hex.DecodeString(string(id)); err == nil {
-			return string(id)
-		}
-	}
-	return hex.EncodeToString(id)
 }
 
 func findNodeCommand() *cli.Command {
@@ -257,31 +183,10 @@ another one crashes on this question, and loses all that it stored.`,
 				if err != nil {
 					return err
 				}
-				return printNodes(cmd, nodes)
+				return view.Nodes(cmd, nodes)
 			})
 		},
 	}
-}
-
-func printNodes(cmd *cli.Command, nodes []wire.Node) error {
-	if cmd.Bool("json") {
-		return terminal.PrintJSON(cmd, map[string]any{"nodes": viewNodes(nodes)})
-	}
-	if len(nodes) == 0 {
-		_, err := fmt.Fprintln(cmd.Root().Writer, "it knows no nodes")
-		return err
-	}
-	return terminal.Table(cmd.Root().Writer, func(w io.Writer) {
-		fmt.Fprintln(w, "NODE ID\tLAST SEEN\tADDRESS")
-		for _, n := range nodes {
-			seen := time.Since(wire.TimeOfMilli(n.LastSeen)).Round(time.Second)
-			address := n.Address
-			for _, a := range addressing.PeerOf(n).Addrs {
-				address += " " + a.String()
-			}
-			fmt.Fprintf(w, "%s\t%v ago\t%s\n", idText(n.ID), max(seen, 0), terminal.Legible(address))
-		}
-	})
 }
 
 func gatewaysCommand() *cli.Command {
@@ -299,25 +204,8 @@ func gatewaysCommand() *cli.Command {
 				if err != nil {
 					return err
 				}
-				return printGateways(cmd, list)
+				return view.Gateways(cmd, list)
 			})
 		},
 	}
-}
-
-func printGateways(cmd *cli.Command, list procedures.GatewayList) error {
-	if cmd.Bool("json") {
-		return terminal.PrintJSON(cmd, list.Raw())
-	}
-	if len(list) == 0 {
-		_, err := fmt.Fprintln(cmd.Root().Writer, "it knows no gateways")
-		return err
-	}
-	return terminal.Table(cmd.Root().Writer, func(w io.Writer) {
-		fmt.Fprintln(w, "NODE ID\tENDPOINT\tREALM")
-		for _, g := range list {
-			e := endpoints.Endpoint{Host: g.Host, Port: uint16(g.Port)}
-			fmt.Fprintf(w, "%s\t%s\t%s\n", idText(g.NodeID), terminal.Legible(e.String()), terminal.Legible(g.Realm))
-		}
-	})
 }

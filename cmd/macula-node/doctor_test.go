@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/x509"
+	"encoding/hex"
 	"strings"
 	"testing"
 
@@ -119,7 +120,7 @@ func TestDoctorJSON(t *testing.T) {
 	delete(report, "checks")
 	require.Equal(t, object{
 		"endpoint": g.Endpoint(), "ok": false, "verdict": "FAIL: " + g.Endpoint() + " " + advice, "reachable": true, "realm": glassRealm,
-		"client_id": g.ClientID(), "node_id": idText(g.NodeID()),
+		"client_id": g.ClientID(), "node_id": hex.EncodeToString(g.NodeID()),
 		"handshake_ms": anyNumber, "rtt_p50_ms": anyNumber, "rtt_p99_ms": anyNumber,
 		"neighbours": []any{object{"node_id": "other", "host": "192.0.2.7", "port": 9443.0, "realm": glassRealm}},
 	}, report)

@@ -52,6 +52,9 @@ each that answered; the values come last, one line of JSON each.`,
 }
 
 func printHop(out io.Writer, h lookup.Hop) {
+	if h.Again { // it was shown when it said what it has
+		return
+	}
 	what := terminal.Plural(h.Nodes, "node")
 	switch {
 	case h.Err != nil:
@@ -159,7 +162,7 @@ func putReplicated(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	value, err := parseValue(rest[0])
+	value, err := flags.ParseValue(rest[0])
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,6 @@ import (
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/compat/uplink"
 	"github.com/macula-mesh/macula-node/internal/datadir"
-	"github.com/macula-mesh/macula-node/internal/logs"
 	"github.com/macula-mesh/macula-node/node"
 	"github.com/macula-mesh/macula-node/node/credentials"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
@@ -89,11 +88,7 @@ func runNode(ctx context.Context, cmd *cli.Command) error {
 		return err
 	}
 	signal.Ignore(syscall.SIGPIPE) // whoever read our output may be gone before we have stopped
-	occupied, err := occupy(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(runOn(ctx, cmd, occupied, port, policy, kept), occupied.Close())
+	return runOn(ctx, cmd, dir, port, policy, kept)
 }
 
 // kept is where records are kept, and how many.
@@ -111,50 +106,39 @@ func storing(cmd *cli.Command) (k kept, err error) {
 	return k, err
 }
 
-// runOn runs a node on a data directory that is locked for it.
-func runOn(ctx context.Context, cmd *cli.Command, occupied *occupation, port uint16, policy credentials.TLS, k kept) error {
-	if k.durable {
-		if err := datadir.CheckWritable(occupied.Path()); err != nil {
-			return flags.Usagef("%w; with --ephemeral (MACULA_EPHEMERAL) the node keeps its records in memory only", err)
-		}
-	}
+// runOn runs a node on a data directory.
+func runOn(ctx context.Context, cmd *cli.Command, dir string, port uint16, policy credentials.TLS, k kept) error {
 	connections, err := flags.ConnLimits(cmd)
 	if err != nil {
 		return err
 	}
-	key, err := identityKey(cmd)
-	if err != nil {
-		return err
-	}
-	log := logs.Logger("node")
-	for _, warning := range credentials.DataDirWarnings(cmd.String("data-dir")) {
-		log.Warn(warning)
-	}
-	bootstrap := flags.Trimmed(cmd.StringSlice("bootstrap"))
+	limits := memoryLimits(k.memory, connections.Memory)
 	waitsFor(ctx, func() string { return "the start" })
-	n, err := startNode(ctx, node.Config{
-		Key:       key,
+	n, err := node.Start(ctx, node.Config{
 		Listen:    cmd.StringSlice("listen"),
 		Port:      port,
 		Realm:     cmd.String("realm"),
 		Hostname:  cmd.String("hostname"),
-		Bootstrap: bootstrap,
+		Bootstrap: flags.Trimmed(cmd.StringSlice("bootstrap")),
 		Mode:      node.Mode(cmd.String("mode")),
 
 		NoPortMapping: !cmd.Bool("port-mapping"),
 
 		TLS:     policy,
-		DataDir: cmd.String("data-dir"),
+		DataDir: dir,
 		Version: version(),
 
 		Durable:   k.durable,
 		Records:   records.Limits{Bytes: k.memory},
 		DiskBytes: k.disk,
 		Conns:     connections,
+		Limits:    &limits,
 	})
 	switch {
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		return nil // stopped before it had started
+	case isNotWritable(err) && k.durable:
+		return flags.Usagef("%w; with --ephemeral (MACULA_EPHEMERAL) the node keeps its records in memory only", err)
 	case err != nil:
 		return flags.Usage(err)
 	}
@@ -162,44 +146,19 @@ func runOn(ctx context.Context, cmd *cli.Command, occupied *occupation, port uin
 	if err := awaitGateways(ctx, n); err != nil {
 		return errors.Join(err, n.Close())
 	}
-	closeAPI := occupied.openAPI(n)
-	occupied.serves(n, bootstrap)
 	if err := announce(cmd, n); err != nil {
-		return errors.Join(err, closeAPI(), n.Close())
+		return errors.Join(err, n.Close())
 	}
 	<-ctx.Done()
 	if !cmd.Bool("json") {
 		fmt.Fprintln(cmd.Root().Writer, "Stopping.")
 	}
-	closed := make(chan error, 1)
-	go func() { closed <- closeAPI() }() // a backup that is being made is cleared away meanwhile
-	return errors.Join(occupied.Withdraw(), n.Close(), <-closed)
+	return n.Close()
 }
 
-// startNode is node.New, given up when ctx ends: a store that is being read has nothing
-// to lose.
-func startNode(ctx context.Context, cfg node.Config) (*node.Node, error) {
-	type outcome struct {
-		n   *node.Node
-		err error
-	}
-	started := make(chan outcome)
-	go func() {
-		n, err := node.New(cfg)
-		select {
-		case started <- outcome{n, err}:
-		case <-ctx.Done():
-			if err == nil {
-				_ = n.Close() // nobody is left to be told
-			}
-		}
-	}()
-	select {
-	case o := <-started:
-		return o.n, o.err
-	case <-ctx.Done():
-		return nil, fmt.Errorf("start the node: %w", ctx.Err())
-	}
+func isNotWritable(err error) bool {
+	_, is := errors.AsType[*datadir.NotWritableError](err)
+	return is
 }
 
 // startWait is how long run waits, before it says that it serves, for a word of the
@@ -286,7 +245,7 @@ func announce(cmd *cli.Command, n *node.Node) error {
 	}
 	if len(s.Endpoints) > 0 {
 		fmt.Fprintf(&text, "\nTry, in another terminal:\n\n  %s put %s --service greeter '%s'\n",
-			programName(), nearest(s.Endpoints), exampleValue)
+			programName(), nearest(s.Endpoints), flags.ExampleValue)
 	}
 	fmt.Fprintln(&text, "\nCtrl-C stops it.")
 	_, err = text.WriteTo(out)
@@ -321,9 +280,13 @@ func idCommand() *cli.Command {
 			if cmd.Args().Present() {
 				return flags.Usagef("id takes no arguments, but got %q", cmd.Args().First())
 			}
-			key, err := identityKey(cmd)
+			dir, err := flags.DataDirOf(cmd)
 			if err != nil {
 				return err
+			}
+			key, err := node.Identity(dir)
+			if err != nil {
+				return flags.Usage(err)
 			}
 			p, err := peer.IDFromPrivateKey(key)
 			if err != nil {

@@ -22,9 +22,9 @@ type ownProcess struct {
 	ended          chan error
 }
 
-func startProcess(t *testing.T, data string) *ownProcess {
+func startProcess(t *testing.T, data string, args ...string) *ownProcess {
 	t.Helper()
-	p := &ownProcess{Cmd: exec.Command(os.Args[0], "run", "--data-dir", data, "--listen", "/ip4/127.0.0.1/udp/0/quic-v1"), ended: make(chan error, 1)}
+	p := &ownProcess{Cmd: exec.Command(os.Args[0], append([]string{"run", "--data-dir", data, "--listen", "/ip4/127.0.0.1/udp/0/quic-v1"}, args...)...), ended: make(chan error, 1)}
 	p.Env = append(os.Environ(), beMain+"=1")
 	p.Stdout, p.Stderr = &p.stdout, &p.stderr
 	require.NoError(t, p.Start())

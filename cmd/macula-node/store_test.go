@@ -62,8 +62,17 @@ func TestStoresThatAreRefused(t *testing.T) {
 		"of another realm": {func(*testing.T, string) {}, []string{"--realm", "org.other"},
 			[]string{"not this node's store", `of the realm "macula.default", this node of "org.other"`, "move this one away"}},
 		"of another node": {func(t *testing.T, data string) {
-			require.NoError(t, os.Remove(filepath.Join(data, "identity.key")))
+			foreign := t.TempDir()
+			require.Equal(t, exitOK, macula(t, "id", "--data-dir", foreign).code)
+			require.NoError(t, os.Rename(filepath.Join(foreign, "identity.key"), filepath.Join(data, "identity.key")))
 		}, nil, []string{"not this node's store", "of the node ", "use the key that it was made with"}},
+		"without its key": {func(t *testing.T, data string) {
+			require.NoError(t, os.Remove(filepath.Join(data, "identity.key")))
+		}, nil, []string{"the identity key is missing", "identity.key", "of the node ", "put the key back from a backup", "move the store away"}},
+		"without its key and of something else": {func(t *testing.T, data string) {
+			require.NoError(t, os.Remove(filepath.Join(data, "identity.key")))
+			require.NoError(t, os.Remove(filepath.Join(data, "store", "STORE.json")))
+		}, nil, []string{"the identity key is missing"}},
 		"of a newer format": {func(t *testing.T, data string) {
 			label := filepath.Join(data, "store", "STORE.json")
 			var fields map[string]any
@@ -100,7 +109,7 @@ func TestStoresThatAreRefused(t *testing.T) {
 			require.Equal(t, exitOK, macula(t, "put", "--data-dir", data, "k", provider).code)
 			r.stopped(t)
 			test.spoil(t, data)
-			before := filesIn(t, filepath.Join(data, "store"))
+			store, before := filesIn(t, filepath.Join(data, "store")), filesIn(t, data)
 
 			got := macula(t, append([]string{"run", "--data-dir", data, "--listen", "/ip4/127.0.0.1/udp/0/quic-v1"}, test.args...)...)
 			require.Equal(t, exitUsage, got.code)
@@ -110,8 +119,14 @@ func TestStoresThatAreRefused(t *testing.T) {
 			for _, want := range append(test.want, filepath.Join(data, "store")) {
 				require.Contains(t, line, want)
 			}
-			require.Equal(t, before, filesIn(t, filepath.Join(data, "store")))
-			require.NoFileExists(t, filepath.Join(data, "running.json"))
+			require.Equal(t, store, filesIn(t, filepath.Join(data, "store")))
+			require.Equal(t, before, filesIn(t, data), "nothing has been made beside it")
+			if _, hasKey := before["identity.key"]; !hasKey {
+				got := macula(t, "id", "--data-dir", data)
+				require.Equal(t, exitUsage, got.code)
+				require.Contains(t, got.stderr, "the identity key is missing")
+				require.Equal(t, before, filesIn(t, data))
+			}
 		})
 	}
 }
@@ -123,6 +138,9 @@ func filesIn(t *testing.T, dir string) map[string]string {
 	require.NoError(t, err)
 	files := map[string]string{}
 	for _, e := range entries {
+		if e.IsDir() {
+			continue
+		}
 		text, err := os.ReadFile(filepath.Join(dir, e.Name()))
 		require.NoError(t, err)
 		files[e.Name()] = string(text)
@@ -196,6 +214,7 @@ func TestNoRoom(t *testing.T) {
 	require.Equal(t, exitNotFound, got.code, "not well")
 	require.Contains(t, got.stdout, "well      no: nothing new can be stored: no room on the disk")
 	require.Contains(t, got.stderr, "not well: nothing new can be stored: no room on the disk")
+	require.Contains(t, got.stderr, "a larger --store-disk")
 	status := decodeJSON(t, macula(t, "status", "--data-dir", data, "--json").stdout)
 	require.Contains(t, status["store"].(object)["failing"], "no room on the disk")
 	require.Len(t, status["problems"], 1)

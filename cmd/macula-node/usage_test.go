@@ -8,6 +8,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
 )
 
 const (
@@ -80,9 +82,9 @@ func TestWrongUsage(t *testing.T) {
 		{"put of too much for anyone", []string{"put", libp2p, "k", `{"x": "` + strings.Repeat("x", 64<<10) + `"}`}, []string{"VALUE", "limit 65536"}},
 		{"put of too much for an Erlang node", []string{"put", erlang, "k", `{"node_id": "` + someID + `", "x": "` + strings.Repeat("x", 10_000) + `"}`}, []string{"too large for an Erlang node", "10000"}},
 		{"put of what harms an Erlang node", []string{"put", erlang, "peer.gateway.x", provider}, []string{"peer.gateway.", "crashes"}},
-		{"put of a short node_id to an Erlang node", []string{"put", erlang, "k", `{"node_id": "me"}`}, []string{`VALUE '{"node_id": "me"}'`, "64 hexadecimal digits", exampleValue}},
-		{"put of no node_id to an Erlang node", []string{"put", erlang, "k", `{}`}, []string{"VALUE '{}'", "node_id is missing", exampleValue}},
-		{"put of a token that is no text to an Erlang node", []string{"put", erlang, "k", `{"node_id": "` + someID + `", "ucan_token": 1}`}, []string{"ucan_token", exampleValue}},
+		{"put of a short node_id to an Erlang node", []string{"put", erlang, "k", `{"node_id": "me"}`}, []string{`VALUE '{"node_id": "me"}'`, "64 hexadecimal digits", flags.ExampleValue}},
+		{"put of no node_id to an Erlang node", []string{"put", erlang, "k", `{}`}, []string{"VALUE '{}'", "node_id is missing", flags.ExampleValue}},
+		{"put of a token that is no text to an Erlang node", []string{"put", erlang, "k", `{"node_id": "` + someID + `", "ucan_token": 1}`}, []string{"ucan_token", flags.ExampleValue}},
 
 		{"status with an argument", []string{"status", "x"}, []string{`status takes no arguments, but got "x"`}},
 		{"backup without DIR", []string{"backup"}, []string{"want one DIR, got 0", "macula-node backup DIR"}},
@@ -202,5 +204,51 @@ func TestKeysNamedHelp(t *testing.T) {
 			require.Contains(t, []int{exitUsage, exitUnreachable}, got.code, "nobody is there to ask: %s%s", got.stdout, got.stderr)
 		}
 		require.Equal(t, exitOK, macula(t, "lookup", "--bootstrap", s.Addrs[0], key).code)
+	}
+}
+
+// TestExitCodes: scripts go by them, and with --json by one line that has the code too.
+func TestExitCodes(t *testing.T) {
+	data, none := t.TempDir(), filepath.Join(t.TempDir(), "none")
+	_, s := started(t, "--data-dir", data)
+	gone := "/ip4/127.0.0.1/udp/" + silence(t) + "/quic-v1/p2p/" + somePeer
+	for name, test := range map[string]struct {
+		args []string
+		code int
+		want []string // in the error
+	}{
+		"found to be well":         {[]string{"status", "--data-dir", data}, exitOK, nil},
+		"nothing under the key":    {[]string{"get", "--data-dir", data, "nothing"}, exitNotFound, []string{"nothing"}},
+		"nothing anywhere":         {[]string{"lookup", "--data-dir", data, "nothing"}, exitNotFound, []string{"nothing"}},
+		"no such command":          {[]string{"got"}, exitUsage, []string{`"got"`, "status"}},
+		"no such flag":             {[]string{"get", "--dta-dir", data, "k"}, exitUsage, []string{"dta-dir", "--help"}},
+		"no number":                {[]string{"run", "--port", "http", "--data-dir", none}, exitUsage, []string{`"http"`, "1 to 65535"}},
+		"no size":                  {[]string{"run", "--store-memory", "much", "--data-dir", none}, exitUsage, []string{`"much"`, "64MiB"}},
+		"no mode":                  {[]string{"run", "--mode", "both", "--data-dir", none}, exitUsage, []string{`"both"`, "auto, server or client"}},
+		"no value":                 {[]string{"put", "--data-dir", data, "k", "v"}, exitUsage, []string{"VALUE 'v'", "JSON object"}},
+		"no address":               {[]string{"ping", "nowhere"}, exitUsage, []string{"nowhere", "https://"}},
+		"no node to ask":           {[]string{"get", "--data-dir", none, "k"}, exitUsage, []string{none, "macula-node run"}},
+		"no directory to back up":  {[]string{"backup", "--data-dir", none, none + "-copy"}, exitUsage, []string{none}},
+		"a directory in use":       {[]string{"run", "--data-dir", data, "--listen", "/ip4/127.0.0.1/udp/0/quic-v1"}, exitUsage, []string{data, "pid", "directory of its own"}},
+		"another realm":            {[]string{"lookup", "--bootstrap", s.Addrs[0], "--realm", "org.other", "k"}, exitUnreachable, []string{"org.other"}},
+		"nobody answers":           {[]string{"ping", "--timeout", "300ms", gone}, exitUnreachable, []string{gone, "check the address"}},
+		"no node runs":             {[]string{"status", "--data-dir", none}, exitUnreachable, []string{none, "start it with macula-node run", "--data-dir"}},
+		"nobody answers a gateway": {[]string{"doctor", "--timeout", "300ms", "https://127.0.0.1:" + silence(t)}, exitUnreachable, []string{"does not answer"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			plain, asJSON := macula(t, test.args...), macula(t, append([]string{test.args[0], "--json"}, test.args[1:]...)...)
+			require.Equal(t, []int{test.code, test.code}, []int{plain.code, asJSON.code}, plain.stderr+asJSON.stderr)
+			for _, want := range test.want {
+				require.Contains(t, plain.stderr, want)
+			}
+			said := decodeJSON(t, asJSON.stdout)
+			if said["error"] != nil {
+				require.Equal(t, float64(test.code), said["code"])
+				require.Equal(t, "macula-node: "+said["error"].(string)+"\n", asJSON.stderr[strings.LastIndex(asJSON.stderr, "macula-node: "):])
+			} else {
+				require.Contains(t, []int{exitOK, exitNotFound, exitUnreachable}, test.code, "%v", said)
+			}
+			require.NoDirExists(t, none, "what is refused makes nothing")
+		})
 	}
 }

@@ -23,6 +23,7 @@ type Status struct {
 
 	Records Records `json:"records"`
 	Store   Store   `json:"store"`
+	Memory  Memory  `json:"memory"`
 
 	// Problems is why the node is not well, in words for its operator; empty where it is.
 	Problems []string `json:"problems"`
@@ -43,6 +44,15 @@ type Store struct {
 	DiskBytes int64  `json:"disk_bytes,omitempty"` // that its files have
 	DiskLimit int64  `json:"disk_limit,omitempty"` // of DiskBytes
 	Failing   string `json:"failing,omitempty"`    // why nothing new is acknowledged; empty where it is
+	Unread    string `json:"unread,omitempty"`     // a store in the data directory that the node leaves alone, as it keeps its records in memory
+}
+
+// Memory is what the node's process has of the memory, in bytes.
+type Memory struct {
+	Used    int64 `json:"used"`            // by Go: all but the program's own text
+	Limit   int64 `json:"limit,omitempty"` // that Go's garbage collector keeps Used to as far as it can; 0 for none
+	Records int64 `json:"records"`         // that records may cost, of Limit
+	Buffers int64 `json:"buffers"`         // that peers may have buffered, of Limit
 }
 
 // BackupRequest asks for a copy of the data directory.
@@ -55,7 +65,9 @@ type Backup struct {
 	Dir     string `json:"dir"`
 	Files   int    `json:"files"`
 	Bytes   int64  `json:"bytes"`
+	Key     bool   `json:"key"`     // whether the identity key is in it
 	Records bool   `json:"records"` // whether records are in it, or the identity alone
+	Unread  bool   `json:"unread"`  // whether they are of a store that the node which runs there leaves alone
 }
 
 // Problem is what the API answers where it does not do what it was asked for.

@@ -32,6 +32,9 @@ const (
 	lockTick     = 20 * time.Millisecond
 )
 
+// ErrInUse is an InUseError to errors.Is.
+var ErrInUse = errors.New("the data directory is in use")
+
 // InUseError: another process runs a node on the data directory.
 type InUseError struct {
 	Dir   string
@@ -45,6 +48,9 @@ func (e *InUseError) Error() string {
 	}
 	return fmt.Sprintf("the data directory %s is in use by %s: stop that one, or give this node a directory of its own", e.Dir, who)
 }
+
+// Is makes it an ErrInUse.
+func (e *InUseError) Is(target error) bool { return target == ErrInUse }
 
 // Dir is a data directory on which this process runs a node.
 type Dir struct {

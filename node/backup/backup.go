@@ -47,7 +47,11 @@ type Made struct {
 	Dir     string // absolute
 	Files   int    // in it
 	Bytes   int64  // of the files; those of records may share the disk with the store's
+	Key     bool   // whether the node's key is in it
 	Records bool   // whether records are in it
+	// Unread says that the records are of a store in the data directory which the node
+	// that runs there has not read, as it keeps its own in memory.
+	Unread bool
 }
 
 // Make copies what is kept in dataDir to dir, which must not exist: the identity key,
@@ -144,6 +148,7 @@ func fill(ctx context.Context, dataDir string, store Checkpointer, work string) 
 			return made, fmt.Errorf("copy %s: %w", name, err)
 		}
 		found = true
+		made.Key = made.Key || name == credentials.KeyFile
 	}
 	if store != nil {
 		if err := store.Checkpoint(ctx, filepath.Join(work, StoreDir)); err != nil {

@@ -39,7 +39,7 @@ func TestMake(t *testing.T) {
 	require.NoError(t, err)
 	info, err := os.Stat(filepath.Join(data, "identity.key"))
 	require.NoError(t, err)
-	require.Equal(t, Made{Dir: dir, Files: 2, Bytes: info.Size() + int64(len("records")), Records: true}, made)
+	require.Equal(t, Made{Dir: dir, Files: 2, Bytes: info.Size() + int64(len("records")), Key: true, Records: true}, made)
 
 	want, err := credentials.LoadKey(data)
 	require.NoError(t, err)

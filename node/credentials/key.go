@@ -12,8 +12,8 @@ import (
 	"github.com/macula-mesh/macula-node/internal/datadir"
 )
 
-// keyFile is the name, inside a node's data directory, of the private key that is the node's identity.
-const keyFile = "identity.key"
+// KeyFile is the name, inside a node's data directory, of the private key that is the node's identity.
+const KeyFile = "identity.key"
 
 // LoadOrCreateKey returns the private key kept in dir and, at the first start, makes dir and an Ed25519 key in it.
 // The key appears in one step and is never overwritten: of several processes that start at once the first wins,
@@ -33,7 +33,7 @@ func LoadOrCreateKey(dir string) (crypto.PrivKey, error) {
 }
 
 // Files returns the names of the files, inside a data directory, in which a node keeps what it proves itself with.
-func Files() []string { return []string{keyFile, certificateFile} }
+func Files() []string { return []string{KeyFile, certificateFile} }
 
 // DataDirWarnings says what of a data directory is open to others than its owner and yet no reason to refuse it.
 func DataDirWarnings(dir string) []string { return datadir.Warnings(dir, Files()...) }
@@ -41,7 +41,7 @@ func DataDirWarnings(dir string) []string { return datadir.Warnings(dir, Files()
 // LoadKey returns the private key kept in dir. If there is none the error is fs.ErrNotExist to errors.Is.
 // A key that everybody can reach, or that is damaged, is refused; its group may have it, see DataDirWarnings.
 func LoadKey(dir string) (crypto.PrivKey, error) {
-	path := filepath.Join(dir, keyFile)
+	path := filepath.Join(dir, KeyFile)
 	data, err := datadir.ReadPrivate("identity key", path)
 	if err != nil {
 		return nil, err
@@ -83,5 +83,5 @@ func createKey(dir string) error {
 	if err != nil {
 		return err
 	}
-	return datadir.CreatePrivate(filepath.Join(dir, keyFile), data)
+	return datadir.CreatePrivate(filepath.Join(dir, KeyFile), data)
 }

@@ -23,7 +23,7 @@ func TestKeyIsCreatedOnceAndKept(t *testing.T) {
 	require.Equal(t, pb.KeyType_Ed25519, created.Type())
 
 	requireMode(t, dir, 0o700)
-	requireMode(t, filepath.Join(dir, keyFile), 0o600)
+	requireMode(t, filepath.Join(dir, KeyFile), 0o600)
 	requireOnlyKeyFile(t, dir)
 
 	again, err := LoadOrCreateKey(dir)
@@ -47,7 +47,7 @@ func TestKeyNeedsADirectory(t *testing.T) {
 	t.Chdir(t.TempDir())
 	_, err := LoadOrCreateKey("")
 	require.ErrorContains(t, err, "no data directory")
-	require.NoFileExists(t, keyFile)
+	require.NoFileExists(t, KeyFile)
 }
 
 func TestFirstOfManyStartsWins(t *testing.T) {
@@ -90,7 +90,7 @@ func TestCreateKeyNeverOverwrites(t *testing.T) {
 func TestOpenKeyIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, createKey(dir))
-	path := filepath.Join(dir, keyFile)
+	path := filepath.Join(dir, KeyFile)
 	for _, mode := range []fs.FileMode{0o604, 0o644, 0o666, 0o602} {
 		require.NoError(t, os.Chmod(path, mode))
 		_, err := LoadOrCreateKey(dir)
@@ -124,7 +124,7 @@ func TestDamagedKeyIsRefusedAndKept(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			path := filepath.Join(dir, keyFile)
+			path := filepath.Join(dir, KeyFile)
 			require.NoError(t, os.WriteFile(path, test.data, 0o600))
 
 			_, err := LoadOrCreateKey(dir)
@@ -140,7 +140,7 @@ func TestDamagedKeyIsRefusedAndKept(t *testing.T) {
 
 func TestKeyFileMustBeAFile(t *testing.T) {
 	dir := t.TempDir()
-	require.NoError(t, os.Mkdir(filepath.Join(dir, keyFile), 0o700))
+	require.NoError(t, os.Mkdir(filepath.Join(dir, KeyFile), 0o700))
 	_, err := LoadOrCreateKey(dir)
 	require.ErrorContains(t, err, "not a regular file")
 }
@@ -166,5 +166,5 @@ func requireOnlyKeyFile(t *testing.T, dir string) {
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Len(t, entries, 1)
-	require.Equal(t, keyFile, entries[0].Name())
+	require.Equal(t, KeyFile, entries[0].Name())
 }

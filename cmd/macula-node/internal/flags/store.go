@@ -7,10 +7,10 @@ import (
 	"github.com/urfave/cli/v3"
 )
 
-// What a store may cost where nothing is said: for a machine of 512 MiB. The garbage
-// collector lets twice of what is in use be taken, so 128 MiB of records have a process
-// of some 350 MiB. Files are rewritten as they are merged, for which there is room for
-// the same records four times.
+// What a store may cost where nothing is said: for a machine of 512 MiB. With what peers
+// may have buffered, connections and the program, 128 MiB of records have a process of 416
+// MiB. Files are rewritten as they are merged, for which there is room for the same records
+// four times.
 const (
 	defaultStoreMemory = "128MiB"
 	defaultStoreDisk   = "512MiB"

@@ -9,6 +9,11 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/database"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/disk"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/fence"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/label"
 )
 
 // Checkpoint makes a copy of the store as it is now in dir, which must not exist; Open
@@ -19,7 +24,7 @@ import (
 // Nothing else waits for it. It ends with ctx, and with Close; where the disk hangs then,
 // what is under way stays behind until it answers.
 func (s *Store) Checkpoint(ctx context.Context, dir string) error {
-	if _, real := s.cfg.fs.(privateFS); real {
+	if _, real := s.cfg.fs.(disk.Private); real {
 		var err error
 		if dir, err = filepath.Abs(dir); err != nil {
 			return fmt.Errorf("copy the store of records: %w", err)
@@ -36,7 +41,7 @@ func (s *Store) checkpoint(ctx context.Context, dir string) error {
 		return err
 	}
 	files := s.cfg.fs
-	if newFence(files, s.dir).inside(dir) {
+	if fence.Within(s.dir, dir) {
 		return errors.New("the copy would lie within the store; name a directory elsewhere")
 	}
 	if _, err := files.Stat(dir); err == nil {
@@ -52,7 +57,7 @@ func (s *Store) checkpoint(ctx context.Context, dir string) error {
 	end := context.AfterFunc(s.copying, cancel)
 	done := make(chan error, 1)
 	go func() {
-		defer db.users.Done()
+		defer db.Users.Done()
 		defer cancel()
 		defer end()
 		done <- s.makeCopy(ctx, db, dir)
@@ -60,12 +65,12 @@ func (s *Store) checkpoint(ctx context.Context, dir string) error {
 	select {
 	case err = <-done:
 	case <-ctx.Done():
-		late := time.NewTimer(finishWithin)
+		late := time.NewTimer(database.FinishWithin)
 		defer late.Stop()
 		select {
 		case err = <-done:
 		case <-late.C:
-			err = fmt.Errorf("%w, and the disk has not answered for %v", ctx.Err(), finishWithin)
+			err = fmt.Errorf("%w, and the disk has not answered for %v", ctx.Err(), database.FinishWithin)
 		}
 	}
 	if s.copying.Err() != nil && errors.Is(err, context.Canceled) {
@@ -75,7 +80,7 @@ func (s *Store) checkpoint(ctx context.Context, dir string) error {
 }
 
 // use returns the database, which is in use until its users are done.
-func (s *Store) use() (*database, error) {
+func (s *Store) use() (*database.DB, error) {
 	s.using.Lock()
 	defer s.using.Unlock()
 	if s.db == nil {
@@ -84,12 +89,12 @@ func (s *Store) use() (*database, error) {
 		}
 		return nil, ErrClosed
 	}
-	s.db.users.Add(1)
+	s.db.Users.Add(1)
 	return s.db, nil
 }
 
 // makeCopy makes the copy, whole or not at all.
-func (s *Store) makeCopy(ctx context.Context, db *database, dir string) error {
+func (s *Store) makeCopy(ctx context.Context, db *database.DB, dir string) error {
 	files, partial := s.cfg.fs, dir+".partial"
 	if err := files.RemoveAll(partial); err != nil { // of a process that ended
 		return err
@@ -104,24 +109,24 @@ func (s *Store) makeCopy(ctx context.Context, db *database, dir string) error {
 	if err != nil {
 		return errors.Join(err, files.RemoveAll(partial))
 	}
-	return syncDir(files, files.PathDir(dir))
+	return disk.SyncDir(files, files.PathDir(dir))
 }
 
 // copyTo makes the copy, synced. It is a store by another id: as it may lack what the
 // store gets from now on, peers hand that over to it.
-func (s *Store) copyTo(ctx context.Context, db *database, dir string) (err error) {
-	defer db.fence.copyTo(ctx, dir)()
+func (s *Store) copyTo(ctx context.Context, db *database.DB, dir string) (err error) {
+	defer db.Fence.CopyTo(ctx, dir)()
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("pebble: %v", p)
-			db.fence.fail(err)
+			db.Fence.Fail(err)
 		}
 	}()
 	if err := db.Checkpoint(dir, pebble.WithFlushedWAL()); err != nil {
 		return err
 	}
-	if err := db.fence.Err(); err != nil { // the sync of the log may have been refused
+	if err := db.Fence.Err(); err != nil { // the sync of the log may have been refused
 		return err
 	}
-	return writeLabel(s.cfg.fs, dir, ownerFile, newLabel(s.owner))
+	return label.Write(s.cfg.fs, dir, label.File, label.New(s.owner))
 }

@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/database"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/entries"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/notice"
 )
 
 const (
@@ -36,28 +39,33 @@ type committer struct {
 
 	// What the disk may have otherwise than the memory since the last sync.
 	dirty, dirtyState map[string]struct{}
-	unsynced          time.Time // since when there is anything to sync; zero is never
-	written           time.Time // when the clock was, last
-	reading           reading   // that was written then
-	synced            reading   // the last one that the disk has for sure
+	unsynced          time.Time       // since when there is anything to sync; zero is never
+	written           time.Time       // when the clock was, last
+	reading           entries.Reading // that was written then
+	synced            entries.Reading // the last one that the disk has for sure
 
 	mustSync, mustLook bool // as soon as the worker is not busy
 	syncing, late      *time.Timer
-	old                *database // one that was given up, and is to be closed
-	opened             *database // the worker's: one that the committer has not taken yet
+	old                *database.DB // one that was given up, and is to be closed
+	opened             *database.DB // the worker's: one that the committer has not taken yet
 	failedAt           time.Time
-	room               room
+	room               space
+	broken, full       notice.Notice
 }
 
 func (c *committer) init(s *Store) {
 	c.Store, c.worker = s, newWorker()
 	c.next, c.spare = newBatch(), newBatch()
 	c.dirty, c.dirtyState = make(map[string]struct{}), make(map[string]struct{})
-	c.written, c.reading = time.Now(), s.clock.read()
+	c.written, c.reading = time.Now(), s.clock.Read()
 	c.synced = s.began
 	c.syncing, c.late = time.NewTimer(time.Hour), time.NewTimer(time.Hour)
 	c.syncing.Stop()
 	c.late.Stop()
+	c.broken = notice.Notice{Log: s.log(), Begins: "nothing is stored until the disk works again",
+		Passes: "the disk works again, and what is stored is kept", Again: "the disk failed again, and works now"}
+	c.full = notice.Notice{Log: s.log(), Begins: "nothing is stored until there is room",
+		Passes: "there is room on the disk again", Again: "there was no room again, and is now"}
 	c.measured(c.measure(c.db))
 }
 
@@ -72,7 +80,7 @@ func (c *committer) run() {
 	for {
 		var failed, some <-chan struct{}
 		if c.db != nil {
-			failed = c.db.fence.failed
+			failed = c.db.Fence.Failed
 		}
 		if c.at == len(c.taken) {
 			some = c.queue.some
@@ -88,13 +96,15 @@ func (c *committer) run() {
 			c.late.Stop()
 			then()
 		case <-failed:
-			c.fall(c.failed(c.db.fence.Err()))
+			c.fall(c.failed(c.db.Fence.Err()))
 		case <-c.late.C:
 			c.hang()
 		case <-c.syncing.C:
 			c.mustSync = true
 		case <-ticker.C:
 			c.mustLook = true
+			c.broken.Look()
+			c.full.Look()
 		case <-deadline:
 			c.giveUp()
 			return
@@ -194,27 +204,27 @@ func (c *committer) add(b *batch, u update) error {
 		}
 	}
 	next := u.change(old)
-	if isSame(old, next) {
+	if entries.IsSame(old, next) {
 		return nil
 	}
-	w := placed(old, next)
-	if len(w.write) > 0 && c.room.none != nil {
+	w := entries.Placed(old, next)
+	if len(w.Write) > 0 && c.room.none != nil {
 		c.cfg.tracer.Refused()
 		return c.room.none
 	}
-	for _, place := range w.removed {
-		c.entry = appendRecordKey(c.entry[:0], u.key, place)
-		if err := b.write.Delete(c.entry, nil); err != nil {
-			return err
-		}
-	}
-	for _, i := range w.write {
+	for _, place := range w.Removed {
 		var err error
-		if c.entry, err = c.set(b.write, c.entry, u.key, &w.list[i]); err != nil {
+		if c.entry, err = entries.Remove(b.write, c.entry, u.key, place); err != nil {
 			return err
 		}
 	}
-	b.set(u.key, w.list)
+	for _, i := range w.Write {
+		var err error
+		if c.entry, err = c.set(b.write, c.entry, u.key, &w.List[i]); err != nil {
+			return err
+		}
+	}
+	b.set(u.key, w.List)
 	return nil
 }
 
@@ -223,7 +233,7 @@ func (c *committer) addState(b *batch, u update) error {
 		c.cfg.tracer.Refused()
 		return c.room.none
 	}
-	if err := setState(b.write, u.key, u.value, u.value != nil); err != nil {
+	if err := entries.SetState(b.write, u.key, u.value, u.value != nil); err != nil {
 		return err
 	}
 	b.values[string(u.key)] = u.value
@@ -249,12 +259,12 @@ func (c *committer) commit() {
 		c.committed(b, 0, 0, nil)
 		return
 	}
-	c.reading, c.written = c.clock.read(), time.Now()
-	err := b.write.Set(clockKey, c.reading.append(nil), nil)
+	c.reading, c.written = c.clock.Read(), time.Now()
+	err := entries.SetClock(b.write, c.reading)
 	c.do(func() func() {
 		began, size := time.Now(), b.write.Len()
 		if err == nil {
-			err = db.commit(b.write, b.synced)
+			err = db.Commit(b.write, b.synced)
 		}
 		took := time.Since(began)
 		return func() { c.committed(b, size, took, err) }
@@ -350,7 +360,7 @@ func (c *committer) giveUp() {
 	err := c.left()
 	if c.db != nil {
 		c.old = c.detach()
-		c.old.fence.fail(err)
+		c.old.Fence.Fail(err)
 	}
 	c.refuse(err)
 	for ; c.at < len(c.taken); c.at++ {
@@ -376,20 +386,22 @@ func (c *committer) left() error {
 
 // ending closes the databases and the directory.
 func (c *committer) ending() func() func() {
-	c.room.stop()
+	c.room.tidier.Stop()
+	c.broken.Flush()
+	c.full.Flush()
 	db, old := c.detach(), c.old
 	return func() func() {
 		var errs []error
 		if old != nil {
-			<-old.fence.ended
-			old.abandon(c.Store)
+			<-old.Fence.Ended
+			c.abandon(old)
 		}
 		if c.opened != nil { // after Close gave up
-			c.opened.fence.fail(ErrClosed)
-			c.opened.abandon(c.Store)
+			c.opened.Fence.Fail(ErrClosed)
+			c.abandon(c.opened)
 		}
 		if db != nil {
-			errs = append(errs, db.close())
+			errs = append(errs, db.Close())
 		}
 		c.abandoned.Wait()
 		errs = append(errs, c.lock.Close(), c.memory.Close())

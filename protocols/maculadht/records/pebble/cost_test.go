@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"flag"
+	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -17,6 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/database"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/entries"
 )
 
 var costFor = flag.Duration("cost", 200*time.Millisecond, "how long each cost is measured")
@@ -75,7 +78,7 @@ func TestCostOfStores(t *testing.T) {
 		require.NoError(t, err)
 		m := newManager(t, store)
 		bare, err := pebble.Open(t.TempDir(), &pebble.Options{
-			MemTableSize: memTableBytes, FormatMajorVersion: pebble.FormatTableFormatV6, Logger: chatter{store.log(), store.db.fence},
+			MemTableSize: database.MemTableBytes, FormatMajorVersion: pebble.FormatTableFormatV6, Logger: silent{},
 		})
 		require.NoError(t, err)
 		defer bare.Close()
@@ -83,10 +86,10 @@ func TestCostOfStores(t *testing.T) {
 		var ours, theirs int
 		for range 5 { // in turn, as the disk has its moods
 			theirs += during(t, inFlight, &next, func(n uint64) error {
-				r := records.Record{Value: value, NodeID: number(n), Expires: time.Now().Add(time.Hour), Source: records.Source{Name: "source"}}
+				r := records.Record{Place: 1, Value: value, NodeID: number(n), Expires: time.Now().Add(time.Hour), Source: records.Source{Name: "source"}}
 				b := bare.NewBatch()
 				defer b.Close()
-				if err := b.Set(appendRecordKey(nil, number(n), middle), appendRecord(nil, &r, n2), nil); err != nil {
+				if _, err := entries.Set(b, nil, number(n), &r, n2); err != nil {
 					return err
 				}
 				return b.Commit(pebble.Sync)
@@ -135,3 +138,10 @@ func TestValuesHitDoesNotAllocate(t *testing.T) {
 	require.NoError(t, m.Store(ctx, records.Put{Key: key, Value: []byte("v")}))
 	require.Zero(t, testing.AllocsPerRun(1000, func() { _, _ = m.Values(ctx, key) }))
 }
+
+// silent is a logger of Pebble's that says nothing.
+type silent struct{}
+
+func (silent) Infof(string, ...any)              {}
+func (silent) Errorf(string, ...any)             {}
+func (silent) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }

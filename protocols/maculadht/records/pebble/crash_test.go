@@ -197,7 +197,7 @@ func TestDirectoriesSurvive(t *testing.T) {
 		t.Run(dir, func(t *testing.T) {
 			disk := vfs.NewCrashableMem()
 			if dir == "a/store" { // by a process that ended before it synced
-				require.NoError(t, disk.MkdirAll("a", privateDir))
+				require.NoError(t, disk.MkdirAll("a", 0o700))
 			}
 			s := open(t, dir, WithFS(disk))
 			require.NoError(t, set(s, "k", records.Synced, rec("v", time.Hour)))

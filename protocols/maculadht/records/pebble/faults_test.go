@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/label"
 )
 
 var faults = flag.Int("faults", 40, "places at which the disk is made to fail, once and for long")
@@ -318,38 +319,6 @@ func TestDiskFull(t *testing.T) {
 	})
 }
 
-// mergeBytes is what the files may take beyond their bound while they are merged.
-const mergeBytes = 16 << 20
-
-// The store's files stay within their bound, and there is room again for those that
-// come when others have gone.
-func TestMaxBytes(t *testing.T) {
-	dir := t.TempDir()
-	s := open(t, dir, WithMaxBytes(minBytes), often, func(c *config) error { c.compactEvery = time.Second / 2; return nil })
-	value := make([]byte, 60_000)
-	var err error
-	kept := 0
-	for rng := rand.New(rand.NewPCG(1, 1)); err == nil && kept < 10_000; kept++ {
-		for i := range value {
-			value[i] = byte(rng.Uint32())
-		}
-		err = set(s, fmt.Sprint(kept), records.Soon, rec(string(value), time.Hour))
-	}
-	require.ErrorIs(t, err, ErrNoRoom)
-	kept--
-	require.Greater(t, kept*60_000, minBytes/4)
-	require.Less(t, s.Status().DiskBytes, int64(minBytes+mergeBytes))
-	require.Less(t, diskBytes(t, dir), int64(minBytes+mergeBytes))
-	t.Logf("%d values of 60 kB in %d bytes, of %d", kept, s.Status().DiskBytes, minBytes)
-	for i := range kept {
-		require.NoError(t, set(s, fmt.Sprint(i), records.Soon))
-	}
-	recovered(t, s)
-	require.NoError(t, set(s, "new", records.Synced, rec("v", time.Hour)))
-	require.LessOrEqual(t, s.Status().DiskBytes, int64(minBytes))
-	require.Less(t, diskBytes(t, dir), int64(minBytes+mergeBytes))
-}
-
 // The store's making may end at any place, and is taken up by the next opening.
 func TestMadeWholeOrNotAtAll(t *testing.T) {
 	for at := int64(1); ; at++ {
@@ -367,9 +336,9 @@ func TestMadeWholeOrNotAtAll(t *testing.T) {
 		require.NoError(t, err, "operation %d", at)
 		require.NoError(t, set(s, "k", records.Synced, rec("v", time.Hour)))
 		require.NoError(t, s.Close())
-		_, err = disk.Stat("store/" + ownerFile)
+		_, err = disk.Stat("store/" + label.File)
 		require.NoError(t, err)
-		_, err = disk.Stat("store/" + creating)
+		_, err = disk.Stat("store/" + label.Making)
 		require.True(t, errors.Is(err, fs.ErrNotExist))
 	}
 }

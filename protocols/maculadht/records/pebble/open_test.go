@@ -14,6 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/disk"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/label"
 )
 
 // snapshot returns the files of a directory with their content.
@@ -56,7 +58,7 @@ func rewriteFile(t *testing.T, path string, edit func(text string) string) {
 	t.Helper()
 	text, err := os.ReadFile(path)
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(path, []byte(edit(string(text))), privateFile))
+	require.NoError(t, os.WriteFile(path, []byte(edit(string(text))), disk.FileMode))
 }
 
 // newest returns the last of a directory's files with a suffix, which is not empty.
@@ -91,18 +93,18 @@ func TestRefusedDirectories(t *testing.T) {
 		want   error
 		says   string
 	}{
-		"of another realm": {func(*testing.T, string) {}, Owner{"other", us.NodeID}, ErrForeign, `is of the realm "test", this node of "other"`},
-		"of another node":  {func(*testing.T, string) {}, Owner{us.Realm, []byte{1}}, ErrForeign, "this one is 01; use the key"},
+		"of another realm": {func(*testing.T, string) {}, Owner{Realm: "other", NodeID: us.NodeID}, ErrForeign, `is of the realm "test", this node of "other"`},
+		"of another node":  {func(*testing.T, string) {}, Owner{Realm: us.Realm, NodeID: []byte{1}}, ErrForeign, "this one is 01; use the key"},
 		"of a newer format": {func(t *testing.T, dir string) {
-			rewriteFile(t, filepath.Join(dir, ownerFile), func(s string) string { return strings.Replace(s, `"format":1`, `"format":2`, 1) })
+			rewriteFile(t, filepath.Join(dir, label.File), func(s string) string { return strings.Replace(s, `"format":1`, `"format":2`, 1) })
 		}, us, ErrNewer, "is of format 2, this program knows 1"},
 		"of no format": {func(t *testing.T, dir string) {
-			rewriteFile(t, filepath.Join(dir, ownerFile), func(s string) string { return "{}" })
+			rewriteFile(t, filepath.Join(dir, label.File), func(s string) string { return "{}" })
 		}, us, ErrCorrupt, "format 0"},
 		"unreadable label": {func(t *testing.T, dir string) {
-			rewriteFile(t, filepath.Join(dir, ownerFile), func(s string) string { return s[:20] })
-		}, us, ErrCorrupt, ownerFile},
-		"something else":     {func(t *testing.T, dir string) { require.NoError(t, os.Remove(filepath.Join(dir, ownerFile))) }, us, ErrForeign, "and no " + ownerFile},
+			rewriteFile(t, filepath.Join(dir, label.File), func(s string) string { return s[:20] })
+		}, us, ErrCorrupt, label.File},
+		"something else":     {func(t *testing.T, dir string) { require.NoError(t, os.Remove(filepath.Join(dir, label.File))) }, us, ErrForeign, "and no " + label.File},
 		"a table is damaged": {func(t *testing.T, dir string) { flip(t, newest(t, dir, "*.sst")) }, us, ErrCorrupt, "put a backup in its place"},
 		"a table is missing": {func(t *testing.T, dir string) { require.NoError(t, os.Remove(newest(t, dir, "*.sst"))) }, us, ErrCorrupt, "(type sstable)"},
 		"the log is damaged": {func(t *testing.T, dir string) { flip(t, newest(t, dir, "*.log")) }, us, ErrCorrupt, "put a backup in its place"},
@@ -115,7 +117,7 @@ func TestRefusedDirectories(t *testing.T) {
 		"all of Pebble's files are gone": {func(t *testing.T, dir string) {
 			all, _ := filepath.Glob(filepath.Join(dir, "*"))
 			for _, path := range all {
-				if filepath.Base(path) != ownerFile {
+				if filepath.Base(path) != label.File {
 					require.NoError(t, os.Remove(path))
 				}
 			}
@@ -140,7 +142,7 @@ func TestRefusedDirectories(t *testing.T) {
 	}
 	t.Run("somebody's files", func(t *testing.T) {
 		dir := t.TempDir()
-		require.NoError(t, os.WriteFile(filepath.Join(dir, "letter"), []byte("dear"), privateFile))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "letter"), []byte("dear"), disk.FileMode))
 		before := snapshot(t, dir)
 		_, err := Open(dir, us)
 		require.ErrorIs(t, err, ErrForeign)
@@ -149,7 +151,7 @@ func TestRefusedDirectories(t *testing.T) {
 	})
 	t.Run("a file", func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "file")
-		require.NoError(t, os.WriteFile(file, []byte("dear"), privateFile))
+		require.NoError(t, os.WriteFile(file, []byte("dear"), disk.FileMode))
 		_, err := Open(file, us)
 		require.ErrorContains(t, err, file)
 	})
@@ -187,9 +189,9 @@ func TestPrivateFiles(t *testing.T) {
 			require.NoError(t, err)
 			info, err := entry.Info()
 			require.NoError(t, err)
-			want := fs.FileMode(privateFile)
+			want := fs.FileMode(disk.FileMode)
 			if entry.IsDir() {
-				want = privateDir
+				want = disk.DirMode
 			}
 			require.Equal(t, want, info.Mode().Perm(), path)
 			seen++
@@ -213,7 +215,7 @@ func TestCheckpoint(t *testing.T) {
 	cancel()
 	require.ErrorIs(t, s.Checkpoint(ended, target+"2"), context.Canceled)
 	require.NoDirExists(t, target+"2")
-	require.NoError(t, os.MkdirAll(target+"3.partial", privateDir))
+	require.NoError(t, os.MkdirAll(target+"3.partial", disk.DirMode))
 	require.NoError(t, s.Checkpoint(t.Context(), target+"3"), "beside what another attempt has left")
 	require.NoDirExists(t, target+"3.partial")
 

@@ -9,6 +9,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/macula-mesh/macula-node/internal/logs"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/database"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/disk"
 )
 
 // What a store may take of a disk where nothing is said.
@@ -35,13 +37,15 @@ type config struct {
 	answerWithin, closeWithin time.Duration
 	// compactEvery is how often a store without room is cleared of what is gone.
 	compactEvery time.Duration
+	// tidyEvery is how often any other is looked at for what is gone.
+	tidyEvery time.Duration
 }
 
 func newConfig(opts []Option) (config, error) {
 	cfg := config{
 		log: logs.Logger("store"), tracer: noTracer{},
 		maxBytes: DefaultMaxBytes, reserve: DefaultReserve,
-		fs: privateFS{vfs.Default}, step: func() time.Duration { return 0 }, tick: time.Second, compactEvery: 10 * time.Second,
+		fs: disk.Private{FS: vfs.Default}, step: func() time.Duration { return 0 }, tick: time.Second, compactEvery: 10 * time.Second, tidyEvery: time.Minute,
 		answerWithin: answerWithin, closeWithin: closeWithin,
 	}
 	for _, opt := range opts {
@@ -80,12 +84,12 @@ func WithMetricsTracer(tracer MetricsTracer) Option {
 
 // minBytes is what a store may always take: its logs alone are as large as a few of
 // the tables in memory.
-const minBytes = 8 * memTableBytes
+const minBytes = 8 * database.MemTableBytes
 
 // WithMaxBytes bounds what the store's files take, in bytes; by default it is
 // [DefaultMaxBytes]. Above it values are refused with [ErrNoRoom], until what is gone
-// has been cleared away. While files are merged they take up to 16 MiB more. Less than
-// 32 MiB is an error.
+// has been cleared away; what merging the files may add is counted in. Less than 32 MiB
+// is an error.
 func WithMaxBytes(n int64) Option {
 	return func(c *config) error {
 		if n < minBytes {

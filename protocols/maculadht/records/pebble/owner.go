@@ -1,172 +1,34 @@
 package pebble
 
 import (
-	"bytes"
-	"crypto/rand"
-	"encoding/hex"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
-	"io/fs"
-
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/label"
 )
 
 // Why a directory was not opened. Nothing in it has been changed.
 var (
 	// ErrForeign means that a directory holds something else, or the store of another
 	// node or realm.
-	ErrForeign = errors.New("not this node's store")
+	ErrForeign = label.ErrForeign
 	// ErrNewer means that a newer version of the program has written the store.
-	ErrNewer = errors.New("the store is of a newer format")
+	ErrNewer = label.ErrNewer
 	// ErrCorrupt means that the store can not be read as it was written.
-	ErrCorrupt = errors.New("the store is damaged")
+	ErrCorrupt = label.ErrCorrupt
 	// ErrLocked means that the store is open, here or in another process.
-	ErrLocked = errors.New("the store is in use")
+	ErrLocked = label.ErrLocked
 )
 
-// Owner is whose store a directory holds. Another one's is refused: its records have
-// other nearest nodes, or belong to another mesh.
-type Owner struct {
-	Realm  string
-	NodeID []byte
-}
-
-// format is that of the directory: how keys and records are written, and of which kind
-// Pebble's files are.
-const format = 1
-
-// ownerFile names the file that says whose the store is and how it is written; it is
-// made last. creating is its name until all the rest is there.
-const (
-	ownerFile = "STORE.json"
-	creating  = "STORE.json.new"
-)
-
-// label is the content of ownerFile.
-type label struct {
-	Format int    `json:"format"`
-	Realm  string `json:"realm"`
-	NodeID string `json:"node_id"`
-	ID     string `json:"store_id"`
-}
-
-func newLabel(owner Owner) label {
-	id := make([]byte, 16)
-	rand.Read(id) // never fails
-	return label{format, owner.Realm, hex.EncodeToString(owner.NodeID), hex.EncodeToString(id)}
-}
-
-// id returns the id of the store.
-func (l *label) id() []byte {
-	id, _ := hex.DecodeString(l.ID)
-	return id
-}
-
-// check refuses another's store.
-func (l *label) check(dir string, owner Owner) error {
-	id, err := hex.DecodeString(l.ID)
-	switch want := hex.EncodeToString(owner.NodeID); {
-	case l.Format > format:
-		return fmt.Errorf("%w: %s is of format %d, this program knows %d; run a newer one, or move the directory away to begin anew", ErrNewer, dir, l.Format, format)
-	case l.Format < 1 || err != nil || len(id) != 16:
-		return corrupt(dir, fmt.Errorf("%s says format %d and store_id %q", ownerFile, l.Format, l.ID))
-	case l.Realm != owner.Realm:
-		return fmt.Errorf("%w: %s is of the realm %q, this node of %q; use another directory, or move this one away to begin anew", ErrForeign, dir, l.Realm, owner.Realm)
-	case l.NodeID != want:
-		return fmt.Errorf("%w: %s is of the node %s, this one is %s; use the key that it was made with, or move the directory away to begin anew", ErrForeign, dir, l.NodeID, want)
-	}
-	return nil
-}
-
-// corrupt says that the store in dir can not be read, and what to do.
-func corrupt(dir string, err error) error {
-	return fmt.Errorf("%w: %s: %w; put a backup in its place, or move the directory away to begin anew", ErrCorrupt, dir, err)
-}
-
-// readLabel reads a label. The error is fs.ErrNotExist where there is none.
-func readLabel(files vfs.FS, dir, name string) (l label, err error) {
-	f, err := files.Open(files.PathJoin(dir, name))
-	if err != nil {
-		return l, err
-	}
-	text, err := io.ReadAll(io.LimitReader(f, 1<<16))
-	if err = errors.Join(err, f.Close()); err != nil {
-		return l, fmt.Errorf("read %s: %w", files.PathJoin(dir, name), err)
-	}
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	if err := decoder.Decode(&l); err != nil {
-		return l, corrupt(dir, fmt.Errorf("%s is not readable: %w", name, err))
-	}
-	return l, nil
-}
-
-// writeLabel writes a label that is there after a power cut.
-func writeLabel(files vfs.FS, dir, name string, l label) error {
-	text, err := json.Marshal(l)
-	if err != nil {
-		return err
-	}
-	f, err := files.Create(files.PathJoin(dir, name), vfs.WriteCategoryUnspecified)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(text, '\n'))
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return syncDir(files, dir)
-}
-
-func syncDir(files vfs.FS, dir string) error {
-	d, err := files.OpenDir(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
-// identify returns the label of the store in dir, and whether it is still to be made: the
-// directory is empty, or was being made when the process ended. Anything else that is
-// not this owner's is refused.
-func identify(files vfs.FS, dir string, owner Owner) (l label, isNew bool, err error) {
-	l, err = readLabel(files, dir, ownerFile)
-	if err == nil {
-		return l, false, l.check(dir, owner)
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return l, false, err
-	}
-	names, err := files.List(dir)
-	if err != nil {
-		return l, false, fmt.Errorf("list %s: %w", dir, err)
-	}
-	begun := false
-	for _, name := range names {
-		begun = begun || name == creating
-	}
-	for _, name := range names {
-		if !begun && name != "LOCK" {
-			return l, false, fmt.Errorf("%w: %s holds %s and no %s; name an empty directory", ErrForeign, dir, name, ownerFile)
-		}
-	}
-	return newLabel(owner), true, nil
-}
+// Owner is whose store a directory holds, by the realm and the node's id. Another one's
+// is refused: its records have other nearest nodes, or belong to another mesh.
+type Owner = label.Owner
 
 // OwnerOf returns whose store is in dir, for who has no other way to know. The error is
 // fs.ErrNotExist to errors.Is where there is none.
 func OwnerOf(dir string) (Owner, error) {
-	l, err := readLabel(vfs.Default, dir, ownerFile)
+	l, err := label.Read(vfs.Default, dir, label.File)
 	if err != nil {
 		return Owner{}, err
 	}
-	id, err := hex.DecodeString(l.NodeID)
-	if err != nil {
-		return Owner{}, corrupt(dir, fmt.Errorf("%s says node_id %q", ownerFile, l.NodeID))
-	}
-	return Owner{l.Realm, id}, nil
+	return l.Owner(dir)
 }

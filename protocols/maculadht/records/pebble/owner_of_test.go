@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/label"
 )
 
 func TestOwnerOf(t *testing.T) {
@@ -20,10 +22,10 @@ func TestOwnerOf(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, us, owner)
 
-	for name, label := range map[string]string{"no JSON": "{", "no hexadecimal digits": `{"format": 1, "node_id": "me"}`} {
+	for name, text := range map[string]string{"no JSON": "{", "no hexadecimal digits": `{"format": 1, "node_id": "me"}`} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			require.NoError(t, os.WriteFile(filepath.Join(dir, ownerFile), []byte(label), 0o600))
+			require.NoError(t, os.WriteFile(filepath.Join(dir, label.File), []byte(text), 0o600))
 			_, err := OwnerOf(dir)
 			require.ErrorIs(t, err, ErrCorrupt)
 			require.ErrorContains(t, err, dir)

@@ -5,45 +5,36 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"sync/atomic"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2"
-
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/database"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/entries"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/label"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/room"
 )
 
 // ErrNoRoom means that the store has no room on the disk: its own bound is reached, or
 // the disk is nearly full. What is removed and what expires still is.
-var ErrNoRoom = errors.New("no room on the disk")
+var ErrNoRoom = room.ErrNone
 
-// room is how much of the disk is left.
-type room struct {
+// space is how much of the disk is left.
+type space struct {
 	none      error // why there is none
 	unchecked int   // bytes that were written since it was looked at
-
-	compacted  time.Time
-	compacting atomic.Bool
-	cancel     context.CancelFunc // ends a compaction
+	tidier    room.Tidier
 }
 
 // wrote counts what was written, and reports whether it is time to look again.
-func (r *room) wrote(bytes int) bool {
-	r.unchecked += bytes
-	return r.unchecked >= batchBytes
-}
-
-// stop ends a compaction, soon.
-func (r *room) stop() {
-	if r.cancel != nil {
-		r.cancel()
-	}
+func (s *space) wrote(bytes int) bool {
+	s.unchecked += bytes
+	return s.unchecked >= batchBytes
 }
 
 // look has the worker see how the disk is doing, as every second, and has the clock
 // written where that is due.
 func (c *committer) look() {
-	if time.Since(c.written) >= clockEvery || c.clock.moved(c.reading) {
+	if time.Since(c.written) >= clockEvery || c.clock.Moved(c.reading) {
 		c.unsynced, c.mustSync = time.Now(), true
 	}
 	db := c.db
@@ -57,57 +48,29 @@ func (c *committer) look() {
 	})
 }
 
-// space is what the store takes, and what is left of the disk.
-type space struct {
-	used  int64
-	free  uint64
-	known bool // whether free is
+func (c *committer) measure(db *database.DB) room.Space {
+	db.Note()
+	return room.Measure(db, c.cfg.fs, c.dir)
 }
 
-func (c *committer) measure(db *database) space {
-	s := space{used: int64(db.Metrics().DiskSpaceUsage())}
-	if disk, err := c.cfg.fs.GetDiskUsage(c.dir); err == nil {
-		s.free, s.known = disk.AvailBytes, true
-	}
-	return s
-}
-
-// measured decides whether there is room.
-func (c *committer) measured(s space) {
-	c.disk.Store(s.used)
+// measured decides whether there is room, and has what is gone cleared away.
+func (c *committer) measured(s room.Space) {
+	c.disk.Store(s.Used)
 	c.room.unchecked = 0
 	had := c.room.none
-	c.room.none = nil
-	if s.used > c.cfg.maxBytes {
-		c.room.none = fmt.Errorf("%w: the store in %s takes %d bytes of the %d that it may", ErrNoRoom, c.dir, s.used, c.cfg.maxBytes)
-		c.compact()
-	} else if s.known && s.free < uint64(c.cfg.reserve) {
-		c.room.none = fmt.Errorf("%w: %d bytes are free where %s is, and %d are left to others; make room", ErrNoRoom, s.free, c.dir, c.cfg.reserve)
-	}
+	c.room.none = room.Bounds{Dir: c.dir, Max: c.cfg.maxBytes, Reserve: c.cfg.reserve}.Check(s)
 	if had == nil && c.room.none != nil {
-		c.log().Error("nothing is stored until there is room", "error", c.room.none)
+		c.full.Begin(c.room.none)
 	} else if had != nil && c.room.none == nil {
-		c.log().Info("there is room on the disk again", "bytes", s.used)
+		c.full.End("bytes", s.Used)
 	}
 	c.fail(c.room.none)
-}
-
-// compact has Pebble clear away what is gone, which it does by itself only when more
-// is written.
-func (c *committer) compact() {
-	if time.Since(c.room.compacted) < c.cfg.compactEvery || !c.room.compacting.CompareAndSwap(false, true) {
-		return
+	every := c.cfg.tidyEvery
+	if c.room.none != nil {
+		every = c.cfg.compactEvery
 	}
-	c.room.compacted = time.Now()
-	ctx, cancel := context.WithCancel(context.Background())
-	c.room.cancel = cancel
-	db := c.db
-	db.users.Go(func() {
-		defer c.room.compacting.Store(false)
-		defer cancel()
-		if err := db.Compact(ctx, []byte{0}, []byte{0xff}, false); err != nil {
-			c.log().Debug("the store was not compacted", "error", err)
-		}
+	c.room.tidier.Tidy(c.db, c.memory, c.room.none != nil, every, func(err error) {
+		c.log().Debug("the store was not compacted", "error", err)
 	})
 }
 
@@ -128,22 +91,27 @@ func (c *committer) fall(err error) {
 	c.fail(err)
 	c.failedAt = time.Now()
 	c.cfg.tracer.Failed(err)
-	c.log().Error("nothing is stored until the disk works again", "error", err)
-	c.room.stop()
+	c.broken.Begin(err)
+	c.room.tidier.Stop()
 	c.room.none = nil
 	c.old = c.detach()
-	c.old.fence.fail(err)
+	c.old.Fence.Fail(err)
 	c.mustSync = false
 	c.refuse(err)
 }
 
 // detach takes the database from whoever would begin to use it.
-func (c *committer) detach() *database {
+func (c *committer) detach() *database.DB {
 	c.using.Lock()
 	defer c.using.Unlock()
 	db := c.db
 	c.db = nil
 	return db
+}
+
+// abandon has a database whose fence is up end without anybody waiting for it.
+func (s *Store) abandon(db *database.DB) {
+	s.abandoned.Go(func() { db.Discard(s.log()) })
 }
 
 // rise has the worker open the database again, and write what the disk may have missed.
@@ -154,8 +122,8 @@ func (c *committer) rise() {
 	c.old = nil
 	c.worker.do(func() func() {
 		if old != nil {
-			<-old.fence.ended
-			old.abandon(c.Store)
+			<-old.Fence.Ended
+			c.abandon(old)
 		}
 		var err error
 		c.opened, err = c.reopen()
@@ -179,22 +147,22 @@ func (c *committer) risen(err error) {
 	c.fail(nil)
 	took := time.Since(c.failedAt)
 	c.cfg.tracer.Recovered(took)
-	c.log().Info("the disk works again, and what is stored is kept", "after", took.Round(time.Millisecond))
+	c.broken.End("after", took.Round(time.Millisecond))
 }
 
 // reopen is called by the worker, while the committer changes nothing.
-func (c *committer) reopen() (*database, error) {
+func (c *committer) reopen() (*database.DB, error) {
 	// The directory may be another one by now, or none where its disk is not mounted.
-	l, err := readLabel(c.cfg.fs, c.dir, ownerFile)
+	l, err := label.Read(c.cfg.fs, c.dir, label.File)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, corrupt(c.dir, err)
+		return nil, label.Corrupt(c.dir, err)
 	} else if err != nil {
 		return nil, err
 	}
 	if l != c.label {
 		return nil, fmt.Errorf("%w: %s holds another store than before", ErrForeign, c.dir)
 	}
-	db, err := openDatabase(c.cfg.fs, c.dir, false, c.log())
+	db, err := database.Open(c.cfg.fs, c.dir, false, c.cfg.maxBytes, c.log())
 	if err != nil {
 		return nil, err
 	}
@@ -204,14 +172,14 @@ func (c *committer) reopen() (*database, error) {
 		err = c.restore(b, c.dirty, c.dirtyState)
 	}
 	if err == nil {
-		if err = b.Set(clockKey, c.clock.read().append(nil), nil); err == nil {
-			err = db.commit(b, true)
+		if err = entries.SetClock(b, c.clock.Read()); err == nil {
+			err = db.Commit(b, true)
 		}
 	}
 	if err != nil {
-		db.fence.fail(err)
-		<-db.fence.ended
-		db.abandon(c.Store)
+		db.Fence.Fail(err)
+		<-db.Fence.Ended
+		c.abandon(db)
 		return nil, err
 	}
 	return db, nil
@@ -219,14 +187,9 @@ func (c *committer) reopen() (*database, error) {
 
 // restoreLost writes all that the memory holds where the disk lacks what it had synced, as
 // when files of the store were taken away: the clock was among the last of that.
-func (c *committer) restoreLost(db *database) error {
-	value, closer, err := db.Get(clockKey)
-	if err == nil {
-		last, ok := readingOf(value)
-		if err = closer.Close(); err != nil || ok && last.store >= c.synced.store {
-			return err
-		}
-	} else if !errors.Is(err, pebble.ErrNotFound) {
+func (c *committer) restoreLost(db *database.DB) error {
+	last, there, err := entries.LastReading(db)
+	if err != nil || there && last.Store >= c.synced.Store {
 		return err
 	}
 	c.log().Warn("the disk lacks what it had kept before: all is written anew", "dir", c.dir)
@@ -253,11 +216,11 @@ func (c *committer) restoreLost(db *database) error {
 const restorePage = 128
 
 // restoreAlone is restore with a batch of its own, which what follows has synced.
-func (c *committer) restoreAlone(db *database, keys, stateKeys map[string]struct{}) error {
+func (c *committer) restoreAlone(db *database.DB, keys, stateKeys map[string]struct{}) error {
 	b := db.NewBatch()
 	defer b.Close()
 	if err := c.restore(b, keys, stateKeys); err != nil {
 		return err
 	}
-	return db.commit(b, false)
+	return db.Commit(b, false)
 }

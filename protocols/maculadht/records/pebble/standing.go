@@ -8,6 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/disk"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/label"
 )
 
 // Copy makes a copy of the store in dir, which nobody has open, in to, which must not
@@ -31,14 +34,14 @@ func copyStanding(ctx context.Context, dir, to string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.Mkdir(to, privateDir); err != nil {
+	if err := os.Mkdir(to, disk.DirMode); err != nil {
 		return err
 	}
 	for _, e := range entries {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if name := e.Name(); e.Type().IsRegular() && name != "LOCK" && name != ownerFile {
+		if name := e.Name(); e.Type().IsRegular() && name != "LOCK" && name != label.File {
 			if err := copyFile(filepath.Join(dir, name), filepath.Join(to, name)); err != nil {
 				return err
 			}
@@ -48,7 +51,7 @@ func copyStanding(ctx context.Context, dir, to string) error {
 	if err != nil {
 		return err
 	}
-	if err := writeLabel(cfg.fs, to, ownerFile, newLabel(owner)); err != nil {
+	if err := label.Write(cfg.fs, to, label.File, label.New(owner)); err != nil {
 		return err
 	}
 	copied, err := Open(to, owner)
@@ -69,7 +72,7 @@ func copyFile(from, to string) (err error) {
 		return err
 	}
 	defer in.Close()
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, privateFile)
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, disk.FileMode)
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,11 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/database"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/disk"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/entries"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/journal"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/label"
 )
 
 // ErrClosed means that the store has been closed.
@@ -27,11 +32,11 @@ type Store struct {
 	cfg   config
 	dir   string
 	owner Owner
-	label label
+	label label.Label
 	id    []byte
 	lock  *pebble.Lock
-	clock clock
-	began reading // of it, when the store was opened; synced
+	clock entries.Clock
+	began entries.Reading // of it, when the store was opened; synced
 
 	queue    *queue
 	commits  committer
@@ -41,7 +46,7 @@ type Store struct {
 	disk     atomic.Int64 // what the files take
 
 	using     sync.Mutex     // held while db is replaced
-	db        *database      // nil while the disk fails; the committer's, who alone replaces it
+	db        *database.DB   // nil while the disk fails; the committer's, who alone replaces it
 	abandoned sync.WaitGroup // databases that come to their end
 	copying   context.Context
 	close     func() error
@@ -66,14 +71,14 @@ func Open(dir string, owner Owner, opts ...Option) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, real := cfg.fs.(privateFS); real {
+	if _, real := cfg.fs.(disk.Private); real {
 		if dir, err = filepath.Abs(dir); err != nil {
 			return nil, fmt.Errorf("store of records: %w", err)
 		}
 	}
 	s := &Store{
 		memory: records.NewMemoryStore(), cfg: cfg, dir: dir,
-		owner: Owner{owner.Realm, bytes.Clone(owner.NodeID)},
+		owner: Owner{Realm: owner.Realm, NodeID: bytes.Clone(owner.NodeID)},
 		queue: newQueue(), finished: make(chan struct{}),
 	}
 	s.state.values = make(map[string][]byte)
@@ -90,11 +95,11 @@ func Open(dir string, owner Owner, opts ...Option) (*Store, error) {
 
 // open makes or reads the directory.
 func (s *Store) open() (err error) {
-	if err := makeDir(s.cfg.fs, s.dir); err != nil {
+	if err := disk.MakeDir(s.cfg.fs, s.dir); err != nil {
 		return fmt.Errorf("make the directory %s: %w", s.dir, err)
 	}
 	// Before the lock, which writes: what is another's stays as it is.
-	if _, _, err := identify(s.cfg.fs, s.dir, s.owner); err != nil {
+	if _, _, err := label.Identify(s.cfg.fs, s.dir, s.owner); err != nil {
 		return err
 	}
 	if s.lock, err = pebble.LockDirectory(s.dir, s.cfg.fs); err != nil {
@@ -106,28 +111,28 @@ func (s *Store) open() (err error) {
 		}
 	}()
 	var isNew bool
-	if s.label, isNew, err = identify(s.cfg.fs, s.dir, s.owner); err != nil {
+	if s.label, isNew, err = label.Identify(s.cfg.fs, s.dir, s.owner); err != nil {
 		return err
 	}
-	s.id = s.label.id()
+	s.id = s.label.StoreID()
 	if isNew {
-		if err := writeLabel(s.cfg.fs, s.dir, creating, s.label); err != nil {
+		if err := label.Write(s.cfg.fs, s.dir, label.Making, s.label); err != nil {
 			return fmt.Errorf("make the store in %s: %w", s.dir, err)
 		}
-	} else if err := checkLogs(s.cfg.fs, s.dir); err != nil {
+	} else if err := journal.Check(s.cfg.fs, s.dir); err != nil {
 		return err
 	}
-	if s.db, err = openDatabase(s.cfg.fs, s.dir, isNew, s.cfg.log); err != nil {
+	if s.db, err = database.Open(s.cfg.fs, s.dir, isNew, s.cfg.maxBytes, s.cfg.log); err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
-			s.db.fence.fail(err)
-			s.db.discard(s.cfg.log)
+			s.db.Fence.Fail(err)
+			s.db.Discard(s.cfg.log)
 		}
 	}()
 	if err := s.load(); err != nil {
-		return unreadable(s.dir, err)
+		return database.Unreadable(s.dir, err)
 	}
 	if err := s.writeClock(); err != nil {
 		return fmt.Errorf("write to %s: %w", s.dir, err)
@@ -136,7 +141,7 @@ func (s *Store) open() (err error) {
 		return nil
 	}
 	// The first log is of an old format, which does not tell what was synced.
-	if err := errors.Join(s.db.Flush(), s.db.fence.Err()); err != nil {
+	if err := errors.Join(s.db.Flush(), s.db.Fence.Err()); err != nil {
 		return fmt.Errorf("make the store in %s: %w", s.dir, err)
 	}
 	return s.made()
@@ -146,25 +151,25 @@ func (s *Store) open() (err error) {
 func (s *Store) writeClock() error {
 	b := s.db.NewBatch()
 	defer b.Close()
-	s.began = s.clock.read()
-	if err := b.Set(clockKey, s.began.append(nil), nil); err != nil {
+	s.began = s.clock.Read()
+	if err := entries.SetClock(b, s.began); err != nil {
 		return err
 	}
-	return s.db.commit(b, true)
+	return s.db.Commit(b, true)
 }
 
 // made ends the making of a directory: from here on it is a store.
 func (s *Store) made() error {
-	err := s.cfg.fs.Rename(s.cfg.fs.PathJoin(s.dir, creating), s.cfg.fs.PathJoin(s.dir, ownerFile))
+	err := s.cfg.fs.Rename(s.cfg.fs.PathJoin(s.dir, label.Making), s.cfg.fs.PathJoin(s.dir, label.File))
 	if err == nil {
-		err = syncDir(s.cfg.fs, s.dir)
+		err = disk.SyncDir(s.cfg.fs, s.dir)
 	}
 	for at := s.dir; ; { // another process may have made those above, or begun to
 		parent := s.cfg.fs.PathDir(at)
 		if parent == at {
 			break
 		}
-		_ = syncDir(s.cfg.fs, parent) // may be one that is not ours to read
+		_ = disk.SyncDir(s.cfg.fs, parent) // may be one that is not ours to read
 		at = parent
 	}
 	if err != nil {

@@ -47,6 +47,7 @@ type peerCandidate struct {
 	retried  bool
 	holds    bool // it had a value, and so named nobody
 	again    bool // it holds, and is asked for nodes as well
+	hop      int  // the place of its last answer among the hops, from 1 on
 }
 
 // open reports whether the contact is to answer before a lookup is over.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/routingtest"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
 // A holder names nobody, so that where it is all that is known it is asked for
@@ -29,9 +30,22 @@ func TestValuesAsksHoldersForNodes(t *testing.T) {
 				return &wire.FindValueReply{Values: []wire.Raw{value(string(p.NodeID[:4]), 60)}}, nil
 			}
 		}
-		found, err := lookups(s).Values(t.Context(), s.Target[:])
+		shown := 0
+		found, err := lookups(s, WithObserver(func(h Hop) {
+			if !h.Again {
+				shown++
+			}
+		})).Values(t.Context(), s.Target[:])
 		require.NoError(t, err)
 		require.GreaterOrEqual(t, found.Holders, DefaultQuorum, "not the one that was known alone")
+		first := found.Hops[0]
+		require.Equal(t, Hop{Contact: s.Peers[3], Round: 1, Again: true, Nodes: 3, Values: 1}, first, "both of its answers")
+		asked := make(map[routing.ID]bool)
+		for _, h := range found.Hops {
+			require.False(t, asked[h.Contact.ID], "%s is there twice", h.Contact.ID)
+			asked[h.Contact.ID] = true
+		}
+		require.Len(t, found.Hops, shown)
 
 		found, err = lookups(s, WithQuorum(1)).Values(t.Context(), s.Target[:])
 		require.NoError(t, err)

@@ -121,7 +121,8 @@ type Found struct {
 	Values []FoundValue
 	// Holders is how many contacts had a value, this node included.
 	Holders int
-	// Hops are the contacts that were asked, in the order of their answers.
+	// Hops are the contacts that were asked, in the order of their answers. One is there
+	// twice only where it was not reached at first and then tried at another address.
 	// Those whose answer was not waited for are not among them.
 	Hops []Hop
 	// Silent is how many contacts were asked and not waited for.
@@ -137,11 +138,14 @@ type FoundValue struct {
 // Hop is one contact that a lookup asked.
 type Hop struct {
 	Contact routing.Contact
-	Round   int // 1 for a contact of our own, one more than who named it for others
-	Took    time.Duration
-	Nodes   int   // how many it named
-	Values  int   // how many it had
-	Err     error // why it was dropped from the lookup; nil for a good answer
+	Round   int           // 1 for a contact of our own, one more than who named it for others
+	Took    time.Duration // of all that it was asked
+	// Again says that it had answered with values, and now was asked for nodes too: what
+	// it said both times is in this hop.
+	Again  bool
+	Nodes  int   // how many it named
+	Values int   // how many it had
+	Err    error // why it was dropped from the lookup; nil for a good answer
 }
 
 // Nodes finds the live contacts nearest to target. It ends when the BucketSize

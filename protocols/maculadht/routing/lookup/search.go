@@ -336,7 +336,22 @@ func (s *search) take(a answer) {
 			s.server.Table().Alive(p.ID, time.Now())
 		}
 	}
-	s.found.Hops = append(s.found.Hops, hop)
+	s.note(p, hop)
+}
+
+// note enters an answer among the hops: that of a holder about nodes in the hop that has
+// its values.
+func (s *search) note(p *peerCandidate, hop Hop) {
+	if !p.again {
+		s.found.Hops = append(s.found.Hops, hop)
+		p.hop = len(s.found.Hops)
+	} else {
+		before := &s.found.Hops[p.hop-1]
+		hop.Again = true
+		hop.Took += before.Took
+		hop.Values += before.Values
+		*before = hop
+	}
 	if s.cfg.observe != nil {
 		s.cfg.observe(hop)
 	}

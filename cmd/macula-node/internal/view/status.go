@@ -1,0 +1,66 @@
+package view
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
+	"github.com/macula-mesh/macula-node/internal/api"
+	"github.com/macula-mesh/macula-node/node"
+)
+
+// Status prints how a node is.
+func Status(out io.Writer, s api.Status) error {
+	var text bytes.Buffer
+	up := (time.Duration(s.Uptime * float64(time.Second))).Round(time.Second)
+	fmt.Fprintf(&text, "macula-node %s runs on %s, with the pid %d, for %v\n\n", s.Version, terminal.Legible(s.DataDir), s.PID, up)
+	err := terminal.Table(&text, func(w io.Writer) {
+		fmt.Fprintf(w, "  peer id\t%s\n", s.PeerID)
+		fmt.Fprintf(w, "  node id\t%s\n", s.NodeID)
+		fmt.Fprintf(w, "  realm\t%s\n", terminal.Legible(s.Realm))
+		fmt.Fprintf(w, "  mode\t%s\n", s.Mode)
+		fmt.Fprintf(w, "  libp2p\t%s\n", strings.Join(s.Addrs, "\n\t"))
+		fmt.Fprintf(w, "  Erlang\t%s\n", strings.Join(s.Endpoints, "\n\t"))
+		fmt.Fprintf(w, "  contacts\t%d\n", s.Contacts)
+		fmt.Fprintf(w, "  records\t%d under %s, %s of %s\n", s.Records.Records, terminal.Plural(int(s.Records.Keys), "key"),
+			terminal.Bytes(s.Records.Bytes), terminal.Bytes(s.Records.Limit))
+		fmt.Fprintf(w, "  store\t%s\n", storeText(s.Store))
+		fmt.Fprintf(w, "  memory\t%s\n", memoryText(s.Memory))
+		if len(s.Problems) == 0 {
+			fmt.Fprintf(w, "  well\tyes\n")
+		} else {
+			fmt.Fprintf(w, "  well\tno: %s\n", terminal.Legible(strings.Join(s.Problems, "\n\t")))
+		}
+	})
+	if err != nil {
+		return err
+	}
+	_, err = text.WriteTo(out)
+	return err
+}
+
+func storeText(s api.Store) string {
+	switch s.Kind {
+	case node.StoreDisk:
+		return fmt.Sprintf("on disk, %s of %s in %s", terminal.Bytes(s.DiskBytes), terminal.Bytes(s.DiskLimit), terminal.Legible(s.Dir))
+	case node.StoreMemory:
+		text := "in memory, gone at its end"
+		if s.Unread != "" {
+			text += "; " + terminal.Legible(s.Unread) + " is left as it is and not read"
+		}
+		return text
+	}
+	return s.Kind
+}
+
+// memoryText says what the process has, and what it may have is made of.
+func memoryText(m api.Memory) string {
+	text := terminal.Bytes(m.Used)
+	if m.Limit > 0 {
+		text += " of " + terminal.Bytes(m.Limit)
+	}
+	return fmt.Sprintf("%s (for records %s, for buffers %s, and the rest)", text, terminal.Bytes(m.Records), terminal.Bytes(m.Buffers))
+}

@@ -1,0 +1,112 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"runtime/metrics"
+	"time"
+
+	"github.com/macula-mesh/macula-node/compat/dialer/identity"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
+	"github.com/macula-mesh/macula-node/internal/api"
+	"github.com/macula-mesh/macula-node/internal/datadir"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble"
+)
+
+// local is a node as its local API tells of it.
+type local struct{ *Node }
+
+// Status implements api.Node.
+func (l local) Status() api.Status {
+	stats, store := l.records.Stats(), l.StoreStatus()
+	started := l.presence.Started()
+	s := api.Status{
+		PID:     os.Getpid(),
+		Version: l.cfg.Version,
+		Started: started,
+		Uptime:  time.Since(started).Seconds(),
+		DataDir: l.presence.Path(),
+
+		PeerID:    l.host.ID().String(),
+		NodeID:    l.ID().String(),
+		Realm:     l.Realm(),
+		Mode:      l.service.Mode().String(),
+		Addrs:     texts(l.Addrs()),
+		Endpoints: l.Endpoints(),
+		Contacts:  len(l.service.Routing().Contacts()),
+
+		Records: api.Records{Records: stats.Records, Keys: stats.Keys, Bytes: stats.Bytes, Limit: store.Limit},
+		Store: api.Store{
+			Kind: store.Kind, Dir: store.Dir, DiskBytes: store.DiskBytes, DiskLimit: store.DiskLimit, Unread: l.unread,
+		},
+		Memory:   memory(store.Limit, l.cfg.Limits.Accounts.TotalMemory),
+		Problems: []string{},
+	}
+	if store.Failing != nil {
+		s.Store.Failing = store.Failing.Error()
+		what := fmt.Sprintf("nothing new can be stored: %v", store.Failing)
+		if errors.Is(store.Failing, pebble.ErrNoRoom) && store.DiskBytes > store.DiskLimit {
+			what += "; to keep more start the node with a larger --store-disk (Config.DiskBytes), else there is room when records have come to the end of their life"
+		}
+		s.Problems = append(s.Problems, what)
+	}
+	if isFull(stats.Bytes, store.Limit) {
+		s.Problems = append(s.Problems, fmt.Sprintf("the records have all of the memory that they may, %d of %d bytes: what is new is refused until others have come to the end of their life; to keep more start the node with a larger --store-memory (Config.Records)", stats.Bytes, store.Limit))
+	}
+	return s
+}
+
+// isFull reports whether records have so much of what they may that a large value has no
+// room.
+func isFull(bytes, limit int64) bool {
+	return bytes+values.MaxSize+records.RecordOverhead > limit
+}
+
+// memory is what the process has, and may have.
+func memory(records, buffers int64) api.Memory {
+	read := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+	metrics.Read(read)
+	m := api.Memory{Used: int64(read[0].Value.Uint64() - read[1].Value.Uint64()), Records: records, Buffers: buffers}
+	if limit := debug.SetMemoryLimit(-1); limit < maxMemory {
+		m.Limit = limit
+	}
+	return m
+}
+
+// maxMemory is more than any machine has: Go's limit where there is none is above it.
+const maxMemory = 1 << 60
+
+// running is what a node says to the commands on its machine.
+func (n *Node) running() datadir.Running {
+	r := datadir.Running{
+		PeerID:   n.host.ID().String(),
+		Realm:    n.Realm(),
+		Addrs:    texts(n.LocalAddrs()),
+		Endpoint: pinned(n.LocalEndpoint()),
+	}
+	for _, b := range n.cfg.bootstrap {
+		for _, a := range b.Addrs {
+			r.Bootstrap = append(r.Bootstrap, fmt.Sprintf("%s/p2p/%s", a, b.ID))
+		}
+	}
+	return r
+}
+
+func texts[T fmt.Stringer](all []T) []string {
+	out := make([]string, len(all))
+	for i, v := range all {
+		out[i] = v.String()
+	}
+	return out
+}
+
+// pinned writes an endpoint with its pin, as identity.ParsePinnedEndpoint reads it.
+func pinned(e identity.PinnedEndpoint) string {
+	if e.Pin.IsZero() {
+		return e.String()
+	}
+	return e.String() + "#" + e.Pin.String()
+}
