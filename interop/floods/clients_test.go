@@ -266,4 +266,9 @@ func whenLong[T any](inLong, inShort T) T {
 	return inShort
 }
 
-const mib = 1 << 20
+const (
+	mib = 1 << 20
+	// processMemory is what the program is kept to by default (docs/RELIABILITY.md), and
+	// its own text.
+	processMemory int64 = (416 + 64) * mib
+)
