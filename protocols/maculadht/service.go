@@ -15,7 +15,6 @@ import (
 	corerouting "github.com/libp2p/go-libp2p/core/routing"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/internal/budget"
 	"github.com/macula-mesh/macula-node/internal/logs"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/bootstrap"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
@@ -295,6 +294,7 @@ func (s *Service) start(srv *routing.Server, self routing.ID, cfg serviceConfig)
 	if s.lookups, err = lookup.New(srv, s.router, cfg.lookups...); err != nil {
 		return err
 	}
+	srv.Records().SetNeighbourhood(s.lookups.Neighbourhood())
 	proxy, err := s.openProxy(cfg)
 	if err != nil {
 		return err
@@ -461,7 +461,7 @@ func (s *Service) serve(stream network.Stream) {
 	ctx := s.serving
 	s.mu.Unlock()
 	remote := addressing.AddrPortOf(conn.RemoteMultiaddr())
-	account := s.handlers.Mux().Budget().Open(budget.SourceOfPeer(p, remote.Addr()))
+	account := s.handlers.Mux().Budget().OpenPeer(p, remote.Addr())
 	defer account.Close()
 	session := &server.Session{
 		Dialect: server.LibP2P(),

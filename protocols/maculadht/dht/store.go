@@ -171,9 +171,11 @@ func storeError(err error) *wire.CallError {
 	case errors.Is(err, records.ErrNotOwner):
 		return &wire.CallError{Code: wire.CodeNotOwner, Message: "The record is its provider's; only that peer replaces it before it expires"}
 	case errors.Is(err, records.ErrKeyFull):
-		return &wire.CallError{Code: wire.CodeKeyFull, Message: fmt.Sprintf("The key has %d providers, and none of them gives way to this one", records.MaxProviders)}
+		return &wire.CallError{Code: wire.CodeKeyFull, Message: fmt.Sprintf("The key has as many providers as may be (%d), or as one source or IP group may have, and none of them gives way to this one", records.MaxProviders)}
 	case errors.Is(err, errGatewayKey):
 		return &wire.CallError{Code: wire.CodeInvalidArgs, Message: "Invalid parameter: key: " + err.Error()}
+	case errors.Is(err, records.ErrFar):
+		return &wire.CallError{Code: wire.CodeBusy, Message: "No room for what others should keep: the key is far from this node"}
 	case errors.Is(err, records.ErrSourceBudget), errors.Is(err, records.ErrGroupBudget), errors.Is(err, records.ErrStoreFull):
 		return &wire.CallError{Code: wire.CodeBusy, Message: "No room left: " + err.Error()}
 	case errors.Is(err, errUnsettled):

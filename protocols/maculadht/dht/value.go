@@ -3,6 +3,7 @@ package dht
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -61,8 +62,8 @@ func (h *Handlers) HandleFindValue(ctx context.Context, m *wire.FindValue, d ser
 // findValue fills a reply, reusing its slices.
 func (h *Handlers) findValue(ctx context.Context, reply *wire.FindValueReply, key []byte, to audience, limit int) {
 	found, err := h.routes.Records().Values(ctx, key)
-	if err != nil {
-		found = nil
+	if err != nil || !to.dialect.GatewayKeys && wire.IsGatewayKey(key) {
+		found = nil // what gateways register is for those who came by the same door
 	}
 	h.listValues(reply, h.served(found, to.dialect), key, to, limit)
 }
@@ -80,7 +81,7 @@ func (h *Handlers) listValues(reply *wire.FindValueReply, found []records.Record
 		return
 	}
 	h.count.hits.Add(1)
-	fitting, left := fit(found, d, limit)
+	fitting, left := fit(found, d, limit, rand.Uint64())
 	h.count.leftOut.Add(uint64(left))
 	for i := range fitting {
 		reply.Values = append(reply.Values, fitting[i].Value)
@@ -113,42 +114,6 @@ func recordSize(r *records.Record, d *server.Dialect) int {
 		return len(r.Value) + 5 // expires_in
 	}
 	return len(r.Value)
-}
-
-// fit returns the records that a reply of limit bytes has room for, in their
-// order, and how many it leaves out: those with the longest life stay, and at
-// least one.
-func fit(recs []records.Record, d *server.Dialect, limit int) (fitting []records.Record, left int) {
-	size := replyOverhead
-	for i := range recs {
-		size += recordSize(&recs[i], d)
-	}
-	if size <= limit {
-		return recs, 0
-	}
-	byLife := make([]int, len(recs))
-	for i := range byLife {
-		byLife[i] = i
-	}
-	slices.SortStableFunc(byLife, func(a, b int) int {
-		return recs[b].Expires.Compare(recs[a].Expires)
-	})
-	room := limit - replyOverhead
-	kept := make([]int, 0, len(recs))
-	for _, i := range byLife {
-		if n := recordSize(&recs[i], d); n <= room {
-			room -= n
-			kept = append(kept, i)
-		}
-	}
-	if len(kept) == 0 {
-		kept = append(kept, byLife[0])
-	}
-	slices.Sort(kept)
-	for _, i := range kept {
-		fitting = append(fitting, recs[i])
-	}
-	return fitting, len(recs) - len(fitting)
 }
 
 // LookupValue returns the values stored here under a key, never an empty list:

@@ -29,11 +29,18 @@ const (
 // expired. It is safe for concurrent use.
 type Manager struct {
 	store    Store
+	limits   Limits
 	ledger   *budget.Storage // posted to in the store's updates, and corrected when one fails, so exact
 	waiting  *waiting
 	keys     atomic.Int64
 	counters counters
 	tracer   MetricsTracer
+
+	residents     *residents   // posted to as the ledger is
+	underWay      atomic.Int64 // how many bytes the updates whose change has not run may add to what is stored
+	neighbourhood atomic.Pointer[Neighbourhood]
+	unknown       atomic.Bool   // the store has records of strangers that are no residents yet
+	find          chan struct{} // has a token when these are to be found
 
 	stopSweeper context.CancelFunc
 	sweeper     sync.WaitGroup
@@ -65,7 +72,10 @@ func New(opts ...Option) (*Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("limits of records: %w", err)
 	}
-	m := &Manager{store: cfg.store, ledger: ledger, waiting: newWaiting(), tracer: cfg.tracer}
+	m := &Manager{
+		store: cfg.store, limits: cfg.limits, ledger: ledger, waiting: newWaiting(), tracer: cfg.tracer,
+		residents: newResidents(), find: make(chan struct{}, 1),
+	}
 	m.closeOnce = sync.OnceValue(m.shutdown)
 
 	ctx, cancel := context.WithCancel(context.Background())
@@ -75,6 +85,9 @@ func New(opts ...Option) (*Manager, error) {
 		return nil, fmt.Errorf("read what is stored: %w", err)
 	}
 	for source, u := range usage.Sources {
+		if !source.IsOwn() {
+			m.unknown.Store(true)
+		}
 		m.ledger.Load(source, budget.Stored{Bytes: u.Bytes + u.Records*RecordOverhead, Records: u.Records})
 	}
 	m.keys.Store(usage.Keys)
@@ -110,13 +123,19 @@ func (m *Manager) shutdown() error {
 //     the very same value, which changes nothing.
 //   - A copy never outlives its original, and one with no more life left than
 //     the record it would replace changes nothing and returns nil.
-//   - A key holds [MaxProviders]; over that one goes, those without owner before
-//     those with one, of them the soonest to expire. Where that is the new one it gets
-//     [ErrKeyFull].
-//   - A value that would take its source, the source's IP group or the store
-//     over the budget is refused with [ErrSourceBudget], [ErrGroupBudget] or
-//     [ErrStoreFull]; not so our own, and one that costs no more than what it
-//     replaces.
+//   - A key holds [MaxProviders], and of one source and of one IP group only as many as
+//     [Limits] says; over that one of theirs goes, or of who has most under the key,
+//     those without owner before those with one, of them the soonest to expire; none with
+//     an owner for one without. Where that is the new one it gets [ErrKeyFull].
+//   - A value that would take its source or the source's IP group over the budget is
+//     refused with [ErrSourceBudget] or [ErrGroupBudget]; not so our own, and one that
+//     costs no more than what it replaces.
+//   - Where the store is full records give way: of the IP group, or of the source without
+//     one, that has most; those without owner first, of them those whose keys are farthest
+//     from this node, and of equals the soonest to expire. A value of who has most is
+//     refused with [ErrStoreFull] unless one of its source's own goes before it.
+//   - A new value without owner that came from elsewhere and has a key far from this node
+//     is refused with [ErrFar] while there is no plenty of room ([Limits.Plenty]).
 //
 // A value without life is refused with [ErrExpired]. What the store could not do is
 // an [ErrStoreFailed]. The error of ctx is wrapped: where it ends while Store waits
@@ -158,8 +177,17 @@ func (m *Manager) StoreThen(ctx context.Context, p Put, done func(error)) {
 		return
 	}
 	isCopy := p.isCopy()
-	m.update(ctx, p.Key, p.durability(), now, func(live []Record) (edit, error) {
-		return place(live, &rec, isCopy)
+	if !p.Source.IsOwn() {
+		rec.resident = newResident(p.Key, &rec, m.shared(p.Key))
+	}
+	settle := m.expect(&rec, cost)
+	m.makeRoom(ctx, now, p.Key, &rec)
+	m.update(ctx, p.Key, p.durability(), now, settle, func(live []Record) (edit, error) {
+		done, err := place(live, &rec, isCopy, m.limits)
+		if err == nil && done.added != nil && !done.replaced && isStrange(&rec) && m.isScarce() && m.isFar(p.Key) {
+			return edit{}, ErrFar
+		}
+		return done, err
 	}, func(err error) {
 		m.waiting.leave(p.Source, cost)
 		if err != nil && refusal(err) == RefusedStoreFailed {
@@ -168,6 +196,10 @@ func (m *Manager) StoreThen(ctx context.Context, p Put, done func(error)) {
 		done(err)
 	})
 }
+
+// isStrange reports whether a record came from who has neither proved to be its provider
+// nor nowhere else to go.
+func isStrange(r *Record) bool { return !r.Source.IsOwn() && !r.Owned && !r.Direct }
 
 // Values returns the live records of key, in order, or [ErrNotFound]; never an
 // empty list. The list is shared: do not modify it. Errors of the store are an
@@ -229,16 +261,20 @@ func failed(ctx context.Context, what string, err error) error {
 }
 
 // update drops what has expired under key, lets plan change the rest, and keeps
-// ledger, gauges and counters equal to what the store then holds. then is called as
+// ledger, residents, gauges and counters equal to what the store then holds. settle is
+// called once it is known what plan made of it, or that it was not asked. then is called as
 // the store does it, with plan's error, that of the budget, or that of the store.
-func (m *Manager) update(ctx context.Context, key []byte, d Durability, now time.Time, plan func(live []Record) (edit, error), then func(error)) {
+func (m *Manager) update(ctx context.Context, key []byte, d Durability, now time.Time, settle func(), plan func(live []Record) (edit, error), then func(error)) {
 	var (
 		expired []Record
 		done    edit
 		refused error
 		keys    int64
+		changed bool
 	)
 	m.store.Update(ctx, key, d, func(old []Record) []Record {
+		changed = true
+		defer settle()
 		var live []Record
 		live, expired = split(old, now)
 		m.ledger.Post(entries(key, expired), nil)
@@ -246,18 +282,27 @@ func (m *Manager) update(ctx context.Context, key []byte, d Durability, now time
 		done, refused = plan(live)
 		if refused == nil && done.added != nil {
 			refused = m.ledger.Charge(entries(key, done.removed), entry(key, done.added))
+		} else {
+			m.ledger.Post(entries(key, done.removed), nil)
 		}
 		if refused != nil {
 			done = edit{next: live}
 		}
+		m.reside(expired, &done)
 		keys = present(done.next) - present(old)
 		return done.next
 	}, func(err error) {
+		if !changed {
+			settle()
+		}
 		if err != nil {
 			if done.added != nil {
 				m.ledger.Post([]budget.Entry{entry(key, done.added)}, entries(key, done.removed))
+			} else {
+				m.ledger.Post(nil, entries(key, done.removed))
 			}
 			m.ledger.Post(nil, entries(key, expired))
+			m.resideAgain(expired, &done)
 			then(failed(ctx, "update records", err))
 			return
 		}
@@ -297,6 +342,8 @@ func (m *Manager) sweepEvery(ctx context.Context, interval time.Duration) {
 			return
 		case <-ticker.C:
 			m.sweep(ctx)
+		case <-m.find:
+			m.findResidents(ctx)
 		}
 	}
 }
@@ -315,7 +362,7 @@ func (m *Manager) sweep(ctx context.Context) {
 		}
 		done := make(chan error, len(keys))
 		for _, key := range keys {
-			m.update(ctx, key, Soon, now, keep, func(err error) { done <- err })
+			m.update(ctx, key, Soon, now, func() {}, keep, func(err error) { done <- err })
 		}
 		swept := 0
 		for range keys {

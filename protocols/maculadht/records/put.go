@@ -3,6 +3,7 @@ package records
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -10,7 +11,8 @@ import (
 )
 
 const (
-	// MaxProviders is how many records a key holds.
+	// MaxProviders is how many records a key holds; see [Limits] for how many of them
+	// may be of one source.
 	MaxProviders = 1000
 	// DefaultTTL is how long a value lives that does not say: 86,400 s.
 	DefaultTTL = 24 * time.Hour
@@ -18,7 +20,8 @@ const (
 
 // Why a record was not stored.
 var (
-	// ErrStoreFull means that the budget of all records together is used up.
+	// ErrStoreFull means that the budget of all records together is used up, and that
+	// nobody who stores as much as the record's source gives way to it.
 	ErrStoreFull = budget.ErrStoreFull
 	// ErrSourceBudget means that its source has used up its own budget.
 	ErrSourceBudget = budget.ErrSourceBudget
@@ -27,8 +30,11 @@ var (
 	// ErrNotOwner means that the peer whose node id the value carries has
 	// stored a record itself, and somebody else tried to replace it.
 	ErrNotOwner = errors.New("record belongs to another peer")
-	// ErrKeyFull means that the key has MaxProviders records, of which none gives way to
-	// this one.
+	// ErrFar means that room is scarce, and that the record has no owner and a key that
+	// is far from this node: others keep it. It is an ErrStoreFull.
+	ErrFar = fmt.Errorf("%w for a key that is far from this node", ErrStoreFull)
+	// ErrKeyFull means that the key has as many records as it, its source or the group of
+	// that may have, of which none gives way to this one.
 	ErrKeyFull = errors.New("the key has as many providers as it may")
 	// ErrExpired means that the value has no life left.
 	ErrExpired = errors.New("value has expired")
@@ -104,7 +110,7 @@ type edit struct {
 	added    *Record  // what is new in it, or nil
 	removed  []Record // what went for it
 	replaced bool     // added stands where removed stood
-	evicted  bool     // removed was one provider too many
+	evicted  Eviction // why removed went, if it gave way; else empty
 }
 
 // place works out what storing rec does to the live records of its key:
@@ -116,14 +122,14 @@ type edit struct {
 //   - A copy with no more life left than the record it would replace is the
 //     staler one, and changes nothing. Nor does any copy of a direct record: one
 //     of what was before may have more life left.
-//   - Over MaxProviders one goes: of the records without owner, or of all where each
-//     has one, the soonest to expire, the oldest of equals. Where that is rec itself it
-//     gets ErrKeyFull, so that short-lived values do not push out others, nor those that
-//     nobody owns what its owner has stored.
-func place(live []Record, rec *Record, isCopy bool) (edit, error) {
+//   - Over what a source or its group may have one of theirs goes. Over MaxProviders it
+//     is one of who has most; but no owned one goes for one that is not. Of those that
+//     may it is one without owner before others, the soonest to expire, the oldest of
+//     equals. Where that is rec itself it gets ErrKeyFull.
+func place(live []Record, rec *Record, isCopy bool, limits Limits) (edit, error) {
 	i := slices.IndexFunc(live, rec.replaces)
 	if i < 0 {
-		return insert(live, rec)
+		return insert(live, rec, limits)
 	}
 	old := &live[i]
 	switch {
@@ -139,27 +145,17 @@ func place(live []Record, rec *Record, isCopy bool) (edit, error) {
 	return edit{next: next, removed: live[i : i+1], added: rec, replaced: true}, nil
 }
 
-// insert puts rec in front and keeps the list within MaxProviders.
-func insert(live []Record, rec *Record) (edit, error) {
-	next := make([]Record, 0, len(live)+1)
-	next = append(append(next, *rec), live...)
-	if len(next) <= MaxProviders {
-		return edit{next: next, added: rec}, nil
-	}
-	first := len(next) - 1 // to go
-	for i := first - 1; i >= 0; i-- {
-		r, least := &next[i], &next[first]
-		if r.Owned == least.Owned && r.Expires.Before(least.Expires) || !r.Owned && least.Owned {
-			first = i
-		}
-	}
-	if first == 0 {
+// insert puts rec in front, and keeps the list within its limits.
+func insert(live []Record, rec *Record, limits Limits) (edit, error) {
+	goes := limits.crowd(live, rec)
+	if goes == len(live) {
 		return edit{}, ErrKeyFull
 	}
-	return edit{
-		next:    slices.Delete(next, first, first+1),
-		removed: live[first-1 : first],
-		added:   rec,
-		evicted: true,
-	}, nil
+	e := edit{next: make([]Record, 0, len(live)+1), added: rec}
+	e.next = append(append(e.next, *rec), live...)
+	if goes >= 0 {
+		e.next = slices.Delete(e.next, goes+1, goes+2)
+		e.removed, e.evicted = live[goes:goes+1], EvictedKey
+	}
+	return e, nil
 }

@@ -17,6 +17,8 @@ type Record struct {
 	Direct  bool      // stored here first-hand, by who has no other way; see Put.Direct
 	Place   uint32    // of the store alone: where on its disk the record stands in its list, 0 for nowhere
 	Source  Source    // whose storage budget it is charged to; zero for our own
+
+	resident *resident // of the manager alone: how it gives way; nil for our own, and for what was there before
 }
 
 // RecordOverhead is what a record costs beside its value and its key, in bytes:

@@ -8,8 +8,8 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 )
 
-// maxMerged is how many bytes of values a lookup gathers. Of more, those with
-// the shortest life go.
+// maxMerged is how many bytes of values a lookup gathers. Of more, those go that their
+// holders told of last.
 const maxMerged = 8 << 20
 
 // merger gathers the values of several holders: records.MaxProviders, and limit bytes
@@ -17,19 +17,24 @@ const maxMerged = 8 << 20
 // one with the most life left stays.
 type merger struct {
 	byProvider map[string]FoundValue
+	turns      map[string]int // by provider, the best place that a holder's list has it at
 	bytes      int
 	limit      int // 0 for maxMerged
 }
 
 func (m *merger) maxBytes() int { return cmp.Or(m.limit, maxMerged) }
 
+// add takes in what one holder has, in the order in which it tells of it.
 func (m *merger) add(values ...FoundValue) {
 	if m.byProvider == nil {
-		m.byProvider = make(map[string]FoundValue)
+		m.byProvider, m.turns = make(map[string]FoundValue), make(map[string]int)
 	}
-	for _, v := range values {
+	for turn, v := range values {
 		provider := providerOf(&v)
 		old, there := m.byProvider[provider]
+		if best, told := m.turns[provider]; !told || turn < best {
+			m.turns[provider] = turn
+		}
 		if there && !v.Expires.After(old.Expires) {
 			continue
 		}
@@ -56,16 +61,22 @@ func (m *merger) fresher(v FoundValue) bool {
 	return !there || v.Expires.Sub(old.Expires) > fresherBy
 }
 
-// shrink keeps the values with the longest life.
+// shrink keeps what each holder told of first, in turn: how long a value lives anybody
+// can say, and one holder who says much leaves room for what the others have.
 func (m *merger) shrink() {
 	sorted := m.sorted()
-	keep, size := 0, 0
-	for keep < min(len(sorted), records.MaxProviders) && size+len(sorted[keep].Raw) <= m.maxBytes() {
-		size += len(sorted[keep].Raw)
-		keep++
+	turn := func(v *FoundValue) int { return m.turns[providerOf(v)] }
+	slices.SortStableFunc(sorted, func(a, b FoundValue) int { return cmp.Compare(turn(&a), turn(&b)) })
+	all := *m
+	*m = merger{limit: m.limit, byProvider: make(map[string]FoundValue), turns: make(map[string]int)}
+	for i := range sorted {
+		if len(m.byProvider) == records.MaxProviders || m.bytes+len(sorted[i].Raw) > m.maxBytes() {
+			break
+		}
+		provider := providerOf(&sorted[i])
+		m.byProvider[provider], m.turns[provider] = sorted[i], all.turns[provider]
+		m.bytes += len(sorted[i].Raw)
 	}
-	*m = merger{limit: m.limit}
-	m.add(sorted[:keep]...)
 }
 
 // values returns those that are still alive, longest life first.
