@@ -20,6 +20,8 @@ func TestMissingLogs(t *testing.T) {
 		"the newest is gone":         {"SYNCED_7_000003.log=9_000004.log=0", []string{"000003.log"}, "000004.log"},
 		"an older one is gone":       {"SYNCED_7_000003.log=9_000004.log=0", []string{"000004.log"}, "000003.log"},
 		"the oldest was used again":  {"SYNCED_7_000003.log=9_000004.log=0", []string{"000004.log", "000005.log"}, ""},
+		"a later one was used again": {"SYNCED_7_000003.log=0_000004.log=9_000005.log=0", []string{"000003.log", "000005.log", "000006.log"}, ""},
+		"of more digits":             {"SYNCED_7_999998.log=9_1000000.log=0", []string{"1000000.log", "1000003.log"}, ""},
 		"two are gone, one is new":   {"SYNCED_7_000003.log=9_000004.log=0", []string{"000005.log"}, "000004.log"},
 		"an older note is there too": {"SYNCED_7_000004.log=0 SYNCED_6_000003.log=9", []string{"000004.log"}, ""},
 		"no note":                    {"SYNCED_x_000003.log=9 SYNCED_8_000003.log SYNCED", []string{"000004.log"}, ""},

@@ -71,21 +71,25 @@ func (n *note) name() string {
 	return b.String()
 }
 
-// missing returns the name of a log that is noted and not there, or "". One that was taken
-// to be the newest log, by another name, is not missing: the note is written after that.
+// missing returns the name of a log that is noted and not there, or "". One may have been
+// taken to be the newest log, by another name, as the note is written after that: which one
+// that was is not known, as older ones may be there that have yet to be removed.
 func (n *note) missing(there map[string]bool, newest uint64) string {
-	var logs []uint64
-	var names []string
-	for _, name := range slices.Sorted(maps.Keys(n.synced)) { // by number, as they have as many digits
+	noted := uint64(0)
+	for name := range n.synced {
 		if number, isLog := numberOf(name); isLog {
-			logs, names = append(logs, number), append(names, name)
+			noted = max(noted, number)
 		}
 	}
-	for i, name := range names {
-		taken := i == 0 && newest > logs[len(logs)-1]
-		if !there[name] && !taken {
+	mayBeTaken := newest > noted
+	for _, name := range slices.Sorted(maps.Keys(n.synced)) {
+		if _, isLog := numberOf(name); !isLog || there[name] {
+			continue
+		}
+		if !mayBeTaken {
 			return name
 		}
+		mayBeTaken = false
 	}
 	return ""
 }
