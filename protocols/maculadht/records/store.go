@@ -30,7 +30,7 @@ type Store interface {
 	// bounds the time. done is called exactly once, after change, before Update
 	// returns or later and from any goroutine: with nil when the update can be read
 	// and is as durable as d says, or with an error, and then it is as if Update had
-	// not been called. It may read, but it holds up others: it returns soon and waits
+	// not been called: of several updates of a key the last is told first. It may read, but it holds up others: it returns soon and waits
 	// for no update. Until then key is not modified; afterwards the store keeps
 	// neither key nor change.
 	Update(ctx context.Context, key []byte, d Durability, change func(old []Record) []Record, done func(error))

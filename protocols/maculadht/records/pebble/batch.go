@@ -1,6 +1,8 @@
 package pebble
 
 import (
+	"slices"
+
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
@@ -57,9 +59,17 @@ func (b *batch) isFull() bool {
 
 func (b *batch) isEmpty() bool { return b.write == nil || b.write.Empty() }
 
-// end calls all that wait.
-func (b *batch) end(err error) {
+// kept calls all that wait.
+func (b *batch) kept() {
 	for i := range b.waiting {
+		b.waiting[i].done(nil)
+	}
+}
+
+// refused calls all that wait with an error, the last first: each takes back what it had
+// done on top of those before it.
+func (b *batch) refused(err error) {
+	for i := range slices.Backward(b.waiting) {
 		b.waiting[i].done(err)
 	}
 }

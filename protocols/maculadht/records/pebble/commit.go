@@ -295,7 +295,7 @@ func (c *committer) committed(b *batch, size int, took time.Duration, err error)
 	for key, value := range b.values {
 		c.state.set(key, value)
 	}
-	b.end(nil)
+	b.kept()
 	b.reset()
 	c.spare = b
 }
@@ -329,14 +329,14 @@ func (c *committer) soil(b *batch) {
 // refuse ends what is under way with an error. What of it reaches the disk all the same
 // is written over when that works again.
 func (c *committer) refuse(err error) {
+	c.next.refused(err)
+	c.next.reset()
 	if b := c.flight; b != nil {
 		c.soil(b)
 		c.flight = nil
 		c.spare = newBatch() // the worker may still have the other
-		b.end(err)
+		b.refused(err)
 	}
-	c.next.end(err)
-	c.next.reset()
 }
 
 // close closes the database, or leaves that to the worker where it takes too long.

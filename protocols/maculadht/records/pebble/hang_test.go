@@ -57,6 +57,32 @@ var waysToHang = map[string]func(op errorfs.Op) bool{
 	"everything":     func(errorfs.Op) bool { return true },
 }
 
+// What was decided last is refused first, so that each takes back what it had done on top
+// of those before it.
+func TestRefusedInReverse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := newHangingDisk()
+		s, err := Open("store", us, WithFS(disk))
+		require.NoError(t, err)
+		disk.hang(isSync)
+		var refused []int
+		for i := range 5 {
+			change := func([]records.Record) []records.Record { return []records.Record{rec(fmt.Sprint(i), time.Hour)} }
+			s.Update(t.Context(), []byte("key"), records.Synced, change, func(err error) {
+				require.Error(t, err)
+				refused = append(refused, i)
+			})
+			synctest.Wait() // the first one is under way
+		}
+		time.Sleep(answerWithin)
+		synctest.Wait()
+		require.Equal(t, []int{4, 3, 2, 1, 0}, refused)
+		disk.answer()
+		time.Sleep(2 * time.Second) // it works again
+		require.NoError(t, s.Close())
+	})
+}
+
 // A disk that hangs is said to, after 2 s; what waits is refused, and does not come true
 // when the disk answers. Reads go on.
 func TestHangingDisk(t *testing.T) {
