@@ -17,16 +17,8 @@ func payerOf(s Source) string {
 	return s.Name
 }
 
-func newResident(key []byte, r *Record, shared int, loaded bool) *residents.Resident {
-	return residents.New(key, r.Expires.UnixNano(), uint32(Cost(key, r)), shared, r.Owned, loaded)
-}
-
-// is reports whether r is the record, which name pays for.
-func is(a *residents.Resident, name string, r *Record) bool {
-	if !a.Loaded {
-		return r.resident == a
-	}
-	return payerOf(r.Source) == name && r.Expires.UnixNano() == a.Expires && r.Owned == a.Owned
+func newResident(key []byte, r *Record, shared int) *residents.Resident {
+	return residents.New(key, r.Expires.UnixNano(), uint32(Cost(key, r)), shared, r.Owned)
 }
 
 // expect counts a record that is under way to be stored until settle is called.
@@ -46,10 +38,13 @@ func (m *Manager) expect(rec *Record, cost int64) (settle func()) {
 // makeRoom has others give way until what is under way fits the budget, rec under key with
 // it, or nobody does.
 func (m *Manager) makeRoom(ctx context.Context, now time.Time, key []byte, rec *Record) {
-	if m.unknown.Load() && m.isScarce() && m.unknown.CompareAndSwap(true, false) {
-		m.find <- struct{}{}
-	}
 	isOver := func(gone int64) bool { return m.ledger.Usage().Bytes+m.underWay.Load()-gone > m.limits.Bytes }
+	if m.unknown.Load() {
+		if m.isScarce() || isOver(0) {
+			m.findSoon()
+		}
+		return // who has most is not known yet
+	}
 	if !isOver(0) {
 		return
 	}
@@ -80,7 +75,7 @@ func (m *Manager) evict(ctx context.Context, now time.Time, r *residents.Residen
 	settle := func() { m.underWay.Add(int64(r.Cost)) }
 	m.update(ctx, r.Key, Soon, now, settle, func(live []Record) (edit, error) {
 		for i := range live {
-			if is(r, of, &live[i]) {
+			if live[i].resident == r {
 				return edit{next: without(live, i), removed: live[i : i+1], evicted: EvictedStore}, nil
 			}
 		}
@@ -129,19 +124,75 @@ func without(recs []Record, i int) []Record {
 	return append(append(left, recs[:i]...), recs[i+1:]...)
 }
 
-// findResidents has the records give way that the store had before the manager. It goes
-// through all of the store, so it is done when room becomes scarce.
+// findSoon has the sweeper find residents, which goes through all of the store.
+func (m *Manager) findSoon() {
+	select {
+	case m.find <- struct{}{}:
+	default:
+	}
+}
+
+// findResidents has the records give way that the store had before the manager. Until all
+// are found nobody gives way.
 func (m *Manager) findResidents(ctx context.Context) {
-	err := m.Range(ctx, nil, func(key []byte, recs []Record) bool {
-		for i := range recs {
-			r := &recs[i]
-			if !r.Source.IsOwn() && (r.resident == nil || !m.residents.Has(r.resident)) {
-				m.residents.Add(payerOf(r.Source), newResident(key, r, m.shared(key), true))
+	if !m.unknown.Load() {
+		return
+	}
+	var failed atomic.Bool
+	var under atomic.Int64 // and one for the walk
+	under.Store(1)
+	ended := make(chan struct{})
+	end := func(err error) {
+		if err != nil {
+			failed.Store(true)
+		}
+		if under.Add(-1) == 0 {
+			close(ended)
+		}
+	}
+	end(m.Range(ctx, nil, func(key []byte, _ []Record) bool {
+		under.Add(1)
+		m.findUnder(ctx, key, end)
+		return ctx.Err() == nil && !failed.Load()
+	}))
+	select {
+	case <-ended:
+	case <-ctx.Done(): // the store may take its time
+		return
+	}
+	switch {
+	case ctx.Err() != nil:
+	case failed.Load():
+		m.sweepFailed()
+	default:
+		m.unknown.Store(false)
+	}
+}
+
+// findUnder has the records of a key that are no residents be some.
+func (m *Manager) findUnder(ctx context.Context, key []byte, done func(error)) {
+	var found []*residents.Resident
+	m.store.Update(ctx, key, Soon, func(old []Record) []Record {
+		next := old
+		for i := range old {
+			r := &old[i]
+			if r.Source.IsOwn() || r.resident != nil && m.residents.Has(r.resident) {
+				continue
+			}
+			if found == nil {
+				next = slices.Clone(old)
+			}
+			next[i].resident = newResident(key, r, m.shared(key))
+			m.residents.Add(payerOf(r.Source), next[i].resident)
+			found = append(found, next[i].resident)
+		}
+		return next
+	}, func(err error) {
+		if err != nil {
+			for _, r := range found {
+				m.residents.Remove(r)
 			}
 		}
-		return ctx.Err() == nil
+		done(err)
 	})
-	if err != nil && ctx.Err() == nil {
-		m.sweepFailed()
-	}
 }

@@ -1,6 +1,7 @@
 package records
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -251,6 +252,89 @@ func TestFarKeys(t *testing.T) {
 			requireLedgerExact(t, s)
 		})
 	}
+}
+
+// After a restart into a store that is full what an owner has stored, and was told is kept,
+// does not go while another has most of the room, though that is not known at once.
+func TestNobodyGivesWayUntilAllAreKnown(t *testing.T) {
+	store, limits := NewMemoryStore(), Limits{Bytes: 100_000, BytesPerGroup: 60_000, BytesPerSource: 60_000}
+	s := restarted(t, store, limits)
+	put := func(key, group string) error {
+		return s.Store(t.Context(), Put{
+			Key: []byte(key), NodeID: []byte(key), From: []byte(key), Value: make([]byte, 400), Source: Source{Name: group, Group: group},
+		})
+	}
+	for i := range 50 {
+		require.NoError(t, put(fmt.Sprint("heavy ", i), "heavy"))
+	}
+	for i := 0; s.Stats().Bytes < limits.Bytes-2000; i++ {
+		require.NoError(t, put(fmt.Sprint("other ", i), fmt.Sprint("other ", i)))
+	}
+	slow := &slowToList{store, make(chan struct{})}
+	s = restarted(t, slow, limits)
+	var kept []string
+	putMore := func() error {
+		key := fmt.Sprint("honest ", len(kept))
+		err := put(key, "honest")
+		if err == nil {
+			kept = append(kept, key)
+		}
+		return err
+	}
+	for range 20 {
+		if err := putMore(); err != nil {
+			require.ErrorIs(t, err, ErrStoreFull)
+		}
+	}
+	close(slow.gate)
+	require.Eventually(t, func() bool { return putMore() == nil }, 10*time.Second, time.Millisecond, "as soon as all are known")
+	for _, key := range kept {
+		_, err := s.Values(t.Context(), []byte(key))
+		require.NoError(t, err, key)
+	}
+}
+
+// slowToList is a store that lists no keys until its gate is closed.
+type slowToList struct {
+	Store
+	gate chan struct{}
+}
+
+func (s *slowToList) Keys(ctx context.Context, prefix []byte, cursor Cursor, max int) ([][]byte, Cursor, error) {
+	<-s.gate
+	return s.Store.Keys(ctx, prefix, cursor, max)
+}
+
+// What was there before a restart weighs nothing any more once it has been renewed.
+func TestWhatWasThereIsRenewed(t *testing.T) {
+	store, limits := NewMemoryStore(), Limits{Bytes: 100_000, BytesPerSource: 50_000, Plenty: 100_000}
+	s := restarted(t, store, limits)
+	put := func() {
+		for i := range 20 {
+			id := fmt.Append(nil, i)
+			require.NoError(t, s.Store(t.Context(), Put{Key: fmt.Append(nil, i%10), NodeID: id, From: id, Source: Source{Name: "s", Group: "g"}}))
+		}
+	}
+	put()
+	s = restarted(t, store, limits)
+	put()
+	s.findResidents(t.Context())
+	requireResidents(t, s, heldBy(t, s))
+	put()
+	requireResidents(t, s, heldBy(t, s))
+	s = restarted(t, store, limits)
+	s.findResidents(t.Context())
+	put()
+	requireResidents(t, s, heldBy(t, s))
+}
+
+// restarted returns another manager of a store.
+func restarted(t *testing.T, store Store, limits Limits) *Manager {
+	t.Helper()
+	s, err := New(WithStore(store), WithLimits(limits))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	return s
 }
 
 // One stranger with more node ids than a key has room for takes no place that another

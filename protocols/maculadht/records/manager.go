@@ -185,7 +185,7 @@ func (m *Manager) StoreThen(ctx context.Context, p Put, done func(error)) {
 	}
 	isCopy := p.isCopy()
 	if !p.Source.IsOwn() {
-		rec.resident = newResident(p.Key, &rec, m.shared(p.Key), false)
+		rec.resident = newResident(p.Key, &rec, m.shared(p.Key))
 	}
 	settle := m.expect(&rec, cost)
 	m.makeRoom(ctx, now, p.Key, &rec)

@@ -33,7 +33,6 @@ type Resident struct {
 	Cost    uint32 // in bytes
 	Shared  uint16 // leading bits that the key shares with this node's id
 	Owned   bool
-	Loaded  bool // the record was there before, and does not point here
 
 	payer *payer // nil while it is not in the set
 	at    int32  // in payer.first; notIn while it is in none
@@ -43,8 +42,8 @@ type Resident struct {
 const notIn = -1
 
 // New returns a resident that is in no set yet.
-func New(key []byte, expires int64, cost uint32, shared int, owned, loaded bool) *Resident {
-	return &Resident{Key: key, Expires: expires, Cost: cost, Shared: uint16(shared), Owned: owned, Loaded: loaded, at: notIn}
+func New(key []byte, expires int64, cost uint32, shared int, owned bool) *Resident {
+	return &Resident{Key: key, Expires: expires, Cost: cost, Shared: uint16(shared), Owned: owned, at: notIn}
 }
 
 // goesBefore reports whether a gives way before b: whose owner did not store it before
