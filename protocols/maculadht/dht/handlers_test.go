@@ -13,6 +13,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/compat/wire/values"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht/offer"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
@@ -268,13 +269,13 @@ func TestStoreError(t *testing.T) {
 		"key is full":    {records.ErrKeyFull, wire.CodeKeyFull},
 		"no life left":   {records.ErrExpired, wire.CodeInvalidArgs},
 		"disk fails":     {records.ErrStoreFailed, wire.CodeStoreFailed},
-		"disk hangs":     {errUnsettled, wire.CodeStoreFailed},
+		"disk hangs":     {offer.ErrUnsettled, wire.CodeStoreFailed},
 		"disk is busy":   {context.DeadlineExceeded, wire.CodeBusy},
 		"no value":       {values.ErrBad, wire.CodeInvalidArgs},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			require.Equal(t, tt.code, storeError(fmt.Errorf("store: %w", tt.err)).Code)
+			require.Equal(t, tt.code, offer.Refusal(fmt.Errorf("store: %w", tt.err)).Code)
 		})
 	}
 }

@@ -153,12 +153,7 @@ func requireFair(t *testing.T, before, after held, p *Put, limit int64) (victims
 // requireResidents compares who may give way with what is stored.
 func requireResidents(t *testing.T, s *Manager, all held) {
 	t.Helper()
-	weights := all.weights()
-	require.Len(t, s.residents.payers, len(weights))
-	require.Len(t, s.residents.heaviest, len(weights))
-	for name, bytes := range weights {
-		require.Equal(t, bytes, s.residents.payers[name].bytes, name)
-	}
+	require.Equal(t, all.weights(), s.residents.Weights())
 	require.Zero(t, s.underWay.Load())
 }
 

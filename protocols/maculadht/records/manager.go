@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/internal/budget"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/internal/residents"
 )
 
 // ErrNotFound means that nothing live is stored under a key.
@@ -31,13 +32,13 @@ type Manager struct {
 	store    Store
 	limits   Limits
 	ledger   *budget.Storage // posted to in the store's updates, and corrected when one fails, so exact
-	waiting  *waiting
+	waiting  *budget.Waiting
 	keys     atomic.Int64
 	counters counters
 	tracer   MetricsTracer
 
-	residents     *residents   // posted to as the ledger is
-	underWay      atomic.Int64 // how many bytes the updates whose change has not run may add to what is stored
+	residents     *residents.Set // posted to as the ledger is
+	underWay      atomic.Int64   // how many bytes the updates whose change has not run may add to what is stored
 	neighbourhood atomic.Pointer[Neighbourhood]
 	unknown       atomic.Bool   // the store has records of strangers that are no residents yet
 	find          chan struct{} // has a token when these are to be found
@@ -73,8 +74,8 @@ func New(opts ...Option) (*Manager, error) {
 		return nil, fmt.Errorf("limits of records: %w", err)
 	}
 	m := &Manager{
-		store: cfg.store, limits: cfg.limits, ledger: ledger, waiting: newWaiting(), tracer: cfg.tracer,
-		residents: newResidents(), find: make(chan struct{}, 1),
+		store: cfg.store, limits: cfg.limits, ledger: ledger, waiting: budget.NewWaiting(), tracer: cfg.tracer,
+		residents: residents.NewSet(), find: make(chan struct{}, 1),
 	}
 	m.closeOnce = sync.OnceValue(m.shutdown)
 
@@ -121,6 +122,12 @@ func (m *Manager) shutdown() error {
 //   - A value that carries its sender's node id is owned: until it expires,
 //     only that peer replaces it. Anybody else gets [ErrNotOwner], or nil for
 //     the very same value, which changes nothing.
+//   - A proved value ([Put.Proof]) is owned, whoever sends it. It replaces what is not
+//     proved, and what was sealed before it; where it is older itself it gets
+//     [ErrSuperseded]. What is not proved replaces it never, be it the provider's:
+//     [ErrNotOwner]. The very same record lives as long as the longer of both.
+//   - A proof without a value is a tombstone: it takes the place of the provider's record,
+//     and is not told among the values.
 //   - A copy never outlives its original, and one with no more life left than
 //     the record it would replace changes nothing and returns nil.
 //   - A key holds [MaxProviders], and of one source and of one IP group only as many as
@@ -171,25 +178,25 @@ func (m *Manager) StoreThen(ctx context.Context, p Put, done func(error)) {
 		return
 	}
 	cost := Cost(p.Key, &rec)
-	if err := m.waiting.enter(ctx, p.Source, cost); err != nil {
+	if err := m.waiting.Enter(ctx, p.Source, cost); err != nil {
 		m.tracer.Refused(RefusedStoreFailed)
 		done(failed(ctx, "update records", err))
 		return
 	}
 	isCopy := p.isCopy()
 	if !p.Source.IsOwn() {
-		rec.resident = newResident(p.Key, &rec, m.shared(p.Key))
+		rec.resident = newResident(p.Key, &rec, m.shared(p.Key), false)
 	}
 	settle := m.expect(&rec, cost)
 	m.makeRoom(ctx, now, p.Key, &rec)
 	m.update(ctx, p.Key, p.durability(), now, settle, func(live []Record) (edit, error) {
-		done, err := place(live, &rec, isCopy, m.limits)
+		done, err := place(live, &rec, isCopy, now, m.limits)
 		if err == nil && done.added != nil && !done.replaced && isStrange(&rec) && m.isScarce() && m.isFar(p.Key) {
 			return edit{}, ErrFar
 		}
 		return done, err
 	}, func(err error) {
-		m.waiting.leave(p.Source, cost)
+		m.waiting.Leave(p.Source, cost)
 		if err != nil && refusal(err) == RefusedStoreFailed {
 			m.tracer.Refused(RefusedStoreFailed)
 		}
@@ -201,26 +208,39 @@ func (m *Manager) StoreThen(ctx context.Context, p Put, done func(error)) {
 // nor nowhere else to go.
 func isStrange(r *Record) bool { return !r.Source.IsOwn() && !r.Owned && !r.Direct }
 
-// Values returns the live records of key, in order, or [ErrNotFound]; never an
-// empty list. The list is shared: do not modify it. Errors of the store are an
-// ErrStoreFailed; those of ctx are wrapped.
+// Values returns the live records of key, in order and without tombstones, or
+// [ErrNotFound]; never an empty list. The list is shared: do not modify it. Errors of the
+// store are an ErrStoreFailed; those of ctx are wrapped.
 func (m *Manager) Values(ctx context.Context, key []byte) ([]Record, error) {
+	values, _, err := m.Records(ctx, key)
+	if err == nil && len(values) == 0 {
+		err = ErrNotFound
+	}
+	return values, err
+}
+
+// Records returns the live records of key, those with a value and the tombstones, each
+// in order; either list may be empty. Otherwise it is as Values.
+func (m *Manager) Records(ctx context.Context, key []byte) (values, tombstones []Record, err error) {
+	live, err := m.live(ctx, key)
+	if err != nil {
+		return nil, nil, err
+	}
+	n := firstTombstone(live)
+	return live[:n:n], live[n:], nil
+}
+
+func (m *Manager) live(ctx context.Context, key []byte) ([]Record, error) {
 	recs, err := m.store.Get(ctx, key)
 	if err != nil {
 		return nil, failed(ctx, "get records", err)
 	}
-	if len(recs) == 0 {
-		return nil, ErrNotFound
-	}
 	live, _ := split(recs, time.Now())
-	if len(live) == 0 {
-		return nil, ErrNotFound
-	}
 	return live, nil
 }
 
-// Range calls visit with each key that begins with prefix and its live records, at
-// least one, until visit returns false. The order is the store's own, and begins
+// Range calls visit with each key that begins with prefix and its live records, the
+// tombstones last, at least one, until visit returns false. The order is the store's own, and begins
 // at another place each time.
 //
 // Keys are read page by page, and the records of each when it is its turn: visit
@@ -236,11 +256,11 @@ func (m *Manager) Range(ctx context.Context, prefix []byte, visit func(key []byt
 			return failed(ctx, "list keys", err)
 		}
 		for _, key := range keys {
-			live, err := m.Values(ctx, key)
+			live, err := m.live(ctx, key)
 			switch {
-			case errors.Is(err, ErrNotFound): // it went, or has expired
 			case err != nil:
 				return err
+			case len(live) == 0: // it went, or has expired
 			case !visit(key, live):
 				return nil
 			}

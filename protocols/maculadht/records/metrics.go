@@ -36,6 +36,7 @@ type Refusal string
 // The reasons for which values are not stored.
 const (
 	RefusedNotOwner     Refusal = "not_owner"     // ErrNotOwner
+	RefusedSuperseded   Refusal = "superseded"    // ErrSuperseded
 	RefusedExpired      Refusal = "expired"       // ErrExpired
 	RefusedSourceBudget Refusal = "source_budget" // ErrSourceBudget
 	RefusedGroupBudget  Refusal = "group_budget"  // ErrGroupBudget
@@ -50,6 +51,8 @@ func refusal(err error) Refusal {
 	switch {
 	case errors.Is(err, ErrNotOwner):
 		return RefusedNotOwner
+	case errors.Is(err, ErrSuperseded):
+		return RefusedSuperseded
 	case errors.Is(err, ErrExpired):
 		return RefusedExpired
 	case errors.Is(err, ErrSourceBudget):

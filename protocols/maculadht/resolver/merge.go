@@ -13,7 +13,7 @@ import (
 )
 
 // merger gathers what holders have while they answer: of one provider's records, or
-// of the same value without provider, the one with the most life left; MaxProviders
+// of the same value without provider, the freshest (records.Record.IsFresher); MaxProviders
 // and limit bytes of them at most, those that their holders told of first. It is safe
 // for concurrent use.
 type merger struct {
@@ -27,13 +27,19 @@ type merger struct {
 }
 
 // cost is what a record is counted as.
-func cost(r *records.Record) int { return len(r.Value) + recordOverhead }
+func cost(r *records.Record) int {
+	c := len(r.Value) + recordOverhead
+	if r.Proof != nil {
+		c += len(r.Proof.Envelope)
+	}
+	return c
+}
 
 func (m *merger) add(values []lookup.FoundValue) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for turn, v := range values {
-		m.put(recordOf(v), turn)
+		m.put(v.Record(), turn)
 	}
 	if len(m.byProvider) > records.MaxProviders || m.size > m.limit {
 		m.shrink()
@@ -48,7 +54,7 @@ func (m *merger) put(rec records.Record, turn int) {
 		m.turns[provider] = turn
 	}
 	switch {
-	case there && !rec.Expires.After(old.Expires):
+	case there && !rec.IsFresher(&old):
 		return
 	case there:
 		m.size -= cost(&old)
@@ -83,7 +89,8 @@ func (m *merger) sort() []records.Record {
 	return m.sorted
 }
 
-// records returns those that are alive, longest life first. They must not be modified.
+// records returns those that are alive and not withdrawn, longest life first. They must
+// not be modified.
 func (m *merger) records(now time.Time) []records.Record {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -94,9 +101,11 @@ func (m *merger) records(now time.Time) []records.Record {
 		}
 		return 1
 	})
-	return all[:live:live]
+	all = all[:live:live]
+	if slices.ContainsFunc(all, isTombstone) {
+		all = slices.DeleteFunc(slices.Clone(all), isTombstone)
+	}
+	return all
 }
 
-func recordOf(v lookup.FoundValue) records.Record {
-	return records.Record{Value: v.Raw, NodeID: v.NodeID, Expires: v.Expires}
-}
+func isTombstone(r records.Record) bool { return r.IsTombstone() }

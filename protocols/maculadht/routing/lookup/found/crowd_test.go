@@ -1,4 +1,4 @@
-package lookup
+package found
 
 import (
 	"fmt"
@@ -16,30 +16,30 @@ import (
 // room for what the others told of.
 func TestOneHolderDoesNotCrowdOthersOut(t *testing.T) {
 	now := time.Now()
-	found := func(id string, life time.Duration, size int) FoundValue {
+	found := func(id string, life time.Duration, size int) Value {
 		v, err := values.Parse(wire.RawMap(wire.Pair{Key: "node_id", Value: wire.RawBytes([]byte(id))},
 			wire.Pair{Key: "x", Value: wire.RawBytes(make([]byte, size))}))
 		require.NoError(t, err)
-		return FoundValue{Value: v, Expires: now.Add(life)}
+		return Value{Value: v, Expires: now.Add(life)}
 	}
 	for name, size := range map[string]int{"too many": 1, "too large": 60_000} {
 		t.Run(name, func(t *testing.T) {
-			m := merger{limit: 1 << 20}
-			var crowd []FoundValue
+			m := Merger{Limit: 1 << 20}
+			var crowd []Value
 			for i := range 2 * records.MaxProviders {
 				crowd = append(crowd, found(fmt.Sprint("crowd ", i), 24*time.Hour, size))
 			}
-			honest := []FoundValue{found("one", time.Minute, 1), found("two", time.Minute, 1)}
-			m.add(crowd...)
-			m.add(honest...)
-			m.add(crowd...)
+			honest := []Value{found("one", time.Minute, 1), found("two", time.Minute, 1)}
+			m.Add(crowd...)
+			m.Add(honest...)
+			m.Add(crowd...)
 			got := map[string]bool{}
-			for _, v := range m.values(now) {
+			for _, v := range m.Values(now) {
 				got[string(v.NodeID)] = true
 			}
 			require.True(t, got["one"] && got["two"], "of %d", len(got))
 			require.LessOrEqual(t, len(got), records.MaxProviders)
-			require.LessOrEqual(t, m.bytes, m.limit)
+			require.LessOrEqual(t, m.bytes, m.Limit)
 		})
 	}
 }
