@@ -23,9 +23,10 @@ func backupCommand() *cli.Command {
 		Name:      "backup",
 		Usage:     "copy a node's identity and records while it runs or stands still",
 		ArgsUsage: "DIR",
-		Description: `DIR is made, and must not be there yet. It has the identity key, the certificate and
-the records as they are now: who has it can be this node, so keep it as secret. All
-of it is there in the end, or nothing. To go on from it:
+		Description: `DIR is made, and must not be there yet. It has the identity key, the
+certificate and the records as they are now: who has it can be this node, so
+keep it as secret. All of it is there in the end, or nothing. To go on from
+it:
 
   macula-node run --data-dir DIR
 

@@ -62,8 +62,9 @@ func getCommand() *cli.Command {
 		ArgsUsage: "[ADDR] (KEY | --service NAME | --topic NAME)",
 		Description: flags.KeyHelp + flags.LocalHelp + `
 
-Each value is one line of JSON. Bytes that are no text show as {"$bin": "<hex>"}, and
-a list of small integers of an Erlang node, which travels as a text, as a list.`,
+Each value is one line of JSON. Bytes that are no text show as
+{"$bin": "<hex>"}, and a list of small integers of an Erlang node, which
+travels as a text, as a list.`,
 		Flags: ask.Flags(append(flags.Keys(), flags.DataDir())...),
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			addr, key, _, err := flags.SplitOptional(cmd)
@@ -107,7 +108,11 @@ func printFound(cmd *cli.Command, key flags.Key, reply *wire.FindValueReply) err
 		}
 	}
 	if len(reply.Values) == 0 {
-		return fmt.Errorf("%w: nothing is stored there under %s", errNotFound, key.Long())
+		elsewhere := ""
+		if len(reply.Nodes) > 0 {
+			elsewhere = "; macula-node lookup asks the other nodes too"
+		}
+		return fmt.Errorf("%w: nothing is stored there under %s%s", errNotFound, key.Long(), elsewhere)
 	}
 	return nil
 }
@@ -119,15 +124,15 @@ func putCommand() *cli.Command {
 		ArgsUsage: "[ADDR] (KEY | --service NAME | --topic NAME) VALUE",
 		Description: flags.KeyHelp + flags.LocalHelp + `
 
-With --replicate there is no ADDR: the value is stored on the nodes nearest to the
-key, anywhere in the network of the --bootstrap peers, or of the node that runs on
-the data directory, by a peer that lives as long as the command.
+With --replicate there is no ADDR: the value is stored on the nodes nearest
+to the key, anywhere in the network of the --bootstrap peers, or of the node
+that runs on the data directory, by a peer that lives as long as the command.
 
-VALUE is a JSON object. A provider is told apart by its "node_id", bytes or a text:
-write 64 hexadecimal digits. A value with a shorter one, or none, is neither given
-to Erlang nodes nor shown to them, as it would crash them. A "ttl" says how many
-seconds the value is kept, at most and by default 86400. Texts travel as bytes;
-other bytes are given as {"$bin": "<hex>"}.`,
+VALUE is a JSON object. A provider is told apart by its "node_id", bytes or a
+text: write 64 hexadecimal digits. A value with a shorter one, or none, is
+neither given to Erlang nodes nor shown to them, as it would crash them. A
+"ttl" says how many seconds the value is kept, at most and by default 86400.
+Texts travel as bytes; other bytes are given as {"$bin": "<hex>"}.`,
 		Flags: ask.Flags(append(append(flags.Keys(), ask.MeshFlags()...), flags.DataDir(),
 			&cli.BoolFlag{Name: "replicate", Usage: "store it on the nodes nearest to the key"})...),
 		Action: func(ctx context.Context, cmd *cli.Command) error {
@@ -166,8 +171,8 @@ func findNodeCommand() *cli.Command {
 		Usage:     "list the nodes nearest to a key that a node knows",
 		ArgsUsage: "ADDR (KEY | --service NAME | --topic NAME)",
 		Description: flags.KeyHelp + `
-An https:// address wants --force: an Erlang node that itself bootstrapped from
-another one crashes on this question, and loses all that it stored.`,
+An https:// address wants --force: an Erlang node that itself bootstrapped
+from another one crashes on this question, and loses all that it stored.`,
 		Flags: ask.Flags(append(flags.Keys(),
 			&cli.BoolFlag{Name: "force", Usage: "ask an Erlang node all the same"})...),
 		Action: func(ctx context.Context, cmd *cli.Command) error {

@@ -26,20 +26,20 @@ var errUnwell = errors.New("not well")
 func doctorCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "doctor",
-		Usage:     "look at a gateway: reachable, which realm, what it stores, how fast",
+		Usage:     "look at a gateway: reachable, its realm, what it stores, how fast",
 		ArgsUsage: "https://HOST:PORT [KEY…]",
-		Description: `It asks the gateway as Erlang nodes do and prints a line for each thing that it
-looked at: ok, FAIL, note for what is unusual, or skipped and why; and in the end
-what to do.
+		Description: `It asks the gateway as Erlang nodes do and prints a line for each thing that
+it looked at: ok, FAIL, note for what is unusual, or skipped and why; and in
+the end what to do.
 
-It is safe in production: one question at a time, none that an Erlang node was
-ever hurt by, and none any more once it has kept silent. It does not CONNECT.
-Name with --service, --topic and KEY, each repeatable, only what the gateway
-should have: it asks all nodes that it knows for what it has not.
+It is safe in production: one question at a time, none that an Erlang node
+was ever hurt by, and none any more once it has kept silent. It does not
+CONNECT. Name with --service, --topic and KEY, each repeatable, only what the
+gateway should have: it asks all nodes that it knows for what it has not.
 
---write stores two small values under a random key and reads them back. An Erlang
-node keeps them until it is restarted, and may pass them on; without --write
-nothing is written.
+--write stores two small values under a random key and reads them back. An
+Erlang node keeps them until it is restarted, and may pass them on; without
+--write nothing is written.
 
 Exit codes: 0 nothing failed, 1 a check failed, 2 wrong usage, 3 unreachable,
 refused, or it does not answer a PING.`,

@@ -24,8 +24,8 @@ func lookupCommand() *cli.Command {
 		Usage:     "find the values of a key anywhere in the network",
 		ArgsUsage: "[--bootstrap MULTIADDR] (KEY | --service NAME | --topic NAME)",
 		Description: flags.KeyHelp + `
-It asks ever nearer nodes, as a peer that lives as long as the command, and shows
-each that answered; the values come last, one line of JSON each.`,
+It asks ever nearer nodes, as a peer that lives as long as the command, and
+shows each that answered; the values come last, one line of JSON each.`,
 		Flags: append(append(flags.Keys(), ask.MeshFlags()...), flags.DataDir(), flags.Timeout(10*time.Second), flags.JSON()),
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			key, _, err := flags.SplitKey(cmd, cmd.Args().Slice())

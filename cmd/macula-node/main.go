@@ -119,14 +119,16 @@ func newApp(stdout, stderr io.Writer) *cli.Command {
 		Name:    "macula-node",
 		Usage:   "a peer of Macula's DHT, for libp2p and for Erlang nodes",
 		Version: version(),
-		Description: `"macula-node run" starts a peer. The other commands ask one, at an ADDR that is
-a libp2p multiaddr with /p2p, or https://HOST:PORT to speak as Erlang nodes do.
-Without ADDR get, put and lookup ask the one that runs on the data directory.
+		Description: `"macula-node run" starts a peer. The other commands ask one, at an ADDR that
+is a libp2p multiaddr with /p2p, or https://HOST:PORT to speak as Erlang
+nodes do. Without ADDR get and put ask the one that runs on the data
+directory, and lookup begins there.
 
-Exit codes: 0 found or ok, 1 not found or not well, 2 wrong usage, 3 unreachable or refused,
-4 ended before the stop was done, by a second signal or as it took longer than 5 s.
-With --json a command prints one line: what came of it, be it that nothing was
-found, or {"error", "code"} where it could not ask.`,
+Exit codes: 0 found or ok, 1 not found or not well, 2 wrong usage,
+3 unreachable, refused or not running, 4 ended before the stop was done, by a
+second signal or as it took longer than 5 s. With --json a command prints one
+line: what came of it, be it that nothing was found, or {"error", "code"}
+where it could not ask.`,
 		Writer:         stdout,
 		ErrWriter:      stderr,
 		ExitErrHandler: func(context.Context, *cli.Command, error) {}, // run prints and returns the code

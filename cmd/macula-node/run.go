@@ -32,19 +32,20 @@ func runCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "run",
 		Usage: "run a peer until it is interrupted",
-		Description: `One UDP port serves libp2p peers (/macula/dht/1.0) and Erlang nodes (ALPN macula).
-With --json it prints one line once it serves:
-{"name", "peer_id", "node_id", "realm", "mode", "addrs", "endpoints"}, "name" where there is one.
+		Description: `One UDP port serves libp2p peers (/macula/dht/1.0) and Erlang nodes (ALPN
+macula). With --json it prints one line once it serves: {"name", "peer_id",
+"node_id", "realm", "mode", "addrs", "endpoints"}, "name" where there is one.
 
-A server answers libp2p peers and is listed by them; a client asks and stores, but answers none and
-nobody lists it. Mode auto is a server, unless there are public addresses and none of them can be
-reached. Erlang nodes are served in any mode.
+A server answers libp2p peers and is listed by them; a client asks and
+stores, but answers none and nobody lists it. Mode auto is a server, unless
+there are public addresses and none of them can be reached. Erlang nodes are
+served in any mode.
 
-What it acknowledges is kept in its data directory, and is there after a restart or a crash; with
---ephemeral it is kept in memory only.
+What it acknowledges is kept in its data directory, and is there after a
+restart or a crash; with --ephemeral it is kept in memory only.
 
-While it runs, lookup, get and put ask it without an address, by its data directory; status says
-how it is.`,
+While it runs, lookup, get and put ask it without an address, by its data
+directory; status says how it is.`,
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringSliceFlag{Name: "listen", Usage: "`MULTIADDR` to listen on, repeatable (default: --port of all IPv4 and IPv6 addresses)"},
 			flags.Port(),
@@ -66,7 +67,7 @@ how it is.`,
 
 func runNode(ctx context.Context, cmd *cli.Command) error {
 	if cmd.Args().Present() {
-		return flags.Usagef("run takes no arguments, but got %q", cmd.Args().First())
+		return flags.Usagef("run takes no arguments, but got %q; see macula-node run --help", cmd.Args().First())
 	}
 	port, err := flags.ListenPort(cmd)
 	if err != nil {
@@ -278,7 +279,7 @@ func idCommand() *cli.Command {
 		Flags:       []cli.Flag{flags.DataDir(), flags.JSON()},
 		Action: func(_ context.Context, cmd *cli.Command) error {
 			if cmd.Args().Present() {
-				return flags.Usagef("id takes no arguments, but got %q", cmd.Args().First())
+				return flags.Usagef("id takes no arguments, but got %q; see macula-node id --help", cmd.Args().First())
 			}
 			dir, err := flags.DataDirOf(cmd)
 			if err != nil {

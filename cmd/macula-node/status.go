@@ -18,12 +18,12 @@ func statusCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "status",
 		Usage: "say how the node is that runs on the data directory",
-		Description: `Exit codes: 0 it runs and is well, 1 it runs and is not well, 2 wrong usage, 3 it does
-not run, or does not answer.`,
+		Description: `Exit codes: 0 it runs and is well, 1 it runs and is not well, 2 wrong usage,
+3 it does not run, or does not answer.`,
 		Flags: []cli.Flag{flags.DataDir(), flags.Timeout(10 * time.Second), flags.JSON()},
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			if cmd.Args().Present() {
-				return flags.Usagef("status takes no arguments, but got %q; %s", cmd.Args().First(), flags.UsageOf(cmd))
+				return flags.Usagef("status takes no arguments, but got %q; see macula-node status --help", cmd.Args().First())
 			}
 			dir, err := flags.DataDirOf(cmd)
 			if err != nil {

@@ -13,6 +13,10 @@ import (
 // stopTimeout is how long a stop may take, whatever hangs.
 const stopTimeout = 5 * time.Second
 
+// sameStop is how soon after the first signal another one of its kind is the same wish:
+// timeout(1), and others, send one to the process and one to its group.
+const sameStop = 100 * time.Millisecond
+
 // stopping says what a stop waits for.
 type stopping struct{ undone atomic.Pointer[func() string] }
 
@@ -41,18 +45,21 @@ func (s *stopping) String() string {
 // untilSignals cancels on the first signal, and ends the process where it is asked to
 // once more, or has not ended in time. It returns when done is closed.
 func untilSignals(signals <-chan os.Signal, done <-chan struct{}, cancel func(), s *stopping, stderr io.Writer, exit func(code int)) {
+	var first os.Signal
 	select {
-	case <-signals:
+	case first = <-signals:
 		cancel()
 	case <-done:
 		return
 	}
+	began := time.Now()
 	late := time.NewTimer(stopTimeout)
 	defer late.Stop()
 	for {
 		select {
 		case again := <-signals:
-			if again == syscall.SIGHUP { // which comes beside another one where a terminal or a session ends
+			if again == syscall.SIGHUP || // which comes beside another one where a terminal or a session ends
+				again == first && time.Since(began) < sameStop {
 				continue
 			}
 			fmt.Fprintf(stderr, "macula-node: ended at once by a second signal (%s); not done: %s\n", again, s)

@@ -22,6 +22,9 @@ func TestUntilSignals(t *testing.T) {
 		"a stop in time":         {map[time.Duration]os.Signal{0: os.Interrupt}, 2 * time.Second, 0, ""},
 		"a second Ctrl-C":        {map[time.Duration]os.Signal{0: os.Interrupt, time.Second: os.Interrupt}, hangs, time.Second, "ended at once by a second signal (interrupt); not done: the store of records\n"},
 		"SIGTERM after Ctrl-C":   {map[time.Duration]os.Signal{0: os.Interrupt, time.Second: syscall.SIGTERM}, hangs, time.Second, "second signal (terminated)"},
+		"SIGTERM twice at once":  {map[time.Duration]os.Signal{0: syscall.SIGTERM, 1: syscall.SIGTERM}, 2 * time.Second, 0, ""},
+		"twice, and once more":   {map[time.Duration]os.Signal{0: syscall.SIGTERM, 1: syscall.SIGTERM, time.Second: syscall.SIGTERM}, hangs, time.Second, "second signal (terminated)"},
+		"another kind at once":   {map[time.Duration]os.Signal{0: os.Interrupt, 1: syscall.SIGTERM}, hangs, 1, "second signal (terminated)"},
 		"SIGHUP beside SIGTERM":  {map[time.Duration]os.Signal{0: syscall.SIGTERM, 1: syscall.SIGHUP}, 2 * time.Second, 0, ""},
 		"a stop that never ends": {map[time.Duration]os.Signal{0: syscall.SIGTERM, time.Second: syscall.SIGHUP}, hangs, stopTimeout, "ended, as it has not stopped within 5s; not done: the store of records\n"},
 	} {

@@ -65,7 +65,10 @@ func TestSecondSignal(t *testing.T) {
 			require.NoError(t, err)
 			p.signal(t, syscall.SIGTERM)
 			waitFor(t, "the stop", func() bool { return strings.Contains(p.stdout.String(), "Stopping.") })
-			p.signal(t, second)
+			waitFor(t, "the end", func() bool { // a signal right after the first is the same one
+				_ = p.Process.Signal(second)
+				return strings.Contains(p.stderr.String(), "ended at once")
+			})
 			require.Equal(t, exitStopped, p.endedWithin(t, 500*time.Millisecond))
 			require.Contains(t, p.stderr.String(), "ended at once by a second signal ("+second.String()+"); not done: ")
 		})

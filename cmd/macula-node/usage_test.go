@@ -1,10 +1,12 @@
 package main
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -86,19 +88,19 @@ func TestWrongUsage(t *testing.T) {
 		{"put of no node_id to an Erlang node", []string{"put", erlang, "k", `{}`}, []string{"VALUE '{}'", "node_id is missing", flags.ExampleValue}},
 		{"put of a token that is no text to an Erlang node", []string{"put", erlang, "k", `{"node_id": "` + someID + `", "ucan_token": 1}`}, []string{"ucan_token", flags.ExampleValue}},
 
-		{"status with an argument", []string{"status", "x"}, []string{`status takes no arguments, but got "x"`}},
+		{"status with an argument", []string{"status", "x"}, []string{`status takes no arguments, but got "x"; see macula-node status --help`}},
 		{"backup without DIR", []string{"backup"}, []string{"want one DIR, got 0", "macula-node backup DIR"}},
 		{"backup of no node", []string{"backup", "--data-dir", data + "/none", data + "-copy"}, []string{"no node has run on the data directory " + data + "/none"}},
 		{"backup of nothing", []string{"backup", "--data-dir", data, data + "-copy"}, []string{"nothing to back up", data}},
 		{"backup onto something", []string{"backup", "--data-dir", data, data}, []string{"there is something already: " + data, "not there yet"}},
 
-		{"run with an argument", []string{"run", "x"}, []string{`run takes no arguments, but got "x"`}},
+		{"run with an argument", []string{"run", "x"}, []string{`run takes no arguments, but got "x"; see macula-node run --help`}},
 		{"run on TCP's bootstrap", []string{"run", "--data-dir", data, "--bootstrap", "/ip4/127.0.0.1/tcp/4001/p2p/" + somePeer}, []string{"/tcp/4001", "not a QUIC address"}},
 		{"run on one address twice", []string{"run", "--data-dir", data, "--listen", "/ip4/127.0.0.1/udp/0/quic-v1", "--listen", "/ip4/127.0.0.1/udp/0/quic-v1"}, []string{"listen address /ip4/127.0.0.1/udp/0/quic-v1 is given twice"}},
 		{"run on no data directory", []string{"run", "--data-dir", ""}, []string{"--data-dir (MACULA_DATA_DIR) is empty: write"}},
 		{"id of no data directory", []string{"id", "--data-dir", ""}, []string{"--data-dir (MACULA_DATA_DIR) is empty: write"}},
 		{"put of an integer beyond 64 bits", []string{"put", erlang, "k", `{"n": 18446744073709551616}`}, []string{"the integer 18446744073709551616 does not fit into 64 bits"}},
-		{"id with an argument", []string{"id", "x"}, []string{`id takes no arguments, but got "x"`}},
+		{"id with an argument", []string{"id", "x"}, []string{`id takes no arguments, but got "x"; see macula-node id --help`}},
 		{"run with no log level", []string{"run", "--log-level", "loud"}, []string{`--log-level "loud"`, "debug, info, warn or error"}},
 		{"run with a level of no subsystem", []string{"run", "--log-level", "macula/dht2=debug"}, []string{`no subsystem "macula/dht2"`, "there are: ", "macula/dht"}},
 		{"run with a level of libp2p's misspelt", []string{"run", "--log-level", "info,swarm=debug"}, []string{`no subsystem "swarm", there are: swarm2`}},
@@ -172,7 +174,7 @@ func TestHelp(t *testing.T) {
 		args []string
 		want []string
 	}{
-		{nil, []string{"run", "id", "ping", "find-node", "get", "put", "gateways", "Exit codes: 0 found or ok, 1 not found or not well, 2 wrong usage, 3 unreachable or refused,", "4 ended before the stop was done"}},
+		{nil, []string{"run", "id", "ping", "find-node", "get", "put", "gateways", "Exit codes: 0 found or ok, 1 not found or not well, 2 wrong usage,", "3 unreachable, refused or not running, 4 ended before the stop was done"}},
 		{[]string{"--help"}, []string{"gateways"}},
 		{[]string{"help", "put"}, []string{"[ADDR] (KEY | --service NAME | --topic NAME) VALUE", `{"$bin": "<hex>"}`, "--timeout", "--json"}},
 		{[]string{"run", "--help"}, []string{"--listen", "--data-dir", "--realm", "--hostname", "--bootstrap", "--mode", "--log-level", "MACULA_REALM", "MACULA_HOSTNAME", "MACULA_DATA_DIR",
@@ -191,6 +193,21 @@ func TestHelp(t *testing.T) {
 				assert.Contains(t, got.stdout, want)
 			}
 		})
+	}
+}
+
+// What is said of a command, all but its flags, is for a terminal of 80 columns.
+func TestHelpFitsATerminal(t *testing.T) {
+	for _, command := range newApp(io.Discard, io.Discard).Commands {
+		said, _, _ := strings.Cut(macula(t, command.Name, "--help").stdout, "\nOPTIONS:")
+		_, said, described := strings.Cut(said, "\nDESCRIPTION:")
+		require.True(t, described || command.Description == "", command.Name)
+		for line := range strings.Lines(said) {
+			require.LessOrEqual(t, utf8.RuneCountInString(strings.TrimRight(line, "\n")), 80, "%s: %s", command.Name, line)
+		}
+	}
+	for line := range strings.Lines(macula(t, "--help").stdout) {
+		require.LessOrEqual(t, utf8.RuneCountInString(strings.TrimRight(line, "\n")), 80, line)
 	}
 }
 

@@ -65,7 +65,7 @@ func (e *NotWritableError) Error() string {
 	case is(readOnly):
 		return fmt.Sprintf("the data directory %s is on a read-only file system: mount it for writing: %v", e.Dir, e.Err)
 	case is(fs.ErrPermission):
-		return fmt.Sprintf("this user%s may not write to the data directory %s%s: run as its owner, or choose another: %v", currentUser(), e.Dir, belongs(e.Dir), e.Err)
+		return fmt.Sprintf("this user%s may not write to the data directory %s%s: %s, or choose another: %v", currentUser(), e.Dir, belongs(e.Dir), toWrite(e.Dir), e.Err)
 	}
 	return fmt.Sprintf("nothing can be written to the data directory %s: %v", e.Dir, e.Err)
 }
@@ -106,6 +106,16 @@ func belongs(dir string) string {
 		return ""
 	}
 	return fmt.Sprintf(", which belongs to the uid %d (mode %#o)", uid, info.Mode().Perm())
+}
+
+// toWrite says how a directory can be written to that can not be yet.
+func toWrite(dir string) string {
+	if info, err := os.Stat(dir); err == nil {
+		if uid, ok := ownerOf(info); ok && uid == os.Geteuid() {
+			return "run chmod u+rwx " + dir
+		}
+	}
+	return "run as its owner"
 }
 
 // foreign says what comes of a directory that belongs to another user, nothing where

@@ -124,7 +124,7 @@ func TestNotWritableToThisUser(t *testing.T) {
 	var not *NotWritableError
 	require.ErrorAs(t, err, &not)
 	require.ErrorContains(t, err, "may not write to the data directory "+dir+", which belongs to the uid ")
-	require.ErrorContains(t, err, "(mode 0500)")
+	require.ErrorContains(t, err, "(mode 0500): run chmod u+rwx "+dir+", or choose another")
 }
 
 // What can not be entered is refused with whose it is.
@@ -146,7 +146,7 @@ func TestDirectoryOfAnother(t *testing.T) {
 		t.Skip("only root can make a directory of another user")
 	}
 	_, err := Use(dir)
-	require.ErrorContains(t, err, "may not write to the data directory "+dir+", which belongs to the uid 0 (mode 0700)")
+	require.ErrorContains(t, err, "may not write to the data directory "+dir+", which belongs to the uid 0 (mode 0700): run as its owner, or choose another")
 }
 
 func TestWarningOfAnothersDirectory(t *testing.T) {

@@ -303,7 +303,7 @@ func (j *Joiner) keepKnown(m *member, id peer.ID) {
 		case errors.Is(err, proto.ErrRealmMismatch):
 			told, retry, pause = false, cfg.First, spread(otherRealm*cfg.Last)
 			if j.note(m, OtherRealm, err) {
-				log.Error("bootstrap peer serves another realm", "peer", id, "realm", j.cfg.Realm, "again_in", pause.Round(time.Millisecond), "err", err)
+				log.Error("bootstrap peer serves another realm", "peer", id, "our_realm", j.cfg.Realm, "again_in", pause.Round(time.Millisecond), "err", err)
 			}
 		case err != nil:
 			told, pause = false, spread(retry)

@@ -22,9 +22,9 @@ func Keys() []cli.Flag {
 }
 
 // KeyHelp says in a command's help what a KEY is.
-const KeyHelp = `A KEY is 64 hexadecimal digits, 0x and the hexadecimal digits of its bytes, or a
-text that is taken as it is; --service NAME and --topic NAME stand for one. What
-is printed for a key is a KEY again.`
+const KeyHelp = `A KEY is 64 hexadecimal digits, 0x and the hexadecimal digits of its bytes,
+or a text that is taken as it is; --service NAME and --topic NAME stand for
+one. What is printed for a key is a KEY again.`
 
 // LocalHelp says what a command asks without ADDR.
 const LocalHelp = `
