@@ -109,6 +109,7 @@ func (n *Node) start() error {
 		ListenAddrs:  listen,
 		Version:      n.cfg.Version,
 		Accounts:     n.cfg.Limits.Accounts,
+		Access:       n.cfg.access,
 		Registerer:   n.cfg.Registerer,
 		ConnManager:  n.cfg.ConnManager,
 		ConnsLow:     n.cfg.ConnsLow,
@@ -127,7 +128,7 @@ func (n *Node) start() error {
 		return err
 	}
 	if n.dialer, err = dialer.New(
-		dialer.WithQUIC(n.host.QUIC),
+		dialer.WithQUIC(n.host.MaculaQUIC()),
 		dialer.WithTLS(n.cfg.tls.Dialling),
 		dialer.WithPins(n.cfg.gateways...),
 		dialer.WithLogger(n.cfg.log("dialer")),
@@ -160,6 +161,7 @@ func (n *Node) start() error {
 	if err := n.service.Join(n.ctx, n.cfg.bootstrap...); err != nil {
 		return err
 	}
+	n.sayWhoMayCome("who may come is limited")
 	if n.presence != nil {
 		n.presence.Serve(local{n}, n.running())
 	}

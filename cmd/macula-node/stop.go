@@ -14,7 +14,10 @@ import (
 const stopTimeout = 5 * time.Second
 
 // stopping says what a stop waits for.
-type stopping struct{ undone atomic.Pointer[func() string] }
+type stopping struct {
+	undone  atomic.Pointer[func() string]
+	hangUps atomic.Pointer[chan struct{}] // which takes the SIGHUPs; nil where they stop the command
+}
 
 type stoppingKey struct{}
 
@@ -29,6 +32,29 @@ func waitsFor(ctx context.Context, undone func() string) {
 	}
 }
 
+// takeHangUps keeps SIGHUP from stopping a command, and returns where one comes instead;
+// of several that nobody has taken yet one is left.
+func takeHangUps(ctx context.Context) <-chan struct{} {
+	c := make(chan struct{}, 1)
+	if s, ok := ctx.Value(stoppingKey{}).(*stopping); ok {
+		s.hangUps.Store(&c)
+	}
+	return c
+}
+
+// tookHangUp hands a SIGHUP to the command, if it takes them.
+func (s *stopping) tookHangUp(signal os.Signal) bool {
+	c := s.hangUps.Load()
+	if signal != syscall.SIGHUP || c == nil {
+		return false
+	}
+	select {
+	case *c <- struct{}{}:
+	default:
+	}
+	return true
+}
+
 func (s *stopping) String() string {
 	if undone := s.undone.Load(); undone != nil {
 		if what := (*undone)(); what != "" {
@@ -41,12 +67,15 @@ func (s *stopping) String() string {
 // untilSignals cancels on the first signal, and ends the process where it is asked to
 // once more, or has not ended in time. It returns when done is closed.
 func untilSignals(signals <-chan os.Signal, done <-chan struct{}, cancel func(), s *stopping, stderr io.Writer, exit func(code int)) {
-	select {
-	case <-signals:
-		cancel()
-	case <-done:
-		return
+	for stops := false; !stops; {
+		select {
+		case signal := <-signals:
+			stops = !s.tookHangUp(signal)
+		case <-done:
+			return
+		}
 	}
+	cancel()
 	late := time.NewTimer(stopTimeout)
 	defer late.Stop()
 	for {
