@@ -1,14 +1,14 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/macula-mesh/macula-node/internal/access"
-	"github.com/macula-mesh/macula-node/node/internal/peerhost"
 )
 
 // ErrSwarmKey: a node can not be in a private network of libp2p.
-var ErrSwarmKey = peerhost.ErrSwarmKey
+var ErrSwarmKey = errors.New("libp2p's private networks encrypt what is below a connection's handshake, which QUIC, the one transport here, has no place for: say instead in an allow list who may come (--allow FILE), and have nobody answered who has not CONNECTed in the realm (--strict)")
 
 // AccessStats counts the connections that the allow and the deny list kept away.
 type AccessStats = access.Stats

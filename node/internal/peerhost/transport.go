@@ -22,9 +22,6 @@ import (
 	"github.com/macula-mesh/macula-node/node/internal/quicaddr"
 )
 
-// ErrSwarmKey: a host on QUIC alone can not be in a private network of libp2p.
-var ErrSwarmKey = errors.New("libp2p's private networks encrypt what is below a connection's handshake, which QUIC, the one transport here, has no place for: say instead in an allow list who may come (--allow FILE), and have nobody answered who has not CONNECTed in the realm (--strict)")
-
 // quicTransport is libp2p's QUIC, which asks before it dials an address: any peer may
 // say that another's is its own. Who does not answer is dialled ever less often, and an
 // Erlang node takes few connections.
@@ -34,9 +31,6 @@ type quicTransport struct {
 }
 
 func (h *Host) newTransport(key crypto.PrivKey, cm *quicreuse.ConnManager, psk pnet.PSK, gater connmgr.ConnectionGater, resources network.ResourceManager) (transport.Transport, error) {
-	if len(psk) > 0 {
-		return nil, ErrSwarmKey
-	}
 	quic, err := libp2pquic.NewTransport(key, cm, psk, gater, resources)
 	if err != nil {
 		return nil, err
