@@ -26,6 +26,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // Node is a running peer.
@@ -187,6 +188,9 @@ func (n *Node) serviceOptions() ([]maculadht.Option, error) {
 		maculadht.WithEndpoints(n.dialer),
 		maculadht.WithPeerRouting(n.host.Kad),
 		maculadht.WithLogger(n.cfg.log("dht")),
+	}
+	if n.cfg.Strict {
+		opts = append(opts, maculadht.WithServer(server.WithStrict()))
 	}
 	kept, err := n.openRecords()
 	return append(opts, kept...), err
