@@ -67,6 +67,16 @@ func connects(t *testing.T, from, to *Node) error {
 // erlangFrom connects as an Erlang node at an address, and asks for a sign of life.
 func erlangFrom(t *testing.T, ip string, n *Node) (*quic.Conn, error) {
 	t.Helper()
+	conn, err := dialFrom(t, ip, n)
+	if err != nil {
+		return nil, err
+	}
+	return conn, pings(patient(t), conn)
+}
+
+// dialFrom connects as an Erlang node at an address.
+func dialFrom(t *testing.T, ip string, n *Node) (*quic.Conn, error) {
+	t.Helper()
 	udp, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.ParseIP(ip)})
 	require.NoError(t, err)
 	transport := &quic.Transport{Conn: udp}
@@ -78,7 +88,7 @@ func erlangFrom(t *testing.T, ip string, n *Node) (*quic.Conn, error) {
 		return nil, err
 	}
 	t.Cleanup(func() { _ = conn.CloseWithError(0, "") })
-	return conn, pings(patient(t), conn)
+	return conn, nil
 }
 
 func pings(ctx context.Context, conn *quic.Conn) error {
