@@ -151,7 +151,7 @@ func remoteIP(conn *quic.Conn) netip.Addr {
 
 // admit counts a connection, or says why it is not served.
 func (g *Gateway) admit(ip netip.Addr) (*source, *budget.Account, RefusalReason) {
-	account := g.handlers.Mux().Budget().Open(budget.SourceOfAddr(ip))
+	account := g.handlers.Mux().Budget().OpenAddr(ip)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed {

@@ -6,7 +6,6 @@ import (
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/compat/wire/framing"
-	"github.com/macula-mesh/macula-node/internal/budget"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
@@ -35,7 +34,7 @@ func (u *uplink) serveStream(ctx context.Context, c *dialer.Conn, s server.Strea
 		replies(f)
 		return nil
 	}
-	account := u.handlers.Mux().Budget().Open(budget.SourceOfAddr(c.RemoteAddr().Addr()))
+	account := u.handlers.Mux().Budget().OpenAddr(c.RemoteAddr().Addr())
 	defer account.Close()
 	dialect := server.Erlang()
 	dialect.Idle = 0                   // it may have nothing to say for days

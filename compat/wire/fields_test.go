@@ -25,6 +25,8 @@ const (
 	shorts   // a list of short
 	integers // a list of integers
 	nodeList
+	proof    // bin or str of at most 1,536 bytes
+	proofs   // a list of proof
 	anything // judged elsewhere
 	anyList  // a list of anything
 	failure  // text, or a map of code and message
@@ -102,11 +104,14 @@ var fieldTable = []field{
 	{wire.TypeFindNodeReply, "nodes", nodeList, false},
 	{wire.TypeFindNodeReply, "reason", short, false},
 	{wire.TypeStore, "key", short, true},
-	{wire.TypeStore, "value", anything, true},
+	{wire.TypeStore, "value", anything, false}, // or there is a proof
+	{wire.TypeStore, "proof", proof, false},
 	{wire.TypeFindValue, "key", short, true},
 	{wire.TypeFindValueReply, "value", anyList, false},
 	{wire.TypeFindValueReply, "expires_in", integers, false},
+	{wire.TypeFindValueReply, "proofs", proofs, false},
 	{wire.TypeFindValueReply, "nodes", nodeList, false},
+	{wire.TypeFindValueReply, "tombstones", proofs, false},
 	{wire.TypeFindValueReply, "reason", short, false},
 	{wire.TypeNATProbe, "node_id", short, false},
 	{wire.TypeNATProbe, "local_port", integer, false},
@@ -120,7 +125,7 @@ var fieldTable = []field{
 
 func (k kind) sample() wire.Raw {
 	return [...]wire.Raw{
-		short: bin("abc"), long: bin("abc"), integer: num(1_700_000_000_123), boolean: aBool,
+		short: bin("abc"), long: bin("abc"), proof: bin("abc"), proofs: list(bin("abc")), integer: num(1_700_000_000_123), boolean: aBool,
 		shorts: list(bin("a"), bin("b")), integers: list(num(300)),
 		nodeList: list(fields("node_id", bin("n"), "address", bin("https://h:1"), "last_seen", num(5), "addrs", list(bin("x")))),
 		anything: fields("a", num(1)), anyList: list(fields("a", num(1))),
@@ -131,7 +136,7 @@ func (k kind) sample() wire.Raw {
 // another is a sound value of the kind that is not the sample.
 func (k kind) another() wire.Raw {
 	return [...]wire.Raw{
-		short: str("other"), long: str("other"), integer: num(-9), boolean: raw(0xc2),
+		short: str("other"), long: str("other"), proof: str("other"), proofs: list(str("other")), integer: num(-9), boolean: raw(0xc2),
 		shorts: str(""), integers: list(num(9), num(9)), nodeList: list(fields("node_id", str("other"))),
 		anything: anExt, anyList: list(nilValue), failure: str("other"),
 	}[k]
@@ -145,6 +150,10 @@ func (k kind) wrong() map[string]wire.Raw {
 		return map[string]wire.Raw{"int": num(1), "array": list(), "map": fields(), "bool": aBool, "256 bytes": long256, "256 bytes of str": str(strings.Repeat("x", 256))}
 	case long:
 		return map[string]wire.Raw{"int": num(1), "array": list(bin("x"))}
+	case proof:
+		return map[string]wire.Raw{"int": num(1), "array": list(), "1,537 bytes": bin(strings.Repeat("x", wire.MaxProof+1))}
+	case proofs:
+		return map[string]wire.Raw{"text": bin("a"), "int": num(1), "int within": list(num(1)), "1,537 bytes within": list(bin(strings.Repeat("x", wire.MaxProof+1)))}
 	case integer:
 		return map[string]wire.Raw{"bin": bin("1"), "fraction": float(1.5), "NaN": float(math.NaN()), "2^63": float(1 << 63), "bool": aBool}
 	case boolean:
@@ -250,7 +259,7 @@ func TestFieldsMissing(t *testing.T) {
 			require.ErrorAs(t, absentErr, &fe)
 			assert.ErrorIs(t, absentErr, wire.ErrMissingField)
 			assert.Equal(t, wire.FieldError{Type: f.typ, Field: f.name, Err: wire.ErrMissingField}, *fe)
-		} else if f.typ != wire.TypeFindValueReply || f.name != "value" { // expires_in is alone then
+		} else if f.typ != wire.TypeFindValueReply || f.name != "value" { // expires_in and proofs are alone then
 			require.NoError(t, absentErr)
 		}
 		if f.kind == anything {
@@ -365,11 +374,11 @@ func TestFieldsLimits(t *testing.T) {
 // rewritten it is the empty bin.
 func TestFieldsEmptyList(t *testing.T) {
 	eachField(t, func(t *testing.T, f field) {
-		if f.kind != shorts && f.kind != nodeList && f.kind != anyList && f.kind != integers {
+		if f.kind != shorts && f.kind != nodeList && f.kind != anyList && f.kind != integers && f.kind != proofs {
 			return
 		}
 		if f.name == "value" {
-			return // expires_in would be longer than it; TestFindValueReply
+			return // expires_in and proofs would be longer than it; TestFindValueReply
 		}
 		want, err := decode(f.typ, payloadWith(f.typ, f.name, list()))
 		require.NoError(t, err)

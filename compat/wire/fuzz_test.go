@@ -66,7 +66,7 @@ func exclusive(m wire.Message) {
 		}
 	case *wire.FindValueReply:
 		if m.Reason != "" {
-			m.Values, m.ExpiresIn, m.Nodes = nil, nil, nil
+			m.Values, m.ExpiresIn, m.Proofs, m.Tombstones, m.Nodes = nil, nil, nil, nil, nil
 		} else if len(m.Values) > 0 {
 			m.Nodes = nil
 		}

@@ -24,6 +24,10 @@ const (
 	MaxValues = 1000
 	// MaxAddrs is how many multiaddrs of a peer are read at most.
 	MaxAddrs = 16
+	// MaxProof is the longest proof of a record, in bytes.
+	MaxProof = 1536
+	// MaxTombstones is how many tombstones of a reply are read at most.
+	MaxTombstones = 64
 )
 
 // Message is a message of one of the 53 types.

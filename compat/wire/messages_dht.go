@@ -19,7 +19,7 @@ func (n *Node) fields(c *fields.Codec) {
 	c.Bytes("node_id", &n.ID, MaxField, fields.Required)
 	c.Text("address", &n.Address, MaxField, fields.Always)
 	c.Int("last_seen", &n.LastSeen)
-	c.ByteList("addrs", &n.Addrs, MaxAddrs)
+	c.ByteList("addrs", &n.Addrs, MaxAddrs, MaxField)
 }
 
 // codeNodes is a list of nodes; there is told whether it came. One that is not a
@@ -152,7 +152,8 @@ func (m *FindNodeReply) Decode(b []byte) error {
 // Store asks to keep a value under a key. It is never answered.
 type Store struct {
 	Key   []byte
-	Value Raw // see ParseValue
+	Value Raw    // see ParseValue
+	Proof []byte // as in StoreArgs; libp2p dialect only
 }
 
 // Type returns TypeStore.
@@ -161,7 +162,9 @@ func (*Store) Type() Type { return TypeStore }
 func (m *Store) fields(c *fields.Codec) {
 	c.Constant("type", "store")
 	c.Bytes("key", &m.Key, MaxField, fields.Required)
-	c.Raw("value", &m.Value, fields.Required)
+	c.Raw("value", &m.Value, fields.Optional)
+	c.Bytes("proof", &m.Proof, MaxProof, fields.Optional)
+	c.Need("value", m.Value != nil || len(m.Proof) > 0)
 }
 
 // AppendPayload implements Message.
@@ -172,7 +175,7 @@ func (m *Store) AppendPayload(b []byte) []byte {
 }
 
 // Decode reads the message from a payload, whose memory it shares. It needs key
-// and value; whether the value may be stored is for ParseValue to say.
+// and value, or a proof without one; whether the value may be stored is for ParseValue to say.
 func (m *Store) Decode(b []byte) error {
 	*m = Store{}
 	c := fields.Decode(b)
@@ -217,8 +220,12 @@ func (m *FindValue) Decode(b []byte) error {
 type FindValueReply struct {
 	Values    []Raw   // one map a provider
 	ExpiresIn []int64 // seconds left of each value; libp2p dialect only
-	Nodes     []Node  // the nearest nodes; always empty towards an Erlang node, which crashes otherwise
-	Reason    string  // such as ReasonMissingKey
+	// Proofs are those of the values, empty for one without, and Tombstones those by which
+	// providers have withdrawn theirs, at most MaxTombstones; libp2p dialect only.
+	Proofs, Tombstones [][]byte
+
+	Nodes  []Node // the nearest nodes; always empty towards an Erlang node, which crashes otherwise
+	Reason string // such as ReasonMissingKey
 }
 
 // Type returns TypeFindValueReply.
@@ -239,10 +246,12 @@ func (m *FindValueReply) fields(c *fields.Codec) {
 	if c.When(isHit) {
 		c.Raws("value", &m.Values, MaxValues, hit)
 		c.Ints("expires_in", &m.ExpiresIn, MaxValues)
+		c.ByteList("proofs", &m.Proofs, MaxValues, MaxProof)
 	}
 	if c.When(!isHit) {
 		codeNodes(c, "nodes", &m.Nodes, listed)
 	}
+	c.ByteList("tombstones", &m.Tombstones, MaxTombstones, MaxProof)
 	c.Text("reason", &m.Reason, MaxField, fields.Optional)
 	c.Need("value", *hit || *listed || m.Reason != "")
 }
@@ -255,11 +264,11 @@ func (m *FindValueReply) AppendPayload(b []byte) []byte {
 }
 
 // Decode reads the message from a payload, whose memory it shares. It needs
-// value, nodes or reason; expires_in must be as long as value where it is
-// there. Of both lists the first MaxValues are read, into the message's own as far as
+// value, nodes or reason; expires_in and proofs must be as long as value where they are
+// there. Of these lists the first MaxValues are read, into the message's own as far as
 // they have room.
 func (m *FindValueReply) Decode(b []byte) error {
-	*m = FindValueReply{Values: m.Values[:0], ExpiresIn: m.ExpiresIn[:0]}
+	*m = FindValueReply{Values: m.Values[:0], ExpiresIn: m.ExpiresIn[:0], Proofs: m.Proofs[:0]}
 	c := fields.Decode(b)
 	for c.Pass() {
 		m.fields(&c)
@@ -268,8 +277,15 @@ func (m *FindValueReply) Decode(b []byte) error {
 		c.Mistyped("expires_in", errNotAsLong)
 		m.ExpiresIn = nil
 	}
+	if len(m.Proofs) > 0 && len(m.Proofs) != len(m.Values) {
+		c.Mistyped("proofs", errNotAsLong)
+		m.Proofs = nil
+	}
 	if len(m.Values) == 0 {
 		m.Values = nil
+	}
+	if len(m.Proofs) == 0 {
+		m.Proofs = nil
 	}
 	if len(m.ExpiresIn) == 0 {
 		m.ExpiresIn = nil
@@ -284,7 +300,8 @@ func newFindValueReply() *FindValueReply {
 		FindValueReply
 		value     [1]Raw
 		expiresIn [1]int64
+		proof     [1][]byte
 	})
-	m.Values, m.ExpiresIn = m.value[:0], m.expiresIn[:0]
+	m.Values, m.ExpiresIn, m.Proofs = m.value[:0], m.expiresIn[:0], m.proof[:0]
 	return &m.FindValueReply
 }

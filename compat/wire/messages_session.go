@@ -23,7 +23,7 @@ func (m *Connect) fields(c *fields.Codec) {
 	c.TextThere("realm_id", &m.RealmID, MaxField, &c.Seen[0])
 	c.Text("endpoint", &m.Endpoint, MaxField, fields.Always)
 	c.Texts("capabilities", &m.Capabilities, MaxAddrs)
-	c.ByteList("addrs", &m.Addrs, MaxAddrs)
+	c.ByteList("addrs", &m.Addrs, MaxAddrs, MaxField)
 	c.Bytes("store_id", &m.StoreID, MaxField, fields.Optional)
 }
 
@@ -128,7 +128,7 @@ func (m *Pong) fields(c *fields.Codec) {
 		c.Text("endpoint", &m.Endpoint, MaxField, fields.Always)
 	}
 	c.Text("realm_id", &m.RealmID, MaxField, fields.Optional)
-	c.ByteList("addrs", &m.Addrs, MaxAddrs)
+	c.ByteList("addrs", &m.Addrs, MaxAddrs, MaxField)
 	c.Bytes("store_id", &m.StoreID, MaxField, fields.Optional)
 }
 

@@ -116,10 +116,21 @@ func (r random) message(t *testing.T, typ wire.Type) wire.Message {
 				m.ExpiresIn[i] = r.integer()
 			}
 		}
+		m.Proofs = nil
+		if r.IntN(2) == 0 {
+			m.Proofs = make([][]byte, len(m.Values))
+			for i := range m.Proofs {
+				m.Proofs[i] = []byte(r.text())
+			}
+		}
 		if len(m.Values) == 0 {
-			m.ExpiresIn = nil
+			m.ExpiresIn, m.Proofs = nil, nil
 		}
 		r.name(m.Nodes)
+	case *wire.Store:
+		if m.Value == nil && len(m.Proof) == 0 {
+			m.Value = fields()
+		}
 	case *wire.Reply:
 		if m.Error != nil && m.Error.Code == "" && m.Error.Message == "" {
 			m.Error.Code = "c"

@@ -54,6 +54,7 @@ const (
 	CodeBusy          = "busy"
 	CodeNotOwner      = "not_owner"
 	CodeKeyFull       = "key_full"     // the key has as many providers as it may
+	CodeSuperseded    = "superseded"   // a newer record of its provider is stored, or it is withdrawn
 	CodeStoreFailed   = "store_failed" // by a disk, not by a rule
 	CodeNotRouted     = "not_routed"   // an RPCRoute with a call is not passed on
 	// CodeConnectFirst: who asks has not CONNECTed. It is a reason in a FindNodeReply

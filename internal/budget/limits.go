@@ -35,6 +35,11 @@ type Limits struct {
 	// Remember is how many sources, and how many groups, are remembered after
 	// their last account was closed: 4096 of each.
 	Remember int
+
+	// Everywhere has loopback, private and link-local addresses count in groups too
+	// ([Budget.OpenPeer]). Without it they pay for themselves only: there all of a mesh
+	// may be in one network.
+	Everywhere bool
 }
 
 // Share is what one source, or one group, may use.

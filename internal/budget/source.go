@@ -57,6 +57,26 @@ func SourceOfPeer(id peer.ID, addr netip.Addr) Source {
 	return Source{Name: id.String(), Group: groupOf(addr.Unmap().WithZone(""))}
 }
 
+// OpenPeer returns a handle on the account of a libp2p peer that connected from addr; see
+// [SourceOfPeer] and [Budget.Open].
+func (b *Budget) OpenPeer(id peer.ID, addr netip.Addr) *Account {
+	return b.Open(b.grouped(SourceOfPeer(id, addr), addr))
+}
+
+// OpenAddr returns a handle on the account of whom nothing but the IP address is known;
+// see [SourceOfAddr] and [Budget.Open].
+func (b *Budget) OpenAddr(addr netip.Addr) *Account {
+	return b.Open(b.grouped(SourceOfAddr(addr), addr))
+}
+
+// grouped gives a source its group where all have one.
+func (b *Budget) grouped(s Source, addr netip.Addr) Source {
+	if s.Group == "" && b.limits.Everywhere {
+		s.Group = groupOfAny(addr.Unmap().WithZone(""))
+	}
+	return s
+}
+
 // IsOwn reports whether s is this node itself.
 func (s Source) IsOwn() bool { return s == Source{} }
 
@@ -78,11 +98,16 @@ func groupOf(addr netip.Addr) string {
 		return unknown
 	case addr.IsLoopback(), addr.IsPrivate(), addr.IsLinkLocalUnicast():
 		return ""
-	case addr.Is4():
-		return masked(addr, bitsGroup4)
 	default:
-		return masked(addr, bitsGroup6)
+		return groupOfAny(addr)
 	}
+}
+
+func groupOfAny(addr netip.Addr) string {
+	if addr.Is4() {
+		return masked(addr, bitsGroup4)
+	}
+	return masked(addr, bitsGroup6)
 }
 
 func masked(addr netip.Addr, bits int) string {

@@ -50,3 +50,26 @@ func TestSourceString(t *testing.T) {
 	require.Equal(t, "127.0.0.1", local.String())
 	require.Equal(t, "this node", budget.Source{}.String())
 }
+
+func TestEverywhere(t *testing.T) {
+	for addr, want := range map[string]string{"127.0.0.9": "127.0.0.0/24", "10.1.2.3": "10.1.2.0/24", "fe80::1%eth0": "fe80::/48", "8.8.8.8": "8.8.8.0/24"} {
+		limits := budget.DefaultLimits()
+		limits.Everywhere = true
+		b, err := budget.New(limits)
+		require.NoError(t, err)
+		exempt, err := budget.New(budget.DefaultLimits())
+		require.NoError(t, err)
+		at := netip.MustParseAddr(addr)
+		for _, open := range []func(b *budget.Budget) *budget.Account{
+			func(b *budget.Budget) *budget.Account { return b.OpenAddr(at) },
+			func(b *budget.Budget) *budget.Account { return b.OpenPeer("a peer", at) },
+		} {
+			a := open(b)
+			require.Equal(t, want, a.Source().Group)
+			a.Close()
+			a = open(exempt)
+			require.Equal(t, budget.SourceOfAddr(at).Group, a.Source().Group)
+			a.Close()
+		}
+	}
+}

@@ -11,10 +11,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
 )
 
 func TestAdvertisedServiceIsFoundByWhoNeverMetItsProvider(t *testing.T) {
@@ -63,8 +66,8 @@ func TestSubscribersAsErlangNodesWriteThem(t *testing.T) {
 	require.Empty(t, none)
 }
 
-// A record that is advertised outlives its ttl; one that is withdrawn does not,
-// nor do the copies that were handed over meanwhile.
+// A record that is advertised outlives its ttl; one that is withdrawn is gone at once,
+// at all who have it, and no copy that comes late brings it back.
 func TestAdvertisedUntilWithdrawn(t *testing.T) {
 	t.Parallel()
 	const ttl = 5 * time.Second // a fifth of it is time enough to publish again, be the machine busy
@@ -91,25 +94,95 @@ func TestAdvertisedUntilWithdrawn(t *testing.T) {
 		eventually(t, func() bool { return expires(s).After(twice) }, "published again and again")
 	}
 
-	a.Withdraw()
-	a.Withdraw() // does nothing
-	withdrawn := time.Now()
+	key := ServiceKey("greeter")
+	before, err := services[1].Routing().Records().Values(t.Context(), key)
+	require.NoError(t, err)
+	require.NoError(t, a.Withdraw())
+	gone := func(s *Service) bool {
+		values, withdrawn, err := s.Routing().Records().Records(t.Context(), key)
+		require.NoError(t, err)
+		return len(values) == 0 && len(withdrawn) == 1
+	}
+	for _, s := range services {
+		require.True(t, gone(s), "at once")
+	}
+	require.NoError(t, a.Withdraw(), "does nothing")
+
 	late := newService(t, dhttest.Host(t), eager)
 	dhttest.Connect(t, late.host, services[0].host)
-	holds := func(s *Service) bool {
-		_, err := s.Handlers().LookupValue(t.Context(), ServiceKey("greeter"))
-		return err == nil
-	}
-	eventually(t, func() bool { return holds(late) }, "handed over")
-	all := append(services, late)
-	for _, s := range all {
-		require.WithinRange(t, expires(s), withdrawn, withdrawn.Add(ttl), "no copy outlives the record")
-	}
-	for _, s := range all {
-		eventually(t, func() bool { return !holds(s) }, "gone")
+	eventually(t, func() bool { return gone(late) }, "that it was withdrawn is handed over")
+	copied := procedures.StoreArgs{Key: key, Value: before[0].Value, ExpiresIn: wire.Some[int64](3), Proof: before[0].Proof.Envelope}
+	asker := newClient(t, dhttest.Host(t))
+	for _, s := range append(services, late) {
+		for _, proof := range [][]byte{copied.Proof, nil} {
+			copied.Proof = proof
+			require.ErrorIs(t, client.Put(dhttest.Context(t), asker, dhttest.Contact(s.host), copied), proto.ErrRemote, "a copy that comes late")
+		}
+		copied.Proof = before[0].Proof.Envelope
+		require.True(t, gone(s))
 	}
 	_, err = late.FindProviders(dhttest.Context(t), "greeter")
 	require.ErrorIs(t, err, ErrNotFound)
+
+	again, err := services[0].AdvertiseService(t.Context(), Offer{Name: "greeter", Endpoint: "https://127.0.0.1:8080"})
+	require.NoError(t, err)
+	published(t, again)
+	found, err := late.FindProviders(dhttest.Context(t), "greeter")
+	require.NoError(t, err)
+	require.True(t, found[0].Proved)
+}
+
+// A reader that finds a stale copy learns from another holder that it was withdrawn.
+func TestReadersAreToldOfWithdrawals(t *testing.T) {
+	t.Parallel()
+	services := meshOf(t, 3)
+	a, err := services[0].AdvertiseService(t.Context(), Offer{Name: "greeter", Endpoint: "https://127.0.0.1:8080"})
+	require.NoError(t, err)
+	published(t, a)
+	key := ServiceKey("greeter")
+	before, err := services[1].Routing().Records().Values(t.Context(), key)
+	require.NoError(t, err)
+	require.NoError(t, a.Withdraw())
+
+	stale := newService(t, dhttest.Host(t))
+	put := records.Put{Key: key, Value: before[0].Value, NodeID: before[0].NodeID, TTL: time.Hour, Proof: before[0].Proof}
+	require.NoError(t, stale.Routing().Records().Store(t.Context(), put), "it was away")
+	reader := newService(t, dhttest.Host(t), WithMode(ModeClient), WithLookups(lookup.WithQuorum(0)))
+	for _, s := range append(services, stale) {
+		dhttest.Connect(t, reader.host, s.host)
+		eventually(t, knows(reader, s.host), "met")
+	}
+	found, err := reader.FindProviders(dhttest.Context(t), "greeter")
+	require.ErrorIs(t, err, ErrNotFound)
+	require.Empty(t, found)
+}
+
+// A clock that was set back does not lock a provider out of its own record.
+func TestAdvertisedAfterTheClockWasSetBack(t *testing.T) {
+	t.Parallel()
+	services := meshOf(t, 2)
+	signer, err := services[0].newSigner(services[0].Handlers().Realm())
+	require.NoError(t, err)
+	key, ahead := ServiceKey("greeter"), time.Now().Add(5*time.Minute)
+	id := signer.NodeID()
+	for _, value := range []wire.Raw{dhttest.Value(string(id[:])), nil} {
+		proof, err := signer.Seal(key, value, ahead, ahead.Add(time.Hour))
+		require.NoError(t, err)
+		for _, s := range services {
+			put := records.Put{Key: key, Value: value, NodeID: id[:], Proof: proof}
+			require.NoError(t, s.Routing().Records().Store(t.Context(), put))
+		}
+		a, err := services[0].AdvertiseService(t.Context(), Offer{Name: "greeter", Endpoint: "https://127.0.0.1:8080"})
+		require.NoError(t, err)
+		published(t, a)
+		for _, s := range services {
+			found, err := s.Routing().Records().Values(t.Context(), key)
+			require.NoError(t, err)
+			require.Greater(t, found[0].Proof.Sequence, ahead.UnixMilli())
+		}
+		require.NoError(t, a.Withdraw())
+		ahead = ahead.Add(time.Minute)
+	}
 }
 
 func TestAdvertisementEndsWithItsService(t *testing.T) {

@@ -35,6 +35,23 @@ func (s *Service) FindValues(ctx context.Context, key []byte) (*lookup.Found, er
 	})
 }
 
+// WithProvedProviders has FindProviders, Subscribers and their sequences return those
+// alone whose records are proved: nodes of ours that have sealed them, and no Erlang nodes,
+// which can not. Without it the others come after them, see Provider.Proved.
+func WithProvedProviders() Option {
+	return func(c *serviceConfig) error {
+		c.proved = true
+		return nil
+	}
+}
+
+// providersOf is searchOf for providers.
+func (s *Service) providersOf(key []byte) lookup.Search {
+	how := s.searchOf(key)
+	how.ProvedOnly = s.proved
+	return how
+}
+
 // searchOf is a lookup of a key that the resolver is told of when libp2p contacts
 // have nothing, before Erlang ones are asked, which ask back.
 func (s *Service) searchOf(key []byte) lookup.Search {
@@ -61,8 +78,9 @@ func (s *Service) find(ctx context.Context, target []byte, look func(context.Con
 	return found, err
 }
 
-// FindProviders finds who offers a service, those first whose records live
-// longest. The error is records.ErrNotFound where nobody does, else as of FindValues.
+// FindProviders finds who offers a service, those first whose records are proved to be
+// theirs (Provider.Proved), then those whose records live longest; of one node id never a
+// record that is not proved where one is. The error is records.ErrNotFound where nobody does, else as of FindValues.
 func (s *Service) FindProviders(ctx context.Context, name string) ([]Provider, error) {
 	return s.findProviders(ctx, ServiceKey(name))
 }
@@ -74,7 +92,9 @@ func (s *Service) Subscribers(ctx context.Context, topic string) ([]Provider, er
 
 // findProviders returns what was found with an error, too.
 func (s *Service) findProviders(ctx context.Context, key []byte) ([]Provider, error) {
-	found, err := s.FindValues(ctx, key)
+	found, err := s.find(ctx, key, func(ctx context.Context, key []byte) (*lookup.Found, error) {
+		return s.lookups.Search(ctx, s.providersOf(key))
+	})
 	providers := make([]Provider, len(found.Values))
 	for i, v := range found.Values {
 		providers[i] = provider.Of(v)
@@ -83,10 +103,15 @@ func (s *Service) findProviders(ctx context.Context, key []byte) ([]Provider, er
 }
 
 // ValuesSeq is FindValues that yields each value as a holder answers: of one provider
-// again only if it is fresher. The quorum ends it, or breaking out of the loop, which
-// leaves nothing running. An error comes last, without a value; see
-// lookup.Lookups.Stream.
+// again only if it is fresher, or proved and the one before was not. The quorum ends it,
+// or breaking out of the loop, which leaves nothing running. An error comes last, without
+// a value; see lookup.Lookups.Stream.
 func (s *Service) ValuesSeq(ctx context.Context, key []byte) iter.Seq2[lookup.FoundValue, error] {
+	return s.stream(ctx, s.searchOf(key))
+}
+
+// stream yields what a search finds, and ends with the service.
+func (s *Service) stream(ctx context.Context, how lookup.Search) iter.Seq2[lookup.FoundValue, error] {
 	return func(yield func(lookup.FoundValue, error) bool) {
 		if !s.begin() {
 			yield(lookup.FoundValue{}, ErrClosed)
@@ -96,7 +121,7 @@ func (s *Service) ValuesSeq(ctx context.Context, key []byte) iter.Seq2[lookup.Fo
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(s.ctx, cancel)()
-		for v, err := range s.lookups.Stream(ctx, s.searchOf(key)) {
+		for v, err := range s.lookups.Stream(ctx, how) {
 			if err != nil && s.ctx.Err() != nil {
 				err = ErrClosed
 			}
@@ -121,7 +146,7 @@ func (s *Service) SubscribersSeq(ctx context.Context, topic string) iter.Seq2[Pr
 
 func (s *Service) providersSeq(ctx context.Context, key []byte) iter.Seq2[Provider, error] {
 	return func(yield func(Provider, error) bool) {
-		for v, err := range s.ValuesSeq(ctx, key) {
+		for v, err := range s.stream(ctx, s.providersOf(key)) {
 			p := Provider{}
 			if err == nil {
 				p = provider.Of(v)

@@ -15,7 +15,6 @@ import (
 	corerouting "github.com/libp2p/go-libp2p/core/routing"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/internal/budget"
 	"github.com/macula-mesh/macula-node/internal/logs"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/bootstrap"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
@@ -24,6 +23,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/router"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/publication"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/signed"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/replication"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/resolver"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -53,6 +53,7 @@ type Service struct {
 	log       *slog.Logger
 	summary   *logs.Summary
 	tracer    MetricsTracer
+	proved    bool            // providers that are not are not told
 	owned     *routing.Server // made here, so closed here
 
 	ctx    context.Context // ends with Close
@@ -78,6 +79,7 @@ type serviceConfig struct {
 	resolver  []resolver.Option
 	adopter   []replication.Option
 	noProxy   bool
+	proved    bool
 	retries   bootstrap.Retries
 	endpoints routing.Network
 	state     state.State
@@ -250,6 +252,7 @@ func New(h host.Host, opts ...Option) (*Service, error) {
 		log:     cfg.log,
 		summary: logs.NewSummary(cfg.log, summarizeFor),
 		tracer:  cfg.tracer,
+		proved:  cfg.proved,
 		mode:    ModeClient, // until start
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -292,14 +295,20 @@ func (s *Service) start(srv *routing.Server, self routing.ID, cfg serviceConfig)
 		Host: s.host, Client: s.client, Contacts: srv,
 		Endpoints: cfg.endpoints, PeerRouting: cfg.peerRouting, Log: s.log,
 	})
-	if s.lookups, err = lookup.New(srv, s.router, cfg.lookups...); err != nil {
+	realm, err := dht.RealmOf(cfg.handlers...)
+	if err != nil {
 		return err
 	}
+	verifier := signed.NewVerifier(realm)
+	if s.lookups, err = lookup.New(srv, s.router, append([]lookup.Option{lookup.WithVerifier(verifier)}, cfg.lookups...)...); err != nil {
+		return err
+	}
+	srv.Records().SetNeighbourhood(s.lookups.Neighbourhood())
 	proxy, err := s.openProxy(cfg)
 	if err != nil {
 		return err
 	}
-	defaults := append(proxy, dht.WithAddrs(s.host.Addrs), dht.WithPeerID(s.host.ID()), dht.WithNetwork(s.router.Anybody()))
+	defaults := append(proxy, dht.WithAddrs(s.host.Addrs), dht.WithPeerID(s.host.ID()), dht.WithNetwork(s.router.Anybody()), dht.WithVerifier(verifier))
 	mux, err := server.NewMux(cfg.mux...)
 	if err != nil {
 		return err
@@ -307,8 +316,12 @@ func (s *Service) start(srv *routing.Server, self routing.ID, cfg serviceConfig)
 	if s.handlers, err = dht.New(mux, srv, append(defaults, cfg.handlers...)...); err != nil {
 		return err
 	}
+	signer, err := s.newSigner(realm)
+	if err != nil {
+		return err
+	}
 	if s.publisher, err = publication.New(publication.Config{
-		Routing: srv, Lookups: s.lookups, Network: s.router, State: cfg.state,
+		Routing: srv, Lookups: s.lookups, Network: s.router, State: cfg.state, Signer: signer,
 		Peer: s.host.ID(), Node: s.handlers, Published: s.tracer.Published, Log: s.log,
 	}); err != nil {
 		return err
@@ -332,6 +345,17 @@ func (s *Service) start(srv *routing.Server, self routing.ID, cfg serviceConfig)
 	}
 	s.routing.Table().Watch(s.onContact)
 	return nil
+}
+
+// newSigner returns what seals this node's records, nil where the host does not show its
+// key: they are not proved then.
+func (s *Service) newSigner(realm string) (*signed.Signer, error) {
+	key := s.host.Peerstore().PrivKey(s.host.ID())
+	if key == nil {
+		s.log.Warn("the host does not show its key: what this node stores is not proved to be its own")
+		return nil, nil
+	}
+	return signed.NewSigner(key, realm)
 }
 
 // onContact is told who enters the table and leaves it.
@@ -466,7 +490,7 @@ func (s *Service) serve(stream network.Stream) {
 	ctx := s.serving
 	s.mu.Unlock()
 	remote := addressing.AddrPortOf(conn.RemoteMultiaddr())
-	account := s.handlers.Mux().Budget().Open(budget.SourceOfPeer(p, remote.Addr()))
+	account := s.handlers.Mux().Budget().OpenPeer(p, remote.Addr())
 	defer account.Close()
 	session := &server.Session{
 		Dialect: server.LibP2P(),

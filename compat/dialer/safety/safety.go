@@ -34,8 +34,13 @@ func Encode(m wire.Message, force bool) ([]byte, error) {
 	if err := harmless(m, force); err != nil {
 		return nil, err
 	}
-	if call, ok := m.(*wire.Call); ok && call.Procedure == wire.ProcedureStore {
-		m = plainStore(call)
+	switch stores := m.(type) {
+	case *wire.Store:
+		m = &wire.Store{Key: stores.Key, Value: stores.Value}
+	case *wire.Call:
+		if stores.Procedure == wire.ProcedureStore {
+			m = plainStore(stores)
+		}
 	}
 	frame, err := framing.AppendFrame(nil, m)
 	if err != nil {

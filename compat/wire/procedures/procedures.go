@@ -10,6 +10,7 @@ type StoreArgs struct {
 	Key       []byte
 	Value     wire.Raw
 	ExpiresIn wire.Opt[int64] // seconds left of a copy's life; libp2p dialect only
+	Proof     []byte          // that the value is its provider's; alone it says that that one has withdrawn it; libp2p dialect only
 }
 
 // Raw returns the arguments as a map.
@@ -21,8 +22,10 @@ func (a *StoreArgs) Raw() wire.Raw {
 
 func (a *StoreArgs) fields(c *fields.Codec) {
 	c.Bytes("key", &a.Key, wire.MaxField, fields.Required)
-	c.Raw("value", &a.Value, fields.Required)
+	c.Raw("value", &a.Value, fields.Optional)
 	c.OptInt("expires_in", &a.ExpiresIn)
+	c.Bytes("proof", &a.Proof, wire.MaxProof, fields.Optional)
+	c.Need("value", a.Value != nil || len(a.Proof) > 0)
 }
 
 // Decode reads the arguments. A *wire.FieldError names the one that is missing or
@@ -60,7 +63,7 @@ func (p *PeerInfo) Raw() wire.Raw {
 
 func (p *PeerInfo) fields(c *fields.Codec) {
 	c.Text("peer_id", &p.PeerID, wire.MaxField, fields.Required)
-	c.ByteList("addrs", &p.Addrs, wire.MaxAddrs)
+	c.ByteList("addrs", &p.Addrs, wire.MaxAddrs, wire.MaxField)
 	c.Text("realm_id", &p.Realm, wire.MaxField, fields.Required)
 }
 

@@ -53,12 +53,14 @@ func TestFindValueAllocatesNothing(t *testing.T) {
 		dialect   server.Dialect
 		resolving routing.Network // nil for none
 		values    int
+		proved    bool
 	}{
-		"libp2p":                          {server.LibP2P(), nil, 1},
-		"macula":                          {server.Erlang(), nil, 1},
-		"macula, nobody else to ask":      {server.Erlang(), routingtest.Silent{}, 1},
-		"macula, others have another one": {server.Erlang(), holder{}, 2},
-		"libp2p, others are not asked":    {server.LibP2P(), holder{}, 1},
+		"libp2p":                          {server.LibP2P(), nil, 1, false},
+		"libp2p, proved":                  {server.LibP2P(), nil, 1, true},
+		"macula":                          {server.Erlang(), nil, 1, false},
+		"macula, nobody else to ask":      {server.Erlang(), routingtest.Silent{}, 1, false},
+		"macula, others have another one": {server.Erlang(), holder{}, 2, false},
+		"libp2p, others are not asked":    {server.LibP2P(), holder{}, 1, false},
 	}
 	for name, tt := range tests {
 		d := tt.dialect
@@ -74,7 +76,15 @@ func TestFindValueAllocatesNothing(t *testing.T) {
 			}
 			r.Wrap = func(c net.Conn) net.Conn { return noDeadlines{c} }
 			h := r.handlers
-			h.HandleStore(t.Context(), &wire.Store{Key: []byte("k"), Value: dhttest.Value(servertest.ErlangID("p"))}, Origin{}, d)
+			store := &wire.Store{Key: []byte("k"), Value: dhttest.Value(servertest.ErlangID("p"))}
+			if tt.proved {
+				p := newProvider(t)
+				store.Value = p.value("endpoint")
+				store.Proof = p.seal(t, store.Key, store.Value, time.Now())
+				gone := newProvider(t)
+				h.HandleStore(t.Context(), &wire.Store{Key: store.Key, Proof: gone.seal(t, store.Key, nil, time.Now())}, Origin{}, d)
+			}
+			h.HandleStore(t.Context(), store, Origin{}, d)
 			p := r.Serve(d)
 			ask := dhttest.Frames(t, &wire.FindValue{Key: []byte("k")})
 			p.Send(ask)

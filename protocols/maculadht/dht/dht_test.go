@@ -12,6 +12,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/compat/wire/procedures"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht/offer"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/servertest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
@@ -142,7 +143,7 @@ func TestWhatAClientStoredHereWins(t *testing.T) {
 			r := newRig(t, WithResolver(elsewhere{
 				{Value: stale, NodeID: []byte(id), Expires: day}, {Value: another, NodeID: []byte(servertest.ErlangID("another")), Expires: day},
 			}))
-			require.NoError(t, r.handlers.store(t.Context(), []byte("k"), changed, 0, Origin{}, test.stored))
+			require.NoError(t, r.handlers.store(t.Context(), offer.Offer{Key: []byte("k"), Value: changed}, Origin{}, test.stored))
 			p := r.Serve(server.Erlang())
 			p.Send(dhttest.Frames(t, &wire.FindValue{Key: []byte("k")}))
 			m, err := p.Next().Decode()
@@ -171,12 +172,12 @@ func TestHarmfulValuesAreNotServed(t *testing.T) {
 		return reply.Values
 	}
 	for _, v := range []wire.Raw{short, nameless, badEndpoint} {
-		require.NoError(t, h.store(t.Context(), []byte("k"), v, 0, Origin{}, server.Erlang()), "its own last writer")
+		require.NoError(t, h.store(t.Context(), offer.Offer{Key: []byte("k"), Value: v}, Origin{}, server.Erlang()), "its own last writer")
 	}
 	require.Empty(t, find("k", server.Erlang()))
 	require.EqualValues(t, 3, h.Stats().Harmful)
 	require.EqualValues(t, 1, h.Stats().Misses)
-	require.NoError(t, h.store(t.Context(), []byte("k"), good, 0, Origin{}, server.Erlang()))
+	require.NoError(t, h.store(t.Context(), offer.Offer{Key: []byte("k"), Value: good}, Origin{}, server.Erlang()))
 	require.Equal(t, []wire.Raw{good}, find("k", server.Erlang()))
 	require.EqualValues(t, 6, h.Stats().Harmful)
 	require.Len(t, find("k", server.LibP2P()), 4)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/compat/wire/procedures"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht/offer"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/servertest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
@@ -73,7 +74,7 @@ func registerGateway(t testing.TB, h *Handlers, g procedures.Gateway) {
 	t.Helper()
 	peers, _ := procedures.GatewayList{g}.Raw().Field("peers")
 	for entry := range peers.Elems() {
-		require.NoError(t, h.store(t.Context(), append([]byte(wire.GatewayPrefix), g.NodeID...), entry, 0, Origin{}, server.Erlang()))
+		require.NoError(t, h.store(t.Context(), offer.Offer{Key: append([]byte(wire.GatewayPrefix), g.NodeID...), Value: entry}, Origin{}, server.Erlang()))
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/signed"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
@@ -31,24 +32,37 @@ type Handlers struct {
 // New returns handlers that forward to routes, and have a mux hand them the DHT's
 // messages. It fails with [server.ErrHandled] where others take one of them.
 func New(mux *server.Mux, routes *routing.Server, opts ...Option) (*Handlers, error) {
-	h := &Handlers{mux: mux, routes: routes, askers: server.NewPerPeer(newAsker), cfg: config{
-		realm: proto.DefaultRealm,
-		addrs: func() []ma.Multiaddr { return nil },
-	}}
-	for _, opt := range opts {
-		if opt == nil {
-			return nil, errors.New("dht: a nil option")
-		}
-		if err := opt(&h.cfg); err != nil {
-			return nil, fmt.Errorf("dht: %w", err)
-		}
+	cfg, err := configOf(opts)
+	if err != nil {
+		return nil, err
 	}
+	if cfg.verifier == nil {
+		cfg.verifier = signed.NewVerifier(cfg.realm)
+	}
+	h := &Handlers{mux: mux, routes: routes, askers: server.NewPerPeer(newAsker), cfg: cfg}
 	self := routes.Self()
 	h.nodeID = self[:]
 	if err := h.register(); err != nil {
 		return nil, fmt.Errorf("dht: %w", err)
 	}
 	return h, nil
+}
+
+// configOf returns what some options make of the defaults.
+func configOf(opts []Option) (config, error) {
+	c := config{
+		realm: proto.DefaultRealm,
+		addrs: func() []ma.Multiaddr { return nil },
+	}
+	for _, opt := range opts {
+		if opt == nil {
+			return c, errors.New("dht: a nil option")
+		}
+		if err := opt(&c); err != nil {
+			return c, fmt.Errorf("dht: %w", err)
+		}
+	}
+	return c, nil
 }
 
 // Mux returns what serves streams with these handlers, and takes those of other

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"slices"
 	"testing"
 	"time"
 
@@ -15,6 +13,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/compat/wire/values"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht/offer"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
@@ -228,65 +227,6 @@ func TestSendToPeerAndQueryPeer(t *testing.T) {
 	require.ErrorIs(t, err, broken)
 }
 
-// fitting tries every subset: of those that there is room for the best is the
-// one whose records live longest, compared from the longest-lived down.
-func fitting(recs []records.Record, d *server.Dialect, limit int) []records.Record {
-	byLife := make([]int, len(recs))
-	for i := range byLife {
-		byLife[i] = i
-	}
-	slices.SortStableFunc(byLife, func(a, b int) int { return recs[b].Expires.Compare(recs[a].Expires) })
-	best := 0
-	for subset := range 1 << len(recs) {
-		size := replyOverhead
-		for bit, i := range byLife {
-			if subset>>(len(recs)-1-bit)&1 == 1 {
-				size += recordSize(&recs[i], d)
-			}
-		}
-		if size <= limit {
-			best = max(best, subset)
-		}
-	}
-	if best == 0 {
-		best = 1 << (len(recs) - 1) // at least one
-	}
-	var kept []records.Record
-	for i := range recs {
-		bit := slices.Index(byLife, i)
-		if best>>(len(recs)-1-bit)&1 == 1 {
-			kept = append(kept, recs[i])
-		}
-	}
-	return kept
-}
-
-func TestFit(t *testing.T) {
-	rng := rand.New(rand.NewPCG(3, 4))
-	for range 2000 {
-		recs := make([]records.Record, 1+rng.IntN(9))
-		for i := range recs {
-			value := wire.RawMap(wire.Pair{Key: "x", Value: wire.RawText(string(make([]byte, rng.IntN(400))))})
-			recs[i] = records.Record{Value: value, Expires: time.Unix(int64(rng.IntN(5)), 0), Source: records.Source{Name: string(rune('a' + i))}}
-		}
-		d, limit := &server.Dialect{Extended: rng.IntN(2) == 0}, rng.IntN(2500)
-		got, left := fit(recs, d, limit)
-		require.Equal(t, fitting(recs, d, limit), got)
-		require.Equal(t, len(recs)-len(got), left)
-
-		reply := &wire.FindValueReply{}
-		for _, r := range got {
-			reply.Values = append(reply.Values, r.Value)
-			if d.Extended {
-				reply.ExpiresIn = append(reply.ExpiresIn, 86_400)
-			}
-		}
-		if n := len(dhttest.Frames(t, reply)); n > limit {
-			require.Len(t, got, 1, "%d bytes, limit %d", n, limit)
-		}
-	}
-}
-
 func TestHandleQueryOfNoQuestion(t *testing.T) {
 	h := newHandlers(t)
 	for name, ask := range map[string][]byte{
@@ -325,16 +265,17 @@ func TestStoreError(t *testing.T) {
 		"source is full": {records.ErrSourceBudget, wire.CodeBusy},
 		"group is full":  {records.ErrGroupBudget, wire.CodeBusy},
 		"store is full":  {records.ErrStoreFull, wire.CodeBusy},
+		"key is far":     {records.ErrFar, wire.CodeBusy},
 		"key is full":    {records.ErrKeyFull, wire.CodeKeyFull},
 		"no life left":   {records.ErrExpired, wire.CodeInvalidArgs},
 		"disk fails":     {records.ErrStoreFailed, wire.CodeStoreFailed},
-		"disk hangs":     {errUnsettled, wire.CodeStoreFailed},
+		"disk hangs":     {offer.ErrUnsettled, wire.CodeStoreFailed},
 		"disk is busy":   {context.DeadlineExceeded, wire.CodeBusy},
 		"no value":       {values.ErrBad, wire.CodeInvalidArgs},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			require.Equal(t, tt.code, storeError(fmt.Errorf("store: %w", tt.err)).Code)
+			require.Equal(t, tt.code, offer.Refusal(fmt.Errorf("store: %w", tt.err)).Code)
 		})
 	}
 }

@@ -8,6 +8,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/signed"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -20,6 +21,7 @@ type config struct {
 	bootstrap Publisher
 	resolver  Resolver
 	adopter   Adopter
+	verifier  *signed.Verifier
 }
 
 // Option sets a detail of Handlers.
@@ -33,6 +35,24 @@ func WithRealm(realm string) Option {
 			return fmt.Errorf("realm %q: want 1 to %d bytes", realm, wire.MaxField)
 		}
 		c.realm = realm
+		return nil
+	}
+}
+
+// RealmOf returns the realm that handlers with some options serve.
+func RealmOf(opts ...Option) (string, error) {
+	c, err := configOf(opts)
+	return c.realm, err
+}
+
+// WithVerifier sets what verifies the proofs of records, for who reads some too; one for
+// the realm of these handlers alone without it.
+func WithVerifier(v *signed.Verifier) Option {
+	return func(c *config) error {
+		if v == nil {
+			return errors.New("verifier is nil")
+		}
+		c.verifier = v
 		return nil
 	}
 }

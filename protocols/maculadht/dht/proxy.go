@@ -6,6 +6,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/merge"
 )
 
 // Resolver finds what is stored elsewhere in the network, for peers of a proxied
@@ -67,7 +68,7 @@ func (h *Handlers) resolveValue(a *asker, key []byte, limit int) error {
 	d := a.dialect
 	here, _ := h.routes.Records().Values(a.Context(), key) // a store that can not be read has nothing
 	elsewhere, recent := h.cfg.resolver.Known(key, a.valueAsker())
-	if a.find.merged = records.AppendMerged(a.find.merged[:0], here, elsewhere); len(a.find.merged) > 0 {
+	if a.find.merged = merge.Append(a.find.merged[:0], here, elsewhere); len(a.find.merged) > 0 {
 		here = a.find.merged
 	}
 	here = h.served(here, d)
@@ -78,9 +79,9 @@ func (h *Handlers) resolveValue(a *asker, key []byte, limit int) error {
 		h.cfg.resolver.Resolve(key, a.valueAsker(), nil)
 	}
 	answer := &a.find.answer
-	h.listValues(answer, here, key, a.audience(), limit)
+	h.listValues(answer, here, nil, key, a.audience(), limit)
 	err := a.Reply(answer)
-	clear(answer.Values) // a quiet stream keeps no records alive
+	forget(answer)
 	clear(a.find.merged)
 	return err
 }
@@ -98,11 +99,11 @@ func (h *Handlers) deferValue(a *asker, key []byte, limit int) error {
 	}
 	waits := h.cfg.resolver.Resolve(key, a.valueAsker(), func(found []records.Record) {
 		here, _ := h.routes.Records().Values(a.Context(), key) // it may have come meanwhile
-		if merged := records.AppendMerged(nil, here, found); len(merged) > 0 {
+		if merged := merge.Append(nil, here, found); len(merged) > 0 {
 			here = merged
 		}
 		answer := new(wire.FindValueReply)
-		h.listValues(answer, h.served(here, to.dialect), key, to, limit)
+		h.listValues(answer, h.served(here, to.dialect), nil, key, to, limit)
 		_ = slot.Fill(answer) // where there is no room the miss is the answer; else the stream has ended
 	})
 	if !waits {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/compat/wire/framing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht/offer"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
@@ -45,7 +46,7 @@ func (h *Handlers) HandleQuery(ctx context.Context, frame []byte) ([]byte, error
 	case wire.TypeStore:
 		var m wire.Store
 		if err = m.Decode(f.Payload); err == nil {
-			err = h.store(ctx, m.Key, m.Value, 0, Origin{}, d)
+			err = h.store(ctx, offer.Offer{Key: m.Key, Value: m.Value, Proof: m.Proof}, Origin{}, d)
 		}
 		reply = storedHere
 	default:

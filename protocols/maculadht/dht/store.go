@@ -10,7 +10,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/compat/wire/procedures"
-	"github.com/macula-mesh/macula-node/compat/wire/values"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht/offer"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
@@ -18,18 +18,14 @@ import (
 // HandleStore forwards the value to the routing server. It has no reply, ever:
 // what can not be stored is dropped and counted.
 func (h *Handlers) HandleStore(ctx context.Context, m *wire.Store, from Origin, d server.Dialect) {
-	if err := h.store(ctx, m.Key, m.Value, 0, from, d); err != nil {
+	if err := h.store(ctx, offer.Offer{Key: m.Key, Value: m.Value, Proof: m.Proof}, from, d); err != nil {
 		h.count.dropped.Add(1)
 	}
 }
 
-// errGatewayKey: what is stored under the key of a gateway comes from that gateway
-// alone, over ALPN macula. From others it would be spread, and handed on.
-var errGatewayKey = fmt.Errorf("a key that begins with %s is for gateways that register themselves", wire.GatewayPrefix)
-
 // store validates a value and keeps a copy of it.
-func (h *Handlers) store(ctx context.Context, key []byte, value wire.Raw, expiresIn time.Duration, from Origin, d server.Dialect) error {
-	put, err := newPut(key, value, expiresIn, from, &d)
+func (h *Handlers) store(ctx context.Context, o offer.Offer, from Origin, d server.Dialect) error {
+	put, err := h.putOffered(o, from, &d)
 	if err != nil {
 		return err
 	}
@@ -40,39 +36,10 @@ func (h *Handlers) store(ctx context.Context, key []byte, value wire.Raw, expire
 	return nil
 }
 
-// newPut validates a value, and returns what is to be kept of it: a copy, as the
-// message's memory is the stream's.
-func newPut(key []byte, value wire.Raw, expiresIn time.Duration, from Origin, d *server.Dialect) (records.Put, error) {
-	if len(value) > values.MaxSize {
-		return records.Put{}, fmt.Errorf("%w: %d bytes, limit %d", values.ErrBad, len(value), values.MaxSize)
-	}
-	if !d.GatewayKeys && wire.IsGatewayKey(key) {
-		return records.Put{}, errGatewayKey
-	}
-	if d.TextsAsBin {
-		rewritten, err := wire.TextsAsBin(value)
-		if err != nil {
-			return records.Put{}, fmt.Errorf("%w: %w", values.ErrBad, err)
-		}
-		value = rewritten
-	}
-	v, err := values.Parse(bytes.Clone(value))
-	if err != nil {
-		return records.Put{}, err
-	}
-	put := records.Put{
-		Key:       bytes.Clone(key),
-		Value:     v.Raw,
-		NodeID:    v.NodeID,
-		TTL:       v.TTL,
-		ExpiresIn: expiresIn,
-		Direct:    d.Proxied,
-		Source:    from.Source,
-	}
-	if !from.Node.IsZero() {
-		put.From = from.Node[:]
-	}
-	return put, nil
+// putOffered returns what is to be kept of an offer.
+func (h *Handlers) putOffered(o offer.Offer, from Origin, d *server.Dialect) (records.Put, error) {
+	o.From, o.Source = from.Node, from.Source
+	return o.Put(d, h.cfg.verifier)
 }
 
 // stored notes that a value has been kept.
@@ -93,7 +60,11 @@ func (h *Handlers) serveStore(a *asker, f framing.Frame) error {
 	}
 	var put records.Put
 	if field == nil {
-		put, err = newPut(m.Key, m.Value, 0, a.from, a.dialect)
+		if len(m.Proof) > 0 && !a.Charge(proofCost) {
+			err = server.OverBudget
+		} else {
+			put, err = h.putOffered(offer.Offer{Key: m.Key, Value: m.Value, Proof: m.Proof}, a.from, a.dialect)
+		}
 	}
 	if field != nil || err != nil {
 		h.count.dropped.Add(1)
@@ -114,16 +85,16 @@ func (h *Handlers) callStore(a *asker, m *wire.Call) error {
 	put.Synced = true
 	var ack acknowledgement
 	h.storeThen(a, put, ack.settle)
-	if err := ack.outcome(); !errors.Is(err, errUnsettled) {
-		return a.Reply(storeReply(id, err))
+	if err := ack.outcome(); !errors.Is(err, offer.ErrUnsettled) {
+		return a.Reply(offer.Reply(id, err))
 	}
-	slot, err := a.Defer(h.mux.Limits().SlotTime, storeReply(id, errUnsettled))
+	slot, err := a.Defer(h.mux.Limits().SlotTime, offer.Reply(id, offer.ErrUnsettled))
 	switch {
 	case errors.Is(err, server.ErrBusy):
 		if err := a.settle(); err != nil {
 			return err
 		}
-		return a.Reply(storeReply(id, ack.outcome()))
+		return a.Reply(offer.Reply(id, ack.outcome()))
 	case err == nil:
 		ack.answerBy(slot, bytes.Clone(id))
 	}
@@ -147,42 +118,16 @@ func (h *Handlers) putOf(a *asker, raw wire.Raw) (records.Put, *wire.CallError) 
 		}
 		expiresIn = wire.Seconds(left.V)
 	}
-	put, err := newPut(args.Key, args.Value, expiresIn, a.from, a.dialect)
+	if len(args.Proof) > 0 && !a.Charge(proofCost) {
+		return records.Put{}, server.OverBudget
+	}
+	put, err := h.putOffered(offer.Offer{Key: args.Key, Value: args.Value, Proof: args.Proof, ExpiresIn: expiresIn}, a.from, a.dialect)
 	if err != nil {
 		h.count.dropped.Add(1)
-		return put, storeError(err)
+		return put, offer.Refusal(err)
 	}
 	return put, nil
 }
 
-var storeOK = wire.RawMap(wire.Pair{Key: "status", Value: wire.RawText(wire.StatusOK)})
-
-// storeReply answers a call that stores with what came of it.
-func storeReply(callID []byte, err error) *wire.Reply {
-	if err != nil {
-		return &wire.Reply{CallID: callID, Error: storeError(err)}
-	}
-	return &wire.Reply{CallID: callID, Result: storeOK}
-}
-
-// storeError says to a caller of _dht.store why its value was not kept.
-func storeError(err error) *wire.CallError {
-	switch {
-	case errors.Is(err, records.ErrNotOwner):
-		return &wire.CallError{Code: wire.CodeNotOwner, Message: "The record is its provider's; only that peer replaces it before it expires"}
-	case errors.Is(err, records.ErrKeyFull):
-		return &wire.CallError{Code: wire.CodeKeyFull, Message: fmt.Sprintf("The key has %d providers, and none of them gives way to this one", records.MaxProviders)}
-	case errors.Is(err, errGatewayKey):
-		return &wire.CallError{Code: wire.CodeInvalidArgs, Message: "Invalid parameter: key: " + err.Error()}
-	case errors.Is(err, records.ErrSourceBudget), errors.Is(err, records.ErrGroupBudget), errors.Is(err, records.ErrStoreFull):
-		return &wire.CallError{Code: wire.CodeBusy, Message: "No room left: " + err.Error()}
-	case errors.Is(err, errUnsettled):
-		return &wire.CallError{Code: wire.CodeStoreFailed, Message: "The store takes too long; the value may be kept all the same"}
-	case errors.Is(err, records.ErrStoreFailed), errors.Is(err, context.Canceled):
-		return &wire.CallError{Code: wire.CodeStoreFailed, Message: "This node can not store at the moment"} // its operator is told why
-	case errors.Is(err, context.DeadlineExceeded):
-		return &wire.CallError{Code: wire.CodeBusy, Message: "The store has too much to do, ask more slowly"}
-	default:
-		return &wire.CallError{Code: wire.CodeInvalidArgs, Message: "Invalid parameter: value: " + err.Error()}
-	}
-}
+// proofCost is how many frames a proof counts as in the peer's budget, as it takes time to verify.
+const proofCost = 10

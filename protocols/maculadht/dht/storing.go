@@ -2,11 +2,11 @@ package dht
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht/offer"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
@@ -14,9 +14,6 @@ import (
 // storePatience is how long a stream waits for its values to be kept: less than an
 // Erlang node waits for an answer behind them, of 5 s.
 const storePatience = 2 * time.Second
-
-// errUnsettled: it is not known yet whether a value is kept.
-var errUnsettled = errors.New("the store has not kept it yet")
 
 // storing is what came on a stream to be stored, and is not settled yet: neither kept
 // nor refused.
@@ -104,16 +101,16 @@ func (k *acknowledgement) answerBy(slot *server.Slot, callID []byte) {
 
 func (k *acknowledgement) answer() {
 	if k.settled && k.slot != nil {
-		_ = k.slot.Fill(storeReply(k.callID, k.err)) // else it is late, or has ended, or gets the answer for who is late
+		_ = k.slot.Fill(offer.Reply(k.callID, k.err)) // else it is late, or has ended, or gets the answer for who is late
 	}
 }
 
-// outcome returns what came of the value, errUnsettled where that is not known.
+// outcome returns what came of the value, offer.ErrUnsettled where that is not known.
 func (k *acknowledgement) outcome() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if !k.settled {
-		return errUnsettled
+		return offer.ErrUnsettled
 	}
 	return k.err
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/compat/wire/procedures"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht/offer"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/dhttest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/servertest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
@@ -127,7 +128,7 @@ func requireStored(t testing.TB, m wire.Message, n int, code string) {
 	require.Equal(t, fmt.Sprint("call ", n), string(reply.CallID))
 	if code == "" {
 		require.Nil(t, reply.Error)
-		require.Equal(t, storeOK, reply.Result)
+		require.Equal(t, offer.Reply(nil, nil).Result, reply.Result)
 		return
 	}
 	require.Equal(t, code, reply.Error.Code)

@@ -3,6 +3,7 @@ package dht
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -41,7 +42,7 @@ func (h *Handlers) serveFindValue(a *asker, f framing.Frame) error {
 		}
 		h.findValue(a.Context(), answer, question.Key, a.audience(), limit)
 		err := a.Reply(answer)
-		clear(answer.Values) // a quiet stream keeps no records alive
+		forget(answer)
 		return err
 	case errors.Is(field, wire.ErrMissingField):
 		return a.Reply(&wire.FindValueReply{Reason: wire.ReasonMissingKey})
@@ -60,18 +61,22 @@ func (h *Handlers) HandleFindValue(ctx context.Context, m *wire.FindValue, d ser
 
 // findValue fills a reply, reusing its slices.
 func (h *Handlers) findValue(ctx context.Context, reply *wire.FindValueReply, key []byte, to audience, limit int) {
-	found, err := h.routes.Records().Values(ctx, key)
-	if err != nil {
-		found = nil
+	found, withdrawn, err := h.routes.Records().Records(ctx, key)
+	if err != nil || !to.dialect.GatewayKeys && wire.IsGatewayKey(key) {
+		found, withdrawn = nil, nil // what gateways register is for those who came by the same door
 	}
-	h.listValues(reply, h.served(found, to.dialect), key, to, limit)
+	h.listValues(reply, h.served(found, to.dialect), withdrawn, key, to, limit)
 }
 
-// listValues fills a reply with the records that were found, reusing its slices.
-func (h *Handlers) listValues(reply *wire.FindValueReply, found []records.Record, key []byte, to audience, limit int) {
+// listValues fills a reply with the records that were found, and with who has withdrawn
+// his, reusing its slices.
+func (h *Handlers) listValues(reply *wire.FindValueReply, found, withdrawn []records.Record, key []byte, to audience, limit int) {
 	d := to.dialect
-	*reply = wire.FindValueReply{Values: reply.Values[:0], ExpiresIn: reply.ExpiresIn[:0]}
+	*reply = wire.FindValueReply{Values: reply.Values[:0], ExpiresIn: reply.ExpiresIn[:0], Proofs: reply.Proofs[:0], Tombstones: reply.Tombstones[:0]}
 	now := time.Now()
+	if d.Extended {
+		limit -= proofsOverhead + addTombstones(reply, withdrawn)
+	}
 	if len(found) == 0 {
 		h.count.misses.Add(1)
 		if d.NodesOnMiss {
@@ -80,14 +85,40 @@ func (h *Handlers) listValues(reply *wire.FindValueReply, found []records.Record
 		return
 	}
 	h.count.hits.Add(1)
-	fitting, left := fit(found, d, limit)
+	fitting, left := fit(found, d, limit, rand.Uint64())
 	h.count.leftOut.Add(uint64(left))
+	proved := false
 	for i := range fitting {
 		reply.Values = append(reply.Values, fitting[i].Value)
 		if d.Extended {
 			reply.ExpiresIn = append(reply.ExpiresIn, int64(fitting[i].Expires.Sub(now)/time.Second))
+			reply.Proofs = append(reply.Proofs, fitting[i].Envelope())
+			proved = proved || fitting[i].Proof != nil
 		}
 	}
+	if !proved {
+		reply.Proofs = reply.Proofs[:0]
+	}
+}
+
+// addTombstones adds the newest of those that there are, as many as are read, and returns
+// how much longer the reply is by that.
+func addTombstones(reply *wire.FindValueReply, withdrawn []records.Record) (size int) {
+	for _, r := range withdrawn[max(0, len(withdrawn)-wire.MaxTombstones):] {
+		reply.Tombstones = append(reply.Tombstones, r.Envelope())
+		size += len(r.Envelope()) + elementOverhead
+	}
+	return size
+}
+
+// elementOverhead is at most what an element of a list takes beside its content.
+const elementOverhead = 5
+
+// forget has a reply keep no record alive, as a stream may be quiet for long.
+func forget(reply *wire.FindValueReply) {
+	clear(reply.Values)
+	clear(reply.Proofs)
+	clear(reply.Tombstones)
 }
 
 // served returns the records that a dialect tells of, and counts those that it does
@@ -107,48 +138,15 @@ func (h *Handlers) served(recs []records.Record, d *server.Dialect) []records.Re
 // header, keys, texts and list heads.
 const replyOverhead = 80
 
+// proofsOverhead is more than proofs and tombstones add to that.
+const proofsOverhead = 32
+
 // recordSize is how much a record adds to a reply.
 func recordSize(r *records.Record, d *server.Dialect) int {
 	if d.Extended {
-		return len(r.Value) + 5 // expires_in
+		return len(r.Value) + elementOverhead + len(r.Envelope()) + elementOverhead // expires_in, proof
 	}
 	return len(r.Value)
-}
-
-// fit returns the records that a reply of limit bytes has room for, in their
-// order, and how many it leaves out: those with the longest life stay, and at
-// least one.
-func fit(recs []records.Record, d *server.Dialect, limit int) (fitting []records.Record, left int) {
-	size := replyOverhead
-	for i := range recs {
-		size += recordSize(&recs[i], d)
-	}
-	if size <= limit {
-		return recs, 0
-	}
-	byLife := make([]int, len(recs))
-	for i := range byLife {
-		byLife[i] = i
-	}
-	slices.SortStableFunc(byLife, func(a, b int) int {
-		return recs[b].Expires.Compare(recs[a].Expires)
-	})
-	room := limit - replyOverhead
-	kept := make([]int, 0, len(recs))
-	for _, i := range byLife {
-		if n := recordSize(&recs[i], d); n <= room {
-			room -= n
-			kept = append(kept, i)
-		}
-	}
-	if len(kept) == 0 {
-		kept = append(kept, byLife[0])
-	}
-	slices.Sort(kept)
-	for _, i := range kept {
-		fitting = append(fitting, recs[i])
-	}
-	return fitting, len(recs) - len(fitting)
 }
 
 // LookupValue returns the values stored here under a key, never an empty list:

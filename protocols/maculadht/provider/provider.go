@@ -36,13 +36,16 @@ type Provider struct {
 	Peer peer.AddrInfo
 	// Expires is when the record's life ends unless it is published again.
 	Expires time.Time
+	// Proved says that the record is NodeID's, which has sealed it with its libp2p key.
+	// Otherwise anybody may have stored it. What Erlang nodes store is not proved.
+	Proved bool
 	// Value is the whole record.
 	Value wire.Raw
 }
 
 // Of returns the provider that a value names.
 func Of(v lookup.FoundValue) Provider {
-	p := Provider{NodeID: v.NodeID, Expires: v.Expires, Value: v.Raw}
+	p := Provider{NodeID: v.NodeID, Expires: v.Expires, Proved: v.Proof != nil, Value: v.Raw}
 	if endpoint, ok := v.Raw.Field("endpoint"); ok {
 		text, _ := endpoint.Bytes()
 		p.Endpoint = string(text)

@@ -67,6 +67,8 @@ type publication struct {
 	written bool // it may be in the state
 	saved   bool // it is
 
+	retracted <-chan struct{} // closed once its record was said to be gone; nil where it is not
+
 	mu   sync.Mutex
 	last *replication.Replicas
 	err  error
@@ -239,8 +241,8 @@ func (p *Publisher) keepFirst(ctx context.Context, pub, replaced *publication) e
 			return ctx.Err()
 		}
 	}
-	c := pub.now()
-	return p.keep(ctx, c.Key, c.Value)
+	_, err := p.keep(ctx, pub.now())
+	return err
 }
 
 // publish has a publication go on until it is over.
@@ -265,14 +267,31 @@ func (p *Publisher) end(pub *publication) {
 func (p *Publisher) leave(pub *publication) error {
 	p.mu.Lock()
 	if pub.users--; pub.users <= 0 && !p.closed && !pub.over {
-		p.end(pub)
+		p.withdraw(pub)
 	}
 	p.mu.Unlock()
 	return p.ended(pub)
 }
 
-// ended has a publication forgotten, if it is over.
+// ended has a publication forgotten, if it is over, and waits until its record is gone.
 func (p *Publisher) ended(pub *publication) error {
+	patience := time.NewTimer(withdrawWithin)
+	defer patience.Stop()
+	err := p.forgotten(pub)
+	p.mu.Lock()
+	retracted := pub.retracted
+	p.mu.Unlock()
+	if retracted != nil {
+		select {
+		case <-retracted:
+		case <-patience.C: // it goes on
+		}
+	}
+	return err
+}
+
+// forgotten has a publication forgotten, if it is over.
+func (p *Publisher) forgotten(pub *publication) error {
 	p.mu.Lock()
 	over, staysIn := pub.over, p.closed && pub.written
 	p.mu.Unlock()
@@ -296,8 +315,10 @@ func (p *Publisher) ended(pub *publication) error {
 	}
 }
 
-// Withdraw ends the advertisement: the record is not published any more, and is
-// gone everywhere when its ttl is over. Where the same value was advertised more than
+// Withdraw ends the advertisement: the record is not published any more. One that this
+// node can prove to be its own is gone when Withdraw returns, here and at those who have
+// it; it waits for that for 5 s at most, and who was not reached by then has it until its
+// ttl is over, as all have any other. Where the same value was advertised more than
 // once, the last to withdraw it ends it.
 //
 // The error is an [ErrNotSaved] where it is in the state and could not be taken out of
@@ -352,7 +373,7 @@ type Status struct {
 func (s Status) Withdraw() error {
 	s.publisher.mu.Lock()
 	if pub := s.publication; !s.publisher.closed && !pub.over {
-		s.publisher.end(pub)
+		s.publisher.withdraw(pub)
 	}
 	s.publisher.mu.Unlock()
 	return s.publisher.ended(s.publication)

@@ -18,6 +18,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/signed"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/replication"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
@@ -43,6 +44,8 @@ type Config struct {
 	// Peer and Node are what the records of services name.
 	Peer peer.ID
 	Node Node
+	// Signer proves the records that name this node as their provider; nil for none.
+	Signer *signed.Signer
 	// Published is told of each publication of an advertisement, with how many peers
 	// acknowledged it.
 	Published func(acknowledged int, err error)
@@ -62,6 +65,7 @@ type Publisher struct {
 	haveMet func()        // once
 	turns   *rate.Limiter // of those that wait for that
 
+	sequence sequence // of what is sealed
 	maxSaved int
 	writing  nameLocks // held while the state is changed, each for one name; before mu
 
@@ -110,15 +114,22 @@ func (p *Publisher) Store(ctx context.Context, key []byte, raw wire.Raw) (*repli
 	if err != nil {
 		return nil, err
 	}
-	err = p.keep(ctx, key, value)
+	c, err := p.keep(ctx, replication.Copy{Key: key, Value: value})
 	if isFinal(err) {
 		return nil, err
 	}
-	replicas, elsewhere := p.replicate(ctx, replication.Copy{Key: key, Value: value})
+	replicas, elsewhere := p.replicate(ctx, c)
 	return replicas, errors.Join(err, elsewhere)
 }
 
+// replicate puts a copy on others, with a proof of its own where it has none yet.
 func (p *Publisher) replicate(ctx context.Context, c replication.Copy) (*replication.Replicas, error) {
+	if c.Proof == nil {
+		var err error
+		if c, err = p.seal(c); err != nil {
+			return nil, err
+		}
+	}
 	return replication.Replicate(ctx, p.cfg.Routing, p.cfg.Lookups, p.cfg.Network, c)
 }
 
@@ -139,24 +150,39 @@ func Check(key []byte, raw wire.Raw) (values.Value, error) {
 	return value, nil
 }
 
-// keep stores a value of this node's own here.
-func (p *Publisher) keep(ctx context.Context, key []byte, value values.Value) error {
+// keep stores a value of this node's own here, and returns it as it is to be put
+// elsewhere: with its proof, where this node is its provider.
+func (p *Publisher) keep(ctx context.Context, c replication.Copy) (replication.Copy, error) {
 	if p.ctx.Err() != nil {
-		return proto.ErrClosed
+		return c, proto.ErrClosed
 	}
+	c, err := p.seal(c)
+	if err == nil {
+		err = p.store(ctx, c)
+	}
+	if errors.Is(err, records.ErrSuperseded) && p.catchUp(ctx, c.Key) {
+		if c, err = p.seal(c); err == nil {
+			err = p.store(ctx, c)
+		}
+	}
+	if err != nil && !isFinal(err) {
+		return c, fmt.Errorf("%w: %w", ErrNotKept, err)
+	}
+	return c, err
+}
+
+// store puts a copy into this node's own store.
+func (p *Publisher) store(ctx context.Context, c replication.Copy) error {
 	self := p.cfg.Routing.Self()
-	err := p.cfg.Routing.Records().Store(ctx, records.Put{
-		Key:    bytes.Clone(key),
-		Value:  value.Raw,
-		NodeID: value.NodeID,
-		TTL:    value.TTL,
+	return p.cfg.Routing.Records().Store(ctx, records.Put{
+		Key:    bytes.Clone(c.Key),
+		Value:  c.Value.Raw,
+		NodeID: c.Value.NodeID,
+		TTL:    c.Value.TTL,
+		Proof:  c.Proof,
 		Synced: true,
 		From:   self[:],
 	})
-	if err != nil && !isFinal(err) {
-		return fmt.Errorf("%w: %w", ErrNotKept, err)
-	}
-	return err
 }
 
 // isFinal reports whether a value that was not kept would not be the next time, nor

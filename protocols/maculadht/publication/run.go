@@ -47,7 +47,9 @@ func (p *Publisher) run(pub *publication, here schedule, waits bool) {
 		c := pub.now()
 		if start := time.Now(); !start.Before(here.next) {
 			ctx, cancel := context.WithTimeout(pub.ctx, diskPatience)
-			err, unsaved := p.keep(ctx, c.Key, c.Value), p.save(ctx, pub)
+			var err error
+			c, err = p.keep(ctx, c)
+			unsaved := p.save(ctx, pub)
 			cancel()
 			if pub.ctx.Err() != nil {
 				return

@@ -95,17 +95,16 @@ func TestStoreBudget(t *testing.T) {
 		{"a source of no group pays for itself", []put{
 			{sized(10000, "a", "").of(s1), nil}, {sized(10000, "b", "").of(local), nil}, {sized(1000, "c", "").of(local), ErrSourceBudget},
 		}, 20000},
-		{"the store is full", []put{
-			{sized(10000, "a", "s"), nil}, {sized(10000, "b", "t"), nil}, {sized(9000, "c", "u"), nil},
-			{sized(3000, "d", "v"), ErrStoreFull}, {sized(10000, "c", "v"), nil}, {sized(3000, "d", "w"), ErrStoreFull},
+		{"the store is full of those who have no more", []put{
+			{sized(10000, "a", "s"), nil}, {sized(10000, "b", "t"), nil}, {sized(10000, "c", "u"), nil},
+			{sized(10000, "d", "v"), ErrStoreFull}, {sized(10000, "c", "v"), nil},
 		}, 30000},
-		{"our own have no limit", []put{
-			{sized(25000, "a", ""), nil}, {sized(10000, "b", "s"), ErrStoreFull}, {sized(25000, "c", ""), nil},
+		{"the heaviest gives way", []put{
+			{sized(10000, "a", "s"), nil}, {sized(10000, "b", "t"), nil}, {sized(9000, "c", "u"), nil}, {sized(3000, "d", "v"), nil},
+		}, 22000},
+		{"our own have no limit, and others give way", []put{
+			{sized(25000, "a", ""), nil}, {sized(10000, "b", "s"), ErrStoreFull}, {sized(5000, "b", "s"), nil}, {sized(25000, "c", ""), nil},
 		}, 50000},
-		{"over the limit what does not grow is welcome", []put{
-			{sized(10000, "a", "s"), nil}, {sized(25000, "b", ""), nil}, {sized(10000, "a", "s"), nil},
-			{sized(10000, "a", "t"), nil}, {sized(9999, "a", "t"), nil}, {sized(10000, "a", "t"), ErrStoreFull},
-		}, 34999},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

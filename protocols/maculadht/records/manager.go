@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/internal/budget"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/internal/residents"
 )
 
 // ErrNotFound means that nothing live is stored under a key.
@@ -29,11 +30,18 @@ const (
 // expired. It is safe for concurrent use.
 type Manager struct {
 	store    Store
+	limits   Limits
 	ledger   *budget.Storage // posted to in the store's updates, and corrected when one fails, so exact
-	waiting  *waiting
+	waiting  *budget.Waiting
 	keys     atomic.Int64
 	counters counters
 	tracer   MetricsTracer
+
+	residents     *residents.Set // posted to as the ledger is
+	underWay      atomic.Int64   // how many bytes the updates whose change has not run may add to what is stored
+	neighbourhood atomic.Pointer[Neighbourhood]
+	unknown       atomic.Bool   // the store has records of strangers that are no residents yet
+	find          chan struct{} // has a token when these are to be found
 
 	stopSweeper context.CancelFunc
 	sweeper     sync.WaitGroup
@@ -65,7 +73,10 @@ func New(opts ...Option) (*Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("limits of records: %w", err)
 	}
-	m := &Manager{store: cfg.store, ledger: ledger, waiting: newWaiting(), tracer: cfg.tracer}
+	m := &Manager{
+		store: cfg.store, limits: cfg.limits, ledger: ledger, waiting: budget.NewWaiting(), tracer: cfg.tracer,
+		residents: residents.NewSet(), find: make(chan struct{}, 1),
+	}
 	m.closeOnce = sync.OnceValue(m.shutdown)
 
 	ctx, cancel := context.WithCancel(context.Background())
@@ -75,6 +86,9 @@ func New(opts ...Option) (*Manager, error) {
 		return nil, fmt.Errorf("read what is stored: %w", err)
 	}
 	for source, u := range usage.Sources {
+		if !source.IsOwn() {
+			m.unknown.Store(true)
+		}
 		m.ledger.Load(source, budget.Stored{Bytes: u.Bytes + u.Records*RecordOverhead, Records: u.Records})
 	}
 	m.keys.Store(usage.Keys)
@@ -108,15 +122,27 @@ func (m *Manager) shutdown() error {
 //   - A value that carries its sender's node id is owned: until it expires,
 //     only that peer replaces it. Anybody else gets [ErrNotOwner], or nil for
 //     the very same value, which changes nothing.
+//   - A proved value ([Put.Proof]) is owned, whoever sends it. It replaces what is not
+//     proved, and what was sealed before it; where it is older itself it gets
+//     [ErrSuperseded]. What is not proved replaces it never, be it the provider's:
+//     [ErrNotOwner]. The very same record lives as long as the longer of both.
+//   - A proof without a value is a tombstone: it takes the place of the provider's record,
+//     and is not told among the values.
 //   - A copy never outlives its original, and one with no more life left than
 //     the record it would replace changes nothing and returns nil.
-//   - A key holds [MaxProviders]; over that one goes, those without owner before
-//     those with one, of them the soonest to expire. Where that is the new one it gets
-//     [ErrKeyFull].
-//   - A value that would take its source, the source's IP group or the store
-//     over the budget is refused with [ErrSourceBudget], [ErrGroupBudget] or
-//     [ErrStoreFull]; not so our own, and one that costs no more than what it
-//     replaces.
+//   - A key holds [MaxProviders], and of one source and of one IP group only as many as
+//     [Limits] says; over that one of theirs goes, or of who has most under the key,
+//     those without owner before those with one, of them the soonest to expire; none with
+//     an owner for one without. Where that is the new one it gets [ErrKeyFull].
+//   - A value that would take its source or the source's IP group over the budget is
+//     refused with [ErrSourceBudget] or [ErrGroupBudget]; not so our own, and one that
+//     costs no more than what it replaces.
+//   - Where the store is full records give way: of the IP group, or of the source without
+//     one, that has most; those without owner first, of them those whose keys are farthest
+//     from this node, and of equals the soonest to expire. A value of who has most is
+//     refused with [ErrStoreFull] unless one of its source's own goes before it.
+//   - A new value without owner that came from elsewhere and has a key far from this node
+//     is refused with [ErrFar] while there is no plenty of room ([Limits.Plenty]).
 //
 // A value without life is refused with [ErrExpired]. What the store could not do is
 // an [ErrStoreFailed]. The error of ctx is wrapped: where it ends while Store waits
@@ -152,16 +178,25 @@ func (m *Manager) StoreThen(ctx context.Context, p Put, done func(error)) {
 		return
 	}
 	cost := Cost(p.Key, &rec)
-	if err := m.waiting.enter(ctx, p.Source, cost); err != nil {
+	if err := m.waiting.Enter(ctx, p.Source, cost); err != nil {
 		m.tracer.Refused(RefusedStoreFailed)
 		done(failed(ctx, "update records", err))
 		return
 	}
 	isCopy := p.isCopy()
-	m.update(ctx, p.Key, p.durability(), now, func(live []Record) (edit, error) {
-		return place(live, &rec, isCopy)
+	if !p.Source.IsOwn() {
+		rec.resident = newResident(p.Key, &rec, m.shared(p.Key), false)
+	}
+	settle := m.expect(&rec, cost)
+	m.makeRoom(ctx, now, p.Key, &rec)
+	m.update(ctx, p.Key, p.durability(), now, settle, func(live []Record) (edit, error) {
+		done, err := place(live, &rec, isCopy, now, m.limits)
+		if err == nil && done.added != nil && !done.replaced && isStrange(&rec) && m.isScarce() && m.isFar(p.Key) {
+			return edit{}, ErrFar
+		}
+		return done, err
 	}, func(err error) {
-		m.waiting.leave(p.Source, cost)
+		m.waiting.Leave(p.Source, cost)
 		if err != nil && refusal(err) == RefusedStoreFailed {
 			m.tracer.Refused(RefusedStoreFailed)
 		}
@@ -169,26 +204,43 @@ func (m *Manager) StoreThen(ctx context.Context, p Put, done func(error)) {
 	})
 }
 
-// Values returns the live records of key, in order, or [ErrNotFound]; never an
-// empty list. The list is shared: do not modify it. Errors of the store are an
-// ErrStoreFailed; those of ctx are wrapped.
+// isStrange reports whether a record came from who has neither proved to be its provider
+// nor nowhere else to go.
+func isStrange(r *Record) bool { return !r.Source.IsOwn() && !r.Owned && !r.Direct }
+
+// Values returns the live records of key, in order and without tombstones, or
+// [ErrNotFound]; never an empty list. The list is shared: do not modify it. Errors of the
+// store are an ErrStoreFailed; those of ctx are wrapped.
 func (m *Manager) Values(ctx context.Context, key []byte) ([]Record, error) {
+	values, _, err := m.Records(ctx, key)
+	if err == nil && len(values) == 0 {
+		err = ErrNotFound
+	}
+	return values, err
+}
+
+// Records returns the live records of key, those with a value and the tombstones, each
+// in order; either list may be empty. Otherwise it is as Values.
+func (m *Manager) Records(ctx context.Context, key []byte) (values, tombstones []Record, err error) {
+	live, err := m.live(ctx, key)
+	if err != nil {
+		return nil, nil, err
+	}
+	n := firstTombstone(live)
+	return live[:n:n], live[n:], nil
+}
+
+func (m *Manager) live(ctx context.Context, key []byte) ([]Record, error) {
 	recs, err := m.store.Get(ctx, key)
 	if err != nil {
 		return nil, failed(ctx, "get records", err)
 	}
-	if len(recs) == 0 {
-		return nil, ErrNotFound
-	}
 	live, _ := split(recs, time.Now())
-	if len(live) == 0 {
-		return nil, ErrNotFound
-	}
 	return live, nil
 }
 
-// Range calls visit with each key that begins with prefix and its live records, at
-// least one, until visit returns false. The order is the store's own, and begins
+// Range calls visit with each key that begins with prefix and its live records, the
+// tombstones last, at least one, until visit returns false. The order is the store's own, and begins
 // at another place each time.
 //
 // Keys are read page by page, and the records of each when it is its turn: visit
@@ -204,11 +256,11 @@ func (m *Manager) Range(ctx context.Context, prefix []byte, visit func(key []byt
 			return failed(ctx, "list keys", err)
 		}
 		for _, key := range keys {
-			live, err := m.Values(ctx, key)
+			live, err := m.live(ctx, key)
 			switch {
-			case errors.Is(err, ErrNotFound): // it went, or has expired
 			case err != nil:
 				return err
+			case len(live) == 0: // it went, or has expired
 			case !visit(key, live):
 				return nil
 			}
@@ -229,16 +281,20 @@ func failed(ctx context.Context, what string, err error) error {
 }
 
 // update drops what has expired under key, lets plan change the rest, and keeps
-// ledger, gauges and counters equal to what the store then holds. then is called as
+// ledger, residents, gauges and counters equal to what the store then holds. settle is
+// called once it is known what plan made of it, or that it was not asked. then is called as
 // the store does it, with plan's error, that of the budget, or that of the store.
-func (m *Manager) update(ctx context.Context, key []byte, d Durability, now time.Time, plan func(live []Record) (edit, error), then func(error)) {
+func (m *Manager) update(ctx context.Context, key []byte, d Durability, now time.Time, settle func(), plan func(live []Record) (edit, error), then func(error)) {
 	var (
 		expired []Record
 		done    edit
 		refused error
 		keys    int64
+		changed bool
 	)
 	m.store.Update(ctx, key, d, func(old []Record) []Record {
+		changed = true
+		defer settle()
 		var live []Record
 		live, expired = split(old, now)
 		m.ledger.Post(entries(key, expired), nil)
@@ -246,18 +302,27 @@ func (m *Manager) update(ctx context.Context, key []byte, d Durability, now time
 		done, refused = plan(live)
 		if refused == nil && done.added != nil {
 			refused = m.ledger.Charge(entries(key, done.removed), entry(key, done.added))
+		} else {
+			m.ledger.Post(entries(key, done.removed), nil)
 		}
 		if refused != nil {
 			done = edit{next: live}
 		}
+		m.reside(expired, &done)
 		keys = present(done.next) - present(old)
 		return done.next
 	}, func(err error) {
+		if !changed {
+			settle()
+		}
 		if err != nil {
 			if done.added != nil {
 				m.ledger.Post([]budget.Entry{entry(key, done.added)}, entries(key, done.removed))
+			} else {
+				m.ledger.Post(nil, entries(key, done.removed))
 			}
 			m.ledger.Post(nil, entries(key, expired))
+			m.resideAgain(expired, &done)
 			then(failed(ctx, "update records", err))
 			return
 		}
@@ -297,6 +362,8 @@ func (m *Manager) sweepEvery(ctx context.Context, interval time.Duration) {
 			return
 		case <-ticker.C:
 			m.sweep(ctx)
+		case <-m.find:
+			m.findResidents(ctx)
 		}
 	}
 }
@@ -315,7 +382,7 @@ func (m *Manager) sweep(ctx context.Context) {
 		}
 		done := make(chan error, len(keys))
 		for _, key := range keys {
-			m.update(ctx, key, Soon, now, keep, func(err error) { done <- err })
+			m.update(ctx, key, Soon, now, func() {}, keep, func(err error) { done <- err })
 		}
 		swept := 0
 		for range keys {

@@ -306,7 +306,7 @@ func (s *memoryShard) use(usage *Usage) {
 			for _, r := range e.recs {
 				u := usage.Sources[r.Source]
 				u.Records++
-				u.Bytes += int64(len(key) + len(r.Value))
+				u.Bytes += r.bytes(len(key))
 				usage.Sources[r.Source] = u
 			}
 		}

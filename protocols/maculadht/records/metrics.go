@@ -12,8 +12,8 @@ type MetricsTracer interface {
 	Refused(reason Refusal)
 	// Expired is called with how many records were dropped at the end of their life.
 	Expired(records int)
-	// Evicted is called for a record dropped for another, over MaxProviders.
-	Evicted()
+	// Evicted is called for a record dropped for another.
+	Evicted(why Eviction)
 	// SweepFailed is called when the store failed under the sweeper.
 	SweepFailed()
 	// Changed is called with by how much the number of keys and records and their
@@ -21,16 +21,27 @@ type MetricsTracer interface {
 	Changed(keys, records, bytes int64)
 }
 
+// Eviction is for what a record was dropped before it had expired.
+type Eviction string
+
+// What records are dropped for.
+const (
+	EvictedKey   Eviction = "key"   // another one of its key, over the limits of that
+	EvictedStore Eviction = "store" // another one, in a full store
+)
+
 // Refusal is why a value was not stored.
 type Refusal string
 
 // The reasons for which values are not stored.
 const (
 	RefusedNotOwner     Refusal = "not_owner"     // ErrNotOwner
+	RefusedSuperseded   Refusal = "superseded"    // ErrSuperseded
 	RefusedExpired      Refusal = "expired"       // ErrExpired
 	RefusedSourceBudget Refusal = "source_budget" // ErrSourceBudget
 	RefusedGroupBudget  Refusal = "group_budget"  // ErrGroupBudget
 	RefusedStoreFull    Refusal = "store_full"    // ErrStoreFull
+	RefusedFar          Refusal = "far"           // ErrFar
 	RefusedKeyFull      Refusal = "key_full"      // ErrKeyFull
 	RefusedStoreFailed  Refusal = "store_failed"  // ErrStoreFailed, or the context's error
 )
@@ -40,12 +51,16 @@ func refusal(err error) Refusal {
 	switch {
 	case errors.Is(err, ErrNotOwner):
 		return RefusedNotOwner
+	case errors.Is(err, ErrSuperseded):
+		return RefusedSuperseded
 	case errors.Is(err, ErrExpired):
 		return RefusedExpired
 	case errors.Is(err, ErrSourceBudget):
 		return RefusedSourceBudget
 	case errors.Is(err, ErrGroupBudget):
 		return RefusedGroupBudget
+	case errors.Is(err, ErrFar):
+		return RefusedFar
 	case errors.Is(err, ErrStoreFull):
 		return RefusedStoreFull
 	case errors.Is(err, ErrKeyFull):
@@ -60,6 +75,6 @@ type noTracer struct{}
 func (noTracer) Stored(bool)                 {}
 func (noTracer) Refused(Refusal)             {}
 func (noTracer) Expired(int)                 {}
-func (noTracer) Evicted()                    {}
+func (noTracer) Evicted(Eviction)            {}
 func (noTracer) SweepFailed()                {}
 func (noTracer) Changed(int64, int64, int64) {}

@@ -1,6 +1,7 @@
 package records
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -18,10 +19,17 @@ const (
 	// DefaultGroupSources is how many times a source's limit that of an IP group
 	// is.
 	DefaultGroupSources = 4
+
+	// DefaultProvidersPerSource is how many of the MaxProviders records of a key one
+	// source may have that are not its own: a quarter.
+	DefaultProvidersPerSource = MaxProviders / 4
+	// DefaultProvidersPerGroup is how many of them one IP group may have: half.
+	DefaultProvidersPerGroup = MaxProviders / 2
 )
 
-// Limits are what storage may cost, in bytes, each record as [Cost] says. A field
-// that is 0 has its default. This node's own records count and are not limited.
+// Limits are what storage may cost, in bytes, each record as [Cost] says, and how many
+// records one source may have under a key. A field that is 0 has its default. This
+// node's own records count and are not limited.
 type Limits struct {
 	// Bytes is what all records may cost together: DefaultBytes.
 	Bytes int64
@@ -32,6 +40,17 @@ type Limits struct {
 	// an IPv6 /48) may use together; no less than one source. By default
 	// DefaultGroupSources times BytesPerSource, or Bytes if that is less.
 	BytesPerGroup int64
+	// Plenty is up to how much of Bytes there is plenty of room: half. Above it nothing
+	// is taken from strangers that is not their own, nor came first-hand, under keys
+	// that are far from this node ([Manager.SetNeighbourhood]).
+	Plenty int64
+	// ProvidersPerSource is how many records under one key a source may have that are
+	// not its own ([Put.From]): DefaultProvidersPerSource. Over it the soonest of them to
+	// expire goes.
+	ProvidersPerSource int
+	// ProvidersPerGroup is how many records under one key, owned or not, the sources of
+	// an IP group may have: DefaultProvidersPerGroup.
+	ProvidersPerGroup int
 }
 
 // Option changes how New builds a manager.
@@ -66,6 +85,12 @@ func WithLimits(limits Limits) Option {
 			return fmt.Errorf("limit of %d bytes, of one group %d, of one source %d: want 0 <= of one source <= of one group <= all",
 				limits.Bytes, limits.BytesPerGroup, limits.BytesPerSource)
 		}
+		if l.Plenty < 0 || l.Plenty > l.Bytes {
+			return fmt.Errorf("limit of %d bytes up to which there is plenty of room, want 0 to %d", limits.Plenty, l.Bytes)
+		}
+		if s, g := l.ProvidersPerSource, l.ProvidersPerGroup; s < 1 || g < s || g > MaxProviders {
+			return fmt.Errorf("limit of %d records of one source under a key, of one group %d: want 0 < of one source <= of one group <= %d", s, g, MaxProviders)
+		}
 		c.limits = l
 		return nil
 	}
@@ -84,6 +109,11 @@ func (l Limits) orDefault() Limits {
 			l.BytesPerGroup = DefaultGroupSources * l.BytesPerSource
 		}
 	}
+	if l.Plenty == 0 {
+		l.Plenty = l.Bytes / 2
+	}
+	l.ProvidersPerSource = cmp.Or(l.ProvidersPerSource, min(DefaultProvidersPerSource, cmp.Or(l.ProvidersPerGroup, MaxProviders)))
+	l.ProvidersPerGroup = cmp.Or(l.ProvidersPerGroup, max(DefaultProvidersPerGroup, l.ProvidersPerSource))
 	return l
 }
 

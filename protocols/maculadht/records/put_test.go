@@ -177,16 +177,18 @@ func TestStoreRules(t *testing.T) {
 	}
 }
 
-func TestMaxProviders(t *testing.T) {
-	fill := func(t *testing.T, s *Manager, ttl func(i int) time.Duration, owned int) {
-		for i := range MaxProviders {
-			p := Put{Key: key, NodeID: fmt.Append(nil, i), Value: fmt.Append(nil, i), TTL: ttl(i)}
-			if i < owned {
-				p.From = p.NodeID
-			}
-			require.NoError(t, s.Store(t.Context(), p))
+// fill stores MaxProviders records under key, the first ones by their providers.
+func fill(t *testing.T, s *Manager, ttl func(i int) time.Duration, owned int) {
+	for i := range MaxProviders {
+		p := Put{Key: key, NodeID: fmt.Append(nil, i), Value: fmt.Append(nil, i), TTL: ttl(i)}
+		if i < owned {
+			p.From = p.NodeID
 		}
+		require.NoError(t, s.Store(t.Context(), p))
 	}
+}
+
+func TestMaxProviders(t *testing.T) {
 	hour := func(int) time.Duration { return time.Hour }
 	tests := []struct {
 		name    string

@@ -13,15 +13,16 @@ type Stats struct {
 	Stored        uint64 // records that were new
 	Replaced      uint64 // records that took another's place
 	NotOwner      uint64 // refused with ErrNotOwner
-	OverBudget    uint64 // refused with ErrSourceBudget, ErrGroupBudget or ErrStoreFull
+	OverBudget    uint64 // refused with ErrSourceBudget, ErrGroupBudget, ErrStoreFull or ErrFar
 	KeyFull       uint64 // refused with ErrKeyFull
 	Expired       uint64 // records dropped at the end of their life
-	Evicted       uint64 // records dropped for another, over MaxProviders
+	Evicted       uint64 // records dropped for another under their key, over its limits
+	GaveWay       uint64 // records dropped for another, in a full store
 	SweepFailures uint64 // times the store failed under the sweeper
 }
 
 type counters struct {
-	stored, replaced, notOwner, overBudget, keyFull, expired, evicted, sweepFailures atomic.Uint64
+	stored, replaced, notOwner, overBudget, keyFull, expired, evicted, gaveWay, sweepFailures atomic.Uint64
 }
 
 // count enters what one update did, and tells the tracer.
@@ -31,7 +32,7 @@ func (m *Manager) count(key []byte, keys int64, done *edit, expired []Record, re
 		switch refusal(refused) {
 		case RefusedNotOwner:
 			m.counters.notOwner.Add(1)
-		case RefusedSourceBudget, RefusedGroupBudget, RefusedStoreFull:
+		case RefusedSourceBudget, RefusedGroupBudget, RefusedStoreFull, RefusedFar:
 			m.counters.overBudget.Add(1)
 		case RefusedKeyFull:
 			m.counters.keyFull.Add(1)
@@ -44,9 +45,13 @@ func (m *Manager) count(key []byte, keys int64, done *edit, expired []Record, re
 		m.counters.stored.Add(1)
 		m.tracer.Stored(false)
 	}
-	if done.evicted {
+	switch done.evicted {
+	case EvictedKey:
 		m.counters.evicted.Add(1)
-		m.tracer.Evicted()
+		m.tracer.Evicted(EvictedKey)
+	case EvictedStore:
+		m.counters.gaveWay.Add(1)
+		m.tracer.Evicted(EvictedStore)
 	}
 	if len(expired) > 0 {
 		m.counters.expired.Add(uint64(len(expired)))
@@ -90,6 +95,7 @@ func (m *Manager) Stats() Stats {
 		KeyFull:       m.counters.keyFull.Load(),
 		Expired:       m.counters.expired.Load(),
 		Evicted:       m.counters.evicted.Load(),
+		GaveWay:       m.counters.gaveWay.Load(),
 		SweepFailures: m.counters.sweepFailures.Load(),
 	}
 }

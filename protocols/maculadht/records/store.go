@@ -98,7 +98,8 @@ type Usage struct {
 // SourceUsage is what one source has stored.
 type SourceUsage struct {
 	Records int64
-	// Bytes is the length of the records' values, and of the key for each record.
+	// Bytes is the length of the records' values, what their proofs cost, and the length of
+	// the key for each record.
 	Bytes int64
 }
 

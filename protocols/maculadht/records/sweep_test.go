@@ -188,11 +188,11 @@ func TestContextsEnd(t *testing.T) {
 
 // traced counts what it is told.
 type traced struct {
-	mu                        sync.Mutex
-	stored, replaced, evicted int
-	expired, sweepFailures    int
-	refused                   map[Refusal]int
-	keys, records, bytes      int64
+	mu                                 sync.Mutex
+	stored, replaced, evicted, gaveWay int
+	expired, sweepFailures             int
+	refused                            map[Refusal]int
+	keys, records, bytes               int64
 }
 
 func (m *traced) do(f func()) { m.mu.Lock(); defer m.mu.Unlock(); f() }
@@ -208,8 +208,16 @@ func (m *traced) Stored(replaced bool) {
 }
 func (m *traced) Refused(reason Refusal) { m.do(func() { m.refused[reason]++ }) }
 func (m *traced) Expired(records int)    { m.do(func() { m.expired += records }) }
-func (m *traced) Evicted()               { m.do(func() { m.evicted++ }) }
-func (m *traced) SweepFailed()           { m.do(func() { m.sweepFailures++ }) }
+func (m *traced) Evicted(why Eviction) {
+	m.do(func() {
+		if why == EvictedKey {
+			m.evicted++
+		} else {
+			m.gaveWay++
+		}
+	})
+}
+func (m *traced) SweepFailed() { m.do(func() { m.sweepFailures++ }) }
 func (m *traced) Changed(keys, records, bytes int64) {
 	m.do(func() { m.keys += keys; m.records += records; m.bytes += bytes })
 }
@@ -223,8 +231,8 @@ func requireTraced(t *testing.T, s *Manager, m *traced) {
 	require.Equal(t, stats, Stats{
 		Records: m.records, Keys: m.keys, Bytes: m.bytes,
 		Stored: uint64(m.stored), Replaced: uint64(m.replaced), NotOwner: uint64(m.refused[RefusedNotOwner]), KeyFull: uint64(m.refused[RefusedKeyFull]),
-		OverBudget: uint64(m.refused[RefusedSourceBudget] + m.refused[RefusedGroupBudget] + m.refused[RefusedStoreFull]),
-		Expired:    uint64(m.expired), Evicted: uint64(m.evicted), SweepFailures: uint64(m.sweepFailures),
+		OverBudget: uint64(m.refused[RefusedSourceBudget] + m.refused[RefusedGroupBudget] + m.refused[RefusedStoreFull] + m.refused[RefusedFar]),
+		Expired:    uint64(m.expired), Evicted: uint64(m.evicted), GaveWay: uint64(m.gaveWay), SweepFailures: uint64(m.sweepFailures),
 	})
 }
 
@@ -277,7 +285,7 @@ func TestMetricsTracer(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	for err, want := range map[error]Refusal{
 		ErrNotOwner: RefusedNotOwner, ErrExpired: RefusedExpired, ErrSourceBudget: RefusedSourceBudget, ErrGroupBudget: RefusedGroupBudget,
-		ErrStoreFull: RefusedStoreFull, ErrKeyFull: RefusedKeyFull, context.Canceled: RefusedStoreFailed, errors.New("x"): RefusedStoreFailed,
+		ErrStoreFull: RefusedStoreFull, ErrFar: RefusedFar, ErrKeyFull: RefusedKeyFull, context.Canceled: RefusedStoreFailed, errors.New("x"): RefusedStoreFailed,
 	} {
 		require.Equal(t, want, refusal(fmt.Errorf("wrapped: %w", err)))
 	}

@@ -6,6 +6,8 @@ import (
 	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/internal/budget"
 )
 
 // heldStore is done with its updates when the test says so.
@@ -44,8 +46,8 @@ func TestWaitingIsBounded(t *testing.T) {
 		for i, source := range []string{"a", "b", "c", "d", "e"} {
 			go putAll(source)
 			synctest.Wait()
-			require.LessOrEqual(t, bytes(), min(i+1, 4)*maxWaitingOfSource)
-			require.Greater(t, bytes(), min(i+1, 4)*(maxWaitingOfSource-2*size), source)
+			require.LessOrEqual(t, bytes(), min(i+1, 4)*budget.MaxWaitingOfSource)
+			require.Greater(t, bytes(), min(i+1, 4)*(budget.MaxWaitingOfSource-2*size), source)
 		}
 		before := len(store.done)
 		(<-store.done)(nil)
@@ -57,9 +59,10 @@ func TestWaitingIsBounded(t *testing.T) {
 		for len(store.done) > 0 {
 			(<-store.done)(nil)
 		}
-		require.Zero(t, m.waiting.bytes)
-		require.Empty(t, m.waiting.bySource)
-		go m.StoreThen(t.Context(), Put{Key: []byte("k"), Value: make([]byte, 2*maxWaiting), Source: Source{Name: "a"}}, func(error) {})
+		held, sources := m.waiting.Held()
+		require.Zero(t, held)
+		require.Zero(t, sources)
+		go m.StoreThen(t.Context(), Put{Key: []byte("k"), Value: make([]byte, 2*budget.MaxWaiting), Source: Source{Name: "a"}}, func(error) {})
 		synctest.Wait()
 		require.Len(t, store.done, 1, "one that is larger than all the room, alone")
 		(<-store.done)(nil)

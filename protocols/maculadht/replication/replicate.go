@@ -12,6 +12,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
 )
@@ -29,6 +30,11 @@ type Copy struct {
 	// Expires is when the record ends of which this is a copy, so that the copies
 	// end then too; zero where the value is published anew, and lives for its ttl.
 	Expires time.Time
+	// Proof proves that the value is its NodeID's; nil where nothing does. With one, and
+	// without a value, the copy is a tombstone: libp2p peers drop what they have of NodeID.
+	Proof *records.Proof
+	// Also holds libp2p contacts that get it beside those that a lookup finds.
+	Also []routing.Contact
 	// ForErlang is the value as Erlang contacts are sent it; nil for Value.
 	ForErlang wire.Raw
 	// PeersOnly keeps it from Erlang contacts.
@@ -64,10 +70,15 @@ func Replicate(ctx context.Context, server *routing.Server, l *lookup.Lookups, n
 	}
 	var err error
 	r.Found, err = l.NodesFor(ctx, c.Key)
-	if err != nil && len(r.Found.Closest) == 0 && !errors.Is(err, lookup.ErrUnanswered) { // else Erlang nodes are left
+	if err != nil && len(r.Found.Closest)+len(c.Also) == 0 && !errors.Is(err, lookup.ErrUnanswered) { // else Erlang nodes are left
 		return r, fmt.Errorf("%w: %w", ErrNoReplicas, err)
 	}
 	holders := slices.Concat(r.Found.Closest, r.Found.Wider)
+	for _, also := range c.Also {
+		if !slices.ContainsFunc(holders, func(h routing.Contact) bool { return h.ID == also.ID }) {
+			holders = append(holders, also)
+		}
+	}
 	if !c.PeersOnly {
 		holders = append(holders, erlangAmong(server, c.Key, r.Found.Closest)...)
 	}
@@ -114,6 +125,9 @@ func (c *Copy) putAt(ctx context.Context, n routing.Network, to routing.Contact)
 		return n.Send(ctx, to, &wire.Store{Key: c.Key, Value: value})
 	}
 	args := procedures.StoreArgs{Key: c.Key, Value: c.Value.Raw}
+	if c.Proof != nil {
+		args.Proof = c.Proof.Envelope
+	}
 	if !c.Expires.IsZero() {
 		left := time.Until(c.Expires)
 		switch {

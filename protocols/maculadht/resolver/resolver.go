@@ -358,7 +358,7 @@ func (r *Resolver) answer(w *waiter, found []records.Record, some, none Outcome)
 func (r *Resolver) end(e *entry, s *search, found *lookup.Found) {
 	all := make([]records.Record, len(found.Values))
 	for i, v := range found.Values {
-		all[i] = recordOf(v)
+		all[i] = v.Record()
 	}
 	values, size := r.elsewhere(e.key, all)
 	heard := false
@@ -551,7 +551,7 @@ func (r *Resolver) elsewhere(key string, found []records.Record) (elsewhere []re
 	}
 	for i := range found {
 		f := &found[i]
-		if mine, there := own[f.Provider()]; there && !f.Expires.After(mine.Expires) {
+		if mine, there := own[f.Provider()]; there && !f.IsFresher(&mine) {
 			continue
 		}
 		if size+cost(f) > r.limits.BytesPerKey {

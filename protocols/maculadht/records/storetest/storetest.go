@@ -196,6 +196,8 @@ func testFaithful(t *testing.T, s *store) {
 		"empty one":                        {{Value: []byte("v"), NodeID: []byte{}, Expires: start}},
 		"owned":                            {{Value: []byte("v"), NodeID: []byte("n"), Expires: start, Owned: true, Source: records.Source{Name: "source", Group: "group"}}},
 		"direct":                           {{Value: []byte("v"), NodeID: []byte("n"), Expires: start, Direct: true, Source: records.Source{Name: "source", Group: "group"}}},
+		"proved":                           {{Value: []byte("v"), NodeID: []byte("n"), Expires: start, Owned: true, Proof: &records.Proof{Envelope: []byte("proof\x00\xff"), Sequence: 1 << 60, Expires: -1}}},
+		"withdrawn":                        {rec("v", 0), {NodeID: []byte("n"), Expires: start, Owned: true, Proof: &records.Proof{Envelope: []byte("proof"), Sequence: 1, Expires: 2}}},
 		"bytes":                            {{Value: []byte{0, 0xff, 0}, NodeID: []byte{0}, Expires: start, Source: records.Source{Name: "\x00\xff", Group: "\xff\x00"}}},
 		"no group":                         {{Value: []byte("v"), Expires: start, Source: records.Source{Name: "s"}}},
 		"\x00\xff\x00":                     {rec("a", 0)},

@@ -1,17 +1,14 @@
 package lookup
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	ma "github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
@@ -23,7 +20,8 @@ var errWrong = errors.New("wrong answer")
 func (s *search) learn(from *peerCandidate, reply wire.Message) (nodes, values int, err error) {
 	var listed []wire.Node
 	var reason string
-	var found []FoundValue
+	var found, withdrawn []FoundValue
+	var passed bool // it has values that are passed over
 	wantsNodes := !s.values || from.again
 	switch m := reply.(type) {
 	case *wire.FindNodeReply:
@@ -36,9 +34,12 @@ func (s *search) learn(from *peerCandidate, reply wire.Message) (nodes, values i
 			return 0, 0, fmt.Errorf("%w: %T", errWrong, reply)
 		}
 		listed, reason = m.Nodes, m.Reason
-		if found, err = readValues(m, from.IsErlang()); err != nil {
+		answered := answeredValues{search: s, reply: m, lenient: from.IsErlang()}
+		if found, err = answered.read(); err != nil {
 			return 0, 0, err
 		}
+		withdrawn = answered.withdrawn()
+		passed = s.how.ProvedOnly && len(m.Values) > 0
 	default:
 		return 0, 0, fmt.Errorf("%w: %T", errWrong, reply)
 	}
@@ -52,10 +53,10 @@ func (s *search) learn(from *peerCandidate, reply wire.Message) (nodes, values i
 		}
 	}
 
-	if len(found) > 0 {
+	if len(found) > 0 || passed {
 		from.helpful, from.holds = true, true
-		s.hold(found)
 	}
+	s.hold(append(found, withdrawn...), len(found))
 	for _, c := range contacts {
 		s.frontier.add(c, from.round+1)
 	}
@@ -98,31 +99,4 @@ func (s *search) readNodes(from *peerCandidate, listed []wire.Node) ([]routing.C
 		from.helpful = from.helpful || s.id.Closer(id, from.ID)
 	}
 	return contacts, nil
-}
-
-// readValues returns the values of a reply that have life left. Values that may
-// not be stored are wrong, but an Erlang node stores anything.
-func readValues(m *wire.FindValueReply, lenient bool) ([]FoundValue, error) {
-	if len(m.Values) > wire.MaxValues {
-		return nil, fmt.Errorf("%w: %d values, limit %d", errWrong, len(m.Values), wire.MaxValues)
-	}
-	now := time.Now()
-	found := make([]FoundValue, 0, len(m.Values))
-	for i, raw := range m.Values {
-		v, err := values.Parse(bytes.Clone(raw)) // one value does not keep a whole reply in memory
-		if err != nil && lenient {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", errWrong, err)
-		}
-		life := v.TTL
-		if i < len(m.ExpiresIn) {
-			life = min(life, wire.Seconds(m.ExpiresIn[i]))
-		}
-		if life > 0 {
-			found = append(found, FoundValue{v, now.Add(life)})
-		}
-	}
-	return found, nil
 }

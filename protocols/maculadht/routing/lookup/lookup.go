@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/density"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup/found"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup/negative"
 )
 
@@ -115,9 +115,10 @@ type Found struct {
 	// honest nodes, where the nearest lie too densely to be true; see NodesFor. They are
 	// MaxWider at most, none of Closest among them.
 	Wider []routing.Contact
-	// Values are those of all holders that were asked, merged: of one
-	// provider's the one with the most life left. Longest life first, and at
-	// most [records.MaxProviders].
+	// Values are those of all holders that were asked, merged: of one provider's the
+	// proved one that is newest, else the one with the most life left; none that its
+	// provider has withdrawn. Those that are proved first, then those with the longest
+	// life, and at most [records.MaxProviders].
 	Values []FoundValue
 	// Holders is how many contacts had a value, this node included.
 	Holders int
@@ -129,11 +130,8 @@ type Found struct {
 	Silent int
 }
 
-// FoundValue is a value and when its life ends.
-type FoundValue struct {
-	values.Value
-	Expires time.Time
-}
+// FoundValue is a value and when its life ends; see [found.Value].
+type FoundValue = found.Value
 
 // Hop is one contact that a lookup asked.
 type Hop struct {
@@ -176,6 +174,9 @@ type Search struct {
 	// PeersOnly keeps it from asking Erlang contacts: what an Erlang node caused
 	// would have two of them wait for each other.
 	PeersOnly bool
+	// ProvedOnly has it take what is proved, and pass over the rest; Erlang contacts,
+	// which have no proofs, are not asked.
+	ProvedOnly bool
 	// Alpha is how many contacts it asks at a time, as many as WithAlpha says where
 	// it is 0.
 	Alpha int
@@ -187,7 +188,8 @@ type Search struct {
 	OnMissed func(closest []routing.Contact)
 	// OnValues is called with the values of each holder as it answers, this node's
 	// own first, by the goroutine that called for the lookup; it may be nil. They
-	// are not merged: a provider may be named by each holder.
+	// are not merged: a provider may be named by each holder, or be said to have
+	// withdrawn (FoundValue.IsWithdrawn).
 	OnValues func([]FoundValue)
 
 	wide bool // it looks farther where the nearest lie too densely to be true

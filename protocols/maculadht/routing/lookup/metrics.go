@@ -18,6 +18,8 @@ type MetricsTracer interface {
 	// QueryDone is called when a contact was asked something, be it by a lookup or by
 	// [Lookups.Query]: question is the type of what was sent.
 	QueryDone(question wire.Type, result Result, took time.Duration)
+	// ProofFailed is called for a proof in an answer that does not hold.
+	ProofFailed()
 }
 
 // Kind is what a lookup is for.
@@ -70,3 +72,4 @@ type noTracer struct{}
 
 func (noTracer) LookupDone(Kind, Result, time.Duration, int) {}
 func (noTracer) QueryDone(wire.Type, Result, time.Duration)  {}
+func (noTracer) ProofFailed()                                {}

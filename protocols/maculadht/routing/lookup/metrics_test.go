@@ -28,6 +28,8 @@ func (m *traced) LookupDone(kind Kind, result Result, took time.Duration, hops i
 	m.count(fmt.Sprintf("lookup of %s: %s in %v by %d", kind, result, took, hops))
 }
 
+func (m *traced) ProofFailed() {}
+
 func (m *traced) QueryDone(question wire.Type, result Result, took time.Duration) {
 	m.count(fmt.Sprintf("%v: %s in %v", question, result, took))
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/signed"
 )
 
 // Option changes how [New] builds lookups.
@@ -13,6 +15,7 @@ type config struct {
 	alpha, quorum       int
 	query, slow, lookup time.Duration
 	observe             func(Hop)
+	verifier            *signed.Verifier // nil where nothing is proved
 	tracer              MetricsTracer
 }
 
@@ -71,6 +74,17 @@ func WithObserver(observe func(Hop)) Option {
 			return errors.New("observer is nil")
 		}
 		c.observe = observe
+		return nil
+	}
+}
+
+// WithVerifier sets what verifies the proofs of values. Without it none is proved.
+func WithVerifier(v *signed.Verifier) Option {
+	return func(c *config) error {
+		if v == nil {
+			return errors.New("verifier is nil")
+		}
+		c.verifier = v
 		return nil
 	}
 }

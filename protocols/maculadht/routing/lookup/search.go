@@ -14,6 +14,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup/found"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup/negative"
 )
 
@@ -29,7 +30,7 @@ type search struct {
 	alpha    int          // how many are asked at a time
 	how      Search
 	frontier *frontier
-	merged   merger
+	merged   found.Merger
 	found    Found
 
 	slots   []*peerCandidate // who holds a slot, asked longest ago first
@@ -69,7 +70,7 @@ func (l *Lookups) run(ctx context.Context, how Search, values bool) (*Found, err
 		nodes:    &wire.FindNode{Target: target},
 		values:   values,
 		alpha:    cmp.Or(how.Alpha, l.cfg.alpha),
-		merged:   merger{limit: how.MaxBytes},
+		merged:   found.Merger{Limit: how.MaxBytes},
 		how:      how,
 		answers:  make(chan answer),
 	}
@@ -87,7 +88,7 @@ func (l *Lookups) run(ctx context.Context, how Search, values bool) (*Found, err
 	if err == nil && !s.enough() {
 		err = s.widen(ctx)
 	}
-	if err == nil && values && s.found.Holders == 0 && !how.PeersOnly {
+	if err == nil && values && s.found.Holders == 0 && !how.PeersOnly && !how.ProvedOnly {
 		if how.OnMissed != nil && s.good > 0 {
 			how.OnMissed(s.frontier.closest())
 		}
@@ -95,7 +96,7 @@ func (l *Lookups) run(ctx context.Context, how Search, values bool) (*Found, err
 	}
 	s.found.Silent = s.pending
 	s.found.Closest = s.frontier.closest()
-	s.found.Values = s.merged.values(time.Now())
+	s.found.Values = s.merged.Values(time.Now())
 	if err == nil {
 		err = s.verdict()
 	}
@@ -126,24 +127,29 @@ func (s *search) begin(ctx context.Context, key []byte) {
 		return
 	}
 	// A store that can not be read is no reason not to ask others.
-	here, _ := s.server.Records().Values(ctx, key)
-	own := make([]FoundValue, 0, len(here))
+	here, withdrawn, _ := s.server.Records().Records(ctx, key)
+	own := make([]FoundValue, 0, len(here)+len(withdrawn))
 	for i := range here {
-		if v, err := values.Parse(here[i].Value); err == nil {
-			own = append(own, FoundValue{v, here[i].Expires})
+		if v, err := values.Parse(here[i].Value); err == nil && (here[i].Proof != nil || !s.how.ProvedOnly) {
+			own = append(own, FoundValue{Value: v, Expires: here[i].Expires, Proof: here[i].Proof})
 		}
 	}
-	if len(own) > 0 {
-		s.hold(own)
+	held := len(own)
+	for _, r := range withdrawn {
+		own = append(own, FoundValue{Value: values.Value{NodeID: r.NodeID}, Expires: r.Expires, Proof: r.Proof})
 	}
+	s.hold(own, held)
 }
 
-// hold takes in what a holder has.
-func (s *search) hold(values []FoundValue) {
-	s.found.Holders++
-	s.merged.add(values...)
-	if s.how.OnValues != nil {
-		s.how.OnValues(values)
+// hold takes in what somebody has, a holder if there are values among it and not only
+// what was withdrawn.
+func (s *search) hold(found []FoundValue, values int) {
+	if values > 0 {
+		s.found.Holders++
+	}
+	s.merged.Add(found...)
+	if s.how.OnValues != nil && len(found) > 0 {
+		s.how.OnValues(found)
 	}
 }
 

@@ -5,15 +5,14 @@ import (
 	"iter"
 	"sync"
 	"time"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup/found"
 )
 
-// fresherBy is how much longer a copy must live to count as a fresher record, and not
-// as the same one of another holder: ages travel in whole seconds.
-const fresherBy = 2 * time.Second
-
 // Stream is [Lookups.Search] that yields each value as a holder answers, this node's
-// own first. Of one provider a value comes again only if it is fresher: if it lives
-// longer, by more than the two seconds by which copies may differ. The quorum ends the
+// own first. Of one provider a value comes again only if it is fresher: if it is proved
+// and the one before was not, was sealed later, or lives longer by more than the two
+// seconds by which copies may differ. The quorum ends the
 // lookup, as does breaking out of the loop, which leaves nothing running. If there
 // is an error it comes last, without a value.
 //
@@ -67,17 +66,17 @@ type queue struct {
 	wake chan struct{} // has a token while there are some
 
 	mu      sync.Mutex
-	seen    merger
-	waiting merger
+	seen    found.Merger
+	waiting found.Merger
 }
 
 func (q *queue) add(values []FoundValue) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, v := range values {
-		if q.seen.fresher(v) {
-			q.seen.add(v)
-			q.waiting.add(v)
+		if q.seen.IsFresher(v) {
+			q.seen.Add(v)
+			q.waiting.Add(v)
 		}
 	}
 	select {
@@ -89,7 +88,7 @@ func (q *queue) add(values []FoundValue) {
 func (q *queue) take() []FoundValue {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	values := q.waiting.values(time.Now())
-	q.waiting = merger{}
+	values := q.waiting.Values(time.Now())
+	q.waiting = found.Merger{}
 	return values
 }

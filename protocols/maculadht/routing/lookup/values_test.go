@@ -2,8 +2,6 @@ package lookup
 
 import (
 	"context"
-	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -106,33 +104,6 @@ func TestValuesMerge(t *testing.T) {
 					require.False(t, i > 0 && v.Expires.After(found.Values[i-1].Expires), "longest life first")
 				}
 			})
-		})
-	}
-}
-
-func TestMergerIsBounded(t *testing.T) {
-	now := time.Now()
-	tests := map[string]struct {
-		values, size int
-		kept         int
-	}{
-		"few":          {10, 10, 10},
-		"many":         {2 * records.MaxProviders, 10, records.MaxProviders},
-		"many and big": {500, 60_000, maxMerged / 60_000},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			var m merger
-			raw := wire.Raw(strings.Repeat("x", tt.size))
-			for i := range tt.values {
-				v := values.Value{Raw: raw, NodeID: fmt.Append(nil, i)}
-				m.add(FoundValue{v, now.Add(time.Duration(i+1) * time.Second)})
-				require.LessOrEqual(t, m.bytes, maxMerged)
-			}
-			kept := m.values(now)
-			require.Len(t, kept, tt.kept)
-			require.Equal(t, fmt.Append(nil, tt.values-1), kept[0].NodeID, "those with the longest life stay")
-			require.Equal(t, tt.kept*tt.size, m.bytes)
 		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,7 +32,7 @@ const (
 	// callOverhead is about what the CALL around a record takes, in bytes.
 	callOverhead = 192
 	// maxHandOver is the most that a record takes of what is handed over a second.
-	maxHandOver = values.MaxSize + wire.MaxField + callOverhead
+	maxHandOver = values.MaxSize + wire.MaxField + wire.MaxProof + callOverhead
 	// handOverAgain is how long it takes until a contact is a newcomer again:
 	// one that comes and goes does not have us go through the store each time.
 	handOverAgain = 10 * time.Minute
@@ -254,7 +255,9 @@ func (u *Upkeep) wait(ctx context.Context, part *rate.Limiter, n int) error {
 }
 
 // handOverBytes is what a record takes of what is handed over a second.
-func handOverBytes(key []byte, r *records.Record) int { return len(key) + len(r.Value) + callOverhead }
+func handOverBytes(key []byte, r *records.Record) int {
+	return len(key) + len(r.Value) + len(r.Envelope()) + callOverhead
+}
 
 // receivers returns the newcomers that are among the contacts nearest to a key, if
 // it is for this node to hand its records over to them: it is one of the nearest of
@@ -291,7 +294,7 @@ func (u *Upkeep) putCopy(ctx context.Context, n *newcomer, c routing.Contact, ke
 	}
 	id := make([]byte, 16)
 	rand.Read(id) // never fails
-	args := procedures.StoreArgs{Key: key, Value: r.Value, ExpiresIn: wire.Some(left)}
+	args := procedures.StoreArgs{Key: key, Value: r.Value, ExpiresIn: wire.Some(left), Proof: r.Envelope()}
 	_, err := u.lookups.Query(ctx, c, &wire.Call{Procedure: wire.ProcedureStore, Args: args.Raw(), CallID: id})
 	var remote *proto.RemoteError
 	switch {
@@ -306,7 +309,8 @@ func (u *Upkeep) putCopy(ctx context.Context, n *newcomer, c routing.Contact, ke
 	}
 	n.late.Add(int64(max(0, time.Since(start)-promptAnswer)))
 	// Neither says anything of the newcomer, be it that it keeps less than it was offered.
-	switch wanted := !errors.As(err, &remote) || remote.Code != wire.CodeNotOwner && remote.Code != wire.CodeKeyFull; {
+	hasOther := []string{wire.CodeNotOwner, wire.CodeKeyFull, wire.CodeSuperseded}
+	switch wanted := !errors.As(err, &remote) || !slices.Contains(hasOther, remote.Code); {
 	case err != nil && remote == nil:
 		n.gone.Store(true)
 	case err != nil && wanted, time.Since(start) >= slowAnswer:

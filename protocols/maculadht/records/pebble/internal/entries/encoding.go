@@ -47,8 +47,11 @@ func parseRecordKey(entry []byte) (key []byte, place uint32, ok bool) {
 	return rest[:n], binary.BigEndian.Uint32(rest[n:]), true
 }
 
-// recordFormat is the first byte of an entry.
-const recordFormat = 1
+// The first byte of an entry. A program that knows no proofs does not read those with one.
+const (
+	recordFormat = 1
+	provedFormat = 2 // there is a proof
+)
 
 // The bits of the second byte.
 const (
@@ -81,7 +84,11 @@ func appendRecord(to []byte, r *records.Record, ends int64) []byte {
 	if r.Source.Group != "" {
 		bits |= groupBit
 	}
-	to = append(to, recordFormat, bits)
+	format := byte(recordFormat)
+	if r.Proof != nil {
+		format = provedFormat
+	}
+	to = append(to, format, bits)
 	to = binary.BigEndian.AppendUint64(to, uint64(ends))
 	if r.NodeID != nil {
 		to = binary.AppendUvarint(to, uint64(len(r.NodeID)))
@@ -94,6 +101,12 @@ func appendRecord(to []byte, r *records.Record, ends int64) []byte {
 	to = appendText(to, r.Source.Name)
 	if r.Source.Group != "" {
 		to = appendText(to, r.Source.Group)
+	}
+	if p := r.Proof; p != nil {
+		to = binary.BigEndian.AppendUint64(to, uint64(p.Sequence))
+		to = binary.BigEndian.AppendUint64(to, uint64(p.Expires))
+		to = binary.AppendUvarint(to, uint64(len(p.Envelope)))
+		to = append(to, p.Envelope...)
 	}
 	return append(to, r.Value...)
 }
@@ -115,8 +128,8 @@ func (d *decoder) record(entry []byte, ends func(int64) time.Time) (r records.Re
 	if len(entry) < 10 {
 		return r, errEncoding
 	}
-	if entry[0] != recordFormat {
-		return r, fmt.Errorf("a record of format %d, this program knows %d", entry[0], recordFormat)
+	if entry[0] != recordFormat && entry[0] != provedFormat {
+		return r, fmt.Errorf("a record of format %d, this program knows %d and %d", entry[0], recordFormat, provedFormat)
 	}
 	bits := entry[1]
 	r.Owned, r.Direct = bits&ownedBit != 0, bits&directBit != 0
@@ -136,6 +149,9 @@ func (d *decoder) record(entry []byte, ends func(int64) time.Time) (r records.Re
 	if bits&groupBit != 0 {
 		r.Source.Group = d.name()
 	}
+	if entry[0] == provedFormat {
+		r.Proof = d.proof()
+	}
 	if bits&withinBit != 0 {
 		d.bad = d.bad || idWithin > len(d.rest) || idLength > len(d.rest)-idWithin
 	}
@@ -152,6 +168,20 @@ func (d *decoder) record(entry []byte, ends func(int64) time.Time) (r records.Re
 		r.NodeID = own[value:len(own):len(own)]
 	}
 	return r, nil
+}
+
+// proof reads a proof, which held when the record was stored.
+func (d *decoder) proof() *records.Proof {
+	times := d.bytes(16)
+	envelope := d.bytes(d.number())
+	if d.bad {
+		return nil
+	}
+	return &records.Proof{
+		Envelope: bytes.Clone(envelope),
+		Sequence: int64(binary.BigEndian.Uint64(times)),
+		Expires:  int64(binary.BigEndian.Uint64(times[8:])),
+	}
 }
 
 func (d *decoder) number() int {

@@ -112,6 +112,10 @@ func TestRecordEncoding(t *testing.T) {
 			from := rapid.IntRange(0, n-1).Draw(t, "from")
 			want.NodeID = want.Value[from:n]
 		}
+		if rapid.Bool().Draw(t, "proved") {
+			want.Proof = &records.Proof{Envelope: append([]byte{}, rapid.SliceOf(rapid.Byte()).Draw(t, "proof")...),
+				Sequence: rapid.Int64().Draw(t, "sequence"), Expires: rapid.Int64().Draw(t, "proof's end")}
+		}
 		at := rapid.Int64().Draw(t, "ends")
 		want.Expires = ends(at)
 		entry := appendRecord(nil, &want, at)
@@ -137,6 +141,6 @@ func TestRecordEncoding(t *testing.T) {
 		}
 	})
 	d := decoder{names: map[string]string{}}
-	_, err := d.record([]byte{recordFormat + 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, ends)
-	require.ErrorContains(t, err, "format 2, this program knows 1")
+	_, err := d.record([]byte{provedFormat + 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, ends)
+	require.ErrorContains(t, err, "format 3, this program knows 1 and 2")
 }

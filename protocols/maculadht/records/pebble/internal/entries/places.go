@@ -163,6 +163,10 @@ func renumbered(old, next []records.Record) Rewrite {
 
 // isEqual reports whether two records are written alike.
 func isEqual(a, b *records.Record) bool {
-	return a.Expires.Equal(b.Expires) && a.Owned == b.Owned && a.Direct == b.Direct && a.Source == b.Source &&
+	return a.Expires.Equal(b.Expires) && a.Owned == b.Owned && a.Direct == b.Direct && a.Source == b.Source && isSameProof(a.Proof, b.Proof) &&
 		(a.NodeID == nil) == (b.NodeID == nil) && string(a.NodeID) == string(b.NodeID) && string(a.Value) == string(b.Value)
+}
+
+func isSameProof(a, b *records.Proof) bool {
+	return a == b || a != nil && b != nil && string(a.Envelope) == string(b.Envelope)
 }

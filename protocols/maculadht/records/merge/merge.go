@@ -1,31 +1,34 @@
-package records
+// Package merge makes one list of the records of a key that are here and elsewhere.
+package merge
 
 import (
 	"slices"
 	"time"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 )
 
 // scanAtMost is how many pairs of records are compared one by one.
 const scanAtMost = 256
 
-// AppendMerged appends to into the live records of two lists of one key, of a
-// provider that is in both the one with more life left, but of a direct record
-// always that of here: what is elsewhere may be what was before, with a longer life, or
-// a stranger's. The list begins with those of here, in their order.
+// Append appends to into the live records of two lists of one key, of a
+// provider that is in both the fresher one ([records.Record.IsFresher]): of a direct record
+// that of here, unless what is elsewhere is proved, as it may be what was before, with a
+// longer life, or a stranger's. The list begins with those of here, in their order.
 // Where elsewhere adds nothing to here it appends nothing. The lists are not
 // modified, and each names a provider once.
-func AppendMerged(into, here, elsewhere []Record) []Record {
+func Append(into, here, elsewhere []records.Record) []records.Record {
 	if len(elsewhere) == 0 {
 		return into
 	}
 	now := time.Now()
-	at := func(r *Record) int { return slices.IndexFunc(here, r.replaces) }
+	at := func(r *records.Record) int { return slices.IndexFunc(here, r.IsOfSameProvider) }
 	if len(here)*len(elsewhere) > scanAtMost {
 		byProvider := make(map[string]int, len(here))
 		for i := range here {
 			byProvider[here[i].Provider()] = i
 		}
-		at = func(r *Record) int {
+		at = func(r *records.Record) int {
 			if i, there := byProvider[r.Provider()]; there {
 				return i
 			}
@@ -39,7 +42,7 @@ func AppendMerged(into, here, elsewhere []Record) []Record {
 			continue
 		}
 		same := at(r)
-		if same >= 0 && (here[same].Direct || !r.Expires.After(here[same].Expires)) {
+		if same >= 0 && !r.IsFresher(&here[same]) {
 			continue
 		}
 		if len(into) == start {
@@ -52,13 +55,4 @@ func AppendMerged(into, here, elsewhere []Record) []Record {
 		}
 	}
 	return into
-}
-
-// Provider returns what tells a record from those of other providers under its key:
-// the node id or, where none is named, the value.
-func (r *Record) Provider() string {
-	if r.NodeID == nil {
-		return "value:" + string(r.Value)
-	}
-	return "id:" + string(r.NodeID)
 }
