@@ -147,6 +147,9 @@ func (n *Node) start() error {
 	if n.service, err = maculadht.New(n.host.Base, opts...); err != nil {
 		return err
 	}
+	if n.cfg.Strict {
+		n.host.AnswerKadOnlyTo(n.service.Met)
+	}
 	if err := n.openGateway(); err != nil {
 		return err
 	}

@@ -3,9 +3,11 @@ package node
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
 	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	"github.com/quic-go/quic-go"
 	"github.com/stretchr/testify/require"
@@ -75,6 +77,9 @@ func TestStrictMesh(t *testing.T) {
 	require.Eventually(t, func() bool {
 		return a.knows(b) && a.knows(c) && b.knows(a) && b.knows(c) && c.knows(a) && c.knows(b)
 	}, 4*patience, tick, "they find each other")
+	require.Eventually(t, func() bool {
+		return b.host.Kad.RoutingTable().Find(a.Host().ID()) != "" && a.host.Kad.RoutingTable().Find(c.Host().ID()) != ""
+	}, 4*patience, tick, "in kad-dht, too")
 	ctx := patient(t)
 
 	erlang := hosttest.DialMacula(t, a.Endpoint()[len("https://"):])
@@ -94,9 +99,8 @@ func TestStrictMesh(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []wire.Raw{provider("libp2p")}, reply.(*wire.FindValueReply).Values)
 
-	for name, n := range map[string]*Node{"a": a, "b": b, "c": c} {
-		requireNothingForStrangers(t, name, n)
-	}
+	requireNothingForStrangers(t, "a", a)
+	requireNothingForStrangers(t, "c", c)
 
 	// Who has CONNECTed in the realm is answered, though nobody lists him.
 	to := routing.Contact{ID: a.ID(), Peer: a.Host().ID(), Addrs: a.Host().Addrs()}
@@ -106,6 +110,24 @@ func TestStrictMesh(t *testing.T) {
 	found, err := client.FindValue(ctx, app, to, []byte("from libp2p"))
 	require.NoError(t, err)
 	require.Len(t, found.Values, 1)
+}
+
+// requireNoKad asks a strict node in kad-dht, as a peer that has not CONNECTed.
+func requireNoKad(t *testing.T, n *Node) {
+	t.Helper()
+	h, err := libp2p.New(libp2p.NoListenAddrs, libp2p.Transport(libp2pquic.NewTransport))
+	require.NoError(t, err)
+	defer h.Close()
+	require.NoError(t, h.Connect(patient(t), peer.AddrInfo{ID: n.Host().ID(), Addrs: n.Host().Addrs()}))
+	s, err := h.NewStream(patient(t), n.Host().ID(), kadProtocol)
+	require.NoError(t, err)
+	require.NoError(t, s.SetDeadline(time.Now().Add(2*patience)))
+	_, err = s.Write([]byte{2, 8, 4}) // FIND_NODE, of nobody
+	require.NoError(t, err)
+	_, err = s.Read(make([]byte, 1))
+	var reset *network.StreamError
+	require.ErrorAs(t, err, &reset)
+	require.EqualValues(t, proto.ResetConnectFirst, reset.ErrorCode)
 }
 
 // requireNothingForStrangers asks a strict node as those do who have not CONNECTed.
@@ -126,6 +148,8 @@ func requireNothingForStrangers(t *testing.T, name string, n *Node) {
 	require.ErrorIs(t, err, proto.ErrConnectFirst, name)
 	_, err = client.Ping(ctx, stranger, to)
 	require.ErrorIs(t, err, proto.ErrConnectFirst, "%s: there is no word for it, so the stream ends with a code", name)
+
+	requireNoKad(t, n)
 
 	elsewhere := appOn(t, introducedTo("another"))
 	_, err = client.FindValue(ctx, elsewhere, to, key)

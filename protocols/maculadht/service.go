@@ -388,6 +388,10 @@ func (s *Service) connectOver(over network.Conn) *wire.Connect {
 	return admission.Connect(s.handlers, over)
 }
 
+// Met reports whether a peer that is connected has CONNECTed here, or has answered our
+// CONNECT, in the realm of the service.
+func (s *Service) Met(p peer.ID) bool { return s.admission.Met(p) }
+
 // Handlers returns what answers the protocol's messages.
 func (s *Service) Handlers() *dht.Handlers { return s.handlers }
 
@@ -498,7 +502,7 @@ func (s *Service) serve(stream network.Stream) {
 		Remote:  remote,
 		Account: account,
 		Admit:   func(_ *server.Peer, m *wire.Connect) *wire.Disconnect { return s.admission.Admit(conn, m) },
-		Met:     func() bool { return s.admission.Met(p) },
+		Met:     func() bool { return s.Met(p) },
 	}
 	if err := s.handlers.Mux().Serve(ctx, server.HostStream{Stream: stream}, session); err != nil {
 		s.noteEnd(p, err)
