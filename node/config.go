@@ -20,6 +20,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 	"github.com/macula-mesh/macula-node/internal/access"
+	"github.com/macula-mesh/macula-node/internal/conns"
 	"github.com/macula-mesh/macula-node/internal/logs"
 	"github.com/macula-mesh/macula-node/node/credentials"
 	"github.com/macula-mesh/macula-node/node/internal/quicaddr"
@@ -86,6 +87,10 @@ type Config struct {
 
 	// Limits are what peers may use; nil means maculadht.DefaultLimits.
 	Limits *maculadht.Limits
+	// Conns are what all connections, of both protocols, may cost in memory, and how
+	// many handshakes are under way; a field that is 0 has its default. What is buffered
+	// on them, before the heaviest gives way, is half of what Limits allow by default.
+	Conns conns.Limits
 	// Store keeps the records, and is closed with the node; nil means in memory.
 	Store records.Store
 	// Records are what records may cost in memory; a field that is 0 has its default.
@@ -145,6 +150,18 @@ func (c Config) check() (settings, error) {
 	if s.Limits == nil {
 		l := maculadht.DefaultLimits()
 		s.Limits = &l
+	}
+	if s.Conns.Memory == 0 {
+		s.Conns.Memory = conns.DefaultLimits().Memory
+	}
+	limits := *s.Limits // of all connections together the pool decides: no other limit comes before it
+	limits.Accounts.TotalConns = max(limits.Accounts.TotalConns, int(s.Conns.Memory/conns.ConnCost)+1)
+	s.Limits = &limits
+	if s.Conns.Buffered == 0 {
+		s.Conns.Buffered = max(s.Limits.Accounts.TotalMemory/2, conns.Allowance)
+	}
+	if err := s.Conns.Validate(); err != nil {
+		errs = append(errs, err)
 	}
 	if s.Registerer == nil {
 		s.Registerer = prometheus.DefaultRegisterer

@@ -18,6 +18,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/gateway"
 	"github.com/macula-mesh/macula-node/compat/uplink"
 	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
+	"github.com/macula-mesh/macula-node/internal/conns"
 	"github.com/macula-mesh/macula-node/node/internal/peerhost"
 	"github.com/macula-mesh/macula-node/node/internal/presence"
 	"github.com/macula-mesh/macula-node/node/internal/quicaddr"
@@ -52,7 +53,7 @@ type Node struct {
 
 	mu     sync.Mutex
 	closed bool
-	tasks  sync.WaitGroup // the watch over the mode, and backups
+	tasks  sync.WaitGroup // the watches over mode and memory, and backups
 
 	closing closing
 }
@@ -111,6 +112,7 @@ func (n *Node) start() error {
 		Version:      n.cfg.Version,
 		Accounts:     n.cfg.Limits.Accounts,
 		Access:       n.cfg.access,
+		Conns:        n.cfg.Conns,
 		Registerer:   n.cfg.Registerer,
 		ConnManager:  n.cfg.ConnManager,
 		ConnsLow:     n.cfg.ConnsLow,
@@ -125,6 +127,7 @@ func (n *Node) start() error {
 	if err != nil {
 		return err
 	}
+	n.tasks.Go(func() { n.host.Conns.KeepWithin(n.ctx, n.cfg.log("node")) })
 	if n.port, err = n.checkListening(listen); err != nil {
 		return err
 	}
@@ -258,6 +261,9 @@ func (n *Node) Service() *maculadht.Service { return n.service }
 
 // Dialer returns what asks Erlang nodes.
 func (n *Node) Dialer() *dialer.Dialer { return n.dialer }
+
+// Conns returns what the connections of both protocols cost at the moment.
+func (n *Node) Conns() conns.Stats { return n.host.Conns.Stats() }
 
 // ID returns the node's id in the DHT.
 func (n *Node) ID() routing.ID { return n.service.Routing().Self() }

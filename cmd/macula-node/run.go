@@ -58,7 +58,7 @@ how it is.`,
 			&cli.BoolFlag{Name: "port-mapping", Usage: "ask the router (UPnP, NAT-PMP) to forward the port, unless it is listened on loopback alone; --port-mapping=false for not at all", Value: true},
 			&cli.StringFlag{Name: "mode", Usage: "`MODE` towards libp2p peers: auto, server or client", Value: string(node.ModeAuto)},
 			flags.JSON(),
-		}, flags.Access(), flags.Store(), flags.Log(), flags.TLS(
+		}, flags.Access(), flags.Store(), flags.Conns(), flags.Log(), flags.TLS(
 			&cli.StringFlag{Name: "tls-cert", Usage: "`FILE` of the certificate that Erlang nodes are shown, with its chain, in PEM (default: a self-signed one, kept in the data directory)", Sources: flags.Env("MACULA_TLS_CERTFILE")},
 			&cli.StringFlag{Name: "tls-key", Usage: "`FILE` of the certificate's key, in PEM", Sources: flags.Env("MACULA_TLS_KEYFILE")},
 		)),
@@ -110,7 +110,11 @@ func storing(cmd *cli.Command) (k kept, err error) {
 
 // runOn runs a node on a data directory.
 func runOn(ctx context.Context, cmd *cli.Command, dir string, port uint16, policy credentials.TLS, k kept) error {
-	limits := memoryLimits(k.memory)
+	connections, err := flags.ConnLimits(cmd)
+	if err != nil {
+		return err
+	}
+	limits := memoryLimits(k.memory, connections.Memory)
 	hangUps := takeHangUps(ctx)
 	waitsFor(ctx, func() string { return "the start" })
 	n, err := node.Start(ctx, node.Config{
@@ -135,6 +139,7 @@ func runOn(ctx context.Context, cmd *cli.Command, dir string, port uint16, polic
 		Durable:   k.durable,
 		Records:   records.Limits{Bytes: k.memory},
 		DiskBytes: k.disk,
+		Conns:     connections,
 		Limits:    &limits,
 	})
 	switch {

@@ -10,9 +10,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/quic-go/quic-go"
 
 	"github.com/macula-mesh/macula-node/internal/budget"
+	"github.com/macula-mesh/macula-node/internal/conns"
 	"github.com/macula-mesh/macula-node/internal/logs"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
@@ -33,6 +35,8 @@ type Gateway struct {
 	verify chan struct{} // one token for each endpoint that is being pinged
 
 	summary *logs.Summary
+
+	conns *conns.Manager // of the ports of ListenOn
 
 	mu       sync.Mutex
 	closed   bool
@@ -76,6 +80,11 @@ func New(handlers *dht.Handlers, opts ...Option) (*Gateway, error) {
 		verify:   make(chan struct{}, cfg.limits.MaxVerify),
 		sources:  make(map[string]*source),
 	}
+	pool, err := conns.NewPool(cfg.limits.Conns)
+	if err != nil {
+		return nil, fmt.Errorf("gateway: %w", err)
+	}
+	g.conns = conns.NewManager(&network.NullResourceManager{}, pool)
 	g.summary = logs.NewSummary(cfg.log, summarizeFor)
 	g.close = sync.OnceValue(g.shutdown)
 	g.ctx, g.cancel = context.WithCancel(context.Background())
@@ -105,7 +114,7 @@ func (g *Gateway) shutdown() error {
 	for _, b := range open {
 		errs = errors.Join(errs, b.closePort())
 	}
-	return errs
+	return errors.Join(errs, g.conns.Close())
 }
 
 // accept takes connections until ln ends, and returns why it did. Those that came

@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"github.com/quic-go/quic-go"
-	"golang.org/x/time/rate"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/internal/conns"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
@@ -59,7 +59,7 @@ func (g *Gateway) Listen(open func() (Listener, error)) error {
 // SelfSign makes a certificate.
 func (g *Gateway) ListenOn(address string, cert tls.Certificate) (netip.AddrPort, error) {
 	at, err := g.bind(func() (bound, error) {
-		b, err := listenOn(address, cert, g.cfg.limits.ProveAbove)
+		b, err := listenOn(address, cert, g.conns)
 		if err != nil {
 			return bound{}, fmt.Errorf("gateway: listen on UDP %s: %w", address, err)
 		}
@@ -72,6 +72,10 @@ func (g *Gateway) ListenOn(address string, cert tls.Certificate) (netip.AddrPort
 	local := at.(*net.UDPAddr).AddrPort()
 	return netip.AddrPortFrom(local.Addr().Unmap(), local.Port()), nil
 }
+
+// handshakeIdle is for how long nothing comes of a handshake that is given up; one takes
+// twice that at most.
+const handshakeIdle = 3 * time.Second
 
 // closeShutdown closes a connection as the streams on it are reset.
 func closeShutdown(conn *quic.Conn) {
@@ -88,7 +92,7 @@ type port struct {
 // Close frees the port.
 func (p *port) Close() error { return errors.Join(p.Transport.Close(), p.udp.Close()) }
 
-func listenOn(address string, cert tls.Certificate, proveAbove int) (bound, error) {
+func listenOn(address string, cert tls.Certificate, manager *conns.Manager) (bound, error) {
 	addr, err := net.ResolveUDPAddr("udp", address)
 	if err != nil {
 		return bound{}, err
@@ -97,19 +101,36 @@ func listenOn(address string, cert tls.Certificate, proveAbove int) (bound, erro
 	if err != nil {
 		return bound{}, err
 	}
-	unproved := rate.NewLimiter(rate.Limit(proveAbove), proveAbove)
 	p := &port{udp: udp, Transport: &quic.Transport{
 		Conn:                udp,
-		VerifySourceAddress: func(net.Addr) bool { return !unproved.Allow() },
+		VerifySourceAddress: manager.VerifySourceAddress,
+		ConnContext:         manager.ConnContext,
 	}}
 	ln, err := p.Listen(ServerTLS(cert), &quic.Config{
 		MaxIncomingStreams:    256,
 		MaxIncomingUniStreams: -1, // an Erlang node opens none
 		KeepAlivePeriod:       20 * time.Second,
+		HandshakeIdleTimeout:  handshakeIdle,
 		MaxIdleTimeout:        60 * time.Second,
 	})
 	if err != nil {
 		return bound{}, errors.Join(err, p.Close())
 	}
-	return bound{ln, p}, nil
+	return bound{counted{ln}, p}, nil
+}
+
+// counted is a listener whose connections count.
+type counted struct{ *quic.Listener }
+
+// Accept implements Listener.
+func (l counted) Accept(ctx context.Context) (*quic.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if conns.Settle(conn) == nil {
+			return conn, nil
+		}
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
+	"github.com/macula-mesh/macula-node/internal/conns"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
@@ -22,20 +23,20 @@ type Limits struct {
 	// Idle is after how long a stream on which nothing comes is reset, and a
 	// connection without streams closed.
 	Idle time.Duration
-	// ProveAbove is above how many new connections a second their source addresses
-	// have to be proved first, by a QUIC Retry, on the ports of ListenOn.
-	ProveAbove int
+	// Conns is what the connections on the ports of ListenOn may cost, and how many
+	// handshakes are under way there; a field that is 0 has its default.
+	Conns conns.Limits
 }
 
 // DefaultLimits returns those of a gateway for which WithLimits says nothing else.
 func DefaultLimits() Limits {
-	return Limits{MaxVerify: 32, MaxVerifyPerSource: 2, Idle: server.ErlangIdle, ProveAbove: 1000}
+	return Limits{MaxVerify: 32, MaxVerifyPerSource: 2, Idle: server.ErlangIdle, Conns: conns.DefaultLimits()}
 }
 
 func (l Limits) check() error {
 	var errs []error
 	for name, n := range map[string]int{
-		"MaxVerify": l.MaxVerify, "MaxVerifyPerSource": l.MaxVerifyPerSource, "ProveAbove": l.ProveAbove,
+		"MaxVerify": l.MaxVerify, "MaxVerifyPerSource": l.MaxVerifyPerSource,
 	} {
 		if n < 1 {
 			errs = append(errs, fmt.Errorf("limits: %s is %d: want 1 or more", name, n))

@@ -12,15 +12,15 @@ func TestNewRefuses(t *testing.T) {
 		opt  Option
 		want string
 	}{
-		"nil":                         {nil, "nil option"},
-		"no dialer":                   {WithDialer(nil), "no dialer"},
-		"no logger":                   {WithLogger(nil), "no logger"},
-		"a range that is none":        {WithAllowedEndpoints(netip.Prefix{}), "no range"},
-		"nothing verified":            {limit(func(l *Limits) { l.MaxVerify = 0 }), "MaxVerify is 0"},
-		"nothing of one source":       {limit(func(l *Limits) { l.MaxVerifyPerSource = 0 }), "MaxVerifyPerSource is 0"},
-		"no idleness":                 {limit(func(l *Limits) { l.Idle = 0 }), "Idle is 0s"},
-		"every source proved or none": {limit(func(l *Limits) { l.ProveAbove = 0 }), "ProveAbove is 0"},
-		"no limits at all":            {WithLimits(Limits{}), "MaxVerify is 0"},
+		"nil":                      {nil, "nil option"},
+		"no dialer":                {WithDialer(nil), "no dialer"},
+		"no logger":                {WithLogger(nil), "no logger"},
+		"a range that is none":     {WithAllowedEndpoints(netip.Prefix{}), "no range"},
+		"nothing verified":         {limit(func(l *Limits) { l.MaxVerify = 0 }), "MaxVerify is 0"},
+		"nothing of one source":    {limit(func(l *Limits) { l.MaxVerifyPerSource = 0 }), "MaxVerifyPerSource is 0"},
+		"no idleness":              {limit(func(l *Limits) { l.Idle = 0 }), "Idle is 0s"},
+		"memory for no connection": {limit(func(l *Limits) { l.Conns.Memory = 1 }), "memory of 1 bytes"},
+		"no limits at all":         {WithLimits(Limits{}), "MaxVerify is 0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := New(newHandlers(t), test.opt)

@@ -16,6 +16,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 	"github.com/macula-mesh/macula-node/internal/budget"
+	"github.com/macula-mesh/macula-node/internal/conns"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
@@ -73,12 +74,26 @@ func serveConn(g *Gateway, conn *quic.Conn, ip netip.Addr, from *source, account
 		open.Add(1)
 		streams.Go(func() {
 			defer open.Add(-1)
-			if err := g.handlers.Mux().Serve(g.ctx, dialer.Stream{Stream: qs}, state); err != nil {
+			counted := conns.OpenStream(conn.Context())
+			defer counted.Done()
+			if err := g.handlers.Mux().Serve(g.ctx, stream{dialer.Stream{Stream: qs}, counted}, state); err != nil {
 				s.noteEnd(err)
 			}
 		})
 	}
 }
+
+// stream is one whose buffers count on its connection.
+type stream struct {
+	dialer.Stream
+	counted *conns.Stream
+}
+
+// ReserveMemory implements framing.Memory.
+func (s stream) ReserveMemory(size int, prio uint8) error { return s.counted.ReserveMemory(size, prio) }
+
+// ReleaseMemory implements framing.Memory.
+func (s stream) ReleaseMemory(size int) { s.counted.ReleaseMemory(size) }
 
 // leave takes the node from those that are connected, and ends its
 // session.

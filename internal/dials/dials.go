@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/macula-mesh/macula-node/internal/buckets"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/diversity"
 )
 
@@ -56,10 +57,11 @@ const (
 type Limiter struct {
 	seed maphash.Seed
 
-	mu     sync.Mutex
-	addrs  [4096]silence
-	ips    [4096]bucket
-	groups [1024]bucket
+	ips    *buckets.Buckets
+	groups *buckets.Buckets
+
+	mu    sync.Mutex
+	addrs [4096]silence
 }
 
 // silence is how often an address has not answered in a row.
@@ -69,43 +71,34 @@ type silence struct {
 	until time.Time
 }
 
-// bucket is full once it was not used for long.
-type bucket struct {
-	full time.Time // when it will be
-}
-
-// take takes one of most, of which one comes back each pause.
-func (b *bucket) take(now time.Time, most int, pause time.Duration) bool {
-	full := b.full
-	if full.Before(now) {
-		full = now
-	}
-	if full = full.Add(pause); full.Sub(now) > time.Duration(most)*pause {
-		return false
-	}
-	b.full = full
-	return true
-}
-
-func (b *bucket) give(pause time.Duration) { b.full = b.full.Add(-pause) }
-
 // New returns a limiter that nothing is noted in.
-func New() *Limiter { return &Limiter{seed: maphash.MakeSeed()} }
+func New() *Limiter {
+	return &Limiter{
+		seed:   maphash.MakeSeed(),
+		ips:    buckets.New(4096, PerIP, IPPause),
+		groups: buckets.New(1024, PerGroup, GroupPause),
+	}
+}
 
 var public = diversity.Defaults()
 
-// places returns where an address is noted; nil where it is not limited.
-func (l *Limiter) places(addr netip.AddrPort) (at *silence, hash uint64, ip, group *bucket) {
-	prefix := public.Group(addr.Addr())
-	if !prefix.IsValid() {
-		return nil, 0, nil, nil
+// place is where an address is noted.
+type place struct {
+	at        *silence
+	hash      uint64
+	ip, group netip.Prefix
+}
+
+// place returns where an address is noted, and whether it is limited.
+func (l *Limiter) place(addr netip.AddrPort) (p place, limited bool) {
+	if p.group = public.Group(addr.Addr()); !p.group.IsValid() {
+		return place{}, false
 	}
-	addr = netip.AddrPortFrom(addr.Addr().Unmap().WithZone(""), addr.Port())
-	hash = maphash.Comparable(l.seed, addr)
-	at = &l.addrs[hash%uint64(len(l.addrs))]
-	ip = &l.ips[maphash.Comparable(l.seed, addr.Addr())%uint64(len(l.ips))]
-	group = &l.groups[maphash.Comparable(l.seed, prefix)%uint64(len(l.groups))]
-	return at, hash, ip, group
+	ip := addr.Addr().Unmap().WithZone("")
+	p.ip = netip.PrefixFrom(ip, ip.BitLen())
+	p.hash = maphash.Comparable(l.seed, netip.AddrPortFrom(ip, addr.Port()))
+	p.at = &l.addrs[p.hash%uint64(len(l.addrs))]
+	return p, true
 }
 
 // Begin reports by a nil error that an address may be dialled now, and notes that it is;
@@ -114,16 +107,16 @@ func (l *Limiter) Begin(addr netip.AddrPort) error {
 	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	at, hash, ip, group := l.places(addr)
+	p, limited := l.place(addr)
 	switch {
-	case at == nil:
+	case !limited:
 		return nil
-	case at.of == hash && now.Before(at.until):
+	case p.at.of == p.hash && now.Before(p.at.until):
 		return ErrDead
-	case !ip.take(now, PerIP, IPPause):
+	case !l.ips.Take(p.ip, now):
 		return ErrTooOften
-	case !group.take(now, PerGroup, GroupPause):
-		ip.give(IPPause)
+	case !l.groups.Take(p.group, now):
+		l.ips.Give(p.ip)
 		return ErrTooOften
 	}
 	return nil
@@ -134,26 +127,26 @@ func (l *Limiter) End(addr netip.AddrPort, came Outcome) {
 	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	at, hash, ip, group := l.places(addr)
-	if at == nil {
+	p, limited := l.place(addr)
+	if !limited {
 		return
 	}
 	switch came {
 	case Silent:
-		if at.of != hash {
-			*at = silence{of: hash}
+		if p.at.of != p.hash {
+			*p.at = silence{of: p.hash}
 		}
-		if at.times++; at.times > 1 {
-			at.times = min(at.times, 16)
-			at.until = now.Add(min(FirstRest<<(at.times-2), MaxRest))
+		if p.at.times++; p.at.times > 1 {
+			p.at.times = min(p.at.times, 16)
+			p.at.until = now.Add(min(FirstRest<<(p.at.times-2), MaxRest))
 		}
 	case Reached:
-		ip.give(IPPause)
-		group.give(GroupPause)
+		l.ips.Give(p.ip)
+		l.groups.Give(p.group)
 		fallthrough
 	case Answered:
-		if at.of == hash {
-			*at = silence{}
+		if p.at.of == p.hash {
+			*p.at = silence{}
 		}
 	}
 }

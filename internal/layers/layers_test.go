@@ -23,7 +23,7 @@ const module = "github.com/macula-mesh/macula-node/"
 var floors = [][]string{
 	{"compat/wire/msgpack"},
 	{"compat/wire/internal/fields", "internal/logs/early", "internal/access"},
-	{"compat/wire", "compat/wire/endpoints", "internal/budget", "internal/datadir", "internal/logs"},
+	{"compat/wire", "compat/wire/endpoints", "internal/buckets", "internal/budget", "internal/datadir", "internal/logs"},
 	{"compat/wire/framing", "compat/wire/procedures", "compat/wire/values"},
 	{"protocols/maculadht/proto", "protocols/maculadht/state", "protocols/maculadht/records/internal/residents"},
 	{"protocols/maculadht/records", "protocols/maculadht/server/outbox",
@@ -34,7 +34,7 @@ var floors = [][]string{
 	{"protocols/maculadht/records/pebble/internal/database"},
 	{"protocols/maculadht/records/pebble/internal/room"},
 	{"protocols/maculadht/records/merge", "protocols/maculadht/routing/addressing", "protocols/maculadht/routing/diversity", "protocols/maculadht/server", "protocols/maculadht/records/pebble"},
-	{"protocols/maculadht/routing", "internal/dials"},
+	{"protocols/maculadht/routing", "internal/conns", "internal/dials"},
 	{"protocols/maculadht/routing/density", "protocols/maculadht/routing/lookup/negative", "protocols/maculadht/routing/lookup/found", "protocols/maculadht/records/signed"},
 	{"protocols/maculadht/routing/lookup", "protocols/maculadht/dht/offer"},
 	{"protocols/maculadht/routing/upkeep"},

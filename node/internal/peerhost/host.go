@@ -1,13 +1,10 @@
 package peerhost
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"sync/atomic"
-	"time"
 
 	"github.com/libp2p/go-libp2p"
 	dht "github.com/libp2p/go-libp2p-kad-dht"
@@ -28,6 +25,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/internal/access"
 	"github.com/macula-mesh/macula-node/internal/budget"
+	"github.com/macula-mesh/macula-node/internal/conns"
 	"github.com/macula-mesh/macula-node/internal/dials"
 )
 
@@ -36,6 +34,7 @@ type Config struct {
 	Key         crypto.PrivKey
 	ListenAddrs []ma.Multiaddr        // none: a host that only dials
 	Accounts    budget.Limits         // of peers
+	Conns       conns.Limits          // of all connections
 	Registerer  prometheus.Registerer // of libp2p's metrics
 	ConnManager connmgr.ConnManager   // nil: one that keeps ConnsLow to ConnsHigh connections
 	ConnsLow    int
@@ -58,7 +57,10 @@ type Host struct {
 	Base host.Host              // the host without routing
 	QUIC *quicreuse.ConnManager // owns the UDP ports; lives as long as the host
 	Kad  *dht.IpfsDHT
+	// Conns is what all connections cost, whatever their ALPN.
+	Conns *conns.Pool
 
+	gater   connmgr.ConnectionGater // nil: nobody is kept away
 	kadHost *kadHost
 	hasKad  chan struct{} // closed once Kad is set
 
@@ -72,41 +74,52 @@ type Host struct {
 // AskBeforeDials has mayDial be asked of each address before libp2p dials it.
 func (h *Host) AskBeforeDials(mayDial func(netip.AddrPort) bool) { h.mayDial.Store(&mayDial) }
 
-// How many connections one IPv4 address or IPv6 /56 may hold, and make a second, whatever their ALPN. libp2p's defaults,
-// 8 and one in five seconds, are too few for Erlang nodes: each of their lookups is a connection.
-const connsPerIPRPS = 50
-
-// newResourceManager returns libp2p's default resource manager with room for the gateway's connections beside the
-// host's own.
-func newResourceManager(most budget.Limits) (network.ResourceManager, error) {
+// newResourceManager returns libp2p's resource manager, over which stands a pool of the connections of both protocols:
+// whom it lets in, and who gives way, decides before the limits of all together do, which one attacker could fill. Those
+// of a peer and of a protocol's peer are libp2p's. An IP address may hold as many connections as a source of the accounts.
+func newResourceManager(most budget.Limits, connections conns.Limits) (*conns.Manager, error) {
+	pool, err := conns.NewPool(connections)
+	if err != nil {
+		return nil, err
+	}
+	connections = pool.Limits()
 	limits := rcmgr.DefaultLimits
 	libp2p.SetDefaultServiceLimits(&limits)
 	scaled := limits.AutoScale()
 	roomier := scaled.ToPartialLimitConfig()
-	maxConnsPerIP := most.Source.Conns
-	roomier.System.Conns += rcmgr.LimitVal(most.TotalConns)
-	roomier.System.ConnsInbound += rcmgr.LimitVal(most.TotalConns)
-	roomier.Transient.Conns += rcmgr.LimitVal(maxConnsPerIP) // of one source that comes all at once
-	roomier.Transient.ConnsInbound += rcmgr.LimitVal(maxConnsPerIP)
-
-	rate := lprate.Limit{RPS: connsPerIPRPS, Burst: 2 * maxConnsPerIP}
-	return rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(roomier.Build(scaled)),
+	own := roomier.System.ConnsOutbound // what this node itself may dial
+	room := rcmgr.LimitVal(connections.Memory/conns.ConnCost) + rcmgr.LimitVal(connections.Handshakes)
+	roomier.System.Conns, roomier.System.ConnsInbound = own+room, room
+	roomier.Transient.ConnsInbound = rcmgr.LimitVal(connections.Handshakes)
+	roomier.Transient.Conns = roomier.Transient.ConnsOutbound + roomier.Transient.ConnsInbound
+	roomier.System.Memory = rcmgr.LimitVal64(2 * (connections.Memory + max(connections.Buffered, most.TotalMemory)))
+	unlimited := func(l *rcmgr.ResourceLimits) {
+		l.Streams, l.StreamsInbound, l.StreamsOutbound, l.Memory = rcmgr.Unlimited, rcmgr.Unlimited, rcmgr.Unlimited, rcmgr.Unlimited64
+	}
+	roomier.System.Streams, roomier.System.StreamsInbound, roomier.System.StreamsOutbound = rcmgr.Unlimited, rcmgr.Unlimited, rcmgr.Unlimited
+	unlimited(&roomier.ServiceDefault)
+	unlimited(&roomier.ProtocolDefault)
+	for name, l := range roomier.Service {
+		unlimited(&l)
+		roomier.Service[name] = l
+	}
+	for name, l := range roomier.Protocol {
+		unlimited(&l)
+		roomier.Protocol[name] = l
+	}
+	perIP := most.Source.Conns
+	resources, err := rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(roomier.Build(scaled)),
 		rcmgr.WithLimitPerSubnet(
-			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: maxConnsPerIP}},
-			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 56, ConnCount: maxConnsPerIP}, {PrefixLength: 48, ConnCount: 4 * maxConnsPerIP}},
+			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: perIP}},
+			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 56, ConnCount: perIP}, {PrefixLength: 48, ConnCount: 4 * perIP}},
 		),
-		rcmgr.WithConnRateLimiters(&lprate.Limiter{
-			NetworkPrefixLimits: []lprate.PrefixLimit{ // no limit on loopback, as with libp2p's default
-				{Prefix: netip.MustParsePrefix("127.0.0.0/8")},
-				{Prefix: netip.MustParsePrefix("::1/128")},
-			},
-			SubnetRateLimiter: lprate.SubnetLimiter{
-				IPv4SubnetLimits: []lprate.SubnetLimit{{PrefixLength: 32, Limit: rate}},
-				IPv6SubnetLimits: []lprate.SubnetLimit{{PrefixLength: 56, Limit: rate}},
-				GracePeriod:      time.Minute,
-			},
-		}),
+		rcmgr.WithConnRateLimiters(&lprate.Limiter{}), // the pool's is in fixed memory
 	)
+	if err != nil {
+		pool.Close()
+		return nil, err
+	}
+	return conns.NewManager(resources, pool), nil
 }
 
 // New starts a libp2p host that speaks QUIC alone, and kad-dht on it.
@@ -116,10 +129,11 @@ func New(cfg Config) (*Host, error) {
 	for _, b := range cfg.Bootstrap {
 		h.bootstraps[b.ID] = true
 	}
-	resources, err := newResourceManager(cfg.Accounts)
+	resources, err := newResourceManager(cfg.Accounts, cfg.Conns)
 	if err != nil {
 		return nil, fmt.Errorf("start the resource manager: %w", err)
 	}
+	h.Conns = resources.Pool()
 	options := []libp2p.Option{
 		libp2p.ResourceManager(resources),
 		libp2p.Identity(cfg.Key),
@@ -127,7 +141,7 @@ func New(cfg Config) (*Host, error) {
 		libp2p.NoListenAddrs, // listening comes second, below: a host that can not listen can then still be closed
 		libp2p.Transport(h.newTransport),
 		libp2p.PrometheusRegisterer(cfg.Registerer),
-		shareQUIC(&h.QUIC, cfg.Access, cfg.Registerer),
+		shareQUIC(&h.QUIC, cfg.Access, resources, cfg.Registerer),
 		libp2p.EnableAutoNATv2(),
 	}
 	if cfg.Relay {
@@ -194,11 +208,11 @@ func (h *Host) ConfirmedAddrs() []ma.Multiaddr {
 
 // shareQUIC has the host build its QUIC connection manager as libp2p does by default, and leaves it in *manager,
 // so that another ALPN can be served on, and dialled from, the same UDP port.
-func shareQUIC(manager **quicreuse.ConnManager, lists *access.Lists, registerer prometheus.Registerer) libp2p.Option {
-	return libp2p.QUICReuse(func(reset quic.StatelessResetKey, token quic.TokenGeneratorKey, resources network.ResourceManager, lifecycle fx.Lifecycle, more ...quicreuse.Option) (*quicreuse.ConnManager, error) {
+func shareQUIC(manager **quicreuse.ConnManager, lists *access.Lists, resources *conns.Manager, registerer prometheus.Registerer) libp2p.Option {
+	return libp2p.QUICReuse(func(reset quic.StatelessResetKey, token quic.TokenGeneratorKey, lifecycle fx.Lifecycle, more ...quicreuse.Option) (*quicreuse.ConnManager, error) {
 		cm, err := quicreuse.NewConnManager(reset, token, append(more,
-			quicreuse.ConnContext(letIn(lists, countConn(resources))),
-			quicreuse.VerifySourceAddress(func(addr net.Addr) bool { return resources.VerifySourceAddress(addr) }),
+			quicreuse.ConnContext(letIn(lists, resources.ConnContext)),
+			quicreuse.VerifySourceAddress(resources.VerifySourceAddress),
 		)...)
 		if err != nil {
 			return nil, err
@@ -207,21 +221,4 @@ func shareQUIC(manager **quicreuse.ConnManager, lists *access.Lists, registerer 
 		*manager = cm
 		return cm, nil
 	}, quicreuse.EnableMetrics(registerer))
-}
-
-// countConn returns what opens every incoming connection in the resource manager, before its handshake and whatever
-// its ALPN, and ends the count with the connection.
-func countConn(resources network.ResourceManager) func(context.Context, *quic.ClientInfo) (context.Context, error) {
-	return func(ctx context.Context, client *quic.ClientInfo) (context.Context, error) {
-		addr, err := quicreuse.ToQuicMultiaddr(client.RemoteAddr, quic.Version1)
-		if err != nil {
-			addr = nil // the resource manager decides about it all the same
-		}
-		scope, err := resources.OpenConnection(network.DirInbound, false, addr)
-		if err != nil {
-			return ctx, err
-		}
-		context.AfterFunc(ctx, scope.Done)
-		return network.WithConnManagementScope(ctx, scope), nil
-	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/internal/budget"
+	"github.com/macula-mesh/macula-node/internal/conns"
 	"github.com/macula-mesh/macula-node/node/internal/hosttest"
 	"github.com/macula-mesh/macula-node/node/internal/quicaddr"
 )
@@ -199,7 +200,7 @@ func port(t *testing.T, h host.Host) int {
 // An Erlang node makes a connection for each of its lookups; so may several behind one address.
 func TestConnectionsOfOneAddress(t *testing.T) {
 	maxConnsPerIP := budget.DefaultLimits().Source.Conns
-	resources, err := newResourceManager(budget.DefaultLimits())
+	resources, err := newResourceManager(budget.DefaultLimits(), conns.Limits{})
 	require.NoError(t, err)
 	defer resources.Close()
 	from := ma.StringCast("/ip4/198.51.100.7/udp/4001/quic-v1")

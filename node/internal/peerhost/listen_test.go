@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -139,7 +138,7 @@ func TestMaculaConnectionWithoutRoom(t *testing.T) {
 	client := hosttest.DialMacula(t, gateway.endpoint)
 	settled := gateway.conn(t) // to settle a second time is refused, as where there is no room
 
-	_, err := maculaListener{&queue{conns: []*quic.Conn{settled}}, new(atomic.Uint64)}.Accept(t.Context())
+	_, err := maculaListener{&queue{conns: []*quic.Conn{settled}}, nil}.Accept(t.Context())
 	require.ErrorIs(t, err, transport.ErrListenerClosed)
 
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

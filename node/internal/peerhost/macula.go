@@ -4,15 +4,17 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"sync/atomic"
+	"net"
 
+	"github.com/libp2p/go-libp2p/core/connmgr"
 	"github.com/libp2p/go-libp2p/core/network"
-	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
+	ma "github.com/multiformats/go-multiaddr"
 	"github.com/quic-go/quic-go"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/gateway"
+	"github.com/macula-mesh/macula-node/internal/conns"
 	"github.com/macula-mesh/macula-node/node/internal/quicaddr"
 )
 
@@ -20,7 +22,6 @@ import (
 // Close the listeners when h is about to be closed and not before: quicreuse stops accepting on the whole port, libp2p
 // included, when a connection that was shaking hands for a listener finds it gone.
 func (h *Host) MaculaListeners(tlsConf *tls.Config) (all []func() (gateway.Listener, error)) {
-	accepted := new(atomic.Uint64)
 	for _, addr := range h.Network().ListenAddresses() {
 		if _, ok := quicaddr.AddrPort(addr); !ok {
 			continue
@@ -30,43 +31,49 @@ func (h *Host) MaculaListeners(tlsConf *tls.Config) (all []func() (gateway.Liste
 			if err != nil {
 				return nil, fmt.Errorf("listen for ALPN %q on %s (one gateway a host: is another one running?): %w", dialer.ALPN, addr, err)
 			}
-			return keptListener{maculaListener{ln, accepted}, &h.macula}, nil
+			return keptListener{maculaListener{ln, h.gater}, &h.macula}, nil
 		})
 	}
 	return all
 }
 
-// maculaListener accepts connections for ALPN "macula" and settles each in the resource manager.
+// maculaListener accepts connections for ALPN "macula", which count in the host's resource manager, and pass its gater: by
+// their addresses, as an Erlang node proves no identity.
 type maculaListener struct {
 	quicreuse.Listener
-	accepted *atomic.Uint64 // by all listeners of the host
+	gater connmgr.ConnectionGater // nil: none
 }
 
-// Accept returns the next connection that the resource manager has room for.
+// Accept returns the next connection that is not kept away, and that there is room for.
 func (l maculaListener) Accept(ctx context.Context) (*quic.Conn, error) {
 	for {
 		conn, err := l.Listener.Accept(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if err := settle(conn, l.accepted.Add(1)); err != nil {
-			_ = conn.CloseWithError(quic.ApplicationErrorCode(network.ConnResourceLimitExceeded), "")
+		if l.gater != nil && !l.gater.InterceptAccept(connAddrs{conn}) {
+			_ = conn.CloseWithError(quic.ApplicationErrorCode(network.ConnGated), "connection gated")
+			continue
+		}
+		if conns.Settle(conn) != nil {
 			continue
 		}
 		return conn, nil
 	}
 }
 
-// settle takes a connection out of the resource manager's transient scope, which has room for a few dozen handshakes
-// and would else fill up with Erlang nodes until no libp2p peer gets in.
-// The way out is to name the peer; an Erlang node has proved no identity, so each connection counts as a peer of its
-// own: serial tells apart those from one UDP port.
-func settle(conn *quic.Conn, serial uint64) error {
-	scope, err := network.UnwrapConnManagementScope(conn.Context())
-	if err != nil {
-		return nil // not counted
-	}
-	return scope.SetPeer(peer.ID(fmt.Sprintf("%s/%d", dialer.ALPN, serial)))
+// connAddrs are the addresses of a connection, as a gater is asked for them.
+type connAddrs struct{ *quic.Conn }
+
+// LocalMultiaddr implements network.ConnMultiaddrs.
+func (c connAddrs) LocalMultiaddr() ma.Multiaddr { return multiaddrOf(c.LocalAddr()) }
+
+// RemoteMultiaddr implements network.ConnMultiaddrs.
+func (c connAddrs) RemoteMultiaddr() ma.Multiaddr { return multiaddrOf(c.RemoteAddr()) }
+
+func multiaddrOf(addr net.Addr) ma.Multiaddr {
+	of, _ := quicreuse.ToQuicMultiaddr(addr, quic.Version1) // a UDP address always has one
+	return of
 }
 
 // allowWindowIncrease lets quic-go buffer delta more bytes for a connection if the resource manager has the memory.

@@ -18,6 +18,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/quic-go/quic-go"
 
+	"github.com/macula-mesh/macula-node/internal/conns"
 	"github.com/macula-mesh/macula-node/internal/dials"
 	"github.com/macula-mesh/macula-node/node/internal/quicaddr"
 )
@@ -35,6 +36,7 @@ func (h *Host) newTransport(key crypto.PrivKey, cm *quicreuse.ConnManager, psk p
 	if err != nil {
 		return nil, err
 	}
+	h.gater = gater
 	return &quicTransport{quic, h}, nil
 }
 
@@ -47,15 +49,50 @@ func (t *quicTransport) Dial(ctx context.Context, addr ma.Multiaddr, p peer.ID) 
 	}
 	ap, isQUIC := quicaddr.AddrPort(addr)
 	if !isQUIC || t.host.bootstraps[p] { // an operator named it
-		return t.Transport.Dial(ctx, addr, p)
+		return t.dial(ctx, addr, p)
 	}
 	if err := t.host.dials.Begin(ap); err != nil {
 		return nil, fmt.Errorf("dial %s: %w", addr, err)
 	}
 	start := time.Now()
-	conn, err := t.Transport.Dial(ctx, addr, p)
+	conn, err := t.dial(ctx, addr, p)
 	t.host.dials.End(ap, outcome(ctx, err, time.Since(start)))
 	return conn, err
+}
+
+func (t *quicTransport) dial(ctx context.Context, addr ma.Multiaddr, p peer.ID) (transport.CapableConn, error) {
+	conn, err := t.Transport.Dial(ctx, addr, p)
+	if err != nil {
+		return nil, err
+	}
+	return mayGiveWay(conn), nil
+}
+
+// mayGiveWay has a connection closed when others need its place.
+func mayGiveWay(conn transport.CapableConn) transport.CapableConn {
+	conns.Bind(conn.Scope(), func() { _ = conn.CloseWithError(network.ConnGarbageCollected) })
+	return conn
+}
+
+// Listen implements transport.Transport.
+func (t *quicTransport) Listen(addr ma.Multiaddr) (transport.Listener, error) {
+	ln, err := t.Transport.Listen(addr)
+	if err != nil {
+		return nil, err
+	}
+	return quicListener{ln}, nil
+}
+
+// quicListener accepts connections that may give way to others.
+type quicListener struct{ transport.Listener }
+
+// Accept implements transport.Listener.
+func (l quicListener) Accept() (transport.CapableConn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return mayGiveWay(conn), nil
 }
 
 // silentAfter is for how long an address may be silent, when its dial is given up,

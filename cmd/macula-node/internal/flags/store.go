@@ -8,8 +8,9 @@ import (
 )
 
 // What a store may cost where nothing is said: for a machine of 512 MiB. With what peers
-// may have buffered and the program, 128 MiB of records have a process of 288 MiB. Files are rewritten as they are merged, for which there is room for
-// the same records four times.
+// may have buffered, connections and the program, 128 MiB of records have a process of 416
+// MiB. Files are rewritten as they are merged, for which there is room for the same records
+// four times.
 const (
 	defaultStoreMemory = "128MiB"
 	defaultStoreDisk   = "512MiB"
