@@ -12,12 +12,14 @@ import (
 	"github.com/libp2p/go-libp2p/core/connmgr"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/pnet"
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
+	"github.com/macula-mesh/macula-node/internal/access"
 	"github.com/macula-mesh/macula-node/internal/conns"
 	"github.com/macula-mesh/macula-node/internal/logs"
 	"github.com/macula-mesh/macula-node/node/credentials"
@@ -66,6 +68,16 @@ type Config struct {
 	// AllowEndpoints are address ranges in which an Erlang node's endpoint is
 	// dialled though the node connects from another address.
 	AllowEndpoints []netip.Prefix
+	// Allow and Deny are files that say who may come and is connected to, a peer id or an
+	// address range a line; empty means none. Whom an entry of Deny matches does not come,
+	// by his peer id or his address; where Allow has entries nobody else does whom none of
+	// them matches, by either. Erlang nodes have no peer id. Reload reads them again.
+	Allow, Deny string
+	// Strict answers nobody who has not CONNECTed in the node's realm, see
+	// docs/PROTOCOL.md.
+	Strict bool
+	// SwarmKey is refused with an ErrSwarmKey.
+	SwarmKey string
 	// Version of the program, as told to other peers.
 	Version string
 	// Log is where all of the node logs; nil means go-log's loggers, of the
@@ -116,6 +128,7 @@ type settings struct {
 	itself    []string                  // bootstrap addresses with this node's own peer id
 	gateways  []identity.PinnedEndpoint // each host and port once
 	tls       credentials.Credentials
+	access    *access.Lists // nil without files
 }
 
 // check returns what the configuration means, or all that is wrong with it.
@@ -192,6 +205,17 @@ func (c Config) check() (settings, error) {
 	var err error
 	if s.tls, err = c.TLS.Load(); err != nil {
 		errs = append(errs, fmt.Errorf("TLS: %w", err))
+	}
+	if c.Allow != "" || c.Deny != "" {
+		if s.access, err = access.Open(c.Allow, c.Deny); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	switch {
+	case c.SwarmKey != "":
+		errs = append(errs, fmt.Errorf("swarm key %s: %w", c.SwarmKey, ErrSwarmKey))
+	case pnet.ForcePrivateNetwork:
+		errs = append(errs, fmt.Errorf("%s is set, which wants a swarm key: %w", pnet.EnvKey, ErrSwarmKey))
 	}
 	if c.Hostname != "" {
 		if _, err := quicaddr.HostnameEndpoint(c.Hostname, endpoints.DefaultPort); err != nil {

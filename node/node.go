@@ -27,6 +27,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // Node is a running peer.
@@ -110,6 +111,7 @@ func (n *Node) start() error {
 		ListenAddrs:  listen,
 		Version:      n.cfg.Version,
 		Accounts:     n.cfg.Limits.Accounts,
+		Access:       n.cfg.access,
 		Conns:        n.cfg.Conns,
 		Registerer:   n.cfg.Registerer,
 		ConnManager:  n.cfg.ConnManager,
@@ -130,7 +132,7 @@ func (n *Node) start() error {
 		return err
 	}
 	if n.dialer, err = dialer.New(
-		dialer.WithQUIC(n.host.QUIC),
+		dialer.WithQUIC(n.host.MaculaQUIC()),
 		dialer.WithTLS(n.cfg.tls.Dialling),
 		dialer.WithPins(n.cfg.gateways...),
 		dialer.WithLogger(n.cfg.log("dialer")),
@@ -148,6 +150,9 @@ func (n *Node) start() error {
 	if n.service, err = maculadht.New(n.host.Base, opts...); err != nil {
 		return err
 	}
+	if n.cfg.Strict {
+		n.host.AnswerKadOnlyTo(n.service.Met)
+	}
 	if err := n.openGateway(); err != nil {
 		return err
 	}
@@ -163,6 +168,7 @@ func (n *Node) start() error {
 	if err := n.service.Join(n.ctx, n.cfg.bootstrap...); err != nil {
 		return err
 	}
+	n.sayWhoMayCome("who may come is limited")
 	if n.presence != nil {
 		n.presence.Serve(local{n}, n.running())
 	}
@@ -188,6 +194,9 @@ func (n *Node) serviceOptions() ([]maculadht.Option, error) {
 		maculadht.WithEndpoints(n.dialer),
 		maculadht.WithPeerRouting(n.host.Kad),
 		maculadht.WithLogger(n.cfg.log("dht")),
+	}
+	if n.cfg.Strict {
+		opts = append(opts, maculadht.WithServer(server.WithStrict()))
 	}
 	kept, err := n.openRecords()
 	return append(opts, kept...), err

@@ -44,6 +44,9 @@ served in any mode.
 What it acknowledges is kept in its data directory, and is there after a
 restart or a crash; with --ephemeral it is kept in memory only.
 
+--allow and --deny say who may come; at SIGHUP, which never ends it, their
+files are read again.
+
 While it runs, lookup, get and put ask it without an address, by its data
 directory; status says how it is.`,
 		Flags: slices.Concat([]cli.Flag{
@@ -57,7 +60,7 @@ directory; status says how it is.`,
 			&cli.BoolFlag{Name: "port-mapping", Usage: "ask the router (UPnP, NAT-PMP) to forward the port, unless it is listened on loopback alone; --port-mapping=false for not at all", Value: true},
 			&cli.StringFlag{Name: "mode", Usage: "`MODE` towards libp2p peers: auto, server or client", Value: string(node.ModeAuto)},
 			flags.JSON(),
-		}, flags.Store(), flags.Conns(), flags.Log(), flags.TLS(
+		}, flags.Access(), flags.Store(), flags.Conns(), flags.Log(), flags.TLS(
 			&cli.StringFlag{Name: "tls-cert", Usage: "`FILE` of the certificate that Erlang nodes are shown, with its chain, in PEM (default: a self-signed one, kept in the data directory)", Sources: flags.Env("MACULA_TLS_CERTFILE")},
 			&cli.StringFlag{Name: "tls-key", Usage: "`FILE` of the certificate's key, in PEM", Sources: flags.Env("MACULA_TLS_KEYFILE")},
 		)),
@@ -114,6 +117,7 @@ func runOn(ctx context.Context, cmd *cli.Command, dir string, port uint16, polic
 		return err
 	}
 	limits := memoryLimits(k.memory, connections.Memory)
+	hangUps := takeHangUps(ctx)
 	waitsFor(ctx, func() string { return "the start" })
 	n, err := node.Start(ctx, node.Config{
 		Listen:    cmd.StringSlice("listen"),
@@ -124,6 +128,11 @@ func runOn(ctx context.Context, cmd *cli.Command, dir string, port uint16, polic
 		Mode:      node.Mode(cmd.String("mode")),
 
 		NoPortMapping: !cmd.Bool("port-mapping"),
+
+		Allow:    cmd.String("allow"),
+		Deny:     cmd.String("deny"),
+		Strict:   cmd.Bool("strict"),
+		SwarmKey: cmd.String("swarm-key"),
 
 		TLS:     policy,
 		DataDir: dir,
@@ -150,7 +159,13 @@ func runOn(ctx context.Context, cmd *cli.Command, dir string, port uint16, polic
 	if err := announce(cmd, n); err != nil {
 		return errors.Join(err, n.Close())
 	}
-	<-ctx.Done()
+	for ctx.Err() == nil {
+		select {
+		case <-hangUps:
+			_ = n.Reload() // which logs
+		case <-ctx.Done():
+		}
+	}
 	if !cmd.Bool("json") {
 		fmt.Fprintln(cmd.Root().Writer, "Stopping.")
 	}

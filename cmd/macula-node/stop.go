@@ -18,7 +18,10 @@ const stopTimeout = 5 * time.Second
 const sameStop = 100 * time.Millisecond
 
 // stopping says what a stop waits for.
-type stopping struct{ undone atomic.Pointer[func() string] }
+type stopping struct {
+	undone  atomic.Pointer[func() string]
+	hangUps atomic.Pointer[chan struct{}] // which takes the SIGHUPs; nil where they stop the command
+}
 
 type stoppingKey struct{}
 
@@ -31,6 +34,29 @@ func waitsFor(ctx context.Context, undone func() string) {
 	if s, ok := ctx.Value(stoppingKey{}).(*stopping); ok {
 		s.undone.Store(&undone)
 	}
+}
+
+// takeHangUps keeps SIGHUP from stopping a command, and returns where one comes instead;
+// of several that nobody has taken yet one is left.
+func takeHangUps(ctx context.Context) <-chan struct{} {
+	c := make(chan struct{}, 1)
+	if s, ok := ctx.Value(stoppingKey{}).(*stopping); ok {
+		s.hangUps.Store(&c)
+	}
+	return c
+}
+
+// tookHangUp hands a SIGHUP to the command, if it takes them.
+func (s *stopping) tookHangUp(signal os.Signal) bool {
+	c := s.hangUps.Load()
+	if signal != syscall.SIGHUP || c == nil {
+		return false
+	}
+	select {
+	case *c <- struct{}{}:
+	default:
+	}
+	return true
 }
 
 func (s *stopping) String() string {
@@ -46,12 +72,15 @@ func (s *stopping) String() string {
 // once more, or has not ended in time. It returns when done is closed.
 func untilSignals(signals <-chan os.Signal, done <-chan struct{}, cancel func(), s *stopping, stderr io.Writer, exit func(code int)) {
 	var first os.Signal
-	select {
-	case first = <-signals:
-		cancel()
-	case <-done:
-		return
+	for stops := false; !stops; {
+		select {
+		case first = <-signals:
+			stops = !s.tookHangUp(first)
+		case <-done:
+			return
+		}
 	}
+	cancel()
 	began := time.Now()
 	late := time.NewTimer(stopTimeout)
 	defer late.Stop()

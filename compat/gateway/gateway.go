@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -47,7 +48,13 @@ type Gateway struct {
 type source struct {
 	verify chan struct{} // one token for each endpoint that is being pinged
 	conns  int           // guarded by Gateway.mu
+
+	sessions atomic.Int64 // connections on which a CONNECT was taken
 }
+
+// met reports whether a node at the address has CONNECTed, and is still connected: an
+// Erlang node makes a connection for each of its lookups.
+func (s *source) met() bool { return s.sessions.Load() > 0 }
 
 // New returns a gateway that serves through handlers, once it is given something to
 // Listen on or a port to ListenOn. Close it, before the service of the handlers.

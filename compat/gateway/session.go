@@ -48,7 +48,7 @@ func serveConn(g *Gateway, conn *quic.Conn, ip netip.Addr, from *source, account
 	s := &session{gateway: g, ip: ip, source: from, ctx: ctx}
 	defer s.leave()
 
-	state := &server.Session{Dialect: server.Erlang(), Account: account, Admit: s.admit, TurnedAway: s.turnedAway}
+	state := &server.Session{Dialect: server.Erlang(), Account: account, Admit: s.admit, TurnedAway: s.turnedAway, Met: from.met}
 	state.Dialect.Idle = g.cfg.limits.Idle
 	if udp, ok := conn.RemoteAddr().(*net.UDPAddr); ok {
 		state.Remote = udp.AddrPort()
@@ -103,6 +103,7 @@ func (s *session) leave() {
 	begun := s.begun
 	s.mu.Unlock()
 	if !begun.IsZero() {
+		s.source.sessions.Add(-1)
 		s.gateway.summary.Info("Erlang node left", "from", s.ip, "after", time.Since(begun).Round(time.Millisecond))
 		s.gateway.cfg.tracer.SessionEnded(time.Since(begun))
 	}
@@ -131,6 +132,7 @@ func (s *session) begin(m *wire.Connect) {
 	first := s.begun.IsZero()
 	if first {
 		s.begun = time.Now()
+		s.source.sessions.Add(1)
 	}
 	s.mu.Unlock()
 	if first {

@@ -37,7 +37,8 @@ func (u *uplink) serveStream(ctx context.Context, c *dialer.Conn, s server.Strea
 	account := u.handlers.Mux().Budget().OpenAddr(c.RemoteAddr().Addr())
 	defer account.Close()
 	dialect := server.Erlang()
-	dialect.Idle = 0 // it may have nothing to say for days
+	dialect.Idle = 0                   // it may have nothing to say for days
+	met := func() bool { return true } // it is this node that CONNECTs
 	mux := u.handlers.Mux().With(wire.TypePong, show).With(wire.TypeDisconnect, show)
-	return mux.Serve(ctx, s, &server.Session{Dialect: dialect, Remote: c.RemoteAddr(), Account: account})
+	return mux.Serve(ctx, s, &server.Session{Dialect: dialect, Remote: c.RemoteAddr(), Account: account, Met: met})
 }

@@ -57,6 +57,9 @@ const (
 	CodeSuperseded    = "superseded"   // a newer record of its provider is stored, or it is withdrawn
 	CodeStoreFailed   = "store_failed" // by a disk, not by a rule
 	CodeNotRouted     = "not_routed"   // an RPCRoute with a call is not passed on
+	// CodeConnectFirst: who asks has not CONNECTed. It is a reason in a FindNodeReply
+	// and a FindValueReply, too.
+	CodeConnectFirst = "connect_first"
 )
 
 // PayloadCall is the PayloadType of an RPCRoute that carries a call.

@@ -288,7 +288,7 @@ func (s *Service) start(srv *routing.Server, self routing.ID, cfg serviceConfig)
 	s.routing = srv
 	srv.SetConnected(func(p peer.ID) bool { return s.host.Network().Connectedness(p) == network.Connected })
 	srv.SetSeenIP(func(p peer.ID) netip.Addr { return admission.SeenIP(s.host.Network(), p) })
-	if s.client, err = client.New(s.host, cfg.client...); err != nil {
+	if s.client, err = client.New(s.host, append([]client.Option{client.WithConnect(s.connectOver)}, cfg.client...)...); err != nil {
 		return err
 	}
 	s.router = router.New(router.Config{
@@ -382,6 +382,15 @@ const (
 	contactTag   = "macula-dht/contact"
 	contactWorth = 10 // of the farthest contact; kad-dht's are 5 and their prefix length
 )
+
+// connectOver returns our CONNECT as it is sent over a connection.
+func (s *Service) connectOver(over network.Conn) *wire.Connect {
+	return admission.Connect(s.handlers, over)
+}
+
+// Met reports whether a peer that is connected has CONNECTed here, or has answered our
+// CONNECT, in the realm of the service.
+func (s *Service) Met(p peer.ID) bool { return s.admission.Met(p) }
 
 // Handlers returns what answers the protocol's messages.
 func (s *Service) Handlers() *dht.Handlers { return s.handlers }
@@ -493,6 +502,7 @@ func (s *Service) serve(stream network.Stream) {
 		Remote:  remote,
 		Account: account,
 		Admit:   func(_ *server.Peer, m *wire.Connect) *wire.Disconnect { return s.admission.Admit(conn, m) },
+		Met:     func() bool { return s.Met(p) },
 	}
 	if err := s.handlers.Mux().Serve(ctx, server.HostStream{Stream: stream}, session); err != nil {
 		s.noteEnd(p, err)

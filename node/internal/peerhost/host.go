@@ -11,6 +11,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/connmgr"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
 	routedhost "github.com/libp2p/go-libp2p/p2p/host/routed"
@@ -22,6 +23,7 @@ import (
 	"github.com/quic-go/quic-go"
 	"go.uber.org/fx"
 
+	"github.com/macula-mesh/macula-node/internal/access"
 	"github.com/macula-mesh/macula-node/internal/budget"
 	"github.com/macula-mesh/macula-node/internal/conns"
 	"github.com/macula-mesh/macula-node/internal/dials"
@@ -38,6 +40,7 @@ type Config struct {
 	ConnsLow    int
 	ConnsHigh   int
 	Options     []libp2p.Option // of the host, after those that are set here
+	Access      *access.Lists   // who may come and is dialled; nil: anybody
 	Version     string          // of this program, told to other peers
 	Bootstrap   []peer.AddrInfo // where kad-dht begins; none: it waits to be found
 
@@ -65,6 +68,7 @@ type Host struct {
 	bootstraps map[peer.ID]bool // whom no limit keeps from being dialled
 
 	mayDial atomic.Pointer[func(netip.AddrPort) bool]
+	macula  maculaConns
 }
 
 // AskBeforeDials has mayDial be asked of each address before libp2p dials it.
@@ -121,6 +125,7 @@ func newResourceManager(most budget.Limits, connections conns.Limits) (*conns.Ma
 // New starts a libp2p host that speaks QUIC alone, and kad-dht on it.
 func New(cfg Config) (*Host, error) {
 	h := &Host{hasKad: make(chan struct{}), dials: dials.New(), bootstraps: make(map[peer.ID]bool)}
+	h.macula.access = cfg.Access
 	for _, b := range cfg.Bootstrap {
 		h.bootstraps[b.ID] = true
 	}
@@ -136,7 +141,7 @@ func New(cfg Config) (*Host, error) {
 		libp2p.NoListenAddrs, // listening comes second, below: a host that can not listen can then still be closed
 		libp2p.Transport(h.newTransport),
 		libp2p.PrometheusRegisterer(cfg.Registerer),
-		shareQUIC(&h.QUIC, resources, cfg.Registerer),
+		shareQUIC(&h.QUIC, cfg.Access, resources, cfg.Registerer),
 		libp2p.EnableAutoNATv2(),
 	}
 	if cfg.Relay {
@@ -157,6 +162,9 @@ func New(cfg Config) (*Host, error) {
 		}
 	}
 	options = append(options, libp2p.ConnectionManager(manager))
+	if cfg.Access != nil {
+		options = append(options, libp2p.ConnectionGater(cfg.Access.Gater()))
+	}
 	base, err := libp2p.New(append(options, cfg.Options...)...)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start the libp2p host: %w", err), manager.Close(), resources.Close())
@@ -164,6 +172,9 @@ func New(cfg Config) (*Host, error) {
 	if err := base.Network().Listen(cfg.ListenAddrs...); err != nil {
 		err = fmt.Errorf("listen on %v (is another program using the UDP port? then stop it, or listen on another): %w", cfg.ListenAddrs, err)
 		return nil, errors.Join(err, base.Close())
+	}
+	if cfg.Access != nil {
+		base.Network().Notify(&network.NotifyBundle{ConnectedF: h.closeIfRefused})
 	}
 	// kad-dht dials its bootstrap peers at once. That must come after listening: before, it would dial from a port
 	// of its own, and what the peers then observe would say nothing about the port that we listen on. This is why
@@ -197,10 +208,10 @@ func (h *Host) ConfirmedAddrs() []ma.Multiaddr {
 
 // shareQUIC has the host build its QUIC connection manager as libp2p does by default, and leaves it in *manager,
 // so that another ALPN can be served on, and dialled from, the same UDP port.
-func shareQUIC(manager **quicreuse.ConnManager, resources *conns.Manager, registerer prometheus.Registerer) libp2p.Option {
+func shareQUIC(manager **quicreuse.ConnManager, lists *access.Lists, resources *conns.Manager, registerer prometheus.Registerer) libp2p.Option {
 	return libp2p.QUICReuse(func(reset quic.StatelessResetKey, token quic.TokenGeneratorKey, lifecycle fx.Lifecycle, more ...quicreuse.Option) (*quicreuse.ConnManager, error) {
 		cm, err := quicreuse.NewConnManager(reset, token, append(more,
-			quicreuse.ConnContext(resources.ConnContext),
+			quicreuse.ConnContext(letIn(lists, resources.ConnContext)),
 			quicreuse.VerifySourceAddress(resources.VerifySourceAddress),
 		)...)
 		if err != nil {

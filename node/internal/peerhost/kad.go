@@ -2,11 +2,15 @@ package peerhost
 
 import (
 	"sync"
+	"time"
 
 	dht "github.com/libp2p/go-libp2p-kad-dht"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
 // kadPrefix makes our kad-dht /macula/kad/1.0.0, a network apart from IPFS's.
@@ -39,6 +43,7 @@ type kadHost struct {
 
 	mu       sync.Mutex // held while handlers are put on the host or taken off
 	server   bool
+	met      func(peer.ID) bool // nil: anybody may ask
 	handlers map[protocol.ID]network.StreamHandler
 }
 
@@ -88,14 +93,41 @@ func (h *kadHost) put(id protocol.ID) {
 	handler := h.handlers[id]
 	h.Host.SetStreamHandler(id, func(s network.Stream) {
 		h.mu.Lock()
-		server := h.server
+		server, met := h.server, h.met
 		h.mu.Unlock()
 		if !server {
 			s.Reset()
 			return
 		}
+		if met != nil && !isMet(s.Conn(), met) {
+			s.ResetWithError(network.StreamErrorCode(proto.ResetConnectFirst))
+			return
+		}
 		handler(s)
 	})
+}
+
+// AnswerKadOnlyTo has kad-dht answer those alone of whom met reports that they have CONNECTed.
+func (h *Host) AnswerKadOnlyTo(met func(peer.ID) bool) {
+	h.kadHost.mu.Lock()
+	defer h.kadHost.mu.Unlock()
+	h.kadHost.met = met
+}
+
+// A CONNECT is sent after identify, and kad-dht asks at once: it waits this long for the CONNECT.
+const (
+	meetWithin = 3 * time.Second
+	meetTick   = 25 * time.Millisecond
+)
+
+// isMet reports whether the peer at the other end of a connection is met in time.
+func isMet(conn network.Conn, met func(peer.ID) bool) bool {
+	for end := time.Now().Add(meetWithin); !met(conn.RemotePeer()); time.Sleep(meetTick) {
+		if conn.IsClosed() || time.Now().After(end) {
+			return false
+		}
+	}
+	return true
 }
 
 func (h *kadHost) resetInbound() {

@@ -31,7 +31,7 @@ func (h *Host) MaculaListeners(tlsConf *tls.Config) (all []func() (gateway.Liste
 			if err != nil {
 				return nil, fmt.Errorf("listen for ALPN %q on %s (one gateway a host: is another one running?): %w", dialer.ALPN, addr, err)
 			}
-			return maculaListener{ln, h.gater}, nil
+			return keptListener{maculaListener{ln, h.gater}, &h.macula}, nil
 		})
 	}
 	return all

@@ -24,6 +24,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	"github.com/multiformats/go-multistream"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/compat/wire/framing"
@@ -47,10 +48,11 @@ type Client struct {
 
 	requests sync.Pool // of *request; not shared, as a channel belongs to its synctest bubble
 
-	mu     sync.RWMutex
-	closed bool
-	lanes  map[laneKey]*lane
-	newest map[peer.ID]network.Conn // over which a peer has CONNECTed last; see Renew
+	mu         sync.RWMutex
+	closed     bool
+	lanes      map[laneKey]*lane
+	connecting singleflight.Group       // by peer
+	newest     map[peer.ID]network.Conn // over which a peer has CONNECTed last; see Renew
 }
 
 // laneKey names the streams that requests to a peer share. What may wait for a
@@ -127,6 +129,17 @@ func (c *Client) Query(ctx context.Context, to routing.Contact, m wire.Message) 
 		// Where it is turned away its stream ends, and what is behind it.
 		return c.queryOnce(ctx, to, m)
 	}
+	reply, err = c.ask(ctx, to, m)
+	if c.cfg.connect != nil && errors.Is(err, proto.ErrConnectFirst) && ctx.Err() == nil {
+		if err := c.connectFirst(ctx, to); err != nil {
+			return nil, err
+		}
+		return c.ask(ctx, to, m) // nothing was done the first time
+	}
+	return reply, err
+}
+
+func (c *Client) ask(ctx context.Context, to routing.Contact, m wire.Message) (wire.Message, error) {
 	f, err := c.exchange(ctx, to, m)
 	if err != nil {
 		return nil, err
@@ -159,7 +172,7 @@ func (c *Client) exchange(ctx context.Context, to routing.Contact, m wire.Messag
 	// A stream that breaks says nothing of the request, nor does a connection that
 	// the connection manager of either end closes: once more on a fresh one, unless
 	// asking twice could do something twice.
-	if settled && errors.Is(o.err, ErrBroken) && repeatable(m) && ctx.Err() == nil {
+	if settled && errors.Is(o.err, ErrBroken) && !errors.Is(o.err, proto.ErrConnectFirst) && repeatable(m) && ctx.Err() == nil {
 		r.fresh = r.since
 		o, settled = l.do(ctx, r)
 	}

@@ -303,7 +303,10 @@ func (l *lane) close() {
 func streamError(err error) error {
 	if reset, ok := errors.AsType[*network.StreamError](err); ok && reset.Remote {
 		code := proto.ResetCode(reset.ErrorCode)
-		if code == proto.ResetRefused {
+		switch code {
+		case proto.ResetConnectFirst:
+			return fmt.Errorf("%w: %w", ErrBroken, proto.ErrConnectFirst)
+		case proto.ResetRefused:
 			return fmt.Errorf("%w: %w", ErrBroken, &proto.RefusedError{Reason: "peer reset the stream: " + code.String()})
 		}
 		return fmt.Errorf("%w: %w: peer reset the stream: %s", ErrBroken, proto.ErrUnreachable, code)

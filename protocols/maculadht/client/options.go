@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/network"
+
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
@@ -36,6 +38,8 @@ func (l Limits) check() error {
 type config struct {
 	limits Limits
 	tracer MetricsTracer
+	// connect makes the CONNECT that is sent over a connection; nil where none is.
+	connect func(over network.Conn) *wire.Connect
 }
 
 // Option sets a detail of a Client.

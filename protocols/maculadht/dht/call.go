@@ -43,6 +43,19 @@ func (h *Handlers) serveCall(a *asker, f framing.Frame) error {
 	return a.Reply(reply)
 }
 
+// opensDoors reports whether a CALL is one by which who comes over ALPN "macula" finds
+// whom to CONNECT to. That is answered before a CONNECT, too.
+func opensDoors(p *server.Peer, f framing.Frame) bool {
+	if p.Session().Dialect.Extended {
+		return false
+	}
+	var m wire.Call
+	if _, err := broken(m.Decode(f.Payload)); err != nil {
+		return false
+	}
+	return m.Procedure == wire.ProcedureListGateways || m.Procedure == wire.ProcedurePeerInfo
+}
+
 // listGatewaysCost is how many frames the list of gateways counts as, beside
 // its own, in the peer's budget: it looks at each contact.
 const listGatewaysCost = 100

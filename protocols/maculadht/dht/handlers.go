@@ -125,7 +125,7 @@ func (h *Handlers) register() error {
 	} {
 		errs = errors.Join(errs, h.mux.Refuse(t, refusal))
 	}
-	return errs
+	return errors.Join(errs, h.mux.Open(wire.TypeCall, opensDoors))
 }
 
 // broken returns err unless it is about a field, which the caller answers.

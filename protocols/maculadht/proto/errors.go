@@ -76,7 +76,7 @@ func (e *RemoteError) Error() string {
 	return ErrRemote.Error() + ": " + e.Code + ": " + e.Message
 }
 
-// Is reports whether target is ErrRemote.
+// Is reports whether target is ErrRemote, or the ErrConnectFirst that the code names.
 func (e *RemoteError) Is(target error) bool {
-	return target == ErrRemote
+	return target == ErrRemote || target == ErrConnectFirst && e.Code == wire.CodeConnectFirst
 }

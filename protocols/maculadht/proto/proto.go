@@ -50,12 +50,15 @@ const (
 	ResetWrongReply ResetCode = 6 // a reply that does not fit its request
 	ResetRefused    ResetCode = 7 // over budget, wrong realm, or banned
 	ResetShutdown   ResetCode = 8 // the node is stopping, or has become a client
+	// ResetConnectFirst: the node answers nobody who has not CONNECTed, and there is no
+	// answer that says so to what was asked.
+	ResetConnectFirst ResetCode = 9
 
 	// ResetGone is no code that is sent: the peer or its connection ended the
 	// stream first.
 	ResetGone ResetCode = 0
 	// MaxResetCode is the highest code.
-	MaxResetCode = ResetShutdown
+	MaxResetCode = ResetConnectFirst
 )
 
 func (c ResetCode) String() string {
@@ -76,6 +79,8 @@ func (c ResetCode) String() string {
 		return "refused"
 	case ResetShutdown:
 		return "shutting down"
+	case ResetConnectFirst:
+		return "CONNECT first"
 	default:
 		return fmt.Sprintf("reset %d", uint32(c))
 	}

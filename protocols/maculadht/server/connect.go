@@ -29,6 +29,7 @@ func (p *Peer) Accept(nodeID []byte, pong *wire.Pong) error {
 // why, until it CONNECTs again. The error is for the handler to return.
 func (p *Peer) TurnAway(why *wire.Disconnect) error {
 	p.keepConnected()
+	p.mux.count.turnAway(why.Reason)
 	err := p.Reply(why)
 	if err == nil && !p.kept {
 		return &TurnedAwayError{Reason: why.Reason, Message: why.Message}

@@ -32,6 +32,7 @@ const (
 	FrameDropped FrameResult = "dropped" // there is none for its type
 	FrameBusy    FrameResult = "busy"    // it was over a budget
 	FrameFatal   FrameResult = "fatal"   // it ended its stream
+	FrameUnmet   FrameResult = "unmet"   // its sender has not CONNECTed; it may have ended its stream
 )
 
 // DropReason is why a pushed frame was not written.

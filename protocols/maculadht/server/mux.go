@@ -30,6 +30,7 @@ var ErrHandled = errors.New("message type has a handler")
 type Mux struct {
 	limits  Limits
 	tracer  MetricsTracer
+	strict  bool
 	budget  *budget.Budget
 	clients *Clients
 	count   *muxCounters
@@ -38,6 +39,7 @@ type Mux struct {
 	registering sync.Mutex
 	handlers    atomic.Pointer[[256]Handler] // replaced, never written to
 	refusals    atomic.Pointer[[256]Refusal] // the same
+	opens       atomic.Pointer[[256]Opening] // the same
 }
 
 // Refusal returns the answer to a frame that is not served, which says why: its
@@ -55,9 +57,10 @@ func NewMux(opts ...Option) (*Mux, error) {
 	if err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
-	m := &Mux{limits: cfg.limits, tracer: cfg.tracer, budget: accounts, clients: newClients(), count: new(muxCounters)}
+	m := &Mux{limits: cfg.limits, tracer: cfg.tracer, strict: cfg.strict, budget: accounts, clients: newClients(), count: new(muxCounters)}
 	m.handlers.Store(new([256]Handler))
 	m.refusals.Store(new([256]Refusal))
+	m.opens.Store(new([256]Opening))
 	return m, nil
 }
 
@@ -108,11 +111,12 @@ func (m *Mux) Refuse(t wire.Type, r Refusal) error {
 // With returns a Mux that has h take the frames of a type and is this one else,
 // accounts, clients and counters included, also as to what is registered with this one later.
 func (m *Mux) With(t wire.Type, h Handler) *Mux {
-	other := &Mux{limits: m.limits, tracer: m.tracer, budget: m.budget, clients: m.clients, count: m.count, below: m}
+	other := &Mux{limits: m.limits, tracer: m.tracer, strict: m.strict, budget: m.budget, clients: m.clients, count: m.count, below: m}
 	var own [256]Handler
 	own[t] = h
 	other.handlers.Store(&own)
 	other.refusals.Store(new([256]Refusal))
+	other.opens.Store(new([256]Opening))
 	return other
 }
 

@@ -11,6 +11,7 @@ type Option func(*config) error
 type config struct {
 	limits Limits
 	tracer MetricsTracer
+	strict bool
 }
 
 // WithLimits sets the limits of streams and peers, DefaultLimits without it.

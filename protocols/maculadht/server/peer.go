@@ -73,6 +73,7 @@ type Peer struct {
 	// The reader's own.
 	in       *framing.Reader
 	midFrame bool            // the deadline of the current frame is set
+	met      bool            // it may ask, where the Mux is strict
 	kept     bool            // only the peer or its connection ends the stream, see Dialect.KeepConnected
 	refused  *wire.CallError // why the last CONNECT was turned away; nil where it was not
 	memory   memories

@@ -104,7 +104,7 @@ func (p *Peer) handle(f framing.Frame) error {
 		err = p.out.Err()
 	}
 	if m.traced() {
-		if err != nil {
+		if err != nil && result != FrameUnmet {
 			result = FrameFatal
 		}
 		m.tracer.FrameReceived(p.session.Dialect.Name, f.Type, result, time.Since(start))
@@ -120,6 +120,10 @@ func (p *Peer) dispatch(f framing.Frame, result *FrameResult) error {
 	if p.refused != nil && f.Type != wire.TypeConnect {
 		*result = FrameDropped
 		return p.refuse(f)
+	}
+	if p.mux.strict && !p.mayAsk(f) {
+		*result = FrameUnmet
+		return p.connectFirst(f)
 	}
 	if h := p.mux.handler(f.Type); h != nil {
 		return h(p, f)

@@ -40,7 +40,11 @@ type rig struct {
 
 func newRig(t testing.TB, opts ...server.Option) *rig {
 	t.Helper()
-	h := newHandlers(t, opts...)
+	return newRigOf(t, newHandlers(t, opts...))
+}
+
+func newRigOf(t testing.TB, h *dht.Handlers) *rig {
+	t.Helper()
 	return &rig{servertest.NewRig(t, h.Mux()), h}
 }
 

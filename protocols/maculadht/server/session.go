@@ -25,6 +25,10 @@ type Session struct {
 	// Admit takes a CONNECT whose realm is ours, before it is answered. It
 	// returns nil, or why the peer is turned away. It may be nil.
 	Admit func(*Peer, *wire.Connect) *wire.Disconnect
+	// Met reports whether the node at the other end has CONNECTed on another stream, or
+	// has answered a CONNECT of ours. It is asked where the Mux is strict, and may be
+	// nil: then each stream has to CONNECT.
+	Met func() bool
 	// TurnedAway is told of each CONNECT that was refused where the stream goes on
 	// all the same; it may be nil.
 	TurnedAway func(*wire.Disconnect)

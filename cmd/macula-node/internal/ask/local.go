@@ -32,7 +32,7 @@ func askLocal(ctx context.Context, cmd *cli.Command, f func(context.Context, *Ta
 	}
 	limited, cancel := context.WithTimeout(ctx, cmd.Duration("timeout"))
 	defer cancel()
-	h, c, closeBoth, err := newClient(cmd.Duration("timeout"))
+	h, c, closeBoth, err := newClient(cmd.Duration("timeout"), connecting(r.Realm))
 	if err != nil {
 		return err
 	}

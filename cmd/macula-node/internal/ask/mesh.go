@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/urfave/cli/v3"
@@ -56,7 +57,8 @@ func InMesh(ctx context.Context, cmd *cli.Command, observe func(lookup.Hop), f f
 	}
 	limited, cancel := context.WithTimeout(ctx, cmd.Duration("timeout"))
 	defer cancel()
-	h, client, closeBoth, err := newClient(cmd.Duration("timeout"))
+	realm := meshRealm(cmd, local)
+	h, client, closeBoth, err := newClient(cmd.Duration("timeout"), connecting(realm))
 	if err != nil {
 		return err
 	}
@@ -66,7 +68,7 @@ func InMesh(ctx context.Context, cmd *cli.Command, observe func(lookup.Hop), f f
 		return err
 	}
 	defer server.Close()
-	entry := entry{ctx: ctx, host: h, client: client, server: server, realm: meshRealm(cmd, local), timeout: cmd.Duration("timeout")}
+	entry := entry{ctx: ctx, host: h, client: client, server: server, realm: realm, timeout: cmd.Duration("timeout")}
 	status := terminal.NewStatus(cmd)
 	if local != nil {
 		status.Show("connecting to the node that runs here")
@@ -165,6 +167,17 @@ func (e entry) through(ctx context.Context, texts []string, peers []*peer.AddrIn
 	return failed
 }
 
+// connectOf returns the CONNECT of a peer that answers nobody.
+func connectOf(p peer.ID, realm string) *wire.Connect {
+	self := routing.IDFromPeer(p)
+	return &wire.Connect{Version: wire.ProtocolVersion, NodeID: self[:], RealmID: realm}
+}
+
+// connecting has those asked who answer nobody before a CONNECT.
+func connecting(realm string) client.Option {
+	return client.WithConnect(func(over network.Conn) *wire.Connect { return connectOf(over.LocalPeer(), realm) })
+}
+
 // enterGrace is for how long other bootstrap peers are waited for once one has
 // answered.
 const enterGrace = time.Second
@@ -173,8 +186,7 @@ const enterGrace = time.Second
 // the realm, and takes it for a contact. It is not listed in return: it answers
 // nobody.
 func (e entry) enter(ctx context.Context, to routing.Contact) error {
-	self := e.server.Self()
-	reply, err := e.client.Query(ctx, to, &wire.Connect{Version: wire.ProtocolVersion, NodeID: self[:], RealmID: e.realm})
+	reply, err := e.client.Query(ctx, to, connectOf(e.host.ID(), e.realm))
 	if err != nil {
 		return err
 	}

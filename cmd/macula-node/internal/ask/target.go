@@ -85,14 +85,14 @@ func WithinTime(d time.Duration) dialer.Option {
 }
 
 // newClient returns a host that only dials, and a client on it.
-func newClient(timeout time.Duration) (host.Host, *client.Client, func() error, error) {
+func newClient(timeout time.Duration, opts ...client.Option) (host.Host, *client.Client, func() error, error) {
 	h, err := libp2p.New(libp2p.NoListenAddrs, libp2p.Transport(libp2pquic.NewTransport), libp2p.EnableRelay())
 	if err != nil {
 		return nil, nil, nil, err
 	}
 	limits := client.DefaultLimits()
 	limits.Timeout = timeout
-	c, err := client.New(h, client.WithLimits(limits))
+	c, err := client.New(h, append(opts, client.WithLimits(limits))...)
 	if err != nil {
 		return nil, nil, nil, errors.Join(err, h.Close())
 	}

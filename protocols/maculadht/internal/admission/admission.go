@@ -83,6 +83,7 @@ type session struct {
 	identified bool             // it has told them
 	came       time.Time        // when it was admitted; zero where it was not
 	lapsed     bool             // it stopped speaking the protocol, so neither side may know the other
+	met        bool             // a CONNECT of either side was answered
 	probing    bool             // it is being asked whether it speaks the protocol
 }
 
@@ -139,7 +140,7 @@ func (a *Admission) Admit(conn network.Conn, m *wire.Connect) *wire.Disconnect {
 	a.cfg.Client.Renew(conn)
 	a.mu.Lock()
 	ps := a.sessionOf(p)
-	ps.connect, ps.over = contact, conn
+	ps.connect, ps.over, ps.met = contact, conn, true
 	a.mu.Unlock()
 	a.onSpeaks(p) // admits at once where identify has told
 	if !a.speaks(p) {

@@ -7,11 +7,13 @@ import (
 	"slices"
 
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
@@ -103,24 +105,44 @@ func (a *Admission) introduceAgain() {
 	}()
 }
 
+// Connect returns our CONNECT as it is sent over a connection.
+func Connect(h *dht.Handlers, over network.Conn) *wire.Connect {
+	reach := reachOver(over.RemoteMultiaddr())
+	self := h.Routing().Self()
+	return &wire.Connect{
+		Version:      wire.ProtocolVersion,
+		NodeID:       self[:],
+		RealmID:      h.Realm(),
+		Endpoint:     h.EndpointFor(reach),
+		Capabilities: []string{"dht"},
+		Addrs:        addressing.EncodeAddrs(h.AddrsFor(reach)),
+		StoreID:      h.Routing().Records().StoreID(),
+	}
+}
+
+// noteMet notes that a peer that is connected has answered our CONNECT.
+func (a *Admission) noteMet(p peer.ID) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.sessionOf(p).met = true
+}
+
+// Met reports whether a peer that is connected has CONNECTed here, or has answered our
+// CONNECT, in our realm.
+func (a *Admission) Met(p peer.ID) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	ps := a.sessions[p]
+	return ps != nil && ps.met
+}
+
 // introduce sends our CONNECT over a connection, on a stream of its own, and admits
 // the peer after its PONG.
 func (a *Admission) introduce(conn network.Conn) error {
 	ctx, cancel := context.WithTimeout(a.ctx, connectTimeout)
 	defer cancel()
 	ctx = network.WithNoDial(ctx, "a connection that is gone is not made again to say hello")
-	reach := reachOver(conn.RemoteMultiaddr())
-	self := a.routing.Self()
-	m := &wire.Connect{
-		Version:      wire.ProtocolVersion,
-		NodeID:       self[:],
-		RealmID:      a.cfg.Handlers.Realm(),
-		Endpoint:     a.cfg.Handlers.EndpointFor(reach),
-		Capabilities: []string{"dht"},
-		Addrs:        addressing.EncodeAddrs(a.cfg.Handlers.AddrsFor(reach)),
-		StoreID:      a.routing.Records().StoreID(),
-	}
-	reply, err := a.cfg.Client.Query(ctx, routing.Contact{Peer: conn.RemotePeer()}, m)
+	reply, err := a.cfg.Client.Query(ctx, routing.Contact{Peer: conn.RemotePeer()}, Connect(a.cfg.Handlers, conn))
 	if err != nil {
 		return err
 	}
@@ -133,6 +155,7 @@ func (a *Admission) introduce(conn network.Conn) error {
 	case !isNodeIDOf(conn.RemotePeer(), pong.NodeID):
 		return &proto.RefusedError{Reason: fmt.Sprintf("node id %x is not its peer id's", pong.NodeID)}
 	}
+	a.noteMet(conn.RemotePeer())
 	c := a.contactOf(conn, pong.NodeID, pong.Endpoint, pong.StoreID)
 	c.Answered = c.LastSeen
 	a.enter(*c, conn)
