@@ -48,13 +48,13 @@ func (l local) Status() api.Status {
 	if store.Failing != nil {
 		s.Store.Failing = store.Failing.Error()
 		what := fmt.Sprintf("nothing new can be stored: %v", store.Failing)
-		if errors.Is(store.Failing, pebble.ErrNoRoom) && store.DiskBytes > store.DiskLimit {
+		if errors.Is(store.Failing, pebble.ErrBound) {
 			what += "; to keep more start the node with a larger --store-disk (Config.DiskBytes), else there is room when records have come to the end of their life"
 		}
 		s.Problems = append(s.Problems, what)
 	}
 	if isFull(stats.Bytes, store.Limit) {
-		s.Problems = append(s.Problems, fmt.Sprintf("the records have all of the memory that they may, %d of %d bytes: what is new is refused until others have come to the end of their life; to keep more start the node with a larger --store-memory (Config.Records)", stats.Bytes, store.Limit))
+		s.Problems = append(s.Problems, fmt.Sprintf("the records have all of the memory that they may, %d of %d bytes: what is new takes the place of what those have stored who have most, or is refused; to keep more start the node with a larger --store-memory (Config.Records)", stats.Bytes, store.Limit))
 	}
 	return s
 }

@@ -47,11 +47,11 @@ func LoadKey(dir string) (crypto.PrivKey, error) {
 		return nil, err
 	}
 	if len(data) == 0 {
-		return nil, fmt.Errorf("identity key %s is empty: restore it from a backup, or delete it to start with a new identity", path)
+		return nil, fmt.Errorf("identity key %s is empty: restore it from a backup; for a new identity move it away, and the store beside it, which belongs to the old one", path)
 	}
 	key, err := unmarshalKey(data)
 	if err != nil {
-		return nil, fmt.Errorf("identity key %s is corrupt: restore it from a backup, or delete it to start with a new identity: %w", path, err)
+		return nil, fmt.Errorf("identity key %s is corrupt: restore it from a backup; for a new identity move it away, and the store beside it, which belongs to the old one: %w", path, err)
 	}
 	return key, nil
 }

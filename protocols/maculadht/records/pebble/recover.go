@@ -18,6 +18,9 @@ import (
 // the disk is nearly full. What is removed and what expires still is.
 var ErrNoRoom = room.ErrNone
 
+// ErrBound is the [ErrNoRoom] of a store that has reached its own bound ([WithMaxBytes]).
+var ErrBound = room.ErrBound
+
 // space is how much of the disk is left.
 type space struct {
 	none      error // why there is none

@@ -14,6 +14,9 @@ import (
 // ErrNone means that there is no room.
 var ErrNone = errors.New("no room on the disk")
 
+// ErrBound is an [ErrNone]: the files have what they may take.
+var ErrBound = fmt.Errorf("%w within the bound", ErrNone)
+
 // Bounds are what the files of a store in Dir may take, and what is left to others of the
 // disk, in bytes.
 type Bounds struct {
@@ -59,7 +62,7 @@ func (b Bounds) Check(s Space) error {
 	switch {
 	case s.Used+s.Coming > b.Max:
 		return fmt.Errorf("%w: the store in %s takes %d bytes of the %d that it may, and needs up to %d to merge them",
-			ErrNone, b.Dir, s.Used, b.Max, s.Coming)
+			ErrBound, b.Dir, s.Used, b.Max, s.Coming)
 	case s.known && s.Free < uint64(b.Reserve):
 		return fmt.Errorf("%w: %d bytes are free where %s is, and %d are left to others; make room", ErrNone, s.Free, b.Dir, b.Reserve)
 	}
