@@ -104,6 +104,8 @@ func exitCode(err error) int {
 		return exitOK
 	case errors.Is(err, errNotFound), errors.Is(err, errUnwell):
 		return exitNotFound
+	case errors.Is(err, errUndone):
+		return exitStopped
 	case flags.IsUsage(err),
 		errors.Is(err, safety.ErrHarmful),
 		errors.Is(err, safety.ErrTooLargeForPeer),

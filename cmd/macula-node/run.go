@@ -169,7 +169,10 @@ func runOn(ctx context.Context, cmd *cli.Command, dir string, port uint16, polic
 	if !cmd.Bool("json") {
 		fmt.Fprintln(cmd.Root().Writer, "Stopping.")
 	}
-	return n.Close()
+	if err := n.Close(); err != nil {
+		return fmt.Errorf("%w: %w", errUndone, err)
+	}
+	return nil
 }
 
 func isNotWritable(err error) bool {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -16,6 +17,9 @@ const stopTimeout = 5 * time.Second
 // sameStop is how soon after the first signal another one of its kind is the same wish:
 // timeout(1), and others, send one to the process and one to its group.
 const sameStop = 100 * time.Millisecond
+
+// errUndone ends a node that has stopped in its time, but could not do all.
+var errUndone = errors.New("stopped, but not all was done")
 
 // stopping says what a stop waits for.
 type stopping struct {

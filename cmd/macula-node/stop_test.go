@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"syscall"
 	"testing"
@@ -58,4 +60,9 @@ func TestUntilSignals(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A disk that fails at the stop is no peer that could not be reached.
+func TestCodeOfAStopThatCouldNotDoAll(t *testing.T) {
+	require.Equal(t, exitStopped, exitCode(fmt.Errorf("%w: %w", errUndone, errors.New("close store: the disk has not answered"))))
 }
