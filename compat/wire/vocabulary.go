@@ -1,7 +1,5 @@
 package wire
 
-import "strings"
-
 // ProtocolVersion is the version that a Connect states.
 const ProtocolVersion = "1.0"
 
@@ -26,7 +24,9 @@ const StatusOK = "ok"
 const GatewayPrefix = "peer.gateway."
 
 // IsGatewayKey reports whether a key begins with GatewayPrefix.
-func IsGatewayKey(key []byte) bool { return strings.HasPrefix(string(key), GatewayPrefix) }
+func IsGatewayKey(key []byte) bool {
+	return len(key) >= len(GatewayPrefix) && string(key[:len(GatewayPrefix)]) == GatewayPrefix
+}
 
 // UndefinedID answers a Call, NATProbe or RPCRequest that has no id.
 const UndefinedID = "undefined"

@@ -87,7 +87,7 @@ func (m *memoryStore) shard(key []byte) *memoryShard {
 
 // index returns the index that key belongs in.
 func (s *memoryShard) index(key []byte) *memoryIndex {
-	if len(key) >= len(wire.GatewayPrefix) && string(key[:len(wire.GatewayPrefix)]) == wire.GatewayPrefix {
+	if wire.IsGatewayKey(key) {
 		return &s.indexes[gateways]
 	}
 	return &s.indexes[others]
