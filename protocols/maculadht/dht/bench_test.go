@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -27,6 +28,9 @@ type asking struct {
 	want     int // bytes that answer a burst; 0 to wait for none
 	got      int
 	answered chan struct{}
+
+	asked time.Time
+	took  []time.Duration // from each burst to its answer
 }
 
 func (s *asking) Read(b []byte) (int, error) {
@@ -40,6 +44,9 @@ func (s *asking) Read(b []byte) (int, error) {
 	if s.left == 0 {
 		return 0, io.EOF
 	}
+	if s.at == 0 {
+		s.asked = time.Now()
+	}
 	n := copy(b, s.burst[s.at:])
 	s.at += n
 	return n, nil
@@ -48,6 +55,9 @@ func (s *asking) Read(b []byte) (int, error) {
 func (s *asking) Write(b []byte) (int, error) {
 	if s.got += len(b); s.got == s.want {
 		s.got = 0
+		if s.took != nil {
+			s.took = append(s.took, time.Since(s.asked))
+		}
 		s.answered <- struct{}{}
 	}
 	return len(b), nil
@@ -90,7 +100,7 @@ func BenchmarkServe(b *testing.B) {
 }
 
 // BenchmarkLocalHit answers an Erlang node from what is stored here, with and without
-// what finds more elsewhere.
+// what finds more elsewhere: how long the one in the middle took, and one in a hundred.
 func BenchmarkLocalHit(b *testing.B) {
 	for name, resolving := range map[string]bool{"alone": false, "with a resolver": true} {
 		b.Run(name, func(b *testing.B) {
@@ -103,11 +113,17 @@ func BenchmarkLocalHit(b *testing.B) {
 			r.handlers.HandleStore(b.Context(), &wire.Store{Key: key, Value: dhttest.Value(string(make([]byte, 32)))}, Origin{}, server.Erlang())
 			question := dhttest.Frames(b, &wire.FindValue{Key: key})
 			answer := dhttest.Frames(b, r.handlers.HandleFindValue(b.Context(), &wire.FindValue{Key: key}, server.Erlang(), proto.MaxFindValueReply))
-			stream := &asking{burst: question, left: b.N, want: len(answer), answered: make(chan struct{}, 1)}
+			stream := &asking{
+				burst: question, left: b.N, want: len(answer),
+				answered: make(chan struct{}, 1), took: make([]time.Duration, 0, b.N),
+			}
 			b.ReportAllocs()
 			if err := r.Mux.Serve(b.Context(), stream, &server.Session{Dialect: server.Erlang(), Account: r.Account}); err != nil {
 				b.Fatal(err)
 			}
+			slices.Sort(stream.took)
+			b.ReportMetric(float64(stream.took[len(stream.took)/2]), "p50-ns")
+			b.ReportMetric(float64(stream.took[len(stream.took)*99/100]), "p99-ns")
 		})
 	}
 }
