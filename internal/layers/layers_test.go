@@ -65,25 +65,33 @@ func testOnly(path string) bool {
 // and empty lines: what a newcomer reads in an afternoon.
 const maxLines = 1500
 
-func TestPackagesAreShort(t *testing.T) {
-	list := exec.Command("go", "list", "-json=ImportPath,Dir,GoFiles", module+"...")
-	out, err := list.Output()
+// goPackage is what go list says of a package of the product.
+type goPackage struct {
+	path             string // below the module's
+	ImportPath, Dir  string
+	GoFiles, Imports []string
+}
+
+// product returns the packages that are not for tests alone.
+func product(t *testing.T) (packages []goPackage) {
+	out, err := exec.Command("go", "list", "-json=ImportPath,Dir,GoFiles,Imports", module+"...").Output()
 	require.NoError(t, err)
-	packages := 0
-	for dec := json.NewDecoder(bytes.NewReader(out)); ; packages++ {
-		var p struct {
-			ImportPath, Dir string
-			GoFiles         []string
-		}
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p goPackage
 		if err := dec.Decode(&p); err == io.EOF {
-			break
+			require.Greater(t, len(packages), len(floors))
+			return packages
 		} else {
 			require.NoError(t, err)
 		}
-		path := strings.TrimPrefix(p.ImportPath, module)
-		if testOnly(path) {
-			continue
+		if p.path = strings.TrimPrefix(p.ImportPath, module); !testOnly(p.path) {
+			packages = append(packages, p)
 		}
+	}
+}
+
+func TestPackagesAreShort(t *testing.T) {
+	for _, p := range product(t) {
 		lines := 0
 		for _, name := range p.GoFiles {
 			text, err := os.ReadFile(filepath.Join(p.Dir, name))
@@ -95,9 +103,8 @@ func TestPackagesAreShort(t *testing.T) {
 				}
 			}
 		}
-		assert.LessOrEqual(t, lines, maxLines, "package %s has %d lines of code without its tests, and %d is the most: part it into rooms of their own", path, lines, maxLines)
+		assert.LessOrEqual(t, lines, maxLines, "package %s has %d lines of code without its tests, and %d is the most: part it into rooms of their own", p.path, lines, maxLines)
 	}
-	require.Greater(t, packages, len(floors))
 }
 
 func TestImportsRunOneWay(t *testing.T) {
@@ -107,38 +114,20 @@ func TestImportsRunOneWay(t *testing.T) {
 			floorOf[path] = floor
 		}
 	}
-	list := exec.Command("go", "list", "-json=ImportPath,Imports", module+"...")
-	out, err := list.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, list.Start())
 	seen := make(map[string]bool)
-	for dec := json.NewDecoder(out); ; {
-		var p struct {
-			ImportPath string
-			Imports    []string
-		}
-		if err := dec.Decode(&p); err == io.EOF {
-			break
-		} else {
-			require.NoError(t, err)
-		}
-		path := strings.TrimPrefix(p.ImportPath, module)
-		if testOnly(path) {
-			continue
-		}
-		floor, placed := floorOf[path]
-		require.True(t, placed, "package %s has no place in this test's floors", path)
-		seen[path] = true
+	for _, p := range product(t) {
+		floor, placed := floorOf[p.path]
+		require.True(t, placed, "package %s has no place in this test's floors", p.path)
+		seen[p.path] = true
 		for _, imported := range p.Imports {
 			below, ours := strings.CutPrefix(imported, module)
 			if !ours {
 				continue
 			}
-			require.False(t, testOnly(below), "%s imports %s, which is for tests", path, below)
-			require.Less(t, floorOf[below], floor, "%s imports %s, which does not lie below it", path, below)
+			require.False(t, testOnly(below), "%s imports %s, which is for tests", p.path, below)
+			require.Less(t, floorOf[below], floor, "%s imports %s, which does not lie below it", p.path, below)
 		}
 	}
-	require.NoError(t, list.Wait())
 	for _, path := range slices.Concat(floors...) {
 		require.True(t, seen[path], "package %s has a place in this test's floors and is not there", path)
 	}
