@@ -23,6 +23,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peerstore"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
+	ma "github.com/multiformats/go-multiaddr"
 	"github.com/multiformats/go-multistream"
 	"golang.org/x/sync/singleflight"
 
@@ -112,7 +113,11 @@ func (c *Client) Send(ctx context.Context, to routing.Contact, m wire.Message) (
 	if _, asks := m.Type().Reply(); asks {
 		return fmt.Errorf("%w: %s has a reply, use Query", proto.ErrInvalidRequest, m.Type())
 	}
-	_, err = c.exchange(ctx, to, m)
+	at, err := addrInfo(&to)
+	if err != nil {
+		return err
+	}
+	_, err = c.exchange(ctx, at, m)
 	return err
 }
 
@@ -125,21 +130,34 @@ func (c *Client) Query(ctx context.Context, to routing.Contact, m wire.Message) 
 	if _, asks := m.Type().Reply(); !asks {
 		return nil, fmt.Errorf("%w: %s has no reply, use Send", proto.ErrInvalidRequest, m.Type())
 	}
+	at, err := addrInfo(&to)
+	if err != nil {
+		return nil, err
+	}
 	if m.Type() == wire.TypeConnect {
 		// Where it is turned away its stream ends, and what is behind it.
-		return c.queryOnce(ctx, to, m)
+		return c.queryOnce(ctx, at, m)
 	}
-	reply, err = c.ask(ctx, to, m)
+	reply, err = c.ask(ctx, at, m)
 	if c.cfg.connect != nil && errors.Is(err, proto.ErrConnectFirst) && ctx.Err() == nil {
-		if err := c.connectFirst(ctx, to); err != nil {
+		if err := c.connectFirst(ctx, at); err != nil {
 			return nil, err
 		}
-		return c.ask(ctx, to, m) // nothing was done the first time
+		return c.ask(ctx, at, m) // nothing was done the first time
 	}
 	return reply, err
 }
 
-func (c *Client) ask(ctx context.Context, to routing.Contact, m wire.Message) (wire.Message, error) {
+// addrInfo returns where a contact is: all of it that a question needs, which is a tenth
+// of its size and goes from call to call.
+func addrInfo(to *routing.Contact) (peer.AddrInfo, error) {
+	if to.Peer == "" {
+		return peer.AddrInfo{}, fmt.Errorf("%w: contact %s has no peer id", proto.ErrUnreachable, to.ID)
+	}
+	return peer.AddrInfo{ID: to.Peer, Addrs: to.Addrs}, nil
+}
+
+func (c *Client) ask(ctx context.Context, to peer.AddrInfo, m wire.Message) (wire.Message, error) {
 	f, err := c.exchange(ctx, to, m)
 	if err != nil {
 		return nil, err
@@ -154,15 +172,15 @@ func (c *Client) trace(t wire.Type, start time.Time, err *error) {
 
 // exchange sends a message over the streams kept for its peer and returns the
 // reply's frame, if the message has a reply.
-func (c *Client) exchange(ctx context.Context, to routing.Contact, m wire.Message) (framing.Frame, error) {
+func (c *Client) exchange(ctx context.Context, to peer.AddrInfo, m wire.Message) (framing.Frame, error) {
 	r := c.requests.Get().(*request)
-	frame, err := c.prepare(r.frame[:0], to, m)
+	frame, err := prepare(r.frame[:0], m)
 	if err != nil {
 		c.release(r)
 		return framing.Frame{}, err
 	}
-	r.typ, r.frame, r.fresh, r.shard = m.Type(), frame, time.Time{}, shardOf(m)
-	l, err := c.lane(to.Peer, m)
+	r.typ, r.frame, r.fresh, r.shard, r.addrs = m.Type(), frame, time.Time{}, shardOf(m), to.Addrs
+	l, err := c.lane(to.ID, m)
 	if err != nil {
 		c.release(r)
 		return framing.Frame{}, err
@@ -180,7 +198,7 @@ func (c *Client) exchange(ctx context.Context, to routing.Contact, m wire.Messag
 		c.release(r)
 	}
 	if o.err != nil {
-		return framing.Frame{}, fmt.Errorf("%s to %s: %w", m.Type(), to.Peer, o.err)
+		return framing.Frame{}, fmt.Errorf("%s to %s: %w", m.Type(), to.ID, o.err)
 	}
 	return o.frame, nil
 }
@@ -215,12 +233,8 @@ func shardOf(m wire.Message) int {
 	return int(h.Sum32() % shards)
 }
 
-// prepare appends the frame of a message that a peer can be sent to b, and tells
-// the host where the peer is.
-func (c *Client) prepare(b []byte, to routing.Contact, m wire.Message) ([]byte, error) {
-	if to.Peer == "" {
-		return nil, fmt.Errorf("%w: contact %s has no peer id", proto.ErrUnreachable, to.ID)
-	}
+// prepare appends the frame of a message that a peer can be sent to b.
+func prepare(b []byte, m wire.Message) ([]byte, error) {
 	if err := validate(m); err != nil {
 		return nil, err
 	}
@@ -228,14 +242,13 @@ func (c *Client) prepare(b []byte, to routing.Contact, m wire.Message) ([]byte, 
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", proto.ErrInvalidRequest, err)
 	}
-	c.learnAddrs(to)
 	return frame, nil
 }
 
-// learnAddrs tells the host where a contact is that it is not connected to.
-func (c *Client) learnAddrs(to routing.Contact) {
-	if len(to.Addrs) > 0 && c.host.Network().Connectedness(to.Peer) == network.NotConnected {
-		c.host.Peerstore().AddAddrs(to.Peer, to.Addrs, peerstore.TempAddrTTL)
+// learnAddrs tells the host where a peer is that it is not connected to.
+func (c *Client) learnAddrs(p peer.ID, addrs []ma.Multiaddr) {
+	if len(addrs) > 0 && c.host.Network().Connectedness(p) == network.NotConnected {
+		c.host.Peerstore().AddAddrs(p, addrs, peerstore.TempAddrTTL)
 	}
 }
 
@@ -330,15 +343,16 @@ func connectionLost(err error) bool {
 }
 
 // queryOnce asks on a stream of its own, which is closed after the reply.
-func (c *Client) queryOnce(ctx context.Context, to routing.Contact, m wire.Message) (wire.Message, error) {
-	frame, err := c.prepare(nil, to, m)
+func (c *Client) queryOnce(ctx context.Context, to peer.AddrInfo, m wire.Message) (wire.Message, error) {
+	frame, err := prepare(nil, m)
 	if err != nil {
 		return nil, err
 	}
+	c.learnAddrs(to.ID, to.Addrs)
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.limits.Timeout)
 	defer cancel()
 	defer context.AfterFunc(c.ctx, cancel)()
-	s, err := c.openStream(ctx, to.Peer)
+	s, err := c.openStream(ctx, to.ID)
 	if err == nil {
 		var f framing.Frame
 		if f, err = once(ctx, s, frame); err == nil {
@@ -351,7 +365,7 @@ func (c *Client) queryOnce(ctx context.Context, to routing.Contact, m wire.Messa
 	case ctx.Err() != nil:
 		err = gaveUp(ctx)
 	}
-	return nil, fmt.Errorf("%s to %s: %w", m.Type(), to.Peer, err)
+	return nil, fmt.Errorf("%s to %s: %w", m.Type(), to.ID, err)
 }
 
 // once writes a frame, reads the next one, and closes the stream.

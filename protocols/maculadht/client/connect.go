@@ -6,10 +6,10 @@ import (
 	"fmt"
 
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
 // WithConnect has a peer that answers nobody before a CONNECT ([proto.ErrConnectFirst])
@@ -26,8 +26,8 @@ func WithConnect(connect func(over network.Conn) *wire.Connect) Option {
 }
 
 // connectFirst sends a CONNECT to a peer, one for all that wait for that.
-func (c *Client) connectFirst(ctx context.Context, to routing.Contact) error {
-	done := c.connecting.DoChan(string(to.Peer), func() (any, error) {
+func (c *Client) connectFirst(ctx context.Context, to peer.AddrInfo) error {
+	done := c.connecting.DoChan(string(to.ID), func() (any, error) {
 		c.mu.Lock()
 		if c.closed {
 			c.mu.Unlock()
@@ -46,10 +46,10 @@ func (c *Client) connectFirst(ctx context.Context, to routing.Contact) error {
 	}
 }
 
-func (c *Client) connectTo(to routing.Contact) error {
-	conns := c.host.Network().ConnsToPeer(to.Peer)
+func (c *Client) connectTo(to peer.AddrInfo) error {
+	conns := c.host.Network().ConnsToPeer(to.ID)
 	if len(conns) == 0 {
-		return fmt.Errorf("%w: the connection to %s ended", proto.ErrUnreachable, to.Peer)
+		return fmt.Errorf("%w: the connection to %s ended", proto.ErrUnreachable, to.ID)
 	}
 	reply, err := c.queryOnce(c.ctx, to, c.cfg.connect(conns[0]))
 	if err != nil {

@@ -169,7 +169,7 @@ func (l *lane) pipe(ctx context.Context, r *request) (*pipe, error) {
 				return p, nil
 			}
 		}
-		p, o, err := l.pick(ctx, r.fresh)
+		p, o, err := l.pick(ctx, r)
 		if p != nil && r.shard >= 0 {
 			p = l.settle(r, p)
 		}
@@ -194,14 +194,15 @@ func (l *lane) pipe(ctx context.Context, r *request) (*pipe, error) {
 // pick returns the least busy stream, or the opening to wait for where none has
 // room. Each stream takes half of what it can before one more is opened, while
 // there may be more.
-func (l *lane) pick(ctx context.Context, fresh time.Time) (*pipe, *opening, error) {
-	best, enough := l.leastBusy(fresh)
+func (l *lane) pick(ctx context.Context, r *request) (*pipe, *opening, error) {
+	best, enough := l.leastBusy(r.fresh)
 	if enough {
 		return best, nil, nil
 	}
+	l.client.learnAddrs(l.key.peer, r.addrs)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	best, enough = l.leastBusy(fresh) // somebody else may just have added one
+	best, enough = l.leastBusy(r.fresh) // somebody else may just have added one
 	switch {
 	case l.closed:
 		return nil, nil, proto.ErrClosed

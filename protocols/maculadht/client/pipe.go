@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
+	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/compat/wire/framing"
@@ -19,10 +20,11 @@ import (
 type request struct {
 	typ   wire.Type
 	frame []byte
-	fresh time.Time    // an older stream is not to be used
-	shard int          // the one whose stream it has to take; -1 for any stream
-	since time.Time    // when a stream took it
-	done  chan outcome // takes one, whether or not anybody still waits
+	fresh time.Time      // an older stream is not to be used
+	shard int            // the one whose stream it has to take; -1 for any stream
+	addrs []ma.Multiaddr // where its peer is
+	since time.Time      // when a stream took it
+	done  chan outcome   // takes one, whether or not anybody still waits
 }
 
 func newRequest() any { return &request{done: make(chan outcome, 1)} }
@@ -31,6 +33,7 @@ func newRequest() any { return &request{done: make(chan outcome, 1)} }
 // else holds it any more.
 func (c *Client) release(r *request) {
 	if cap(r.frame) <= maxKept {
+		r.addrs = nil
 		c.requests.Put(r)
 	}
 }
