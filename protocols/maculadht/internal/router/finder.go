@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	corerouting "github.com/libp2p/go-libp2p/core/routing"
 	ma "github.com/multiformats/go-multiaddr"
@@ -66,7 +67,7 @@ func newFinder(h host.Host, r corerouting.PeerRouting, spawn func(func(context.C
 	return &finder{host: h, routing: r, spawn: spawn, slots: make(chan struct{}, findAtOnce), known: make(map[peer.ID]*finding)}
 }
 
-// find returns the addresses of a peer. All who ask share one search, which does not
+// find returns the addresses of a peer, none where the host is connected to it. All who ask share one search, which does not
 // end when they give up.
 func (f *finder) find(ctx context.Context, p peer.ID) ([]ma.Multiaddr, error) {
 	found, err := f.begin(p)
@@ -133,6 +134,8 @@ func (f *finder) seek(ctx context.Context, p peer.ID, into *finding) {
 	case err == nil && info.ID == p && len(info.Addrs) > 0:
 		into.addrs = info.Addrs[:min(len(info.Addrs), addressing.MaxContactAddrs)]
 		into.until = time.Now().Add(foundFor)
+	case f.host.Network().Connectedness(p) == network.Connected: // it came by itself meanwhile, and has yet to say where it is
+		into.until = time.Now()
 	case f.wasSought(err):
 		into.err = fmt.Errorf("%w: peer %s has no known address: %w", proto.ErrUnreachable, p, cmp.Or(err, corerouting.ErrNotFound))
 		into.until = time.Now().Add(missedFor)

@@ -81,6 +81,25 @@ func TestOnlyContactsAreSought(t *testing.T) {
 	require.Equal(t, there.ID(), <-sought)
 }
 
+// Who connects by itself while it is sought is asked, be it that nobody knows its address.
+func TestWhoConnectsMeanwhileIsAsked(t *testing.T) {
+	for name, err := range map[string]error{"the host knows it by then": nil, "nobody knows it": corerouting.ErrNotFound} {
+		t.Run(name, func(t *testing.T) {
+			there := dhttest.Host(t)
+			dhttest.Script(t, there, func(_ int, s *dhttest.Scripted) { s.Answer() })
+			var r *Router
+			r, _ = seeker(t, func(_ context.Context, p peer.ID) (peer.AddrInfo, error) {
+				dhttest.Connect(t, there, r.cfg.Host)
+				return peer.AddrInfo{ID: p}, err
+			})
+			c := dhttest.Contact(there)
+			c.Addrs = nil
+			require.NoError(t, r.cfg.Contacts.Admit(c))
+			require.NoError(t, pingOf(r, c))
+		})
+	}
+}
+
 // That nobody could be asked where a contact is speaks not against it, and is not
 // remembered for long.
 func TestWhyAContactIsNotFound(t *testing.T) {
