@@ -99,7 +99,7 @@ func TestAdvertisedUntilWithdrawn(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, a.Withdraw())
 	gone := func(s *Service) bool {
-		values, withdrawn, err := s.Routing().Records().Records(t.Context(), key)
+		values, withdrawn, err := s.Routing().Records().Records(t.Context(), key, time.Now())
 		require.NoError(t, err)
 		return len(values) == 0 && len(withdrawn) == 1
 	}

@@ -16,7 +16,9 @@ import (
 func Ping(ctx context.Context, n routing.Network, to routing.Contact) (time.Duration, error) {
 	start := time.Now()
 	sent := start.UnixMilli()
-	pong, err := ask[*wire.Pong](ctx, n, to, &wire.Ping{Timestamp: wire.Some(sent)})
+	m := &wire.Ping{Timestamp: wire.Some(sent)}
+	reply, err := n.Query(ctx, to, m)
+	pong, err := as[*wire.Pong](m, reply, err)
 	if err != nil {
 		return 0, err
 	}
@@ -28,17 +30,21 @@ func Ping(ctx context.Context, n routing.Network, to routing.Contact) (time.Dura
 
 // FindNode asks a node for the nodes nearest to target that it knows.
 func FindNode(ctx context.Context, n routing.Network, to routing.Contact, target []byte) ([]wire.Node, error) {
-	reply, err := ask[*wire.FindNodeReply](ctx, n, to, &wire.FindNode{Target: target})
+	m := &wire.FindNode{Target: target}
+	reply, err := n.Query(ctx, to, m)
+	nodes, err := as[*wire.FindNodeReply](m, reply, err)
 	if err != nil {
 		return nil, err
 	}
-	return reply.Nodes, nil
+	return nodes.Nodes, nil
 }
 
 // FindValue asks a node for what it has stored under key. A miss is a reply
 // without values; it may list nodes that are nearer.
 func FindValue(ctx context.Context, n routing.Network, to routing.Contact, key []byte) (*wire.FindValueReply, error) {
-	return ask[*wire.FindValueReply](ctx, n, to, &wire.FindValue{Key: key})
+	m := &wire.FindValue{Key: key}
+	reply, err := n.Query(ctx, to, m)
+	return as[*wire.FindValueReply](m, reply, err)
 }
 
 // Put has a node keep a value, by _dht.store, and returns once it has said so.
@@ -63,17 +69,18 @@ func ListGateways(ctx context.Context, n routing.Network, to routing.Contact) (p
 func call(ctx context.Context, n routing.Network, to routing.Contact, procedure string, args wire.Raw) (wire.Raw, error) {
 	id := make([]byte, 16)
 	rand.Read(id) // never fails
-	reply, err := ask[*wire.Reply](ctx, n, to, &wire.Call{Procedure: procedure, Args: args, CallID: id})
+	m := &wire.Call{Procedure: procedure, Args: args, CallID: id}
+	reply, err := n.Query(ctx, to, m)
+	called, err := as[*wire.Reply](m, reply, err)
 	if err != nil {
 		return nil, err
 	}
-	return reply.Result, nil
+	return called.Result, nil
 }
 
-// ask is Query for a request that is answered by an M.
-func ask[M wire.Message](ctx context.Context, n routing.Network, to routing.Contact, m wire.Message) (M, error) {
+// as returns the reply to m as the M that answers it.
+func as[M wire.Message](m, reply wire.Message, err error) (M, error) {
 	var none M
-	reply, err := n.Query(ctx, to, m)
 	if err != nil {
 		return none, err
 	}

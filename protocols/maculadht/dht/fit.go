@@ -12,7 +12,7 @@ import (
 // whose turn it is first (see [records.InTurn]), and the rest of it to those that follow
 // from a place on that turn says, so that each is told of sooner or later. One is always
 // told of.
-func fit(recs []records.Record, d *server.Dialect, limit int, turn uint64) (fitting []records.Record, left int) {
+func fit(recs []records.Record, d *server.Dialect, limit int, turn func() uint64) (fitting []records.Record, left int) {
 	size := replyOverhead
 	for i := range recs {
 		size += recordSize(&recs[i], d)
@@ -43,7 +43,7 @@ func fit(recs []records.Record, d *server.Dialect, limit int, turn uint64) (fitt
 		first = max(first, n)
 	}
 	if rest := take(order, first); len(rest) > 0 {
-		at := int(turn % uint64(len(rest)))
+		at := int(turn() % uint64(len(rest)))
 		take(slices.Concat(rest[at:], rest[:at]), room)
 	}
 	if len(fitting) == 0 {

@@ -31,7 +31,7 @@ func TestFit(t *testing.T) {
 			recs[i].Owned = rng.IntN(3) == 0
 		}
 		d, limit := &server.Dialect{Extended: rng.IntN(2) == 0}, rng.IntN(2500)
-		got, left := fit(recs, d, limit, rng.Uint64())
+		got, left := fit(recs, d, limit, rng.Uint64)
 		require.Equal(t, len(recs)-len(got), left)
 
 		reply, size, told := &wire.FindValueReply{}, replyOverhead, map[string]bool{}
@@ -79,7 +79,7 @@ func TestFitInACrowd(t *testing.T) {
 			const replies = 2000
 			rng := rand.New(rand.NewPCG(5, 6))
 			for range replies {
-				got, _ := fit(recs, &server.Dialect{}, tt.limit, rng.Uint64())
+				got, _ := fit(recs, &server.Dialect{}, tt.limit, rng.Uint64)
 				for _, r := range got {
 					told[string(r.NodeID)]++
 				}

@@ -3,6 +3,7 @@ package dht
 import (
 	"bytes"
 	"errors"
+	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
@@ -79,7 +80,7 @@ func (h *Handlers) resolveValue(a *asker, key []byte, limit int) error {
 		h.cfg.resolver.Resolve(key, a.valueAsker(), nil)
 	}
 	answer := &a.find.answer
-	h.listValues(answer, here, nil, key, a.audience(), limit)
+	h.listValues(answer, here, nil, key, a.audience(), limit, time.Now())
 	err := a.Reply(answer)
 	forget(answer)
 	clear(a.find.merged)
@@ -103,7 +104,7 @@ func (h *Handlers) deferValue(a *asker, key []byte, limit int) error {
 			here = merged
 		}
 		answer := new(wire.FindValueReply)
-		h.listValues(answer, h.served(here, to.dialect), nil, key, to, limit)
+		h.listValues(answer, h.served(here, to.dialect), nil, key, to, limit, time.Now())
 		_ = slot.Fill(answer) // where there is no room the miss is the answer; else the stream has ended
 	})
 	if !waits {

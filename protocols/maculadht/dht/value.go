@@ -61,19 +61,19 @@ func (h *Handlers) HandleFindValue(ctx context.Context, m *wire.FindValue, d ser
 
 // findValue fills a reply, reusing its slices.
 func (h *Handlers) findValue(ctx context.Context, reply *wire.FindValueReply, key []byte, to audience, limit int) {
-	found, withdrawn, err := h.routes.Records().Records(ctx, key)
+	now := time.Now()
+	found, withdrawn, err := h.routes.Records().Records(ctx, key, now)
 	if err != nil || !to.dialect.GatewayKeys && wire.IsGatewayKey(key) {
 		found, withdrawn = nil, nil // what gateways register is for those who came by the same door
 	}
-	h.listValues(reply, h.served(found, to.dialect), withdrawn, key, to, limit)
+	h.listValues(reply, h.served(found, to.dialect), withdrawn, key, to, limit, now)
 }
 
 // listValues fills a reply with the records that were found, and with who has withdrawn
 // his, reusing its slices.
-func (h *Handlers) listValues(reply *wire.FindValueReply, found, withdrawn []records.Record, key []byte, to audience, limit int) {
+func (h *Handlers) listValues(reply *wire.FindValueReply, found, withdrawn []records.Record, key []byte, to audience, limit int, now time.Time) {
 	d := to.dialect
 	*reply = wire.FindValueReply{Values: reply.Values[:0], ExpiresIn: reply.ExpiresIn[:0], Proofs: reply.Proofs[:0], Tombstones: reply.Tombstones[:0]}
-	now := time.Now()
 	if d.Extended {
 		limit -= proofsOverhead + addTombstones(reply, withdrawn)
 	}
@@ -85,7 +85,7 @@ func (h *Handlers) listValues(reply *wire.FindValueReply, found, withdrawn []rec
 		return
 	}
 	h.count.hits.Add(1)
-	fitting, left := fit(found, d, limit, rand.Uint64())
+	fitting, left := fit(found, d, limit, rand.Uint64)
 	h.count.leftOut.Add(uint64(left))
 	proved := false
 	for i := range fitting {

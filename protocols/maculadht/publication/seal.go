@@ -68,7 +68,7 @@ func (p *Publisher) proves(v values.Value) bool {
 // catchUp has what is sealed be newer than this node's own record under a key: a clock
 // may have been set back since that was stored. It reports whether there is such a one.
 func (p *Publisher) catchUp(ctx context.Context, key []byte) bool {
-	values, tombstones, err := p.cfg.Routing.Records().Records(ctx, key)
+	values, tombstones, err := p.cfg.Routing.Records().Records(ctx, key, time.Now())
 	if err != nil {
 		return false
 	}

@@ -212,17 +212,17 @@ func isStrange(r *Record) bool { return !r.Source.IsOwn() && !r.Owned && !r.Dire
 // [ErrNotFound]; never an empty list. The list is shared: do not modify it. Errors of the
 // store are an ErrStoreFailed; those of ctx are wrapped.
 func (m *Manager) Values(ctx context.Context, key []byte) ([]Record, error) {
-	values, _, err := m.Records(ctx, key)
+	values, _, err := m.Records(ctx, key, time.Now())
 	if err == nil && len(values) == 0 {
 		err = ErrNotFound
 	}
 	return values, err
 }
 
-// Records returns the live records of key, those with a value and the tombstones, each
-// in order; either list may be empty. Otherwise it is as Values.
-func (m *Manager) Records(ctx context.Context, key []byte) (values, tombstones []Record, err error) {
-	live, err := m.live(ctx, key)
+// Records returns the records of key that live at now, those with a value and the
+// tombstones, each in order; either list may be empty. Otherwise it is as Values.
+func (m *Manager) Records(ctx context.Context, key []byte, now time.Time) (values, tombstones []Record, err error) {
+	live, err := m.live(ctx, key, now)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -230,12 +230,12 @@ func (m *Manager) Records(ctx context.Context, key []byte) (values, tombstones [
 	return live[:n:n], live[n:], nil
 }
 
-func (m *Manager) live(ctx context.Context, key []byte) ([]Record, error) {
+func (m *Manager) live(ctx context.Context, key []byte, now time.Time) ([]Record, error) {
 	recs, err := m.store.Get(ctx, key)
 	if err != nil {
 		return nil, failed(ctx, "get records", err)
 	}
-	live, _ := split(recs, time.Now())
+	live, _ := split(recs, now)
 	return live, nil
 }
 
@@ -256,7 +256,7 @@ func (m *Manager) Range(ctx context.Context, prefix []byte, visit func(key []byt
 			return failed(ctx, "list keys", err)
 		}
 		for _, key := range keys {
-			live, err := m.live(ctx, key)
+			live, err := m.live(ctx, key, time.Now())
 			switch {
 			case err != nil:
 				return err

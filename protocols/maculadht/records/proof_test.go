@@ -111,7 +111,7 @@ func TestProofRules(t *testing.T) {
 					p := step.put()
 					p.Key = key
 					require.ErrorIs(t, m.Store(t.Context(), p), step.want, "step %d", i)
-					found, withdrawn, err := m.Records(t.Context(), key)
+					found, withdrawn, err := m.Records(t.Context(), key, time.Now())
 					require.NoError(t, err)
 					require.ElementsMatch(t, step.holds, values(found), "step %d", i)
 					if len(step.holds) > 0 {
@@ -155,14 +155,14 @@ func TestTombstonesOfAFullKey(t *testing.T) {
 	p = tombstone("999", 0)
 	p.Key = key
 	require.NoError(t, m.Store(t.Context(), p))
-	values, withdrawn, err := m.Records(t.Context(), key)
+	values, withdrawn, err := m.Records(t.Context(), key, time.Now())
 	require.NoError(t, err)
 	require.Len(t, values, MaxProviders-1)
 	require.Len(t, withdrawn, 1)
 	p = by("another", "v").ttl(3 * time.Hour).from([]byte("another"))
 	p.Key = key
 	require.NoError(t, m.Store(t.Context(), p))
-	values, withdrawn, err = m.Records(t.Context(), key)
+	values, withdrawn, err = m.Records(t.Context(), key, time.Now())
 	require.NoError(t, err)
 	require.Len(t, values, MaxProviders)
 	require.Empty(t, withdrawn, "the first to end")

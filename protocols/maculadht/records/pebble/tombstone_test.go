@@ -30,7 +30,7 @@ func TestProofsOutliveARestart(t *testing.T) {
 	}
 	check := func(m *records.Manager) {
 		t.Helper()
-		values, withdrawn, err := m.Records(t.Context(), []byte("k"))
+		values, withdrawn, err := m.Records(t.Context(), []byte("k"), time.Now())
 		require.NoError(t, err)
 		require.Len(t, values, 2)
 		require.Equal(t, []string{"c", "a"}, []string{string(values[0].NodeID), string(values[1].NodeID)})
@@ -58,7 +58,7 @@ func TestProofsOutliveARestart(t *testing.T) {
 		require.Equal(t, stats.Bytes, m.Stats().Bytes, "a proof is counted as before")
 	}
 	require.NoError(t, put(m, "b", "anew", proof(6)))
-	values, withdrawn, err := m.Records(t.Context(), []byte("k"))
+	values, withdrawn, err := m.Records(t.Context(), []byte("k"), time.Now())
 	require.NoError(t, err)
 	require.Len(t, values, 3)
 	require.Empty(t, withdrawn)

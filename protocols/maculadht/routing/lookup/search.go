@@ -127,7 +127,7 @@ func (s *search) begin(ctx context.Context, key []byte) {
 		return
 	}
 	// A store that can not be read is no reason not to ask others.
-	here, withdrawn, _ := s.server.Records().Records(ctx, key)
+	here, withdrawn, _ := s.server.Records().Records(ctx, key, time.Now())
 	own := make([]FoundValue, 0, len(here)+len(withdrawn))
 	for i := range here {
 		if v, err := values.Parse(here[i].Value); err == nil && (here[i].Proof != nil || !s.how.ProvedOnly) {
