@@ -153,7 +153,7 @@ func TestConnContext(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, scope.SetPeer("a"))
 	require.NoError(t, scope.ReserveMemory(100, 255))
-	s := OpenStream(ctx)
+	s := (&Conn{scope.(*connScope)}).OpenStream()
 	require.NoError(t, s.ReserveMemory(10, 255))
 	stats := r.pool.Stats()
 	require.Zero(t, stats.Handshakes.UnderWay, "it is a connection")
@@ -162,5 +162,8 @@ func TestConnContext(t *testing.T) {
 	end()
 	require.Eventually(t, func() bool { return r.pool.Stats().Memory == 0 }, time.Second, time.Millisecond)
 	require.Zero(t, r.pool.Stats().Buffered)
-	require.NoError(t, OpenStream(t.Context()).ReserveMemory(1, 255), "nobody counts it")
+	s = (&Conn{scope.(*connScope)}).OpenStream()
+	require.NoError(t, s.ReserveMemory(1, 255), "nobody counts what comes after the end")
+	s.Done()
+	require.Zero(t, r.pool.Stats().Buffered)
 }

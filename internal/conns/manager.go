@@ -73,10 +73,14 @@ func (m *Manager) ConnContext(ctx context.Context, client *quic.ClientInfo) (con
 
 // OpenConnection implements network.ResourceManager.
 func (m *Manager) OpenConnection(dir network.Direction, usefd bool, endpoint ma.Multiaddr) (network.ConnManagementScope, error) {
-	return m.openConnection(dir, usefd, endpoint, func() {})
+	scope, err := m.openConnection(dir, usefd, endpoint, func() {})
+	if err != nil {
+		return nil, err // and no scope: a nil one of ours would not be nil to who looks
+	}
+	return scope, nil
 }
 
-func (m *Manager) openConnection(dir network.Direction, usefd bool, endpoint ma.Multiaddr, handshaken func()) (network.ConnManagementScope, error) {
+func (m *Manager) openConnection(dir network.Direction, usefd bool, endpoint ma.Multiaddr, handshaken func()) (*connScope, error) {
 	scope, err := m.ResourceManager.OpenConnection(dir, usefd, endpoint)
 	if err != nil {
 		return nil, err

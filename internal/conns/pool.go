@@ -274,7 +274,7 @@ func (p *Pool) end(c *conn) {
 func (p *Pool) heaviest() (worst *holder) {
 	var heavy *group
 	for _, g := range p.groups {
-		if g.used.sum() > Allowance && (heavy == nil || g.used.sum() > heavy.used.sum()) {
+		if g.used.sum() > Allowance && (heavy == nil || g.used.sum() > heavy.used.sum()) && g.closable() {
 			heavy = g
 		}
 	}
@@ -294,15 +294,25 @@ func (p *Pool) heaviest() (worst *holder) {
 	return worst
 }
 
-// before reports whether a is to give way before b.
+// before reports whether a is to give way before b. A peer is heavy as a group is: else one
+// that asks something would go before all that hold a connection and do nothing with it.
 func (g *group) before(a, b *holder) bool {
 	if of, other := g.sources[a.source], g.sources[b.source]; of != other {
 		return of > other
 	}
-	if of, other := a.used.sum(), b.used.sum(); of != other {
+	if of, other := max(a.used.sum(), Allowance), max(b.used.sum(), Allowance); of != other {
 		return of > other
 	}
 	return a.active.Before(b.active)
+}
+
+func (g *group) closable() bool {
+	for h := range g.holders {
+		if h.closable() {
+			return true
+		}
+	}
+	return false
 }
 
 func (h *holder) closable() bool {
