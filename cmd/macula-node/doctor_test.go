@@ -122,7 +122,7 @@ func TestDoctorJSON(t *testing.T) {
 		"endpoint": g.Endpoint(), "ok": false, "verdict": "FAIL: " + g.Endpoint() + " " + advice, "reachable": true, "realm": glassRealm,
 		"client_id": g.ClientID(), "node_id": hex.EncodeToString(g.NodeID()),
 		"handshake_ms": anyNumber, "rtt_p50_ms": anyNumber, "rtt_p99_ms": anyNumber,
-		"neighbours": []any{object{"node_id": "other", "host": "192.0.2.7", "port": 9443.0, "realm": glassRealm}},
+		"neighbours": []any{object{"node_id": hex.EncodeToString([]byte("other")), "host": "192.0.2.7", "port": 9443.0, "realm": glassRealm}},
 	}, report)
 }
 
