@@ -89,6 +89,9 @@ type stream struct {
 	counted *conns.Stream
 }
 
+// Active implements server.Activity.
+func (s stream) Active() { s.counted.Active() }
+
 // ReserveMemory implements framing.Memory.
 func (s stream) ReserveMemory(size int, prio uint8) error { return s.counted.ReserveMemory(size, prio) }
 

@@ -89,17 +89,20 @@ func TestForgedAddresses(t *testing.T) {
 func TestNoisyGroupsProve(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHandshakesOf(t, Limits{})
-		unproved := 0
+		unproved, unlucky := 0, 0
 		for second := range 10 {
 			for i := range 16 * 1000 {
 				if !h.prove(netip.AddrFrom4([4]byte{9, 9, byte(i % 16), byte(i)})) {
 					unproved++
 				}
 			}
-			require.False(t, h.prove(netip.AddrFrom4([4]byte{8, 8, byte(second), 8})))
+			if h.prove(netip.AddrFrom4([4]byte{8, 8, byte(second), 8})) {
+				unlucky++ // it shares the bucket of a noisy one: one of 256 does, by chance
+			}
 			time.Sleep(time.Second)
 		}
 		require.LessOrEqual(t, unproved, 16*(4+10))
+		require.LessOrEqual(t, unlucky, 2)
 	})
 }
 

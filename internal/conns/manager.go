@@ -143,6 +143,13 @@ func (b *buffered) release(size int) {
 	}
 }
 
+// active notes that its holder does something: who only holds what it has goes first.
+func (b *buffered) active() {
+	if b.pool != nil {
+		b.pool.touch(b.of)
+	}
+}
+
 // end gives back what is reserved, and returns whose it was, once.
 func (b *buffered) end() *holder {
 	b.mu.Lock()
@@ -266,6 +273,9 @@ func (s *streamScope) ReleaseMemory(size int) {
 	s.buffered.release(size)
 	s.StreamManagementScope.ReleaseMemory(size)
 }
+
+// Active notes that something comes on the stream; see server.HostStream.
+func (s *streamScope) Active() { s.buffered.active() }
 
 // Done implements network.ResourceScopeSpan.
 func (s *streamScope) Done() {

@@ -157,9 +157,13 @@ func TestTheIdlestGivesWay(t *testing.T) {
 			require.NoError(t, err)
 		}
 		require.Equal(t, []string{"1"}, r.gone())
+		s, err := r.OpenStream("2", network.DirInbound)
+		require.NoError(t, err)
+		s.Done()
+		require.Empty(t, r.gone())
 		r.connect("newcomer", "7.7.7.7")
 		r.connect("another", "7.7.6.7")
-		require.ElementsMatch(t, []string{"2", "3"}, r.gone())
+		require.ElementsMatch(t, []string{"3", "4"}, r.gone())
 	})
 }
 

@@ -86,6 +86,9 @@ func (s *Stream) ReserveMemory(size int, _ uint8) error { return s.buffered.rese
 // ReleaseMemory gives it back.
 func (s *Stream) ReleaseMemory(size int) { s.buffered.release(size) }
 
+// Active notes that something comes on it.
+func (s *Stream) Active() { s.buffered.active() }
+
 // Done ends it.
 func (s *Stream) Done() {
 	if of := s.buffered.end(); of != nil {
