@@ -163,6 +163,7 @@ where it could not ask.`,
 	app.OnUsageError = onUsage
 	for _, c := range app.Commands {
 		c.OnUsageError = onUsage
+		c.CustomHelpTemplate = helpTemplate(c)
 		c.HideHelpCommand = true // else nothing could be asked for the key "help"
 	}
 	return app
