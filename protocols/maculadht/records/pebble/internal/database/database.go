@@ -62,10 +62,10 @@ func Open(files vfs.FS, dir string, isNew bool, maxBytes int64, log *slog.Logger
 		FormatMajorVersion:          pebble.FormatTableFormatV6,
 		ErrorIfNotExists:            !isNew,
 		MemTableSize:                uint64(size),
-		LBaseMaxBytes:               4 * size,
+		LBaseMaxBytes:               max(maxBytes/16, 4*size),
 		MemTableStopWritesThreshold: 2,
-		L0CompactionThreshold:       2,
-		L0StopWritesThreshold:       64, // who writes does not wait for what is merged
+		L0CompactionThreshold:       int(min(max(maxBytes/(32*size), 2), 8)), // the more wait the less is merged, but they take room
+		L0StopWritesThreshold:       64,                                      // who writes does not wait for what is merged
 		MaxOpenFiles:                128,
 		CompactionConcurrencyRange:  func() (lower, upper int) { return 1, 1 },
 		Logger:                      chatter{log, f},
