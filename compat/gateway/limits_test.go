@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -149,6 +150,12 @@ func (d *doorman) set(accepts, secures bool) {
 	d.accepts, d.secures = accepts, secures
 }
 
+func (d *doorman) wasAsked() []netip.AddrPort {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.asked)
+}
+
 func (d *doorman) InterceptAccept(c network.ConnMultiaddrs) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -170,7 +177,7 @@ func TestConnectionGater(t *testing.T) {
 	d := openGateway(t, WithConnectionGater(door), WithMetricsTracer(&told))
 	let := dialGateway(t, d.addr)
 	let.open().ask(&wire.Ping{})
-	require.Equal(t, []netip.AddrPort{netip.AddrPortFrom(d.addr.Addr(), let.LocalAddr().(*net.UDPAddr).AddrPort().Port())}, door.asked)
+	require.Equal(t, []netip.AddrPort{netip.AddrPortFrom(d.addr.Addr(), let.LocalAddr().(*net.UDPAddr).AddrPort().Port())}, door.wasAsked())
 	requireGated := func(c *nodeConn) {
 		t.Helper()
 		<-c.Context().Done()
