@@ -70,6 +70,27 @@ func TestLookupsDoNotWaitForTheDead(t *testing.T) {
 	}
 }
 
+// Where all answers take long, those that have left have no longer than one of them.
+func TestTheDoubtfulHaveAsLongAsTheOthers(t *testing.T) {
+	const took = 400 * time.Millisecond
+	play(t, 25, func(t *testing.T, s *script) {
+		s.Know(s.Peers[:25]...)
+		for i, c := range s.Peers[:25] {
+			if i < 5 {
+				s.Replies[c.ID] = never
+				s.Server.Table().Doubt(c.ID, time.Now())
+			} else {
+				s.Replies[c.ID] = after(took, names())
+			}
+		}
+		l := lookups(s, WithAlpha(20))
+		_, err := l.Values(t.Context(), s.Target[:])
+		require.ErrorIs(t, err, records.ErrNotFound)
+		require.GreaterOrEqual(t, time.Since(s.Start), 2*took)
+		require.LessOrEqual(t, time.Since(s.Start), 2*took+2*lookAgain)
+	})
+}
+
 // Whom a lookup has waited for is not waited for again.
 func TestTheDeadAreWaitedForOnce(t *testing.T) {
 	play(t, 5, func(t *testing.T, s *script) {

@@ -204,7 +204,7 @@ func (s *search) askAll(ctx context.Context) error {
 		look := s.cfg.query // again, at the latest
 		switch {
 		case len(s.slots) > 0:
-			look = min(time.Until(s.slots[0].since.Add(s.slot())), lookAgain)
+			look = min(time.Until(s.slots[0].since.Add(s.slotOf(s.slots[0]))), lookAgain)
 		case s.good > 0:
 			look = time.Until(s.frontier.lastAsked().Add(s.patience()))
 		}
@@ -232,7 +232,7 @@ func (s *search) overdue(p *peerCandidate) bool {
 			return true
 		}
 	}
-	if time.Since(p.since) < s.slot() {
+	if time.Since(p.since) < s.slotOf(p) {
 		return false
 	}
 	p.state = slow
@@ -241,8 +241,8 @@ func (s *search) overdue(p *peerCandidate) bool {
 
 // goOn decides what is still worth waiting for when all have answered that were
 // expected to, asks whom it takes, and reports whether there is anything. The
-// doubtful are asked all at once, as most will not answer, and have as long as a
-// slot lasts; unless they are all that there is.
+// doubtful are asked all at once, as most will not answer, and are waited for as long as
+// slotOf says; unless they are all that there is.
 func (s *search) goOn(ctx context.Context) bool {
 	if s.values && s.send(ctx, s.frontier.holder()) {
 		return true
@@ -269,6 +269,15 @@ func (s *search) slot() time.Duration {
 		return s.cfg.slow
 	}
 	return min(s.cfg.slow, max(leastSlot, 4*s.longest))
+}
+
+// slotOf is how long this contact keeps its slot. The doubtful, which are asked last and
+// all at once, have no longer than the slowest of the others took.
+func (s *search) slotOf(p *peerCandidate) time.Duration {
+	if s.good > 0 && p.Doubtful() {
+		return min(s.slot(), max(leastSlot, s.longest))
+	}
+	return s.slot()
 }
 
 // patience is how long a contact may take where others have answered, be it that they
