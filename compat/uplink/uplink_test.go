@@ -198,6 +198,7 @@ func TestUplinkToAnotherRealm(t *testing.T) {
 
 // A gateway counts as met for as long as there is a session with it.
 func TestUplinkTellsWhomItHasMet(t *testing.T) {
+	t.Parallel()
 	g := newGlass(t)
 	var met atomic.Int64
 	u := newUplinked(t, []*glass.Gateway{g}, WithMet(func(ip netip.Addr) func() {
@@ -211,6 +212,7 @@ func TestUplinkTellsWhomItHasMet(t *testing.T) {
 }
 
 func TestUplinkComesBack(t *testing.T) {
+	t.Parallel()
 	t.Run("after its connections were lost", func(t *testing.T) {
 		g := newGlass(t)
 		u := newUplinked(t, []*glass.Gateway{g}, atRetries(compattest.Tick, 2*compattest.Tick))
@@ -484,6 +486,7 @@ func TestOwnEntry(t *testing.T) {
 // The reconnects of many nodes at once, and the end of each at any time, are no
 // harm to a gateway.
 func TestUplinksComeAndGo(t *testing.T) {
+	t.Parallel()
 	g := newGlass(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
