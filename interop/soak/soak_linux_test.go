@@ -1,0 +1,183 @@
+package soak
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/metrics"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/interop/program"
+	"github.com/macula-mesh/macula-node/node"
+)
+
+var (
+	soakFor  = flag.Duration("soak", 0, "for how long TestSoak runs; 0 for a few seconds, in which nothing can be seen to leak")
+	soakSeed = flag.Uint64("soak.seed", 1, "what decides what the clients do")
+	soakOut  = flag.String("soak.out", "", "the directory in which soak.svg and soak.csv are written; none where it is empty")
+)
+
+const (
+	nodes     = 5
+	shortSoak = 3 * time.Second
+	samples   = 180 // in all, of a long one
+	// leastSoak is how long it must run for what it holds to be judged.
+	leastSoak = 10 * time.Minute
+)
+
+// TestSoak has clients of all kinds use nodes, five processes and five within the test, and
+// requires that what the nodes hold does not grow.
+//
+//	go test ./interop/soak -run 'TestSoak$' -soak 30m -soak.out docs -timeout 1h -v
+func TestSoak(t *testing.T) {
+	length, every := *soakFor, *soakFor/samples
+	if length == 0 {
+		length, every = shortSoak, shortSoak/6
+	}
+	t.Logf("%v, seed %d", length, *soakSeed)
+	processes, ours := startProcesses(t), startNodes(t)
+	var targets []*target
+	for _, p := range processes {
+		targets = append(targets, newTarget(t, p.Endpoints[0], p.Addrs[0]))
+	}
+	for _, n := range ours {
+		targets = append(targets, newTarget(t, n.Endpoints()[0], n.Addrs()[0].String()))
+	}
+	w := newWatch(processes)
+	l := startLoad(t, targets, *soakSeed, *soakFor == 0)
+	begun := time.Now()
+	pace := time.NewTicker(every)
+	defer pace.Stop()
+	for time.Since(begun) < length {
+		<-pace.C
+		l.rest(func() { w.look(t, time.Since(begun)) })
+	}
+	l.end()
+	l.report()
+	for _, line := range summary(w.at, w.all()) {
+		t.Log(line)
+	}
+	if *soakOut != "" {
+		w.write(t, *soakOut, fmt.Sprintf("%d nodes under a mixed load for %v; the grey time does not count", nodes, length))
+	}
+	if length >= leastSoak {
+		require.Empty(t, leaks(w.at, w.all()))
+	}
+}
+
+// startProcesses starts processes of the built program, which know each other.
+func startProcesses(t *testing.T) (all []*program.Process) {
+	t.Helper()
+	path, err := program.Build(t.TempDir())
+	require.NoError(t, err)
+	for i := range nodes {
+		args := []string{"--listen", "/ip4/127.0.0.1/udp/0/quic-v1", "--data-dir", t.TempDir(), "--realm", realm, "--mode", "server", "--log-level", "error"}
+		if i > 0 {
+			args = append(args, "--bootstrap", all[0].Addrs[0])
+		}
+		p, err := program.Run(path, nil, args...)
+		require.NoError(t, err)
+		t.Cleanup(func() {
+			if err := p.Stop(); err != nil {
+				t.Error(err)
+			}
+		})
+		all = append(all, p)
+	}
+	return all
+}
+
+// startNodes starts nodes within the test, which know each other and none of the processes.
+func startNodes(t *testing.T) (all []*node.Node) {
+	t.Helper()
+	for range nodes {
+		c := node.Config{DataDir: t.TempDir(), Durable: true, Listen: []string{"/ip4/127.0.0.1/udp/0/quic-v1"}, Realm: realm, Mode: node.ModeServer,
+			NoPortMapping: true, Registerer: prometheus.NewRegistry()}
+		if len(all) > 0 {
+			c.Bootstrap = []string{all[0].Addrs()[0].String()}
+		}
+		n, err := node.New(c)
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, n.Close()) })
+		all = append(all, n)
+	}
+	return all
+}
+
+// watch is what is seen of the nodes.
+type watch struct {
+	processes []*program.Process
+	at        []time.Duration
+
+	resident, descriptors, threads *series
+	goroutines, live               *series
+}
+
+func newWatch(processes []*program.Process) *watch {
+	var names []string
+	for i := range processes {
+		names = append(names, fmt.Sprintf("process %d", i+1))
+	}
+	within := []string{"5 within the test"}
+	return &watch{
+		processes:   processes,
+		resident:    &series{name: "resident memory", unit: "MiB", leak: 24, of: names},
+		descriptors: &series{name: "descriptors", unit: "open", leak: 12, of: names},
+		threads:     &series{name: "threads", unit: "threads", leak: 12, of: names},
+		goroutines:  &series{name: "goroutines", unit: "goroutines", leak: 60, of: within},
+		live:        &series{name: "live heap", unit: "MiB", leak: 24, of: within},
+	}
+}
+
+func (w *watch) all() []*series {
+	return []*series{w.resident, w.descriptors, w.threads, w.goroutines, w.live}
+}
+
+// look notes what is held now.
+func (w *watch) look(t *testing.T, at time.Duration) {
+	t.Helper()
+	var resident, descriptors, threads []float64
+	for _, p := range w.processes {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID))
+		require.NoError(t, err)
+		var kib, n float64
+		for line := range strings.Lines(string(text)) {
+			_, _ = fmt.Sscanf(line, "VmRSS: %g kB", &kib)
+			_, _ = fmt.Sscanf(line, "Threads: %g", &n)
+		}
+		open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.PID))
+		require.NoError(t, err)
+		require.Positive(t, kib*n)
+		resident, descriptors, threads = append(resident, kib/1024), append(descriptors, float64(len(open))), append(threads, n)
+	}
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(live)
+	w.at = append(w.at, at)
+	w.resident.add(resident...)
+	w.descriptors.add(descriptors...)
+	w.threads.add(threads...)
+	w.goroutines.add(float64(runtime.NumGoroutine()))
+	w.live.add(float64(live[0].Value.Uint64()) / (1 << 20))
+}
+
+// write writes soak.svg and soak.csv into a directory.
+func (w *watch) write(t *testing.T, dir, title string) {
+	t.Helper()
+	for name, write := range map[string]func(f *os.File) error{
+		"soak.svg": func(f *os.File) error { return writePlot(f, title, w.at, w.all()) },
+		"soak.csv": func(f *os.File) error { return writeCSV(f, w.at, w.all()) },
+	} {
+		f, err := os.Create(filepath.Join(dir, name))
+		require.NoError(t, err)
+		require.NoError(t, errors.Join(write(f), f.Close()))
+		t.Log("written:", f.Name())
+	}
+}
