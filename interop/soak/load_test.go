@@ -29,6 +29,7 @@ import (
 
 const (
 	realm    = "be.cortexiq.test"
+	topic    = realm + ".news"
 	keys     = 2000
 	maxLife  = 120 // of what is stored, in seconds
 	opTime   = 10 * time.Second
@@ -205,8 +206,8 @@ func (l *load) visit(ctx context.Context, rng *rand.Rand, to *target) (err error
 	if err != nil {
 		return err
 	}
-	if err := s.Send(ctx, &wire.Store{Key: keyOf(rng), Value: valueOf(rng, id)}, &wire.Subscribe{Topics: []string{"t"}},
-		&wire.Publish{Topic: "t", Payload: []byte("p"), MessageID: id[:16]}); err != nil {
+	if err := s.Send(ctx, &wire.Store{Key: keyOf(rng), Value: valueOf(rng, id)}, &wire.Subscribe{Topics: []string{topic}},
+		&wire.Publish{Topic: topic, Payload: []byte("p"), MessageID: id[:16]}); err != nil {
 		return err
 	}
 	for range 3 {
@@ -275,10 +276,10 @@ func (l *load) bootstrap(ctx context.Context, rng *rand.Rand, to *target) (err e
 	}
 	name := fmt.Sprint("service ", rng.IntN(20))
 	s.Advertise(name)
-	if err := s.Subscribe("t"); err != nil {
+	if err := s.Subscribe(topic); err != nil {
 		return err
 	}
-	if err := s.Publish(glass.Publication{Topic: "t", Payload: wire.RawBytes([]byte("p"))}); err != nil {
+	if err := s.Publish(glass.Publication{Topic: topic, Payload: wire.RawBytes([]byte("p"))}); err != nil {
 		return err
 	}
 	_, err = g.FindValue(ctx, to.endpoint, maculadht.ServiceKey(name))

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"runtime/metrics"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -85,13 +86,14 @@ func startProcesses(t *testing.T) (all []*program.Process) {
 		}
 		p, err := program.Run(path, nil, args...)
 		require.NoError(t, err)
-		t.Cleanup(func() {
+		t.Cleanup(func() { // all of them are stopping by then
 			if err := p.Stop(); err != nil {
 				t.Error(err)
 			}
 		})
 		all = append(all, p)
 	}
+	t.Cleanup(func() { atOnce(all, (*program.Process).Stop) })
 	return all
 }
 
@@ -109,7 +111,17 @@ func startNodes(t *testing.T) (all []*node.Node) {
 		t.Cleanup(func() { require.NoError(t, n.Close()) })
 		all = append(all, n)
 	}
+	t.Cleanup(func() { atOnce(all, (*node.Node).Close) })
 	return all
+}
+
+// atOnce has all of them end, which each tells again when it is asked again.
+func atOnce[T any](all []T, end func(T) error) {
+	var ending sync.WaitGroup
+	for _, one := range all {
+		ending.Go(func() { _ = end(one) })
+	}
+	ending.Wait()
 }
 
 // watch is what is seen of the nodes.
