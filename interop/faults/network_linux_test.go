@@ -16,6 +16,7 @@ import (
 	"github.com/macula-mesh/macula-node/interop/lossynet"
 	"github.com/macula-mesh/macula-node/interop/program"
 	"github.com/macula-mesh/macula-node/interop/raw"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
 // What the network has: nodes of two sides, and on each side a host of clients.
@@ -23,9 +24,9 @@ const (
 	west, east = 0, 1
 
 	nodes   = 5
-	prefix  = 16 // of the network, 10.77.0.0
-	realm   = "be.cortexiq.test"
-	tryTime = 10 * time.Second // for one question
+	prefix  = 16                 // of the network, 10.77.0.0
+	realm   = proto.DefaultRealm // which commands enter
+	tryTime = 10 * time.Second   // for one question
 )
 
 // sideOf returns the side of a node, and sides are how they are printed.
