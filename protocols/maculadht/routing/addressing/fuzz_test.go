@@ -49,7 +49,7 @@ func FuzzAddr(f *testing.F) {
 			require.NoError(t, err)
 			require.True(t, a.Equal(again), "%s became %s", a, again)
 		}
-		if _, named := peer.SplitAddr(a); named == "" && len(a) > 0 {
+		if _, named := peer.SplitAddr(a); named == "" {
 			for _, encoded := range EncodePeerAddrs(name, []ma.Multiaddr{a}) {
 				again := PeerOf(wire.Node{Addrs: [][]byte{encoded}})
 				require.Equal(t, name, again.ID)
