@@ -1,6 +1,7 @@
 package bootstrap
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -19,7 +20,8 @@ func FuzzKept(f *testing.F) {
 		{info: peer.AddrInfo{ID: "\x00\x0e00000000000000", Addrs: []ma.Multiaddr{addr, addr}}, since: time.Unix(1, 0), answered: time.Unix(2, 0), missed: 1},
 		{info: peer.AddrInfo{ID: "\x00\x0e00000000000001", Addrs: []ma.Multiaddr{addr}}, since: time.Unix(3, 0)},
 	}
-	for _, all := range [][]kept{some, some[:1], nil} {
+	beyond := kept{info: some[0].info, since: time.Unix(math.MinInt64, 0), answered: time.Unix(math.MaxInt64, 0), missed: math.MinInt64}
+	for _, all := range [][]kept{some, some[:1], nil, {beyond}} {
 		value, err := encode(all, true)
 		require.NoError(f, err)
 		f.Add([]byte(value))
@@ -39,6 +41,11 @@ func FuzzKept(f *testing.F) {
 			require.NotEmpty(t, c.info.Addrs)
 			require.LessOrEqual(t, len(c.info.Addrs), keptAddrs)
 			require.Less(t, c.missed, maxMissed)
+			require.GreaterOrEqual(t, c.missed, 0)
+			for _, at := range []time.Time{c.since, c.answered} {
+				_, err := at.MarshalText()
+				require.NoError(t, err)
+			}
 			c.groups()
 		}
 		choose(nil, k.all, k.self)

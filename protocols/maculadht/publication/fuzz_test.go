@@ -2,6 +2,7 @@ package publication
 
 import (
 	"log/slog"
+	"math"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -20,6 +21,7 @@ func FuzzSaved(f *testing.F) {
 	for _, e := range []entry{
 		{Key: []byte("key"), Value: value, Since: 1},
 		{Offer: &offer{Name: "greeter", Endpoint: "https://192.0.2.1:9443", Metadata: []byte(`{"a":1}`), TTL: provider.DefaultTTL}, Since: 2},
+		{Key: []byte("key"), Value: value, Since: math.MaxInt64},
 		{},
 	} {
 		saved, err := wire.Marshal(e)
@@ -60,6 +62,8 @@ func FuzzSaved(f *testing.F) {
 		got, since, err := p.decode(s.name().stateKey(), saved)
 		require.NoError(t, err)
 		require.Equal(t, s.name(), got.name())
+		_, err = since.MarshalText()
+		require.NoError(t, err, "it is shown")
 		pub := &publication{subject: got, since: since}
 		again, err := pub.encode()
 		require.NoError(t, err)

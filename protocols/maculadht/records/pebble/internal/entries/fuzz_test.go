@@ -1,6 +1,7 @@
 package entries
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -31,6 +32,8 @@ func FuzzEntry(f *testing.F) {
 		f.Add(appendRecordKey(nil, []byte("key"), 7), appendRecord(nil, &r, 1<<40))
 	}
 	f.Add(clockKey, Reading{1, 2}.append(nil))
+	f.Add(clockKey, Reading{math.MaxInt64, 0}.append(nil))
+	f.Add(clockKey, Reading{-1, 0}.append(nil))
 	f.Add(clockKey, []byte{1})
 	f.Add([]byte{statePrefix, 'k'}, []byte("state"))
 	f.Add([]byte{recordPrefix, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1}, []byte{recordFormat, 0xff, 0, 0, 0, 0, 0, 0, 0, 0})
@@ -65,7 +68,9 @@ func FuzzEntry(f *testing.F) {
 		}
 		if r, ok := readingOf(entry); ok {
 			require.Equal(t, entry, r.append(nil))
-			NewClock(step, &r)
+			c := NewClock(step, &r)
+			require.GreaterOrEqual(t, c.Read().Store, r.Store)
+			require.Equal(t, r.Store, c.ToStore(c.FromStore(r.Store)))
 		}
 	})
 }
