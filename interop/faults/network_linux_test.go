@@ -89,13 +89,14 @@ func newWorld(t *testing.T, seed uint64, c lossynet.Conditions) *world {
 	var err error
 	w.path, err = program.Build(t.TempDir())
 	require.NoError(t, err)
+	t.Cleanup(w.stop)
 	w.nodes[0] = w.start(0, hosts[0])
+	require.NotNil(t, w.nodes[0])
 	var starting sync.WaitGroup
 	for i := 1; i < nodes; i++ {
 		starting.Go(func() { w.nodes[i] = w.start(i, hosts[i], "--bootstrap", w.nodes[0].Addrs[0]) })
 	}
 	starting.Wait()
-	t.Cleanup(w.stop)
 	for i, n := range w.nodes {
 		require.NotNil(t, n, "node %d", i)
 	}
@@ -140,6 +141,9 @@ func (w *world) start(i int, h *lossynet.Host, flags ...string) *node {
 
 // stop has all stop in order, at once.
 func (w *world) stop() {
+	if err := w.Set(lossynet.Conditions{}); err != nil { // no word to a peer has to be sent again
+		w.t.Error(err)
+	}
 	var stopping sync.WaitGroup
 	for _, n := range w.nodes {
 		if n != nil {

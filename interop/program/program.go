@@ -19,10 +19,11 @@ import (
 // Patience is how long a process has to serve, and to stop.
 const Patience = 20 * time.Second
 
-// Build builds macula-node into a directory, and returns where it is.
+// Build builds macula-node into a directory, and returns where it is. The linked program
+// is cached, as that of go run is: who builds it next has only to copy it.
 func Build(dir string) (path string, err error) {
 	path = filepath.Join(dir, "macula-node")
-	out, err := exec.Command("go", "build", "-o", path, "github.com/macula-mesh/macula-node/cmd/macula-node").CombinedOutput()
+	out, err := exec.Command("go", "run", "-exec", "cp", "github.com/macula-mesh/macula-node/cmd/macula-node", path).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build macula-node: %w\n%s", err, out)
 	}
