@@ -3,5 +3,5 @@
 // heap of five nodes within the test. What grows after the first third of the time is a
 // leak. It writes a table and a plot:
 //
-//	go test ./interop/soak -run 'TestSoak$' -soak 30m -soak.out docs -timeout 1h -v
+//	go test ./interop/soak -run 'TestSoak$' -soak 30m -soak.out "$PWD/docs" -timeout 1h -v
 package soak

@@ -23,7 +23,7 @@ import (
 var (
 	soakFor  = flag.Duration("soak", 0, "for how long TestSoak runs; 0 for a few seconds, in which nothing can be seen to leak")
 	soakSeed = flag.Uint64("soak.seed", 1, "what decides what the clients do")
-	soakOut  = flag.String("soak.out", "", "the directory in which soak.svg and soak.csv are written; none where it is empty")
+	soakOut  = flag.String("soak.out", "", "the directory in which soak.svg and soak.csv are written, from interop/soak where it is relative; none where it is empty")
 )
 
 const (
@@ -37,13 +37,16 @@ const (
 // TestSoak has clients of all kinds use nodes, five processes and five within the test, and
 // requires that what the nodes hold does not grow.
 //
-//	go test ./interop/soak -run 'TestSoak$' -soak 30m -soak.out docs -timeout 1h -v
+//	go test ./interop/soak -run 'TestSoak$' -soak 30m -soak.out "$PWD/docs" -timeout 1h -v
 func TestSoak(t *testing.T) {
 	length, every := *soakFor, *soakFor/samples
 	if length == 0 {
 		length, every = shortSoak, shortSoak/6
 	}
 	t.Logf("%v, seed %d", length, *soakSeed)
+	if *soakOut != "" {
+		require.NoError(t, os.MkdirAll(*soakOut, 0o755)) // at the end it would be too late to say that it can not be
+	}
 	processes, ours := startProcesses(t), startNodes(t)
 	var targets []*target
 	for _, p := range processes {
@@ -62,13 +65,13 @@ func TestSoak(t *testing.T) {
 		l.rest(func() { w.look(t, time.Since(begun)) })
 	}
 	l.end()
-	l.report()
 	for _, line := range summary(w.at, w.all()) {
 		t.Log(line)
 	}
 	if *soakOut != "" {
 		w.write(t, *soakOut, fmt.Sprintf("%d nodes under a mixed load for %v; the grey time does not count", nodes, length))
 	}
+	l.report()
 	if length >= leastSoak {
 		require.Empty(t, leaks(w.at, w.all()))
 	}

@@ -29,7 +29,7 @@ func NewClock(step func() time.Duration, last *Reading) Clock {
 		// The two clocks do not run exactly alike: what differs by less than a millisecond
 		// is the same, or a record's end would wander.
 		ahead := time.Duration(last.Store - min(last.Wall, now)).Round(time.Millisecond)
-		c.at = later(now, ahead)
+		c.at = max(last.Store, later(now, ahead))
 	}
 	return c
 }
