@@ -80,10 +80,10 @@ func (k *keeper) load(ctx context.Context) error {
 	}
 	for _, e := range entries[:min(len(entries), maxKept)] {
 		id, err := peer.IDFromBytes(e.Peer)
-		if err != nil || e.Missed >= maxMissed {
+		if err != nil || e.Missed < 0 || e.Missed >= maxMissed {
 			continue
 		}
-		c := kept{info: peer.AddrInfo{ID: id}, since: time.Unix(e.Since, 0), answered: time.Unix(e.Answered, 0), missed: e.Missed}
+		c := kept{info: peer.AddrInfo{ID: id}, since: wire.TimeOfSeconds(e.Since), answered: wire.TimeOfSeconds(e.Answered), missed: e.Missed}
 		for _, b := range e.Addrs[:min(len(e.Addrs), keptAddrs)] {
 			if a, err := addressing.DecodeAddr(b); err == nil {
 				c.info.Addrs = append(c.info.Addrs, a)

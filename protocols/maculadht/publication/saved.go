@@ -77,7 +77,7 @@ func (p *Publisher) decode(key, value []byte) (s subject, since time.Time, err e
 	if err == nil && !bytes.Equal(s.name().stateKey(), key) {
 		err = errors.New("it is that of another node, or was damaged")
 	}
-	return s, time.Unix(e.Since, 0), err
+	return s, wire.TimeOfSeconds(e.Since), err
 }
 
 // lockSaved keeps others from a publication's entry in the state, and returns its key.

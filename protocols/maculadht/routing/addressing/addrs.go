@@ -90,24 +90,32 @@ func (r Reach) Endpoint(endpoint string) string {
 }
 
 // EncodePeerAddrs returns a peer's multiaddrs as they travel: in binary, each with
-// the /p2p component that names the peer. A peer without addresses still has
-// its name.
+// the /p2p component that names the peer. A peer without addresses that can be told still
+// has its name.
 func EncodePeerAddrs(p peer.ID, addrs []ma.Multiaddr) [][]byte {
 	name, err := ma.NewComponent("p2p", p.String())
 	if err != nil {
 		return nil
 	}
-	if len(addrs) == 0 {
-		return [][]byte{name.Multiaddr().Bytes()}
-	}
-	encoded := make([][]byte, 0, min(len(addrs), MaxContactAddrs))
+	encoded := make([][]byte, 0, min(max(len(addrs), 1), MaxContactAddrs))
 	for _, a := range addrs {
+		if endsInPath(a) { // which would take the name in, and be read as nobody's
+			continue
+		}
 		// Clipped, as a shared address may have room behind it that others write to as well.
 		if b := slices.Clip(a).AppendComponent(name).Bytes(); len(b) <= maxAddr && len(encoded) < MaxContactAddrs {
 			encoded = append(encoded, b)
 		}
 	}
+	if len(encoded) == 0 {
+		encoded = append(encoded, name.Multiaddr().Bytes())
+	}
 	return encoded
+}
+
+// endsInPath reports whether all that follows a multiaddr is a part of its last component.
+func endsInPath(a ma.Multiaddr) bool {
+	return len(a) > 0 && a[len(a)-1].Protocol().Path
 }
 
 // EncodeAddrs returns multiaddrs in binary, as they are.

@@ -3,10 +3,14 @@ package addressing
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 
+	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
 )
 
 // Who is told of an address that means another machine to it dials that one.
@@ -100,4 +104,22 @@ func TestFewAddressesOfAContact(t *testing.T) {
 		require.Equal(t, all[:MaxContactAddrs], r.Addrs(all))
 	}
 	require.Len(t, EncodeAddrs(all), MaxContactAddrs)
+}
+
+// An address of which all that follows is a part names nobody: it is left out, so that what
+// a peer tells of itself does not make the lists of others wrong.
+func TestAddressesThatTakeTheNameIn(t *testing.T) {
+	p, err := peer.Decode("12D3KooWEo5rQffcrWDKWi9Ba8DoePrMiY6gPHuPheqFFFB9eB5d")
+	require.NoError(t, err)
+	path, udp := ma.StringCast("/unix/a"), ma.StringCast("/ip4/10.0.0.1/udp/1/quic-v1")
+	for name, test := range map[string]struct{ addrs, want []ma.Multiaddr }{
+		"none":              {nil, nil},
+		"a path":            {[]ma.Multiaddr{path}, nil},
+		"a path among some": {[]ma.Multiaddr{path, udp}, []ma.Multiaddr{udp}},
+		"a long one":        {[]ma.Multiaddr{ma.StringCast("/dns4/" + strings.Repeat("a", maxAddr) + "/udp/1/quic-v1")}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.Equal(t, peer.AddrInfo{ID: p, Addrs: test.want}, PeerOf(wire.Node{Addrs: EncodePeerAddrs(p, test.addrs)}))
+		})
+	}
 }

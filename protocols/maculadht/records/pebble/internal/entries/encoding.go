@@ -133,7 +133,11 @@ func (d *decoder) record(entry []byte, ends func(int64) time.Time) (r records.Re
 	}
 	bits := entry[1]
 	r.Owned, r.Direct = bits&ownedBit != 0, bits&directBit != 0
-	r.Expires = ends(int64(binary.BigEndian.Uint64(entry[2:])))
+	at := int64(binary.BigEndian.Uint64(entry[2:]))
+	if at < 0 { // which would be read as a time far ahead
+		return records.Record{}, errEncoding
+	}
+	r.Expires = ends(at)
 	d.rest, d.bad = entry[10:], false
 	var idLength, idWithin int
 	var id []byte

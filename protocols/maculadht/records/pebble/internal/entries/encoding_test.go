@@ -1,6 +1,7 @@
 package entries
 
 import (
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -116,7 +117,7 @@ func TestRecordEncoding(t *testing.T) {
 			want.Proof = &records.Proof{Envelope: append([]byte{}, rapid.SliceOf(rapid.Byte()).Draw(t, "proof")...),
 				Sequence: rapid.Int64().Draw(t, "sequence"), Expires: rapid.Int64().Draw(t, "proof's end")}
 		}
-		at := rapid.Int64().Draw(t, "ends")
+		at := rapid.Int64Min(0).Draw(t, "ends")
 		want.Expires = ends(at)
 		entry := appendRecord(nil, &want, at)
 		d := decoder{names: map[string]string{}}
@@ -143,4 +144,48 @@ func TestRecordEncoding(t *testing.T) {
 	d := decoder{names: map[string]string{}}
 	_, err := d.record([]byte{provedFormat + 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, ends)
 	require.ErrorContains(t, err, "format 3, this program knows 1 and 2")
+	_, err = d.record(appendRecord(nil, &records.Record{}, -1), ends)
+	require.ErrorIs(t, err, errEncoding, "no time is negative")
+}
+
+// However far a time of the store or a step of the wall clock is, it comes out as itself or
+// as the nearest that there is, never as one from the other end of time.
+func TestClockAtTheEndsOfTime(t *testing.T) {
+	const day = 24 * time.Hour
+	for name, test := range map[string]struct {
+		last *Reading
+		step time.Duration
+	}{
+		"the first":                          {nil, 0},
+		"the wall clock in 1970":             {nil, -time.Duration(time.Now().UnixNano())},
+		"before 1970":                        {nil, math.MinInt64},
+		"at its end":                         {nil, math.MaxInt64},
+		"gone on":                            {&Reading{1 << 60, 1 << 60}, 0},
+		"far ahead of the wall clock":        {&Reading{math.MaxInt64 - int64(day), 0}, 0},
+		"at its end, and the wall clock too": {&Reading{math.MaxInt64, math.MaxInt64}, math.MaxInt64},
+		"far behind the wall clock":          {&Reading{0, math.MaxInt64}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := NewClock(func() time.Duration { return test.step }, test.last)
+			r := c.Read()
+			require.GreaterOrEqual(t, r.Store, int64(0))
+			require.GreaterOrEqual(t, r.Wall, int64(0))
+			if test.last != nil {
+				require.GreaterOrEqual(t, r.Store, test.last.Store, "it went back")
+			}
+			again, ok := readingOf(r.append(nil))
+			require.True(t, ok)
+			require.Equal(t, r, again)
+			for _, at := range []int64{0, 1, r.Store, math.MaxInt64 - 1, math.MaxInt64} {
+				require.Equal(t, at, c.ToStore(c.FromStore(at)))
+			}
+			require.Zero(t, c.ToStore(time.Time{}), "what has always been over")
+			require.EqualValues(t, math.MaxInt64, c.ToStore(time.Unix(1<<40, 0)))
+			require.False(t, c.FromStore(0).After(time.Now()))
+		})
+	}
+	for name, r := range map[string]Reading{"store": {-1, 0}, "wall": {0, -1}, "both": {math.MinInt64, math.MinInt64}} {
+		_, ok := readingOf(r.append(nil))
+		require.False(t, ok, name)
+	}
 }

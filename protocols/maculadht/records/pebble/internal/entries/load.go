@@ -79,7 +79,7 @@ func (l *loading) entry(key, value []byte) error {
 		}
 		last, ok := readingOf(value)
 		if !ok {
-			return fmt.Errorf("a clock of %d bytes", len(value))
+			return fmt.Errorf("a clock that this program has not written, of %d bytes", len(value))
 		}
 		l.clock = NewClock(l.step, &last)
 	case statePrefix:
