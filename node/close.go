@@ -59,6 +59,9 @@ func (n *Node) parts(withdrawn func() error) []part {
 	if n.gateway != nil { // before the service: it answers from what the service closes
 		all = append(all, part{"what serves Erlang nodes", n.gateway.Close})
 	}
+	if n.calls != nil {
+		all = append(all, part{"the procedures that run", n.calls.Close})
+	}
 	if n.service != nil {
 		all = append(all, part{"the hand-over of records to others", n.service.Close})
 	}

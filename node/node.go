@@ -28,6 +28,8 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
+	"github.com/macula-mesh/macula-node/protocols/rpc"
+	"github.com/macula-mesh/macula-node/protocols/rpc/diagnostics"
 )
 
 // Node is a running peer.
@@ -38,6 +40,7 @@ type Node struct {
 	records *records.Manager
 	disk    *pebble.Store // nil where the node is not durable
 	service *maculadht.Service
+	calls   *rpc.Calls
 	gateway *gateway.Gateway
 	dialer  *dialer.Dialer
 	uplinks *uplink.Uplinks
@@ -150,6 +153,9 @@ func (n *Node) start() error {
 	if n.service, err = maculadht.New(n.host.Base, opts...); err != nil {
 		return err
 	}
+	if err := n.openCalls(); err != nil {
+		return err
+	}
 	if n.cfg.Strict {
 		n.host.AnswerKadOnlyTo(n.service.Met)
 	}
@@ -228,6 +234,14 @@ func (n *Node) checkListening(asked []ma.Multiaddr) (port int, err error) {
 	return port, nil
 }
 
+// openCalls serves calls, and those by which a gateway tells of itself.
+func (n *Node) openCalls() (err error) {
+	if n.calls, err = rpc.New(n.service, rpc.WithLogger(n.cfg.log("rpc"))); err != nil {
+		return err
+	}
+	return diagnostics.Serve(n.calls, diagnostics.Gateway{Node: n.ID().String(), Realm: n.cfg.Realm, Version: n.cfg.Version})
+}
+
 // openGateway serves Erlang nodes on the ports of the host.
 func (n *Node) openGateway() error {
 	var err error
@@ -258,6 +272,9 @@ func (n *Node) Host() host.Host { return n.host }
 
 // Service returns the service of /macula/dht/1.0.
 func (n *Node) Service() *maculadht.Service { return n.service }
+
+// Calls returns what serves procedures and calls them.
+func (n *Node) Calls() *rpc.Calls { return n.calls }
 
 // Dialer returns what asks Erlang nodes.
 func (n *Node) Dialer() *dialer.Dialer { return n.dialer }

@@ -32,6 +32,13 @@ func (c *Clients) Get(nodeID []byte) (*Peer, bool) {
 	return peers[len(peers)-1], true
 }
 
+// Is reports whether a peer is listed under a node id.
+func (c *Clients) Is(p *Peer, nodeID []byte) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return p.client != nil && *p.client == string(nodeID) && slices.Contains(c.byNode[*p.client], p)
+}
+
 // Len returns how many nodes have CONNECTed.
 func (c *Clients) Len() int {
 	c.mu.RLock()
