@@ -33,6 +33,9 @@ func (c *Calls) call(ctx context.Context, procedure string, args any) (wire.Raw,
 	if err != nil {
 		return nil, fmt.Errorf("%w: args: %w", ErrInvalidRequest, err)
 	}
+	if err := context.Cause(ctx); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrTimeout, err)
+	}
 	until := time.Now().Add(c.cfg.limits.Time)
 	if deadline, ok := ctx.Deadline(); ok {
 		until = time.Now().Add(min(time.Until(deadline), c.cfg.limits.MaxTime))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
@@ -85,6 +86,7 @@ func New(service *maculadht.Service, opts ...Option) (*Calls, error) {
 
 // Close withdraws what is served, answers what is under way with an error, and waits
 // for the procedures that run, whose contexts end. Calls that come later are refused.
+// That others know of it is waited for 1 s at most.
 func (c *Calls) Close() error {
 	c.mu.Lock()
 	already := c.closed
@@ -97,17 +99,45 @@ func (c *Calls) Close() error {
 	if already {
 		return nil
 	}
-	var errs []error
-	for _, p := range served {
-		errs = append(errs, p.Withdraw())
-	}
 	c.cancel()
-	c.adverts.Close()
+	err := withdraw(served, c.adverts.Close())
 	c.links.close()
 	for _, t := range c.awaited() {
 		c.finish(t, outcome{err: errClosing})
 	}
 	c.tasks.Wait()
+	return err
+}
+
+// withdrawWithin is for how long Close waits until others know that nothing is served
+// here any more.
+const withdrawWithin = time.Second
+
+// withdraw withdraws what is served and what is advertised, all at once. What takes
+// longer than withdrawWithin goes on until the service is closed.
+func withdraw(served []*Procedure, adverts []*maculadht.Advertisement) error {
+	var all []func() error
+	for _, p := range served {
+		all = append(all, p.Withdraw)
+	}
+	for _, a := range adverts {
+		all = append(all, a.Withdraw)
+	}
+	done := make(chan error, len(all))
+	for _, f := range all {
+		go func() { done <- f() }()
+	}
+	late := time.NewTimer(withdrawWithin)
+	defer late.Stop()
+	var errs []error
+	for range all {
+		select {
+		case err := <-done:
+			errs = append(errs, err)
+		case <-late.C:
+			return errors.Join(errs...)
+		}
+	}
 	return errors.Join(errs...)
 }
 

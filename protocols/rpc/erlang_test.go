@@ -21,6 +21,7 @@ const (
 // macula:call of what a client at the same gateway answers: a result, an error, or
 // nobody, and no caller crashes.
 func TestErlangCallsErlang(t *testing.T) {
+	t.Parallel()
 	n := startNode(t)
 	vm := world(t)
 	provider := connect(t, vm, n, "")
@@ -50,6 +51,7 @@ func TestErlangCallsErlang(t *testing.T) {
 // request_to goes to its node's newest stream as it came, and its answer to the newest
 // stream of who asks, whichever way it was sent.
 func TestErlangRequestsErlang(t *testing.T) {
+	t.Parallel()
 	n := startNode(t)
 	vm := world(t)
 	provider, caller := connect(t, vm, n, strings.Repeat("b", 64)), connect(t, vm, n, strings.Repeat("c", 64))
@@ -71,6 +73,7 @@ func TestErlangRequestsErlang(t *testing.T) {
 
 // What a slow call holds up is nobody, not even on its own stream.
 func TestASlowCallHoldsUpNothing(t *testing.T) {
+	t.Parallel()
 	n := startNode(t)
 	provider, caller := dial(t, n, "127.0.0.1").as(bob), dial(t, n, "127.0.0.1").as(alice)
 	caller.send(route(1, alice, bob, "slow", "{}"), route(2, alice, bob, "fast", "{}"), &wire.Ping{Timestamp: wire.Some(int64(7))})
@@ -86,6 +89,7 @@ func TestASlowCallHoldsUpNothing(t *testing.T) {
 
 // What a provider does wrong is its caller's error, in time, and nobody else's.
 func TestProvidersThatMisbehave(t *testing.T) {
+	t.Parallel()
 	n := startNode(t)
 	caller, mallory := dial(t, n, "127.0.0.1").as(alice), dial(t, n, "127.0.0.1").as(carol)
 	answer := func(from *erlang, request *wire.RPCRequest, result string) {
@@ -145,6 +149,7 @@ func TestProvidersThatMisbehave(t *testing.T) {
 
 // Whatever is wrong with an RPC_ROUTE call, it is answered on its stream.
 func TestEveryRoutedCallIsAnswered(t *testing.T) {
+	t.Parallel()
 	n := startNode(t)
 	caller := dial(t, n, "127.0.0.1").as(alice)
 	self := n.ID()
@@ -181,6 +186,7 @@ func TestEveryRoutedCallIsAnswered(t *testing.T) {
 
 // Somebody who says that he is another one is answered himself.
 func TestRequestsOfOthers(t *testing.T) {
+	t.Parallel()
 	n := startNode(t)
 	provider, victim := dial(t, n, "127.0.0.1").as(bob), dial(t, n, "127.0.0.1").as(alice)
 	mallory := dial(t, n, "127.0.0.2")

@@ -169,6 +169,9 @@ func (p *Procedure) run(ctx context.Context, r *Request) (o outcome) {
 		}
 	}()
 	v, err := p.serve(ctx, r)
+	if err != nil && ctx.Err() != nil {
+		return outcome{err: errLate}
+	}
 	if err != nil {
 		if told, ok := errors.AsType[*wire.CallError](err); ok {
 			return outcome{err: told}

@@ -177,3 +177,18 @@ func text(raw wire.Raw) string {
 	b, _ := raw.Bytes()
 	return string(b)
 }
+
+// answerCalls answers each CALL that comes, until the stream ends.
+func (e *erlang) answerCalls(answer func(*wire.Call) wire.Message) {
+	for {
+		f, err := e.in.Next()
+		if err != nil {
+			return
+		}
+		m, err := f.Decode()
+		if call, ok := m.(*wire.Call); ok && err == nil {
+			b, _ := framing.AppendFrame(nil, answer(call))
+			e.write(b)
+		}
+	}
+}

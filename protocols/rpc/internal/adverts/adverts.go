@@ -5,6 +5,8 @@ package adverts
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
@@ -18,7 +20,7 @@ type Adverts struct {
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
 	wake    chan struct{}
-	done    chan struct{}
+	ended   chan map[string]*maculadht.Advertisement // has what was advertised at the end
 
 	mu     sync.Mutex
 	wanted map[string]bool
@@ -30,16 +32,16 @@ const maxAdverts = 1024
 
 // New returns adverts of a service, none yet. Close them.
 func New(service *maculadht.Service, log *slog.Logger) *Adverts {
-	a := &Adverts{service: service, log: log, wake: make(chan struct{}, 1), done: make(chan struct{}), wanted: make(map[string]bool)}
+	a := &Adverts{service: service, log: log, wake: make(chan struct{}, 1), ended: make(chan map[string]*maculadht.Advertisement, 1), wanted: make(map[string]bool)}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	go a.run()
 	return a
 }
 
-// Close withdraws all that is advertised.
-func (a *Adverts) Close() {
+// Close ends it, and returns what is advertised, to be withdrawn.
+func (a *Adverts) Close() []*maculadht.Advertisement {
 	a.cancel()
-	<-a.done
+	return slices.Collect(maps.Values(<-a.ended))
 }
 
 // Add has a procedure advertised. It returns at once; what fails is logged.
@@ -64,39 +66,37 @@ func (a *Adverts) want(procedure string, yes bool) {
 
 // run makes what is advertised what is wanted.
 func (a *Adverts) run() {
-	defer close(a.done)
 	made := make(map[string]*maculadht.Advertisement)
-	log := a.log
 	for {
 		select {
 		case <-a.wake:
 		case <-a.ctx.Done():
-			a.mu.Lock()
-			clear(a.wanted)
-			a.mu.Unlock()
+			a.ended <- made
+			return
 		}
 		add, drop := a.compare(made)
 		for _, procedure := range drop {
-			if err := made[procedure].Withdraw(); err != nil {
-				log.Warn("a procedure that nobody serves any more is not withdrawn", "procedure", procedure, "err", err)
-			}
+			go a.withdraw(procedure, made[procedure]) // which waits until others know; the service's end ends it
 			delete(made, procedure)
 		}
 		for _, procedure := range add {
-			made[procedure], _ = a.advertise(procedure)
-			if made[procedure] == nil {
-				delete(made, procedure)
+			if advert, _ := a.advertise(procedure); advert != nil {
+				made[procedure] = advert
+			} else {
 				a.want(procedure, false)
 			}
-		}
-		if a.ctx.Err() != nil && len(made) == 0 {
-			return
 		}
 	}
 }
 
+func (a *Adverts) withdraw(procedure string, advert *maculadht.Advertisement) {
+	if err := advert.Withdraw(); err != nil {
+		a.log.Warn("a procedure that nobody serves any more is not withdrawn", "procedure", procedure, "err", err)
+	}
+}
+
 func (a *Adverts) advertise(procedure string) (*maculadht.Advertisement, error) {
-	made, err := a.service.AdvertiseService(context.WithoutCancel(a.ctx), maculadht.Offer{Name: procedure})
+	made, err := a.service.AdvertiseService(a.ctx, maculadht.Offer{Name: procedure})
 	if err != nil {
 		a.log.Warn("a procedure that a client serves is not advertised as it should", "procedure", procedure, "err", err)
 	}
