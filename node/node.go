@@ -29,7 +29,6 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 	"github.com/macula-mesh/macula-node/protocols/rpc"
-	"github.com/macula-mesh/macula-node/protocols/rpc/diagnostics"
 )
 
 // Node is a running peer.
@@ -234,14 +233,6 @@ func (n *Node) checkListening(asked []ma.Multiaddr) (port int, err error) {
 	return port, nil
 }
 
-// openCalls serves calls, and those by which a gateway tells of itself.
-func (n *Node) openCalls() (err error) {
-	if n.calls, err = rpc.New(n.service, rpc.WithLogger(n.cfg.log("rpc"))); err != nil {
-		return err
-	}
-	return diagnostics.Serve(n.calls, diagnostics.Gateway{Node: n.ID().String(), Realm: n.cfg.Realm, Version: n.cfg.Version})
-}
-
 // openGateway serves Erlang nodes on the ports of the host.
 func (n *Node) openGateway() error {
 	var err error
@@ -272,9 +263,6 @@ func (n *Node) Host() host.Host { return n.host }
 
 // Service returns the service of /macula/dht/1.0.
 func (n *Node) Service() *maculadht.Service { return n.service }
-
-// Calls returns what serves procedures and calls them.
-func (n *Node) Calls() *rpc.Calls { return n.calls }
 
 // Dialer returns what asks Erlang nodes.
 func (n *Node) Dialer() *dialer.Dialer { return n.dialer }

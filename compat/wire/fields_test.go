@@ -218,7 +218,7 @@ func eachField(t *testing.T, run func(t *testing.T, f field)) {
 }
 
 func TestFieldsPresent(t *testing.T) {
-	assert.Len(t, typed(), 21)
+	assert.Len(t, typed(), 22)
 	for _, typ := range typed() {
 		m, err := decode(typ, payloadWith(typ, "", nil))
 		require.NoError(t, err, typ)

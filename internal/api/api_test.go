@@ -31,6 +31,9 @@ const patience = 10 * time.Second
 // fakeNode is well, and backs up as it is told.
 type fakeNode struct {
 	backup func(ctx context.Context, dir string) (backup.Made, error)
+
+	mu     sync.Mutex
+	served map[string]func(context.Context, json.RawMessage) (json.RawMessage, error)
 }
 
 func (n *fakeNode) Status() Status {
@@ -39,6 +42,44 @@ func (n *fakeNode) Status() Status {
 
 func (n *fakeNode) Backup(ctx context.Context, dir string) (backup.Made, error) {
 	return n.backup(ctx, dir)
+}
+
+// Call answers what it is given, or as the procedure's name says.
+func (n *fakeNode) Call(ctx context.Context, procedure string, args json.RawMessage) (json.RawMessage, error) {
+	switch procedure {
+	case "fails":
+		return nil, &CallError{Code: "handler_error", Message: "no"}
+	case "waits":
+		<-ctx.Done()
+		return nil, &CallError{Code: "timeout"}
+	case "":
+		return nil, errors.New("a name of 0 bytes")
+	}
+	n.mu.Lock()
+	f := n.served[procedure]
+	n.mu.Unlock()
+	if f != nil {
+		return f(ctx, args)
+	}
+	return args, nil
+}
+
+func (n *fakeNode) Serve(_ context.Context, procedure string, f func(context.Context, json.RawMessage) (json.RawMessage, error)) (func() error, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.served[procedure] != nil {
+		return nil, errors.New("served already")
+	}
+	if n.served == nil {
+		n.served = make(map[string]func(context.Context, json.RawMessage) (json.RawMessage, error))
+	}
+	n.served[procedure] = f
+	return func() error {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		delete(n.served, procedure)
+		return nil
+	}, nil
 }
 
 func open(t *testing.T, dir string, n Node) *Server {
@@ -128,7 +169,7 @@ func TestProblems(t *testing.T) {
 		"two values":         {"POST", "/v1/backup", kind, strings.NewReader(`{"dir":"/a"}{}`), 400, "something follows"},
 		"another field":      {"POST", "/v1/backup", kind, strings.NewReader(`{"dri":"/a"}`), 400, `"dri"`},
 		"a relative path":    {"POST", "/v1/backup", kind, strings.NewReader(`{"dir":"a"}`), 400, `dir "a" is not an absolute path`},
-		"a long body":        {"POST", "/v1/backup", kind, strings.NewReader(`{"dir":"` + strings.Repeat("/", maxBody) + `"}`), 413, "more than 65536 bytes"},
+		"a long body":        {"POST", "/v1/backup", kind, strings.NewReader(`{"dir":"` + strings.Repeat("/", maxBody) + `"}`), 413, "more than 1048576 bytes"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			resp, p := send(t, s, test.method, test.path, test.kind, test.body)

@@ -26,6 +26,9 @@ func (s *Server) routes() http.Handler {
 	for path, methods := range map[string]map[string]handler{
 		"/v1/status": {http.MethodGet: s.status},
 		"/v1/backup": {http.MethodPost: s.backup},
+		"/v1/call":   {http.MethodPost: s.call},
+		"/v1/serve":  {http.MethodPost: s.serve},
+		"/v1/answer": {http.MethodPost: s.answerCall},
 	} {
 		mux.Handle(path, s.answer(byMethod(methods)))
 	}
@@ -55,6 +58,9 @@ func (s *Server) answer(h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		v, err := h(w, r)
+		if err == errSaid {
+			return
+		}
 		code, kind := http.StatusOK, "application/json"
 		if err != nil {
 			p := problemOf(err)

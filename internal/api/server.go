@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	maxBody    = 64 << 10 // of a request
+	maxBody    = 1 << 20 // of a request, which may have args or a result in it
 	maxHeader  = 16 << 10
 	headerTime = 5 * time.Second
 	askTime    = 10 * time.Second // for a request and its answer, where it says nothing else
@@ -33,6 +33,7 @@ type Node interface {
 	Status() Status
 	// Backup copies the data directory to dir, as backup.Make does.
 	Backup(ctx context.Context, dir string) (backup.Made, error)
+	CallNode
 }
 
 // Server answers on the socket of a data directory until it is closed.
@@ -44,7 +45,8 @@ type Server struct {
 	cancel context.CancelFunc // of all that is under way
 	served sync.WaitGroup
 
-	backups chan struct{} // has the token of the one that is being made
+	servings servings
+	backups  chan struct{} // has the token of the one that is being made
 }
 
 // Open serves a node on the socket of its data directory, which this process has

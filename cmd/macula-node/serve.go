@@ -1,0 +1,159 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"sync"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/internal/api"
+)
+
+const (
+	serveTime   = 4 * time.Second // less than an Erlang caller waits
+	maxErrors   = 4 << 10         // of a command's standard error that its caller is told
+	maxResult   = wire.MaxPayload
+	killTime    = time.Second // for what holds a killed command's output open
+	answerTime  = 5 * time.Second
+	serveAtOnce = 8
+)
+
+func serveCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "serve",
+		Usage:     "serve a procedure with a command",
+		ArgsUsage: "PROCEDURE -- COMMAND [ARG…]",
+		Description: `The node that runs on the data directory serves the procedure, for Erlang
+nodes and libp2p peers, as long as this command runs. Each call runs COMMAND,
+which reads the args as JSON from standard input and prints the result as
+JSON. Where it ends with another code than 0, its caller is told what it wrote
+to standard error, 4 KiB at most. It is killed when its time is over.`,
+		Flags: []cli.Flag{flags.DataDir(), flags.JSON(),
+			&cli.DurationFlag{Name: "time-limit", Usage: "how long COMMAND may take for a call", Value: serveTime, Validator: func(d time.Duration) error {
+				if d <= 0 || d > time.Minute {
+					return flags.Usagef("want more than 0 and at most 1m, got %v", d)
+				}
+				return nil
+			}},
+			&cli.IntFlag{Name: "at-once", Usage: "how many calls run COMMAND at a time; more are refused", Value: serveAtOnce, Validator: func(n int) error {
+				if n < 1 || n > 1000 {
+					return flags.Usagef("want 1 to 1000, got %d", n)
+				}
+				return nil
+			}},
+		},
+		Action: func(ctx context.Context, cmd *cli.Command) error {
+			args := cmd.Args().Slice()
+			if len(args) < 2 {
+				return flags.Usagef("want PROCEDURE and, behind --, COMMAND, got %d arguments; %s", len(args), flags.UsageOf(cmd))
+			}
+			if _, err := exec.LookPath(args[1]); err != nil {
+				return flags.Usagef("COMMAND: %w", err)
+			}
+			c, err := localCalls(cmd)
+			if err != nil {
+				return err
+			}
+			return serveWith(ctx, cmd, c, args[0], args[1:])
+		},
+	}
+}
+
+// serveWith serves a procedure until ctx ends.
+func serveWith(ctx context.Context, cmd *cli.Command, c *api.Client, procedure string, command []string) error {
+	var running sync.WaitGroup
+	defer running.Wait()
+	slots := make(chan struct{}, cmd.Int("at-once"))
+	err := c.Serve(ctx, api.ServeRequest{Procedure: procedure}, func(call api.ServedCall) {
+		if call.ID == "" {
+			saysServed(cmd, procedure)
+			return
+		}
+		answer := func(a api.CallAnswer) {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTime)
+			defer cancel()
+			_ = c.Answer(ctx, api.AnswerRequest{Serving: call.Serving, ID: call.ID, CallAnswer: a}) // else it is over
+		}
+		select {
+		case slots <- struct{}{}:
+		default:
+			running.Go(func() {
+				answer(api.CallAnswer{Error: &api.CallError{Code: wire.CodeBusy, Message: "Too many calls are under way"}})
+			})
+			return
+		}
+		running.Go(func() {
+			defer func() { <-slots }()
+			answer(runFor(ctx, cmd.Duration("time-limit"), command, call.Args))
+		})
+	})
+	if ctx.Err() != nil {
+		return nil // it was to end
+	}
+	return wrongCall(err)
+}
+
+func saysServed(cmd *cli.Command, procedure string) {
+	if cmd.Bool("json") {
+		_ = terminal.PrintJSON(cmd, map[string]string{"procedure": procedure, "status": "served"})
+		return
+	}
+	fmt.Fprintf(cmd.Root().Writer, "serving %s\n", terminal.Legible(procedure))
+}
+
+// runFor runs a command for one call.
+func runFor(ctx context.Context, limit time.Duration, command []string, args json.RawMessage) api.CallAnswer {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	c := exec.CommandContext(ctx, command[0], command[1:]...)
+	c.WaitDelay = killTime
+	out, errs := &atMost{limit: maxResult}, &atMost{limit: maxErrors}
+	c.Stdin, c.Stdout, c.Stderr = bytes.NewReader(append(args, '\n')), out, errs
+	failed := func(code, format string, a ...any) api.CallAnswer {
+		return api.CallAnswer{Error: &api.CallError{Code: code, Message: fmt.Sprintf(format, a...)}}
+	}
+	err := c.Run()
+	switch {
+	case ctx.Err() != nil:
+		return failed(wire.CodeTimeout, "The command was not done within %v", limit)
+	case err != nil && len(bytes.TrimSpace(errs.b.Bytes())) > 0:
+		return failed(wire.CodeHandlerError, "%s", bytes.ToValidUTF8(bytes.TrimSpace(errs.b.Bytes()), []byte("\uFFFD")))
+	case err != nil:
+		return failed(wire.CodeHandlerError, "The command failed: %v", err)
+	case out.more:
+		return failed(wire.CodeTooLarge, "The command printed more than %d bytes", maxResult)
+	}
+	result := bytes.TrimSpace(out.b.Bytes())
+	if len(result) == 0 {
+		result = []byte("null")
+	}
+	if _, err := wire.FromJSON(result); err != nil {
+		return failed(wire.CodeHandlerError, "The command printed no JSON: %v", err)
+	}
+	return api.CallAnswer{Result: result}
+}
+
+// atMost keeps the first bytes that are written, and takes the rest.
+type atMost struct {
+	limit int
+	b     bytes.Buffer
+	more  bool
+}
+
+func (a *atMost) Write(p []byte) (int, error) {
+	if room := a.limit - a.b.Len(); len(p) > room {
+		a.more = true
+		a.b.Write(p[:room])
+	} else {
+		a.b.Write(p)
+	}
+	return len(p), nil
+}
