@@ -34,8 +34,8 @@ func serveCommand() *cli.Command {
 		Description: `The node that runs on the data directory serves the procedure, for Erlang
 nodes and libp2p peers, as long as this command runs. Each call runs COMMAND,
 which reads the args as JSON from standard input and prints the result as
-JSON. Where it ends with another code than 0, its caller is told what it wrote
-to standard error, 4 KiB at most. It is killed when its time is over.`,
+JSON. Where it ends with another code than 0, its caller is told what it
+wrote to standard error, 4 KiB at most. It is killed when its time is over.`,
 		Flags: []cli.Flag{flags.DataDir(), flags.JSON(),
 			&cli.DurationFlag{Name: "time-limit", Usage: "how long COMMAND may take for a call", Value: serveTime, Validator: func(d time.Duration) error {
 				if d <= 0 || d > time.Minute {
