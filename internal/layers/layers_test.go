@@ -54,7 +54,7 @@ var floors = [][]string{
 	{"internal/api"},
 	{"node/internal/presence"},
 	{"node"},
-	{"cmd/macula-node/internal/flags", "cmd/macula-node/internal/terminal"},
+	{"cmd/macula-node/internal/flags", "cmd/macula-node/internal/terminal", "cmd/macula-node/internal/runner"},
 	{"cmd/macula-node/internal/ask", "cmd/macula-node/internal/view"},
 	{"cmd/macula-node"},
 }
