@@ -24,7 +24,11 @@ func newResident(key []byte, r *Record, shared int) *residents.Resident {
 // makeRoom has others give way until what is under way fits the budget, rec under key with
 // it, or nobody does.
 func (m *Manager) makeRoom(ctx context.Context, now time.Time, key []byte, rec *Record) {
-	isOver := func(gone int64) bool { return m.ledger.Usage().Bytes+m.underWay.Load()-gone > m.limits.Bytes }
+	isOver := func(gone int64) bool {
+		m.moving.Lock()
+		defer m.moving.Unlock()
+		return m.ledger.Usage().Bytes+m.underWay.Load()-gone > m.limits.Bytes
+	}
 	if m.unknown.Load() {
 		if m.isScarce() || isOver(0) {
 			m.findSoon()

@@ -39,6 +39,7 @@ type Manager struct {
 
 	residents     *residents.Set // posted to as the ledger is
 	underWay      atomic.Int64   // how many bytes the updates whose change has not run may add to what is stored
+	moving        sync.Mutex     // held while bytes move between underWay and the ledger, and while both are added up
 	neighbourhood atomic.Pointer[Neighbourhood]
 	unknown       atomic.Bool   // the store has records of strangers that are no residents yet
 	find          chan struct{} // has a token when these are to be found

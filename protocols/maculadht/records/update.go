@@ -40,6 +40,8 @@ func (m *Manager) update(ctx context.Context, key []byte, d Durability, now time
 func (u *update) change(old []Record) []Record {
 	m := u.m
 	u.changed = true
+	m.moving.Lock()
+	defer m.moving.Unlock()
 	defer u.settle()
 	var live []Record
 	live, u.expired = split(old, u.now)
@@ -66,9 +68,10 @@ func (u *update) end(err error) {
 		u.settle()
 	}
 	if err != nil {
-		m.post(u.key, nil, u.done.removed)
 		if u.done.added != nil {
-			m.ledger.Post([]budget.Entry{entry(u.key, u.done.added)}, nil)
+			m.ledger.Post([]budget.Entry{entry(u.key, u.done.added)}, entries(u.key, u.done.removed))
+		} else {
+			m.post(u.key, nil, u.done.removed)
 		}
 		m.post(u.key, nil, u.expired)
 		m.resideAgain(u.expired, &u.done)
