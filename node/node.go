@@ -28,6 +28,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
+	"github.com/macula-mesh/macula-node/protocols/pubsub"
 )
 
 // Node is a running peer.
@@ -38,6 +39,7 @@ type Node struct {
 	records *records.Manager
 	disk    *pebble.Store // nil where the node is not durable
 	service *maculadht.Service
+	topics  *pubsub.Topics
 	gateway *gateway.Gateway
 	dialer  *dialer.Dialer
 	uplinks *uplink.Uplinks
@@ -150,6 +152,9 @@ func (n *Node) start() error {
 	if n.service, err = maculadht.New(n.host.Base, opts...); err != nil {
 		return err
 	}
+	if n.topics, err = pubsub.New(n.service, pubsub.WithLogger(n.cfg.log("pubsub"))); err != nil {
+		return err
+	}
 	if n.cfg.Strict {
 		n.host.AnswerKadOnlyTo(n.service.Met)
 	}
@@ -258,6 +263,10 @@ func (n *Node) Host() host.Host { return n.host }
 
 // Service returns the service of /macula/dht/1.0.
 func (n *Node) Service() *maculadht.Service { return n.service }
+
+// Topics returns what publishes and subscribes, for this program and for those who come to
+// the node.
+func (n *Node) Topics() *pubsub.Topics { return n.topics }
 
 // Dialer returns what asks Erlang nodes.
 func (n *Node) Dialer() *dialer.Dialer { return n.dialer }

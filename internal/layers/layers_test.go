@@ -21,7 +21,7 @@ const module = "github.com/macula-mesh/macula-node/"
 // packages of lower floors only: those of one floor do not know each other. Who
 // adds a package gives it its place here.
 var floors = [][]string{
-	{"compat/wire/msgpack"},
+	{"compat/wire/msgpack", "protocols/pubsub/internal/trie"},
 	{"compat/wire/internal/fields", "internal/logs/early", "internal/access"},
 	{"compat/wire", "compat/wire/endpoints", "internal/buckets", "internal/budget", "internal/datadir", "internal/logs"},
 	{"compat/wire/framing", "compat/wire/procedures", "compat/wire/values"},
@@ -43,7 +43,7 @@ var floors = [][]string{
 		"protocols/maculadht/internal/admission", "protocols/maculadht/internal/router", "protocols/maculadht/bootstrap"},
 	{"protocols/maculadht/publication"},
 	{"protocols/maculadht"},
-	{"compat/dialer/identity", "compat/dialer/pace", "compat/dialer/safety"},
+	{"protocols/pubsub", "compat/dialer/identity", "compat/dialer/pace", "compat/dialer/safety"},
 	{"compat/dialer"},
 	{"compat/gateway", "compat/uplink", "compat/doctor"},
 	{"node/credentials", "node/internal/quicaddr"},

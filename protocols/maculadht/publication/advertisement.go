@@ -27,6 +27,7 @@ type subject struct {
 	base  values.Value            // by which two are the same
 	offer *provider.Offer         // of which it is the record; nil for none
 	now   func() replication.Copy // what is published, as it is at the moment
+	brief bool                    // it does not go on after a restart
 }
 
 // subjectName is what a subject is one of: under a key a provider has one.

@@ -32,6 +32,17 @@ func (c *Clients) Get(nodeID []byte) (*Peer, bool) {
 	return peers[len(peers)-1], true
 }
 
+// NodeID returns the node id under which a peer is reached, as it was sent, and whether
+// it is one of the clients.
+func (c *Clients) NodeID(p *Peer) (nodeID string, listed bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if p.client == nil {
+		return "", false
+	}
+	return *p.client, true
+}
+
 // Len returns how many nodes have CONNECTed.
 func (c *Clients) Len() int {
 	c.mu.RLock()
