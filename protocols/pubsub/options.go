@@ -26,8 +26,9 @@ type Limits struct {
 	// second begin.
 	Lookups, LookupsRate int
 	// Waiting is how many messages of a topic wait until it is known who elsewhere has
-	// subscribed. The oldest go where there are more.
-	Waiting int
+	// subscribed, and WaitingBytes how many bytes of them for all topics. The oldest go
+	// where there are more.
+	Waiting, WaitingBytes int
 	// Nodes is how many others are sent something at a time. Queue and QueueBytes are how
 	// many messages, and bytes of them, wait for one that takes them slowly, and for a
 	// Subscription that is not read. The oldest go where there are more.
@@ -39,7 +40,7 @@ type Limits struct {
 
 // DefaultLimits returns those of topics for which [WithLimits] says nothing else: 65,536
 // subscriptions, 1,024 on a stream; 4,096 names, 1,024 for a source, 32 a second after 256
-// at once; 4,096 topics; 8 lookups, 64 a second; 64 messages that wait for one; 1,024
+// at once; 4,096 topics; 8 lookups, 64 a second; 1,024 messages of a topic that wait for one, 32 MiB of all; 1,024
 // nodes, each and each Subscription with a queue of 1,024 messages of 4 MiB; 200 messages
 // a second to an Erlang gateway.
 func DefaultLimits() Limits {
@@ -48,7 +49,7 @@ func DefaultLimits() Limits {
 		Names: 4096, NamesPerSource: 1024, NamesRate: 32, NamesBurst: 256,
 		Topics:  4096,
 		Lookups: 8, LookupsRate: 64,
-		Waiting: 64,
+		Waiting: 1024, WaitingBytes: 32 << 20,
 		Nodes:   1024, Queue: 1024, QueueBytes: 4 << 20,
 		ErlangRate: 200,
 	}
@@ -58,7 +59,7 @@ func (l Limits) check() error {
 	for name, n := range map[string]int{
 		"Subscriptions": l.Subscriptions, "SubscriptionsPerPeer": l.SubscriptionsPerPeer,
 		"Names": l.Names, "NamesPerSource": l.NamesPerSource, "NamesRate": l.NamesRate, "NamesBurst": l.NamesBurst,
-		"Topics": l.Topics, "Lookups": l.Lookups, "LookupsRate": l.LookupsRate, "Waiting": l.Waiting,
+		"Topics": l.Topics, "Lookups": l.Lookups, "LookupsRate": l.LookupsRate, "Waiting": l.Waiting, "WaitingBytes": l.WaitingBytes,
 		"Nodes": l.Nodes, "Queue": l.Queue, "QueueBytes": l.QueueBytes, "ErlangRate": l.ErlangRate,
 	} {
 		if n < 1 {

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"flag"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +22,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/node"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/pubsub"
 )
 
@@ -105,9 +107,12 @@ func startBare(tb testing.TB, at *node.Node, opts ...pubsub.Option) *pubsub.Topi
 // erlang is a client as Erlang nodes are: one raw QUIC stream.
 type erlang struct {
 	tb     testing.TB
-	conn   *quic.Conn
-	stream *quic.Stream
-	in     *framing.Reader
+	conn   *quic.Conn // nil over libp2p
+	stream interface {
+		io.ReadWriter
+		SetReadDeadline(time.Time) error
+	}
+	in *framing.Reader
 }
 
 func dialErlang(tb testing.TB, endpoint string) *erlang {
@@ -124,6 +129,20 @@ func openErlang(tb testing.TB, conn *quic.Conn) *erlang {
 	s, err := conn.OpenStreamSync(patient(tb))
 	require.NoError(tb, err)
 	return &erlang{tb, conn, s, framing.NewReader(s)}
+}
+
+// newStranger is a libp2p peer that has not CONNECTed.
+func newStranger(tb testing.TB, n *node.Node) *erlang {
+	tb.Helper()
+	h, err := libp2p.New(libp2p.NoListenAddrs, libp2p.Transport(libp2pquic.NewTransport), libp2p.DisableRelay(), libp2p.DisableMetrics())
+	require.NoError(tb, err)
+	tb.Cleanup(func() { require.NoError(tb, h.Close()) })
+	info, err := node.ParsePeer(n.Addrs()[0].String())
+	require.NoError(tb, err)
+	require.NoError(tb, h.Connect(patient(tb), *info))
+	s, err := h.NewStream(patient(tb), info.ID, proto.ProtocolID)
+	require.NoError(tb, err)
+	return &erlang{tb, nil, s, framing.NewReader(s)}
 }
 
 // newErlang is one that has CONNECTed under an id.

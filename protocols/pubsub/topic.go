@@ -66,10 +66,19 @@ func (c *topic) publish(m *message, elsewhere bool) {
 	case c.unknown == 0:
 		c.send(m)
 	default:
-		if c.waiting = append(c.waiting, m); len(c.waiting) > c.topics.cfg.limits.Waiting {
-			c.waiting = c.waiting[1:]
-			c.topics.count.overflowed.Add(1)
-		}
+		c.wait(m)
+	}
+}
+
+// wait keeps a message until it is known whom it has to be sent; c.mu is held.
+func (c *topic) wait(m *message) {
+	l, bytes := &c.topics.cfg.limits, &c.topics.waitingBytes
+	bytes.Add(int64(m.size()))
+	c.waiting = append(c.waiting, m)
+	for len(c.waiting) > l.Waiting || len(c.waiting) > 0 && bytes.Load() > int64(l.WaitingBytes) {
+		bytes.Add(-int64(c.waiting[0].size()))
+		c.waiting = c.waiting[1:]
+		c.topics.count.overflowed.Add(1)
 	}
 }
 
@@ -131,6 +140,7 @@ func (c *topic) nowKnown() {
 	c.checked = time.Unix(0, 0) // what was found counts at once
 	c.refresh()
 	for _, m := range c.waiting {
+		c.topics.waitingBytes.Add(-int64(m.size())) // as it was: sending adds to it
 		c.send(m)
 	}
 	c.waiting = nil

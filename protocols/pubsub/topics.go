@@ -31,14 +31,15 @@ type Topics struct {
 	tasks  sync.WaitGroup
 	close  func() error
 
-	announcer *announcer
-	interests *cache[interest]
-	lookups   *lookups
-	senders   *senders
-	cache     *cache[topic]
-	count     counters
-	ages      atomic.Uint64 // of subscribers
-	version   atomic.Uint64 // counts the changes of what follows
+	announcer    *announcer
+	interests    *cache[interest]
+	lookups      *lookups
+	senders      *senders
+	cache        *cache[topic]
+	count        counters
+	ages         atomic.Uint64 // of subscribers
+	waitingBytes atomic.Int64  // of messages of all topics, see topic.wait
+	version      atomic.Uint64 // counts the changes of what follows
 
 	mu            sync.Mutex // after topic.mu
 	closed        bool
