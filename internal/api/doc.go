@@ -4,6 +4,8 @@
 //
 //	GET  /v1/status    how the node is: Status
 //	POST /v1/backup    BackupRequest: copies the data directory; Backup
+//	POST /v1/publish   PublishRequest: publishes under a topic; {}
+//	GET  /v1/subscribe ?pattern=…: a Published a line, as they come, until the caller leaves
 //
 // Errors are application/problem+json (RFC 9457), see [Problem].
 package api

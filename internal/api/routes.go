@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/node/backup"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/pubsub"
 )
 
 // handler answers a request with what is to be written as JSON, or with an error.
@@ -24,8 +26,10 @@ type handler func(w http.ResponseWriter, r *http.Request) (any, error)
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	for path, methods := range map[string]map[string]handler{
-		"/v1/status": {http.MethodGet: s.status},
-		"/v1/backup": {http.MethodPost: s.backup},
+		"/v1/status":    {http.MethodGet: s.status},
+		"/v1/backup":    {http.MethodPost: s.backup},
+		publishPath:     {http.MethodPost: s.publish},
+		"/v1/subscribe": {http.MethodGet: s.subscribe},
 	} {
 		mux.Handle(path, s.answer(byMethod(methods)))
 	}
@@ -53,8 +57,15 @@ func byMethod(methods map[string]handler) handler {
 // answer writes what a handler returns.
 func (s *Server) answer(h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		limit := int64(maxBody)
+		if r.URL.Path == publishPath {
+			limit = maxPublish
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, limit)
 		v, err := h(w, r)
+		if err == nil && v == nil {
+			return // it has written what there was to write
+		}
 		code, kind := http.StatusOK, "application/json"
 		if err != nil {
 			p := problemOf(err)
@@ -86,6 +97,10 @@ func problemOf(err error) *Problem {
 	switch {
 	case errors.Is(err, backup.ErrExists):
 		status = http.StatusConflict
+	case errors.Is(err, proto.ErrInvalidRequest):
+		status = http.StatusBadRequest
+	case errors.Is(err, pubsub.ErrTooMany):
+		status = http.StatusTooManyRequests
 	case errors.Is(err, backup.ErrPlace), errors.Is(err, backup.ErrNothing):
 		status = http.StatusUnprocessableEntity
 	case errors.Is(err, syscall.ENOSPC):

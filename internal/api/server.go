@@ -13,6 +13,7 @@ import (
 	"golang.org/x/net/netutil"
 
 	"github.com/macula-mesh/macula-node/node/backup"
+	"github.com/macula-mesh/macula-node/protocols/pubsub"
 )
 
 const (
@@ -26,6 +27,8 @@ const (
 	clearTime = 3 * time.Second
 	// maxConns is how many connections are served at a time; others wait.
 	maxConns = 32
+	// maxReaders is how many of them may be subscribed, so that others are answered.
+	maxReaders = 16
 )
 
 // Node is what the API tells of and acts on.
@@ -33,6 +36,9 @@ type Node interface {
 	Status() Status
 	// Backup copies the data directory to dir, as backup.Make does.
 	Backup(ctx context.Context, dir string) (backup.Made, error)
+	// Publish and Subscribe are as pubsub.Topics has them.
+	Publish(ctx context.Context, topic string, payload []byte) error
+	Subscribe(ctx context.Context, pattern string) (*pubsub.Subscription, error)
 }
 
 // Server answers on the socket of a data directory until it is closed.
@@ -45,6 +51,7 @@ type Server struct {
 	served sync.WaitGroup
 
 	backups chan struct{} // has the token of the one that is being made
+	readers chan struct{} // has a token of each that has subscribed
 }
 
 // Open serves a node on the socket of its data directory, which this process has
@@ -55,7 +62,7 @@ func Open(dataDir string, n Node, log *slog.Logger) (*Server, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Server{node: n, socket: socket, log: log, cancel: cancel, backups: make(chan struct{}, 1)}
+	s := &Server{node: n, socket: socket, log: log, cancel: cancel, backups: make(chan struct{}, 1), readers: make(chan struct{}, maxReaders)}
 	s.http = &http.Server{
 		Handler:           s.routes(),
 		ReadHeaderTimeout: headerTime,

@@ -43,6 +43,7 @@ var floors = [][]string{
 		"protocols/maculadht/internal/admission", "protocols/maculadht/internal/router", "protocols/maculadht/bootstrap"},
 	{"protocols/maculadht/publication"},
 	{"protocols/maculadht"},
+	{"protocols/pubsub/internal/announce"},
 	{"protocols/pubsub", "compat/dialer/identity", "compat/dialer/pace", "compat/dialer/safety"},
 	{"compat/dialer"},
 	{"compat/gateway", "compat/uplink", "compat/doctor"},

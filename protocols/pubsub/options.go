@@ -50,7 +50,7 @@ func DefaultLimits() Limits {
 		Topics:  4096,
 		Lookups: 8, LookupsRate: 64,
 		Waiting: 1024, WaitingBytes: 32 << 20,
-		Nodes:   1024, Queue: 1024, QueueBytes: 4 << 20,
+		Nodes: 1024, Queue: 1024, QueueBytes: 4 << 20,
 		ErlangRate: 200,
 	}
 }

@@ -25,7 +25,7 @@ const (
 	firstPause = time.Second
 	lastPause  = 30 * time.Second
 	// drainTime is for what waits to be sent when Topics are closed.
-	drainTime = time.Second
+	drainTime = 500 * time.Millisecond
 )
 
 // senders send messages to other nodes, to each in their order.

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
+	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/announce"
 )
 
 // subscriber is who is delivered to: a stream of a client, or a Subscription.
@@ -78,8 +79,8 @@ type client struct {
 	topics     *Topics
 	peer       *server.Peer
 	subscriber *subscriber
-	patterns   map[string]*wanted  // what of each is told to others; nil for nothing
-	muted      map[string]struct{} // topics that it has UNSUBSCRIBEd
+	patterns   map[string]*announce.Wanted // what of each is told to others; nil for nothing
+	muted      map[string]struct{}         // topics that it has UNSUBSCRIBEd
 }
 
 // subscriptionCost is what is kept of a subscription, in bytes beside its pattern and what
@@ -94,7 +95,7 @@ func costOf(pattern string) int {
 }
 
 func (t *Topics) newClient(p *server.Peer) *client {
-	c := &client{topics: t, peer: p, patterns: make(map[string]*wanted), muted: make(map[string]struct{})}
+	c := &client{topics: t, peer: p, patterns: make(map[string]*announce.Wanted), muted: make(map[string]struct{})}
 	c.subscriber = &subscriber{peer: p, age: t.ages.Add(1)}
 	id, listed := t.service.Handlers().Mux().Clients().NodeID(p)
 	switch {
@@ -121,7 +122,7 @@ func (c *client) subscribe(pattern string) bool {
 		c.peer.LetGo(cost)
 		return false
 	}
-	c.patterns[pattern] = c.topics.announcer.want(announcedAs(pattern), c.peer.Session().String())
+	c.patterns[pattern] = c.topics.tell(pattern, c.peer.Session().String())
 	return true
 }
 
@@ -147,7 +148,7 @@ func (c *client) giveUp(pattern string) {
 	}
 	delete(c.patterns, pattern)
 	c.topics.leave(pattern, c.subscriber)
-	c.topics.announcer.unwant(told)
+	c.topics.announcer.Unwant(told)
 	c.peer.LetGo(costOf(pattern))
 }
 
@@ -167,6 +168,16 @@ func (c *client) end() {
 	for pattern := range c.muted {
 		c.unmute(pattern)
 	}
+}
+
+// tell has others told of a subscription, on the account of its source; nil where that is
+// over a limit.
+func (t *Topics) tell(pattern, source string) *announce.Wanted {
+	w, ok := t.announcer.Want(announcedAs(pattern), source)
+	if !ok {
+		t.count.untold.Add(1)
+	}
+	return w
 }
 
 // muting is a topic that a node has UNSUBSCRIBEd.

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/announce"
 )
 
 // Subscription is one of this program, until it is closed:
@@ -23,9 +24,9 @@ type Subscription struct {
 	topics     *Topics
 	pattern    string
 	subscriber *subscriber
-	wanted     *wanted       // nil where others are not told
-	wake       chan struct{} // has a token when there is something to read
-	ended      chan struct{} // closed with it
+	wanted     *announce.Wanted // nil where others are not told
+	wake       chan struct{}    // has a token when there is something to read
+	ended      chan struct{}    // closed with it
 	once       sync.Once
 
 	mu      sync.Mutex
@@ -105,7 +106,7 @@ func (s *Subscription) Announced() <-chan struct{} {
 	if s.wanted == nil {
 		return nil
 	}
-	return s.wanted.told
+	return s.wanted.Told()
 }
 
 // Close ends it. What has not been read is dropped. Further calls do nothing.
@@ -114,7 +115,7 @@ func (s *Subscription) Close() {
 		close(s.ended)
 		t := s.topics
 		t.leave(s.pattern, s.subscriber)
-		t.announcer.unwant(s.wanted)
+		t.announcer.Unwant(s.wanted)
 		t.mu.Lock()
 		delete(t.apps, s)
 		t.mu.Unlock()

@@ -14,6 +14,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
+	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/announce"
 	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/trie"
 )
 
@@ -31,7 +32,7 @@ type Topics struct {
 	tasks  sync.WaitGroup
 	close  func() error
 
-	announcer    *announcer
+	announcer    *announce.Announcer
 	interests    *cache[interest]
 	lookups      *lookups
 	senders      *senders
@@ -75,7 +76,11 @@ func New(service *maculadht.Service, opts ...Option) (*Topics, error) {
 	t.cache = newCache(cfg.limits.Topics, t.newTopic)
 	t.interests = newCache(cfg.limits.Topics, t.newInterest)
 	t.senders = t.newSenders()
-	t.announcer = t.newAnnouncer()
+	t.announcer = announce.New(announce.Config{
+		Advertise: service.AdvertiseSubscription,
+		Names:     cfg.limits.Names, NamesPerSource: cfg.limits.NamesPerSource,
+		Rate: cfg.limits.NamesRate, Burst: cfg.limits.NamesBurst, Log: cfg.log,
+	})
 	t.lookups = t.newLookups()
 	if err := t.register(); err != nil {
 		return nil, errors.Join(fmt.Errorf("pubsub: %w", err), t.Close())
@@ -84,7 +89,7 @@ func New(service *maculadht.Service, opts ...Option) (*Topics, error) {
 }
 
 // Close ends all subscriptions, tells others that they need not send anything any more,
-// and sends what waits to be sent, for 3 s at most. Frames that come later are dropped.
+// and sends what waits to be sent, for 2 s at most. Frames that come later are dropped.
 // Further calls do nothing.
 func (t *Topics) Close() error { return t.close() }
 
@@ -97,7 +102,7 @@ func (t *Topics) shutdown() error {
 	}
 	t.mu.Unlock()
 	t.senders.drain()
-	t.announcer.close()
+	t.announcer.Close()
 	for _, s := range apps {
 		s.Close()
 	}
@@ -174,7 +179,7 @@ func (t *Topics) Subscribe(ctx context.Context, pattern string) (*Subscription, 
 	}
 	t.apps[s] = struct{}{}
 	t.mu.Unlock()
-	s.wanted = t.announcer.want(announcedAs(pattern), "")
+	s.wanted = t.tell(pattern, "")
 	if !t.enter(pattern, s.subscriber) {
 		s.Close()
 		if t.isClosed() {
