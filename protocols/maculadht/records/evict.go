@@ -21,20 +21,6 @@ func newResident(key []byte, r *Record, shared int) *residents.Resident {
 	return residents.New(key, r.Expires.UnixNano(), uint32(Cost(key, r)), shared, r.Owned)
 }
 
-// expect counts a record that is under way to be stored until settle is called.
-func (m *Manager) expect(rec *Record, cost int64) (settle func()) {
-	m.underWay.Add(cost)
-	if rec.resident == nil {
-		return func() { m.underWay.Add(-cost) }
-	}
-	name := payerOf(rec.Source)
-	m.residents.Expect(name, cost)
-	return func() {
-		m.underWay.Add(-cost)
-		m.residents.Expect(name, -cost)
-	}
-}
-
 // makeRoom has others give way until what is under way fits the budget, rec under key with
 // it, or nobody does.
 func (m *Manager) makeRoom(ctx context.Context, now time.Time, key []byte, rec *Record) {
@@ -72,20 +58,23 @@ func (m *Manager) replacedBy(ctx context.Context, key []byte, rec *Record) int64
 func (m *Manager) evict(ctx context.Context, now time.Time, r *residents.Resident, of string) bool {
 	var failed atomic.Bool
 	m.underWay.Add(-int64(r.Cost))
-	settle := func() { m.underWay.Add(int64(r.Cost)) }
-	m.update(ctx, r.Key, Soon, now, settle, func(live []Record) (edit, error) {
+	u := &update{m: m, ctx: ctx, key: r.Key, now: now}
+	u.settle = func() { m.underWay.Add(int64(r.Cost)) }
+	u.plan = func(live []Record) (edit, error) {
 		for i := range live {
 			if live[i].resident == r {
 				return edit{next: without(live, i), removed: live[i : i+1], evicted: EvictedStore}, nil
 			}
 		}
 		return edit{next: live}, nil
-	}, func(err error) {
+	}
+	u.then = func(err error) {
 		if err != nil {
 			m.residents.Add(of, r)
 			failed.Store(true)
 		}
-	})
+	}
+	m.store.Update(ctx, r.Key, Soon, u.change, u.end)
 	return !failed.Load()
 }
 

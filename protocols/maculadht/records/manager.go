@@ -43,6 +43,8 @@ type Manager struct {
 	unknown       atomic.Bool   // the store has records of strangers that are no residents yet
 	find          chan struct{} // has a token when these are to be found
 
+	storings, waits sync.Pool // of *storing and *wait
+
 	stopSweeper context.CancelFunc
 	sweeper     sync.WaitGroup
 	closeOnce   func() error
@@ -77,6 +79,8 @@ func New(opts ...Option) (*Manager, error) {
 		store: cfg.store, limits: cfg.limits, ledger: ledger, waiting: budget.NewWaiting(), tracer: cfg.tracer,
 		residents: residents.NewSet(), find: make(chan struct{}, 1),
 	}
+	m.storings.New = func() any { return newStoring(m) }
+	m.waits.New = newWait
 	m.closeOnce = sync.OnceValue(m.shutdown)
 
 	ctx, cancel := context.WithCancel(context.Background())
@@ -148,19 +152,31 @@ func (m *Manager) shutdown() error {
 // an [ErrStoreFailed]. The error of ctx is wrapped: where it ends while Store waits
 // for the store, the value may be kept all the same.
 func (m *Manager) Store(ctx context.Context, p Put) error {
-	stored := make(chan error, 1)
-	m.StoreThen(ctx, p, func(err error) { stored <- err })
+	w := m.waits.Get().(*wait)
+	m.StoreThen(ctx, p, w.tell)
 	select {
-	case err := <-stored:
+	case err := <-w.told:
+		m.waits.Put(w)
 		return err
 	case <-ctx.Done():
 	}
 	select {
-	case err := <-stored:
+	case err := <-w.told:
 		return err
 	default:
 		return fmt.Errorf("wait for the store of records: %w", ctx.Err())
 	}
+}
+
+// wait is where a call of Store learns how it ended. It is used again.
+type wait struct {
+	told chan error
+	tell func(error)
+}
+
+func newWait() any {
+	told := make(chan error, 1)
+	return &wait{told, func(err error) { told <- err }}
 }
 
 // StoreThen keeps a value as Store does and does not wait for the disk. done is
@@ -183,25 +199,10 @@ func (m *Manager) StoreThen(ctx context.Context, p Put, done func(error)) {
 		done(failed(ctx, "update records", err))
 		return
 	}
-	isCopy := p.isCopy()
-	if !p.Source.IsOwn() {
-		rec.resident = newResident(p.Key, &rec, m.shared(p.Key))
-	}
-	settle := m.expect(&rec, cost)
-	m.makeRoom(ctx, now, p.Key, &rec)
-	m.update(ctx, p.Key, p.durability(), now, settle, func(live []Record) (edit, error) {
-		done, err := place(live, &rec, isCopy, now, m.limits)
-		if err == nil && done.added != nil && !done.replaced && isStrange(&rec) && m.isScarce() && m.isFar(p.Key) {
-			return edit{}, ErrFar
-		}
-		return done, err
-	}, func(err error) {
-		m.waiting.Leave(p.Source, cost)
-		if err != nil && refusal(err) == RefusedStoreFailed {
-			m.tracer.Refused(RefusedStoreFailed)
-		}
-		done(err)
-	})
+	s := m.storings.Get().(*storing)
+	s.begin(ctx, p.Key, rec, now, cost, p.isCopy(), done)
+	m.makeRoom(ctx, now, p.Key, &s.rec)
+	m.store.Update(ctx, p.Key, p.durability(), s.change, s.end)
 }
 
 // isStrange reports whether a record came from who has neither proved to be its provider
@@ -280,79 +281,6 @@ func failed(ctx context.Context, what string, err error) error {
 	return fmt.Errorf("%w: %s: %w", ErrStoreFailed, what, err)
 }
 
-// update drops what has expired under key, lets plan change the rest, and keeps
-// ledger, residents, gauges and counters equal to what the store then holds. settle is
-// called once it is known what plan made of it, or that it was not asked. then is called as
-// the store does it, with plan's error, that of the budget, or that of the store.
-func (m *Manager) update(ctx context.Context, key []byte, d Durability, now time.Time, settle func(), plan func(live []Record) (edit, error), then func(error)) {
-	var (
-		expired []Record
-		done    edit
-		refused error
-		keys    int64
-		changed bool
-	)
-	m.store.Update(ctx, key, d, func(old []Record) []Record {
-		changed = true
-		defer settle()
-		var live []Record
-		live, expired = split(old, now)
-		m.ledger.Post(entries(key, expired), nil)
-
-		done, refused = plan(live)
-		if refused == nil && done.added != nil {
-			refused = m.ledger.Charge(entries(key, done.removed), entry(key, done.added))
-		} else {
-			m.ledger.Post(entries(key, done.removed), nil)
-		}
-		if refused != nil {
-			done = edit{next: live}
-		}
-		m.reside(expired, &done)
-		keys = present(done.next) - present(old)
-		return done.next
-	}, func(err error) {
-		if !changed {
-			settle()
-		}
-		if err != nil {
-			if done.added != nil {
-				m.ledger.Post([]budget.Entry{entry(key, done.added)}, entries(key, done.removed))
-			} else {
-				m.ledger.Post(nil, entries(key, done.removed))
-			}
-			m.ledger.Post(nil, entries(key, expired))
-			m.resideAgain(expired, &done)
-			then(failed(ctx, "update records", err))
-			return
-		}
-		m.keys.Add(keys)
-		m.count(key, keys, &done, expired, refused)
-		then(refused)
-	})
-}
-
-// entry is a record under key to the ledger.
-func entry(key []byte, r *Record) budget.Entry {
-	return budget.Entry{Source: r.Source, Bytes: Cost(key, r)}
-}
-
-func entries(key []byte, recs []Record) []budget.Entry {
-	if len(recs) == 0 {
-		return nil
-	}
-	out := make([]budget.Entry, len(recs))
-	for i := range recs {
-		out[i] = entry(key, &recs[i])
-	}
-	return out
-}
-
-// present returns 1 for a key with records and 0 for one without.
-func present(recs []Record) int64 {
-	return int64(min(len(recs), 1))
-}
-
 func (m *Manager) sweepEvery(ctx context.Context, interval time.Duration) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
@@ -382,7 +310,7 @@ func (m *Manager) sweep(ctx context.Context) {
 		}
 		done := make(chan error, len(keys))
 		for _, key := range keys {
-			m.update(ctx, key, Soon, now, func() {}, keep, func(err error) { done <- err })
+			m.update(ctx, key, Soon, now, keep, func(err error) { done <- err })
 		}
 		swept := 0
 		for range keys {

@@ -2,10 +2,13 @@ package pebble
 
 import (
 	"slices"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/database"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/entries"
 )
 
 // batchBytes is what one batch takes before it is committed, be there more to write.
@@ -20,6 +23,12 @@ type batch struct {
 	values  map[string][]byte // of the state; nil is gone
 	waiting []update
 	synced  bool
+
+	// What the committer notes when it hands the batch to the worker.
+	db      *database.DB
+	reading entries.Reading // of the clock, which is in it
+	size    int             // in bytes; 0 where there is nothing to write
+	began   time.Time
 }
 
 // list is what the records of a key become. The key is that of the update.

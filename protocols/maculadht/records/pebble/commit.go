@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
@@ -24,18 +25,20 @@ const (
 	closeWithin = 3 * time.Second
 )
 
-// committer is the goroutine that decides. It gathers the next batch while the one
-// before is committed by its worker.
+// committer is the goroutine that decides. It gathers the next batch while those before
+// are committed: the worker applies one while others are synced.
 type committer struct {
 	*Store
-	worker       *worker
-	next, flight *batch // flight is nil while none is committed
-	spare        *batch
-	taken        []update // from the queue, and not yet in a batch
-	at           int      // of taken
-	isClosing    bool     // the queue is closed and was taken
-	isEnding     bool     // the last batch has been begun
-	entry        []byte
+	worker    *worker
+	next      *batch
+	flights   []*batch // that are committed, in order; maxFlights at most
+	waits     int      // batches that the worker has yet to tell of, with those that were refused
+	spare     []*batch
+	taken     []update // from the queue, and not yet in a batch
+	at        int      // of taken
+	isClosing bool     // the queue is closed and was taken
+	isEnding  bool     // the last batch has been begun
+	entry     []byte
 
 	// What the disk may have otherwise than the memory since the last sync.
 	dirty, dirtyState map[string]struct{}
@@ -46,16 +49,18 @@ type committer struct {
 
 	mustSync, mustLook bool // as soon as the worker is not busy
 	syncing, late      *time.Timer
-	old                *database.DB // one that was given up, and is to be closed
-	opened             *database.DB // the worker's: one that the committer has not taken yet
-	failedAt           time.Time
-	room               space
-	broken, full       notice.Notice
+	// Since when the worker is busy, and since when the first of the flights is the first.
+	jobSince, flightSince time.Time
+	old                   *database.DB // one that was given up, and is to be closed
+	opened                *database.DB // the worker's: one that the committer has not taken yet
+	failedAt              time.Time
+	room                  space
+	broken, full          notice.Notice
 }
 
 func (c *committer) init(s *Store) {
 	c.Store, c.worker = s, newWorker()
-	c.next, c.spare = newBatch(), newBatch()
+	c.next = newBatch()
 	c.dirty, c.dirtyState = make(map[string]struct{}), make(map[string]struct{})
 	c.written, c.reading = time.Now(), s.clock.Read()
 	c.synced = s.began
@@ -93,8 +98,11 @@ func (c *committer) run() {
 			}
 		case then := <-c.worker.done:
 			c.worker.busy = false
-			c.late.Stop()
+			c.watch()
 			then()
+		case s := <-c.worker.synced:
+			c.waits--
+			c.committed(s.b, time.Since(s.b.began), s.err)
 		case <-failed:
 			c.fall(c.failed(c.db.Fence.Err()))
 		case <-c.late.C:
@@ -116,19 +124,16 @@ func (c *committer) run() {
 	}
 }
 
-// advance gathers and writes what there is until the worker is busy or nothing is left,
-// and reports whether that is so and the store is being closed.
+// advance gathers and writes what there is until the worker is busy or nothing can be
+// done, and reports whether nothing is left and the store is being closed.
 func (c *committer) advance() (finished bool) {
 	for {
 		c.gather()
 		if c.worker.busy {
 			return false
 		}
-		if c.proceed() {
-			return true
-		}
-		if c.at == len(c.taken) && len(c.next.waiting) == 0 && !c.isClosing {
-			return false
+		if begun, finished := c.proceed(); finished || !begun {
+			return finished
 		}
 	}
 }
@@ -154,35 +159,73 @@ func (c *committer) gather() {
 	}
 }
 
-// proceed has the worker, which is not busy, do what is due, and reports whether nothing
-// is and the store is being closed.
-func (c *committer) proceed() (finished bool) {
+// proceed has the worker, which is not busy, do what is due, and reports whether something
+// was, or else whether nothing is left and the store is being closed.
+func (c *committer) proceed() (begun, finished bool) {
 	switch {
 	case c.db == nil && c.isClosing:
-		return c.at == len(c.taken)
+		return false, true
 	case c.db == nil && c.mustLook:
 		c.mustLook = false
 		c.rise()
 	case c.db == nil:
+		return false, false
 	case c.mustLook:
 		c.mustLook = false
 		c.look()
+	case len(c.flights) == maxFlights || c.waits == 2*maxFlights:
+		return false, false
 	case len(c.next.waiting) > 0 || c.mustSync:
 		c.commit()
 	case c.isClosing && c.isEnding:
-		return true
-	case c.isClosing && c.at == len(c.taken):
+		return false, len(c.flights) == 0
+	case c.isClosing:
 		c.isEnding, c.mustSync = true, true
 		c.unsynced = time.Now() // the clock as it is
 		c.commit()
+	default:
+		return false, false
 	}
-	return false
+	return true, false
 }
 
 // do has the worker do something within answerWithin.
 func (c *committer) do(job func() (then func())) {
-	c.late.Reset(c.cfg.answerWithin)
+	c.jobSince = time.Now()
 	c.worker.do(job)
+	c.watch()
+}
+
+// fly has a batch be one of those that are committed.
+func (c *committer) fly(b *batch) {
+	if len(c.flights) == 0 {
+		c.flightSince = time.Now()
+	}
+	c.flights = append(c.flights, b)
+	c.watch()
+}
+
+// landed ends the first of those that are committed.
+func (c *committer) landed() {
+	c.flights = slices.Delete(c.flights, 0, 1)
+	c.flightSince = time.Now()
+	c.watch()
+}
+
+// watch has the disk be late answerWithin after the first thing that it has not answered.
+func (c *committer) watch() {
+	var since time.Time
+	if c.worker.busy {
+		since = c.jobSince
+	}
+	if len(c.flights) > 0 && (since.IsZero() || c.flightSince.Before(since)) {
+		since = c.flightSince
+	}
+	if since.IsZero() {
+		c.late.Stop()
+	} else {
+		c.late.Reset(time.Until(since.Add(c.cfg.answerWithin)))
+	}
 }
 
 // add decides an update, and adds what it writes to a batch.
@@ -194,8 +237,8 @@ func (c *committer) add(b *batch, u update) error {
 		return c.addState(b, u)
 	}
 	old, pending := b.of(u.key)
-	if !pending {
-		old, pending = c.flight.of(u.key)
+	for i := len(c.flights) - 1; i >= 0 && !pending; i-- {
+		old, pending = c.flights[i].of(u.key)
 	}
 	if !pending {
 		var err error
@@ -240,54 +283,80 @@ func (c *committer) addState(b *batch, u update) error {
 	return nil
 }
 
-// commit has the worker write the next batch.
+// commit has the worker, which is not busy, write the next batch.
 func (c *committer) commit() {
-	b, db := c.next, c.db
+	b := c.next
+	b.db, b.began = c.db, time.Now()
 	if b.write == nil {
-		b.write = db.NewBatch()
+		b.write = c.db.NewBatch()
 	}
 	b.synced = c.mustSync || !c.unsynced.IsZero() && time.Since(c.unsynced) >= syncWithin
 	for i := range b.waiting {
 		b.synced = b.synced || b.waiting[i].d == records.Synced
 	}
 	c.mustSync = false
-	c.flight, c.next, c.spare = b, c.spare, nil
-	if c.next == nil {
-		c.next = newBatch()
-	}
-	if b.isEmpty() && (!b.synced || c.unsynced.IsZero()) {
-		c.committed(b, 0, 0, nil)
+	c.next = c.emptyBatch()
+	if b.isEmpty() && (!b.synced || c.allSynced()) {
+		b.synced = false
+		c.follow(b)
 		return
 	}
 	c.reading, c.written = c.clock.Read(), time.Now()
+	b.reading = c.reading
 	err := entries.SetClock(b.write, c.reading)
+	b.size = b.write.Len()
 	c.do(func() func() {
-		began, size := time.Now(), b.write.Len()
 		if err == nil {
-			err = db.Commit(b.write, b.synced)
+			err = b.db.Apply(b.write, b.synced)
 		}
-		took := time.Since(began)
-		return func() { c.committed(b, size, took, err) }
+		c.worker.sync(b, err)
+		return func() {}
 	})
+	c.fly(b)
+	c.waits++
 }
 
-// committed ends a batch, unless it was refused while the disk hung.
-func (c *committer) committed(b *batch, size int, took time.Duration, err error) {
-	if b != c.flight {
+// allSynced reports whether all that was written is synced, or will be before what follows.
+func (c *committer) allSynced() bool {
+	return c.unsynced.IsZero() && !slices.ContainsFunc(c.flights, func(b *batch) bool { return !b.synced && b.size > 0 })
+}
+
+// follow ends a batch that has nothing to write, once those before it are committed: what
+// was decided on top of them is as true as they are.
+func (c *committer) follow(b *batch) {
+	c.fly(b)
+	if len(c.flights) == 1 {
+		c.committed(b, 0, nil)
+		return
+	}
+	c.waits++
+	c.worker.sync(b, nil)
+}
+
+func (c *committer) emptyBatch() *batch {
+	n := len(c.spare)
+	if n == 0 {
+		return newBatch()
+	}
+	b := c.spare[n-1]
+	c.spare = c.spare[:n-1]
+	return b
+}
+
+// committed ends the first batch of those that are committed, unless it was refused while
+// the disk hung.
+func (c *committer) committed(b *batch, took time.Duration, err error) {
+	if len(c.flights) == 0 || b != c.flights[0] {
 		return
 	}
 	if err != nil {
 		c.fall(c.failed(fmt.Errorf("write: %w", err)))
 		return
 	}
-	if size > 0 {
+	if b.size > 0 {
 		c.settle(b)
-		c.cfg.tracer.Committed(len(b.waiting), size, b.synced, took)
-		c.mustLook = c.room.wrote(size) || c.mustLook
-	}
-	c.flight = nil
-	if !c.mustLook && !c.next.isEmpty() {
-		c.commit() // the disk works while the memory changes
+		c.cfg.tracer.Committed(len(b.waiting), b.size, b.synced, took)
+		c.mustLook = c.room.wrote(b.size) || c.mustLook
 	}
 	for i := range b.lists {
 		keep(c.memory, b.lists[i].key, b.lists[i].recs)
@@ -295,15 +364,16 @@ func (c *committer) committed(b *batch, size int, took time.Duration, err error)
 	for key, value := range b.values {
 		c.state.set(key, value)
 	}
+	c.landed()
 	b.kept()
 	b.reset()
-	c.spare = b
+	c.spare = append(c.spare, b)
 }
 
 // settle notes what the disk may have otherwise than the memory.
 func (c *committer) settle(b *batch) {
 	if b.synced {
-		c.synced = c.reading
+		c.synced = b.reading
 		clear(c.dirty)
 		clear(c.dirtyState)
 		c.unsynced = time.Time{}
@@ -331,12 +401,11 @@ func (c *committer) soil(b *batch) {
 func (c *committer) refuse(err error) {
 	c.next.refused(err)
 	c.next.reset()
-	if b := c.flight; b != nil {
+	for _, b := range slices.Backward(c.flights) { // the worker may still have it
 		c.soil(b)
-		c.flight = nil
-		c.spare = newBatch() // the worker may still have the other
 		b.refused(err)
 	}
+	c.flights = nil
 }
 
 // close closes the database, or leaves that to the worker where it takes too long.
@@ -377,8 +446,8 @@ func (c *committer) giveUp() {
 // left says what a disk that hangs has not done.
 func (c *committer) left() error {
 	waiting := len(c.next.waiting) + len(c.taken) - c.at
-	if c.flight != nil {
-		waiting += len(c.flight.waiting)
+	for _, b := range c.flights {
+		waiting += len(b.waiting)
 	}
 	return fmt.Errorf("the disk has not answered for %v: %d updates were not written, the last ones of %d keys may not be kept, and the directory stays locked until it answers or the process ends",
 		c.cfg.closeWithin, waiting, len(c.dirty)+len(c.dirtyState))

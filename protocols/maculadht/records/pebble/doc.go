@@ -4,8 +4,8 @@
 // there and never wait for the disk, which is read when the store is opened. What is
 // written goes one way: updates queue, one goroutine, the committer, takes those that
 // have come, changes the lists, has another one write them in one batch, and only when
-// that has been committed changes the memory and says that they are done. All updates that
-// ask for it share one sync; the next batch is gathered meanwhile.
+// that has been committed changes the memory and says that they are done. While one batch is
+// synced those that follow are gathered and applied, and share the next sync.
 //
 // A disk that fails, or does not answer for 2 s, refuses what is to be stored and nothing
 // else. The database is then left alone, and opened anew every second until it works; what

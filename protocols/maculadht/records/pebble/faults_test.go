@@ -165,6 +165,7 @@ func runFailing(t *testing.T, disk *faultyDisk, seed uint64, fails bool) {
 		require.ErrorIs(t, err, syscall.EIO)
 	}
 	disk.mend()
+	time.Sleep(disk.stall) // the removal of a file may hang, which only Close waits for
 	recovered(t, s)
 	require.Zero(t, h.write(s, rng, 20, 100))
 	h.require(t, s)

@@ -83,6 +83,53 @@ func TestRefusedInReverse(t *testing.T) {
 	})
 }
 
+// What changes nothing is done no sooner than what it was decided on, and refused with it.
+func TestNoChangeWaitsForWhatItIsBuiltOn(t *testing.T) {
+	for name, answers := range map[string]bool{"which is synced": true, "which is refused": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				disk := newHangingDisk()
+				s, err := Open("store", us, WithFS(disk))
+				require.NoError(t, err)
+				disk.hang(isSync)
+				var ended []string
+				end := func(what string) func(error) {
+					return func(err error) {
+						require.Equal(t, answers, err == nil, err)
+						ended = append(ended, what)
+					}
+				}
+				seen := 0
+				s.Update(t.Context(), []byte("key"), records.Synced, func([]records.Record) []records.Record {
+					return []records.Record{rec("value", time.Hour)}
+				}, end("change"))
+				synctest.Wait()
+				for _, d := range []records.Durability{records.Soon, records.Synced} {
+					s.Update(t.Context(), []byte("key"), d, func(old []records.Record) []records.Record {
+						seen = len(old)
+						return old
+					}, end("none"))
+					synctest.Wait()
+					require.Equal(t, 1, seen)
+				}
+				require.Empty(t, ended)
+				if answers {
+					disk.answer()
+					synctest.Wait()
+					require.Equal(t, []string{"change", "none", "none"}, ended)
+				} else {
+					time.Sleep(answerWithin)
+					synctest.Wait()
+					require.Equal(t, []string{"none", "none", "change"}, ended)
+					disk.answer()
+					time.Sleep(2 * time.Second) // it works again
+				}
+				require.NoError(t, s.Close())
+			})
+		})
+	}
+}
+
 // A disk that hangs is said to, after 2 s; what waits is refused, and does not come true
 // when the disk answers. Reads go on.
 func TestHangingDisk(t *testing.T) {

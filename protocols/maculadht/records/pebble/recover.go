@@ -100,6 +100,7 @@ func (c *committer) fall(err error) {
 	c.old = c.detach()
 	c.old.Fence.Fail(err)
 	c.mustSync = false
+	c.late.Stop()
 	c.refuse(err)
 }
 

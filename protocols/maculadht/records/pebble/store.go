@@ -140,6 +140,7 @@ func (s *Store) open() (err error) {
 	if !isNew {
 		return nil
 	}
+	s.log().Info("a new store of records begins", "dir", s.dir)
 	// The first log is of an old format, which does not tell what was synced.
 	if err := errors.Join(s.db.Flush(), s.db.Fence.Err()); err != nil {
 		return fmt.Errorf("make the store in %s: %w", s.dir, err)

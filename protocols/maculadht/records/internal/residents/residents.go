@@ -34,7 +34,7 @@ type Resident struct {
 	Shared  uint16 // leading bits that the key shares with this node's id
 	Owned   bool
 
-	payer *payer // nil while it is not in the set
+	payer *payer // nil while it is neither in the set nor expected
 	at    int32  // in payer.first; notIn while it is in none
 }
 
@@ -67,18 +67,35 @@ func NewSet() *Set { return &Set{payers: make(map[string]*payer)} }
 func (s *Set) Add(name string, r *Resident) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r.at == notIn {
-		r.payer = s.payer(name)
-		heap.Push(&r.payer.first, r)
-		s.charge(r.payer, int64(r.Cost))
+	if r.at != notIn {
+		return
 	}
+	if r.payer == nil {
+		s.expect(name, r)
+	}
+	heap.Push(&r.payer.first, r)
 }
 
-// Expect counts what is under way to be stored, or no more where bytes is less than 0.
-func (s *Set) Expect(name string, bytes int64) {
+// Expect counts a record that is under way to be stored, until it is added or forgotten.
+func (s *Set) Expect(name string, r *Resident) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.charge(s.payer(name), bytes)
+	s.expect(name, r)
+}
+
+func (s *Set) expect(name string, r *Resident) {
+	r.payer = s.payer(name)
+	s.charge(r.payer, int64(r.Cost))
+}
+
+// Forget counts a record that is expected, and was not added, no more.
+func (s *Set) Forget(r *Resident) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r.at == notIn && r.payer != nil {
+		s.charge(r.payer, -int64(r.Cost))
+		r.payer = nil
+	}
 }
 
 // Weights returns what the records of each who pays cost, in bytes, with those under way.

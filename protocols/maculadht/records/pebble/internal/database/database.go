@@ -62,10 +62,10 @@ func Open(files vfs.FS, dir string, isNew bool, maxBytes int64, log *slog.Logger
 		FormatMajorVersion:          pebble.FormatTableFormatV6,
 		ErrorIfNotExists:            !isNew,
 		MemTableSize:                uint64(size),
-		LBaseMaxBytes:               4 * size,
+		LBaseMaxBytes:               max(maxBytes/16, 4*size),
 		MemTableStopWritesThreshold: 2,
-		L0CompactionThreshold:       2,
-		L0StopWritesThreshold:       64, // who writes does not wait for what is merged
+		L0CompactionThreshold:       int(min(max(maxBytes/(32*size), 2), 8)), // the more wait the less is merged, but they take room
+		L0StopWritesThreshold:       64,                                      // who writes does not wait for what is merged
 		MaxOpenFiles:                128,
 		CompactionConcurrencyRange:  func() (lower, upper int) { return 1, 1 },
 		Logger:                      chatter{log, f},
@@ -122,21 +122,37 @@ func Unreadable(dir string, err error) error {
 }
 
 // Commit commits a batch. It returns nil only where the disk has taken it.
-func (d *DB) Commit(b *pebble.Batch, synced bool) (err error) {
+func (d *DB) Commit(b *pebble.Batch, synced bool) error {
+	if err := d.Apply(b, synced); err != nil || !synced {
+		return err
+	}
+	return d.SyncWait(b)
+}
+
+// Apply begins to commit a batch: it can be read, and is in the log. Where it is to be
+// synced SyncWait follows, in the order of the batches.
+func (d *DB) Apply(b *pebble.Batch, synced bool) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("pebble: %v", p)
 			d.Fence.Fail(err)
 		}
 	}()
-	opts := pebble.NoSync
-	if synced {
-		opts = pebble.Sync
-	}
 	if err := d.Fence.Err(); err != nil {
 		return err
 	}
-	if err := d.Apply(b, opts); err != nil {
+	if synced {
+		return d.ApplyNoSyncWait(b, pebble.Sync) // the batch is in use until SyncWait has returned
+	}
+	if err := d.DB.Apply(b, pebble.NoSync); err != nil {
+		return err
+	}
+	return d.Fence.Err()
+}
+
+// SyncWait waits until a batch that was applied has been synced.
+func (d *DB) SyncWait(b *pebble.Batch) error {
+	if err := b.SyncWait(); err != nil {
 		return err
 	}
 	return d.Fence.Err()
