@@ -135,8 +135,9 @@ func TestFirstMessageArrives(t *testing.T) {
 	case <-time.After(patience):
 		require.Fail(t, "not announced")
 	}
+	newcomer := startNode(t, b) // which has nothing stored, and has to look
 	for i := range 10 {
-		require.NoError(t, a.Topics().Publish(t.Context(), "x.y", []byte{byte(i)}))
+		require.NoError(t, newcomer.Topics().Publish(t.Context(), "x.y", []byte{byte(i)}))
 	}
 	for i := range 10 {
 		require.Equal(t, []byte{byte(i)}, next(t, s).Payload())
