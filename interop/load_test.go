@@ -22,7 +22,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
-var loadOperations = flag.Int("load.operations", 1500, "how much TestGatewayOutlivesOurLoad asks and tells")
+var loadOperations = flag.Int("load.operations", 3000, "how much TestGatewayOutlivesOurLoad asks and tells")
 
 const (
 	loadCallers    = 32

@@ -154,9 +154,6 @@ func (c Config) check() (settings, error) {
 	if s.Conns.Memory == 0 {
 		s.Conns.Memory = conns.DefaultLimits().Memory
 	}
-	limits := *s.Limits // of all connections together the pool decides: no other limit comes before it
-	limits.Accounts.TotalConns = max(limits.Accounts.TotalConns, int(s.Conns.Memory/conns.ConnCost)+1)
-	s.Limits = &limits
 	if s.Conns.Buffered == 0 {
 		s.Conns.Buffered = max(s.Limits.Accounts.TotalMemory/2, conns.Allowance)
 	}

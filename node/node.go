@@ -239,11 +239,15 @@ func (n *Node) openGateway() error {
 	if n.certificate, err = n.cfg.tls.Certificate(n.Endpoint(), n.cfg.DataDir, n.cfg.log("node")); err != nil {
 		return err
 	}
-	if n.gateway, err = gateway.New(n.service.Handlers(),
+	opts := []gateway.Option{
 		gateway.WithDialer(n.dialer),
 		gateway.WithAllowedEndpoints(n.cfg.AllowEndpoints...),
 		gateway.WithLogger(n.cfg.log("gateway")),
-	); err != nil {
+	}
+	if gater := n.host.Gater(); gater != nil {
+		opts = append(opts, gateway.WithConnectionGater(gater))
+	}
+	if n.gateway, err = gateway.New(n.service.Handlers(), opts...); err != nil {
 		return err
 	}
 	for _, open := range n.host.MaculaListeners(gateway.ServerTLS(n.certificate)) {

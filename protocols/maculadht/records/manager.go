@@ -39,6 +39,7 @@ type Manager struct {
 
 	residents     *residents.Set // posted to as the ledger is
 	underWay      atomic.Int64   // how many bytes the updates whose change has not run may add to what is stored
+	moving        sync.Mutex     // held while bytes move between underWay and the ledger, and while both are added up
 	neighbourhood atomic.Pointer[Neighbourhood]
 	unknown       atomic.Bool   // the store has records of strangers that are no residents yet
 	find          chan struct{} // has a token when these are to be found
@@ -201,7 +202,7 @@ func (m *Manager) StoreThen(ctx context.Context, p Put, done func(error)) {
 	}
 	s := m.storings.Get().(*storing)
 	s.begin(ctx, p.Key, rec, now, cost, p.isCopy(), done)
-	m.makeRoom(ctx, now, p.Key, &s.rec)
+	s.makeRoom()
 	m.store.Update(ctx, p.Key, p.durability(), s.change, s.end)
 }
 

@@ -67,8 +67,8 @@ func newFinder(h host.Host, r corerouting.PeerRouting, spawn func(func(context.C
 	return &finder{host: h, routing: r, spawn: spawn, slots: make(chan struct{}, findAtOnce), known: make(map[peer.ID]*finding)}
 }
 
-// find returns the addresses of a peer, none where the host is connected to it. All who ask share one search, which does not
-// end when they give up.
+// find returns the addresses of a peer, none where the host is connected to it. All who
+// ask share one search, which does not end when they give up.
 func (f *finder) find(ctx context.Context, p peer.ID) ([]ma.Multiaddr, error) {
 	found, err := f.begin(p)
 	if err != nil {
@@ -127,14 +127,20 @@ func (f *finder) seek(ctx context.Context, p peer.ID, into *finding) {
 	ctx, cancel := context.WithTimeout(ctx, findTimeout)
 	defer cancel()
 	info, err := f.routing.FindPeer(ctx, p)
+	for again := 0; again < 2 && err == nil && len(info.Addrs) == 0 && !f.connected(p); again++ {
+		info, err = f.routing.FindPeer(ctx, p) // it had answered for a connection that has ended since
+	}
+	if len(info.Addrs) == 0 {
+		info = f.host.Peerstore().PeerInfo(p) // others named some, by which kad-dht did not reach it
+	}
 	if slices.ContainsFunc(f.host.Addrs(), manet.IsPublicAddr) { // private ones lead nowhere, or into our own network
 		info.Addrs = ma.FilterAddrs(info.Addrs, manet.IsPublicAddr)
 	}
 	switch {
-	case err == nil && info.ID == p && len(info.Addrs) > 0:
+	case info.ID == p && len(info.Addrs) > 0:
 		into.addrs = info.Addrs[:min(len(info.Addrs), addressing.MaxContactAddrs)]
 		into.until = time.Now().Add(foundFor)
-	case f.host.Network().Connectedness(p) == network.Connected: // it came by itself meanwhile, and has yet to say where it is
+	case f.connected(p): // it came by itself meanwhile, and has yet to say where it is
 		into.until = time.Now()
 	case f.wasSought(err):
 		into.err = fmt.Errorf("%w: peer %s has no known address: %w", proto.ErrUnreachable, p, cmp.Or(err, corerouting.ErrNotFound))
@@ -143,6 +149,10 @@ func (f *finder) seek(ctx context.Context, p peer.ID, into *finding) {
 		into.err = fmt.Errorf("%w: peer %s has no known address: %v", errNotSought, p, cmp.Or(err, corerouting.ErrNotFound))
 		into.until = time.Now().Add(failedFor)
 	}
+}
+
+func (f *finder) connected(p peer.ID) bool {
+	return f.host.Network().Connectedness(p) == network.Connected
 }
 
 // wasSought reports whether a search that found nothing got anywhere: others were

@@ -100,6 +100,43 @@ func TestWhoConnectsMeanwhileIsAsked(t *testing.T) {
 	}
 }
 
+// Who was connected when he was sought, and is not any more, is sought once more: that he
+// was connected is no address.
+func TestWhoEndsHisConnectionIsSoughtAgain(t *testing.T) {
+	there := dhttest.Host(t)
+	dhttest.Script(t, there, func(_ int, s *dhttest.Scripted) { s.Answer() })
+	asked := 0
+	r, _ := seeker(t, func(_ context.Context, p peer.ID) (peer.AddrInfo, error) {
+		if asked++; asked == 1 {
+			return peer.AddrInfo{ID: p}, nil
+		}
+		return peer.AddrInfo{ID: p, Addrs: there.Addrs()}, nil
+	})
+	c := dhttest.Contact(there)
+	c.Addrs = nil
+	require.NoError(t, r.cfg.Contacts.Admit(c))
+	require.NoError(t, pingOf(r, c))
+	require.Equal(t, 2, asked)
+}
+
+// Addresses that the search has met are used, be it that it did not reach the peer there.
+func TestAddressesMetWhileSeekingAreUsed(t *testing.T) {
+	there := dhttest.Host(t)
+	dhttest.Script(t, there, func(_ int, s *dhttest.Scripted) { s.Answer() })
+	var r *Router
+	r, _ = seeker(t, func(_ context.Context, p peer.ID) (peer.AddrInfo, error) {
+		r.cfg.Host.Peerstore().AddAddrs(p, there.Addrs(), time.Minute)
+		return peer.AddrInfo{}, corerouting.ErrNotFound
+	})
+	c := dhttest.Contact(there)
+	c.Addrs = nil
+	require.NoError(t, r.cfg.Contacts.Admit(c))
+	found, err := r.finder.find(t.Context(), c.Peer)
+	require.NoError(t, err)
+	require.Equal(t, there.Addrs(), found)
+	require.NoError(t, pingOf(r, c))
+}
+
 // That nobody could be asked where a contact is speaks not against it, and is not
 // remembered for long.
 func TestWhyAContactIsNotFound(t *testing.T) {

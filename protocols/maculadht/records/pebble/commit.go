@@ -106,7 +106,9 @@ func (c *committer) run() {
 		case <-failed:
 			c.fall(c.failed(c.db.Fence.Err()))
 		case <-c.late.C:
-			c.hang()
+			if len(c.worker.done)+len(c.worker.synced) == 0 { // else it was not the disk that took its time
+				c.hang()
+			}
 		case <-c.syncing.C:
 			c.mustSync = true
 		case <-ticker.C:
@@ -305,6 +307,7 @@ func (c *committer) commit() {
 	b.reading = c.reading
 	err := entries.SetClock(b.write, c.reading)
 	b.size = b.write.Len()
+	c.mustLook = c.room.wrote(b.size) || c.mustLook // not once it is synced: others follow before
 	c.do(func() func() {
 		if err == nil {
 			err = b.db.Apply(b.write, b.synced)
@@ -356,7 +359,6 @@ func (c *committer) committed(b *batch, took time.Duration, err error) {
 	if b.size > 0 {
 		c.settle(b)
 		c.cfg.tracer.Committed(len(b.waiting), b.size, b.synced, took)
-		c.mustLook = c.room.wrote(b.size) || c.mustLook
 	}
 	for i := range b.lists {
 		keep(c.memory, b.lists[i].key, b.lists[i].recs)

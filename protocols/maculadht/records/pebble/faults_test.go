@@ -56,6 +56,11 @@ func newFaultyDisk(under vfs.FS, err error) *faultyDisk {
 	return d
 }
 
+// ReuseForWrite is as that of a hangingDisk.
+func (d *faultyDisk) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	return anew(d.FS, oldname, newname, category)
+}
+
 func (d *faultyDisk) mend() { d.at.Store(0) }
 
 // held is what a store was given, as plainly as can be.

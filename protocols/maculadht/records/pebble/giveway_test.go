@@ -60,3 +60,46 @@ func TestWhatWasThereGivesWay(t *testing.T) {
 	}
 	require.NoError(t, m.Close())
 }
+
+// Others make no room for what is refused, though it waits with what is stored.
+func TestNoRoomIsMadeForWhatIsRefused(t *testing.T) {
+	const size, room = 10_000, 20
+	s, err := Open(t.TempDir(), us)
+	require.NoError(t, err)
+	m, err := records.New(records.WithStore(s), records.WithLimits(records.Limits{Bytes: room * size, BytesPerSource: room * size}))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, m.Close()) }()
+	put := func(who string, n int, ttl time.Duration, done func(error)) {
+		key := fmt.Appendf(nil, "%s %03d", who, n)
+		m.StoreThen(t.Context(), records.Put{
+			Key: key, NodeID: []byte("n"), Value: make([]byte, size-len(key)-records.RecordOverhead), TTL: ttl,
+			Source: records.Source{Name: who, Group: who},
+		}, done)
+	}
+	done := make(chan error, room)
+	for i := range room - 1 {
+		who := "one"
+		if i < room/4 {
+			who = "three"
+		}
+		put(who, i, time.Hour, func(err error) { done <- err })
+		require.NoError(t, <-done)
+	}
+	told, goOn := make(chan error), make(chan struct{})
+	put("one", room-1, time.Hour, func(err error) {
+		told <- err
+		<-goOn // what follows waits
+	})
+	require.NoError(t, <-told)
+	for i := range 5 { // who has most, and nothing that goes before
+		put("one", room+i, time.Minute, func(err error) { done <- err })
+	}
+	put("two", 0, time.Hour, func(err error) { done <- err })
+	close(goOn)
+	for range 5 {
+		require.ErrorIs(t, <-done, records.ErrStoreFull)
+	}
+	require.NoError(t, <-done)
+	require.EqualValues(t, 1, m.Stats().GaveWay)
+	require.EqualValues(t, room, m.Stats().Records)
+}

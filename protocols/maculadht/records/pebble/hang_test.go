@@ -39,6 +39,18 @@ func newHangingDisk() *hangingDisk {
 	return d
 }
 
+// ReuseForWrite makes the file anew: errorfs does not watch one that is used again.
+func (d *hangingDisk) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	return anew(d.FS, oldname, newname, category)
+}
+
+func anew(files vfs.FS, oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	if err := files.Remove(oldname); err != nil {
+		return nil, err
+	}
+	return files.Create(newname, category)
+}
+
 func (d *hangingDisk) hang(which func(op errorfs.Op) bool) { d.which.Store(&which) }
 
 func (d *hangingDisk) answer() {
@@ -126,6 +138,34 @@ func TestNoChangeWaitsForWhatItIsBuiltOn(t *testing.T) {
 				}
 				require.NoError(t, s.Close())
 			})
+		})
+	}
+}
+
+// Who is told and takes his time is not the disk.
+func TestSlowCallerIsNoHang(t *testing.T) {
+	for range 20 { // two things are ready at once then
+		synctest.Test(t, func(t *testing.T) {
+			disk := newHangingDisk()
+			s, err := Open("store", us, WithFS(disk))
+			require.NoError(t, err)
+			disk.hang(isSync)
+			ended := make(chan error, 2)
+			for i := range cap(ended) {
+				s.Update(t.Context(), fmt.Append(nil, i), records.Synced, func([]records.Record) []records.Record {
+					return []records.Record{rec("value", time.Hour)}
+				}, func(err error) {
+					time.Sleep(2 * answerWithin)
+					ended <- err
+				})
+				synctest.Wait()
+			}
+			disk.answer()
+			for range cap(ended) {
+				require.NoError(t, <-ended)
+			}
+			require.NoError(t, s.Failing())
+			require.NoError(t, s.Close())
 		})
 	}
 }
@@ -385,5 +425,42 @@ func TestCloseWhileItCompacts(t *testing.T) {
 		require.NoError(t, err)
 		h.require(t, s)
 		require.NoError(t, s.Close())
+	})
+}
+
+// What is written behind a batch that is being synced counts to the bound at once: the
+// room is looked at as often as if each batch were waited for.
+func TestRoomIsLookedAtWhileOneIsSynced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := newHangingDisk()
+		var looks atomic.Int64
+		s, err := Open("store", us, WithFS(disk))
+		require.NoError(t, err)
+		defer func() { require.NoError(t, s.Close()) }()
+		value := strings.Repeat("v", batchBytes)
+		for range 12 { // the tables in memory grow until they have their size
+			require.NoError(t, set(s, "first", records.Synced, rec(value, time.Hour)))
+		}
+		require.NoError(t, s.db.Flush()) // so that no log ends, which would wait for its sync
+		synctest.Wait()
+		disk.hang(func(op errorfs.Op) bool {
+			if op.Kind == errorfs.OpGetDiskUsage {
+				looks.Add(1)
+			}
+			return isSync(op) && strings.HasSuffix(op.Path, ".log")
+		})
+		done := make(chan error, 3)
+		for i := range cap(done) {
+			change := func([]records.Record) []records.Record { return []records.Record{rec(value, time.Hour)} }
+			s.Update(t.Context(), fmt.Append(nil, i), records.Synced, change, func(err error) { done <- err })
+			synctest.Wait()
+		}
+		waiting, looked := cap(done)-len(done), looks.Load()
+		disk.answer()
+		require.Equal(t, cap(done), waiting)
+		require.EqualValues(t, cap(done), looked)
+		for range cap(done) {
+			require.NoError(t, <-done)
+		}
 	})
 }
