@@ -22,7 +22,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
-var loadOperations = flag.Int("load.operations", 1500, "how much TestGatewayOutlivesOurLoad asks and tells")
+var loadOperations = flag.Int("load.operations", 3000, "how much TestGatewayOutlivesOurLoad asks and tells")
 
 const (
 	loadCallers    = 32
@@ -121,7 +121,7 @@ func operate(ctx context.Context, rng *rand.Rand, n *node.Node, d *dialer.Dialer
 	case 4:
 		client.ListGateways(ctx, d, gateway)
 	case 5:
-		uplinks.Publish(ctx, &wire.Publish{Topic: "t", Payload: wire.RawText("p")})
+		uplinks.Publish(ctx, &wire.Publish{Topic: "t", Payload: wire.RawText("p"), MessageID: []byte("0123456789abcdef")})
 	case 6:
 		n.Service().FindValues(ctx, key)
 	case 7:

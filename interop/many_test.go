@@ -25,7 +25,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
-var restartRecords = flag.Int("restart.records", 10_000, "how many records TestRestartWithManyRecords has")
+var restartRecords = flag.Int("restart.records", 20_000, "how many records TestRestartWithManyRecords has")
 
 // stopsWithin is how long the program may take to stop.
 const stopsWithin = 5 * time.Second

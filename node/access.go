@@ -27,7 +27,7 @@ func (n *Node) Reload() error {
 		n.cfg.log("node").Error("the lists of who may come were not read again, those of before stay in force", "err", err)
 		return fmt.Errorf("read who may come: %w", err)
 	}
-	n.sayWhoMayCome("the lists of who may come were read again", "closed", n.host.CloseRefused())
+	n.sayWhoMayCome("the lists of who may come were read again", "closed", n.host.CloseRefused()+n.gateway.CloseGated())
 	return nil
 }
 

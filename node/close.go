@@ -53,6 +53,9 @@ type part struct {
 // the node any more.
 func (n *Node) parts(withdrawn func() error) []part {
 	all := []part{{"a backup, or the watch over the mode", func() error { n.tasks.Wait(); return nil }}}
+	if n.topics != nil { // while what they are told by is there
+		all = append(all, part{"the subscriptions", n.topics.Close})
+	}
 	if n.uplinks != nil {
 		all = append(all, part{"the sessions with gateways", func() error { n.uplinks.Close(); return nil }})
 	}

@@ -81,8 +81,8 @@ type Config struct {
 	// Version of the program, as told to other peers.
 	Version string
 	// Log is where all of the node logs; nil means go-log's loggers, of the
-	// subsystems macula/node, macula/dht, macula/dialer, macula/gateway and
-	// macula/uplink.
+	// subsystems macula/node, macula/dht, macula/pubsub, macula/dialer, macula/gateway
+	// and macula/uplink.
 	Log *slog.Logger
 
 	// Limits are what peers may use; nil means maculadht.DefaultLimits.
@@ -154,9 +154,6 @@ func (c Config) check() (settings, error) {
 	if s.Conns.Memory == 0 {
 		s.Conns.Memory = conns.DefaultLimits().Memory
 	}
-	limits := *s.Limits // of all connections together the pool decides: no other limit comes before it
-	limits.Accounts.TotalConns = max(limits.Accounts.TotalConns, int(s.Conns.Memory/conns.ConnCost)+1)
-	s.Limits = &limits
 	if s.Conns.Buffered == 0 {
 		s.Conns.Buffered = max(s.Limits.Accounts.TotalMemory/2, conns.Allowance)
 	}

@@ -28,6 +28,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
+	"github.com/macula-mesh/macula-node/protocols/pubsub"
 	"github.com/macula-mesh/macula-node/protocols/rpc"
 )
 
@@ -39,6 +40,7 @@ type Node struct {
 	records *records.Manager
 	disk    *pebble.Store // nil where the node is not durable
 	service *maculadht.Service
+	topics  *pubsub.Topics
 	calls   *rpc.Calls
 	gateway *gateway.Gateway
 	dialer  *dialer.Dialer
@@ -152,6 +154,9 @@ func (n *Node) start() error {
 	if n.service, err = maculadht.New(n.host.Base, opts...); err != nil {
 		return err
 	}
+	if n.topics, err = pubsub.New(n.service, pubsub.WithLogger(n.cfg.log("pubsub"))); err != nil {
+		return err
+	}
 	if err := n.openCalls(); err != nil {
 		return err
 	}
@@ -239,11 +244,15 @@ func (n *Node) openGateway() error {
 	if n.certificate, err = n.cfg.tls.Certificate(n.Endpoint(), n.cfg.DataDir, n.cfg.log("node")); err != nil {
 		return err
 	}
-	if n.gateway, err = gateway.New(n.service.Handlers(),
+	opts := []gateway.Option{
 		gateway.WithDialer(n.dialer),
 		gateway.WithAllowedEndpoints(n.cfg.AllowEndpoints...),
 		gateway.WithLogger(n.cfg.log("gateway")),
-	); err != nil {
+	}
+	if gater := n.host.Gater(); gater != nil {
+		opts = append(opts, gateway.WithConnectionGater(gater))
+	}
+	if n.gateway, err = gateway.New(n.service.Handlers(), opts...); err != nil {
 		return err
 	}
 	for _, open := range n.host.MaculaListeners(gateway.ServerTLS(n.certificate)) {
@@ -263,6 +272,10 @@ func (n *Node) Host() host.Host { return n.host }
 
 // Service returns the service of /macula/dht/1.0.
 func (n *Node) Service() *maculadht.Service { return n.service }
+
+// Topics returns what publishes and subscribes, for this program and for those who come to
+// the node.
+func (n *Node) Topics() *pubsub.Topics { return n.topics }
 
 // Dialer returns what asks Erlang nodes.
 func (n *Node) Dialer() *dialer.Dialer { return n.dialer }

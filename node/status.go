@@ -22,6 +22,7 @@ type local struct{ *Node }
 // Status implements api.Node.
 func (l local) Status() api.Status {
 	stats, store := l.records.Stats(), l.StoreStatus()
+	beginnings := l.beginnings()
 	started := l.presence.Started()
 	s := api.Status{
 		PID:     os.Getpid(),
@@ -37,26 +38,49 @@ func (l local) Status() api.Status {
 		Addrs:     texts(l.Addrs()),
 		Endpoints: l.Endpoints(),
 		Contacts:  len(l.service.Routing().Contacts()),
+		Bootstrap: told(beginnings),
 
 		Records: api.Records{Records: stats.Records, Keys: stats.Keys, Bytes: stats.Bytes, Limit: store.Limit},
 		Store: api.Store{
 			Kind: store.Kind, Dir: store.Dir, DiskBytes: store.DiskBytes, DiskLimit: store.DiskLimit, Unread: l.unread,
 		},
 		Memory:   memory(store.Limit, l.cfg.Limits.Accounts.TotalMemory),
-		Problems: []string{},
+		Refused:  l.refused(),
+		Problems: l.problems(beginnings),
 	}
 	if store.Failing != nil {
 		s.Store.Failing = store.Failing.Error()
+	}
+	return s
+}
+
+// problems says why the node is not well.
+func (l local) problems(beginnings []beginning) []string {
+	problems, stats, store := []string{}, l.records.Stats(), l.StoreStatus()
+	if why := l.lonely(beginnings); why != "" {
+		problems = append(problems, why)
+	}
+	if store.Failing != nil {
 		what := fmt.Sprintf("nothing new can be stored: %v", store.Failing)
 		if errors.Is(store.Failing, pebble.ErrBound) {
 			what += "; to keep more start the node with a larger --store-disk (Config.DiskBytes), else there is room when records have come to the end of their life"
 		}
-		s.Problems = append(s.Problems, what)
+		problems = append(problems, what)
 	}
 	if isFull(stats.Bytes, store.Limit) {
-		s.Problems = append(s.Problems, fmt.Sprintf("the records have all of the memory that they may, %d of %d bytes: what is new takes the place of what those have stored who have most, or is refused; to keep more start the node with a larger --store-memory (Config.Records)", stats.Bytes, store.Limit))
+		problems = append(problems, fmt.Sprintf("the records have all of the memory that they may, %d of %d bytes: what is new takes the place of what those have stored who have most, or is refused; to keep more start the node with a larger --store-memory (Config.Records)", stats.Bytes, store.Limit))
 	}
-	return s
+	return problems
+}
+
+// refused counts what the node has refused.
+func (n *Node) refused() api.Refused {
+	lists, pool, mux := n.AccessStats(), n.Conns(), n.service.Handlers().Mux().Stats()
+	return api.Refused{
+		Denied: lists.Denied, NotAllowed: lists.NotAllowed,
+		Handshakes: pool.Handshakes.Refused, GaveWay: pool.GaveWay,
+		ConnectFirst: mux.Unmet, Busy: mux.Busy, TurnedAway: mux.TurnedAway,
+	}
 }
 
 // isFull reports whether records have so much of what they may that a large value has no

@@ -112,6 +112,24 @@ func TestStrictMesh(t *testing.T) {
 	require.Len(t, found.Values, 1)
 }
 
+// A gateway that a strict node keeps a session with asks over connections of its own too.
+func TestStrictAnswersItsGateways(t *testing.T) {
+	g := startGlass(t)
+	n := startNode(t, strict, func(c *Config) { c.Bootstrap = []string{g.Endpoint()} })
+	asks := func(ip string) error {
+		conn, err := dialFrom(t, ip, n)
+		require.NoError(t, err)
+		_, err = ask(patient(t), conn, &wire.FindValue{Key: []byte("k")})
+		return err
+	}
+	require.Eventually(t, func() bool { return len(n.Uplinks().Sessions()) == 1 }, 2*patience, tick, "a session")
+	require.Eventually(t, func() bool { return asks("127.0.0.1") == nil }, patience, tick, "from the gateway's address")
+	require.ErrorIs(t, asks("127.0.0.9"), proto.ErrConnectFirst, "from another")
+
+	n.Uplinks().Close() // and the sessions with it
+	require.ErrorIs(t, asks("127.0.0.1"), proto.ErrConnectFirst)
+}
+
 // requireNoKad asks a strict node in kad-dht, as a peer that has not CONNECTed.
 func requireNoKad(t *testing.T, n *Node) {
 	t.Helper()

@@ -27,10 +27,8 @@ func (n *Node) openUplinks(ctx context.Context) error {
 		uplink.WithListable(func() bool { return n.service.Mode() == maculadht.ModeServer }),
 		uplink.WithSelf(self),
 		uplink.WithPeerFound(n.joinPeer),
+		uplink.WithMet(n.gateway.Meet),
 		uplink.WithLogger(n.cfg.log("uplink")),
-	}
-	if len(n.cfg.bootstrap) > 0 {
-		opts = append(opts, uplink.WithOtherWays())
 	}
 	n.uplinks, err = uplink.New(n.dialer, n.service.Handlers(), others, opts...)
 	if err != nil {

@@ -104,7 +104,7 @@ func TestAsking(t *testing.T) {
 	erlang := gatewayDouble(t)
 	_, s := started(t)
 	known(t, s, erlang.ClientID(), erlang.Endpoint())
-	self := object{"node_id": object{"$bin": s.NodeID}, "host": "127.0.0.1", "port": portOf(s.Endpoints[0]), "realm": "macula.default"}
+	self := object{"node_id": s.NodeID, "host": "127.0.0.1", "port": portOf(s.Endpoints[0]), "realm": "macula.default"}
 	other := object{"node_id": erlang.ClientID(), "host": "127.0.0.1", "port": portOf(erlang.Endpoint()), "realm": "macula.default"}
 	nodes := []any{object{"node_id": erlang.ClientID(), "address": erlang.Endpoint(), "last_seen": "<time>"}}
 	someBytes := strings.Repeat("00ff", 16)
@@ -133,7 +133,7 @@ func TestAsking(t *testing.T) {
 
 				got = macula(t, append([]string{"get", "--json", addr}, service...)...)
 				assert.Equal(t, exitNotFound, got.code)
-				want := object{"key": digits, "values": []any{}}
+				want := object{"key": digits, "values": []any{}, "proved": []any{}}
 				if dialect == "libp2p" {
 					want["nodes"] = nodes
 				}
@@ -152,13 +152,18 @@ func TestAsking(t *testing.T) {
 				got := macula(t, append([]string{"get", addr}, service...)...)
 				assert.Equal(t, exitOK, got.code, got.stderr)
 				assert.Equal(t, `{"node_id":"`+someID+`"}`+"\n"+`{"n":1,"node_id":{"$bin":"`+someBytes+`"},"ttl":90}`+"\n", got.stdout)
+				told := "" // of values from an https:// address
+				if dialect == "libp2p" {
+					told = "macula-node: none of the 2 values is proved to be of its node_id\n"
+				}
+				assert.Equal(t, told, got.stderr)
 
 				got = macula(t, "get", addr, digits, "--json")
 				assert.Equal(t, exitOK, got.code, got.stderr)
 				want := object{"key": digits, "values": []any{
 					object{"node_id": someID},
 					object{"node_id": object{"$bin": someBytes}, "n": 1.0, "ttl": 90.0},
-				}}
+				}, "proved": []any{false, false}}
 				if dialect == "libp2p" {
 					want["expires_in"] = []any{anyNumber, anyNumber}
 				}
@@ -232,7 +237,7 @@ func TestFindNodeListsPeers(t *testing.T) {
 		return len(decodeJSON(t, got.stdout)["nodes"].([]any)) > 0
 	})
 	assert.Equal(t, object{"nodes": []any{object{
-		"node_id": object{"$bin": other.NodeID}, "peer_id": other.PeerID, "address": other.Endpoints[0],
+		"node_id": other.NodeID, "peer_id": other.PeerID, "address": other.Endpoints[0],
 		"addrs":     []any{strings.TrimSuffix(other.Addrs[0], "/p2p/"+other.PeerID)},
 		"last_seen": "<time>",
 	}}}, seen(decodeJSON(t, got.stdout)))
@@ -243,7 +248,7 @@ func TestFindNodeListsPeers(t *testing.T) {
 
 	got = macula(t, "find-node", "--force", "--json", s.Endpoints[0], "k")
 	assert.Equal(t, object{"nodes": []any{object{
-		"node_id": object{"$bin": other.NodeID}, "address": other.Endpoints[0], "last_seen": "<time>",
+		"node_id": other.NodeID, "address": other.Endpoints[0], "last_seen": "<time>",
 	}}}, seen(decodeJSON(t, got.stdout)))
 	got = macula(t, "find-node", "--force", s.Endpoints[0], "k")
 	assert.Regexp(t, "\n"+other.NodeID+`  [0-9ms]+ ago +`+other.Endpoints[0]+"\n$", got.stdout)
@@ -265,7 +270,7 @@ func TestFlagsAnywhere(t *testing.T) {
 	} {
 		got := macula(t, args...)
 		assert.Equal(t, exitOK, got.code, "%v: %s", args, got.stderr)
-		assert.Equal(t, `{"key":"k","values":[`+provider+`]}`+"\n", got.stdout, "%v", args)
+		assert.Equal(t, `{"key":"k","values":[`+provider+`],"proved":[false]}`+"\n", got.stdout, "%v", args)
 	}
 }
 

@@ -64,8 +64,12 @@ func getCommand() *cli.Command {
 
 Each value is one line of JSON. Bytes that are no text show as
 {"$bin": "<hex>"}, and a list of small integers of an Erlang node, which
-travels as a text, as a list.`,
-		Flags: ask.Flags(append(flags.Keys(), flags.DataDir())...),
+travels as a text, as a list.
+
+Those come first that are proved to be of the node_id in them, by a proof of
+the --realm; how many these are is said on standard error, and with --json in
+"proved". What Erlang nodes store is not, nor what comes of an https:// ADDR.`,
+		Flags: ask.Flags(append(flags.Keys(), flags.DataDir(), ask.Realm())...),
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			addr, key, _, err := flags.SplitOptional(cmd)
 			if err != nil {
@@ -76,38 +80,26 @@ travels as a text, as a list.`,
 				if err != nil {
 					return err
 				}
-				return printFound(cmd, key, reply)
+				return printFound(cmd, t, key, reply)
 			})
 		},
 	}
 }
 
-func printFound(cmd *cli.Command, key flags.Key, reply *wire.FindValueReply) error {
+func printFound(cmd *cli.Command, t *ask.Target, key flags.Key, reply *wire.FindValueReply) error {
+	found := view.ValuesOf(reply, key.Bytes, t.Realm)
 	if cmd.Bool("json") {
-		found := struct {
-			Key       string      `json:"key"`
-			Values    []wire.Raw  `json:"values"`
-			ExpiresIn []int64     `json:"expires_in,omitempty"`
-			Nodes     []view.Node `json:"nodes,omitempty"`
-		}{key.String(), reply.Values, reply.ExpiresIn, view.NodesOf(reply.Nodes)}
-		if found.Values == nil {
-			found.Values = []wire.Raw{}
-		}
-		if err := terminal.PrintJSON(cmd, found); err != nil {
+		if err := terminal.PrintJSON(cmd, struct {
+			Key string `json:"key"`
+			view.Values
+			Nodes []view.Node `json:"nodes,omitempty"`
+		}{key.String(), found, view.NodesOf(reply.Nodes)}); err != nil {
 			return err
 		}
-	} else {
-		for _, v := range reply.Values {
-			text, err := v.MarshalJSON()
-			if err != nil {
-				return err
-			}
-			if _, err := fmt.Fprintf(cmd.Root().Writer, "%s\n", text); err != nil {
-				return err
-			}
-		}
+	} else if err := found.Print(cmd, !t.IsErlang()); err != nil {
+		return err
 	}
-	if len(reply.Values) == 0 {
+	if len(found.Values) == 0 {
 		elsewhere := ""
 		if len(reply.Nodes) > 0 {
 			elsewhere = "; macula-node lookup asks the other nodes too"

@@ -12,11 +12,10 @@ import (
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/ask"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/view"
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/doctor"
-	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 )
 
@@ -129,19 +128,19 @@ func expectedKeys(cmd *cli.Command) (keys []doctor.Key, err error) {
 
 // reportView is a report as JSON shows it; times are in ms.
 type reportView struct {
-	Endpoint   string      `json:"endpoint"`
-	OK         bool        `json:"ok"`
-	Verdict    string      `json:"verdict"`
-	Reachable  bool        `json:"reachable"`
-	Realm      string      `json:"realm,omitempty"`
-	ClientID   string      `json:"client_id,omitempty"`
-	NodeID     string      `json:"node_id,omitempty"`
-	Handshake  float64     `json:"handshake_ms,omitempty"`
-	P50        float64     `json:"rtt_p50_ms,omitempty"`
-	P99        float64     `json:"rtt_p99_ms,omitempty"`
-	Neighbours wire.Raw    `json:"neighbours"`
-	Written    string      `json:"written_key,omitempty"`
-	Checks     []checkView `json:"checks"`
+	Endpoint   string         `json:"endpoint"`
+	OK         bool           `json:"ok"`
+	Verdict    string         `json:"verdict"`
+	Reachable  bool           `json:"reachable"`
+	Realm      string         `json:"realm,omitempty"`
+	ClientID   string         `json:"client_id,omitempty"`
+	NodeID     string         `json:"node_id,omitempty"`
+	Handshake  float64        `json:"handshake_ms,omitempty"`
+	P50        float64        `json:"rtt_p50_ms,omitempty"`
+	P99        float64        `json:"rtt_p99_ms,omitempty"`
+	Neighbours []view.Gateway `json:"neighbours"`
+	Written    string         `json:"written_key,omitempty"`
+	Checks     []checkView    `json:"checks"`
 }
 
 type checkView struct {
@@ -159,8 +158,7 @@ func printReport(cmd *cli.Command, r *doctor.Report) error {
 		return err
 	}
 	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-	neighbours, _ := procedures.GatewayList(r.Neighbours).Raw().Field("peers")
-	view := reportView{
+	shown := reportView{
 		Endpoint:   r.Endpoint,
 		OK:         r.OK(),
 		Verdict:    r.Verdict(),
@@ -171,11 +169,11 @@ func printReport(cmd *cli.Command, r *doctor.Report) error {
 		Handshake:  ms(r.Handshake),
 		P50:        ms(r.P50),
 		P99:        ms(r.P99),
-		Neighbours: neighbours,
+		Neighbours: view.GatewaysOf(r.Neighbours),
 		Written:    hex.EncodeToString(r.Written),
 	}
 	for _, c := range r.Checks {
-		view.Checks = append(view.Checks, checkView{c.Name, c.Result, c.Seen, c.Expected, ms(c.Took), c.Advice})
+		shown.Checks = append(shown.Checks, checkView{c.Name, c.Result, c.Seen, c.Expected, ms(c.Took), c.Advice})
 	}
-	return terminal.PrintJSON(cmd, view)
+	return terminal.PrintJSON(cmd, shown)
 }

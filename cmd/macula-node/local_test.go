@@ -76,9 +76,33 @@ func TestRunningNode(t *testing.T) {
 			require.NoFileExists(t, filepath.Join(data, "running.json"))
 			for _, args := range [][]string{{"get", "k"}, {"put", "k", "{}"}, {"lookup", "k"}, {"put", "--replicate", "k", "{}"}} {
 				got := macula(t, append(args, "--data-dir", data)...)
-				require.Equal(t, exitUsage, got.code)
+				require.Equal(t, exitUnreachable, got.code, "as where it was killed")
 				require.Contains(t, got.stderr, "no macula-node runs there: "+data)
 			}
+		})
+	}
+}
+
+// A node that answers nobody who has not CONNECTed answers its own user, in any mode.
+func TestStrictRunningNode(t *testing.T) {
+	for _, mode := range []string{"server", "client"} {
+		t.Run(mode, func(t *testing.T) {
+			data := t.TempDir()
+			_, s := started(t, "--mode", mode, "--strict", "--realm", "org.example", "--data-dir", data)
+			got := macula(t, "put", "--data-dir", data, "k", provider)
+			require.Equal(t, exitOK, got.code, got.stderr)
+			got = macula(t, "get", "--data-dir", data, "k")
+			require.Equal(t, exitOK, got.code, got.stderr)
+			require.Equal(t, provider+"\n", got.stdout)
+			got = macula(t, "get", s.Endpoints[0], "k")
+			require.Equal(t, exitUnreachable, got.code, got.stdout)
+			require.Contains(t, got.stderr, s.Endpoints[0]+" is a strict node")
+
+			got = macula(t, "status", "--data-dir", data)
+			require.Equal(t, exitOK, got.code, got.stderr)
+			require.Regexp(t, `(?m)^  refused +[1-9][0-9]* requests?, before a CONNECT$`, got.stdout)
+			status := decodeJSON(t, macula(t, "status", "--data-dir", data, "--json").stdout)
+			require.NotZero(t, status["refused"].(object)["connect_first"])
 		})
 	}
 }
@@ -202,6 +226,18 @@ func TestGatewaysOfAnotherRealm(t *testing.T) {
 		require.Equal(t, exitUnreachable, got.code, got.stderr)
 		require.Contains(t, got.stderr, "another realm")
 		require.Equal(t, 3.0, decodeJSON(t, got.stdout)["code"])
+	})
+	t.Run("a peer, in the same words", func(t *testing.T) {
+		_, other := started(t, "--realm", "other")
+		for _, addr := range []string{other.Addrs[0], other.Endpoints[0], newGlass(t, glass.Realm("other")).Endpoint()} {
+			got := macula(t, "run", "--data-dir", t.TempDir(), "--listen", "/ip4/127.0.0.1/udp/0/quic-v1", "--json", "--bootstrap", addr)
+			require.Equal(t, exitUnreachable, got.code, got.stderr)
+			said := decodeJSON(t, got.stdout)
+			require.Equal(t, 3.0, said["code"])
+			for _, text := range []string{"refused: it serves another realm: " + addr, `"other"`, `"macula.default"`, "name one of this realm, or give this node that realm"} {
+				require.Contains(t, said["error"], text)
+			}
+		}
 	})
 	t.Run("one of two", func(t *testing.T) {
 		r, _ := started(t, "--bootstrap", newGlass(t).Endpoint(), "--bootstrap", newGlass(t, glass.Realm("other")).Endpoint())

@@ -12,7 +12,7 @@ import (
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/ask"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
-	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/view"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
@@ -25,7 +25,9 @@ func lookupCommand() *cli.Command {
 		ArgsUsage: "[--bootstrap MULTIADDR] (KEY | --service NAME | --topic NAME)",
 		Description: flags.KeyHelp + `
 It asks ever nearer nodes, as a peer that lives as long as the command, and
-shows each that answered; the values come last, one line of JSON each.`,
+shows each that answered; the values come last, one line of JSON each, those
+first that are proved to be of the node_id in them. How many these are is
+said on standard error, and with --json in "proved".`,
 		Flags: append(append(flags.Keys(), ask.MeshFlags()...), flags.DataDir(), flags.Timeout(10*time.Second), flags.JSON()),
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			key, _, err := flags.SplitKey(cmd, cmd.Args().Slice())
@@ -95,28 +97,18 @@ func viewHops(hops []lookup.Hop) []hopView {
 }
 
 func printLookup(cmd *cli.Command, key flags.Key, found *lookup.Found) error {
-	values, expiresIn, tally := []wire.Raw{}, []int64{}, tallyOf(found)
-	for _, v := range found.Values {
-		values = append(values, v.Raw)
-		expiresIn = append(expiresIn, int64(time.Until(v.Expires)/time.Second))
-	}
+	shown, tally := view.ValuesFound(found.Values), tallyOf(found)
 	if cmd.Bool("json") {
 		if err := terminal.PrintJSON(cmd, map[string]any{
-			"key": key.String(), "values": values, "expires_in": expiresIn, "holders": found.Holders,
+			"key": key.String(), "values": shown.Values, "expires_in": append([]int64{}, shown.ExpiresIn...), "proved": shown.Proved, "holders": found.Holders,
 			"asked": tally.asked, "answered": tally.answered, "silent": tally.silent, "trace": viewHops(found.Hops),
 		}); err != nil {
 			return err
 		}
-	} else {
-		for _, v := range values {
-			text, err := v.MarshalJSON()
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(cmd.Root().Writer, "%s\n", text)
-		}
+	} else if err := shown.Print(cmd, true); err != nil {
+		return err
 	}
-	if len(values) == 0 {
+	if len(shown.Values) == 0 {
 		return tally.explain(key)
 	}
 	return nil

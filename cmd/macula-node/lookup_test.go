@@ -91,6 +91,31 @@ func TestLookup(t *testing.T) {
 	})
 }
 
+// What is proved to be its provider's is told from what is not.
+func TestProvedValues(t *testing.T) {
+	n, err := node.New(node.Config{DataDir: t.TempDir(), Listen: []string{"/ip4/127.0.0.1/udp/0/quic-v1"}})
+	require.NoError(t, err)
+	defer n.Close()
+	addr := n.Addrs()[0].String()
+	offer, err := n.Service().AdvertiseService(t.Context(), maculadht.Offer{Name: "greeter", Endpoint: "https://192.0.2.7:8080"})
+	require.NoError(t, err)
+	defer offer.Withdraw()
+	require.Equal(t, exitOK, macula(t, "put", addr, "--service", "greeter", provider).code)
+	for command, args := range map[string][]string{"get": {"get", addr}, "lookup": {"lookup", "--bootstrap", addr}} {
+		args = append(args, "--service", "greeter")
+		got := macula(t, args...)
+		require.Equal(t, exitOK, got.code, got.stderr)
+		require.Equal(t, "macula-node: the first of the 2 values is proved to be of its node_id\n", got.stderr, command)
+		lines := strings.Split(strings.TrimSpace(got.stdout), "\n")
+		require.Contains(t, lines[len(lines)-2], "192.0.2.7", command)
+		shown := decodeJSON(t, macula(t, append(args, "--json")...).stdout)
+		require.Equal(t, []any{true, false}, shown["proved"], command)
+		require.Len(t, shown["expires_in"], 2)
+	}
+	got := macula(t, "get", addr, "--service", "greeter", "--realm", "other")
+	require.Equal(t, "macula-node: none of the 2 values is proved to be of its node_id\n", got.stderr, "a proof is of one realm")
+}
+
 // A lookup that is not over by its --timeout says so; what is found does not wait
 // for who is silent.
 func TestLookupThatEndsEarly(t *testing.T) {

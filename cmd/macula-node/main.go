@@ -20,6 +20,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/local"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/compat/dialer/safety"
 	"github.com/macula-mesh/macula-node/internal/logs/early"
@@ -50,7 +51,10 @@ func main() {
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	out := &answer{to: stdout}
 	app := newApp(out, stderr)
-	err := app.Run(ctx, args)
+	err := knownCommand(app, args)
+	if err == nil {
+		err = app.Run(ctx, args)
+	}
 	if helpless, ok := errors.AsType[cli.ExitCoder](err); ok { // "help" for what there is not
 		err = flags.Usagef("%w; see macula-node --help", helpless)
 	}
@@ -102,7 +106,7 @@ func exitCode(err error) int {
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.Is(err, errNotFound), errors.Is(err, errUnwell):
+	case errors.Is(err, errNotFound), errors.Is(err, local.ErrUnserved), errors.Is(err, errUnwell):
 		return exitNotFound
 	case errors.Is(err, errUndone):
 		return exitStopped
@@ -138,11 +142,7 @@ where it could not ask.`,
 			if !cmd.Args().Present() {
 				return cli.ShowAppHelp(cmd)
 			}
-			var names []string
-			for _, c := range cmd.VisibleCommands() {
-				names = append(names, c.Name)
-			}
-			return flags.Usagef("there is no command %q, there are: %s; see macula-node --help", cmd.Args().First(), strings.Join(names, ", "))
+			return noCommand(cmd, cmd.Args().First())
 		},
 		Commands: []*cli.Command{
 			runCommand(),
@@ -153,9 +153,11 @@ where it could not ask.`,
 			getCommand(),
 			lookupCommand(),
 			putCommand(),
-			callCommand(),
-			serveCommand(),
+			local.Call(),
+			local.Serve(),
 			gatewaysCommand(),
+			local.Subscribe(),
+			local.Publish(),
 			doctorCommand(),
 			backupCommand(),
 		},
@@ -166,9 +168,27 @@ where it could not ask.`,
 	app.OnUsageError = onUsage
 	for _, c := range app.Commands {
 		c.OnUsageError = onUsage
+		c.CustomHelpTemplate = helpTemplate(c)
 		c.HideHelpCommand = true // else nothing could be asked for the key "help"
 	}
 	return app
+}
+
+// knownCommand returns an error where a command line begins with what is no command: with
+// its flags, which are none of the program's, another one would be said.
+func knownCommand(app *cli.Command, args []string) error {
+	if len(args) < 2 || strings.HasPrefix(args[1], "-") || args[1] == "help" || args[1] == "h" || app.Command(args[1]) != nil {
+		return nil
+	}
+	return noCommand(app, args[1])
+}
+
+func noCommand(app *cli.Command, name string) error {
+	var names []string
+	for _, c := range app.VisibleCommands() {
+		names = append(names, c.Name)
+	}
+	return flags.Usagef("there is no command %q, there are: %s; see macula-node --help", name, strings.Join(names, ", "))
 }
 
 // version returns the module's version, or "devel" for a build of a checkout.

@@ -19,7 +19,6 @@ import (
 
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
-	"github.com/macula-mesh/macula-node/compat/uplink"
 	"github.com/macula-mesh/macula-node/internal/datadir"
 	"github.com/macula-mesh/macula-node/node"
 	"github.com/macula-mesh/macula-node/node/credentials"
@@ -153,7 +152,7 @@ func runOn(ctx context.Context, cmd *cli.Command, dir string, port uint16, polic
 		return flags.Usage(err)
 	}
 	waitsFor(ctx, n.Closing)
-	if err := awaitGateways(ctx, n); err != nil {
+	if err := awaitBeginning(ctx, n); err != nil {
 		return errors.Join(err, n.Close())
 	}
 	if err := announce(cmd, n); err != nil {
@@ -180,22 +179,20 @@ func isNotWritable(err error) bool {
 	return is
 }
 
-// startWait is how long run waits, before it says that it serves, for a word of the
-// gateways that were named.
+// startWait is how long run waits, before it says that it serves, for a word of those that
+// it was told to begin at.
 const startWait = 3 * time.Second
 
-// awaitGateways returns an error if all gateways that were named serve another
-// realm: it is for the operator to say which realm was meant. Later on nothing that
-// others say ends a node that serves.
-func awaitGateways(ctx context.Context, n *node.Node) error {
+// awaitBeginning returns an error if all of them serve another realm: it is for the
+// operator to say which realm was meant. Later on nothing that others say ends a node that
+// serves.
+func awaitBeginning(ctx context.Context, n *node.Node) error {
 	patience := time.NewTimer(startWait)
 	defer patience.Stop()
 	look := time.NewTicker(20 * time.Millisecond)
 	defer look.Stop()
-	for slices.ContainsFunc(n.Uplinks().Status(), isUndecided) && !slices.ContainsFunc(n.Uplinks().Status(), isJoined) {
+	for joined, open := n.Beginning(); open && !joined; joined, open = n.Beginning() {
 		select {
-		case err := <-n.Uplinks().Refusals():
-			return err
 		case <-look.C:
 		case <-patience.C:
 			return nil
@@ -203,19 +200,7 @@ func awaitGateways(ctx context.Context, n *node.Node) error {
 			return nil
 		}
 	}
-	select {
-	case err := <-n.Uplinks().Refusals():
-		return err
-	default:
-		return nil
-	}
-}
-
-// isUndecided reports whether a gateway has not been looked at yet.
-func isUndecided(s uplink.Status) bool { return s.State == uplink.StateConnecting }
-
-func isJoined(s uplink.Status) bool {
-	return s.State == uplink.StateJoined || s.State == uplink.StateUsed || s.State == uplink.StatePeer
+	return n.OtherRealm()
 }
 
 // serving is what run prints with --json once it serves.

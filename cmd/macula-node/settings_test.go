@@ -206,7 +206,7 @@ func TestGatewayOfAnotherRealm(t *testing.T) {
 	gateway := erlangGateway(t, glass.Realm("other"))
 	got := macula(t, "run", "--data-dir", t.TempDir(), "--listen", "/ip4/127.0.0.1/udp/0/quic-v1", "--bootstrap", gateway.Endpoint(), "--realm", "ours")
 	assert.Equal(t, exitUnreachable, got.code)
-	for _, text := range []string{gateway.Endpoint(), `serves "other"`, `this node "ours"`, "name a gateway of this realm"} {
+	for _, text := range []string{gateway.Endpoint(), `serves "other"`, `this node "ours"`, "name one of this realm"} {
 		assert.Contains(t, got.stderr, text)
 	}
 	assert.Empty(t, gateway.Broken())

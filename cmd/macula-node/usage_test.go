@@ -30,7 +30,7 @@ func TestWrongUsage(t *testing.T) {
 		args []string
 		want []string // in the message
 	}{
-		{"no such command", []string{"pign"}, []string{`no command "pign"`, "run, status, id, ping, find-node, get, lookup, put, call, serve, gateways, doctor, backup", "--help"}},
+		{"no such command", []string{"pign"}, []string{`no command "pign"`, "run, status, id, ping, find-node, get, lookup, put, call, serve, gateways, subscribe, publish, doctor, backup", "--help"}},
 		{"help for no such command", []string{"help", "pign"}, []string{"'pign'", "--help"}},
 		{"no such flag", []string{"ping", "--bogus", erlang}, []string{"-bogus", "macula-node ping --help"}},
 		{"ping without ADDR", []string{"ping"}, []string{"want one ADDR, got 0", "macula-node ping ADDR"}},
@@ -38,10 +38,7 @@ func TestWrongUsage(t *testing.T) {
 		{"gateways without ADDR", []string{"gateways"}, []string{"want one ADDR, got 0", "macula-node gateways ADDR"}},
 		{"get of nothing", []string{"get"}, []string{"KEY is missing", "macula-node get [ADDR] (KEY"}},
 		{"get without KEY", []string{"get", erlang}, []string{"KEY is missing", "macula-node get [ADDR] (KEY"}},
-		{"get where no node runs", []string{"get", "--data-dir", data, "k"}, []string{"no macula-node runs there: " + data, "macula-node run", "name one with ADDR", "[ADDR]"}},
 		{"get of an empty data directory", []string{"get", "--data-dir", "", "k"}, []string{"--data-dir (MACULA_DATA_DIR) is empty"}},
-		{"lookup where no node runs", []string{"lookup", "--data-dir", data, "k"}, []string{"no macula-node runs there: " + data, "[--bootstrap MULTIADDR]"}},
-		{"put --replicate where no node runs", []string{"put", "--replicate", "--data-dir", data, "k", "{}"}, []string{"no macula-node runs there: " + data, "--bootstrap"}},
 		{"lookup of TCP", []string{"lookup", "--bootstrap", "/ip4/127.0.0.1/tcp/4001/p2p/" + somePeer, "k"}, []string{"/tcp/4001", "not a QUIC address"}},
 		{"get of two keys", []string{"get", erlang, "a", "b"}, []string{`"b" is one argument too many`}},
 		{"get of a key and a service", []string{"get", erlang, "--service", "s", "a"}, []string{`"a" is one argument too many`}},
@@ -169,6 +166,22 @@ func TestNoHome(t *testing.T) {
 	assert.Empty(t, entries)
 }
 
+// A home that is not there is not made in silence, and does not matter where it is not used.
+func TestHomeThatIsNotThere(t *testing.T) {
+	home := filepath.Join(t.TempDir(), "away")
+	t.Setenv("HOME", home)
+	t.Setenv("home", home)
+	t.Setenv("USERPROFILE", home)
+	for _, args := range [][]string{{"run"}, {"id"}, {"get", "k"}, {"lookup", "k"}, {"status"}, {"backup", "dir"}} {
+		got := macula(t, args...)
+		assert.Equal(t, exitUsage, got.code)
+		assert.Contains(t, got.stderr, "the home directory "+home+" (HOME) does not exist")
+		assert.Contains(t, got.stderr, "set --data-dir (MACULA_DATA_DIR)")
+	}
+	assert.NoDirExists(t, home)
+	assert.Equal(t, exitOK, macula(t, "id", "--data-dir", t.TempDir()).code)
+}
+
 func TestHelp(t *testing.T) {
 	tests := []struct {
 		args []string
@@ -196,12 +209,15 @@ func TestHelp(t *testing.T) {
 	}
 }
 
-// What is said of a command, all but its flags, is for a terminal of 80 columns.
+// What is said of a command is for a terminal of 80 columns, but how it is written.
 func TestHelpFitsATerminal(t *testing.T) {
 	for _, command := range newApp(io.Discard, io.Discard).Commands {
-		said, _, _ := strings.Cut(macula(t, command.Name, "--help").stdout, "\nOPTIONS:")
-		_, said, described := strings.Cut(said, "\nDESCRIPTION:")
-		require.True(t, described || command.Description == "", command.Name)
+		_, said, described := strings.Cut(macula(t, command.Name, "--help").stdout, "\nDESCRIPTION:")
+		require.Equal(t, command.Description != "", described, command.Name)
+		if !described {
+			_, said, _ = strings.Cut(macula(t, command.Name, "--help").stdout, "\nOPTIONS:")
+		}
+		require.Contains(t, said, "--help, -h")
 		for line := range strings.Lines(said) {
 			require.LessOrEqual(t, utf8.RuneCountInString(strings.TrimRight(line, "\n")), 80, "%s: %s", command.Name, line)
 		}
@@ -237,14 +253,17 @@ func TestExitCodes(t *testing.T) {
 		"found to be well":         {[]string{"status", "--data-dir", data}, exitOK, nil},
 		"nothing under the key":    {[]string{"get", "--data-dir", data, "nothing"}, exitNotFound, []string{"nothing"}},
 		"nothing anywhere":         {[]string{"lookup", "--data-dir", data, "nothing"}, exitNotFound, []string{"nothing"}},
-		"no such command":          {[]string{"got"}, exitUsage, []string{`"got"`, "status"}},
+		"no such command":          {[]string{"got"}, exitUsage, []string{`there is no command "got"`, "status"}},
 		"no such flag":             {[]string{"get", "--dta-dir", data, "k"}, exitUsage, []string{"dta-dir", "--help"}},
 		"no number":                {[]string{"run", "--port", "http", "--data-dir", none}, exitUsage, []string{`"http"`, "1 to 65535"}},
 		"no size":                  {[]string{"run", "--store-memory", "much", "--data-dir", none}, exitUsage, []string{`"much"`, "64MiB"}},
 		"no mode":                  {[]string{"run", "--mode", "both", "--data-dir", none}, exitUsage, []string{`"both"`, "auto, server or client"}},
 		"no value":                 {[]string{"put", "--data-dir", data, "k", "v"}, exitUsage, []string{"VALUE 'v'", "JSON object"}},
 		"no address":               {[]string{"ping", "nowhere"}, exitUsage, []string{"nowhere", "https://"}},
-		"no node to ask":           {[]string{"get", "--data-dir", none, "k"}, exitUsage, []string{none, "macula-node run"}},
+		"no node to get from":      {[]string{"get", "--data-dir", none, "k"}, exitUnreachable, []string{"no macula-node runs there: " + none, "macula-node run", "name another with ADDR", "[ADDR]"}},
+		"no node to put to":        {[]string{"put", "--data-dir", none, "k", "{}"}, exitUnreachable, []string{none, "macula-node run"}},
+		"no node to begin at":      {[]string{"lookup", "--data-dir", none, "k"}, exitUnreachable, []string{none, "[--bootstrap MULTIADDR]"}},
+		"no node to replicate by":  {[]string{"put", "--replicate", "--data-dir", none, "k", "{}"}, exitUnreachable, []string{none, "--bootstrap"}},
 		"no directory to back up":  {[]string{"backup", "--data-dir", none, none + "-copy"}, exitUsage, []string{none}},
 		"a directory in use":       {[]string{"run", "--data-dir", data, "--listen", "/ip4/127.0.0.1/udp/0/quic-v1"}, exitUsage, []string{data, "pid", "directory of its own"}},
 		"another realm":            {[]string{"lookup", "--bootstrap", s.Addrs[0], "--realm", "org.other", "k"}, exitUnreachable, []string{"org.other"}},

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -214,7 +215,13 @@ func TestGateways(t *testing.T) {
 			assert.Equal(t, g.NodeID(), r.NodeID)
 			assert.True(t, r.Reachable)
 			assert.Equal(t, len(test.failed) == 0, r.OK())
-			assert.Equal(t, len(r.Checks)+3, strings.Count(r.String(), "\n"), "a line each, whatever the words")
+			table, _, _ := strings.Cut(r.String(), "\n\n")
+			for line := range strings.Lines(table) {
+				assert.LessOrEqual(t, utf8.RuneCountInString(strings.TrimRight(line, "\n")), 80, "whatever the words: %s", line)
+			}
+			for _, c := range r.Checks {
+				assert.Equal(t, 1, strings.Count(table, "\n"+c.Name+" "), c.Name)
+			}
 			assert.NotContains(t, r.String(), "\x1b")
 			requireUnharmed(t, g)
 		})

@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/macula-mesh/macula-node/compat/wire/procedures"
+	"github.com/macula-mesh/macula-node/internal/wrap"
 )
 
 // Result is what came of a check.
@@ -88,18 +89,55 @@ func (r *Report) Verdict() string {
 // longestCell is how many characters of a text the table shows.
 const longestCell = 120
 
-// Table writes one line a check, under a line of headings.
+// longestName is how wide the column of names is at most.
+const longestName = 34
+
+// Table writes the checks under a line of headings, in lines of 80 columns: what is longer
+// goes on below. What was expected stands under what was seen instead, where that is not ok.
 func (r *Report) Table(w io.Writer) error {
-	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(t, "CHECK\tRESULT\tSEEN\tEXPECTED\tTIME")
+	rows := [][4][]string{{{"CHECK"}, {"RESULT"}, {"TIME"}, {"SEEN"}}}
+	widths := [3]int{len("CHECK"), len(Skipped), len("TIME")}
 	for _, c := range r.Checks {
 		took := "-"
 		if c.Took > 0 {
 			took = round(c.Took).String()
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", cell(c.Name), c.Result, cell(c.Seen), cell(c.Expected), took)
+		name := wrap.Lines(cell(c.Name), longestName)
+		for _, line := range name {
+			widths[0] = max(widths[0], utf8.RuneCountInString(line))
+		}
+		widths[2] = max(widths[2], utf8.RuneCountInString(took))
+		seen := []string{cell(c.Seen)}
+		if c.Result != OK {
+			seen = append(seen, "expected: "+cell(c.Expected))
+		}
+		rows = append(rows, [4][]string{name, {string(c.Result)}, {took}, seen})
 	}
-	return t.Flush()
+	const gap = 2
+	left := wrap.Columns - widths[0] - widths[1] - widths[2] - 3*gap
+	var text strings.Builder
+	for _, row := range rows {
+		var seen []string
+		for _, part := range row[3] {
+			seen = append(seen, wrap.Lines(part, left)...)
+		}
+		row[3] = seen
+		for i := range max(len(row[0]), len(seen)) {
+			line := ""
+			for column, lines := range row {
+				at := ""
+				if i < len(lines) {
+					at = lines[i]
+				}
+				if line += at; column < len(widths) {
+					line += strings.Repeat(" ", widths[column]-utf8.RuneCountInString(at)+gap)
+				}
+			}
+			fmt.Fprintln(&text, strings.TrimRight(line, " "))
+		}
+	}
+	_, err := io.WriteString(w, text.String())
+	return err
 }
 
 // String returns the table and the verdict.

@@ -9,17 +9,25 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/connmgr"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/quic-go/quic-go"
 	"github.com/stretchr/testify/require"
 
+	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/internal/budget"
+	"github.com/macula-mesh/macula-node/internal/conns"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/addressing"
 )
 
 // soon is a time-out that a test waits for.
@@ -57,54 +65,137 @@ func (c *nodeConn) requireClosed(code proto.ResetCode) {
 	require.Equal(c.tb, code, proto.ResetCode(closed.ErrorCode))
 }
 
-func TestConnectionLimits(t *testing.T) {
-	for name, limits := range map[string][2]int{"in all": {2, 100}, "of one address": {100, 2}} {
+// Whoever holds all that there is room for pushes out his own: who comes from the same
+// address gets in, and who asks something stays.
+func TestConnectionsOfOneAddress(t *testing.T) {
+	const room = conns.MinMemory / conns.ConnCost
+	little := limit(func(l *Limits) { l.Conns.Memory = conns.MinMemory })
+	for name, open := range map[string]func(t *testing.T) *testGateway{
+		"a port of its own": func(t *testing.T) *testGateway { return openGateway(t, little) },
+		"a listener of somebody's": func(t *testing.T) *testGateway {
+			ln, err := quic.ListenAddr("127.0.0.1:0", ServerTLS(compattest.Certificate()), nil)
+			require.NoError(t, err)
+			t.Cleanup(func() { ln.Close() })
+			handlers := newHandlers(t)
+			g, err := New(handlers, little)
+			require.NoError(t, err)
+			t.Cleanup(func() { compattest.RequireCloses(t, g.Close) })
+			require.NoError(t, g.Listen(func() (Listener, error) { return ln, nil }))
+			return &testGateway{g, ln.Addr().(*net.UDPAddr).AddrPort(), handlers.Routing()}
+		},
+	} {
 		t.Run(name, func(t *testing.T) {
-			d := openGatewayOf(t, newHandlersWith(t, func(l *budget.Limits) { l.TotalConns, l.Source.Conns = limits[0], limits[1] }))
-			first, second := dialGateway(t, d.addr), dialGateway(t, d.addr)
-			first.open().ask(&wire.Ping{})
-			second.open().ask(&wire.Ping{})
-			dialGateway(t, d.addr).requireClosed(proto.ResetRefused)
-			second.open().ask(&wire.Ping{}) // the others do not notice
-
-			first.CloseWithError(0, "")
-			compattest.Eventually(t, func() bool {
-				return d.handlers.Mux().Budget().Usage().Conns == 1
-			}, "its place is free")
+			d := open(t)
+			honest := dialGateway(t, d.addr)
+			asks := honest.open()
+			asks.ask(&wire.Ping{})
+			var idle []*nodeConn
+			for range room + 10 {
+				idle = append(idle, dialGateway(t, d.addr))
+				asks.ask(&wire.Ping{}) // it would fail on a connection that gave way
+				honest.open().Close()  // and what it does there counts
+			}
+			for _, c := range idle[:5] {
+				<-c.Context().Done()
+				closed, ok := errors.AsType[*quic.ApplicationError](context.Cause(c.Context()))
+				require.True(t, ok)
+				require.EqualValues(t, network.ConnGarbageCollected, closed.ErrorCode)
+			}
 			dialGateway(t, d.addr).open().ask(&wire.Ping{})
+			asks.ask(&wire.Ping{})
+			require.LessOrEqual(t, d.conns.Pool().Stats().Conns, room)
 		})
 	}
 }
 
-// Whoever has one IPv6 address has the /64 around it.
-func TestLimitsOfIPv6Networks(t *testing.T) {
-	g, err := New(newHandlersWith(t, func(l *budget.Limits) { l.Source.Conns, l.Group.Conns = 2, 4 }))
+// There is room for more connections of one address than a network of Erlang nodes makes.
+func TestManyConnectionsOfOneAddress(t *testing.T) {
+	d := openGateway(t)
+	udp, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	require.NoError(t, err)
-	t.Cleanup(func() { compattest.RequireCloses(t, g.Close) })
-	ip := netip.MustParseAddr
-	admit := func(addr string) (release func(), refusal RefusalReason) {
-		s, account, refusal := g.admit(ip(addr))
-		return func() { g.release(s, account) }, refusal
+	from := &quic.Transport{Conn: udp}
+	t.Cleanup(func() { from.Close(); udp.Close() })
+	var last *quic.Conn
+	for i := range 300 {
+		last, err = from.Dial(compattest.Context(t), net.UDPAddrFromAddrPort(d.addr), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{dialer.ALPN}}, nil)
+		require.NoError(t, err, "connection %d", i)
 	}
-	release, refusal := admit("2001:db8::1")
-	require.Empty(t, refusal)
-	_, refusal = admit("2001:db8::2")
-	require.Empty(t, refusal)
-	_, refusal = admit("2001:db8:0:0:ffff::3")
-	require.Equal(t, RefusedSource, refusal, "the same /64")
-	for _, other := range []string{"2001:db8:0:1::1", "2001:db8:0:2::1"} {
-		_, refusal = admit(other)
-		require.Empty(t, refusal, other)
+	(&nodeConn{last, t}).open().ask(&wire.Ping{})
+}
+
+// Whoever has one IPv6 address has the /64 around it.
+func TestSourcesOfIPv6Networks(t *testing.T) {
+	g := newGateway(t)
+	of := func(ip string) *source {
+		s, account := g.attend(netip.MustParseAddr(ip))
+		t.Cleanup(func() { g.part(s, account) })
+		return s
 	}
-	_, refusal = admit("2001:db8:0:3::1")
-	require.Equal(t, RefusedGroup, refusal, "the same /48")
-	for _, v4 := range []string{"192.0.2.1", "192.0.2.2", "192.0.2.3"} {
-		_, refusal = admit(v4)
-		require.Empty(t, refusal, v4)
+	require.Same(t, of("2001:db8::1"), of("2001:db8:0:0:ffff::3"))
+	require.NotSame(t, of("2001:db8::1"), of("2001:db8:0:1::1"))
+	require.NotSame(t, of("192.0.2.1"), of("192.0.2.2"))
+}
+
+// doorman keeps away whom it is told to.
+type doorman struct {
+	connmgr.ConnectionGater // nil: nothing else is asked
+	mu                      sync.Mutex
+	accepts, secures        bool
+	asked                   []netip.AddrPort
+}
+
+func (d *doorman) set(accepts, secures bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.accepts, d.secures = accepts, secures
+}
+
+func (d *doorman) wasAsked() []netip.AddrPort {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.asked)
+}
+
+func (d *doorman) InterceptAccept(c network.ConnMultiaddrs) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.asked = append(d.asked, addressing.AddrPortOf(c.RemoteMultiaddr()))
+	return d.accepts && c.LocalMultiaddr() != nil
+}
+
+func (d *doorman) InterceptSecured(dir network.Direction, p peer.ID, c network.ConnMultiaddrs) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.secures && dir == network.DirInbound && p == "" && c.RemoteMultiaddr() != nil
+}
+
+// Each connection passes the gater, on a port of the gateway's own too, and again when it
+// is asked to.
+func TestConnectionGater(t *testing.T) {
+	door := &doorman{accepts: true, secures: true}
+	var told tracer
+	d := openGateway(t, WithConnectionGater(door), WithMetricsTracer(&told))
+	let := dialGateway(t, d.addr)
+	let.open().ask(&wire.Ping{})
+	require.Equal(t, []netip.AddrPort{netip.AddrPortFrom(d.addr.Addr(), let.LocalAddr().(*net.UDPAddr).AddrPort().Port())}, door.wasAsked())
+	requireGated := func(c *nodeConn) {
+		t.Helper()
+		<-c.Context().Done()
+		closed, ok := errors.AsType[*quic.ApplicationError](context.Cause(c.Context()))
+		require.True(t, ok)
+		require.EqualValues(t, network.ConnGated, closed.ErrorCode)
 	}
-	release()
-	_, refusal = admit("2001:db8::9")
-	require.Empty(t, refusal)
+	door.set(false, true)
+	requireGated(dialGateway(t, d.addr))
+	door.set(true, false)
+	requireGated(dialGateway(t, d.addr))
+	let.open().ask(&wire.Ping{}) // who was let in stays
+	require.Equal(t, 2, told.count(string(RefusedGated)))
+
+	require.Equal(t, 1, d.CloseGated())
+	requireGated(let)
+	compattest.Eventually(t, func() bool { return told.count("closed") == 1 }, "it is served no more")
+	require.Zero(t, d.CloseGated())
 }
 
 // A peer can not make the gateway hold half frames without end.

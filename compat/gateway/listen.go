@@ -13,7 +13,6 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/internal/conns"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
 // ServerTLS returns the TLS configuration of a gateway, which shows the
@@ -30,7 +29,8 @@ func ServerTLS(cert tls.Certificate) *tls.Config {
 }
 
 // Listener hands out QUIC connections whose ALPN is "macula": a *quic.Listener,
-// or a quicreuse.Listener on the port of a libp2p host.
+// or a quicreuse.Listener on the port of a libp2p host, in whose resource manager they
+// count then.
 type Listener interface {
 	Accept(ctx context.Context) (*quic.Conn, error)
 	Addr() net.Addr
@@ -77,11 +77,6 @@ func (g *Gateway) ListenOn(address string, cert tls.Certificate) (netip.AddrPort
 // twice that at most.
 const handshakeIdle = 3 * time.Second
 
-// closeShutdown closes a connection as the streams on it are reset.
-func closeShutdown(conn *quic.Conn) {
-	conn.CloseWithError(quic.ApplicationErrorCode(proto.ResetShutdown), "shutting down")
-}
-
 // port is a UDP port. It is closed after the connections on it, which else are
 // cut off without a word.
 type port struct {
@@ -116,21 +111,5 @@ func listenOn(address string, cert tls.Certificate, manager *conns.Manager) (bou
 	if err != nil {
 		return bound{}, errors.Join(err, p.Close())
 	}
-	return bound{counted{ln}, p}, nil
-}
-
-// counted is a listener whose connections count.
-type counted struct{ *quic.Listener }
-
-// Accept implements Listener.
-func (l counted) Accept(ctx context.Context) (*quic.Conn, error) {
-	for {
-		conn, err := l.Listener.Accept(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if conns.Settle(conn) == nil {
-			return conn, nil
-		}
-	}
+	return bound{ln, p}, nil
 }

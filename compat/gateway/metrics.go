@@ -10,10 +10,9 @@ type RefusalReason string
 
 // The reasons.
 const (
-	RefusedTotal   RefusalReason = "all"     // there are as many as there may be
-	RefusedGroup   RefusalReason = "group"   // its IP group has as many as it may
-	RefusedSource  RefusalReason = "source"  // its address has as many as it may
-	RefusedClosing RefusalReason = "closing" // the gateway is
+	RefusedGated     RefusalReason = "gated"     // the connection gater keeps it away
+	RefusedResources RefusalReason = "resources" // the resource manager has no room
+	RefusedClosing   RefusalReason = "closing"   // the gateway is
 )
 
 // MetricsTracer is told what a Gateway does. Its methods are called from many

@@ -9,8 +9,6 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/internal/compattest"
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/internal/budget"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
 // tracer counts what it is told.
@@ -47,32 +45,27 @@ func (t *tracer) lasted(what string, d time.Duration) {
 }
 
 func TestMetricsTracer(t *testing.T) {
-	for reason, change := range map[RefusalReason]func(*budget.Limits){
-		RefusedTotal:  func(l *budget.Limits) { l.TotalConns = 2 },
-		RefusedSource: func(l *budget.Limits) { l.Source.Conns = 2 },
-	} {
-		t.Run(string(reason), func(t *testing.T) {
-			var told tracer
-			d := openGatewayOf(t, newHandlersWith(t, change), WithMetricsTracer(&told))
-			guest, asker := dialGateway(t, d.addr), dialGateway(t, d.addr)
-			asker.open().ask(&wire.Ping{})
-			s := guest.open()
-			s.connect("a node", "")
-			s.connect("the same node", "") // on the same connection: one session
-			dialGateway(t, d.addr).requireClosed(proto.ResetRefused)
-			require.Equal(t, 2, told.count("opened"))
-			require.Equal(t, 1, told.count(string(reason)))
-			require.Equal(t, 1, told.count("begun"))
-			require.Zero(t, told.count("ended"))
-			require.Zero(t, told.count("closed"))
+	var told tracer
+	door := &doorman{accepts: true, secures: true}
+	d := openGateway(t, WithMetricsTracer(&told), WithConnectionGater(door))
+	guest, asker := dialGateway(t, d.addr), dialGateway(t, d.addr)
+	asker.open().ask(&wire.Ping{})
+	s := guest.open()
+	s.connect("a node", "")
+	s.connect("the same node", "") // on the same connection: one session
+	door.set(false, false)
+	<-dialGateway(t, d.addr).Context().Done()
+	require.Equal(t, 2, told.count("opened"))
+	require.Equal(t, 1, told.count(string(RefusedGated)))
+	require.Equal(t, 1, told.count("begun"))
+	require.Zero(t, told.count("ended"))
+	require.Zero(t, told.count("closed"))
 
-			guest.CloseWithError(0, "")
-			compattest.Eventually(t, func() bool { return told.count("closed") == 1 }, "the connection is closed")
-			require.Equal(t, 1, told.count("ended"), "and its session with it")
-			compattest.RequireCloses(t, d.Close)
-			require.Equal(t, map[string]int{"opened": 2, "closed": 2, "begun": 1, "ended": 1, string(reason): 1}, told.told)
-		})
-	}
+	guest.CloseWithError(0, "")
+	compattest.Eventually(t, func() bool { return told.count("closed") == 1 }, "the connection is closed")
+	require.Equal(t, 1, told.count("ended"), "and its session with it")
+	compattest.RequireCloses(t, d.Close)
+	require.Equal(t, map[string]int{"opened": 2, "closed": 2, "begun": 1, "ended": 1, string(RefusedGated): 1}, told.told)
 	_, err := New(newHandlers(t), WithMetricsTracer(nil))
 	require.ErrorContains(t, err, "no metrics tracer")
 }

@@ -7,14 +7,16 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/connmgr"
+
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/internal/conns"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
-// Limits are how much a Gateway does at a time. How many connections, frames and
-// bytes a source, an IP group and all together may have is for the accounts of its
-// handlers to say: server.Limits.
+// Limits are how much a Gateway does at a time. How many frames and bytes a source, an
+// IP group and all together may have is for the accounts of its handlers to say:
+// server.Limits.
 type Limits struct {
 	// MaxVerify and MaxVerifyPerSource are how many endpoints of nodes that
 	// CONNECTed are dialled at a time, in all and of one source: an IPv4 address or
@@ -23,8 +25,9 @@ type Limits struct {
 	// Idle is after how long a stream on which nothing comes is reset, and a
 	// connection without streams closed.
 	Idle time.Duration
-	// Conns is what the connections on the ports of ListenOn may cost, and how many
-	// handshakes are under way there; a field that is 0 has its default.
+	// Conns is what the connections may cost, of which the heaviest give way, but for
+	// those on the ports of a node, which bounds them; and how many handshakes are under
+	// way on the ports of ListenOn. A field that is 0 has its default.
 	Conns conns.Limits
 }
 
@@ -49,7 +52,8 @@ func (l Limits) check() error {
 }
 
 type config struct {
-	dialer  *dialer.Dialer // nil: nothing is verified
+	dialer  *dialer.Dialer          // nil: nothing is verified
+	gater   connmgr.ConnectionGater // nil: nobody is kept away
 	allowed []netip.Prefix
 	limits  Limits
 	log     *slog.Logger
@@ -86,6 +90,20 @@ func WithAllowedEndpoints(prefixes ...netip.Prefix) Option {
 			}
 		}
 		c.allowed = append(c.allowed, prefixes...)
+		return nil
+	}
+}
+
+// WithConnectionGater sets who may come: each connection, on whatever listener, is asked
+// for by its addresses (InterceptAccept), and as one of a peer without an id
+// (InterceptSecured), as an Erlang node proves none. One that is kept away is closed with
+// network.ConnGated. CloseGated asks once more.
+func WithConnectionGater(gater connmgr.ConnectionGater) Option {
+	return func(c *config) error {
+		if gater == nil {
+			return errors.New("no connection gater")
+		}
+		c.gater = gater
 		return nil
 	}
 }

@@ -15,6 +15,7 @@ func TestNewRefuses(t *testing.T) {
 		"nil":                      {nil, "nil option"},
 		"no dialer":                {WithDialer(nil), "no dialer"},
 		"no logger":                {WithLogger(nil), "no logger"},
+		"no gater":                 {WithConnectionGater(nil), "no connection gater"},
 		"a range that is none":     {WithAllowedEndpoints(netip.Prefix{}), "no range"},
 		"nothing verified":         {limit(func(l *Limits) { l.MaxVerify = 0 }), "MaxVerify is 0"},
 		"nothing of one source":    {limit(func(l *Limits) { l.MaxVerifyPerSource = 0 }), "MaxVerifyPerSource is 0"},

@@ -40,7 +40,7 @@ type session struct {
 
 // serveConn serves a connection's streams until it ends, or has had none for
 // Limits.Idle.
-func serveConn(g *Gateway, conn *quic.Conn, ip netip.Addr, from *source, account *budget.Account) {
+func serveConn(g *Gateway, conn *quic.Conn, on *conns.Conn, ip netip.Addr, from *source, account *budget.Account) {
 	ctx, cancel := context.WithCancel(conn.Context())
 	defer cancel()
 	stop := context.AfterFunc(g.ctx, cancel)
@@ -74,7 +74,7 @@ func serveConn(g *Gateway, conn *quic.Conn, ip netip.Addr, from *source, account
 		open.Add(1)
 		streams.Go(func() {
 			defer open.Add(-1)
-			counted := conns.OpenStream(conn.Context())
+			counted := on.OpenStream()
 			defer counted.Done()
 			if err := g.handlers.Mux().Serve(g.ctx, stream{dialer.Stream{Stream: qs}, counted}, state); err != nil {
 				s.noteEnd(err)
@@ -88,6 +88,9 @@ type stream struct {
 	dialer.Stream
 	counted *conns.Stream
 }
+
+// Active implements server.Activity.
+func (s stream) Active() { s.counted.Active() }
 
 // ReserveMemory implements framing.Memory.
 func (s stream) ReserveMemory(size int, prio uint8) error { return s.counted.ReserveMemory(size, prio) }

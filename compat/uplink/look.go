@@ -22,8 +22,11 @@ type realmError struct {
 }
 
 func (e *realmError) Error() string {
-	return fmt.Sprintf("%v: %s serves %q, this node %q: name a gateway of this realm, or give this node that one", ErrOtherRealm, e.gateway, e.theirs, e.ours)
+	return fmt.Sprintf("%v: %s serves %q, this node %q: %s", ErrOtherRealm, e.gateway, e.theirs, e.ours, NameOfOurRealm)
 }
+
+// NameOfOurRealm is what to do where one serves another realm.
+const NameOfOurRealm = "name one of this realm, or give this node that realm"
 
 func (e *realmError) Unwrap() error { return ErrOtherRealm }
 

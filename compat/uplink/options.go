@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -62,8 +63,8 @@ type config struct {
 	intervals Intervals
 	listable  func() bool
 	self      string
-	otherWays bool                                 // into the network, than the gateways
 	found     func(context.Context, peer.AddrInfo) // or nil
+	met       func(netip.Addr) (gone func())
 	log       *slog.Logger
 	tracer    MetricsTracer
 }
@@ -118,12 +119,16 @@ func WithPeerFound(found func(ctx context.Context, p peer.AddrInfo)) Option {
 	}
 }
 
-// WithOtherWays says that this node has other ways into its network than the
-// gateways, such as libp2p peers: that all gateways serve other realms is no
-// reason to stop then, see Uplinks.Refusals.
-func WithOtherWays() Option {
+// WithMet sets what is told of the address of each gateway that this node has a session
+// with: it asks over connections of its own, too. What met returns is called when the
+// session has ended. It is gateway.Gateway.Meet for a strict service, which does not know
+// else that they have met.
+func WithMet(met func(ip netip.Addr) (gone func())) Option {
 	return func(c *config) error {
-		c.otherWays = true
+		if met == nil {
+			return errors.New("nobody to tell of gateways that were met")
+		}
+		c.met = met
 		return nil
 	}
 }

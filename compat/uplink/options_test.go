@@ -32,6 +32,7 @@ func TestNewRefuses(t *testing.T) {
 		"nil":                         {nil, "nil option"},
 		"no logger":                   {WithLogger(nil), "no logger"},
 		"nothing tells":               {WithListable(nil), "nothing to tell"},
+		"nobody is told":              {WithMet(nil), "nobody to tell"},
 		"no id":                       {WithSelf(""), "want 64 hexadecimal digits"},
 		"an id of another form":       {WithSelf(strings.Repeat("x", 64)), "want 64 hexadecimal digits"},
 		"no PING":                     {with(func(i *Intervals) { i.Ping = 0 }), "Ping is 0s"},

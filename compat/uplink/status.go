@@ -1,6 +1,7 @@
 package uplink
 
 import (
+	"errors"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -30,6 +31,9 @@ type Status struct {
 	Next    time.Time // of the next try; zero where none is waited for
 	Err     error     // why the last try failed or the last session ended; nil with a session
 	Peer    peer.ID   // with StatePeer
+	// Proved is, with StateOtherRealm, whether the gateway's certificate proves that it is
+	// it who says so: else an entry of anybody's may.
+	Proved bool
 }
 
 // Status returns how it stands with each gateway, in the order in which they were
@@ -53,6 +57,9 @@ func (u *uplink) turn(s State, next time.Duration, err error) {
 	}
 	if s == StatePeer {
 		status.Peer = u.peer
+	}
+	if wrong, is := errors.AsType[*realmError](err); is && s == StateOtherRealm {
+		status.Proved = wrong.proved
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()

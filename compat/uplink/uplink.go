@@ -75,7 +75,7 @@ func (u *uplink) run() {
 			p = u.newPauses()
 		}
 		var pause time.Duration
-		state, wrong := StateWaiting, (*realmError)(nil)
+		state := StateWaiting
 		switch {
 		case errors.Is(err, errOurself):
 			u.log.Info("the bootstrap gateway is this node itself")
@@ -92,13 +92,9 @@ func (u *uplink) run() {
 		case errors.Is(err, errUnlisted):
 			pause = p.look.next()
 			u.log.Info("gateway not joined yet", "again_in", pause, "err", err)
-		case errors.As(err, &wrong):
+		case errors.Is(err, ErrOtherRealm):
 			state, pause = StateOtherRealm, u.cfg.intervals.Rarely
-			if u.refuse(u, wrong) {
-				u.log.Error("gateway not joined", "err", err)
-			} else {
-				u.log.Error("gateway not joined", "again_in", pause, "err", err)
-			}
+			u.log.Error("gateway not joined", "again_in", pause, "err", err)
 		default:
 			pause = p.retry.next()
 			pause = pause/2 + rand.N(pause/2+1) // so that many nodes do not come back at once
@@ -167,7 +163,6 @@ func (u *uplink) serve() (lasted bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	u.served.Store(true)
 	contact.NodeID, contact.ID = own.NodeID, routing.IDFromBytes(own.NodeID)
 	contact.Verified, contact.LastSeen = true, time.Now()
 
@@ -184,6 +179,7 @@ func (u *uplink) serve() (lasted bool, err error) {
 		}
 		defer func() { s.session.Close() }() // and with it the connection
 		defer u.setSession(nil)
+		defer u.cfg.met(c.RemoteAddr().Addr())()
 		up := time.Now()
 		u.cfg.tracer.SessionUp(u.endpoint)
 		defer func() {

@@ -179,7 +179,9 @@ func TestUplinkWaitsUntilTheRealmIsKnown(t *testing.T) {
 func TestUplinkToAnotherRealm(t *testing.T) {
 	g := newGlass(t, glass.Realm("other"))
 	u := newUplinked(t, []*glass.Gateway{g})
-	err := compattest.Wait(t, u.Refusals())
+	compattest.Eventually(t, func() bool { return u.Status()[0].State == StateOtherRealm }, "it is told")
+	require.True(t, u.Status()[0].Proved)
+	err := u.Status()[0].Err
 	require.ErrorIs(t, err, ErrOtherRealm)
 	require.ErrorIs(t, err, proto.ErrRefused)
 	for _, text := range []string{g.Endpoint(), `"other"`, proto.DefaultRealm} {
@@ -192,6 +194,20 @@ func TestUplinkToAnotherRealm(t *testing.T) {
 	require.Empty(t, u.Sessions())
 	require.Empty(t, u.r.Contacts(), "nor is it a contact")
 	requireUnhurt(t, g)
+}
+
+// A gateway counts as met for as long as there is a session with it.
+func TestUplinkTellsWhomItHasMet(t *testing.T) {
+	g := newGlass(t)
+	var met atomic.Int64
+	u := newUplinked(t, []*glass.Gateway{g}, WithMet(func(ip netip.Addr) func() {
+		require.Equal(t, g.Addr().AddrPort().Addr().Unmap(), ip)
+		met.Add(1)
+		return func() { met.Add(-1) }
+	}))
+	compattest.Eventually(t, func() bool { return u.has(1)() && met.Load() == 1 }, "a session")
+	require.NoError(t, g.Close())
+	compattest.Eventually(t, func() bool { return u.has(0)() && met.Load() == 0 }, "it has ended")
 }
 
 func TestUplinkComesBack(t *testing.T) {
@@ -411,7 +427,7 @@ func TestUplinkToOurself(t *testing.T) {
 func TestPublishGoesThroughASession(t *testing.T) {
 	g := newGlass(t)
 	u := newUplinked(t, []*glass.Gateway{g})
-	m := &wire.Publish{Topic: "sensor.temp", Payload: wire.RawText("21")}
+	m := &wire.Publish{Topic: "sensor.temp", Payload: wire.RawText("21"), MessageID: []byte("0123456789abcdef")}
 	compattest.Eventually(t, u.has(1), "a session")
 	require.NoError(t, u.Publish(compattest.Context(t), m))
 	compattest.Eventually(t, func() bool { return len(g.Notices()) == 1 }, "it came")

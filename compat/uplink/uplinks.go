@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
@@ -37,12 +37,6 @@ type Uplinks struct {
 	handlers *dht.Handlers
 	cfg      config
 	all      []*uplink
-	begun    time.Time
-	served   atomic.Bool // a gateway of our realm was looked at
-	refusals chan error
-
-	mu      sync.Mutex
-	refused map[*uplink]error // of another realm, as their certificates prove
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -59,12 +53,10 @@ func New(d *dialer.Dialer, handlers *dht.Handlers, gateways []identity.PinnedEnd
 	u := &Uplinks{
 		dialer:   d,
 		handlers: handlers,
-		begun:    time.Now(),
-		refusals: make(chan error, 1),
-		refused:  make(map[*uplink]error),
 		cfg: config{
 			intervals: DefaultIntervals(),
 			listable:  func() bool { return true },
+			met:       func(netip.Addr) func() { return func() {} },
 			log:       logs.Logger("uplink"),
 			tracer:    noTracer{},
 		},
@@ -107,41 +99,6 @@ func New(d *dialer.Dialer, handlers *dht.Handlers, gateways []identity.PinnedEnd
 func (u *Uplinks) Close() {
 	u.cancel()
 	u.tasks.Wait()
-}
-
-// startUp is for how long after its start it is the operator's mistake that a
-// gateway serves another realm.
-const startUp = 30 * time.Second
-
-// Refusals hands out one ErrOtherRealm, at the start, where all gateways that were
-// named serve other realms and their certificates prove that it is they who say
-// so: the operator named them by mistake. It never does where there are other ways
-// into the network (WithOtherWays), nor once this node serves
-// anybody, or has found a gateway of its realm. The gateways are looked at again
-// all the same, if seldom.
-func (u *Uplinks) Refusals() <-chan error { return u.refusals }
-
-// refuse notes that a gateway serves another realm, and reports whether that was
-// handed out.
-func (u *Uplinks) refuse(l *uplink, why *realmError) bool {
-	if !why.proved || u.cfg.otherWays || u.served.Load() || time.Since(u.begun) > startUp || len(u.handlers.Routing().Contacts()) > 0 {
-		return false
-	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.refused[l] != nil {
-		return false
-	}
-	u.refused[l] = why
-	if len(u.refused) < len(u.all) {
-		return false
-	}
-	var errs []error
-	for _, l := range u.all {
-		errs = append(errs, u.refused[l])
-	}
-	u.refusals <- errors.Join(errs...) // has room, and there is one
-	return true
 }
 
 // Refresh has the gateways told at once where this node's endpoint has become

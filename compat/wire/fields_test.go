@@ -59,7 +59,7 @@ var fieldTable = []field{
 	{wire.TypePong, "addrs", shorts, false},
 	{wire.TypePong, "store_id", short, false},
 	{wire.TypePublish, "topic", short, true},
-	{wire.TypePublish, "payload", long, false},
+	{wire.TypePublish, "payload", anything, false},
 	{wire.TypePublish, "qos", integer, false},
 	{wire.TypePublish, "retain", boolean, false},
 	{wire.TypePublish, "message_id", short, false},

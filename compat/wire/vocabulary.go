@@ -1,5 +1,7 @@
 package wire
 
+import "strings"
+
 // ProtocolVersion is the version that a Connect states.
 const ProtocolVersion = "1.0"
 
@@ -73,6 +75,15 @@ const (
 	// and a FindValueReply, too.
 	CodeConnectFirst = "connect_first"
 )
+
+// MaxHops is the MaxHops of a Route as Erlang gateways write it.
+const MaxHops = 10
+
+// IsPublicTopic reports whether Erlang gateways pass what is published under a topic on
+// to whoever has subscribed elsewhere: of others they want a proof of ownership.
+func IsPublicTopic(topic string) bool {
+	return strings.HasPrefix(topic, "public.") || strings.Contains(topic, ".public.")
+}
 
 // The PayloadTypes of an RPCRoute.
 const (

@@ -22,6 +22,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/macula-mesh/macula-node/node/backup"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/pubsub"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -38,6 +40,17 @@ type fakeNode struct {
 
 func (n *fakeNode) Status() Status {
 	return Status{PID: 7, Realm: "r", Addrs: []string{}, Records: Records{Records: 3}, Store: Store{Kind: "memory"}, Problems: []string{}}
+}
+
+func (n *fakeNode) Publish(_ context.Context, topic string, _ []byte) error {
+	if topic == "" {
+		return fmt.Errorf("%w: no topic", proto.ErrInvalidRequest)
+	}
+	return nil
+}
+
+func (n *fakeNode) Subscribe(context.Context, string) (*pubsub.Subscription, error) {
+	return nil, pubsub.ErrTooMany
 }
 
 func (n *fakeNode) Backup(ctx context.Context, dir string) (backup.Made, error) {
@@ -169,7 +182,9 @@ func TestProblems(t *testing.T) {
 		"two values":         {"POST", "/v1/backup", kind, strings.NewReader(`{"dir":"/a"}{}`), 400, "something follows"},
 		"another field":      {"POST", "/v1/backup", kind, strings.NewReader(`{"dri":"/a"}`), 400, `"dri"`},
 		"a relative path":    {"POST", "/v1/backup", kind, strings.NewReader(`{"dir":"a"}`), 400, `dir "a" is not an absolute path`},
-		"a long body":        {"POST", "/v1/backup", kind, strings.NewReader(`{"dir":"` + strings.Repeat("/", maxBody) + `"}`), 413, "more than 1048576 bytes"},
+		"no topic":           {"POST", "/v1/publish", kind, strings.NewReader(`{"topic":""}`), 400, "no topic"},
+		"too many readers":   {"GET", "/v1/subscribe?pattern=a", "", nil, 429, "too many subscriptions"},
+		"a long body":        {"POST", "/v1/backup", kind, strings.NewReader(`{"dir":"` + strings.Repeat("/", maxBody) + `"}`), 413, "more than 2097152 bytes"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			resp, p := send(t, s, test.method, test.path, test.kind, test.body)

@@ -11,13 +11,8 @@ import (
 	"time"
 )
 
-const (
-	// maxServings is how many commands may serve procedures at a time: each keeps a
-	// connection.
-	maxServings = maxConns / 2
-	// maxCallTime is how long a call may be asked to take.
-	maxCallTime = time.Minute
-)
+// maxCallTime is how long a call may be asked to take.
+const maxCallTime = time.Minute
 
 // CallRequest asks for a procedure to be called.
 type CallRequest struct {
@@ -122,9 +117,12 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) (any, error) {
 		return nil, err
 	}
 	v := &serving{token: rand.Text(), waiting: make(map[string]chan CallAnswer), w: w}
-	if !s.servings.enter(v) {
-		return nil, problem(http.StatusConflict, "%d commands serve procedures already: end one", maxServings)
+	leave, err := s.stay()
+	if err != nil {
+		return nil, err
 	}
+	defer leave()
+	s.servings.enter(v)
 	defer s.servings.leave(v)
 	withdraw, err := s.node.Serve(r.Context(), asked.Procedure, v.ask)
 	if err != nil {
@@ -133,14 +131,11 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) (any, error) {
 	defer withdraw() // which the node logs
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	if err := v.say(ServedCall{Serving: v.token}); err != nil {
-		return nil, errSaid
+		return nil, nil
 	}
 	<-r.Context().Done()
-	return nil, errSaid
+	return nil, nil
 }
-
-// errSaid: the answer has begun.
-var errSaid = errors.New("answered")
 
 // ask has the command answer a call.
 func (v *serving) ask(ctx context.Context, args json.RawMessage) (json.RawMessage, error) {
@@ -178,7 +173,7 @@ func (v *serving) say(c ServedCall) error {
 	v.writing.Lock()
 	defer v.writing.Unlock()
 	if v.w == nil {
-		return errSaid
+		return http.ErrServerClosed
 	}
 	out := http.NewResponseController(v.w)
 	if err := errors.Join(out.SetReadDeadline(time.Time{}), out.SetWriteDeadline(time.Now().Add(askTime))); err != nil {
@@ -190,17 +185,13 @@ func (v *serving) say(c ServedCall) error {
 	return out.Flush()
 }
 
-func (s *servings) enter(v *serving) bool {
+func (s *servings) enter(v *serving) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.open) >= maxServings {
-		return false
-	}
 	if s.open == nil {
 		s.open = make(map[string]*serving)
 	}
 	s.open[v.token] = v
-	return true
 }
 
 func (s *servings) leave(v *serving) {

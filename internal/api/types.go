@@ -21,12 +21,43 @@ type Status struct {
 	Endpoints []string `json:"endpoints"`
 	Contacts  int      `json:"contacts"`
 
+	// Bootstrap is how far the node is with each address that it was told to begin at.
+	Bootstrap []Bootstrap `json:"bootstrap"`
+
 	Records Records `json:"records"`
 	Store   Store   `json:"store"`
 	Memory  Memory  `json:"memory"`
+	Refused Refused `json:"refused,omitzero"`
 
 	// Problems is why the node is not well, in words for its operator; empty where it is.
 	Problems []string `json:"problems"`
+}
+
+// The states of a Bootstrap.
+const (
+	BootstrapTrying     = "trying"      // it has not answered, or was lost
+	BootstrapJoined     = "joined"      // the node is in its network
+	BootstrapOtherRealm = "other_realm" // it serves another realm
+)
+
+// Bootstrap is an address that a node was told to begin at.
+type Bootstrap struct {
+	Addr  string    `json:"addr"`
+	State string    `json:"state"`
+	Since time.Time `json:"since"`           // when the state began
+	Error string    `json:"error,omitempty"` // why the last try failed; empty where it did not, or was not over yet
+}
+
+// Refused counts what a node has refused since its start, by why it did.
+type Refused struct {
+	Denied       uint64 `json:"denied,omitempty"`        // connections: the deny list has them
+	NotAllowed   uint64 `json:"not_allowed,omitempty"`   // connections: the allow list has them not
+	Handshakes   uint64 `json:"handshakes,omitempty"`    // connections: too many in a short time, or under way
+	GaveWay      uint64 `json:"gave_way,omitempty"`      // connections: closed as others needed their place
+	ConnectFirst uint64 `json:"connect_first,omitempty"` // requests to a strict node before a CONNECT
+	Busy         uint64 `json:"busy,omitempty"`          // requests over a budget
+	// TurnedAway is CONNECTs by the reason that was sent, such as realm_mismatch.
+	TurnedAway map[string]uint64 `json:"turned_away,omitempty"`
 }
 
 // Records is what a node keeps.

@@ -107,54 +107,48 @@ func (a *Account) ReserveMemory(size int, prio uint8) error {
 	if size < 0 {
 		return errNegative
 	}
-	return a.take(ResourceMemory, int64(size), prio)
+	return a.take(int64(size), prio)
 }
 
 // ReleaseMemory gives size bytes back.
-func (a *Account) ReleaseMemory(size int) { a.give(ResourceMemory, int64(size)) }
-
-// OpenConn takes one connection, from the source's, the group's and all; a
-// refusal is a *LimitError, and nothing is taken.
-func (a *Account) OpenConn() error { return a.take(ResourceConns, 1, wholeLimit) }
-
-// CloseConn gives one connection back.
-func (a *Account) CloseConn() { a.give(ResourceConns, 1) }
+func (a *Account) ReleaseMemory(size int) { a.give(int64(size)) }
 
 const wholeLimit = 255 // the priority up to which all of a limit may be used
 
-func (a *Account) take(r Resource, n int64, prio uint8) error {
+func (a *Account) take(n int64, prio uint8) error {
 	b := a.budget
+	l := &b.limits
 	if a.source == nil {
-		b.all[r].Add(n)
+		b.all.Add(n)
 		return nil
 	}
-	if !a.source.held.take(r, n, b.perSource[r]) {
-		return &LimitError{a.who, ScopeSource, r, b.perSource[r]}
+	if !a.source.held.take(n, l.Source.Memory) {
+		return &LimitError{a.who, ScopeSource, l.Source.Memory}
 	}
-	if a.group != nil && !a.group.held.take(r, n, part(b.perGroup[r], prio)) {
-		a.source.held.give(r, n)
-		return &LimitError{a.who, ScopeGroup, r, b.perGroup[r]}
+	if a.group != nil && !a.group.held.take(n, part(l.Group.Memory, prio)) {
+		a.source.held.give(n)
+		return &LimitError{a.who, ScopeGroup, l.Group.Memory}
 	}
-	if !b.all.take(r, n, part(b.total[r], prio)) {
-		a.source.held.give(r, n)
+	if !b.all.take(n, part(l.TotalMemory, prio)) {
+		a.source.held.give(n)
 		if a.group != nil {
-			a.group.held.give(r, n)
+			a.group.held.give(n)
 		}
-		return &LimitError{a.who, ScopeAll, r, b.total[r]}
+		return &LimitError{a.who, ScopeAll, l.TotalMemory}
 	}
 	return nil
 }
 
 // give gives back no more than the source has, so that a fault in the counting
 // of one stays its own.
-func (a *Account) give(r Resource, n int64) {
+func (a *Account) give(n int64) {
 	if a.source != nil {
-		n = a.source.held.give(r, n)
+		n = a.source.held.give(n)
 	}
 	if a.group != nil {
-		a.group.held.give(r, n)
+		a.group.held.give(n)
 	}
-	a.budget.all.give(r, n)
+	a.budget.all.give(n)
 }
 
 // part returns the (1+prio)/256th part of a limit.

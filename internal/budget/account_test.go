@@ -119,9 +119,9 @@ func TestAccountOutlivesItsConnections(t *testing.T) {
 func TestQuietAccountsAreForgottenAtOnce(t *testing.T) {
 	b := newBudget(t, budget.DefaultLimits())
 	first, second := b.Open(alice), b.Open(alice)
-	require.NoError(t, first.OpenConn())
-	require.Equal(t, budget.Totals{Usage: budget.Usage{Conns: 1}, Sources: 1, Groups: 1}, b.Usage())
-	first.CloseConn()
+	require.NoError(t, first.ReserveMemory(1, 255))
+	require.Equal(t, budget.Totals{Usage: budget.Usage{Memory: 1}, Sources: 1, Groups: 1}, b.Usage())
+	first.ReleaseMemory(1)
 	first.Close()
 	first.Close() // is not the second's
 	require.Equal(t, 1, b.Usage().Sources)
@@ -151,12 +151,11 @@ func TestTheLongestClosedIsForgottenFirst(t *testing.T) {
 func TestHeld(t *testing.T) {
 	limits := budget.DefaultLimits()
 	limits.Source.Memory, limits.Group.Memory, limits.TotalMemory = 10<<10, 15<<10, 18<<10
-	limits.Source.Conns, limits.Group.Conns, limits.TotalConns = 10, 15, 18
 
 	const kib = 1 << 10
 	type step struct {
 		who  budget.Source
-		n    int // KiB, or connections; negative to give back
+		n    int // KiB; negative to give back
 		want budget.Scope
 	}
 	tests := map[string][]step{
@@ -172,7 +171,7 @@ func TestHeld(t *testing.T) {
 			{alice, 5, ""}, {alice, 1, budget.ScopeGroup}},
 	}
 	for name, steps := range tests {
-		t.Run("memory/"+name, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			b := newBudget(t, limits)
 			for i, s := range steps {
 				a := open(t, b, s.who)
@@ -180,33 +179,13 @@ func TestHeld(t *testing.T) {
 					a.ReleaseMemory(-s.n * kib)
 					continue
 				}
-				requireScope(t, s.want, s.who, budget.ResourceMemory, a.ReserveMemory(s.n*kib, 255), i)
-			}
-		})
-		t.Run("connections/"+name, func(t *testing.T) {
-			b := newBudget(t, limits)
-			for i, s := range steps {
-				a := open(t, b, s.who)
-				for range -s.n {
-					a.CloseConn()
-				}
-				var err error
-				opened := 0
-				for ; opened < s.n && err == nil; opened++ {
-					err = a.OpenConn()
-				}
-				requireScope(t, s.want, s.who, budget.ResourceConns, err, i)
-				if err != nil { // all or nothing, as with memory
-					for range opened - 1 {
-						a.CloseConn()
-					}
-				}
+				requireScope(t, s.want, s.who, a.ReserveMemory(s.n*kib, 255), i)
 			}
 		})
 	}
 }
 
-func requireScope(t *testing.T, want budget.Scope, who budget.Source, r budget.Resource, err error, step int) {
+func requireScope(t *testing.T, want budget.Scope, who budget.Source, err error, step int) {
 	t.Helper()
 	if want == "" {
 		require.NoError(t, err, "step %d", step)
@@ -217,15 +196,12 @@ func requireScope(t *testing.T, want budget.Scope, who budget.Source, r budget.R
 	require.ErrorAs(t, err, &limit)
 	require.Equal(t, want, limit.Scope, "step %d", step)
 	require.Equal(t, who, limit.Source)
-	require.Equal(t, r, limit.Resource)
 	require.Positive(t, limit.Limit)
 }
 
 func TestLimitErrorText(t *testing.T) {
-	err := &budget.LimitError{Source: alice, Scope: budget.ScopeGroup, Resource: budget.ResourceMemory, Limit: 100}
+	err := &budget.LimitError{Source: alice, Scope: budget.ScopeGroup, Limit: 100}
 	require.EqualError(t, err, "resource limit exceeded: 192.0.2.1 (192.0.2.0/24): limit of 100 bytes buffered (group)")
-	require.Equal(t, "connections", budget.ResourceConns.String())
-	require.Equal(t, "Resource(9)", budget.Resource(9).String())
 }
 
 func TestReserveMemory(t *testing.T) {
@@ -274,7 +250,6 @@ func TestReserveMemory(t *testing.T) {
 func TestAccountsFromManyGoroutines(t *testing.T) {
 	limits := frames(rate.Inf, 0, rate.Inf, 0)
 	limits.Source.Memory, limits.Group.Memory, limits.TotalMemory = 8<<10, 20<<10, 50<<10
-	limits.Source.Conns, limits.Group.Conns, limits.TotalConns = 3, 7, 12
 	limits.Remember = 4
 	for name, rates := range map[string]budget.Limits{
 		"no rate":  limits,
@@ -294,26 +269,18 @@ func TestAccountsFromManyGoroutines(t *testing.T) {
 							who.Group = fmt.Sprint("group ", n)
 						}
 						a := b.Open(who)
-						var conns, bytes int
+						var bytes int
 						for size := range 20 {
-							if a.OpenConn() == nil {
-								conns++
-							}
 							if a.ReserveMemory(100*size, uint8(255-size)) == nil {
 								bytes += 100 * size
 							}
 							a.AllowFrames(size)
 							all := b.Usage()
 							source, group := a.Usage()
-							if all.Memory > l.TotalMemory || all.Conns > int64(l.TotalConns) ||
-								source.Memory > l.Source.Memory || source.Conns > int64(l.Source.Conns) ||
-								group.Memory > l.Group.Memory || group.Conns > int64(l.Group.Conns) ||
+							if all.Memory > l.TotalMemory || source.Memory > l.Source.Memory || group.Memory > l.Group.Memory ||
 								all.Remembered > 2*l.Remember {
 								t.Errorf("over a limit: %+v %+v %+v", all, source, group)
 							}
-						}
-						for range conns {
-							a.CloseConn()
 						}
 						a.ReleaseMemory(bytes)
 						a.Close()
@@ -380,10 +347,6 @@ func TestNothingIsAllocated(t *testing.T) {
 			require.Zero(t, testing.AllocsPerRun(1000, func() {
 				_ = a.ReserveMemory(4096, 255)
 				a.ReleaseMemory(4096)
-			}))
-			require.Zero(t, testing.AllocsPerRun(1000, func() {
-				_ = a.OpenConn()
-				a.CloseConn()
 			}))
 		})
 	}

@@ -21,40 +21,16 @@ const (
 	ScopeAll    Scope = "all"
 )
 
-// Resource is what is held and given back.
-type Resource int
-
-// The resources.
-const (
-	ResourceMemory Resource = iota // bytes buffered
-	ResourceConns                  // connections
-
-	resources
-)
-
-// String returns the unit that the resource is counted in.
-func (r Resource) String() string {
-	switch r {
-	case ResourceMemory:
-		return "bytes buffered"
-	case ResourceConns:
-		return "connections"
-	default:
-		return fmt.Sprintf("Resource(%d)", int(r))
-	}
-}
-
 // LimitError says that a source was refused, and by which limit. It is a
 // network.ErrResourceLimitExceeded.
 type LimitError struct {
-	Source   Source
-	Scope    Scope
-	Resource Resource
-	Limit    int64 // bytes or connections
+	Source Source
+	Scope  Scope
+	Limit  int64 // bytes
 }
 
 func (e *LimitError) Error() string {
-	return fmt.Sprintf("%s: %v: limit of %d %s (%s)", network.ErrResourceLimitExceeded, e.Source, e.Limit, e.Resource, e.Scope)
+	return fmt.Sprintf("%s: %v: limit of %d bytes buffered (%s)", network.ErrResourceLimitExceeded, e.Source, e.Limit, e.Scope)
 }
 
 // Unwrap returns network.ErrResourceLimitExceeded.
@@ -63,11 +39,9 @@ func (e *LimitError) Unwrap() error { return network.ErrResourceLimitExceeded }
 var errNegative = errors.New("a negative size can't be reserved")
 
 // entryBytes is what one source or group in a Budget costs at most: itself, its
-// name, its limiter and its place in a map and a list. There are at most
-// Limits.TotalConns sources and as many groups with a connection, and
-// Limits.Remember of each without one: by default 16,384, so 8 MiB in all. (An
-// account that is opened and has no connection counts as one that has; open it
-// for the time that OpenConn takes, or for what else bounds its number.)
+// name, its limiter and its place in a map and a list. There are as many sources,
+// and at most as many groups, as accounts are open, and Limits.Remember of each
+// beside: so what opens an account has to be bounded, as connections are.
 const entryBytes = 512
 
 // Budget has the accounts of all sources and groups. Its methods, and those of
@@ -76,8 +50,6 @@ type Budget struct {
 	limits Limits
 	batch  int  // frames that an account takes from its group's at a time
 	free   bool // no limit of frames at all
-
-	perSource, perGroup, total [resources]int64 // limits
 
 	all held
 
@@ -96,10 +68,6 @@ func New(limits Limits) (*Budget, error) {
 		limits: limits,
 		batch:  min(limits.Group.FrameBurst/batchShare, maxBatch),
 		free:   limits.Source.FrameRate == rate.Inf && limits.Group.FrameRate == rate.Inf,
-
-		perSource: limits.Source.held(),
-		perGroup:  limits.Group.held(),
-		total:     [resources]int64{ResourceMemory: limits.TotalMemory, ResourceConns: int64(limits.TotalConns)},
 
 		sources: newTable(limits.Source, limits.Remember),
 		groups:  newTable(limits.Group, limits.Remember),
@@ -129,7 +97,6 @@ func (b *Budget) Open(source Source) *Account {
 // Usage is what is held now.
 type Usage struct {
 	Memory int64 // bytes buffered
-	Conns  int64 // connections
 }
 
 // Totals is a snapshot of a Budget. Its numbers may be of moments slightly apart.
@@ -155,32 +122,30 @@ func (b *Budget) Usage() Totals {
 }
 
 // held is what one source, one group or all together have taken.
-type held [resources]atomic.Int64
+type held struct{ atomic.Int64 }
 
-func (h *held) usage() Usage {
-	return Usage{Memory: h[ResourceMemory].Load(), Conns: h[ResourceConns].Load()}
-}
+func (h *held) usage() Usage { return Usage{Memory: h.Load()} }
 
 // take adds n unless it would then be more than limit; it never is, not even for
 // a moment.
-func (h *held) take(r Resource, n, limit int64) bool {
+func (h *held) take(n, limit int64) bool {
 	for {
-		used := h[r].Load()
+		used := h.Load()
 		if n > limit-used {
 			return false
 		}
-		if h[r].CompareAndSwap(used, used+n) {
+		if h.CompareAndSwap(used, used+n) {
 			return true
 		}
 	}
 }
 
 // give takes n away, or what there is if that is less, and returns how much.
-func (h *held) give(r Resource, n int64) int64 {
+func (h *held) give(n int64) int64 {
 	for {
-		used := h[r].Load()
+		used := h.Load()
 		n = max(min(n, used), 0)
-		if h[r].CompareAndSwap(used, used-n) {
+		if h.CompareAndSwap(used, used-n) {
 			return n
 		}
 	}

@@ -73,13 +73,9 @@ func TestWalkingFlood(t *testing.T) {
 				allowed, peak := 0, budget.Totals{}
 				for i := range tt.walkers {
 					a := b.Open(tt.source(i))
-					if a.OpenConn() != nil {
-						t.Fatal("refused")
-					}
 					if a.AllowFrames(tt.each) {
 						allowed += tt.each
 					}
-					a.CloseConn()
 					a.Close()
 					if i%1000 == 0 {
 						now := b.Usage()
@@ -111,43 +107,24 @@ func TestWalkingDoesNotRefillTheGroup(t *testing.T) {
 	})
 }
 
-// Connections of a walker end at the group's limit; others still come in.
-func TestWalkingConnections(t *testing.T) {
-	limits := budget.DefaultLimits()
-	b := newBudget(t, limits)
-	served := 0
-	for i := range 60_000 {
-		a := b.Open(budget.SourceOfAddr(address(i, 64)))
-		if a.OpenConn() != nil {
-			a.Close()
-			continue
-		}
-		served++
-		t.Cleanup(a.Close)
-	}
-	require.Equal(t, limits.Group.Conns, served)
-	require.Equal(t, limits.Group.Conns, b.Usage().Sources)
-	require.NoError(t, open(t, b, carol).OpenConn())
-}
-
 // The worst case that entryBytes is about: each source and each group another,
-// as many open as there may be connections, as many remembered as may be.
+// some open, as many remembered as may be.
 func TestWorstCaseOfMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // where nobody recovers meanwhile, however slow the machine
 		limits := budget.DefaultLimits()
-		entries := 2 * (limits.TotalConns + limits.Remember)
+		const connected = 4096
+		entries := 2 * (connected + limits.Remember)
 		var accounts []*budget.Account
 		key := make([]byte, 36)
 		copy(key, "\x00\x24\x08\x01\x12\x20")
 		var b *budget.Budget
 		spent := heap(func() {
 			b = newBudget(t, limits)
-			accounts = make([]*budget.Account, 0, limits.TotalConns)
-			for i := range limits.TotalConns + 10*limits.Remember {
+			accounts = make([]*budget.Account, 0, connected)
+			for i := range connected + 10*limits.Remember {
 				binary.BigEndian.PutUint32(key[6:], uint32(i))
 				a := b.Open(budget.SourceOfPeer(peer.ID(key), address(i, 48)))
-				if i < limits.TotalConns {
-					require.NoError(t, a.OpenConn())
+				if i < connected {
 					accounts = append(accounts, a)
 					continue
 				}

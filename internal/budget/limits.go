@@ -23,14 +23,13 @@ var ErrLimits = errors.New("limits that can't be kept")
 // for frames; zero is an error everywhere.
 type Limits struct {
 	// Source is the limit of each source: by default 50,000 frames a second and
-	// 100,000 at once, 32 MiB buffered, 256 connections.
+	// 100,000 at once, 32 MiB buffered.
 	Source Share
 	// Group is the limit of each IP group, no less than that of a source: by
 	// default four times as much.
 	Group Share
 
 	TotalMemory int64 // bytes buffered for all together: 256 MiB
-	TotalConns  int   // connections of all together: 4096
 
 	// Remember is how many sources, and how many groups, are remembered after
 	// their last account was closed: 4096 of each.
@@ -47,18 +46,16 @@ type Share struct {
 	FrameRate  rate.Limit // frames a second; rate.Inf for no limit
 	FrameBurst int        // frames at once; of no account where the rate is rate.Inf
 	Memory     int64      // bytes buffered, in and out together; at least MinMemory
-	Conns      int        // connections at a time
 }
 
 // DefaultLimits returns the defaults: many times what any honest peer asks for,
 // and less than would keep others waiting.
 func DefaultLimits() Limits {
-	source := Share{FrameRate: 50_000, FrameBurst: 100_000, Memory: 32 << 20, Conns: 256}
+	source := Share{FrameRate: 50_000, FrameBurst: 100_000, Memory: 32 << 20}
 	return Limits{
 		Source:      source,
 		Group:       source.Times(groupShare),
 		TotalMemory: 256 << 20,
-		TotalConns:  4096,
 		Remember:    4096,
 	}
 }
@@ -73,7 +70,6 @@ func (s Share) Times(n int) Share {
 	}
 	s.FrameBurst = int(times(int64(s.FrameBurst), n, math.MaxInt))
 	s.Memory = times(s.Memory, n, math.MaxInt64)
-	s.Conns = int(times(int64(s.Conns), n, math.MaxInt))
 	return s
 }
 
@@ -82,11 +78,6 @@ func times(v int64, n int, most int64) int64 {
 		return most
 	}
 	return v * int64(n)
-}
-
-// held returns the limits of what is held.
-func (s Share) held() [resources]int64 {
-	return [resources]int64{ResourceMemory: s.Memory, ResourceConns: int64(s.Conns)}
 }
 
 func (l Limits) validate() error {
@@ -102,12 +93,8 @@ func (l Limits) validate() error {
 		return fmt.Errorf("%w: a group has fewer frames than a source", ErrLimits)
 	case g.Memory < s.Memory:
 		return fmt.Errorf("%w: a group has %d bytes, a source %d", ErrLimits, g.Memory, s.Memory)
-	case g.Conns < s.Conns:
-		return fmt.Errorf("%w: a group has %d connections, a source %d", ErrLimits, g.Conns, s.Conns)
 	case l.TotalMemory < MinMemory:
 		return fmt.Errorf("%w: %d bytes in all, want %d or more", ErrLimits, l.TotalMemory, MinMemory)
-	case l.TotalConns < 1:
-		return fmt.Errorf("%w: %d connections in all", ErrLimits, l.TotalConns)
 	case l.Remember < 1:
 		return fmt.Errorf("%w: %d sources remembered", ErrLimits, l.Remember)
 	}
@@ -122,8 +109,6 @@ func (s Share) validate(who string) error {
 		return fmt.Errorf("%w: %d frames at once for a %s", ErrLimits, s.FrameBurst, who)
 	case s.Memory < MinMemory:
 		return fmt.Errorf("%w: %d bytes for a %s, want %d or more", ErrLimits, s.Memory, who, MinMemory)
-	case s.Conns < 1:
-		return fmt.Errorf("%w: %d connections for a %s", ErrLimits, s.Conns, who)
 	}
 	return nil
 }

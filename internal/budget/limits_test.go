@@ -33,10 +33,7 @@ func TestLimits(t *testing.T) {
 		"enough to read a stream":     {func(l *budget.Limits) { l.Source.Memory = budget.MinMemory }, true},
 		"less memory for groups":      {func(l *budget.Limits) { l.Group.Memory = l.Source.Memory - 1 }, false},
 		"no memory in all":            {func(l *budget.Limits) { l.TotalMemory = 0 }, false},
-		"less in all than a source":   {func(l *budget.Limits) { l.TotalMemory, l.TotalConns = budget.MinMemory, 1 }, true},
-		"no connections":              {func(l *budget.Limits) { l.Source.Conns = 0 }, false},
-		"negative connections":        {func(l *budget.Limits) { l.TotalConns = -1 }, false},
-		"fewer connections in groups": {func(l *budget.Limits) { l.Group.Conns = 255 }, false},
+		"less in all than a source":   {func(l *budget.Limits) { l.TotalMemory = budget.MinMemory }, true},
 		"nobody remembered":           {func(l *budget.Limits) { l.Remember = 0 }, false},
 	}
 	for name, tt := range tests {
@@ -79,9 +76,9 @@ func TestStorageLimits(t *testing.T) {
 }
 
 func TestShareTimes(t *testing.T) {
-	s := budget.Share{FrameRate: 2, FrameBurst: 3, Memory: 5, Conns: 7}
-	require.Equal(t, budget.Share{FrameRate: 8, FrameBurst: 12, Memory: 20, Conns: 28}, s.Times(4))
-	most := budget.Share{FrameRate: rate.Inf, FrameBurst: math.MaxInt, Memory: math.MaxInt64, Conns: math.MaxInt}
+	s := budget.Share{FrameRate: 2, FrameBurst: 3, Memory: 5}
+	require.Equal(t, budget.Share{FrameRate: 8, FrameBurst: 12, Memory: 20}, s.Times(4))
+	most := budget.Share{FrameRate: rate.Inf, FrameBurst: math.MaxInt, Memory: math.MaxInt64}
 	require.Equal(t, most, most.Times(4))
 	require.Equal(t, budget.Share{}, s.Times(0))
 }

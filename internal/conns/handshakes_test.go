@@ -89,17 +89,20 @@ func TestForgedAddresses(t *testing.T) {
 func TestNoisyGroupsProve(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHandshakesOf(t, Limits{})
-		unproved := 0
+		unproved, unlucky := 0, 0
 		for second := range 10 {
 			for i := range 16 * 1000 {
 				if !h.prove(netip.AddrFrom4([4]byte{9, 9, byte(i % 16), byte(i)})) {
 					unproved++
 				}
 			}
-			require.False(t, h.prove(netip.AddrFrom4([4]byte{8, 8, byte(second), 8})))
+			if h.prove(netip.AddrFrom4([4]byte{8, 8, byte(second), 8})) {
+				unlucky++ // it shares the bucket of a noisy one: one of 256 does, by chance
+			}
 			time.Sleep(time.Second)
 		}
 		require.LessOrEqual(t, unproved, 16*(4+10))
+		require.LessOrEqual(t, unlucky, 2)
 	})
 }
 
@@ -153,7 +156,7 @@ func TestConnContext(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, scope.SetPeer("a"))
 	require.NoError(t, scope.ReserveMemory(100, 255))
-	s := OpenStream(ctx)
+	s := (&Conn{scope.(*connScope)}).OpenStream()
 	require.NoError(t, s.ReserveMemory(10, 255))
 	stats := r.pool.Stats()
 	require.Zero(t, stats.Handshakes.UnderWay, "it is a connection")
@@ -162,5 +165,8 @@ func TestConnContext(t *testing.T) {
 	end()
 	require.Eventually(t, func() bool { return r.pool.Stats().Memory == 0 }, time.Second, time.Millisecond)
 	require.Zero(t, r.pool.Stats().Buffered)
-	require.NoError(t, OpenStream(t.Context()).ReserveMemory(1, 255), "nobody counts it")
+	s = (&Conn{scope.(*connScope)}).OpenStream()
+	require.NoError(t, s.ReserveMemory(1, 255), "nobody counts what comes after the end")
+	s.Done()
+	require.Zero(t, r.pool.Stats().Buffered)
 }

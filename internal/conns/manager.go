@@ -73,10 +73,14 @@ func (m *Manager) ConnContext(ctx context.Context, client *quic.ClientInfo) (con
 
 // OpenConnection implements network.ResourceManager.
 func (m *Manager) OpenConnection(dir network.Direction, usefd bool, endpoint ma.Multiaddr) (network.ConnManagementScope, error) {
-	return m.openConnection(dir, usefd, endpoint, func() {})
+	scope, err := m.openConnection(dir, usefd, endpoint, func() {})
+	if err != nil {
+		return nil, err // and no scope: a nil one of ours would not be nil to who looks
+	}
+	return scope, nil
 }
 
-func (m *Manager) openConnection(dir network.Direction, usefd bool, endpoint ma.Multiaddr, handshaken func()) (network.ConnManagementScope, error) {
+func (m *Manager) openConnection(dir network.Direction, usefd bool, endpoint ma.Multiaddr, handshaken func()) (*connScope, error) {
 	scope, err := m.ResourceManager.OpenConnection(dir, usefd, endpoint)
 	if err != nil {
 		return nil, err
@@ -136,6 +140,13 @@ func (b *buffered) release(size int) {
 	b.size -= size
 	if b.of != nil && !b.done {
 		_ = b.pool.buffer(b.of, -size) // less is always possible
+	}
+}
+
+// active notes that its holder does something: who only holds what it has goes first.
+func (b *buffered) active() {
+	if b.pool != nil {
+		b.pool.touch(b.of)
 	}
 }
 
@@ -262,6 +273,9 @@ func (s *streamScope) ReleaseMemory(size int) {
 	s.buffered.release(size)
 	s.StreamManagementScope.ReleaseMemory(size)
 }
+
+// Active notes that something comes on the stream; see server.HostStream.
+func (s *streamScope) Active() { s.buffered.active() }
 
 // Done implements network.ResourceScopeSpan.
 func (s *streamScope) Done() {

@@ -20,6 +20,7 @@ var ErrGaveWay = fmt.Errorf("the connection gives way to others: %w", network.Er
 type Pool struct {
 	limits     Limits
 	handshakes *handshakes
+	made       time.Time
 
 	closing sync.WaitGroup // connections that give way
 	serial  atomic.Uint64  // of peers without an identity
@@ -58,8 +59,8 @@ type holder struct {
 	used          usage
 	conns         map[*conn]struct{}
 	streams       int
-	active        time.Time
-	gone          bool // it gave way, and counts no more
+	active        atomic.Int64 // when it did something last, in ns since the pool was made
+	gone          bool         // it gave way, and counts no more
 }
 
 // conn is one connection of a holder. Until it is known how to close it, it can not give
@@ -78,6 +79,7 @@ func NewPool(limits Limits) (*Pool, error) {
 	return &Pool{
 		limits:     limits,
 		handshakes: newHandshakes(limits),
+		made:       time.Now(),
 		holders:    make(map[peer.ID]*holder),
 		groups:     make(map[netip.Prefix]*group),
 	}, nil
@@ -138,7 +140,7 @@ func (p *Pool) open(id peer.ID, ip netip.Addr) *conn {
 	}
 	c := &conn{of: h}
 	h.conns[c] = struct{}{}
-	h.active = time.Now()
+	p.touch(h)
 	p.add(h, ConnCost, 0)
 	p.unlockAndGiveWay()
 	return c
@@ -167,6 +169,13 @@ func (p *Pool) drop(c *conn) {
 	}
 }
 
+// touch notes that a holder, if there is one, does something; it may be called without p.mu.
+func (p *Pool) touch(h *holder) {
+	if h != nil {
+		h.active.Store(int64(time.Since(p.made)))
+	}
+}
+
 // holder returns the peer of an id that has a connection, nil where none counts.
 func (p *Pool) holder(id peer.ID) *holder {
 	p.mu.Lock()
@@ -182,7 +191,7 @@ func (p *Pool) stream(h *holder) {
 	p.mu.Lock()
 	defer p.unlockAndGiveWay()
 	h.streams++
-	h.active = time.Now()
+	p.touch(h)
 	p.add(h, StreamCost, 0)
 }
 
@@ -207,7 +216,7 @@ func (p *Pool) buffer(h *holder, n int) error {
 	}
 	p.add(h, 0, int64(n))
 	if n > 0 {
-		h.active = time.Now()
+		p.touch(h)
 	}
 	return nil
 }
@@ -274,13 +283,13 @@ func (p *Pool) end(c *conn) {
 func (p *Pool) heaviest() (worst *holder) {
 	var heavy *group
 	for _, g := range p.groups {
-		if g.used.sum() > Allowance && (heavy == nil || g.used.sum() > heavy.used.sum()) {
+		if g.used.sum() > Allowance && (heavy == nil || g.used.sum() > heavy.used.sum()) && g.closable() {
 			heavy = g
 		}
 	}
 	if heavy == nil {
 		for _, h := range p.holders {
-			if h.closable() && (worst == nil || h.active.Before(worst.active)) {
+			if h.closable() && (worst == nil || h.active.Load() < worst.active.Load()) {
 				worst = h
 			}
 		}
@@ -294,15 +303,25 @@ func (p *Pool) heaviest() (worst *holder) {
 	return worst
 }
 
-// before reports whether a is to give way before b.
+// before reports whether a is to give way before b. A peer is heavy as a group is: else one
+// that asks something would go before all that hold a connection and do nothing with it.
 func (g *group) before(a, b *holder) bool {
 	if of, other := g.sources[a.source], g.sources[b.source]; of != other {
 		return of > other
 	}
-	if of, other := a.used.sum(), b.used.sum(); of != other {
+	if of, other := max(a.used.sum(), Allowance), max(b.used.sum(), Allowance); of != other {
 		return of > other
 	}
-	return a.active.Before(b.active)
+	return a.active.Load() < b.active.Load()
+}
+
+func (g *group) closable() bool {
+	for h := range g.holders {
+		if h.closable() {
+			return true
+		}
+	}
+	return false
 }
 
 func (h *holder) closable() bool {

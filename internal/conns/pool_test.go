@@ -79,15 +79,49 @@ func TestTheHeaviestGivesWay(t *testing.T) {
 	require.Equal(t, []string{"hoarder1"}, r.gone(), "who comes is let in, and pushes out its own")
 
 	for range spare {
-		_, err := r.OpenStream("hoarder5", network.DirInbound)
+		_, err := r.OpenStream("hoarder2", network.DirInbound)
 		require.NoError(t, err)
 	}
 	require.Empty(t, r.gone())
-	s, err := r.OpenStream("hoarder5", network.DirInbound)
+	s, err := r.OpenStream("hoarder2", network.DirInbound)
 	require.NoError(t, err)
-	require.Equal(t, []string{"hoarder5"}, r.gone(), "a stream costs too, and who has most goes first")
+	require.Equal(t, []string{"hoarder3"}, r.gone(), "a stream costs too, and who has a few is no heavier than who has none")
 	s.Done()
-	require.Equal(t, 1+room-2, r.pool.Stats().Conns)
+	require.Equal(t, room-1, r.pool.Stats().Conns)
+}
+
+// Of one address the peer goes that has much, however much it does.
+func TestTheHeaviestOfAnAddress(t *testing.T) {
+	r := newRig(t, Limits{Memory: MinMemory})
+	for i := range room / 2 {
+		r.connect(fmt.Sprint("idle", i), "9.9.9.9")
+	}
+	r.connect("hog", "9.9.9.9")
+	for range Allowance/StreamCost + 1 {
+		_, err := r.OpenStream("hog", network.DirInbound)
+		require.NoError(t, err)
+	}
+	require.Empty(t, r.gone(), "there is room")
+	for i := range room / 2 {
+		r.connect(fmt.Sprint("more", i), "9.9.9.9")
+	}
+	require.Equal(t, []string{"hog"}, r.gone())
+}
+
+// Those who can not be closed keep nobody else from giving way.
+func TestAGroupThatCanNotBeClosed(t *testing.T) {
+	const most = room * 2 / 3
+	r := newRig(t, Limits{Memory: MinMemory})
+	for i := range most {
+		scope, err := r.OpenConnection(network.DirInbound, false, ma.StringCast("/ip4/9.9.9.9/udp/1/quic-v1/p2p-circuit"))
+		require.NoError(t, err)
+		require.NoError(t, scope.SetPeer(peer.ID(fmt.Sprint(i))))
+		defer scope.Done()
+	}
+	for i := range room {
+		r.connect(fmt.Sprint("other", i), "8.8.8.8")
+	}
+	require.Len(t, r.gone(), most)
 }
 
 // Nobody who has little gives way to somebody who has much.
@@ -123,9 +157,13 @@ func TestTheIdlestGivesWay(t *testing.T) {
 			require.NoError(t, err)
 		}
 		require.Equal(t, []string{"1"}, r.gone())
+		s, err := r.OpenStream("2", network.DirInbound)
+		require.NoError(t, err)
+		s.Done()
+		require.Empty(t, r.gone())
 		r.connect("newcomer", "7.7.7.7")
 		r.connect("another", "7.7.6.7")
-		require.ElementsMatch(t, []string{"2", "3"}, r.gone())
+		require.ElementsMatch(t, []string{"3", "4"}, r.gone())
 	})
 }
 

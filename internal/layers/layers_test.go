@@ -21,8 +21,8 @@ const module = "github.com/macula-mesh/macula-node/"
 // packages of lower floors only: those of one floor do not know each other. Who
 // adds a package gives it its place here.
 var floors = [][]string{
-	{"compat/wire/msgpack"},
-	{"compat/wire/internal/fields", "internal/logs/early", "internal/access"},
+	{"compat/wire/msgpack", "protocols/pubsub/internal/trie"},
+	{"compat/wire/internal/fields", "internal/logs/early", "internal/access", "internal/wrap"},
 	{"compat/wire", "compat/wire/endpoints", "internal/buckets", "internal/budget", "internal/datadir", "internal/logs"},
 	{"compat/wire/framing", "compat/wire/procedures", "compat/wire/values"},
 	{"protocols/maculadht/proto", "protocols/maculadht/state", "protocols/maculadht/records/internal/residents"},
@@ -43,8 +43,8 @@ var floors = [][]string{
 		"protocols/maculadht/internal/admission", "protocols/maculadht/internal/router", "protocols/maculadht/bootstrap"},
 	{"protocols/maculadht/publication"},
 	{"protocols/maculadht"},
-	{"protocols/rpc/internal/locator", "protocols/rpc/internal/adverts", "protocols/rpc/internal/payload"},
-	{"protocols/rpc"},
+	{"protocols/pubsub/internal/announce", "protocols/rpc/internal/locator", "protocols/rpc/internal/adverts", "protocols/rpc/internal/payload"},
+	{"protocols/pubsub", "protocols/rpc"},
 	{"protocols/rpc/diagnostics"},
 	{"compat/dialer/identity", "compat/dialer/pace", "compat/dialer/safety"},
 	{"compat/dialer"},
@@ -55,6 +55,7 @@ var floors = [][]string{
 	{"node/internal/presence"},
 	{"node"},
 	{"cmd/macula-node/internal/flags", "cmd/macula-node/internal/terminal", "cmd/macula-node/internal/runner"},
+	{"cmd/macula-node/internal/local"},
 	{"cmd/macula-node/internal/ask", "cmd/macula-node/internal/view"},
 	{"cmd/macula-node"},
 }

@@ -20,7 +20,7 @@ const Prefix = "macula/"
 
 // Subsystems returns the names of our subsystems, without Prefix.
 func Subsystems() []string {
-	return []string{"dht", "dialer", "gateway", "node", "rpc", "store", "uplink"}
+	return []string{"dht", "dialer", "gateway", "node", "pubsub", "rpc", "store", "uplink"}
 }
 
 // Standard is the subsystem of what libraries say through the standard library's

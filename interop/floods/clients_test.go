@@ -168,10 +168,15 @@ var probes atomic.Int64
 // probe is an honest newcomer: from an address of its own it connects and asks a question.
 // It returns how long that took.
 func probe(ctx context.Context, to *target, as kind, question wire.Message) (time.Duration, error) {
+	n := probes.Add(1)
+	return probeFrom(ctx, fmt.Sprintf("127.200.%d.%d", n/250%250, 1+n%250), to, as, question)
+}
+
+// probeFrom is probe from an address, by a port of its own.
+func probeFrom(ctx context.Context, ip string, to *target, as kind, question wire.Message) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	n := probes.Add(1)
-	s, err := newSource(fmt.Sprintf("127.200.%d.%d", n/250%250, 1+n%250))
+	s, err := newSource(ip)
 	if err != nil {
 		return 0, err
 	}
@@ -209,10 +214,15 @@ func measure(t *testing.T, to *target, n int) figures {
 }
 
 // measureAsking is measure with another question.
-func measureAsking(t *testing.T, to *target, n int, question wire.Message) (f figures) {
+func measureAsking(t *testing.T, to *target, n int, question wire.Message) figures {
 	t.Helper()
+	return measureBy(n, func(as kind) (time.Duration, error) { return probe(t.Context(), to, as, question) })
+}
+
+// measureBy is measure with other clients.
+func measureBy(n int, probe func(as kind) (time.Duration, error)) (f figures) {
 	for i := range n {
-		took, err := probe(t.Context(), to, kind(i%2), question)
+		took, err := probe(kind(i % 2))
 		if err != nil {
 			f.failed++
 			f.last = err

@@ -9,8 +9,50 @@ import (
 	"github.com/quic-go/quic-go"
 	"github.com/stretchr/testify/require"
 
+	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/internal/conns"
 )
+
+// Connections that do nothing, more than there is room for, from one address that honest
+// clients have too: those that come connect, and those that ask now and then stay.
+func TestNeighboursOfAnAttacker(t *testing.T) {
+	const address = "127.10.0.1"
+	to := startTarget(t, conns.Limits{Memory: conns.MinMemory})
+	n := whenLong(4096, 160)
+	ctx, cancel := context.WithTimeout(t.Context(), whenLong(10*time.Minute, time.Minute))
+	defer cancel()
+	here, err := newSource(address)
+	require.NoError(t, err)
+	t.Cleanup(here.close)
+	var stay []*quic.Stream
+	for _, as := range []kind{libp2p, erlang} {
+		conn, err := here.dial(ctx, to, as, nil)
+		require.NoError(t, err)
+		s, err := open(ctx, conn, as)
+		require.NoError(t, err)
+		stay = append(stay, s)
+	}
+	attacker, err := newSource(address)
+	require.NoError(t, err)
+	t.Cleanup(attacker.close)
+	for i := range n {
+		_, err := attacker.dial(ctx, to, kind(i%2), &quic.Config{KeepAlivePeriod: 5 * time.Second})
+		require.NoError(t, err, "connection %d", i)
+		if i%16 > 0 {
+			continue
+		}
+		for _, s := range stay {
+			answer, err := ask(ctx, s, &wire.FindNode{Target: []byte("k")})
+			require.NoError(t, err, "who stays, at connection %d", i)
+			require.Equal(t, wire.TypeFindNodeReply, answer.Type())
+		}
+	}
+	came := measureBy(whenLong(200, 20), func(as kind) (time.Duration, error) {
+		return probeFrom(ctx, address, to, as, &wire.Ping{})
+	})
+	t.Logf("beside %d idle connections of the same address: %v", n, came)
+	require.Zero(t, came.failed)
+}
 
 // Connections that do nothing, from 16 networks, as many as there are places and more: all
 // honest clients connect, what the connections cost stays within its budget, and it is given

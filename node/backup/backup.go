@@ -100,9 +100,18 @@ func begin(work string) (unmark func() error, err error) {
 		}
 		return unmark, err
 	} else if !errors.Is(err, fs.ErrExist) {
-		return nil, err
+		return nil, unwritable(filepath.Dir(work), err)
 	}
 	return nil, fmt.Errorf("%w: %s: wait for the backup that is being made there, or remove what one that was cut short left, as it may hold the node's key", ErrExists, work)
+}
+
+// unwritable says that a copy can not be made in a directory, and why: not by the name of
+// what was to be made, which nobody has asked for.
+func unwritable(dir string, err error) error {
+	if path, is := errors.AsType[*fs.PathError](err); is {
+		err = path.Err
+	}
+	return fmt.Errorf("%w: it can not be made in %s: %w: name a directory elsewhere", ErrPlace, dir, err)
 }
 
 // checkPlace returns why a copy of dataDir can not be in dir, if it can not.

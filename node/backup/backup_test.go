@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -90,6 +91,7 @@ func TestMadeWholeOrNotAtAll(t *testing.T) {
 		"interrupted":            {ended, data, store{}, nil, context.Canceled, ""},
 		"nothing there":          {t.Context(), empty, nil, nil, ErrNothing, empty},
 		"no parent":              {t.Context(), data, store{}, func(t *testing.T) string { return filepath.Join(t.TempDir(), "a", "b") }, ErrPlace, "make it first"},
+		"a name too long":        {t.Context(), data, store{}, func(t *testing.T) string { return filepath.Join(t.TempDir(), strings.Repeat("x", 250)) }, ErrPlace, "it can not be made in "},
 		"in the data directory":  {t.Context(), data, store{}, func(*testing.T) string { return filepath.Join(data, "b") }, ErrPlace, "inside the data directory"},
 		"an empty directory":     {t.Context(), data, store{}, func(t *testing.T) string { return t.TempDir() }, ErrExists, "not there yet"},
 		"one that is being made": {t.Context(), data, store{}, beingMade, ErrExists, "being made"},
@@ -104,6 +106,7 @@ func TestMadeWholeOrNotAtAll(t *testing.T) {
 			_, err := Make(test.ctx, test.data, test.store, dir)
 			require.ErrorIs(t, err, test.is)
 			require.ErrorContains(t, err, test.want)
+			require.NotContains(t, err.Error(), "x"+partial)
 			after, _ := os.ReadDir(filepath.Dir(dir))
 			require.Len(t, after, len(before), "nothing is left behind, nothing is taken away")
 		})

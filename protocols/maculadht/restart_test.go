@@ -26,7 +26,7 @@ import (
 // though none keeps them over a restart of its own.
 func TestRollingRestart(t *testing.T) {
 	t.Parallel()
-	const nodes, values = 5, 40
+	const nodes, values = 5, 100
 	for name, inOrder := range map[string]bool{"killed": false, "stopped in order": true} {
 		t.Run(name, func(t *testing.T) {
 			onlyBack := WithUpkeep(upkeep.WithHandOver(time.Hour, upkeep.DefaultHandOverRate)) // newcomers get nothing

@@ -17,7 +17,7 @@ import (
 
 var (
 	simnetHosts   = flag.Int("simnet.hosts", 22, "how many hosts TestSimnet has")
-	simnetLookups = flag.Int("simnet.lookups", 6, "how many lookups each network does in TestSimnet")
+	simnetLookups = flag.Int("simnet.lookups", 10, "how many lookups each network does in TestSimnet")
 	simnetSeed    = flag.Uint64("simnet.seed", 1, "what decides all that is random in TestSimnet")
 )
 

@@ -39,7 +39,7 @@ func (c *Calls) clientFor(procedure string, node []byte) (p *server.Peer, regist
 	c.mu.Lock()
 	registrants := c.registered[procedure]
 	for i := len(registrants) - 1; i >= 0 && p == nil; i-- {
-		if anybody || c.clients.Is(registrants[i], node) {
+		if id, is := c.clients.NodeID(registrants[i]); anybody || is && id == string(node) {
 			p, registered = registrants[i], true
 		}
 	}

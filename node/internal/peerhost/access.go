@@ -16,7 +16,6 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
-	"github.com/macula-mesh/macula-node/compat/gateway"
 	"github.com/macula-mesh/macula-node/internal/access"
 )
 
@@ -40,81 +39,65 @@ func ipOf(addr net.Addr) netip.Addr {
 	return netip.Addr{}
 }
 
-// maculaConns are the open connections of ALPN "macula", in both directions. They prove no peer id, so the lists say by
-// the address alone who may have one.
-type maculaConns struct {
+// dialledConns are the open connections of ALPN "macula" that were dialled. They prove no peer id, so the lists say by the
+// address alone which are. Those that come in are the gateway's to keep to the lists.
+type dialledConns struct {
 	access *access.Lists
 
 	mu   sync.Mutex
 	open map[*quic.Conn]struct{}
 }
 
-// take keeps a connection that the lists let in, and closes another one.
-func (m *maculaConns) take(conn *quic.Conn) bool {
-	if m.access == nil {
+// take keeps a connection that the lists let be, and closes another one.
+func (d *dialledConns) take(conn *quic.Conn) bool {
+	if d.access == nil {
 		return true
 	}
-	m.mu.Lock()
-	if m.open == nil {
-		m.open = make(map[*quic.Conn]struct{})
+	d.mu.Lock()
+	if d.open == nil {
+		d.open = make(map[*quic.Conn]struct{})
 	}
-	m.open[conn] = struct{}{}
-	context.AfterFunc(conn.Context(), func() { m.forget(conn) })
-	m.mu.Unlock()
-	return !m.closeRefused(conn) // now that a change of the lists finds it, too
+	d.open[conn] = struct{}{}
+	context.AfterFunc(conn.Context(), func() { d.forget(conn) })
+	d.mu.Unlock()
+	return !d.closeRefused(conn) // now that a change of the lists finds it, too
 }
 
-func (m *maculaConns) forget(conn *quic.Conn) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.open, conn)
+func (d *dialledConns) forget(conn *quic.Conn) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.open, conn)
 }
 
-func (m *maculaConns) closeRefused(conn *quic.Conn) bool {
-	if !m.access.Refuse(m.access.Check("", ipOf(conn.RemoteAddr()))) {
+func (d *dialledConns) closeRefused(conn *quic.Conn) bool {
+	if !d.access.Refuse(d.access.Check("", ipOf(conn.RemoteAddr()))) {
 		return false
 	}
 	_ = conn.CloseWithError(quic.ApplicationErrorCode(network.ConnGated), errRefused.Error())
 	return true
 }
 
-// closeAllRefused closes those that the lists do not let in any more, and returns how many.
-func (m *maculaConns) closeAllRefused() (closed int) {
-	m.mu.Lock()
-	conns := slices.Collect(maps.Keys(m.open))
-	m.mu.Unlock()
+// closeAllRefused closes those that the lists do not let be any more, and returns how many.
+func (d *dialledConns) closeAllRefused() (closed int) {
+	d.mu.Lock()
+	conns := slices.Collect(maps.Keys(d.open))
+	d.mu.Unlock()
 	for _, conn := range conns {
-		if m.closeRefused(conn) {
+		if d.closeRefused(conn) {
 			closed++
 		}
 	}
 	return closed
 }
 
-// keptListener hands out the connections that the lists let in.
-type keptListener struct {
-	gateway.Listener
-	conns *maculaConns
-}
-
-// Accept implements gateway.Listener.
-func (l keptListener) Accept(ctx context.Context) (*quic.Conn, error) {
-	for {
-		conn, err := l.Listener.Accept(ctx)
-		if err != nil || l.conns.take(conn) {
-			return conn, err
-		}
-	}
-}
-
-// keptDialer dials those alone that the lists let in.
+// keptDialer dials those alone that the lists let be dialled.
 type keptDialer struct {
 	dialer.QUIC
-	conns *maculaConns
+	conns *dialledConns
 }
 
 // MaculaQUIC returns what dials Erlang nodes from the host's ports.
-func (h *Host) MaculaQUIC() dialer.QUIC { return keptDialer{h.QUIC, &h.macula} }
+func (h *Host) MaculaQUIC() dialer.QUIC { return keptDialer{h.QUIC, &h.dialled} }
 
 // DialQUIC implements dialer.QUIC.
 func (d keptDialer) DialQUIC(ctx context.Context, to ma.Multiaddr, tlsConf *tls.Config, allowWindowIncrease func(*quic.Conn, uint64) bool) (*quic.Conn, error) {
@@ -134,16 +117,17 @@ func (d keptDialer) DialQUIC(ctx context.Context, to ma.Multiaddr, tlsConf *tls.
 // closeIfRefused closes a libp2p connection that the lists do not let in: they may have changed after the gater was
 // asked, and before those who read them again could see the connection.
 func (h *Host) closeIfRefused(_ network.Network, conn network.Conn) {
-	lists := h.macula.access
+	lists := h.dialled.access
 	if lists.Refuse(lists.Check(conn.RemotePeer(), access.AddressOf(conn.RemoteMultiaddr()))) {
 		_ = conn.CloseWithError(network.ConnGated)
 	}
 }
 
-// CloseRefused closes the connections of those that the lists do not let in any more, and returns how many.
+// CloseRefused closes the connections of those that the lists do not let in any more, but for those of Erlang nodes that came
+// to the gateway, and returns how many.
 func (h *Host) CloseRefused() int {
-	lists := h.macula.access
-	closed := h.macula.closeAllRefused()
+	lists := h.dialled.access
+	closed := h.dialled.closeAllRefused()
 	for _, conn := range h.Network().Conns() {
 		if lists.Refuse(lists.Check(conn.RemotePeer(), access.AddressOf(conn.RemoteMultiaddr()))) {
 			_ = conn.CloseWithError(network.ConnGated)

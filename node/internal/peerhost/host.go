@@ -68,15 +68,15 @@ type Host struct {
 	bootstraps map[peer.ID]bool // whom no limit keeps from being dialled
 
 	mayDial atomic.Pointer[func(netip.AddrPort) bool]
-	macula  maculaConns
+	dialled dialledConns
 }
 
 // AskBeforeDials has mayDial be asked of each address before libp2p dials it.
 func (h *Host) AskBeforeDials(mayDial func(netip.AddrPort) bool) { h.mayDial.Store(&mayDial) }
 
 // newResourceManager returns libp2p's resource manager, over which stands a pool of the connections of both protocols:
-// whom it lets in, and who gives way, decides before the limits of all together do, which one attacker could fill. Those
-// of a peer and of a protocol's peer are libp2p's. An IP address may hold as many connections as a source of the accounts.
+// whom it lets in, and who gives way, decides before the limits of all together do, or of an address, which one attacker
+// could fill. Those of a peer and of a protocol's peer are libp2p's.
 func newResourceManager(most budget.Limits, connections conns.Limits) (*conns.Manager, error) {
 	pool, err := conns.NewPool(connections)
 	if err != nil {
@@ -107,13 +107,9 @@ func newResourceManager(most budget.Limits, connections conns.Limits) (*conns.Ma
 		unlimited(&l)
 		roomier.Protocol[name] = l
 	}
-	perIP := most.Source.Conns
 	resources, err := rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(roomier.Build(scaled)),
-		rcmgr.WithLimitPerSubnet(
-			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: perIP}},
-			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 56, ConnCount: perIP}, {PrefixLength: 48, ConnCount: 4 * perIP}},
-		),
-		rcmgr.WithConnRateLimiters(&lprate.Limiter{}), // the pool's is in fixed memory
+		rcmgr.WithLimitPerSubnet([]rcmgr.ConnLimitPerSubnet{}, []rcmgr.ConnLimitPerSubnet{}), // none
+		rcmgr.WithConnRateLimiters(&lprate.Limiter{}),                                        // the pool's is in fixed memory
 	)
 	if err != nil {
 		pool.Close()
@@ -125,7 +121,7 @@ func newResourceManager(most budget.Limits, connections conns.Limits) (*conns.Ma
 // New starts a libp2p host that speaks QUIC alone, and kad-dht on it.
 func New(cfg Config) (*Host, error) {
 	h := &Host{hasKad: make(chan struct{}), dials: dials.New(), bootstraps: make(map[peer.ID]bool)}
-	h.macula.access = cfg.Access
+	h.dialled.access = cfg.Access
 	for _, b := range cfg.Bootstrap {
 		h.bootstraps[b.ID] = true
 	}
@@ -172,6 +168,9 @@ func New(cfg Config) (*Host, error) {
 	if err := base.Network().Listen(cfg.ListenAddrs...); err != nil {
 		err = fmt.Errorf("listen on %v (is another program using the UDP port? then stop it, or listen on another): %w", cfg.ListenAddrs, err)
 		return nil, errors.Join(err, base.Close())
+	}
+	if cfg.Relay {
+		base.Network().Notify(&network.NotifyBundle{ConnectedF: relayedMayGiveWay})
 	}
 	if cfg.Access != nil {
 		base.Network().Notify(&network.NotifyBundle{ConnectedF: h.closeIfRefused})

@@ -199,7 +199,7 @@ func port(t *testing.T, h host.Host) int {
 
 // An Erlang node makes a connection for each of its lookups; so may several behind one address.
 func TestConnectionsOfOneAddress(t *testing.T) {
-	maxConnsPerIP := budget.DefaultLimits().Source.Conns
+	const many = 1000
 	resources, err := newResourceManager(budget.DefaultLimits(), conns.Limits{})
 	require.NoError(t, err)
 	defer resources.Close()
@@ -207,17 +207,15 @@ func TestConnectionsOfOneAddress(t *testing.T) {
 	open := func() (network.ConnManagementScope, error) {
 		return resources.OpenConnection(network.DirInbound, false, from)
 	}
-	for i := range maxConnsPerIP { // one after the other
+	for i := range many { // one after the other
 		scope, err := open()
 		require.NoError(t, err, "connection %d", i)
 		scope.Done()
 	}
-	for i := range maxConnsPerIP { // and all at once
+	for i := range many { // and all at once
 		scope, err := open()
 		require.NoError(t, err, "connection %d at once", i)
 		require.NoError(t, scope.SetPeer(peer.ID(fmt.Sprint(i))))
 		defer scope.Done()
 	}
-	_, err = open()
-	require.Error(t, err, "there is a limit")
 }

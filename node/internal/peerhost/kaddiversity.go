@@ -60,7 +60,7 @@ func (d *kadDiversity) PeerAddresses(p peer.ID) (addrs []ma.Multiaddr) {
 // groupsOf returns the groups that a peer is in.
 func (d *kadDiversity) groupsOf(p peer.ID) (groups []netip.Prefix) {
 	for _, a := range d.PeerAddresses(p) {
-		if group := d.limits.Group(addressing.IPOf(a)); group.IsValid() && !slices.Contains(groups, group) {
+		if group := d.limits.Group(addressing.SeenIP(a)); group.IsValid() && !slices.Contains(groups, group) {
 			groups = append(groups, group)
 		}
 	}

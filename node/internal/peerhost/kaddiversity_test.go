@@ -46,16 +46,17 @@ func TestKadDiversity(t *testing.T) {
 		buckets int    // that they are spread over
 		want    int    // of 40
 	}{
-		"a /24 in one bucket":          {"/ip4/8.8.8.%d/udp/1/quic-v1", 1, 2},
-		"a /24 in many":                {"/ip4/8.8.8.%d/udp/1/quic-v1", 20, 8},
-		"a /48 in one bucket":          {"/ip6/2a00:1450:4001::%d/udp/1/quic-v1", 1, 2},
-		"IPv6 of many networks":        {"/ip6/2a00:1450:40%02d::1/udp/1/quic-v1", 1, 40},
-		"IPv4 of many networks":        {"/ip4/8.8.%d.8/udp/1/quic-v1", 1, 40},
-		"a private network":            {"/ip4/10.0.0.%d/udp/1/quic-v1", 1, 40},
-		"a private IPv6 network":       {"/ip6/fd00::%d/udp/1/quic-v1", 1, 40},
-		"this machine":                 {"/ip4/127.0.0.1/udp/1%03d/quic-v1", 1, 40},
-		"this machine, IPv6":           {"/ip6/::1/udp/1%03d/quic-v1", 1, 40},
-		"behind relays of one network": {"/ip4/8.8.8.%d/udp/1/quic-v1/p2p/12D3KooWEo5rQffcrWDKWi9Ba8DoePrMiY6gPHuPheqFFFB9eB5d/p2p-circuit", 1, 2},
+		"a /24 in one bucket":               {"/ip4/8.8.8.%d/udp/1/quic-v1", 1, 2},
+		"a /24 in many":                     {"/ip4/8.8.8.%d/udp/1/quic-v1", 20, 8},
+		"a /48 in one bucket":               {"/ip6/2a00:1450:4001::%d/udp/1/quic-v1", 1, 2},
+		"IPv6 of many networks":             {"/ip6/2a00:1450:40%02d::1/udp/1/quic-v1", 1, 40},
+		"IPv4 of many networks":             {"/ip4/8.8.%d.8/udp/1/quic-v1", 1, 40},
+		"a private network":                 {"/ip4/10.0.0.%d/udp/1/quic-v1", 1, 40},
+		"a private IPv6 network":            {"/ip6/fd00::%d/udp/1/quic-v1", 1, 40},
+		"this machine":                      {"/ip4/127.0.0.1/udp/1%03d/quic-v1", 1, 40},
+		"this machine, IPv6":                {"/ip6/::1/udp/1%03d/quic-v1", 1, 40},
+		"behind a relay of our own network": {"/ip4/10.0.0.%d/udp/1/quic-v1/p2p/12D3KooWEo5rQffcrWDKWi9Ba8DoePrMiY6gPHuPheqFFFB9eB5d/p2p-circuit", 20, 8},
+		"behind relays of one network":      {"/ip4/8.8.8.%d/udp/1/quic-v1/p2p/12D3KooWEo5rQffcrWDKWi9Ba8DoePrMiY6gPHuPheqFFFB9eB5d/p2p-circuit", 1, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := &connected{at: map[peer.ID][]string{}}

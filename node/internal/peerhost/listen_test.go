@@ -11,13 +11,13 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/transport"
-	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/quic-go/quic-go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/gateway"
+	"github.com/macula-mesh/macula-node/internal/conns"
 	"github.com/macula-mesh/macula-node/node/internal/hosttest"
 	"github.com/macula-mesh/macula-node/node/internal/quicaddr"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
@@ -100,16 +100,16 @@ func TestResourceManagerCountsMacula(t *testing.T) {
 	require.Zero(t, systemStat(t, gateway.host).NumConnsInbound)
 
 	const nodes = 3
-	var conns []*quic.Conn
+	var open []*quic.Conn
 	for range nodes {
 		conn := hosttest.DialMacula(t, gateway.endpoint)
 		require.Equal(t, "hello", echoQUIC(t, conn, "hello")) // so it was accepted
-		conns = append(conns, conn)
+		open = append(open, conn)
 	}
 	require.Equal(t, nodes, systemStat(t, gateway.host).NumConnsInbound)
 	require.Zero(t, transientStat(t, gateway.host).NumConnsInbound, "they leave the room for handshakes free")
 
-	for _, conn := range conns {
+	for _, conn := range open {
 		require.NoError(t, conn.CloseWithError(0, ""))
 	}
 	require.Eventually(t, func() bool { return systemStat(t, gateway.host) == network.ScopeStat{} }, patience, tick, "all is given back")
@@ -137,9 +137,8 @@ func TestMaculaConnectionWithoutRoom(t *testing.T) {
 	gateway := startGateway(t, startHost(t))
 	client := hosttest.DialMacula(t, gateway.endpoint)
 	settled := gateway.conn(t) // to settle a second time is refused, as where there is no room
-
-	_, err := maculaListener{&queue{conns: []*quic.Conn{settled}}, nil}.Accept(t.Context())
-	require.ErrorIs(t, err, transport.ErrListenerClosed)
+	_, err := gateway.settles.Settle(settled)
+	require.Error(t, err)
 
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -147,21 +146,6 @@ func TestMaculaConnectionWithoutRoom(t *testing.T) {
 	var closed *quic.ApplicationError
 	require.ErrorAs(t, err, &closed)
 	require.EqualValues(t, network.ConnResourceLimitExceeded, closed.ErrorCode)
-}
-
-// queue is a listener that hands out what it holds and then is closed.
-type queue struct {
-	quicreuse.Listener
-	conns []*quic.Conn
-}
-
-func (q *queue) Accept(context.Context) (*quic.Conn, error) {
-	if len(q.conns) == 0 {
-		return nil, transport.ErrListenerClosed
-	}
-	next := q.conns[0]
-	q.conns = q.conns[1:]
-	return next, nil
 }
 
 func TestOneGatewayAHost(t *testing.T) {
@@ -276,6 +260,7 @@ type echoGateway struct {
 	host     *Host
 	endpoint string // host:port
 	accepted chan *quic.Conn
+	settles  *conns.Manager // as that of a gateway does
 }
 
 // startGateway serves ALPN "macula" on h and closes it, in time and before h, when the test ends.
@@ -283,7 +268,12 @@ func startGateway(t *testing.T, h *Host) *echoGateway {
 	t.Helper()
 	listener := openMacula(t, h)
 
-	g := &echoGateway{host: h, endpoint: listener.Addr().String(), accepted: make(chan *quic.Conn, 16)}
+	pool, err := conns.NewPool(conns.Limits{})
+	require.NoError(t, err)
+	g := &echoGateway{
+		host: h, endpoint: listener.Addr().String(), accepted: make(chan *quic.Conn, 16),
+		settles: conns.NewManager(&network.NullResourceManager{}, pool),
+	}
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
@@ -292,6 +282,8 @@ func startGateway(t *testing.T, h *Host) *echoGateway {
 	t.Cleanup(func() {
 		hosttest.Close(t, listener)
 		<-stopped
+		hosttest.Close(t, g.settles)
+		require.Zero(t, pool.Stats().Conns, "the host's own manager counts them")
 	})
 	return g
 }
@@ -301,6 +293,9 @@ func (g *echoGateway) serve(listener gateway.Listener) {
 		conn, err := listener.Accept(context.Background())
 		if err != nil {
 			return
+		}
+		if _, err := g.settles.Settle(conn); err != nil {
+			continue
 		}
 		g.accepted <- conn
 		go func() { // until the connection closes, with its client or with the host

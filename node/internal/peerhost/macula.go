@@ -1,20 +1,15 @@
 package peerhost
 
 import (
-	"context"
 	"crypto/tls"
 	"fmt"
-	"net"
 
 	"github.com/libp2p/go-libp2p/core/connmgr"
 	"github.com/libp2p/go-libp2p/core/network"
-	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
-	ma "github.com/multiformats/go-multiaddr"
 	"github.com/quic-go/quic-go"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/gateway"
-	"github.com/macula-mesh/macula-node/internal/conns"
 	"github.com/macula-mesh/macula-node/node/internal/quicaddr"
 )
 
@@ -31,50 +26,14 @@ func (h *Host) MaculaListeners(tlsConf *tls.Config) (all []func() (gateway.Liste
 			if err != nil {
 				return nil, fmt.Errorf("listen for ALPN %q on %s (one gateway a host: is another one running?): %w", dialer.ALPN, addr, err)
 			}
-			return keptListener{maculaListener{ln, h.gater}, &h.macula}, nil
+			return ln, nil
 		})
 	}
 	return all
 }
 
-// maculaListener accepts connections for ALPN "macula", which count in the host's resource manager, and pass its gater: by
-// their addresses, as an Erlang node proves no identity.
-type maculaListener struct {
-	quicreuse.Listener
-	gater connmgr.ConnectionGater // nil: none
-}
-
-// Accept returns the next connection that is not kept away, and that there is room for.
-func (l maculaListener) Accept(ctx context.Context) (*quic.Conn, error) {
-	for {
-		conn, err := l.Listener.Accept(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if l.gater != nil && !l.gater.InterceptAccept(connAddrs{conn}) {
-			_ = conn.CloseWithError(quic.ApplicationErrorCode(network.ConnGated), "connection gated")
-			continue
-		}
-		if conns.Settle(conn) != nil {
-			continue
-		}
-		return conn, nil
-	}
-}
-
-// connAddrs are the addresses of a connection, as a gater is asked for them.
-type connAddrs struct{ *quic.Conn }
-
-// LocalMultiaddr implements network.ConnMultiaddrs.
-func (c connAddrs) LocalMultiaddr() ma.Multiaddr { return multiaddrOf(c.LocalAddr()) }
-
-// RemoteMultiaddr implements network.ConnMultiaddrs.
-func (c connAddrs) RemoteMultiaddr() ma.Multiaddr { return multiaddrOf(c.RemoteAddr()) }
-
-func multiaddrOf(addr net.Addr) ma.Multiaddr {
-	of, _ := quicreuse.ToQuicMultiaddr(addr, quic.Version1) // a UDP address always has one
-	return of
-}
+// Gater returns what says who may connect, whatever the ALPN; nil for nothing.
+func (h *Host) Gater() connmgr.ConnectionGater { return h.gater }
 
 // allowWindowIncrease lets quic-go buffer delta more bytes for a connection if the resource manager has the memory.
 func allowWindowIncrease(conn *quic.Conn, delta uint64) bool {

@@ -69,9 +69,20 @@ func (t *quicTransport) dial(ctx context.Context, addr ma.Multiaddr, p peer.ID) 
 }
 
 // mayGiveWay has a connection closed when others need its place.
-func mayGiveWay(conn transport.CapableConn) transport.CapableConn {
+func mayGiveWay[C interface {
+	Scope() network.ConnScope
+	CloseWithError(network.ConnErrorCode) error
+}](conn C) C {
 	conns.Bind(conn.Scope(), func() { _ = conn.CloseWithError(network.ConnGarbageCollected) })
 	return conn
+}
+
+// relayedMayGiveWay is mayGiveWay of those that come through a relay, which are none of the
+// transport's: a relay that lies has any number of them.
+func relayedMayGiveWay(_ network.Network, conn network.Conn) {
+	if _, err := conn.RemoteMultiaddr().ValueForProtocol(ma.P_CIRCUIT); err == nil {
+		mayGiveWay(conn)
+	}
 }
 
 // Listen implements transport.Transport.

@@ -21,30 +21,36 @@ func newResident(key []byte, r *Record, shared int) *residents.Resident {
 	return residents.New(key, r.Expires.UnixNano(), uint32(Cost(key, r)), shared, r.Owned)
 }
 
-// makeRoom has others give way until what is under way fits the budget, rec under key with
-// it, or nobody does.
-func (m *Manager) makeRoom(ctx context.Context, now time.Time, key []byte, rec *Record) {
-	isOver := func(gone int64) bool {
-		m.moving.Lock()
-		defer m.moving.Unlock()
-		return m.ledger.Usage().Bytes+m.underWay.Load()-gone > m.limits.Bytes
-	}
+// makeRoom has others give way until what is under way fits the budget. Where nobody does
+// this one counts as under way no more: it is refused in the end, and others make no room
+// for it.
+func (s *storing) makeRoom() {
+	m := s.m
 	if m.unknown.Load() {
-		if m.isScarce() || isOver(0) {
+		if m.isScarce() || m.isOver(0) {
 			m.findSoon()
 		}
 		return // who has most is not known yet
 	}
-	if !isOver(0) {
+	if !m.isOver(0) {
 		return
 	}
-	replaced := m.replacedBy(ctx, key, rec)
-	for isOver(replaced) {
-		r, of := m.residents.GiveWay(payerOf(rec.Source), rec.resident)
-		if r == nil || !m.evict(ctx, now, r, of) {
+	replaced := m.replacedBy(s.ctx, s.key, &s.rec)
+	for m.isOver(replaced) {
+		r, of := m.residents.GiveWay(payerOf(s.rec.Source), s.rec.resident)
+		if r == nil || !m.evict(s.ctx, s.now, r, of) {
+			s.leave()
 			return
 		}
 	}
+}
+
+// isOver reports whether what is stored and what is under way are more than the budget,
+// where so many bytes go.
+func (m *Manager) isOver(gone int64) bool {
+	m.moving.Lock()
+	defer m.moving.Unlock()
+	return m.ledger.Usage().Bytes+m.underWay.Load()-gone > m.limits.Bytes
 }
 
 // replacedBy returns what the record costs that one under key takes the place of.

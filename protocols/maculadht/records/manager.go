@@ -202,7 +202,7 @@ func (m *Manager) StoreThen(ctx context.Context, p Put, done func(error)) {
 	}
 	s := m.storings.Get().(*storing)
 	s.begin(ctx, p.Key, rec, now, cost, p.isCopy(), done)
-	m.makeRoom(ctx, now, p.Key, &s.rec)
+	s.makeRoom()
 	m.store.Update(ctx, p.Key, p.durability(), s.change, s.end)
 }
 

@@ -116,6 +116,7 @@ type storing struct {
 	update
 	rec    Record
 	cost   int64
+	counts bool // as under way
 	isCopy bool
 	told   func(error) // the caller's
 
@@ -133,6 +134,7 @@ func newStoring(m *Manager) *storing {
 // begin counts a record as under way.
 func (s *storing) begin(ctx context.Context, key []byte, rec Record, now time.Time, cost int64, isCopy bool, told func(error)) {
 	s.ctx, s.key, s.now, s.rec, s.cost, s.isCopy, s.told = ctx, key, now, rec, cost, isCopy, told
+	s.counts = true
 	s.m.underWay.Add(cost)
 	if !rec.Source.IsOwn() {
 		s.rec.resident = newResident(key, &s.rec, s.m.shared(key))
@@ -150,9 +152,17 @@ func (s *storing) place(live []Record) (edit, error) {
 	return done, err
 }
 
-// settled counts the record as under way no more.
+// leave counts the record as under way no more.
+func (s *storing) leave() {
+	if s.counts {
+		s.counts = false
+		s.m.underWay.Add(-s.cost)
+	}
+}
+
+// settled is called when the record has been stored or not.
 func (s *storing) settled() {
-	s.m.underWay.Add(-s.cost)
+	s.leave()
 	if r := s.rec.resident; r != nil {
 		s.m.residents.Forget(r)
 	}

@@ -35,7 +35,7 @@ type Contact struct {
 	// SeenAt is the address of a libp2p peer's connection over QUIC, where it is known.
 	SeenAt netip.AddrPort
 	// SeenIP is the IP address at which a contact was verified: that of its connection, a
-	// relay's where it came by one. Invalid where not known.
+	// relay's where it came by one, as addressing.SeenIP has it. Invalid where not known.
 	SeenIP   netip.Addr
 	Verified bool      // it has proved that it is where it says
 	LastSeen time.Time // when it last spoke to us

@@ -16,7 +16,8 @@ const ProvenAfter = 10 * time.Minute
 // proveAddrs parts the addresses that a contact claims into those that are kept and those
 // that are not yet.
 func (c *Contact) proveAddrs(now time.Time) {
-	if c.isErlang() || addressing.ReachOf(c.SeenIP) != addressing.ReachPublic || !c.SeenIP.IsValid() {
+	hidden := c.SeenIP.IsUnspecified() // whoever it is that a relay of our own network leads to
+	if c.isErlang() || addressing.ReachOf(c.SeenIP) != addressing.ReachPublic && !hidden || !c.SeenIP.IsValid() {
 		return
 	}
 	if c.since.IsZero() {

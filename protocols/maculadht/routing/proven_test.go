@@ -49,6 +49,7 @@ func TestAddressesElsewhereWait(t *testing.T) {
 		"seen elsewhere":              {"7.7.7.7", []string{private}},
 		"seen behind the relay":       {"9.9.9.9", []string{other, private, relayed}},
 		"seen in a private network":   {"10.0.0.1", []string{seen, port, other, six, name, private, relayed}},
+		"behind a relay of our own":   {"::", []string{private}},
 		"where that is not known yet": {"", []string{seen, port, other, six, name, private, relayed}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -27,12 +27,23 @@ type Stream interface {
 	SetWriteDeadline(time.Time) error
 }
 
+// Activity is a Stream that is told that something comes on it: of connections that are too
+// many those go first on which nothing does.
+type Activity interface{ Active() }
+
 // HostStream is a libp2p stream as Serve takes it.
 type HostStream struct{ network.Stream }
 
 // ReserveMemory takes from the stream's scope in libp2p's resource manager.
 func (s HostStream) ReserveMemory(size int, prio uint8) error {
 	return s.Scope().ReserveMemory(size, prio)
+}
+
+// Active implements Activity, for a scope that wants to know.
+func (s HostStream) Active() {
+	if scope, wants := s.Scope().(Activity); wants {
+		scope.Active()
+	}
 }
 
 // ReleaseMemory gives back to it.
@@ -203,6 +214,9 @@ func (p *Peer) Push(frame []byte) error { return p.out.Push(frame) }
 // setReadDeadline gives a frame FrameTimeout from its first byte, and a quiet
 // stream the dialect's idle time.
 func (p *Peer) setReadDeadline(midFrame bool) {
+	if a, is := p.stream.(Activity); is {
+		a.Active() // with the first read, or after another one
+	}
 	if midFrame && p.midFrame {
 		return
 	}

@@ -40,6 +40,8 @@ func explain(ctx context.Context, err error, a attempt) error {
 		return nil
 	case errors.Is(ctx.Err(), context.Canceled):
 		return &askError{fmt.Sprintf("interrupted after %v: %s had not answered yet", round(a.waited), a.addr), err}
+	case errors.Is(err, proto.ErrConnectFirst):
+		return &askError{fmt.Sprintf("%s is a strict node, which answers nobody who has not CONNECTed in its realm: ask the node that runs here, without an address, or macula-node lookup --realm NAME", a.addr), err}
 	case !errors.Is(err, proto.ErrUnreachable):
 		return err // it says itself what the node had against it
 	case isMismatch:

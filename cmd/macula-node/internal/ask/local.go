@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -13,10 +12,12 @@ import (
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/dialer/identity"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/internal/datadir"
 	"github.com/macula-mesh/macula-node/node"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // askLocal is Node of the node that runs on the data directory: as a libp2p peer,
@@ -37,16 +38,16 @@ func askLocal(ctx context.Context, cmd *cli.Command, f func(context.Context, *Ta
 		return err
 	}
 	defer closeBoth()
-	err = twice(limited, &Target{Contact: contactAt(*info), Network: c}, false, f)
+	err = twice(limited, &Target{Contact: contactAt(*info), Network: c, Realm: meshRealm(cmd, r)}, false, f)
 	if isClient(h, info.ID, err) {
-		err = askLocalEndpoint(limited, cmd, r, f)
+		err = askLocalEndpoint(limited, cmd, r, h.ID(), f)
 	}
 	return explainLocal(ctx, err, r)
 }
 
 // askLocalEndpoint asks the node by the endpoint that it serves Erlang nodes at,
-// where its key proves who it is.
-func askLocalEndpoint(ctx context.Context, cmd *cli.Command, r *datadir.Running, f func(context.Context, *Target) error) error {
+// where its key proves who it is. A strict one is told first that its own realm asks.
+func askLocalEndpoint(ctx context.Context, cmd *cli.Command, r *datadir.Running, self peer.ID, f func(context.Context, *Target) error) error {
 	e, err := identity.ParsePinnedEndpoint(r.Endpoint)
 	if err != nil {
 		return err
@@ -56,7 +57,33 @@ func askLocalEndpoint(ctx context.Context, cmd *cli.Command, r *datadir.Running,
 		return err
 	}
 	defer d.Close()
-	return twice(ctx, &Target{Contact: routing.Contact{Endpoint: e.String()}, Network: d}, true, f)
+	t := &Target{Contact: routing.Contact{Endpoint: e.String()}, Network: d, Realm: meshRealm(cmd, r)}
+	if err = twice(ctx, t, true, f); !errors.Is(err, proto.ErrConnectFirst) {
+		return err
+	}
+	c, err := d.Acquire(ctx, e.Endpoint)
+	if err != nil {
+		return err
+	}
+	defer c.Release()
+	session, err := c.Connect(ctx, connectOf(self, r.Realm), readReplies)
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	return twice(ctx, t, true, f)
+}
+
+// readReplies hears a node out to which a command CONNECTs, and answers nothing.
+func readReplies(ctx context.Context, s server.Stream, replies func(framing.Frame)) error {
+	defer context.AfterFunc(ctx, func() { s.Reset(proto.ResetShutdown) })()
+	for in := framing.NewReader(s); ; {
+		frame, err := in.Next()
+		if err != nil {
+			return err
+		}
+		replies(frame)
+	}
 }
 
 // localPeer returns the running node as a peer.
@@ -129,11 +156,8 @@ func runningNode(cmd *cli.Command, instead string) (*datadir.Running, error) {
 		return nil, err
 	}
 	r, err := datadir.RunningIn(dir)
-	switch {
-	case errors.Is(err, datadir.ErrNotRunning) && errors.Is(err, fs.ErrNotExist): // whom to ask was left out by mistake
-		return nil, flags.Usagef("%w: start one with macula-node run, or name one with %s; %s", err, instead, flags.UsageOf(cmd))
-	case errors.Is(err, datadir.ErrNotRunning):
-		return nil, fmt.Errorf("%w: start it again with macula-node run, or name another with %s; %s", err, instead, flags.UsageOf(cmd))
+	if errors.Is(err, datadir.ErrNotRunning) {
+		return nil, fmt.Errorf("%w: start one with macula-node run, or name another with %s; %s", err, instead, flags.UsageOf(cmd))
 	}
 	return r, err
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/macula-mesh/macula-node/node"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records/signed"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
 )
@@ -31,8 +32,13 @@ const bootstrapVariable = "MACULA_BOOTSTRAP_PEERS"
 func MeshFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringSliceFlag{Name: "bootstrap", Usage: "`MULTIADDR` with /p2p of a peer to begin at; repeatable, or with commas between; https:// endpoints are passed over (default: the node that runs on the data directory)", Sources: flags.Env(bootstrapVariable)},
-		&cli.StringFlag{Name: "realm", Usage: "`NAME` of the realm", Value: proto.DefaultRealm, Sources: flags.Env("MACULA_REALM")},
+		Realm(),
 	}
+}
+
+// Realm names the realm that is asked in.
+func Realm() cli.Flag {
+	return &cli.StringFlag{Name: "realm", Usage: "`NAME` of the realm", Value: proto.DefaultRealm, Sources: flags.Env("MACULA_REALM")}
 }
 
 // Mesh is a peer that lives as long as a command: it asks, and nobody lists it.
@@ -90,7 +96,7 @@ func InMesh(ctx context.Context, cmd *cli.Command, observe func(lookup.Hop), f f
 	for _, err := range failed {
 		fmt.Fprintf(cmd.Root().ErrWriter, "macula-node: %s\n", terminal.Legible(err.Error()))
 	}
-	lookups, err := lookup.New(server, client, lookup.WithObserver(observe))
+	lookups, err := lookup.New(server, client, lookup.WithObserver(observe), lookup.WithVerifier(signed.NewVerifier(realm)))
 	if err != nil {
 		return err
 	}

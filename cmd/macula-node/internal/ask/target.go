@@ -24,6 +24,7 @@ import (
 type Target struct {
 	routing.Contact
 	Network routing.Network
+	Realm   string // that its records are taken to be of
 	close   func() error
 }
 
@@ -46,7 +47,7 @@ func reach(cmd *cli.Command, addr string) (*Target, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &Target{Contact: routing.Contact{Endpoint: e.String()}, Network: d, close: d.Close}, nil
+		return &Target{Contact: routing.Contact{Endpoint: e.String()}, Network: d, Realm: cmd.String("realm"), close: d.Close}, nil
 	}
 	info, err := node.ParsePeer(addr)
 	if err != nil {
@@ -59,6 +60,7 @@ func reach(cmd *cli.Command, addr string) (*Target, error) {
 	return &Target{
 		Contact: contactAt(*info),
 		Network: c,
+		Realm:   cmd.String("realm"),
 		close:   closeBoth,
 	}, nil
 }

@@ -1,6 +1,8 @@
 package flags
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -29,6 +31,12 @@ func defaultDataDir() string {
 // DataDirOf returns the data directory that a command names.
 func DataDirOf(cmd *cli.Command) (string, error) {
 	switch dir := cmd.String("data-dir"); {
+	case dir != "" && !cmd.IsSet("data-dir"):
+		home := filepath.Dir(dir)
+		if _, err := os.Stat(home); errors.Is(err, fs.ErrNotExist) {
+			return "", Usagef("the home directory %s (HOME) does not exist, to keep the node's identity key in: make it, or set --data-dir (MACULA_DATA_DIR)", home)
+		}
+		return dir, nil
 	case dir != "":
 		return dir, nil
 	case cmd.IsSet("data-dir"):

@@ -18,7 +18,7 @@ import (
 
 // Node is a node as JSON shows it.
 type Node struct {
-	NodeID   wire.Raw       `json:"node_id"`
+	NodeID   string         `json:"node_id"` // hexadecimal, as everywhere but in a value
 	PeerID   string         `json:"peer_id,omitempty"`
 	Address  string         `json:"address"`
 	Addrs    []ma.Multiaddr `json:"addrs,omitempty"`
@@ -31,7 +31,7 @@ func NodesOf(nodes []wire.Node) []Node {
 	for i, n := range nodes {
 		p := addressing.PeerOf(n)
 		views[i] = Node{
-			NodeID:   wire.RawBytes(n.ID),
+			NodeID:   idText(n.ID),
 			PeerID:   p.ID.String(),
 			Address:  n.Address,
 			Addrs:    p.Addrs,
@@ -73,10 +73,28 @@ func Nodes(cmd *cli.Command, nodes []wire.Node) error {
 	})
 }
 
+// Gateway is a gateway as JSON shows it.
+type Gateway struct {
+	NodeID       string `json:"node_id"` // as of a Node
+	Host         string `json:"host"`
+	Port         int64  `json:"port"`
+	Realm        string `json:"realm"`
+	RegisteredAt int64  `json:"registered_at,omitempty"` // s since 1970
+}
+
+// GatewaysOf returns gateways as JSON shows them.
+func GatewaysOf(list procedures.GatewayList) []Gateway {
+	views := make([]Gateway, len(list))
+	for i, g := range list {
+		views[i] = Gateway{idText(g.NodeID), g.Host, g.Port, g.Realm, g.RegisteredAt.Or(0)}
+	}
+	return views
+}
+
 // Gateways prints the gateways that a node knows.
 func Gateways(cmd *cli.Command, list procedures.GatewayList) error {
 	if cmd.Bool("json") {
-		return terminal.PrintJSON(cmd, list.Raw())
+		return terminal.PrintJSON(cmd, map[string]any{"peers": GatewaysOf(list)})
 	}
 	if len(list) == 0 {
 		_, err := fmt.Fprintln(cmd.Root().Writer, "it knows no gateways")

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,10 +27,16 @@ func Status(out io.Writer, s api.Status) error {
 		fmt.Fprintf(w, "  libp2p\t%s\n", strings.Join(s.Addrs, "\n\t"))
 		fmt.Fprintf(w, "  Erlang\t%s\n", strings.Join(s.Endpoints, "\n\t"))
 		fmt.Fprintf(w, "  contacts\t%d\n", s.Contacts)
+		if len(s.Bootstrap) > 0 {
+			fmt.Fprintf(w, "  bootstrap\t%s\n", bootstrapText(s.Bootstrap))
+		}
 		fmt.Fprintf(w, "  records\t%d under %s, %s of %s\n", s.Records.Records, terminal.Plural(int(s.Records.Keys), "key"),
 			terminal.Bytes(s.Records.Bytes), terminal.Bytes(s.Records.Limit))
 		fmt.Fprintf(w, "  store\t%s\n", storeText(s.Store))
 		fmt.Fprintf(w, "  memory\t%s\n", memoryText(s.Memory))
+		if refused := refusedTexts(s.Refused); len(refused) > 0 {
+			fmt.Fprintf(w, "  refused\t%s\n", strings.Join(refused, "\n\t"))
+		}
 		if len(s.Problems) == 0 {
 			fmt.Fprintf(w, "  well\tyes\n")
 		} else {
@@ -40,6 +48,39 @@ func Status(out io.Writer, s api.Status) error {
 	}
 	_, err = text.WriteTo(out)
 	return err
+}
+
+// bootstrapText says how many addresses led into a network, and which did not.
+func bootstrapText(all []api.Bootstrap) string {
+	var others []string
+	for _, b := range all {
+		if b.State != api.BootstrapJoined {
+			others = append(others, terminal.Legible(strings.ReplaceAll(b.State, "_", " ")+": "+b.Addr))
+		}
+	}
+	joined := fmt.Sprintf("%d of %d joined", len(all)-len(others), len(all))
+	return strings.Join(append([]string{joined}, others...), "\n\t")
+}
+
+// refusedTexts says what was refused since the start, and why.
+func refusedTexts(r api.Refused) (texts []string) {
+	tell := func(n uint64, one, more string) {
+		if n == 1 {
+			texts = append(texts, "1 "+one)
+		} else if n > 1 {
+			texts = append(texts, fmt.Sprintf("%d %s", n, more))
+		}
+	}
+	tell(r.Denied, "connection, by the deny list", "connections, by the deny list")
+	tell(r.NotAllowed, "connection, not in the allow list", "connections, not in the allow list")
+	tell(r.Handshakes, "connection, too many in a short time", "connections, too many in a short time")
+	tell(r.GaveWay, "connection, closed as another needed its place", "connections, closed as others needed their place")
+	tell(r.ConnectFirst, "request, before a CONNECT", "requests, before a CONNECT")
+	tell(r.Busy, "request, over a budget", "requests, over a budget")
+	for _, reason := range slices.Sorted(maps.Keys(r.TurnedAway)) {
+		tell(r.TurnedAway[reason], "CONNECT, "+reason, "CONNECTs, "+reason)
+	}
+	return texts
 }
 
 func storeText(s api.Store) string {

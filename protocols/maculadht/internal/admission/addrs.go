@@ -37,7 +37,7 @@ func seenAt(a ma.Multiaddr) netip.AddrPort {
 // behind one; invalid where it is not connected.
 func SeenIP(n network.Network, p peer.ID) (ip netip.Addr) {
 	for _, conn := range n.ConnsToPeer(p) {
-		if ip = addressing.IPOf(conn.RemoteMultiaddr()); !conn.Stat().Limited {
+		if ip = addressing.SeenIP(conn.RemoteMultiaddr()); !conn.Stat().Limited {
 			break
 		}
 	}

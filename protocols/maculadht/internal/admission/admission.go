@@ -182,7 +182,7 @@ func (a *Admission) contactOf(conn network.Conn, nodeID []byte, endpoint string,
 		Endpoint:     learntEndpoint(endpoint, conn.RemoteMultiaddr()),
 		EndpointSeen: isAt(endpoint, conn.RemoteMultiaddr()),
 		SeenAt:       seenAt(conn.RemoteMultiaddr()),
-		SeenIP:       addressing.IPOf(conn.RemoteMultiaddr()),
+		SeenIP:       addressing.SeenIP(conn.RemoteMultiaddr()),
 		Verified:     true, // its connection proves the peer id, and that the id
 		LastSeen:     time.Now(),
 		StoreID:      storeID,

@@ -67,8 +67,8 @@ func newFinder(h host.Host, r corerouting.PeerRouting, spawn func(func(context.C
 	return &finder{host: h, routing: r, spawn: spawn, slots: make(chan struct{}, findAtOnce), known: make(map[peer.ID]*finding)}
 }
 
-// find returns the addresses of a peer, none where the host is connected to it. All who ask share one search, which does not
-// end when they give up.
+// find returns the addresses of a peer, none where the host is connected to it. All who
+// ask share one search, which does not end when they give up.
 func (f *finder) find(ctx context.Context, p peer.ID) ([]ma.Multiaddr, error) {
 	found, err := f.begin(p)
 	if err != nil {

@@ -106,7 +106,9 @@ func (c *committer) run() {
 		case <-failed:
 			c.fall(c.failed(c.db.Fence.Err()))
 		case <-c.late.C:
-			c.hang()
+			if len(c.worker.done)+len(c.worker.synced) == 0 { // else it was not the disk that took its time
+				c.hang()
+			}
 		case <-c.syncing.C:
 			c.mustSync = true
 		case <-ticker.C:

@@ -23,9 +23,9 @@ func TestWhatWasThereGivesWay(t *testing.T) {
 		require.NoError(t, err)
 		return m
 	}
-	putFrom := func(m *records.Manager, who string, from, n int) (kept int) {
+	put := func(m *records.Manager, who string, n int) (kept int) {
 		done := make(chan error, n)
-		for i := from; i < from+n; i++ {
+		for i := range n {
 			key := fmt.Appendf(nil, "%s %03d", who, i)
 			m.StoreThen(context.Background(), records.Put{
 				Key: key, NodeID: []byte("n"), Value: make([]byte, size-len(key)-records.RecordOverhead), TTL: time.Hour,
@@ -39,7 +39,6 @@ func TestWhatWasThereGivesWay(t *testing.T) {
 		}
 		return kept
 	}
-	put := func(m *records.Manager, who string, n int) int { return putFrom(m, who, 0, n) }
 	m := open()
 	require.Equal(t, room, put(m, "one", room))
 	require.NoError(t, m.Close())
@@ -47,13 +46,7 @@ func TestWhatWasThereGivesWay(t *testing.T) {
 	m = open()
 	require.Eventually(t, func() bool { return put(m, "two", 1) == 1 }, 10*time.Second, time.Millisecond, "as soon as they were found")
 	require.Equal(t, 30, put(m, "two", 30))
-	// One after the other: what gives way under a key while that is stored anew may leave
-	// both out.
-	kept := 0
-	for i := range 100 {
-		kept += putFrom(m, "one", i, 1)
-	}
-	require.Positive(t, kept, "in the place of its own")
+	require.Positive(t, put(m, "one", 100), "in the place of its own")
 	stats := m.Stats()
 	require.LessOrEqual(t, stats.Bytes, int64(room*size))
 	require.Greater(t, stats.Records, int64(room-5), "no more has gone than had to")
@@ -66,4 +59,47 @@ func TestWhatWasThereGivesWay(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.NoError(t, m.Close())
+}
+
+// Others make no room for what is refused, though it waits with what is stored.
+func TestNoRoomIsMadeForWhatIsRefused(t *testing.T) {
+	const size, room = 10_000, 20
+	s, err := Open(t.TempDir(), us)
+	require.NoError(t, err)
+	m, err := records.New(records.WithStore(s), records.WithLimits(records.Limits{Bytes: room * size, BytesPerSource: room * size}))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, m.Close()) }()
+	put := func(who string, n int, ttl time.Duration, done func(error)) {
+		key := fmt.Appendf(nil, "%s %03d", who, n)
+		m.StoreThen(t.Context(), records.Put{
+			Key: key, NodeID: []byte("n"), Value: make([]byte, size-len(key)-records.RecordOverhead), TTL: ttl,
+			Source: records.Source{Name: who, Group: who},
+		}, done)
+	}
+	done := make(chan error, room)
+	for i := range room - 1 {
+		who := "one"
+		if i < room/4 {
+			who = "three"
+		}
+		put(who, i, time.Hour, func(err error) { done <- err })
+		require.NoError(t, <-done)
+	}
+	told, goOn := make(chan error), make(chan struct{})
+	put("one", room-1, time.Hour, func(err error) {
+		told <- err
+		<-goOn // what follows waits
+	})
+	require.NoError(t, <-told)
+	for i := range 5 { // who has most, and nothing that goes before
+		put("one", room+i, time.Minute, func(err error) { done <- err })
+	}
+	put("two", 0, time.Hour, func(err error) { done <- err })
+	close(goOn)
+	for range 5 {
+		require.ErrorIs(t, <-done, records.ErrStoreFull)
+	}
+	require.NoError(t, <-done)
+	require.EqualValues(t, 1, m.Stats().GaveWay)
+	require.EqualValues(t, room, m.Stats().Records)
 }

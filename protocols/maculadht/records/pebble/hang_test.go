@@ -142,6 +142,34 @@ func TestNoChangeWaitsForWhatItIsBuiltOn(t *testing.T) {
 	}
 }
 
+// Who is told and takes his time is not the disk.
+func TestSlowCallerIsNoHang(t *testing.T) {
+	for range 20 { // two things are ready at once then
+		synctest.Test(t, func(t *testing.T) {
+			disk := newHangingDisk()
+			s, err := Open("store", us, WithFS(disk))
+			require.NoError(t, err)
+			disk.hang(isSync)
+			ended := make(chan error, 2)
+			for i := range cap(ended) {
+				s.Update(t.Context(), fmt.Append(nil, i), records.Synced, func([]records.Record) []records.Record {
+					return []records.Record{rec("value", time.Hour)}
+				}, func(err error) {
+					time.Sleep(2 * answerWithin)
+					ended <- err
+				})
+				synctest.Wait()
+			}
+			disk.answer()
+			for range cap(ended) {
+				require.NoError(t, <-ended)
+			}
+			require.NoError(t, s.Failing())
+			require.NoError(t, s.Close())
+		})
+	}
+}
+
 // A disk that hangs is said to, after 2 s; what waits is refused, and does not come true
 // when the disk answers. Reads go on.
 func TestHangingDisk(t *testing.T) {

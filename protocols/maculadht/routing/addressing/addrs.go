@@ -157,6 +157,17 @@ func IPOf(a ma.Multiaddr) netip.Addr {
 	return addr.Unmap()
 }
 
+// SeenIP returns the IP address by which whoever is at the other end of a connection is
+// told apart from others: a relay's where he is behind one. A relay in a network of our own
+// says nothing of who is behind it: all of these are at the unspecified address.
+func SeenIP(remote ma.Multiaddr) netip.Addr {
+	ip := IPOf(remote)
+	if _, err := remote.ValueForProtocol(ma.P_CIRCUIT); err == nil && ReachOf(ip) != ReachPublic {
+		return netip.IPv6Unspecified()
+	}
+	return ip
+}
+
 // PeerOf returns the libp2p peer that a node of a reply names by its addrs; its
 // ID is empty where the node is an Erlang one. Addresses that are none, or that
 // name another peer than the first, are left out.

@@ -74,6 +74,23 @@ func TestReachOfEndpoints(t *testing.T) {
 	require.Empty(t, ReachLocal.Endpoint("nonsense"))
 }
 
+// A relay says where the one behind it is as far as itself is somewhere.
+func TestSeenIP(t *testing.T) {
+	const circuit = "/udp/1/quic-v1/p2p/12D3KooWEo5rQffcrWDKWi9Ba8DoePrMiY6gPHuPheqFFFB9eB5d/p2p-circuit"
+	for addr, want := range map[string]string{
+		"/ip4/8.8.8.8/udp/1/quic-v1":  "8.8.8.8",
+		"/ip4/10.0.0.1/udp/1/quic-v1": "10.0.0.1",
+		"/ip4/8.8.8.8" + circuit:      "8.8.8.8",
+		"/ip4/10.0.0.1" + circuit:     "::",
+		"/ip4/127.0.0.1" + circuit:    "::",
+		"/ip6/::1" + circuit:          "::",
+		"/ip6/fe80::1" + circuit:      "::",
+		"/ip4/100.64.0.1" + circuit:   "::",
+	} {
+		require.Equal(t, want, SeenIP(ma.StringCast(addr)).String(), addr)
+	}
+}
+
 func TestFewAddressesOfAContact(t *testing.T) {
 	var all []ma.Multiaddr
 	for i := range 20 {

@@ -51,9 +51,17 @@ func (l Limits) Validate() error {
 	return nil
 }
 
-// Group returns the group of an address, the zero prefix where it is in none.
+// hidden is the group of all whose address is hidden.
+var hidden = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+
+// Group returns the group of an address, the zero prefix where it is in none. The
+// unspecified address stands for one that is hidden, as by a relay in a network of our
+// own: all of these are one group.
 func (l Limits) Group(ip netip.Addr) netip.Prefix {
 	ip = ip.Unmap().WithZone("")
+	if ip.IsUnspecified() {
+		return hidden
+	}
 	if !ip.IsValid() || !l.Everywhere && !isPublic(ip) {
 		return netip.Prefix{}
 	}

@@ -30,6 +30,9 @@ func TestGroup(t *testing.T) {
 		"a public one, everywhere":  {everywhere, "8.8.8.8", "8.8.8.0/24"},
 		"unique local, everywhere":  {everywhere, "fd00:1:2:3::1", "fd00:1:2::/48"},
 		"IPv6 loopback, everywhere": {everywhere, "::1", "::/48"},
+		"hidden":                    {Defaults(), "::", "::/0"},
+		"hidden, as IPv4":           {Defaults(), "0.0.0.0", "::/0"},
+		"hidden, everywhere":        {everywhere, "::", "::/0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			group := tt.limits.Group(netip.MustParseAddr(tt.ip))

@@ -40,6 +40,43 @@ func TestCrowdIsNotAsked(t *testing.T) {
 	})
 }
 
+// Several who answer from one network and prove nothing are no more than its word: two
+// networks that hold together do not keep a lookup from the holders that there are.
+func TestQuorumOfNetworks(t *testing.T) {
+	for name, test := range map[string]struct {
+		network string // of the third and the fourth
+		want    []string
+	}{
+		"of two":   {"7.7.7.%d", []string{"honest", "liar"}},
+		"of three": {"7.7.%d.7", []string{"liar"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, 40, func(t *testing.T, s *script) {
+				s.Other = after(2*routingtest.Delay, names())
+				for i, c := range s.Peers {
+					switch {
+					case i < 2:
+						s.Know(at(c, fmt.Sprintf("8.8.8.%d", i)))
+					case i < 4:
+						s.Know(at(c, fmt.Sprintf(test.network, i)))
+					default:
+						s.Know(at(c, fmt.Sprintf("9.9.%d.9", i)))
+					}
+					switch {
+					case i < 4:
+						s.Replies[c.ID] = after(routingtest.Delay, has(value("liar", 60)))
+					case i > 10 && i < 15:
+						s.Replies[c.ID] = after(routingtest.Delay, has(value("honest", 60)))
+					}
+				}
+				found, err := lookups(s).Values(t.Context(), s.Target[:])
+				require.NoError(t, err)
+				require.ElementsMatch(t, test.want, providers(found.Values))
+			})
+		})
+	}
+}
+
 // What counts is where a contact answers from, not what is said of it.
 func TestCrowdThatClaimsOtherAddresses(t *testing.T) {
 	play(t, 40, func(t *testing.T, s *script) {

@@ -56,6 +56,9 @@ func (s *search) learn(from *peerCandidate, reply wire.Message) (nodes, values i
 	if len(found) > 0 || passed {
 		from.helpful, from.holds = true, true
 	}
+	if len(found) > 0 {
+		s.vouch(from.group, slices.ContainsFunc(found, isProved))
+	}
 	s.hold(append(found, withdrawn...), len(found))
 	for _, c := range contacts {
 		s.frontier.add(c, from.round+1)

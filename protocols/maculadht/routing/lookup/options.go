@@ -42,8 +42,9 @@ func WithAlpha(alpha int) Option {
 	}
 }
 
-// WithQuorum sets how many answers with a value end a lookup for it; 0 means
-// that the whole neighbourhood of the key is asked.
+// WithQuorum sets how many answers with a value end a lookup for it, of those with no
+// proved one only the first of each IP group (package diversity) counting; 0 means that the
+// whole neighbourhood of the key is asked.
 func WithQuorum(answers int) Option {
 	return func(c *config) error {
 		if answers < 0 {

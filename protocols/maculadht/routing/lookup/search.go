@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/diversity"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup/found"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup/negative"
 )
@@ -32,6 +34,8 @@ type search struct {
 	frontier *frontier
 	merged   found.Merger
 	found    Found
+	vouched  int              // holders that count for the quorum
+	unproved diversity.Shares // of them, those that proved nothing
 
 	slots   []*peerCandidate // who holds a slot, asked longest ago first
 	pending int              // queries whose answer was not taken
@@ -135,10 +139,23 @@ func (s *search) begin(ctx context.Context, key []byte) {
 		}
 	}
 	held := len(own)
+	proved := slices.ContainsFunc(own, isProved)
 	for _, r := range withdrawn {
 		own = append(own, FoundValue{Value: values.Value{NodeID: r.NodeID}, Expires: r.Expires, Proof: r.Proof})
 	}
-	s.hold(own, held)
+	if s.hold(own, held); held > 0 {
+		s.vouch(netip.Prefix{}, proved)
+	}
+}
+
+func isProved(v FoundValue) bool { return v.Proof != nil }
+
+// vouch counts a holder for the quorum. Of those that proved nothing one of each IP group
+// counts: several at one place are no more than its word.
+func (s *search) vouch(group netip.Prefix, proved bool) {
+	if proved || s.unproved.Take(group, 1) {
+		s.vouched++
+	}
 }
 
 // hold takes in what somebody has, a holder if there are values among it and not only
@@ -155,7 +172,7 @@ func (s *search) hold(found []FoundValue, values int) {
 
 // enough reports whether so many had a value that others need not be asked.
 func (s *search) enough() bool {
-	return s.values && s.cfg.quorum > 0 && s.found.Holders >= s.cfg.quorum
+	return s.values && s.cfg.quorum > 0 && s.vouched >= s.cfg.quorum
 }
 
 // width is how many slots there are. Once the alpha nearest have answered there

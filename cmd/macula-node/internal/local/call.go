@@ -1,9 +1,8 @@
-package main
+package local
 
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -21,7 +20,8 @@ import (
 // callTime is how long a call may take, unless the command says otherwise.
 const callTime = 10 * time.Second
 
-func callCommand() *cli.Command {
+// Call is the command that calls a procedure.
+func Call() *cli.Command {
 	return &cli.Command{
 		Name:      "call",
 		Usage:     "call a procedure, wherever it is served",
@@ -43,7 +43,7 @@ failed, was not answered in time, or the node does not run.`,
 			if err != nil {
 				return err
 			}
-			c, err := localCalls(cmd)
+			c, err := ofCommand(cmd)
 			if err != nil {
 				return err
 			}
@@ -53,9 +53,9 @@ failed, was not answered in time, or the node does not run.`,
 			answer, err := c.Call(ctx, api.CallRequest{Procedure: cmd.Args().First(), Args: args, Timeout: timeout.Seconds()})
 			switch {
 			case err != nil:
-				return wrongCall(err)
+				return wrong(err)
 			case answer.Error != nil && answer.Error.Unserved:
-				return fmt.Errorf("%w: %w", errNotFound, answer.Error)
+				return fmt.Errorf("%w: %w", ErrUnserved, answer.Error)
 			case answer.Error != nil:
 				return answer.Error
 			case cmd.Bool("json"):
@@ -83,22 +83,4 @@ func callArgs(typed string) (json.RawMessage, error) {
 		return nil, flags.Usagef("ARGS '%s': %w; write JSON, such as '{\"x\": 1}'", flags.Shorten(string(text)), err)
 	}
 	return text, nil
-}
-
-// localCalls returns the node that runs on the data directory.
-func localCalls(cmd *cli.Command) (*api.Client, error) {
-	dir, err := flags.DataDirOf(cmd)
-	if err != nil {
-		return nil, err
-	}
-	c, _, err := localAPI(dir)
-	return c, err
-}
-
-// wrongCall makes an error that is for who typed the command one of usage.
-func wrongCall(err error) error {
-	if p, ok := errors.AsType[*api.Problem](err); ok && p.Wrong() {
-		return flags.Usage(err)
-	}
-	return err
 }

@@ -1,4 +1,4 @@
-package main
+package local
 
 import (
 	"context"
@@ -22,7 +22,8 @@ const (
 	serveAtOnce = 8
 )
 
-func serveCommand() *cli.Command {
+// Serve is the command that serves one by a command.
+func Serve() *cli.Command {
 	return &cli.Command{
 		Name:      "serve",
 		Usage:     "serve a procedure with a command",
@@ -54,7 +55,7 @@ wrote to standard error, 4 KiB at most. It is killed when its time is over.`,
 			if _, err := exec.LookPath(args[1]); err != nil {
 				return flags.Usagef("COMMAND: %w", err)
 			}
-			c, err := localCalls(cmd)
+			c, err := ofCommand(cmd)
 			if err != nil {
 				return err
 			}
@@ -94,7 +95,7 @@ func serveWith(ctx context.Context, cmd *cli.Command, c *api.Client, procedure s
 	if ctx.Err() != nil {
 		return nil // it was to end
 	}
-	return wrongCall(err)
+	return wrong(err)
 }
 
 func saysServed(cmd *cli.Command, procedure string) {
