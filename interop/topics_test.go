@@ -1,11 +1,8 @@
 package interop
 
 import (
-	"bytes"
 	"context"
 	"encoding/hex"
-	"encoding/json"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -15,163 +12,8 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/interop/glass"
-	"github.com/macula-mesh/macula-node/node"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 )
-
-// topicScene is what was traced inside of real nodes while they had topics.
-type topicScene struct {
-	Scenario string
-	Events   []topicEvent
-}
-
-// topicEvent is a frame that a node sent or received.
-type topicEvent struct{ Node, Dir, Stream, Type, Hex string }
-
-func topicScenes(t *testing.T, file string) map[string]topicScene {
-	t.Helper()
-	text, err := os.ReadFile("glass/testdata/" + file)
-	require.NoError(t, err)
-	var recorded struct{ Scenes []topicScene }
-	require.NoError(t, json.Unmarshal(text, &recorded))
-	all := make(map[string]topicScene)
-	for _, s := range recorded.Scenes {
-		all[s.Scenario] = s
-	}
-	return all
-}
-
-// fieldsOf returns what a frame says, field by field, with what is another value each time
-// taken out.
-func fieldsOf(t *testing.T, payload wire.Raw, but ...string) map[string]string {
-	t.Helper()
-	said := make(map[string]string)
-	for key, value := range payload.Fields() {
-		name, _ := key.Bytes()
-		said[string(name)] = value.Kind().String() + " " + hex.EncodeToString(value)
-	}
-	for _, name := range but {
-		require.Contains(t, said, name)
-		said[name] = ""
-	}
-	return said
-}
-
-// ownID reports whether a PUBLISH has an id that its gateway made up, not the counter of a
-// client.
-func ownID(payload wire.Raw) bool {
-	id, _ := payload.Field("message_id")
-	b, _ := id.Bytes()
-	return len(b) != 16 || b[0] != 0
-}
-
-// TestTopicScenes has the recorded clients talk to a node of ours in the place of their
-// gateway: what a client is sent is field by field what the real gateway sent it, but for
-// the second copy that a subscriber of a public topic got there (docs/INTEROP.md).
-func TestTopicScenes(t *testing.T) {
-	t.Parallel()
-	one, three := topicScenes(t, "live-one-gateway.json"), topicScenes(t, "live-three-gateways.json")
-	t.Run("one gateway", func(t *testing.T) {
-		p := newTopicPlayers(t, "a")
-		for _, name := range []string{"n02-pubsub", "n03-pubsub-public", "n04-pubsub-wildcards", "n05-pubsub-qos1", "n06-pubsub-own", "n07-pubsub-unsubscribe"} {
-			require.True(t, t.Run(name, func(t *testing.T) { p.play(t, one[name]) }))
-		}
-		require.Equal(t, 1, p.secondCopies, "of n03")
-	})
-	t.Run("client of b", func(t *testing.T) {
-		p := newTopicPlayers(t, "b")
-		for _, name := range []string{"m04-client-of-b", "m05-map-payload"} {
-			require.True(t, t.Run(name, func(t *testing.T) { p.play(t, three[name]) }))
-		}
-		require.Zero(t, p.secondCopies)
-	})
-	t.Run("local subscriber at a", func(t *testing.T) {
-		p := newTopicPlayers(t, "a")
-		s, err := p.node.Topics().Subscribe(t.Context(), testRealm+".public.x1")
-		require.NoError(t, err)
-		p.play(t, three["m01-route-b-to-a"])
-		m, err := s.Next(within(t))
-		require.NoError(t, err)
-		require.Equal(t, wire.RawMap(wire.Pair{Key: "n", Value: wire.RawInt(1)}), m.Value)
-	})
-}
-
-// topicPlayers are the recorded clients of a node, one connection for each stream of
-// theirs.
-type topicPlayers struct {
-	t            *testing.T
-	role         string
-	node         *node.Node
-	talks        map[string]*talk
-	secondCopies int
-}
-
-func newTopicPlayers(t *testing.T, role string) *topicPlayers {
-	t.Helper()
-	return &topicPlayers{t: t, role: role, node: startNode(t), talks: make(map[string]*talk)}
-}
-
-// talk returns the stream of a recorded one. Who says anything but STORE, or routes, has
-// CONNECTed before the trace began.
-func (p *topicPlayers) talk(t *testing.T, e topicEvent) *talk {
-	k := p.talks[e.Stream]
-	if k == nil {
-		k = talkRaw(p.t, dialRaw(p.t, udpOf(p.t, p.node.Endpoint())))
-		p.talks[e.Stream] = k
-		if e.Type != "STORE" && e.Type != "PUBSUB_ROUTE" && e.Type != "CONNECT" {
-			k.ask(tConnect, doc{"version": bin("1.0"), "node_id": bin("the client of the stream " + e.Stream + "........"), "realm_id": bin(testRealm),
-				"endpoint": bin(""), "capabilities": []any{bin("pubsub"), bin("rpc")}})
-		}
-	}
-	return k
-}
-
-func (p *topicPlayers) play(t *testing.T, s topicScene) {
-	require.NotEmpty(t, s.Events)
-	self := p.node.ID()
-	for _, e := range s.Events {
-		if e.Node != p.role || e.Type == "CONNECT" || e.Type == "PONG" || e.Dir == "send" && e.Type != "PUBLISH" {
-			continue
-		}
-		b, err := hex.DecodeString(e.Hex)
-		require.NoError(t, err)
-		k := p.talk(t, e)
-		if e.Dir == "recv" {
-			// The recorded gateways' own ids are those of ours.
-			for _, id := range []string{"fa0d9937b4ca1731928163661031782389cb46ad374970c2e3be501ac23d0db8", "c74147086c4761be99adbd37cd80ba1505e27e786682de46cea13a17e13d4071"} {
-				recorded, err := hex.DecodeString(id)
-				require.NoError(t, err)
-				if e.Type == "PUBSUB_ROUTE" && bytes.Contains(b, append([]byte("destination_node_id\xc4\x20"), recorded...)) {
-					b = bytes.Replace(b, append([]byte("destination_node_id\xc4\x20"), recorded...), append([]byte("destination_node_id\xc4\x20"), self[:]...), 1)
-				}
-			}
-			before := p.node.Service().Handlers().Mux().Stats().Frames
-			k.send(b)
-			require.Eventually(t, func() bool { return p.node.Service().Handlers().Mux().Stats().Frames > before }, patience, time.Millisecond)
-			continue
-		}
-		want, _, err := framing.DecodeFrame(b)
-		require.NoError(t, err)
-		own := ownID(want.Payload)
-		if own && p.role == "a" { // found by its record, it has had its copy
-			p.secondCopies++
-			continue
-		}
-		got := nextFrame(t, k)
-		require.Equal(t, want.Type, got.Type)
-		var but []string
-		if own {
-			but = []string{"message_id"}
-		}
-		require.Equal(t, fieldsOf(t, want.Payload, but...), fieldsOf(t, got.Payload, but...))
-	}
-	for stream, k := range p.talks { // and nothing but that
-		require.NoError(t, k.SetDeadline(time.Now().Add(20*time.Millisecond)))
-		_, err := k.next()
-		require.Error(t, err, "stream %s", stream)
-		require.NoError(t, k.SetDeadline(time.Now().Add(patience)))
-	}
-}
 
 // nextFrame reads a frame as it came.
 func nextFrame(t *testing.T, k *talk) framing.Frame {
@@ -198,7 +40,7 @@ func nextFrame(t *testing.T, k *talk) framing.Frame {
 // each, a public topic and no other from ours to theirs.
 func TestTopicsWithAnErlangGateway(t *testing.T) {
 	t.Parallel()
-	three := topicScenes(t, "live-three-gateways.json")
+	three := scenes(t, "live-three-gateways.json")
 	g := startGlass(t)
 	n := startNode(t, g.Endpoint())
 	require.Eventually(t, func() bool { return len(n.Uplinks().Sessions()) == 1 }, 2*patience, tick, "a session")
