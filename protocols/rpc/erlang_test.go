@@ -30,6 +30,9 @@ func TestErlangCallsErlang(t *testing.T) {
 	provider.Advertise(realm + ".fails")
 	provider.Register(realm+".fails", func([]byte) glass.Outcome { return glass.Outcome{Error: "first line\nsecond"} })
 	provider.Advertise(realm + ".unknown")
+	for _, procedure := range []string{".add", ".fails", ".unknown"} {
+		stored(t, n, realm+procedure)
+	}
 	caller := connect(t, vm, n, "")
 
 	result, err := caller.Call(within(t), realm+".add", []byte(`{"x":1}`))

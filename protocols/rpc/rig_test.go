@@ -19,6 +19,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/interop/glass"
 	"github.com/macula-mesh/macula-node/node"
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
 )
 
 const (
@@ -83,6 +84,15 @@ func connect(tb testing.TB, vm *glass.Gateway, at *node.Node, id string) *glass.
 	s, err := vm.Connect(within(tb), at.Endpoint(), nodeID)
 	require.NoError(tb, err)
 	return s
+}
+
+// stored waits until the record of a procedure is at a node.
+func stored(tb testing.TB, at *node.Node, procedure string) {
+	tb.Helper()
+	require.Eventually(tb, func() bool {
+		all, _ := at.Service().Routing().Records().Values(tb.Context(), maculadht.ServiceKey(procedure))
+		return len(all) > 0
+	}, patience, tick, procedure)
 }
 
 // erlang is one stream over ALPN "macula", frame by frame.
