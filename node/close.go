@@ -75,6 +75,9 @@ func (n *Node) parts(withdrawn func() error) []part {
 	if n.host != nil {
 		all = append(all, part{"the libp2p host", n.host.Close})
 	}
+	if n.health != nil {
+		all = append(all, part{"the probes of health", n.health.Close})
+	}
 	if n.presence != nil {
 		all = append(all, part{"the local API", withdrawn}, part{"the lock of the data directory", n.presence.Close})
 	}
@@ -93,6 +96,7 @@ func (n *Node) shutdown() error {
 	n.mu.Lock()
 	n.closed = true
 	n.mu.Unlock()
+	n.ready.Store(false)
 	n.stop()
 	if n.service != nil {
 		n.cfg.log("node").Info("leaving the network")

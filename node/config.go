@@ -85,6 +85,10 @@ type Config struct {
 	// and macula/uplink.
 	Log *slog.Logger
 
+	// Health is where probes of health and metrics are answered over HTTP, host:port, as an
+	// Erlang gateway answers them; empty means nowhere.
+	Health string
+
 	// Limits are what peers may use; nil means maculadht.DefaultLimits.
 	Limits *maculadht.Limits
 	// Conns are what all connections, of both protocols, may cost in memory, and how

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -19,6 +20,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/uplink"
 	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 	"github.com/macula-mesh/macula-node/internal/conns"
+	"github.com/macula-mesh/macula-node/internal/health"
 	"github.com/macula-mesh/macula-node/node/internal/peerhost"
 	"github.com/macula-mesh/macula-node/node/internal/presence"
 	"github.com/macula-mesh/macula-node/node/internal/quicaddr"
@@ -60,6 +62,9 @@ type Node struct {
 	tasks  sync.WaitGroup // the watches over mode and memory, and backups
 
 	closing closing
+
+	health *health.Server // nil without
+	ready  atomic.Bool
 }
 
 // New starts a node. It serves when New returns; it connects to its bootstrap
@@ -102,6 +107,9 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 }
 
 func (n *Node) start() error {
+	if err := n.openHealth(); err != nil {
+		return err
+	}
 	if err := n.settleIn(); err != nil {
 		return err
 	}
@@ -182,6 +190,7 @@ func (n *Node) start() error {
 	if n.presence != nil {
 		n.presence.Serve(local{n}, n.running())
 	}
+	n.ready.Store(true)
 	return nil
 }
 

@@ -51,7 +51,7 @@ var floors = [][]string{
 	{"compat/gateway", "compat/uplink", "compat/doctor"},
 	{"node/credentials", "node/internal/quicaddr"},
 	{"node/backup", "node/internal/peerhost"},
-	{"internal/api"},
+	{"internal/api", "internal/health"},
 	{"node/internal/presence"},
 	{"node"},
 	{"cmd/macula-node/internal/flags", "cmd/macula-node/internal/terminal", "cmd/macula-node/internal/runner"},

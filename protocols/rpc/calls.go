@@ -155,17 +155,18 @@ func (c *Calls) spawn(f func()) bool {
 
 // Stats counts what became of calls since New.
 type Stats struct {
-	Calls     uint64 // taken, whoever called
-	Answered  uint64 // of them with a result
-	Failed    uint64 // with an error, be it the provider's
-	Late      uint64 // that nobody answered in time
-	Busy      uint64 // refused, as too many were under way; not among Calls
-	PassedOn  uint64 // to another node of ours
-	Requests  uint64 // RPC_REQUESTs that went from an Erlang node to another as they came
-	Stray     uint64 // answers that nobody waits for, or that are not their sender's to give
-	Harmful   uint64 // frames that were not passed on, as an Erlang node would not survive them
-	Pending   int    // calls that are under way now
-	Providers int    // streams that have been asked, or have registered procedures
+	Calls      uint64 // taken, whoever called
+	Answered   uint64 // of them with a result
+	Failed     uint64 // with an error, be it the provider's
+	Late       uint64 // that nobody answered in time
+	Busy       uint64 // refused, as too many were under way; not among Calls
+	PassedOn   uint64 // to another node of ours
+	Requests   uint64 // RPC_REQUESTs that went from an Erlang node to another as they came
+	Stray      uint64 // answers that nobody waits for, or that are not their sender's to give
+	Harmful    uint64 // frames that were not passed on, as an Erlang node would not survive them
+	Pending    int    // calls that are under way now
+	Procedures int    // that programs serve, or streams have registered
+	Providers  int    // streams that have been asked, or have registered procedures
 }
 
 type counters struct {
@@ -175,12 +176,15 @@ type counters struct {
 // Stats returns the counters.
 func (c *Calls) Stats() Stats {
 	c.mu.Lock()
-	pending, providers := c.total, len(c.providers)
+	pending, providers, procedures := c.total, len(c.providers), len(c.served)
+	for _, p := range c.providers {
+		procedures += len(p.procedures)
+	}
 	c.mu.Unlock()
 	n := &c.count
 	return Stats{
 		Calls: n.calls.Load(), Answered: n.answered.Load(), Failed: n.failed.Load(), Late: n.late.Load(), Busy: n.busy.Load(),
 		PassedOn: n.passedOn.Load(), Requests: n.requests.Load(), Stray: n.stray.Load(), Harmful: n.harmful.Load(),
-		Pending: pending, Providers: providers,
+		Pending: pending, Procedures: procedures, Providers: providers,
 	}
 }
