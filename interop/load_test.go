@@ -121,7 +121,7 @@ func operate(ctx context.Context, rng *rand.Rand, n *node.Node, d *dialer.Dialer
 	case 4:
 		client.ListGateways(ctx, d, gateway)
 	case 5:
-		uplinks.Publish(ctx, &wire.Publish{Topic: "t", Payload: wire.RawText("p")})
+		uplinks.Publish(ctx, &wire.Publish{Topic: "t", Payload: wire.RawText("p"), MessageID: []byte("0123456789abcdef")})
 	case 6:
 		n.Service().FindValues(ctx, key)
 	case 7:

@@ -53,11 +53,17 @@ type part struct {
 // the node any more.
 func (n *Node) parts(withdrawn func() error) []part {
 	all := []part{{"a backup, or the watch over the mode", func() error { n.tasks.Wait(); return nil }}}
+	if n.topics != nil { // while what they are told by is there
+		all = append(all, part{"the subscriptions", n.topics.Close})
+	}
 	if n.uplinks != nil {
 		all = append(all, part{"the sessions with gateways", func() error { n.uplinks.Close(); return nil }})
 	}
 	if n.gateway != nil { // before the service: it answers from what the service closes
 		all = append(all, part{"what serves Erlang nodes", n.gateway.Close})
+	}
+	if n.calls != nil {
+		all = append(all, part{"the procedures that run", n.calls.Close})
 	}
 	if n.service != nil {
 		all = append(all, part{"the hand-over of records to others", n.service.Close})
@@ -68,6 +74,9 @@ func (n *Node) parts(withdrawn func() error) []part {
 	}
 	if n.host != nil {
 		all = append(all, part{"the libp2p host", n.host.Close})
+	}
+	if n.health != nil {
+		all = append(all, part{"the probes of health", n.health.Close})
 	}
 	if n.presence != nil {
 		all = append(all, part{"the local API", withdrawn}, part{"the lock of the data directory", n.presence.Close})
@@ -87,6 +96,7 @@ func (n *Node) shutdown() error {
 	n.mu.Lock()
 	n.closed = true
 	n.mu.Unlock()
+	n.ready.Store(false)
 	n.stop()
 	if n.service != nil {
 		n.cfg.log("node").Info("leaving the network")

@@ -81,9 +81,13 @@ type Config struct {
 	// Version of the program, as told to other peers.
 	Version string
 	// Log is where all of the node logs; nil means go-log's loggers, of the
-	// subsystems macula/node, macula/dht, macula/dialer, macula/gateway and
-	// macula/uplink.
+	// subsystems macula/node, macula/dht, macula/pubsub, macula/dialer, macula/gateway
+	// and macula/uplink.
 	Log *slog.Logger
+
+	// Health is where probes of health and metrics are answered over HTTP, host:port, as an
+	// Erlang gateway answers them; empty means nowhere.
+	Health string
 
 	// Limits are what peers may use; nil means maculadht.DefaultLimits.
 	Limits *maculadht.Limits

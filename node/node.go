@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -19,6 +20,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/uplink"
 	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 	"github.com/macula-mesh/macula-node/internal/conns"
+	"github.com/macula-mesh/macula-node/internal/health"
 	"github.com/macula-mesh/macula-node/node/internal/peerhost"
 	"github.com/macula-mesh/macula-node/node/internal/presence"
 	"github.com/macula-mesh/macula-node/node/internal/quicaddr"
@@ -28,6 +30,8 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
+	"github.com/macula-mesh/macula-node/protocols/pubsub"
+	"github.com/macula-mesh/macula-node/protocols/rpc"
 )
 
 // Node is a running peer.
@@ -38,6 +42,8 @@ type Node struct {
 	records *records.Manager
 	disk    *pebble.Store // nil where the node is not durable
 	service *maculadht.Service
+	topics  *pubsub.Topics
+	calls   *rpc.Calls
 	gateway *gateway.Gateway
 	dialer  *dialer.Dialer
 	uplinks *uplink.Uplinks
@@ -56,6 +62,9 @@ type Node struct {
 	tasks  sync.WaitGroup // the watches over mode and memory, and backups
 
 	closing closing
+
+	health *health.Server // nil without
+	ready  atomic.Bool
 }
 
 // New starts a node. It serves when New returns; it connects to its bootstrap
@@ -98,6 +107,9 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 }
 
 func (n *Node) start() error {
+	if err := n.openHealth(); err != nil {
+		return err
+	}
 	if err := n.settleIn(); err != nil {
 		return err
 	}
@@ -150,6 +162,12 @@ func (n *Node) start() error {
 	if n.service, err = maculadht.New(n.host.Base, opts...); err != nil {
 		return err
 	}
+	if n.topics, err = pubsub.New(n.service, pubsub.WithLogger(n.cfg.log("pubsub"))); err != nil {
+		return err
+	}
+	if err := n.openCalls(); err != nil {
+		return err
+	}
 	if n.cfg.Strict {
 		n.host.AnswerKadOnlyTo(n.service.Met)
 	}
@@ -172,6 +190,7 @@ func (n *Node) start() error {
 	if n.presence != nil {
 		n.presence.Serve(local{n}, n.running())
 	}
+	n.ready.Store(true)
 	return nil
 }
 
@@ -262,6 +281,10 @@ func (n *Node) Host() host.Host { return n.host }
 
 // Service returns the service of /macula/dht/1.0.
 func (n *Node) Service() *maculadht.Service { return n.service }
+
+// Topics returns what publishes and subscribes, for this program and for those who come to
+// the node.
+func (n *Node) Topics() *pubsub.Topics { return n.topics }
 
 // Dialer returns what asks Erlang nodes.
 func (n *Node) Dialer() *dialer.Dialer { return n.dialer }

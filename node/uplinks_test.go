@@ -28,7 +28,7 @@ func startGlass(t *testing.T, opts ...glass.Option) *glass.Gateway {
 func TestNodeKeepsASessionWithAGateway(t *testing.T) {
 	g := startGlass(t)
 	n := startNode(t, func(c *Config) { c.Bootstrap = []string{g.Endpoint()} })
-	publish := &wire.Publish{Topic: "sensor.temp", Payload: wire.RawText("21")}
+	publish := &wire.Publish{Topic: "sensor.temp", Payload: wire.RawText("21"), MessageID: []byte("0123456789abcdef")}
 	require.Eventually(t, func() bool { return len(n.Uplinks().Sessions()) == 1 }, 2*patience, tick, "a session")
 
 	//lint:ignore SA1019 it is deprecated, and kept

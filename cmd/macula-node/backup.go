@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/local"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/internal/api"
 	"github.com/macula-mesh/macula-node/internal/datadir"
@@ -82,7 +83,7 @@ func whatNext(made api.Backup, dataDir string) string {
 // backUp has the node that runs on a data directory copy it, or does it where none
 // runs.
 func backUp(ctx context.Context, dataDir, dir string) (api.Backup, error) {
-	c, r, err := localAPI(dataDir)
+	c, r, err := local.Open(dataDir)
 	switch {
 	case errors.Is(err, datadir.ErrNotRunning):
 		made, err := backUpStill(ctx, dataDir, dir)

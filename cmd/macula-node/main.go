@@ -20,6 +20,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/local"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/compat/dialer/safety"
 	"github.com/macula-mesh/macula-node/internal/logs/early"
@@ -105,7 +106,7 @@ func exitCode(err error) int {
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.Is(err, errNotFound), errors.Is(err, errUnwell):
+	case errors.Is(err, errNotFound), errors.Is(err, local.ErrUnserved), errors.Is(err, errUnwell):
 		return exitNotFound
 	case errors.Is(err, errUndone):
 		return exitStopped
@@ -152,7 +153,11 @@ where it could not ask.`,
 			getCommand(),
 			lookupCommand(),
 			putCommand(),
+			local.Call(),
+			local.Serve(),
 			gatewaysCommand(),
+			local.Subscribe(),
+			local.Publish(),
 			doctorCommand(),
 			backupCommand(),
 		},

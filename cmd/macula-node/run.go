@@ -58,6 +58,7 @@ directory; status says how it is.`,
 			&cli.StringFlag{Name: "name", Usage: "`NAME` of this node in its logs and in what run prints; its id comes from its key", Sources: flags.Env("NODE_NAME")},
 			&cli.BoolFlag{Name: "port-mapping", Usage: "ask the router (UPnP, NAT-PMP) to forward the port, unless it is listened on loopback alone; --port-mapping=false for not at all", Value: true},
 			&cli.StringFlag{Name: "mode", Usage: "`MODE` towards libp2p peers: auto, server or client", Value: string(node.ModeAuto)},
+			flags.HealthPort(),
 			flags.JSON(),
 		}, flags.Access(), flags.Store(), flags.Conns(), flags.Log(), flags.TLS(
 			&cli.StringFlag{Name: "tls-cert", Usage: "`FILE` of the certificate that Erlang nodes are shown, with its chain, in PEM (default: a self-signed one, kept in the data directory)", Sources: flags.Env("MACULA_TLS_CERTFILE")},
@@ -115,6 +116,10 @@ func runOn(ctx context.Context, cmd *cli.Command, dir string, port uint16, polic
 	if err != nil {
 		return err
 	}
+	health, err := flags.HealthAddr(cmd)
+	if err != nil {
+		return err
+	}
 	limits := memoryLimits(k.memory, connections.Memory)
 	hangUps := takeHangUps(ctx)
 	waitsFor(ctx, func() string { return "the start" })
@@ -136,6 +141,7 @@ func runOn(ctx context.Context, cmd *cli.Command, dir string, port uint16, polic
 		TLS:     policy,
 		DataDir: dir,
 		Version: version(),
+		Health:  health,
 
 		Durable:   k.durable,
 		Records:   records.Limits{Bytes: k.memory},

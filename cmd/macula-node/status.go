@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/local"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/view"
 	"github.com/macula-mesh/macula-node/internal/api"
@@ -29,7 +30,7 @@ func statusCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			c, r, err := localAPI(dir)
+			c, r, err := local.Open(dir)
 			if err != nil {
 				return err
 			}

@@ -56,7 +56,7 @@ func TestMetricsTracer(t *testing.T) {
 	door.set(false, false)
 	<-dialGateway(t, d.addr).Context().Done()
 	require.Equal(t, 2, told.count("opened"))
-	require.Equal(t, 1, told.count(string(RefusedGated)))
+	compattest.Eventually(t, func() bool { return told.count(string(RefusedGated)) == 1 }, "who was gated is told")
 	require.Equal(t, 1, told.count("begun"))
 	require.Zero(t, told.count("ended"))
 	require.Zero(t, told.count("closed"))

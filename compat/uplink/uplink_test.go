@@ -429,7 +429,7 @@ func TestUplinkToOurself(t *testing.T) {
 func TestPublishGoesThroughASession(t *testing.T) {
 	g := newGlass(t)
 	u := newUplinked(t, []*glass.Gateway{g})
-	m := &wire.Publish{Topic: "sensor.temp", Payload: wire.RawText("21")}
+	m := &wire.Publish{Topic: "sensor.temp", Payload: wire.RawText("21"), MessageID: []byte("0123456789abcdef")}
 	compattest.Eventually(t, u.has(1), "a session")
 	require.NoError(t, u.Publish(compattest.Context(t), m))
 	compattest.Eventually(t, func() bool { return len(g.Notices()) == 1 }, "it came")

@@ -1,4 +1,4 @@
-// Package wire turns bytes into Macula messages and back: the 53 message types and
+// Package wire turns bytes into Macula messages and back: the 54 message types and
 // the MessagePack dialect that Erlang macula v0.20.x nodes speak. It opens no sockets
 // and starts no goroutines.
 //

@@ -11,7 +11,7 @@ import (
 // What can be wrong with a message. Compare with errors.Is: the errors that are
 // returned say more, such as the offending value.
 var (
-	// ErrUnknownType: the type is none of the 53 of macula v0.20.x.
+	// ErrUnknownType: the type is none of the 54.
 	ErrUnknownType = errors.New("unknown message type")
 	// ErrMsgpack: the payload is not exactly one well-formed MessagePack value
 	// of at most MaxDepth levels without ext types and invalid UTF-8.

@@ -59,7 +59,7 @@ var fieldTable = []field{
 	{wire.TypePong, "addrs", shorts, false},
 	{wire.TypePong, "store_id", short, false},
 	{wire.TypePublish, "topic", short, true},
-	{wire.TypePublish, "payload", long, false},
+	{wire.TypePublish, "payload", anything, false},
 	{wire.TypePublish, "qos", integer, false},
 	{wire.TypePublish, "retain", boolean, false},
 	{wire.TypePublish, "message_id", short, false},
@@ -95,11 +95,16 @@ var fieldTable = []field{
 	{wire.TypeRPCRequest, "target_node", short, false},
 	{wire.TypeRPCRequest, "from_endpoint", short, false},
 	{wire.TypeRPCRequest, "timestamp", integer, false},
+	{wire.TypeRPCRequest, "type", short, false},
+	{wire.TypeRPCRequest, "realm", short, false},
 	{wire.TypeRPCReply, "request_id", short, false},
 	{wire.TypeRPCReply, "from_node", short, false},
 	{wire.TypeRPCReply, "result", anything, false},
 	{wire.TypeRPCReply, "error", long, false},
 	{wire.TypeRPCReply, "timestamp", integer, false},
+	{wire.TypeRPCReply, "type", short, false},
+	{wire.TypeRPCReply, "to_node", short, false},
+	{wire.TypeRegisterProcedure, "procedure", short, true},
 	{wire.TypeFindNode, "target", short, true},
 	{wire.TypeFindNodeReply, "nodes", nodeList, false},
 	{wire.TypeFindNodeReply, "reason", short, false},
@@ -213,7 +218,7 @@ func eachField(t *testing.T, run func(t *testing.T, f field)) {
 }
 
 func TestFieldsPresent(t *testing.T) {
-	assert.Len(t, typed(), 21)
+	assert.Len(t, typed(), 22)
 	for _, typ := range typed() {
 		m, err := decode(typ, payloadWith(typ, "", nil))
 		require.NoError(t, err, typ)
@@ -309,7 +314,7 @@ func TestEmptyPayload(t *testing.T) {
 	missing := map[wire.Type]string{
 		wire.TypeConnect: "node_id", wire.TypePublish: "topic", wire.TypePubSubRoute: "destination_node_id",
 		wire.TypeCall: "procedure", wire.TypeReply: "result", wire.TypeCast: "procedure",
-		wire.TypeRPCRoute: "destination_node_id", wire.TypeRPCRequest: "procedure", wire.TypeFindNode: "target",
+		wire.TypeRPCRoute: "destination_node_id", wire.TypeRPCRequest: "procedure", wire.TypeRegisterProcedure: "procedure", wire.TypeFindNode: "target",
 		wire.TypeFindNodeReply: "nodes", wire.TypeStore: "key", wire.TypeFindValue: "key", wire.TypeFindValueReply: "value",
 	}
 	for _, typ := range typed() {

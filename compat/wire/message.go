@@ -30,7 +30,7 @@ const (
 	MaxTombstones = 64
 )
 
-// Message is a message of one of the 53 types.
+// Message is a message of one of the 54 types.
 type Message interface {
 	// Type is the frame type under which the message travels.
 	Type() Type
@@ -92,6 +92,8 @@ func newMessage(t Type) decodable {
 		return &RPCRequest{}
 	case TypeRPCReply:
 		return &RPCReply{}
+	case TypeRegisterProcedure:
+		return &RegisterProcedure{}
 	case TypeFindNode:
 		return &FindNode{}
 	case TypeFindNodeReply:

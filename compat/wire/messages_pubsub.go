@@ -7,7 +7,7 @@ const maxTopics = 1024 // of one subscription; what is beyond is not read
 // Publish hands a payload to the subscribers of a topic.
 type Publish struct {
 	Topic     string
-	Payload   []byte
+	Payload   Raw // JSON text as a bin from clients, any value from gateways
 	QoS       int64
 	Retain    bool
 	MessageID []byte // 16 bytes
@@ -18,7 +18,7 @@ func (*Publish) Type() Type { return TypePublish }
 
 func (m *Publish) fields(c *fields.Codec) {
 	c.Text("topic", &m.Topic, MaxField, fields.Always|fields.Required)
-	c.Bytes("payload", &m.Payload, MaxPayload, fields.Optional)
+	c.Raw("payload", &m.Payload, fields.Optional)
 	c.Int("qos", &m.QoS)
 	c.Bool("retain", &m.Retain)
 	c.Bytes("message_id", &m.MessageID, MaxField, fields.Optional)

@@ -167,14 +167,48 @@ func (m *Cast) Decode(b []byte) error {
 	return FieldErrorOf(TypeCast, c.Done())
 }
 
+// RegisterProcedure says that its sender answers Calls of a procedure, which are to be
+// sent to it on its stream, until that ends. It is of macula 0.29 to 2.1, and is never
+// answered.
+type RegisterProcedure struct {
+	Procedure string
+}
+
+// Type returns TypeRegisterProcedure.
+func (*RegisterProcedure) Type() Type { return TypeRegisterProcedure }
+
+func (m *RegisterProcedure) fields(c *fields.Codec) {
+	c.Text("procedure", &m.Procedure, MaxField, fields.Always|fields.Required)
+}
+
+// AppendPayload implements Message.
+func (m *RegisterProcedure) AppendPayload(b []byte) []byte {
+	c := fields.Encode(b)
+	m.fields(&c)
+	return c.Encoded()
+}
+
+// Decode reads the message from a payload, whose memory it shares. It needs
+// procedure.
+func (m *RegisterProcedure) Decode(b []byte) error {
+	*m = RegisterProcedure{}
+	c := fields.Decode(b)
+	for c.Pass() {
+		m.fields(&c)
+	}
+	return FieldErrorOf(TypeRegisterProcedure, c.Done())
+}
+
 // RPCRequest asks a node for a procedure, to be answered by RPCReply.
 type RPCRequest struct {
+	Kind         string // TextRPCRequest, or nothing
 	RequestID    []byte // 16 bytes; comes back in the reply
 	Procedure    string
 	Args         Raw
 	FromNode     []byte
 	TargetNode   []byte // where it is to be passed on to; nil for the receiver
 	FromEndpoint string
+	Realm        string
 	Timestamp    Opt[int64] // ms since 1970
 }
 
@@ -182,12 +216,14 @@ type RPCRequest struct {
 func (*RPCRequest) Type() Type { return TypeRPCRequest }
 
 func (m *RPCRequest) fields(c *fields.Codec) {
+	c.Text("type", &m.Kind, MaxField, fields.Optional)
 	c.Bytes("request_id", &m.RequestID, MaxField, fields.Optional)
 	c.Text("procedure", &m.Procedure, MaxField, fields.Always|fields.Required)
 	c.Raw("args", &m.Args, fields.Optional)
 	c.Bytes("from_node", &m.FromNode, MaxField, fields.Optional)
 	c.Bytes("target_node", &m.TargetNode, MaxField, fields.Optional)
 	c.Text("from_endpoint", &m.FromEndpoint, MaxField, fields.Optional)
+	c.Text("realm", &m.Realm, MaxField, fields.Optional)
 	c.OptInt("timestamp", &m.Timestamp)
 }
 
@@ -211,8 +247,10 @@ func (m *RPCRequest) Decode(b []byte) error {
 
 // RPCReply answers RPCRequest, with Result or Error.
 type RPCReply struct {
+	Kind      string // TextRPCReply of a gateway, or nothing
 	RequestID []byte
 	FromNode  []byte // the answering node's id
+	ToNode    []byte // where it is to be passed on to; nil for the receiver
 	Result    Raw
 	Error     string     // such as ErrorNoHandler; empty for a result
 	Timestamp Opt[int64] // ms since 1970
@@ -222,8 +260,10 @@ type RPCReply struct {
 func (*RPCReply) Type() Type { return TypeRPCReply }
 
 func (m *RPCReply) fields(c *fields.Codec) {
+	c.Text("type", &m.Kind, MaxField, fields.Optional)
 	c.Bytes("request_id", &m.RequestID, MaxField, fields.Optional)
 	c.Bytes("from_node", &m.FromNode, MaxField, fields.Optional)
+	c.Bytes("to_node", &m.ToNode, MaxField, fields.Optional)
 	c.Raw("result", &m.Result, fields.Optional)
 	c.Text("error", &m.Error, MaxPayload, fields.Optional)
 	c.OptInt("timestamp", &m.Timestamp)
@@ -261,6 +301,14 @@ func (r *Route) fields(c *fields.Codec) {
 	c.Int("hop_count", &r.HopCount)
 	c.Int("max_hops", &r.MaxHops)
 	c.Raw("payload", &r.Payload, fields.Optional)
+}
+
+// Answer returns the message that carries a Reply back to whom a call came from.
+func (m *RPCRoute) Answer(from []byte, reply *Reply) *RPCRoute {
+	return &RPCRoute{
+		Route:       Route{Destination: m.Source, Source: from, HopCount: 1, MaxHops: max(m.MaxHops, 1), Payload: reply.AppendPayload(nil)},
+		PayloadType: PayloadReply,
+	}
 }
 
 // RPCRoute carries a message of the type PayloadType to another node.

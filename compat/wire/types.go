@@ -5,7 +5,7 @@ import "fmt"
 // Type is the message type in a frame's second byte.
 type Type uint8
 
-// The message types of macula v0.20.x.
+// The message types of macula v0.20.x, and TypeRegisterProcedure of 0.29 to 2.1.
 const (
 	TypeConnect             Type = 0x01
 	TypeDisconnect          Type = 0x02
@@ -21,6 +21,7 @@ const (
 	TypeRPCRoute            Type = 0x23
 	TypeRPCRequest          Type = 0x24
 	TypeRPCReply            Type = 0x25
+	TypeRegisterProcedure   Type = 0x26
 	TypeSWIMPing            Type = 0x30
 	TypeSWIMAck             Type = 0x31
 	TypeSWIMPingReq         Type = 0x32
@@ -78,6 +79,7 @@ var names = [256]string{
 	TypeRPCRoute:            "rpc_route",
 	TypeRPCRequest:          "rpc_request",
 	TypeRPCReply:            "rpc_reply",
+	TypeRegisterProcedure:   "register_procedure",
 	TypeSWIMPing:            "swim_ping",
 	TypeSWIMAck:             "swim_ack",
 	TypeSWIMPingReq:         "swim_ping_req",
@@ -119,7 +121,8 @@ var names = [256]string{
 	TypeContentCancel:       "content_cancel",
 }
 
-// Known reports whether t is one of the 53 types of macula v0.20.x.
+// Known reports whether t is one of the 54 types: the 53 of macula v0.20.x, or
+// TypeRegisterProcedure.
 func (t Type) Known() bool { return names[t] != "" }
 
 // String returns the reference's name of the type, such as "find_value", or

@@ -12,7 +12,7 @@ import (
 )
 
 // typeTable is the line of docs/WIRE.md.
-const typeTable = `01 connect · 02 disconnect · 03 ping · 04 pong · 10 publish · 11 subscribe · 12 unsubscribe · 13 pubsub_route · 20 call · 21 reply · 22 cast · 23 rpc_route · 24 rpc_request · 25 rpc_reply · 30 swim_ping · 31 swim_ack · 32 swim_ping_req · 40 find_node · 41 find_node_reply · 42 store · 43 find_value · 44 find_value_reply · 50 nat_probe · 51 nat_probe_reply · 52 punch_request · 53 punch_coordinate · 54 punch_execute · 55 punch_result · 56 relay_request · 57 relay_data · 60 bridge_rpc · 61 bridge_data · 70 gossip_push · 71 gossip_pull · 72 gossip_pull_reply · 73 gossip_sync · 74 gossip_sync_reply · 80 registry_publish · 81 registry_publish_ack · 82 registry_fetch · 83 registry_fetch_reply · 84 registry_query · 85 registry_query_reply · 86 registry_verify · 87 registry_verify_reply · 88 registry_sync · 89 registry_sync_reply · 90 content_want · 91 content_have · 92 content_block · 93 content_manifest_req · 94 content_manifest_res · 95 content_cancel`
+const typeTable = `01 connect · 02 disconnect · 03 ping · 04 pong · 10 publish · 11 subscribe · 12 unsubscribe · 13 pubsub_route · 20 call · 21 reply · 22 cast · 23 rpc_route · 24 rpc_request · 25 rpc_reply · 26 register_procedure · 30 swim_ping · 31 swim_ack · 32 swim_ping_req · 40 find_node · 41 find_node_reply · 42 store · 43 find_value · 44 find_value_reply · 50 nat_probe · 51 nat_probe_reply · 52 punch_request · 53 punch_coordinate · 54 punch_execute · 55 punch_result · 56 relay_request · 57 relay_data · 60 bridge_rpc · 61 bridge_data · 70 gossip_push · 71 gossip_pull · 72 gossip_pull_reply · 73 gossip_sync · 74 gossip_sync_reply · 80 registry_publish · 81 registry_publish_ack · 82 registry_fetch · 83 registry_fetch_reply · 84 registry_query · 85 registry_query_reply · 86 registry_verify · 87 registry_verify_reply · 88 registry_sync · 89 registry_sync_reply · 90 content_want · 91 content_have · 92 content_block · 93 content_manifest_req · 94 content_manifest_res · 95 content_cancel`
 
 func wireTypes(t *testing.T) map[wire.Type]string {
 	types := map[wire.Type]string{}
@@ -26,7 +26,7 @@ func wireTypes(t *testing.T) map[wire.Type]string {
 
 func TestTypes(t *testing.T) {
 	want := wireTypes(t)
-	require.Len(t, want, 53)
+	require.Len(t, want, 54)
 	known := 0
 	for id := range 256 {
 		typ := wire.Type(id)
@@ -44,7 +44,7 @@ func TestTypes(t *testing.T) {
 		assert.True(t, ok, name)
 		assert.Equal(t, typ, parsed)
 	}
-	assert.Equal(t, 53, known)
+	assert.Equal(t, 54, known)
 }
 
 func TestTypeOfUnknown(t *testing.T) {

@@ -1,5 +1,7 @@
 package wire
 
+import "strings"
+
 // ProtocolVersion is the version that a Connect states.
 const ProtocolVersion = "1.0"
 
@@ -15,6 +17,11 @@ const (
 	ProcedureListGateways = "_dht.list_gateways" // answers a procedures.GatewayList
 	ProcedurePeerInfo     = "_dht.peer_info"     // answers a procedures.PeerInfo; only macula-nodes know it
 )
+
+// IsDHTProcedure reports whether a procedure is one of those above.
+func IsDHTProcedure(name string) bool {
+	return name == ProcedureStore || name == ProcedureListGateways || name == ProcedurePeerInfo
+}
 
 // StatusOK is the field status in the result of ProcedureStore.
 const StatusOK = "ok"
@@ -53,20 +60,53 @@ const (
 	CodeBootstrapOnly = "gateway_bootstrap_only" // no such procedure here
 	CodeBusy          = "busy"
 	CodeNotOwner      = "not_owner"
-	CodeKeyFull       = "key_full"     // the key has as many providers as it may
-	CodeSuperseded    = "superseded"   // a newer record of its provider is stored, or it is withdrawn
-	CodeStoreFailed   = "store_failed" // by a disk, not by a rule
-	CodeNotRouted     = "not_routed"   // an RPCRoute with a call is not passed on
+	CodeKeyFull       = "key_full"      // the key has as many providers as it may
+	CodeSuperseded    = "superseded"    // a newer record of its provider is stored, or it is withdrawn
+	CodeStoreFailed   = "store_failed"  // by a disk, not by a rule
+	CodeNotRouted     = "not_routed"    // nobody is known to whom an RPCRoute with a call could be passed on
+	CodeTimeout       = "timeout"       // a procedure was not answered in time
+	CodeProviderGone  = "provider_gone" // its provider's connection ended before it answered
+	CodeHandlerError  = "handler_error" // it failed, as its message says
+	CodeHandlerCrash  = "handler_crash" // it broke, in a way that its node keeps to itself
+	CodeMaxHops       = "max_hops_exceeded"
+	CodeTooLarge      = "too_large" // args or result do not fit a frame
+	CodeClosed        = "closed"    // the node serves calls no longer
 	// CodeConnectFirst: who asks has not CONNECTed. It is a reason in a FindNodeReply
 	// and a FindValueReply, too.
 	CodeConnectFirst = "connect_first"
 )
 
-// PayloadCall is the PayloadType of an RPCRoute that carries a call.
-const PayloadCall = "call"
+// MaxHops is the MaxHops of a Route as Erlang gateways write it.
+const MaxHops = 10
 
-// ErrorNoHandler is the Error of an RPCReply where nobody handles the procedure.
-const ErrorNoHandler = "rpc_handler_not_available"
+// IsPublicTopic reports whether Erlang gateways pass what is published under a topic on
+// to whoever has subscribed elsewhere: of others they want a proof of ownership.
+func IsPublicTopic(topic string) bool {
+	return strings.HasPrefix(topic, "public.") || strings.Contains(topic, ".public.")
+}
+
+// The PayloadTypes of an RPCRoute.
+const (
+	PayloadCall  = "call"
+	PayloadReply = "reply"
+)
+
+// The Errors of an RPCReply, which are codes in the CallError of a Reply too.
+const (
+	ErrorNoHandler         = "rpc_handler_not_available" // the gateway executes no procedures
+	ErrorProcedureNotFound = "procedure_not_found"       // the node does not know it
+	ErrorTargetNotFound    = "target_peer_not_found"     // the node is not connected
+)
+
+// The Kind of an RPCRequest and of an RPCReply, as the reference writes it.
+const (
+	TextRPCRequest = "rpc_request"
+	TextRPCReply   = "rpc_reply"
+)
+
+// TextRelayRequest is the field type of what an Erlang client sends without a frame
+// around it, before an RPCRequest.
+const TextRelayRequest = "relay_request"
 
 // Codes that never travel: what an asker says of an answer that can not be one.
 const (

@@ -22,6 +22,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/macula-mesh/macula-node/node/backup"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/pubsub"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -31,14 +33,66 @@ const patience = 10 * time.Second
 // fakeNode is well, and backs up as it is told.
 type fakeNode struct {
 	backup func(ctx context.Context, dir string) (backup.Made, error)
+
+	mu     sync.Mutex
+	served map[string]func(context.Context, json.RawMessage) (json.RawMessage, error)
 }
 
 func (n *fakeNode) Status() Status {
 	return Status{PID: 7, Realm: "r", Addrs: []string{}, Records: Records{Records: 3}, Store: Store{Kind: "memory"}, Problems: []string{}}
 }
 
+func (n *fakeNode) Publish(_ context.Context, topic string, _ []byte) error {
+	if topic == "" {
+		return fmt.Errorf("%w: no topic", proto.ErrInvalidRequest)
+	}
+	return nil
+}
+
+func (n *fakeNode) Subscribe(context.Context, string) (*pubsub.Subscription, error) {
+	return nil, pubsub.ErrTooMany
+}
+
 func (n *fakeNode) Backup(ctx context.Context, dir string) (backup.Made, error) {
 	return n.backup(ctx, dir)
+}
+
+// Call answers what it is given, or as the procedure's name says.
+func (n *fakeNode) Call(ctx context.Context, procedure string, args json.RawMessage) (json.RawMessage, error) {
+	switch procedure {
+	case "fails":
+		return nil, &CallError{Code: "handler_error", Message: "no"}
+	case "waits":
+		<-ctx.Done()
+		return nil, &CallError{Code: "timeout"}
+	case "":
+		return nil, errors.New("a name of 0 bytes")
+	}
+	n.mu.Lock()
+	f := n.served[procedure]
+	n.mu.Unlock()
+	if f != nil {
+		return f(ctx, args)
+	}
+	return args, nil
+}
+
+func (n *fakeNode) Serve(_ context.Context, procedure string, f func(context.Context, json.RawMessage) (json.RawMessage, error)) (func() error, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.served[procedure] != nil {
+		return nil, errors.New("served already")
+	}
+	if n.served == nil {
+		n.served = make(map[string]func(context.Context, json.RawMessage) (json.RawMessage, error))
+	}
+	n.served[procedure] = f
+	return func() error {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		delete(n.served, procedure)
+		return nil
+	}, nil
 }
 
 func open(t *testing.T, dir string, n Node) *Server {
@@ -128,7 +182,9 @@ func TestProblems(t *testing.T) {
 		"two values":         {"POST", "/v1/backup", kind, strings.NewReader(`{"dir":"/a"}{}`), 400, "something follows"},
 		"another field":      {"POST", "/v1/backup", kind, strings.NewReader(`{"dri":"/a"}`), 400, `"dri"`},
 		"a relative path":    {"POST", "/v1/backup", kind, strings.NewReader(`{"dir":"a"}`), 400, `dir "a" is not an absolute path`},
-		"a long body":        {"POST", "/v1/backup", kind, strings.NewReader(`{"dir":"` + strings.Repeat("/", maxBody) + `"}`), 413, "more than 65536 bytes"},
+		"no topic":           {"POST", "/v1/publish", kind, strings.NewReader(`{"topic":""}`), 400, "no topic"},
+		"too many readers":   {"GET", "/v1/subscribe?pattern=a", "", nil, 429, "too many subscriptions"},
+		"a long body":        {"POST", "/v1/backup", kind, strings.NewReader(`{"dir":"` + strings.Repeat("/", maxBody) + `"}`), 413, "more than 2097152 bytes"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			resp, p := send(t, s, test.method, test.path, test.kind, test.body)

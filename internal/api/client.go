@@ -44,42 +44,92 @@ func (c *Client) Backup(ctx context.Context, dir string) (Backup, error) {
 	return ask[Backup](ctx, c, http.MethodPost, "/v1/backup", BackupRequest{dir})
 }
 
+// Call has the node call a procedure.
+func (c *Client) Call(ctx context.Context, r CallRequest) (CallAnswer, error) {
+	return ask[CallAnswer](ctx, c, http.MethodPost, "/v1/call", r)
+}
+
+// Answer answers a call that came by Serve. A *Problem says that it is over.
+func (c *Client) Answer(ctx context.Context, r AnswerRequest) error {
+	_, err := ask[struct{}](ctx, c, http.MethodPost, "/v1/answer", r)
+	return err
+}
+
+// Serve has the node serve a procedure, and hands what comes to f, first that it is
+// served, until ctx ends or the node does.
+func (c *Client) Serve(ctx context.Context, r ServeRequest, f func(ServedCall)) error {
+	resp, err := c.send(ctx, http.MethodPost, "/v1/serve", r)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if err := problemIn(resp, http.MethodPost, "/v1/serve", c.path); err != nil {
+		return err
+	}
+	for dec := json.NewDecoder(resp.Body); ; {
+		var call ServedCall
+		if err := dec.Decode(&call); err != nil {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			return fmt.Errorf("%w %s any more: %w", ErrNoAnswer, c.path, err)
+		}
+		f(call)
+	}
+}
+
 // ask sends a request. The error is a *Problem where the node answered with one,
 // ErrNoAnswer where it did not.
 func ask[T any](ctx context.Context, c *Client, method, path string, body any) (answer T, err error) {
+	resp, err := c.send(ctx, method, path, body)
+	if err != nil {
+		return answer, err
+	}
+	defer resp.Body.Close()
+	if err := problemIn(resp, method, path, c.path); err != nil {
+		return answer, err
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&answer); err != nil {
+		return answer, fmt.Errorf("%w %s as it should: %w", ErrNoAnswer, c.path, err)
+	}
+	return answer, nil
+}
+
+// send sends a request, with a body unless that is nil.
+func (c *Client) send(ctx context.Context, method, path string, body any) (*http.Response, error) {
 	var content io.Reader
 	if body != nil {
 		data, err := json.Marshal(body)
 		if err != nil {
-			return answer, err
+			return nil, err
 		}
 		content = bytes.NewReader(data)
 	}
 	r, err := http.NewRequestWithContext(ctx, method, "http://node"+path, content)
 	if err != nil {
-		return answer, err
+		return nil, err
 	}
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
 	}
 	resp, err := c.http.Do(r)
 	if err != nil {
-		return answer, fmt.Errorf("%w %s: %w", ErrNoAnswer, c.path, err)
+		return nil, fmt.Errorf("%w %s: %w", ErrNoAnswer, c.path, err)
 	}
-	defer resp.Body.Close()
-	into := any(&answer)
+	return resp, nil
+}
+
+// problemIn returns the *Problem that an answer is, nil for another one.
+func problemIn(resp *http.Response, method, path, socket string) error {
+	if resp.StatusCode == http.StatusOK {
+		return nil
+	}
+	if !strings.HasPrefix(resp.Header.Get("Content-Type"), "application/problem+json") {
+		return fmt.Errorf("%s %s at %s was answered with %s", method, path, socket, resp.Status)
+	}
 	var p Problem
-	if resp.StatusCode != http.StatusOK {
-		into = &p
-		if !strings.HasPrefix(resp.Header.Get("Content-Type"), "application/problem+json") {
-			return answer, fmt.Errorf("%s %s at %s was answered with %s", method, path, c.path, resp.Status)
-		}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&p); err != nil {
+		return fmt.Errorf("%w %s as it should: %w", ErrNoAnswer, socket, err)
 	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(into); err != nil {
-		return answer, fmt.Errorf("%w %s as it should: %w", ErrNoAnswer, c.path, err)
-	}
-	if into == any(&p) {
-		return answer, &p
-	}
-	return answer, nil
+	return &p
 }

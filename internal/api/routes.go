@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/node/backup"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/pubsub"
 )
 
 // handler answers a request with what is to be written as JSON, or with an error.
@@ -24,8 +26,13 @@ type handler func(w http.ResponseWriter, r *http.Request) (any, error)
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	for path, methods := range map[string]map[string]handler{
-		"/v1/status": {http.MethodGet: s.status},
-		"/v1/backup": {http.MethodPost: s.backup},
+		"/v1/status":    {http.MethodGet: s.status},
+		"/v1/backup":    {http.MethodPost: s.backup},
+		"/v1/publish":   {http.MethodPost: s.publish},
+		"/v1/subscribe": {http.MethodGet: s.subscribe},
+		"/v1/call":      {http.MethodPost: s.call},
+		"/v1/serve":     {http.MethodPost: s.serve},
+		"/v1/answer":    {http.MethodPost: s.answerCall},
 	} {
 		mux.Handle(path, s.answer(byMethod(methods)))
 	}
@@ -50,11 +57,14 @@ func byMethod(methods map[string]handler) handler {
 	}
 }
 
-// answer writes what a handler returns.
+// answer writes what a handler returns. One that returns nothing has written its answer.
 func (s *Server) answer(h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		v, err := h(w, r)
+		if err == nil && v == nil {
+			return
+		}
 		code, kind := http.StatusOK, "application/json"
 		if err != nil {
 			p := problemOf(err)
@@ -73,6 +83,16 @@ func (s *Server) answer(h handler) http.Handler {
 	})
 }
 
+// stay counts a request that lasts until its caller leaves.
+func (s *Server) stay() (leave func(), err error) {
+	select {
+	case s.staying <- struct{}{}:
+		return func() { <-s.staying }, nil
+	default:
+		return nil, problem(http.StatusTooManyRequests, "%d commands subscribe or serve here already: end one of them", maxStaying)
+	}
+}
+
 func problem(status int, format string, args ...any) *Problem {
 	return &Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: fmt.Sprintf(format, args...)}
 }
@@ -86,6 +106,10 @@ func problemOf(err error) *Problem {
 	switch {
 	case errors.Is(err, backup.ErrExists):
 		status = http.StatusConflict
+	case errors.Is(err, proto.ErrInvalidRequest):
+		status = http.StatusBadRequest
+	case errors.Is(err, pubsub.ErrTooMany):
+		status = http.StatusTooManyRequests
 	case errors.Is(err, backup.ErrPlace), errors.Is(err, backup.ErrNothing):
 		status = http.StatusUnprocessableEntity
 	case errors.Is(err, syscall.ENOSPC):

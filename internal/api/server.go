@@ -12,11 +12,13 @@ import (
 
 	"golang.org/x/net/netutil"
 
+	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/node/backup"
+	"github.com/macula-mesh/macula-node/protocols/pubsub"
 )
 
 const (
-	maxBody    = 64 << 10 // of a request
+	maxBody    = 2 * wire.MaxPayload // of a request: JSON has a payload in base64
 	maxHeader  = 16 << 10
 	headerTime = 5 * time.Second
 	askTime    = 10 * time.Second // for a request and its answer, where it says nothing else
@@ -26,6 +28,8 @@ const (
 	clearTime = 3 * time.Second
 	// maxConns is how many connections are served at a time; others wait.
 	maxConns = 32
+	// maxStaying is how many of them may be of commands that stay, so that others are answered.
+	maxStaying = 24
 )
 
 // Node is what the API tells of and acts on.
@@ -33,6 +37,10 @@ type Node interface {
 	Status() Status
 	// Backup copies the data directory to dir, as backup.Make does.
 	Backup(ctx context.Context, dir string) (backup.Made, error)
+	// Publish and Subscribe are as pubsub.Topics has them.
+	Publish(ctx context.Context, topic string, payload []byte) error
+	Subscribe(ctx context.Context, pattern string) (*pubsub.Subscription, error)
+	CallNode
 }
 
 // Server answers on the socket of a data directory until it is closed.
@@ -44,7 +52,9 @@ type Server struct {
 	cancel context.CancelFunc // of all that is under way
 	served sync.WaitGroup
 
-	backups chan struct{} // has the token of the one that is being made
+	servings servings
+	backups  chan struct{} // has the token of the one that is being made
+	staying  chan struct{} // has a token of each command that stays
 }
 
 // Open serves a node on the socket of its data directory, which this process has
@@ -55,7 +65,7 @@ func Open(dataDir string, n Node, log *slog.Logger) (*Server, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Server{node: n, socket: socket, log: log, cancel: cancel, backups: make(chan struct{}, 1)}
+	s := &Server{node: n, socket: socket, log: log, cancel: cancel, backups: make(chan struct{}, 1), staying: make(chan struct{}, maxStaying)}
 	s.http = &http.Server{
 		Handler:           s.routes(),
 		ReadHeaderTimeout: headerTime,

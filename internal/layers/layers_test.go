@@ -21,7 +21,7 @@ const module = "github.com/macula-mesh/macula-node/"
 // packages of lower floors only: those of one floor do not know each other. Who
 // adds a package gives it its place here.
 var floors = [][]string{
-	{"compat/wire/msgpack"},
+	{"compat/wire/msgpack", "protocols/pubsub/internal/trie"},
 	{"compat/wire/internal/fields", "internal/logs/early", "internal/access", "internal/wrap"},
 	{"compat/wire", "compat/wire/endpoints", "internal/buckets", "internal/budget", "internal/datadir", "internal/logs"},
 	{"compat/wire/framing", "compat/wire/procedures", "compat/wire/values"},
@@ -43,15 +43,19 @@ var floors = [][]string{
 		"protocols/maculadht/internal/admission", "protocols/maculadht/internal/router", "protocols/maculadht/bootstrap"},
 	{"protocols/maculadht/publication"},
 	{"protocols/maculadht"},
+	{"protocols/pubsub/internal/announce", "protocols/rpc/internal/locator", "protocols/rpc/internal/adverts", "protocols/rpc/internal/payload"},
+	{"protocols/pubsub", "protocols/rpc"},
+	{"protocols/rpc/diagnostics"},
 	{"compat/dialer/identity", "compat/dialer/pace", "compat/dialer/safety"},
 	{"compat/dialer"},
 	{"compat/gateway", "compat/uplink", "compat/doctor"},
 	{"node/credentials", "node/internal/quicaddr"},
 	{"node/backup", "node/internal/peerhost"},
-	{"internal/api"},
+	{"internal/api", "internal/health"},
 	{"node/internal/presence"},
 	{"node"},
-	{"cmd/macula-node/internal/flags", "cmd/macula-node/internal/terminal"},
+	{"cmd/macula-node/internal/flags", "cmd/macula-node/internal/terminal", "cmd/macula-node/internal/runner"},
+	{"cmd/macula-node/internal/local"},
 	{"cmd/macula-node/internal/ask", "cmd/macula-node/internal/view"},
 	{"cmd/macula-node"},
 }

@@ -19,7 +19,9 @@ import (
 const Prefix = "macula/"
 
 // Subsystems returns the names of our subsystems, without Prefix.
-func Subsystems() []string { return []string{"dht", "dialer", "gateway", "node", "store", "uplink"} }
+func Subsystems() []string {
+	return []string{"dht", "dialer", "gateway", "node", "pubsub", "rpc", "store", "uplink"}
+}
 
 // Standard is the subsystem of what libraries say through the standard library's
 // log and slog, such as quic-go.

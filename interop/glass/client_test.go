@@ -126,7 +126,7 @@ func TestBootstrapFromAnother(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, server.NodeID(), s.Welcome().NodeID)
 	eventually(t, func() bool { return s.Received(wire.TypePong) > 1 }, "its PINGs are answered")
-	sent, err := server.Push(&wire.Publish{Topic: "t", Payload: []byte("p")})
+	sent, err := server.Push(&wire.Publish{Topic: "t", Payload: wire.RawText("p")})
 	require.NoError(t, err)
 	require.Equal(t, 1, sent)
 	eventually(t, func() bool { return len(s.Messages()) == 1 }, "pushed")

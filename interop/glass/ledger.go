@@ -97,7 +97,7 @@ func (g *Gateway) heard(s *stream, f framing.Frame) {
 		g.lapse("a " + f.Type.String() + " frame before the reply to " + s.waiting[0].String())
 	}
 	switch f.Type {
-	case wire.TypePublish, wire.TypeSubscribe, wire.TypeUnsubscribe:
+	case wire.TypePublish, wire.TypeSubscribe, wire.TypeUnsubscribe, wire.TypePubSubRoute:
 		if m, err := f.Decode(); err == nil {
 			note(&g.ledger.notices, m)
 		}
@@ -143,7 +143,7 @@ func (g *Gateway) Lapses() []string {
 	return slices.Clone(g.ledger.lapses)
 }
 
-// Notices returns the PUBLISH, SUBSCRIBE and UNSUBSCRIBE that came.
+// Notices returns the PUBLISH, SUBSCRIBE, UNSUBSCRIBE and PUBSUB_ROUTE that came.
 func (g *Gateway) Notices() []wire.Message {
 	g.mu.Lock()
 	defer g.mu.Unlock()

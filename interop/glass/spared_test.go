@@ -40,7 +40,7 @@ func TestCorrectWays(t *testing.T) {
 		"DISCONNECT":           &wire.Disconnect{Reason: "normal"},
 		"SUBSCRIBE":            &wire.Subscribe{Topics: []string{"t"}},
 		"UNSUBSCRIBE":          &wire.Unsubscribe{Topics: []string{"t"}},
-		"PUBLISH":              &wire.Publish{Topic: "t", Payload: []byte("p"), MessageID: id16},
+		"PUBLISH":              &wire.Publish{Topic: "t", Payload: wire.RawText("p"), MessageID: id16},
 		"PONG":                 &wire.Pong{},
 		"SWIM_PING":            &wire.Opaque{MessageType: wire.TypeSWIMPing},
 	} {

@@ -35,6 +35,14 @@ func (s *Service) FindValues(ctx context.Context, key []byte) (*lookup.Found, er
 	})
 }
 
+// FindPeerValues is FindValues that asks libp2p peers alone: what an Erlang node has
+// caused must not have it asked in return, nor others like it, whom each miss holds up.
+func (s *Service) FindPeerValues(ctx context.Context, key []byte) (*lookup.Found, error) {
+	return s.find(ctx, key, func(ctx context.Context, key []byte) (*lookup.Found, error) {
+		return s.lookups.Search(ctx, lookup.Search{Key: key, PeersOnly: true})
+	})
+}
+
 // WithProvedProviders has FindProviders, Subscribers and their sequences return those
 // alone whose records are proved: nodes of ours that have sealed them, and no Erlang nodes,
 // which can not. Without it the others come after them, see Provider.Proved.

@@ -74,6 +74,14 @@ func (s *Service) AdvertiseService(ctx context.Context, o Offer) (*Advertisement
 	return s.publisher.AdvertiseService(ctx, o)
 }
 
+// AdvertiseSubscription tells the network that this node has subscribed to a topic, until
+// it is withdrawn or the service is closed, in the way of Advertise: Erlang gateways are
+// told its endpoint, libp2p peers its addresses too. It does not go on after a restart.
+// What is published is for package pubsub to send and to take.
+func (s *Service) AdvertiseSubscription(ctx context.Context, topic string) (*Advertisement, error) {
+	return s.publisher.AdvertiseSubscription(ctx, topic)
+}
+
 // Advertisements returns all that this node advertises, those first that were first
 // advertised, with those that go on from before a restart. Each can be withdrawn.
 func (s *Service) Advertisements() []AdvertisementStatus { return s.publisher.Advertisements() }

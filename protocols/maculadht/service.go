@@ -392,6 +392,31 @@ func (s *Service) connectOver(over network.Conn) *wire.Connect {
 // CONNECT, in the realm of the service.
 func (s *Service) Met(p peer.ID) bool { return s.admission.Met(p) }
 
+// Meet has this node and a peer know that they are of one realm: it connects to the peer
+// and sends it a CONNECT, unless one of either side was answered while they are connected.
+// The error is [ErrUnreachable], [ErrRefused] or [ErrClosed].
+func (s *Service) Meet(ctx context.Context, p peer.AddrInfo) error {
+	if s.Met(p.ID) {
+		return nil
+	}
+	if !s.begin() {
+		return ErrClosed
+	}
+	defer s.tasks.Done()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)()
+	if err := s.router.Connect(ctx, p); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnreachable, err)
+	}
+	for _, conn := range s.host.Network().ConnsToPeer(p.ID) {
+		if !conn.IsClosed() && !conn.Stat().Limited {
+			return s.admission.Introduce(conn)
+		}
+	}
+	return fmt.Errorf("%w: the connection to %s ended", ErrUnreachable, p.ID)
+}
+
 // Handlers returns what answers the protocol's messages.
 func (s *Service) Handlers() *dht.Handlers { return s.handlers }
 

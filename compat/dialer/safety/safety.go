@@ -59,8 +59,12 @@ func Encode(m wire.Message, force bool) ([]byte, error) {
 // (docs/WIRE.md, what keeps it alive). What is not listed has not been tried.
 func harmless(m wire.Message, force bool) error {
 	switch m := m.(type) {
-	case *wire.Ping, *wire.Disconnect, *wire.Publish, *wire.Subscribe, *wire.Unsubscribe, *wire.NATProbe, *wire.RPCRequest:
+	case *wire.Ping, *wire.Disconnect, *wire.Subscribe, *wire.Unsubscribe, *wire.NATProbe, *wire.RPCRequest:
 		return nil
+	case *wire.Publish:
+		return harmlessPublish(m)
+	case *wire.PubSubRoute:
+		return harmlessRoute(m)
 	case *wire.FindValue:
 		return wantKey(m.Key)
 	case *wire.FindNode:
@@ -87,6 +91,37 @@ func harmless(m wire.Message, force bool) error {
 	default:
 		return fmt.Errorf("%w: %s is not known to be safe", ErrHarmful, m.Type())
 	}
+}
+
+// harmlessPublish wants all that a gateway reads of a PUBLISH, each of which it crashes
+// without.
+func harmlessPublish(m *wire.Publish) error {
+	switch {
+	case m.Topic == "":
+		return fmt.Errorf("%w: PUBLISH without topic", ErrHarmful)
+	case len(m.Payload) == 0:
+		return fmt.Errorf("%w: PUBLISH without payload", ErrHarmful)
+	case m.MessageID == nil:
+		return fmt.Errorf("%w: PUBLISH without message_id", ErrHarmful)
+	}
+	return nil
+}
+
+// harmlessRoute wants all that a gateway reads of a PUBSUB_ROUTE, and of what is in it.
+func harmlessRoute(m *wire.PubSubRoute) error {
+	if m.Destination == nil || m.Source == nil || m.Topic == "" {
+		return fmt.Errorf("%w: PUBSUB_ROUTE without destination_node_id, source_node_id or topic", ErrHarmful)
+	}
+	for _, field := range []struct {
+		name string
+		kind wire.Kind
+	}{{"topic", wire.Bin}, {"payload", wire.Invalid}, {"qos", wire.Int}, {"retain", wire.Bool}, {"message_id", wire.Bin}} {
+		value, there := m.Payload.Field(field.name)
+		if !there || field.kind != wire.Invalid && value.Kind() != field.kind {
+			return fmt.Errorf("%w: PUBSUB_ROUTE of a PUBLISH whose %s is missing or of the type %s", ErrHarmful, field.name, value.Kind())
+		}
+	}
+	return nil
 }
 
 // harmlessArgs wants a map; one procedure is known to take a text as well.

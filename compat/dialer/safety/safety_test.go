@@ -98,7 +98,20 @@ func TestHarmfulMessagesDoNotLeave(t *testing.T) {
 		"PONG":                                  {&wire.Pong{}, safety.ErrHarmful},
 		"STORE of 10 kB":                        {&wire.Store{Key: []byte("k"), Value: compattest.Provider("n", wire.Pair{Key: "d", Value: wire.RawBytes(make([]byte, safety.MaxFrame))})}, safety.ErrTooLargeForPeer},
 		"STORE of 70 kB":                        {&wire.Store{Key: []byte("k"), Value: compattest.Provider("n", wire.Pair{Key: "d", Value: wire.RawBytes(make([]byte, 70_000))})}, safety.ErrTooLargeForPeer},
-		"PUBLISH of 2 MB":                       {&wire.Publish{Topic: "t", Payload: make([]byte, 2<<20)}, safety.ErrTooLargeForPeer},
+		"PUBLISH without topic":                 {&wire.Publish{Payload: text("p"), MessageID: sixteenBytes}, safety.ErrHarmful},
+		"PUBLISH without payload":               {&wire.Publish{Topic: "t", MessageID: sixteenBytes}, safety.ErrHarmful},
+		"PUBLISH without message_id":            {&wire.Publish{Topic: "t", Payload: text("p")}, safety.ErrHarmful},
+		"PUBSUB_ROUTE without destination":      {routeOf(func(m *wire.PubSubRoute) { m.Destination = nil }), safety.ErrHarmful},
+		"PUBSUB_ROUTE without source":           {routeOf(func(m *wire.PubSubRoute) { m.Source = nil }), safety.ErrHarmful},
+		"PUBSUB_ROUTE without topic":            {routeOf(func(m *wire.PubSubRoute) { m.Topic = "" }), safety.ErrHarmful},
+		"PUBSUB_ROUTE without payload":          {routeOf(func(m *wire.PubSubRoute) { m.Payload = nil }), safety.ErrHarmful},
+		"PUBSUB_ROUTE of an incomplete PUBLISH": {routeOf(func(m *wire.PubSubRoute) { m.Payload = wire.RawMap(wire.Pair{Key: "topic", Value: text("t")}) }), safety.ErrHarmful},
+		"PUBSUB_ROUTE of a topic that is no bin": {routeOf(func(m *wire.PubSubRoute) {
+			m.Payload = (&wire.Publish{Topic: "t", Payload: text("p"), MessageID: sixteenBytes}).AppendPayload(nil)
+			at := bytes.Index(m.Payload, []byte("topic")) + len("topic")
+			m.Payload = append(append(m.Payload[:at:at], strText("t")...), m.Payload[at+3:]...)
+		}), safety.ErrHarmful},
+		"PUBLISH of 2 MB": {&wire.Publish{Topic: "t", Payload: wire.RawBytes(make([]byte, 2<<20)), MessageID: sixteenBytes}, safety.ErrTooLargeForPeer},
 	}
 	e := compattest.StartErlang(t, "127.0.0.1:0")
 	d := newDialer(t)
@@ -127,7 +140,8 @@ func TestHarmlessMessagesLeave(t *testing.T) {
 		"DISCONNECT":                        &wire.Disconnect{Reason: "normal"},
 		"SUBSCRIBE":                         &wire.Subscribe{Topics: []string{"a"}},
 		"UNSUBSCRIBE":                       &wire.Unsubscribe{Topics: []string{"a"}},
-		"PUBLISH":                           &wire.Publish{Topic: "a", Payload: []byte("p"), MessageID: sixteenBytes},
+		"PUBLISH":                           &wire.Publish{Topic: "a", Payload: wire.RawText("p"), MessageID: sixteenBytes},
+		"PUBSUB_ROUTE":                      routeOf(func(*wire.PubSubRoute) {}),
 		"NAT_PROBE":                         &wire.NATProbe{NodeID: sixteenBytes, RequestID: sixteenBytes},
 		"RPC_REQUEST":                       &wire.RPCRequest{RequestID: sixteenBytes, Procedure: "p", Args: wire.RawMap(), FromNode: sixteenBytes},
 		"FIND_NODE, forced":                 &wire.FindNode{Target: sixteenBytes},
@@ -153,6 +167,17 @@ func TestHarmlessMessagesLeave(t *testing.T) {
 	}
 }
 
+// routeOf returns a PUBSUB_ROUTE that is whole, but for a change.
+func routeOf(change func(*wire.PubSubRoute)) *wire.PubSubRoute {
+	id := []byte("0123456789abcdef")
+	m := &wire.PubSubRoute{
+		Route: wire.Route{Destination: id, Source: id, MaxHops: 10, Payload: (&wire.Publish{Topic: "t", Payload: text("p"), MessageID: id}).AppendPayload(nil)},
+		Topic: "t",
+	}
+	change(m)
+	return m
+}
+
 func TestForcedFindNodeNeedsATarget(t *testing.T) {
 	_, err := safety.Encode(&wire.FindNode{}, true)
 	require.ErrorIs(t, err, safety.ErrHarmful)
@@ -160,11 +185,14 @@ func TestForcedFindNodeNeedsATarget(t *testing.T) {
 
 // A frame of just the limit still leaves, in one Write.
 func TestLongestFrame(t *testing.T) {
-	pad := safety.MaxFrame - len(compattest.Frames(t, &wire.Publish{Topic: "t", Payload: make([]byte, 5000)})) + 5000
-	longest, err := safety.Encode(&wire.Publish{Topic: "t", Payload: make([]byte, pad)}, false)
+	publish := func(size int) *wire.Publish {
+		return &wire.Publish{Topic: "t", Payload: wire.RawBytes(make([]byte, size)), MessageID: []byte("i")}
+	}
+	pad := safety.MaxFrame - len(compattest.Frames(t, publish(5000))) + 5000
+	longest, err := safety.Encode(publish(pad), false)
 	require.NoError(t, err)
 	require.Len(t, longest, safety.MaxFrame)
-	_, err = safety.Encode(&wire.Publish{Topic: "t", Payload: make([]byte, pad+1)}, false)
+	_, err = safety.Encode(publish(pad+1), false)
 	require.ErrorIs(t, err, safety.ErrTooLargeForPeer)
 	require.ErrorContains(t, err, "10001 bytes, limit 10000")
 }

@@ -57,6 +57,7 @@ type Reader struct {
 	memory     Memory
 	reserved   int
 	beforeRead func(midFrame bool)
+	unframed   bool  // a relay_request may come, see WithRelayRequest
 	skip       int64 // bytes that are still to come of a frame that was given up
 	err        error // sticky: framing is lost for good
 }
@@ -82,12 +83,21 @@ func (r *Reader) Next() (Frame, error) {
 		return Frame{}, r.err
 	}
 	for {
+		if f, ok, more := r.takeUnframed(); ok {
+			return f, nil
+		} else if more {
+			if err := r.fill(); err != nil {
+				return Frame{}, err
+			}
+			continue
+		}
 		t, size, ok, err := r.peek()
 		if err != nil {
 			r.err = err
 			return Frame{}, err
 		}
 		if ok {
+			r.unframed = false
 			from := r.begin + HeaderSize
 			r.begin = from + size
 			return Frame{Type: t, Payload: r.buf[from:r.begin:r.begin]}, nil
@@ -119,6 +129,11 @@ func (r *Reader) Skip() bool {
 // Ready reports whether Next would return without reading from the source: the
 // time to flush replies is when it does not.
 func (r *Reader) Ready() bool {
+	if have := r.buf[r.begin:r.end]; r.unframed && len(have) > 0 {
+		if n, whole := unframed(have); n > 0 {
+			return whole
+		}
+	}
 	_, _, ok, err := r.peek()
 	return ok || err != nil || r.err != nil
 }

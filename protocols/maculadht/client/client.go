@@ -206,18 +206,23 @@ func (c *Client) exchange(ctx context.Context, to peer.AddrInfo, m wire.Message)
 // repeatable reports whether asking twice does no more than asking once. Of calls
 // that is known of the DHT's own: the same value under the same key is stored once.
 func repeatable(m wire.Message) bool {
+	if m.Type() == wire.TypePubSubRoute { // it would be delivered twice
+		return false
+	}
 	call, isCall := m.(*wire.Call)
 	return !isCall || call.Procedure == wire.ProcedureStore || call.Procedure == wire.ProcedureListGateways
 }
 
 // shardOf returns which of the shards of a lane a message has to stay in, by its key:
-// what is stored under one is stored in the order of the requests. It is -1 for what
-// may go on any stream.
+// what is stored under one is stored in the order of the requests. So what one node has
+// published is taken in the order in which it left. It is -1 for what may go on any stream.
 func shardOf(m wire.Message) int {
 	var key []byte
 	switch m := m.(type) {
 	case *wire.Store:
 		key = m.Key
+	case *wire.PubSubRoute:
+		key = m.Source
 	case *wire.Call:
 		if m.Procedure != wire.ProcedureStore {
 			return -1

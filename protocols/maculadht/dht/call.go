@@ -2,6 +2,7 @@ package dht
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
@@ -27,6 +28,8 @@ func (h *Handlers) serveCall(a *asker, f framing.Frame) error {
 		reply.Error = server.OverBudget
 	case m.Procedure == wire.ProcedureListGateways:
 		reply.Result = h.listGateways(a).Raw()
+	case !wire.IsDHTProcedure(m.Procedure) && h.calls.Load() != nil:
+		return (*h.calls.Load()).ServeCall(a.Peer, f, &m)
 	case m.Procedure == wire.ProcedurePeerInfo && h.cfg.peerID != "":
 		info := procedures.PeerInfo{
 			PeerID: h.cfg.peerID.String(),
@@ -35,12 +38,39 @@ func (h *Handlers) serveCall(a *asker, f framing.Frame) error {
 		}
 		reply.Result = info.Raw()
 	default:
-		reply.Error = &wire.CallError{
-			Code:    wire.CodeBootstrapOnly,
-			Message: "Gateway is bootstrap-only. Discover service via DHT and call peer directly",
-		}
+		reply.Error = NoSuchProcedure
 	}
 	return a.Reply(reply)
+}
+
+// NoSuchProcedure answers a CALL of a procedure that nobody serves, as the reference
+// does.
+var NoSuchProcedure = &wire.CallError{
+	Code:    wire.CodeBootstrapOnly,
+	Message: "Gateway is bootstrap-only. Discover service via DHT and call peer directly",
+}
+
+// Calls serves what asks for procedures that are not the DHT's own. Its methods are
+// handlers, see [server.Handler].
+type Calls interface {
+	// ServeCall answers a CALL.
+	ServeCall(p *server.Peer, f framing.Frame, m *wire.Call) error
+	// ServeRequest answers an RPC_REQUEST, or passes it on.
+	ServeRequest(p *server.Peer, f framing.Frame) error
+	// ServeRoute answers an RPC_ROUTE that is a call, or passes it on.
+	ServeRoute(p *server.Peer, f framing.Frame) error
+}
+
+// ServeCalls has c serve all procedures but the DHT's own. Without it who asks for one
+// is told that there is none. It fails with [server.ErrHandled] where another does.
+func (h *Handlers) ServeCalls(c Calls) error {
+	if c == nil {
+		return errors.New("dht: what serves calls is nil")
+	}
+	if !h.calls.CompareAndSwap(nil, &c) {
+		return fmt.Errorf("dht: %w: procedures", server.ErrHandled)
+	}
+	return nil
 }
 
 // opensDoors reports whether a CALL is one by which who comes over ALPN "macula" finds
@@ -71,6 +101,9 @@ func invalidArgs(field *wire.FieldError) *wire.CallError {
 }
 
 func (h *Handlers) serveRPCRequest(a *asker, f framing.Frame) error {
+	if c := h.calls.Load(); c != nil {
+		return (*c).ServeRequest(a.Peer, f)
+	}
 	var m wire.RPCRequest
 	if _, err := broken(m.Decode(f.Payload)); err != nil {
 		return err
@@ -89,32 +122,17 @@ func (h *Handlers) rpcError(m *wire.RPCRequest, code string) *wire.RPCReply {
 
 // serveRPCRoute answers a call that is to be passed on, which nobody here does: an
 // Erlang caller that is never answered crashes after its time-out, of 5 s
-// (docs/WIRE.md). To a libp2p peer it is no request.
+// (docs/WIRE.md).
 func (h *Handlers) serveRPCRoute(a *asker, f framing.Frame) error {
-	id, isCall, err := routedCall(a.Peer, f)
-	if err != nil || !isCall {
-		return err
+	if c := h.calls.Load(); c != nil {
+		return (*c).ServeRoute(a.Peer, f)
 	}
-	return a.Reply(&wire.Reply{CallID: id, Error: &wire.CallError{
+	answer, err := h.refuseRPCRoute(a.Peer, f, &wire.CallError{
 		Code:    wire.CodeNotRouted,
 		Message: "This node passes no calls on. Discover the service via DHT and call its endpoint directly",
-	}})
-}
-
-// routedCall reports whether an RPC_ROUTE is a call whose sender waits for a REPLY,
-// and of which id.
-func routedCall(p *server.Peer, f framing.Frame) (id []byte, isCall bool, err error) {
-	var m wire.RPCRoute
-	if _, err := broken(m.Decode(f.Payload)); err != nil {
-		return nil, false, err
+	})
+	if err != nil || answer == nil {
+		return err
 	}
-	if p.Session().Dialect.Extended || m.PayloadType != wire.PayloadCall {
-		return nil, false, nil
-	}
-	if field, there := m.Payload.Field("call_id"); there {
-		if b, ok := field.Bytes(); ok && len(b) <= wire.MaxField {
-			id = b
-		}
-	}
-	return orUndefined(id), true, nil
+	return a.Reply(answer)
 }

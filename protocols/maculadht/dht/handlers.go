@@ -27,6 +27,7 @@ type Handlers struct {
 	count  counters
 
 	listens atomic.Pointer[func() string] // tells the endpoint where no option does
+	calls   atomic.Pointer[Calls]         // serves other procedures than the DHT's; nil for nobody
 }
 
 // New returns handlers that forward to routes, and have a mux hand them the DHT's
@@ -121,7 +122,7 @@ func (h *Handlers) register() error {
 		wire.TypeFindNode:   refuseFindNode,
 		wire.TypeCall:       refuseCall,
 		wire.TypeRPCRequest: h.refuseRPCRequest,
-		wire.TypeRPCRoute:   refuseRPCRoute,
+		wire.TypeRPCRoute:   h.refuseRPCRoute,
 	} {
 		errs = errors.Join(errs, h.mux.Refuse(t, refusal))
 	}

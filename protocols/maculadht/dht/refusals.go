@@ -30,10 +30,22 @@ func (h *Handlers) refuseRPCRequest(p *server.Peer, f framing.Frame, why *wire.C
 	return h.rpcError(&m, why.Code), err
 }
 
-func refuseRPCRoute(p *server.Peer, f framing.Frame, why *wire.CallError) (wire.Message, error) {
-	id, isCall, err := routedCall(p, f)
-	if err != nil || !isCall {
+// refuseRPCRoute answers a call: with a REPLY who comes over ALPN "macula", and with an
+// RPC_ROUTE a libp2p peer.
+func (h *Handlers) refuseRPCRoute(p *server.Peer, f framing.Frame, why *wire.CallError) (wire.Message, error) {
+	var m wire.RPCRoute
+	if _, err := broken(m.Decode(f.Payload)); err != nil || m.PayloadType != wire.PayloadCall {
 		return nil, err
 	}
-	return &wire.Reply{CallID: id, Error: why}, nil
+	var id []byte
+	if field, there := m.Payload.Field("call_id"); there {
+		if b, ok := field.Bytes(); ok && len(b) <= wire.MaxField {
+			id = b
+		}
+	}
+	reply := &wire.Reply{CallID: orUndefined(id), Error: why}
+	if p.Session().Dialect.Extended {
+		return m.Answer(h.nodeID, reply), nil
+	}
+	return reply, nil
 }

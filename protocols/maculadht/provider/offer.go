@@ -49,12 +49,26 @@ func (o Offer) Check() (Offer, error) {
 // Record returns a service's record, as Erlang nodes write and read it: of the node
 // that offers it, with addresses (multiaddrs with /p2p, in bytes) where there are some.
 func (o Offer) Record(nodeID []byte, addrs [][]byte) wire.Raw {
-	pairs := []wire.Pair{
+	return record(nodeID, o.Endpoint, o.TTL, addrs, wire.Pair{Key: "metadata", Value: o.Metadata})
+}
+
+// SubscriptionTTL is how long a copy of a subscription's record lives after it was last
+// published: 300 s, as Erlang nodes have it.
+const SubscriptionTTL = 300 * time.Second
+
+// Subscription returns the record by which a node has subscribed to a topic, as Erlang
+// gateways write and read it: with its endpoint, be it empty, and with addresses
+// (multiaddrs with /p2p, in bytes) where there are some.
+func Subscription(nodeID []byte, endpoint string, addrs [][]byte) wire.Raw {
+	return record(nodeID, endpoint, SubscriptionTTL, addrs)
+}
+
+func record(nodeID []byte, endpoint string, ttl time.Duration, addrs [][]byte, more ...wire.Pair) wire.Raw {
+	pairs := append([]wire.Pair{
 		{Key: "node_id", Value: wire.RawBytes(nodeID)},
-		{Key: "endpoint", Value: wire.RawText(o.Endpoint)},
-		{Key: "metadata", Value: o.Metadata},
-		{Key: "ttl", Value: wire.RawInt(int64(o.TTL / time.Second))},
-	}
+		{Key: "endpoint", Value: wire.RawText(endpoint)},
+	}, more...)
+	pairs = append(pairs, wire.Pair{Key: "ttl", Value: wire.RawInt(int64(ttl / time.Second))})
 	if len(addrs) > 0 {
 		list := make([]wire.Raw, len(addrs))
 		for i, a := range addrs {

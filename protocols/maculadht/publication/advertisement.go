@@ -27,6 +27,7 @@ type subject struct {
 	base  values.Value            // by which two are the same
 	offer *provider.Offer         // of which it is the record; nil for none
 	now   func() replication.Copy // what is published, as it is at the moment
+	brief bool                    // it does not go on after a restart
 }
 
 // subjectName is what a subject is one of: under a key a provider has one.
@@ -132,16 +133,16 @@ func (p *Publisher) advertise(ctx context.Context, s subject) (*Advertisement, e
 		select {
 		case <-pub.started:
 		case <-ctx.Done():
-			return nil, errors.Join(ctx.Err(), p.leave(pub))
+			return nil, errors.Join(ctx.Err(), p.leave(ctx, pub))
 		}
 		if pub.failed == nil && pub.ctx.Err() == nil {
 			err := p.save(ctx, pub)
 			if err != nil && ctx.Err() != nil {
-				return nil, errors.Join(ctx.Err(), p.leave(pub))
+				return nil, errors.Join(ctx.Err(), p.leave(ctx, pub))
 			}
 			return &Advertisement{publisher: p, publication: pub}, err
 		}
-		_ = p.leave(pub) // it has just been withdrawn, or could not begin
+		_ = p.leave(ctx, pub) // it has just been withdrawn, or could not begin
 	}
 }
 
@@ -264,17 +265,17 @@ func (p *Publisher) end(pub *publication) {
 }
 
 // leave takes a user off a publication, the last of which ends it and has it forgotten.
-func (p *Publisher) leave(pub *publication) error {
+func (p *Publisher) leave(ctx context.Context, pub *publication) error {
 	p.mu.Lock()
 	if pub.users--; pub.users <= 0 && !p.closed && !pub.over {
 		p.withdraw(pub)
 	}
 	p.mu.Unlock()
-	return p.ended(pub)
+	return p.ended(ctx, pub)
 }
 
 // ended has a publication forgotten, if it is over, and waits until its record is gone.
-func (p *Publisher) ended(pub *publication) error {
+func (p *Publisher) ended(ctx context.Context, pub *publication) error {
 	patience := time.NewTimer(withdrawWithin)
 	defer patience.Stop()
 	err := p.forgotten(pub)
@@ -285,6 +286,7 @@ func (p *Publisher) ended(pub *publication) error {
 		select {
 		case <-retracted:
 		case <-patience.C: // it goes on
+		case <-ctx.Done(): // as well
 		}
 	}
 	return err
@@ -324,13 +326,17 @@ func (p *Publisher) forgotten(pub *publication) error {
 // The error is an [ErrNotSaved] where it is in the state and could not be taken out of
 // it, or not within 5 s: it may go on after a restart then. Withdrawing again tries that again, and else
 // does nothing. After Close, which it outlives in a state, the error is ErrClosed.
-func (a *Advertisement) Withdraw() error {
+func (a *Advertisement) Withdraw() error { return a.WithdrawWhile(context.Background()) }
+
+// WithdrawWhile is Withdraw that waits for those who have the record until ctx ends, at
+// most. They are told all the same.
+func (a *Advertisement) WithdrawWhile(ctx context.Context) error {
 	err, first := error(nil), false
-	a.withdraw.Do(func() { err, first = a.publisher.leave(a.publication), true })
+	a.withdraw.Do(func() { err, first = a.publisher.leave(ctx, a.publication), true })
 	if first {
 		return err
 	}
-	return a.publisher.ended(a.publication)
+	return a.publisher.ended(ctx, a.publication)
 }
 
 // Published is closed once another node has the record.
@@ -376,7 +382,7 @@ func (s Status) Withdraw() error {
 		s.publisher.withdraw(pub)
 	}
 	s.publisher.mu.Unlock()
-	return s.publisher.ended(s.publication)
+	return s.publisher.ended(context.Background(), s.publication)
 }
 
 // Advertisements returns all that are published, those first that were advertised

@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/provider"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/replication"
@@ -45,13 +47,35 @@ func (p *Publisher) subjectOfOffer(o provider.Offer) (subject, error) {
 	return subject{key: key, base: base, offer: &o, now: func() replication.Copy {
 		now := o
 		now.Endpoint = cmp.Or(o.Endpoint, p.cfg.Node.EndpointFor(p.reached()))
-		c := replication.Copy{Key: key, Value: base, ForErlang: now.Record(self[:], nil)}
-		value, err := Check(key, now.Record(self[:], p.recordAddrs()))
-		if err == nil { // else it is too long with them
-			c.Value = value
-		}
-		return c
+		return p.copyOf(key, base, func(addrs [][]byte) wire.Raw { return now.Record(self[:], addrs) })
 	}}, nil
+}
+
+// AdvertiseSubscription keeps alive the record by which this node has subscribed to a
+// topic, be it for others: of its endpoint, for Erlang gateways, and of its addresses, for
+// libp2p peers, as they are at each publication. It does not go on after a restart. Where
+// a service of that name is advertised the error is ErrAdvertised; see Advertise.
+func (p *Publisher) AdvertiseSubscription(ctx context.Context, topic string) (*Advertisement, error) {
+	key := provider.Key(topic)
+	self := p.cfg.Routing.Self()
+	base, err := Check(key, provider.Subscription(self[:], "", nil))
+	if err != nil {
+		return nil, err
+	}
+	return p.advertise(ctx, subject{key: key, base: base, brief: true, now: func() replication.Copy {
+		endpoint := p.cfg.Node.EndpointFor(p.reached())
+		return p.copyOf(key, base, func(addrs [][]byte) wire.Raw { return provider.Subscription(self[:], endpoint, addrs) })
+	}})
+}
+
+// copyOf returns a record as it is put: for Erlang nodes without addresses.
+func (p *Publisher) copyOf(key []byte, base values.Value, record func(addrs [][]byte) wire.Raw) replication.Copy {
+	c := replication.Copy{Key: key, Value: base, ForErlang: record(nil)}
+	value, err := Check(key, record(p.recordAddrs()))
+	if err == nil { // else it is too long with them
+		c.Value = value
+	}
+	return c
 }
 
 // reached returns from how far this node can be reached, as far as it knows: one

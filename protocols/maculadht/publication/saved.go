@@ -91,7 +91,7 @@ func (p *Publisher) lockSaved(ctx context.Context, pub *publication) (key []byte
 
 // save keeps a publication in the state, unless it is there, or over.
 func (p *Publisher) save(ctx context.Context, pub *publication) error {
-	if p.cfg.State == nil {
+	if p.cfg.State == nil || pub.brief {
 		return nil
 	}
 	key, unlock, err := p.lockSaved(ctx, pub)

@@ -20,7 +20,7 @@ import (
 
 // pushed returns the n-th frame that somebody pushes.
 func pushed(t *testing.T, who, n, size int) []byte {
-	payload := make([]byte, size)
+	payload := wire.RawBytes(make([]byte, size))
 	return dhttest.Frames(t, &wire.Publish{Topic: fmt.Sprintf("%d/%d", who, n), Payload: payload})
 }
 

@@ -32,6 +32,17 @@ func (c *Clients) Get(nodeID []byte) (*Peer, bool) {
 	return peers[len(peers)-1], true
 }
 
+// NodeID returns the node id under which a peer has CONNECTed, as it was sent, and whether
+// it is one of the clients: also where others of the same id are that are newer.
+func (c *Clients) NodeID(p *Peer) (nodeID string, is bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if p.client == nil {
+		return "", false
+	}
+	return *p.client, *p.client != ""
+}
+
 // Len returns how many nodes have CONNECTed.
 func (c *Clients) Len() int {
 	c.mu.RLock()
@@ -80,6 +91,7 @@ func (c *Clients) drop(p *Peer) {
 	c.mu.Lock()
 	if p.client != nil {
 		c.remove(p)
+		p.client = new(string) // its end is waited for already
 	}
 	c.mu.Unlock()
 	p.LetGo(p.listed)

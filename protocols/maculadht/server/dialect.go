@@ -39,6 +39,9 @@ type Dialect struct {
 	// Idle is after how long a stream on which nothing comes is reset; 0 for
 	// never.
 	Idle time.Duration
+	// RelayRequests takes the relay_request that an Erlang client sends without a frame
+	// around it, as the first of a stream, for a frame of no type.
+	RelayRequests bool
 	// KeepConnected lets a stream on which a CONNECT came live as long as its
 	// connection, whatever comes on it and however slowly it is read: an Erlang
 	// node answers each end of such a stream with several new connections.
@@ -73,6 +76,7 @@ func Erlang() Dialect {
 		Proxied:       true,
 		FirstPacket:   FirstPacket,
 		Idle:          ErlangIdle,
+		RelayRequests: true,
 		KeepConnected: true,
 	}
 }

@@ -68,7 +68,7 @@ var (
 )
 
 // Peer is one stream that is served, and whoever is at its other end. Reply,
-// Defer, Flush, Charge, Accept, TurnAway, Hold and LetGo are for handlers, in the goroutine
+// Defer, DeferApart, Flush, Charge, Accept, TurnAway, Hold and LetGo are for handlers, in the goroutine
 // that reads; Push and the rest are for anybody.
 type Peer struct {
 	mux     *Mux
@@ -102,7 +102,11 @@ func newPeer(ctx context.Context, m *Mux, stream Stream, s *Session) *Peer {
 	p.ctx, p.cancel = context.WithCancel(ctx)
 	p.memory = memoryOf(stream, s)
 	p.out = outbox.New(stream, m.limits.outbox(), p.memory, m.dropped)
-	p.in = framing.NewReader(stream, framing.BeforeRead(p.setReadDeadline), framing.WithMemory(p.memory))
+	reading := []framing.ReaderOption{framing.BeforeRead(p.setReadDeadline), framing.WithMemory(p.memory)}
+	if s.Dialect.RelayRequests {
+		reading = append(reading, framing.WithRelayRequest())
+	}
+	p.in = framing.NewReader(stream, reading...)
 	return p
 }
 
@@ -192,6 +196,13 @@ func (p *Peer) Flush() { p.out.Flush() }
 // An error is for the handler to return.
 func (p *Peer) Defer(timeout time.Duration, late wire.Message) (*Slot, error) {
 	return p.out.Defer(timeout, late)
+}
+
+// DeferApart is Defer for an answer that has no place in the order of those of its
+// stream: what is asked next does not wait for it. It is for askers that tell answers
+// apart by an id in them, as Erlang nodes do that have CONNECTed those of calls.
+func (p *Peer) DeferApart(timeout time.Duration, late wire.Message) (*Slot, error) {
+	return p.out.DeferApart(timeout, late)
 }
 
 // Push sends a frame that answers nothing, as [framing.AppendFrame] makes it; it must

@@ -43,7 +43,7 @@ func TestConnectedStreamsAreSpared(t *testing.T) {
 		"another version":  {func(k *talk) { k.Send(head(2, 5)); k.Send(make([]byte, 100)) }, true, 1},
 		"a map, no header": {func(k *talk) { k.Send(wire.RawMap(wire.Pair{Key: "type", Value: wire.RawText("x")})) }, true, 1},
 		"half a frame, and its rest later": {func(k *talk) {
-			b := dhttest.Frames(k.T, &wire.Publish{Topic: "t", Payload: make([]byte, 1000)})
+			b := dhttest.Frames(k.T, &wire.Publish{Topic: "t", Payload: wire.RawBytes(make([]byte, 1000))})
 			k.Send(b[:500])
 			time.Sleep(time.Minute)
 			k.Send(b[500:])
@@ -73,7 +73,7 @@ func TestConnectedStreamsAreSpared(t *testing.T) {
 			held, _ := k.Account.Usage()
 			rest := int(k.Mux.Budget().Limits().Source.Memory - held.Memory)
 			require.NoError(k.T, k.Account.ReserveMemory(rest, 255))
-			k.Send(dhttest.Frames(k.T, &wire.Publish{Topic: "t", Payload: make([]byte, 100_000)}))
+			k.Send(dhttest.Frames(k.T, &wire.Publish{Topic: "t", Payload: wire.RawBytes(make([]byte, 100_000))}))
 			k.Account.ReleaseMemory(rest)
 		}, false, 1},
 		"answers that nobody takes": {func(k *talk) {

@@ -2,6 +2,7 @@ package flags
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"slices"
 	"strconv"
@@ -81,6 +82,27 @@ func ListenPort(cmd *cli.Command) (uint16, error) {
 		return 0, Usagef("--port (%s) %q: want 1 to 65535; for any free port write --listen /ip4/0.0.0.0/udp/0/quic-v1", string(quicPort), text)
 	}
 	return uint16(port), nil
+}
+
+// HealthPort names the TCP port on which probes of health are answered.
+func HealthPort() cli.Flag {
+	return &cli.StringFlag{Name: "health-port", Usage: "TCP `PORT`, or HOST:PORT, that answers /health, /ready, /live and /metrics over HTTP as an Erlang gateway does on 8080 (default: none)", Sources: Env("HEALTH_PORT")}
+}
+
+// HealthAddr returns where probes of health are answered, host:port, or nothing.
+func HealthAddr(cmd *cli.Command) (string, error) {
+	text := strings.TrimSpace(cmd.String("health-port"))
+	if text == "" {
+		return "", nil
+	}
+	host, port, err := net.SplitHostPort(text)
+	if err != nil {
+		host, port = "", text
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return "", Usagef("--health-port (HEALTH_PORT) %q: want a port, 1 to 65535, or HOST:PORT", text)
+	}
+	return net.JoinHostPort(host, port), nil
 }
 
 // TLS are the flags that say which certificates are accepted from Erlang nodes.

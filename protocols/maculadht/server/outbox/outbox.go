@@ -68,9 +68,10 @@ type drops struct{ slow, memory, ended int }
 
 // Outbox is what waits to be written on a stream: first the answers that have
 // their turn, then those that wait for an open slot before them, and between them
-// what is pushed. What it holds is reserved from memory. Reply, Defer and the
-// methods that wait are for the goroutine that reads, Write for the one that
-// writes; Push and [Slot.Fill] are for anybody.
+// what is pushed and the answers that have no place in the order. What it holds is
+// reserved from memory. Reply, Defer, DeferApart and the methods that wait are for the
+// goroutine that reads, Write for the one that writes; Push and [Slot.Fill] are for
+// anybody.
 type Outbox struct {
 	stream  Stream
 	limits  Limits
@@ -88,19 +89,21 @@ type Outbox struct {
 
 	mu         sync.Mutex
 	state      state
-	err        error    // why nothing can be written any more
-	patient    bool     // the peer has all the time that it wants
-	hurried    bool     // the deadline of all that is still written is set
-	replies    []byte   // whole frames
-	spare      []byte   // the other buffer, while it is not being written
-	due        bool     // replies are to be written, be they few
-	slots      []*Slot  // in order, the first one open or about to be written
-	open       int      // how many of them are open
-	pushed     []framed // oldest first
-	pushedCost int      // of all of them
-	queued     int      // bytes of replies and costs of frames that wait or are being written
-	reserved   int      // bytes of the account
-	drops      drops    // not told of yet
+	err        error              // why nothing can be written any more
+	patient    bool               // the peer has all the time that it wants
+	hurried    bool               // the deadline of all that is still written is set
+	replies    []byte             // whole frames
+	spare      []byte             // the other buffer, while it is not being written
+	due        bool               // replies are to be written, be they few
+	slots      []*Slot            // in order, the first one open or about to be written
+	apart      []framed           // answers without a place in the order
+	awaited    map[*Slot]struct{} // the open slots of such answers
+	open       int                // how many slots are open, of both
+	pushed     []framed           // oldest first
+	pushedCost int                // of all of them
+	queued     int                // bytes of replies and costs of frames that wait or are being written
+	reserved   int                // bytes of the account
+	drops      drops              // not told of yet
 }
 
 // framed is a frame of its own and what of the account it holds, in bytes.
@@ -332,6 +335,17 @@ func (o *Outbox) WaitForBatch(ctx context.Context) {
 // within the timeout, which is SlotTime at most, late is the answer; it is encoded
 // at once. It fails with [ErrBusy] where there are Limits.Slots of them.
 func (o *Outbox) Defer(timeout time.Duration, late wire.Message) (*Slot, error) {
+	return o.deferSlot(timeout, late, false)
+}
+
+// DeferApart is Defer for an answer that has no place in the order: it leaves when it
+// is there, whatever was asked before and is asked meanwhile. It is for askers that tell
+// answers apart by an id in them.
+func (o *Outbox) DeferApart(timeout time.Duration, late wire.Message) (*Slot, error) {
+	return o.deferSlot(timeout, late, true)
+}
+
+func (o *Outbox) deferSlot(timeout time.Duration, late wire.Message, apart bool) (*Slot, error) {
 	o.mu.Lock()
 	defer o.unlock()
 	switch {
@@ -350,9 +364,16 @@ func (o *Outbox) Defer(timeout time.Duration, late wire.Message) (*Slot, error) 
 		o.release(frame.cost)
 		return nil, ErrBusy
 	}
-	s := &Slot{out: o, open: true, answer: frame}
+	s := &Slot{out: o, open: true, apart: apart, answer: frame}
 	s.late = time.AfterFunc(timeout, func() { o.fillLate(s) })
-	o.slots = append(o.slots, s)
+	if apart {
+		if o.awaited == nil {
+			o.awaited = make(map[*Slot]struct{})
+		}
+		o.awaited[s] = struct{}{}
+	} else {
+		o.slots = append(o.slots, s)
+	}
 	o.open++
 	return s, nil
 }
@@ -389,6 +410,11 @@ func (o *Outbox) fillLate(s *Slot) {
 func (o *Outbox) filled(s *Slot, frame framed) {
 	s.open, s.answer = false, frame
 	o.open--
+	if s.apart {
+		delete(o.awaited, s)
+		o.apart = append(o.apart, frame)
+		s.answer = framed{} // whoever filled the slot may keep it
+	}
 	o.due = true
 	o.queue(frame.cost)
 	signal(o.wake)
@@ -488,8 +514,12 @@ func (o *Outbox) Close() {
 		}
 		s.answer = framed{}
 	}
+	for s := range o.awaited {
+		s.late.Stop()
+		s.answer = framed{}
+	}
 	o.drops.ended += len(o.pushed)
-	o.slots, o.pushed, o.replies, o.spare = nil, nil, nil, nil
+	o.slots, o.apart, o.awaited, o.pushed, o.replies, o.spare = nil, nil, nil, nil, nil, nil
 	o.open, o.pushedCost = 0, 0
 	o.queue(-o.queued)
 	o.release(o.reserved)

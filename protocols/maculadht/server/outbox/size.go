@@ -31,7 +31,9 @@ func sizeOf(m wire.Message) int {
 	case *wire.Opaque:
 		size += len(m.Fields)
 	case *wire.RPCReply:
-		size += len(m.RequestID) + len(m.FromNode) + len(m.Result) + len(m.Error)
+		size += len(m.RequestID) + len(m.FromNode) + len(m.ToNode) + len(m.Result) + len(m.Error)
+	case *wire.RPCRoute:
+		size += len(m.Destination) + len(m.Source) + len(m.Payload)
 	}
 	return size
 }

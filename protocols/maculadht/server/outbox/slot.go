@@ -10,10 +10,12 @@ import (
 // ErrFilled: a slot has its answer, be it the one for who comes too late.
 var ErrFilled = errors.New("the slot is filled")
 
-// Slot is the place of an answer in the order of a stream's answers.
+// Slot is the place of an answer in the order of a stream's answers, or of one that
+// has no place in it.
 type Slot struct {
-	out  *Outbox
-	late *time.Timer // answers when it is late
+	out   *Outbox
+	late  *time.Timer // answers when it is late
+	apart bool
 
 	// Guarded by out.mu.
 	open   bool

@@ -138,3 +138,91 @@ func TestSlotsAreLimited(t *testing.T) {
 	p.requireEnd()
 	p.requireNothingHeld()
 }
+
+// What has no place in the order does not wait for what has, nor does that for it; who
+// is late is answered all the same.
+func TestSlotsApart(t *testing.T) {
+	apart := func(t *testing.T, p *rig, n uint32) *Slot {
+		slot, err := p.DeferApart(slotTime, pong(n+late))
+		require.NoError(t, err)
+		return slot
+	}
+	tests := []struct {
+		name string
+		run  func(t *testing.T, p *rig)
+	}{
+		{"before what has a place and is open", func(t *testing.T, p *rig) {
+			p.ask(1)
+			require.NoError(t, apart(t, p, 7).Fill(pong(7)))
+			p.requireAnswers(7)
+			require.NoError(t, (<-p.slots).Fill(pong(1)))
+			p.requireAnswers(1)
+			p.requireEnd()
+		}},
+		{"what is asked next does not wait", func(t *testing.T, p *rig) {
+			first, second := apart(t, p, 7), apart(t, p, 9)
+			p.ask(2)
+			p.requireAnswers(2)
+			require.NoError(t, second.Fill(pong(9)))
+			p.requireAnswers(9)
+			require.NoError(t, first.Fill(pong(7)))
+			require.ErrorIs(t, first.Fill(pong(7)), ErrFilled)
+			p.requireAnswers(7)
+			p.requireEnd()
+		}},
+		{"late, though the peer asks nothing more", func(t *testing.T, p *rig) {
+			slot := apart(t, p, 7)
+			p.Finish()
+			p.requireAnswers(7 + late)
+			require.ErrorIs(t, slot.Fill(pong(7)), ErrFilled)
+			require.Equal(t, End{}, <-p.ended)
+		}},
+		{"not dropped for what is pushed", func(t *testing.T, p *rig) {
+			slot := apart(t, p, 7)
+			for range 2 * p.Outbox.limits.Queue / 1000 {
+				_ = p.Push(dhttest.Frame(wire.TypePublish, make([]byte, 1000)...)) // some find no room
+			}
+			require.NoError(t, slot.Fill(pong(7)))
+			for {
+				if f := p.next(); f.Type == wire.TypePong {
+					break
+				}
+			}
+			p.Abort()
+			p.peer.Close()
+			<-p.ended
+		}},
+		{"the stream has ended", func(t *testing.T, p *rig) {
+			slot := apart(t, p, 7)
+			p.Abort()
+			require.Equal(t, End{}, <-p.ended)
+			require.ErrorIs(t, slot.Fill(pong(7)), proto.ErrClosed)
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newRig(t, testLimits())
+				test.run(t, p)
+				p.requireNothingHeld()
+			})
+		})
+	}
+}
+
+func TestSlotsApartAreLimitedWithTheOthers(t *testing.T) {
+	l := testLimits()
+	l.Slots = 2
+	p := newRig(t, l)
+	p.ask(1)
+	slot, err := p.DeferApart(slotTime, pong(late))
+	require.NoError(t, err)
+	_, err = p.DeferApart(slotTime, pong(late))
+	require.ErrorIs(t, err, ErrBusy)
+	require.NoError(t, slot.Fill(pong(3)))
+	p.requireAnswers(3)
+	require.NoError(t, (<-p.slots).Fill(pong(1)))
+	p.requireAnswers(1)
+	p.requireEnd()
+	p.requireNothingHeld()
+}

@@ -37,6 +37,12 @@ func (o *Outbox) take(b *batch) bool {
 			o.slots = o.slots[1:]
 		}
 	}
+	for n := 0; n < flushAt && len(o.apart) > 0; {
+		n += o.apart[0].cost
+		b.frames = append(b.frames, o.apart[0])
+		o.apart[0] = framed{}
+		o.apart = o.apart[1:]
+	}
 	if o.state <= finishing {
 		for n := 0; n < flushAt && len(o.pushed) > 0; {
 			f := o.shiftPushed()
@@ -77,7 +83,7 @@ func (o *Outbox) over() bool {
 	case open:
 		return false
 	case finishing:
-		return len(o.slots)+len(o.replies)+len(o.pushed) == 0
+		return len(o.slots)+len(o.awaited)+len(o.apart)+len(o.replies)+len(o.pushed) == 0
 	default:
 		return true
 	}

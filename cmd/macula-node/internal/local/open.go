@@ -1,0 +1,50 @@
+// Package local has the commands that the node carries out which runs on the data
+// directory: topics and calls.
+package local
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
+	"github.com/macula-mesh/macula-node/internal/api"
+	"github.com/macula-mesh/macula-node/internal/datadir"
+)
+
+// Open returns a client of the node that runs on a data directory, and what that
+// one says of itself.
+func Open(dir string) (*api.Client, *datadir.Running, error) {
+	r, err := datadir.RunningIn(dir)
+	switch {
+	case errors.Is(err, datadir.ErrNotRunning):
+		return nil, nil, fmt.Errorf("%w: start it with macula-node run, or name the directory of another with --data-dir", err)
+	case err != nil:
+		return nil, nil, err
+	case r.Socket == "":
+		return nil, nil, fmt.Errorf("%s, has no local API: its log says why", r)
+	}
+	return api.NewClient(r.Socket), r, nil
+}
+
+// ofCommand returns a client of the node that runs on a command's data directory.
+func ofCommand(cmd *cli.Command) (*api.Client, error) {
+	dir, err := flags.DataDirOf(cmd)
+	if err != nil {
+		return nil, err
+	}
+	c, _, err := Open(dir)
+	return c, err
+}
+
+// wrong makes an error that is for who typed the command one of usage.
+func wrong(err error) error {
+	if p, is := errors.AsType[*api.Problem](err); is && p.Wrong() {
+		return flags.Usage(err)
+	}
+	return err
+}
+
+// ErrUnserved: nobody was found who serves a procedure.
+var ErrUnserved = errors.New("not found")

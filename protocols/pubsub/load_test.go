@@ -1,0 +1,233 @@
+package pubsub_test
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/time/rate"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
+	"github.com/macula-mesh/macula-node/node"
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/pubsub"
+)
+
+// A thousand subscribers on two hundred patterns, streams of clients and of programs:
+// each gets what fits, and nothing else.
+func TestManySubscribers(t *testing.T) {
+	n := startNode(t)
+	const patterns, subscribers, clients = 200, 1000, 100
+	e := newErlang(t, n, id32("connection"))
+	var streams []*erlang
+	for i := range clients {
+		c := openErlang(t, e.conn)
+		c.connect(fmt.Sprintf("%032d", i))
+		c.subscribe(fmt.Sprintf("%s.*.sensor%d.**", realm, i%patterns))
+		streams = append(streams, c)
+	}
+	var apps []*pubsub.Subscription
+	for i := clients; i < subscribers; i++ {
+		s, err := n.Topics().Subscribe(t.Context(), fmt.Sprintf("%s.*.sensor%d.**", realm, i%patterns))
+		require.NoError(t, err)
+		apps = append(apps, s)
+	}
+	require.Equal(t, subscribers, n.Topics().Stats().Subscriptions)
+	p := newErlang(t, n, id32("publisher"))
+	for i := range patterns {
+		p.publish(fmt.Sprintf("%s.hall.sensor%d.temp", realm, i), fmt.Sprint(i), i)
+	}
+	p.settled()
+	for i, c := range streams {
+		require.Equal(t, wire.RawText(fmt.Sprint(i%patterns)), c.published().Payload)
+		c.quiet()
+	}
+	for i, s := range apps {
+		require.Equal(t, fmt.Sprint((clients+i)%patterns), string(next(t, s).Payload()))
+	}
+	require.Equal(t, uint64(subscribers), n.Topics().Stats().Delivered, "each one, once")
+	require.Equal(t, 1, n.Topics().Stats().Names, "all are found under one name")
+}
+
+// A subscriber that stops reading loses the oldest, which is counted, and nobody else
+// notices.
+func TestSubscriberThatStopsReading(t *testing.T) {
+	n := startNode(t)
+	slow, quick, p := newErlang(t, n, id32("slow")), newErlang(t, n, id32("quick")), newErlang(t, n, id32("p"))
+	slow.subscribe("t")
+	quick.subscribe("t")
+	app, err := n.Topics().Subscribe(t.Context(), "t")
+	require.NoError(t, err)
+	const messages = 1500
+	payload := strings.Repeat("x", 2000)
+	for i := range messages {
+		p.publish("t", payload, i)
+		require.Equal(t, counter(i), quick.published().MessageID)
+	}
+	require.Positive(t, n.Service().Handlers().Mux().Stats().PushesDropped)
+	require.Equal(t, uint64(messages-pubsub.DefaultLimits().Queue), app.Dropped())
+	for range pubsub.DefaultLimits().Queue {
+		next(t, app)
+	}
+	got, last := 0, []byte(nil)
+	for string(last) != string(counter(messages-1)) {
+		last = slow.published().MessageID
+		got++
+	}
+	require.Less(t, got, messages, "the newest is there, and some are not")
+	slow.settled()
+}
+
+// Floods of subscriptions and publications stay within what their sender may use: what is
+// held is bounded, and others are served meanwhile.
+func TestFloods(t *testing.T) {
+	limits := maculadht.DefaultLimits()
+	limits.Accounts.Source.Memory = 4 << 20
+	n := startNodeOf(t, node.Config{Limits: &limits})
+	honest, err := n.Topics().Subscribe(t.Context(), "honest")
+	require.NoError(t, err)
+	e := newErlang(t, n, id32("flood"))
+	go func() { _, _ = io.Copy(io.Discard, e.stream) }()
+	var b []byte
+	for i := range 3000 {
+		b, err = framing.AppendFrame(b, &wire.Subscribe{Topics: []string{fmt.Sprintf("**.a%d.*.%s", i, strings.Repeat("b.", 40))}})
+		require.NoError(t, err)
+		b, err = framing.AppendFrame(b, &wire.Publish{Topic: fmt.Sprintf("t%d.%d", i, i), Payload: wire.RawBytes(make([]byte, 500)), MessageID: counter(i)})
+		require.NoError(t, err)
+	}
+	var flood sync.WaitGroup
+	flood.Go(func() { e.write(b) })
+	var took []time.Duration
+	for range 200 {
+		begun := time.Now()
+		require.NoError(t, n.Topics().Publish(t.Context(), "honest", []byte("p")))
+		next(t, honest)
+		took = append(took, time.Since(begun))
+	}
+	flood.Wait()
+	slices.Sort(took)
+	require.Less(t, took[len(took)*99/100], time.Second)
+	require.Eventually(t, func() bool { s := n.Topics().Stats(); return s.Published+s.Busy >= 3000 }, patience, tick)
+	s := n.Topics().Stats()
+	require.Positive(t, s.Refused)
+	require.LessOrEqual(t, s.Subscriptions, pubsub.DefaultLimits().SubscriptionsPerPeer+1)
+	require.LessOrEqual(t, s.Names, pubsub.DefaultLimits().NamesPerSource+1)
+	require.LessOrEqual(t, s.Topics, pubsub.DefaultLimits().Topics)
+	e.conn.CloseWithError(0, "")
+	require.Eventually(t, func() bool { return n.Topics().Stats().Subscriptions == 1 }, patience, tick)
+}
+
+// FuzzFrames has a node take any frames of topics, and go on.
+func FuzzFrames(f *testing.F) {
+	seed := func(messages ...wire.Message) {
+		var b []byte
+		for _, m := range messages {
+			b, _ = framing.AppendFrame(b, m)
+		}
+		f.Add(b)
+	}
+	id := []byte(id32("x"))
+	whole := (&wire.Publish{Topic: "t", Payload: wire.RawText("p"), MessageID: counter(1)}).AppendPayload(nil)
+	seed(&wire.Subscribe{Topics: []string{"**", "a.*", ""}}, &wire.Publish{Topic: "a.b", Payload: wire.RawMap(), MessageID: counter(1)}, &wire.Unsubscribe{Topics: []string{"**"}})
+	seed(&wire.PubSubRoute{Route: wire.Route{Destination: id, Source: id, MaxHops: 10, Payload: whole}, Topic: "t"})
+	seed(&wire.Opaque{MessageType: wire.TypePublish}, &wire.Opaque{MessageType: wire.TypeSubscribe}, &wire.Opaque{MessageType: wire.TypePubSubRoute})
+	seed(&wire.Publish{Topic: "t", Payload: wire.Raw{0xd4, 1, 1}}, &wire.Publish{Topic: "t", Payload: wire.Raw{0xa1, 0xff}})
+	n := startNode(f)
+	reader := newErlang(f, n, id32("reader"))
+	reader.subscribe("**")
+	e := newErlang(f, n, id32("fuzzer"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		reader.tb, e.tb = t, t
+		for len(b) >= framing.HeaderSize {
+			frame, rest, err := framing.DecodeFrame(b)
+			if err != nil {
+				return
+			}
+			b = rest
+			switch frame.Type {
+			case wire.TypePublish, wire.TypeSubscribe, wire.TypeUnsubscribe, wire.TypePubSubRoute:
+				whole, err := framing.AppendFrame(nil, &wire.Opaque{MessageType: frame.Type, Fields: frame.Payload})
+				require.NoError(t, err)
+				e.write(whole)
+			}
+		}
+		mark := fmt.Sprint(time.Now().UnixNano())
+		e.publish("mark", mark, 1)
+		for {
+			f := reader.next()
+			if f.Type != wire.TypePublish {
+				continue
+			}
+			m, err := f.Decode()
+			require.NoError(t, err, "what is delivered is well-formed")
+			if string(m.(*wire.Publish).Payload) == string(wire.RawText(mark)) {
+				return
+			}
+		}
+	})
+}
+
+// BenchmarkPublish delivers to clients on raw QUIC streams, and beside that pushes the same
+// frames to the same streams without topics.
+func BenchmarkPublish(b *testing.B) {
+	for _, subscribers := range []int{1, 10, 100} {
+		limits := maculadht.DefaultLimits()
+		limits.Accounts.Source.FrameRate, limits.Accounts.Group.FrameRate = rate.Inf, rate.Inf
+		n := startNodeOf(b, node.Config{Limits: &limits})
+		read := make(chan struct{}, 1<<16)
+		clients := n.Service().Handlers().Mux().Clients()
+		var push []func(frame []byte) error
+		for i := range subscribers {
+			id := fmt.Sprintf("%032d", i)
+			e := newErlang(b, n, id)
+			e.subscribe("t")
+			p, _ := clients.Get([]byte(id))
+			push = append(push, p.Push)
+			go func() {
+				e.stream.SetReadDeadline(time.Time{})
+				for {
+					if _, err := e.in.Next(); err != nil {
+						return
+					}
+					read <- struct{}{}
+				}
+			}()
+		}
+		value := wire.RawBytes(make([]byte, 200))
+		frame, err := framing.AppendFrame(nil, &wire.Publish{Topic: "t", Payload: value, MessageID: counter(1)})
+		require.NoError(b, err)
+		for name, publish := range map[string]func(){
+			"topics": func() { _ = n.Topics().PublishValue(b.Context(), "t", value) },
+			"bare": func() {
+				f := slices.Clone(frame)
+				for _, push := range push {
+					_ = push(f)
+				}
+			},
+		} {
+			b.Run(fmt.Sprintf("%s/%d", name, subscribers), func(b *testing.B) {
+				const window = 64
+				waits := 0
+				for b.Loop() {
+					publish()
+					if waits++; waits == window {
+						for range waits * subscribers {
+							<-read
+						}
+						waits = 0
+					}
+				}
+				for range waits * subscribers {
+					<-read
+				}
+				b.ReportMetric(float64(b.N*subscribers)/b.Elapsed().Seconds(), "copies/s")
+			})
+		}
+	}
+}

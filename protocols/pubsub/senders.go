@@ -1,0 +1,250 @@
+package pubsub
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+)
+
+const (
+	// sendTime is how long it may take to send one message, a CONNECT before it included.
+	sendTime = 10 * time.Second
+	// idleTime is for how long a node is remembered that is sent nothing.
+	idleTime = 10 * time.Second
+	// firstPause is how long a node is left alone that could not be sent something,
+	// doubled up to lastPause as long as that goes on.
+	firstPause = time.Second
+	lastPause  = 30 * time.Second
+	// drainTime is for what waits to be sent when Topics are closed.
+	drainTime = 500 * time.Millisecond
+)
+
+// senders send messages to other nodes, to each in their order.
+type senders struct {
+	topics *Topics
+
+	mu    sync.Mutex
+	nodes map[string]*sender
+	idle  chan struct{} // closed when all is sent, once closing; nil before
+}
+
+// sender sends to one node, in a goroutine that ends when it has had nothing to do.
+type sender struct {
+	all  *senders
+	key  string
+	wake chan struct{} // has a token when there is something to send, or an end
+
+	waiting queue[sending] // guarded by senders.mu
+	busy    bool           // it is sending; guarded by senders.mu
+
+	gatewayID []byte        // of an Erlang gateway, once it has told
+	pace      *rate.Limiter // of an Erlang gateway
+}
+
+// sending is a message for a node, as that was found.
+type sending struct {
+	to node
+	m  *message
+}
+
+func (t *Topics) newSenders() *senders { return &senders{topics: t, nodes: make(map[string]*sender)} }
+
+func (s *senders) len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.nodes)
+}
+
+// send has a message sent to a node. It does not wait.
+func (s *senders) send(to *node, m *message) {
+	m.routed() // by this goroutine, which alone has the message
+	l := &s.topics.cfg.limits
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.idle != nil {
+		return // it is closing
+	}
+	key := to.key()
+	n := s.nodes[key]
+	if n == nil {
+		if len(s.nodes) >= l.Nodes {
+			s.topics.count.unsent.Add(1)
+			return
+		}
+		n = &sender{all: s, key: key, wake: make(chan struct{}, 1), pace: rate.NewLimiter(rate.Limit(l.ErlangRate), max(l.ErlangRate/4, 1))}
+		s.nodes[key] = n
+		s.topics.tasks.Go(n.run)
+	}
+	if dropped := n.waiting.push(sending{*to, m}, m.size(), l); dropped > 0 {
+		s.topics.count.overflowed.Add(uint64(dropped))
+	}
+	wakeUp(n.wake)
+}
+
+func wakeUp(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// drain waits until all is sent that waits, for drainTime at most. Nothing more is taken.
+func (s *senders) drain() {
+	s.mu.Lock()
+	s.idle = make(chan struct{})
+	idle := s.idle
+	s.noteIdle()
+	for _, n := range s.nodes {
+		wakeUp(n.wake)
+	}
+	s.mu.Unlock()
+	select {
+	case <-idle:
+	case <-time.After(drainTime):
+	}
+}
+
+// noteIdle says that all is sent, if it is; s.mu is held.
+func (s *senders) noteIdle() {
+	if s.idle == nil {
+		return
+	}
+	for _, n := range s.nodes {
+		if n.busy || len(n.waiting.waiting) > 0 {
+			return
+		}
+	}
+	select {
+	case <-s.idle:
+	default:
+		close(s.idle)
+	}
+}
+
+// next returns what is to be sent, nothing where there was nothing for idleTime: the
+// sender is forgotten then.
+func (n *sender) next() (sending, bool) {
+	s := n.all
+	idle := time.NewTimer(idleTime)
+	defer idle.Stop()
+	over := false
+	for {
+		s.mu.Lock()
+		out, ok := n.waiting.pop()
+		n.busy = ok
+		if !ok {
+			s.noteIdle()
+			if over {
+				delete(s.nodes, n.key)
+			}
+		}
+		s.mu.Unlock()
+		if ok || over {
+			return out, ok
+		}
+		select {
+		case <-n.wake:
+		case <-idle.C:
+			over = true
+		case <-s.topics.ctx.Done():
+			over = true
+		}
+	}
+}
+
+func (n *sender) run() {
+	t := n.all.topics
+	pause := firstPause
+	for {
+		out, ok := n.next()
+		if !ok {
+			return
+		}
+		sent, err := n.send(out)
+		switch {
+		case err == nil:
+			pause = firstPause
+			if sent {
+				t.count.sent.Add(1)
+			}
+			continue
+		case t.ctx.Err() != nil:
+			continue
+		}
+		t.count.unsent.Add(1)
+		t.log.Debug("a message could not be sent to a subscriber's node", "node", out.to.name(), "topic", out.m.Topic, "err", err)
+		if !errors.Is(err, proto.ErrUnreachable) {
+			continue // it is of this message, not of the node
+		}
+		select {
+		case <-time.After(pause):
+		case <-t.ctx.Done():
+		}
+		pause = min(2*pause, lastPause)
+	}
+}
+
+func (n *node) name() string {
+	if n.peer.ID != "" {
+		return n.peer.ID.String()
+	}
+	return n.gateway.Endpoint
+}
+
+// send sends one message, and reports whether it had to be.
+func (n *sender) send(out sending) (sent bool, err error) {
+	t := n.all.topics
+	ctx, cancel := context.WithTimeout(t.ctx, sendTime)
+	defer cancel()
+	to, info := out.to.id, dht.NodeInfo{NodeID: out.to.id, Peer: out.to.peer.ID, Addrs: out.to.peer.Addrs}
+	if info.Peer != "" {
+		if err := t.service.Meet(ctx, out.to.peer); err != nil { // who has not met us takes nothing
+			return false, err
+		}
+	} else {
+		info = dht.NodeInfo{NodeID: out.to.gateway.NodeID, Endpoint: out.to.gateway.Endpoint, Addrs: out.to.gateway.Addrs}
+		if to, err = n.idOfGateway(ctx, &out.to, info); err != nil || to == nil {
+			return false, err
+		}
+		if err := n.pace.Wait(ctx); err != nil {
+			return false, err
+		}
+	}
+	self := t.service.Routing().Self()
+	err = t.service.Handlers().SendToPeer(ctx, info, out.m.route(self[:], to))
+	return err == nil, err
+}
+
+// idOfGateway returns the id by which an Erlang gateway has subscribed; nil where it has
+// not, and the records that led to it are its clients'.
+func (n *sender) idOfGateway(ctx context.Context, to *node, info dht.NodeInfo) ([]byte, error) {
+	for _, id := range to.named {
+		if len(id) == len(n.all.topics.self) && bytes.Equal(id, to.gateway.NodeID) {
+			return id, nil
+		}
+	}
+	if n.gatewayID == nil {
+		reply, err := n.all.topics.service.Handlers().QueryPeer(ctx, info, &wire.NATProbe{NodeID: n.all.topics.self[:], RequestID: newMessageID()})
+		if err != nil {
+			return nil, fmt.Errorf("ask the gateway for its id: %w", err)
+		}
+		if told, ok := reply.(*wire.NATProbeReply); ok {
+			n.gatewayID = told.NodeID
+		}
+	}
+	for _, id := range to.named {
+		if bytes.Equal(id, n.gatewayID) {
+			return id, nil
+		}
+	}
+	return nil, nil
+}

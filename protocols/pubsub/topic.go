@@ -1,0 +1,187 @@
+package pubsub
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/provider"
+)
+
+// checkEvery is how often it is looked, where something is published, who has stored a
+// record here.
+const checkEvery = 250 * time.Millisecond
+
+// topic is what is remembered of a topic: who gets what is published under it.
+type topic struct {
+	topics *Topics
+	name   string
+	asked  []*interest // the names under which its subscribers stand
+
+	mu      sync.Mutex
+	version uint64 // of the patterns that here goes by
+	checked time.Time
+	here    []*subscriber
+	stored  []recorded // who is connected here and has said by a record alone that it has subscribed
+	away    []node     // who is to be sent it
+	unknown int        // names of which it is not known yet who has subscribed
+	waiting []*message // until that is known
+}
+
+// recorded is a client that has a record under a topic's key, and has not subscribed on its
+// stream.
+type recorded struct {
+	who    string
+	nodeID []byte
+}
+
+func (t *Topics) newTopic(name string) *topic {
+	c := &topic{topics: t, name: name}
+	for _, name := range askedFor(name) {
+		c.asked = append(c.asked, t.interests.get(name))
+	}
+	return c
+}
+
+// publish delivers a message here, and sends it to others where it was published here.
+func (c *topic) publish(m *message, elsewhere bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.refresh()
+	delivered := 0
+	for _, s := range c.here {
+		if s.deliver(m) {
+			delivered++
+		}
+	}
+	for _, r := range c.stored {
+		if p, ok := c.topics.service.Handlers().Mux().Clients().Get(r.nodeID); ok && nodeName(p, string(r.nodeID)) == r.who && p.Push(m.publish) == nil {
+			delivered++
+		}
+	}
+	c.topics.count.delivered.Add(uint64(delivered))
+	switch {
+	case !elsewhere:
+	case c.unknown == 0:
+		c.send(m)
+	default:
+		c.wait(m)
+	}
+}
+
+// wait keeps a message until it is known whom it has to be sent; c.mu is held.
+func (c *topic) wait(m *message) {
+	l, bytes := &c.topics.cfg.limits, &c.topics.waitingBytes
+	bytes.Add(int64(m.size()))
+	c.waiting = append(c.waiting, m)
+	for len(c.waiting) > l.Waiting || len(c.waiting) > 0 && bytes.Load() > int64(l.WaitingBytes) {
+		bytes.Add(-int64(c.waiting[0].size()))
+		c.waiting = c.waiting[1:]
+		c.topics.count.overflowed.Add(1)
+	}
+}
+
+// cost is what a message takes of its sender's budget, in frames beside its own, as far as
+// is known.
+func (c *topic) cost(elsewhere bool) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	copies := len(c.here) + len(c.stored)
+	switch {
+	case elsewhere && c.checked.IsZero():
+		return newTopicCost
+	case elsewhere:
+		copies += len(c.away)
+	}
+	return copies / copiesPerCost
+}
+
+// send hands a message to those who have to be sent it; c.mu is held.
+func (c *topic) send(m *message) {
+	for i := range c.away {
+		c.topics.senders.send(&c.away[i], m)
+	}
+}
+
+// refresh looks who gets what is published, where that may have changed; c.mu is held.
+func (c *topic) refresh() {
+	now := time.Now()
+	if c.version == c.topics.version.Load() && now.Sub(c.checked) < checkEvery {
+		return
+	}
+	first := c.checked.IsZero()
+	c.checked = now
+	var nodes map[string]*subscriber
+	c.here, nodes, c.version = c.topics.fitting(c.name)
+	c.findStored(nodes)
+	c.away = c.away[:0]
+	for _, name := range c.asked {
+		var whenKnown func()
+		if first {
+			whenKnown = c.nowKnown
+		}
+		found, known := name.subscribers(now, whenKnown)
+		c.away = addNodes(c.away, found)
+		if first && !known {
+			c.unknown++
+		}
+	}
+	c.away = c.without(c.stored)
+}
+
+// nowKnown is told that one more name has been looked up for the first time.
+func (c *topic) nowKnown() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.unknown--; c.unknown > 0 {
+		return
+	}
+	c.checked = time.Unix(0, 0) // what was found counts at once
+	c.refresh()
+	for _, m := range c.waiting {
+		c.topics.waitingBytes.Add(-int64(m.size())) // as it was: sending adds to it
+		c.send(m)
+	}
+	c.waiting = nil
+}
+
+// findStored looks for clients that have only renewed their record, as they do after this
+// node was started again: they do not subscribe again. c.mu is held.
+func (c *topic) findStored(subscribed map[string]*subscriber) {
+	c.stored = c.stored[:0]
+	clients := c.topics.service.Handlers().Mux().Clients()
+	records, _ := c.topics.service.Routing().Records().Values(context.Background(), provider.Key(c.name)) // a store that can not be read has none
+	for _, r := range records {
+		p, ok := clients.Get(r.NodeID)
+		if !ok {
+			continue
+		}
+		who := nodeName(p, string(r.NodeID))
+		if subscribed[who] == nil && !c.topics.isMuted(who, c.name) {
+			c.stored = append(c.stored, recorded{who, r.NodeID})
+		}
+	}
+}
+
+// without returns who is to be sent a message beside those who get it on their streams.
+func (c *topic) without(stored []recorded) []node {
+	for _, r := range stored {
+		for i := range c.away {
+			if string(c.away[i].id) == string(r.nodeID) {
+				c.away = append(c.away[:i], c.away[i+1:]...)
+				break
+			}
+		}
+	}
+	if wire.IsPublicTopic(c.name) {
+		return c.away
+	}
+	peers := c.away[:0]
+	for _, n := range c.away {
+		if n.peer.ID != "" { // an Erlang gateway does not pass others on
+			peers = append(peers, n)
+		}
+	}
+	return peers
+}

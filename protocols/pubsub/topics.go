@@ -1,0 +1,197 @@
+package pubsub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/internal/logs"
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
+	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/announce"
+	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/trie"
+)
+
+// Topics are those of one service: who has subscribed here, and elsewhere. They are safe
+// for concurrent use.
+type Topics struct {
+	service *maculadht.Service
+	self    routing.ID
+	cfg     config
+	log     *slog.Logger
+	clients *server.PerPeer[client]
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
+	close  func() error
+
+	announcer    *announce.Announcer
+	interests    *cache[interest]
+	lookups      *lookups
+	senders      *senders
+	cache        *cache[topic]
+	count        counters
+	ages         atomic.Uint64 // of subscribers
+	waitingBytes atomic.Int64  // of messages of all topics, see topic.wait
+	version      atomic.Uint64 // counts the changes of what follows
+
+	mu            sync.Mutex // after topic.mu
+	closed        bool
+	patterns      trie.Trie[*subscriber]
+	subscriptions int
+	muted         map[muting]int
+	apps          map[*Subscription]struct{}
+}
+
+// New has a service take part in topics: it handles SUBSCRIBE, UNSUBSCRIBE, PUBLISH and
+// PUBSUB_ROUTE on its mux. A service has one Topics in its life: a second New fails with
+// server.ErrHandled. Close it before the service.
+func New(service *maculadht.Service, opts ...Option) (*Topics, error) {
+	if service == nil {
+		return nil, errors.New("pubsub: no service")
+	}
+	cfg := config{limits: DefaultLimits(), log: logs.Logger("pubsub")}
+	for _, opt := range opts {
+		if opt == nil {
+			return nil, errors.New("pubsub: a nil option")
+		}
+		if err := opt(&cfg); err != nil {
+			return nil, fmt.Errorf("pubsub: %w", err)
+		}
+	}
+	t := &Topics{
+		service: service, self: service.Routing().Self(), cfg: cfg, log: cfg.log,
+		muted: make(map[muting]int), apps: make(map[*Subscription]struct{}),
+	}
+	t.ctx, t.cancel = context.WithCancel(context.Background())
+	t.close = sync.OnceValue(t.shutdown)
+	t.clients = server.NewPerPeer(t.newClient)
+	t.cache = newCache(cfg.limits.Topics, t.newTopic)
+	t.interests = newCache(cfg.limits.Topics, t.newInterest)
+	t.senders = t.newSenders()
+	t.announcer = announce.New(announce.Config{
+		Advertise: service.AdvertiseSubscription,
+		Names:     cfg.limits.Names, NamesPerSource: cfg.limits.NamesPerSource,
+		Rate: cfg.limits.NamesRate, Burst: cfg.limits.NamesBurst, Log: cfg.log,
+	})
+	t.lookups = t.newLookups()
+	if err := t.register(); err != nil {
+		return nil, errors.Join(fmt.Errorf("pubsub: %w", err), t.Close())
+	}
+	return t, nil
+}
+
+// Close ends all subscriptions, tells others that they need not send anything any more,
+// and sends what waits to be sent, for 2 s at most. Frames that come later are dropped.
+// Further calls do nothing.
+func (t *Topics) Close() error { return t.close() }
+
+func (t *Topics) shutdown() error {
+	t.mu.Lock()
+	t.closed = true
+	apps := make([]*Subscription, 0, len(t.apps))
+	for s := range t.apps {
+		apps = append(apps, s)
+	}
+	t.mu.Unlock()
+	t.senders.drain()
+	t.announcer.Close()
+	for _, s := range apps {
+		s.Close()
+	}
+	t.cancel()
+	t.tasks.Wait()
+	return nil
+}
+
+func (t *Topics) isClosed() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.closed
+}
+
+// Publish publishes bytes under a topic of 1 to 255 bytes; Erlang clients take them for
+// JSON text where they look like it. See PublishValue.
+func (t *Topics) Publish(ctx context.Context, topic string, payload []byte) error {
+	return t.PublishValue(ctx, topic, wire.RawBytes(payload))
+}
+
+// PublishValue publishes one MessagePack value, whose texts travel as bin, under a topic
+// of 1 to 255 bytes. It does not wait: who has subscribed here has the message in the
+// queue when it returns, who has elsewhere is sent it in the background, once it is known
+// who that is. Nobody says whether it arrived. Messages of one program leave in the order
+// in which it published them, and arrive so under one topic; where a queue is full its
+// oldest are dropped. The error is [proto.ErrInvalidRequest] for what can not be
+// published, [proto.ErrClosed], or that of ctx.
+func (t *Topics) PublishValue(ctx context.Context, topic string, value wire.Raw) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := checkName("topic", topic); err != nil {
+		return err
+	}
+	value, err := checkValue(value)
+	if err != nil {
+		return fmt.Errorf("%w: %w", proto.ErrInvalidRequest, err)
+	}
+	m, err := newMessage(topic, value)
+	if err != nil {
+		return fmt.Errorf("%w: %w", proto.ErrInvalidRequest, err)
+	}
+	if len(m.publish) > maxRouted {
+		return fmt.Errorf("%w: a message of %d bytes, at most %d", proto.ErrInvalidRequest, len(m.publish), maxRouted)
+	}
+	if t.isClosed() {
+		return proto.ErrClosed
+	}
+	t.count.published.Add(1)
+	t.cache.get(topic).publish(m, true)
+	return nil
+}
+
+// maxRouted is how long a PUBLISH may be for a PUBSUB_ROUTE to have room for it, in bytes.
+const maxRouted = wire.MaxPayload - 2<<10
+
+// Subscribe subscribes to a topic, or to a pattern: segments lie between ".", "*" stands
+// for any one, "**" for none or more, anywhere. It has 1 to 255 bytes. The subscription
+// ends with ctx, or when it is closed. The error is [proto.ErrInvalidRequest],
+// [proto.ErrClosed] or ErrTooMany.
+func (t *Topics) Subscribe(ctx context.Context, pattern string) (*Subscription, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := checkName("pattern", pattern); err != nil {
+		return nil, err
+	}
+	s := &Subscription{topics: t, pattern: pattern, wake: make(chan struct{}, 1), ended: make(chan struct{})}
+	s.subscriber = &subscriber{app: s, age: t.ages.Add(1)}
+	t.mu.Lock()
+	if t.closed {
+		t.mu.Unlock()
+		return nil, proto.ErrClosed
+	}
+	t.apps[s] = struct{}{}
+	t.mu.Unlock()
+	s.wanted = t.tell(pattern, "")
+	if !t.enter(pattern, s.subscriber) {
+		s.Close()
+		if t.isClosed() {
+			return nil, proto.ErrClosed
+		}
+		return nil, ErrTooMany
+	}
+	s.mu.Lock()
+	s.stop = context.AfterFunc(ctx, s.Close)
+	s.mu.Unlock()
+	return s, nil
+}
+
+// ErrTooMany: there are as many subscriptions as there may be, see Limits.Subscriptions.
+var ErrTooMany = errors.New("too many subscriptions")

@@ -1,0 +1,190 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
+	"github.com/macula-mesh/macula-node/protocols/rpc/internal/adverts"
+	"github.com/macula-mesh/macula-node/protocols/rpc/internal/locator"
+)
+
+// Calls serves the calls that come to a service, and makes those of a program. It is
+// safe for concurrent use.
+type Calls struct {
+	service  *maculadht.Service
+	handlers *dht.Handlers
+	clients  *server.Clients
+	cfg      config
+	self     []byte // this node's id
+	links    *links
+	locator  *locator.Locator
+	adverts  *adverts.Adverts
+	requests atomic.Uint64 // ids that were given out
+	count    counters
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup // procedures that run, and calls that are passed on
+
+	mu         sync.Mutex
+	closed     bool
+	total      int            // calls under way
+	underWay   map[string]int // by who pays
+	waiting    map[waitKey]*task
+	providers  map[*server.Peer]*provider
+	registered map[string][]*server.Peer // by procedure, the newest last
+	served     map[string]*Procedure
+}
+
+// New has a service serve calls, from here on until Close. A service has one Calls in
+// its life: where it has one the error is a [server.ErrHandled]. Close it before the
+// service.
+func New(service *maculadht.Service, opts ...Option) (*Calls, error) {
+	cfg, err := newConfig(opts)
+	if err != nil {
+		return nil, fmt.Errorf("rpc: %w", err)
+	}
+	self := service.Routing().Self()
+	c := &Calls{
+		service:    service,
+		handlers:   service.Handlers(),
+		clients:    service.Handlers().Mux().Clients(),
+		cfg:        cfg,
+		self:       self[:],
+		underWay:   make(map[string]int),
+		waiting:    make(map[waitKey]*task),
+		providers:  make(map[*server.Peer]*provider),
+		registered: make(map[string][]*server.Peer),
+		served:     make(map[string]*Procedure),
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.links = newLinks(c)
+	c.locator = locator.New(locator.Config{
+		Service: service, Time: cfg.limits.Time, AtOnce: cfg.limits.Lookups,
+		Spawn: func(f func(context.Context)) bool { return c.spawn(func() { f(c.ctx) }) },
+	})
+	c.adverts = adverts.New(service, cfg.log)
+	mux := c.handlers.Mux()
+	if err := errors.Join(
+		c.handlers.ServeCalls(c),
+		mux.Handle(wire.TypeReply, c.serveReply),
+		mux.Handle(wire.TypeRPCReply, c.serveRPCReply),
+		mux.Handle(wire.TypeRegisterProcedure, c.serveRegistration),
+	); err != nil {
+		return nil, errors.Join(fmt.Errorf("rpc: %w", err), c.Close())
+	}
+	return c, nil
+}
+
+// Close withdraws what is served, answers what is under way with an error, and waits
+// for the procedures that run, whose contexts end. Calls that come later are refused.
+// That others know of it is waited for 1 s at most.
+func (c *Calls) Close() error {
+	c.mu.Lock()
+	already := c.closed
+	c.closed = true
+	var served []*Procedure
+	for _, p := range c.served {
+		served = append(served, p)
+	}
+	c.mu.Unlock()
+	if already {
+		return nil
+	}
+	c.cancel()
+	err := withdraw(served, c.adverts.Close())
+	c.links.close()
+	for _, t := range c.awaited() {
+		c.finish(t, outcome{err: errClosing})
+	}
+	c.tasks.Wait()
+	return err
+}
+
+// withdrawWithin is for how long Close waits until others know that nothing is served
+// here any more.
+const withdrawWithin = time.Second
+
+// withdraw withdraws what is served and what is advertised, all at once. What takes
+// longer than withdrawWithin goes on until the service is closed.
+func withdraw(served []*Procedure, adverts []*maculadht.Advertisement) error {
+	var all []func() error
+	for _, p := range served {
+		all = append(all, p.Withdraw)
+	}
+	for _, a := range adverts {
+		all = append(all, a.Withdraw)
+	}
+	done := make(chan error, len(all))
+	for _, f := range all {
+		go func() { done <- f() }()
+	}
+	late := time.NewTimer(withdrawWithin)
+	defer late.Stop()
+	var errs []error
+	for range all {
+		select {
+		case err := <-done:
+			errs = append(errs, err)
+		case <-late.C:
+			return errors.Join(errs...)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// spawn runs f in a goroutine that Close waits for. It reports false where that is
+// under way.
+func (c *Calls) spawn(f func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return false
+	}
+	c.tasks.Go(f)
+	return true
+}
+
+// Stats counts what became of calls since New.
+type Stats struct {
+	Calls      uint64 // taken, whoever called
+	Answered   uint64 // of them with a result
+	Failed     uint64 // with an error, be it the provider's
+	Late       uint64 // that nobody answered in time
+	Busy       uint64 // refused, as too many were under way; not among Calls
+	PassedOn   uint64 // to another node of ours
+	Requests   uint64 // RPC_REQUESTs that went from an Erlang node to another as they came
+	Stray      uint64 // answers that nobody waits for, or that are not their sender's to give
+	Harmful    uint64 // frames that were not passed on, as an Erlang node would not survive them
+	Pending    int    // calls that are under way now
+	Procedures int    // that programs serve, or streams have registered
+	Providers  int    // streams that have been asked, or have registered procedures
+}
+
+type counters struct {
+	calls, answered, failed, late, busy, passedOn, requests, stray, harmful atomic.Uint64
+}
+
+// Stats returns the counters.
+func (c *Calls) Stats() Stats {
+	c.mu.Lock()
+	pending, providers, procedures := c.total, len(c.providers), len(c.served)
+	for _, p := range c.providers {
+		procedures += len(p.procedures)
+	}
+	c.mu.Unlock()
+	n := &c.count
+	return Stats{
+		Calls: n.calls.Load(), Answered: n.answered.Load(), Failed: n.failed.Load(), Late: n.late.Load(), Busy: n.busy.Load(),
+		PassedOn: n.passedOn.Load(), Requests: n.requests.Load(), Stray: n.stray.Load(), Harmful: n.harmful.Load(),
+		Pending: pending, Procedures: procedures, Providers: providers,
+	}
+}

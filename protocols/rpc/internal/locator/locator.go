@@ -1,0 +1,190 @@
+// Package locator finds at which nodes procedures are served, and remembers that for a
+// while.
+package locator
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+)
+
+// For how long it is remembered who provides a procedure, that nobody does, and which
+// libp2p peer is at an endpoint; and of how many.
+const (
+	foundFor   = 10 * time.Second
+	missedFor  = 3 * time.Second
+	gatewayFor = 10 * time.Second
+	maxKnown   = 1024
+)
+
+// ErrBusy: too many procedures are being looked up.
+var ErrBusy = errors.New("too many procedures are being looked up")
+
+// Config is what a Locator looks with.
+type Config struct {
+	Service *maculadht.Service
+	// Spawn runs a lookup in a goroutine, and reports false where no more are to begin.
+	Spawn func(func(context.Context)) bool
+	// Time is how long a lookup may take, AtOnce how many there may be, a quarter of them
+	// for one who asks.
+	Time   time.Duration
+	AtOnce int
+}
+
+// Locator finds where procedures are served. It is safe for concurrent use.
+type Locator struct {
+	cfg Config
+
+	mu       sync.Mutex
+	known    map[string]*finding // by procedure
+	gateways map[string]place
+	looking  int
+	lookings map[string]int // by who asks
+}
+
+// finding is what comes of a lookup.
+type finding struct {
+	done      chan struct{} // closed when the rest is set
+	providers []maculadht.Provider
+	until     time.Time
+}
+
+// place is which peer is at an endpoint.
+type place struct {
+	peer  peer.AddrInfo // empty for none
+	until time.Time
+}
+
+// New returns a locator that knows nothing yet.
+func New(cfg Config) *Locator {
+	return &Locator{cfg: cfg, known: make(map[string]*finding), gateways: make(map[string]place), lookings: make(map[string]int)}
+}
+
+// Contact returns the libp2p contact with a node id.
+func (l *Locator) Contact(nodeID []byte) (peer.AddrInfo, bool) {
+	if len(nodeID) != len(routing.ID{}) {
+		return peer.AddrInfo{}, false
+	}
+	c, ok := l.cfg.Service.Routing().Contact(routing.IDFromBytes(nodeID))
+	return peer.AddrInfo{ID: c.Peer, Addrs: c.Addrs}, ok && c.Peer != ""
+}
+
+// GatewayAt returns the libp2p contact that serves Erlang nodes at an endpoint.
+func (l *Locator) GatewayAt(endpoint string) (peer.AddrInfo, bool) {
+	if endpoint == "" {
+		return peer.AddrInfo{}, false
+	}
+	now := time.Now()
+	l.mu.Lock()
+	at, known := l.gateways[endpoint]
+	l.mu.Unlock()
+	if known && now.Before(at.until) {
+		return at.peer, at.peer.ID != ""
+	}
+	at = place{until: now.Add(gatewayFor)}
+	for _, c := range l.cfg.Service.Routing().Contacts() {
+		if c.Peer != "" && c.Endpoint == endpoint {
+			at.peer = peer.AddrInfo{ID: c.Peer, Addrs: c.Addrs}
+			break
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.gateways) >= maxKnown {
+		clear(l.gateways)
+	}
+	l.gateways[endpoint] = at
+	return at.peer, at.peer.ID != ""
+}
+
+// Find returns who provides a procedure. All who ask for one share a lookup; where too
+// many are under way, of the asker or of all, the error is an ErrBusy, after the last lookup a [proto.ErrClosed], and else that of ctx.
+func (l *Locator) Find(ctx context.Context, procedure, source string) ([]maculadht.Provider, error) {
+	f, why := l.begin(procedure, source)
+	if why != nil {
+		return nil, why
+	}
+	select {
+	case <-f.done:
+		return f.providers, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (l *Locator) begin(procedure, source string) (*finding, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if f := l.known[procedure]; f != nil {
+		select {
+		case <-f.done:
+			if time.Now().Before(f.until) {
+				return f, nil
+			}
+		default:
+			return f, nil
+		}
+	}
+	most := l.cfg.AtOnce
+	if l.looking >= most || source != "" && l.lookings[source] >= most/4 {
+		return nil, ErrBusy
+	}
+	f := &finding{done: make(chan struct{})}
+	if !l.cfg.Spawn(func(ctx context.Context) { l.look(ctx, procedure, source, f) }) {
+		return nil, proto.ErrClosed
+	}
+	l.looking++
+	l.lookings[source]++
+	if len(l.known) >= maxKnown {
+		l.makeRoom()
+	}
+	l.known[procedure] = f
+	return f, nil
+}
+
+// makeRoom forgets what is out of date, or else one that is not.
+func (l *Locator) makeRoom() {
+	now := time.Now()
+	var any string
+	for procedure, f := range l.known {
+		select {
+		case <-f.done:
+			any = procedure
+			if now.After(f.until) {
+				delete(l.known, procedure)
+			}
+		default:
+		}
+	}
+	if len(l.known) >= maxKnown {
+		delete(l.known, any)
+	}
+}
+
+func (l *Locator) look(ctx context.Context, procedure, source string, f *finding) {
+	ctx, cancel := context.WithTimeout(ctx, l.cfg.Time)
+	defer cancel()
+	providers, err := l.cfg.Service.FindProviders(ctx, procedure)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.looking--
+	if l.lookings[source]--; l.lookings[source] == 0 {
+		delete(l.lookings, source)
+	}
+	f.providers, f.until = providers, time.Now().Add(foundFor)
+	switch {
+	case len(providers) > 0:
+	case errors.Is(err, maculadht.ErrNotFound):
+		f.until = time.Now().Add(missedFor)
+	default: // nobody could be asked
+		f.until = time.Now()
+	}
+	close(f.done)
+}

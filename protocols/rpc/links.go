@@ -1,0 +1,293 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/rpc/internal/payload"
+)
+
+const (
+	// maxLinks is how many peers are linked at a time.
+	maxLinks = 1024
+	// maxOnLink is how many calls one has under way on a link: as many as a stream may
+	// have answers outstanding.
+	maxOnLink = 256
+	// linkIdle is after how long a link is closed on which nothing is called.
+	linkIdle = 30 * time.Second
+	// linkWrite is how long a peer may take to take a frame.
+	linkWrite = 5 * time.Second
+	// passedHops is how many nodes a call may come over: it is passed on once.
+	passedHops = 2
+)
+
+// links are the streams on which calls are passed on to other nodes, one to each.
+type links struct {
+	calls *Calls
+
+	mu     sync.Mutex
+	closed bool
+	byPeer map[peer.ID]*link
+}
+
+// link is a stream on which this node has CONNECTed. Answers come in any order.
+type link struct {
+	of     *links
+	peer   peer.ID
+	opened chan struct{} // closed when session or err is set
+	err    error
+
+	session *client.Session
+	writing sync.Mutex
+
+	mu      sync.Mutex
+	ended   bool
+	waiting map[string]*task // by call id
+	idle    *time.Timer
+}
+
+var (
+	errTooManyLinks = errors.New("calls are passed on to too many nodes already")
+	errLinkFull     = errors.New("too many calls are under way at the node")
+	errLinkEnded    = errors.New("the stream has ended")
+)
+
+func newLinks(c *Calls) *links { return &links{calls: c, byPeer: make(map[peer.ID]*link)} }
+
+// close ends all links, and what waits for them.
+func (l *links) close() {
+	l.mu.Lock()
+	l.closed = true
+	var all []*link
+	for _, k := range l.byPeer {
+		all = append(all, k)
+	}
+	l.mu.Unlock()
+	for _, k := range all {
+		k.end(proto.ResetShutdown)
+	}
+}
+
+// ask passes a call on to a peer, for a node. The error says why it was not sent;
+// once it is, the link answers the call.
+func (l *links) ask(ctx context.Context, t *task, at peer.AddrInfo, node []byte) error {
+	for again := true; ; again = false {
+		k, fresh, err := l.to(ctx, at)
+		if err != nil {
+			return err
+		}
+		err = k.send(t, node)
+		if !errors.Is(err, errLinkEnded) || fresh || !again {
+			return err
+		}
+	}
+}
+
+// to returns the link to a peer, which is opened where there is none.
+func (l *links) to(ctx context.Context, at peer.AddrInfo) (k *link, fresh bool, err error) {
+	l.mu.Lock()
+	switch k = l.byPeer[at.ID]; {
+	case l.closed:
+		err = ErrClosed
+	case k != nil:
+	case len(l.byPeer) >= maxLinks:
+		err = errTooManyLinks
+	default:
+		fresh = true
+		k = &link{of: l, peer: at.ID, opened: make(chan struct{}), waiting: make(map[string]*task)}
+		if l.calls.spawn(func() { k.open(at) }) {
+			l.byPeer[at.ID] = k
+		} else {
+			err = ErrClosed
+		}
+	}
+	l.mu.Unlock()
+	if err != nil {
+		return nil, false, err
+	}
+	select {
+	case <-k.opened:
+		return k, fresh, k.err
+	case <-ctx.Done():
+		return nil, false, context.Cause(ctx)
+	}
+}
+
+// open opens the stream, and reads from it until it ends.
+func (k *link) open(at peer.AddrInfo) {
+	c := k.of.calls
+	ctx, cancel := context.WithTimeout(c.ctx, c.cfg.limits.Time)
+	session, err := c.service.Client().OpenSession(ctx, routing.Contact{Peer: at.ID, Addrs: at.Addrs})
+	cancel()
+	if err != nil {
+		k.err = err
+		k.remove()
+		close(k.opened)
+		return
+	}
+	k.session = session
+	k.idle = time.AfterFunc(linkIdle, k.endIfIdle)
+	close(k.opened)
+	if c.ctx.Err() != nil {
+		k.end(proto.ResetShutdown) // close has come before it was open
+	}
+	k.end(k.read())
+	session.Close()
+}
+
+func (k *link) remove() {
+	k.of.mu.Lock()
+	defer k.of.mu.Unlock()
+	if k.of.byPeer[k.peer] == k {
+		delete(k.of.byPeer, k.peer)
+	}
+}
+
+// read hands answers to who waits for them. It returns with what the stream is to be
+// reset.
+func (k *link) read() proto.ResetCode {
+	for {
+		f, err := k.session.Next()
+		if err != nil {
+			return proto.ResetCodeOf(err)
+		}
+		if f.Type != wire.TypeRPCRoute {
+			continue
+		}
+		var m wire.RPCRoute
+		var reply wire.Reply
+		if _, err := broken(m.Decode(f.Payload)); err != nil {
+			return proto.ResetCodeOf(err)
+		}
+		if m.PayloadType == wire.PayloadReply {
+			wrong := reply.Decode(m.Payload)
+			k.answer(&reply, wrong)
+		}
+	}
+}
+
+// answer ends the call that a reply is for.
+func (k *link) answer(reply *wire.Reply, wrong error) {
+	c := k.of.calls
+	k.mu.Lock()
+	t := k.waiting[string(reply.CallID)]
+	k.mu.Unlock()
+	switch {
+	case t == nil:
+		c.count.stray.Add(1)
+	case reply.Error != nil:
+		c.finish(t, outcome{err: &wire.CallError{Code: reply.Error.Code, Message: shorten(reply.Error.Message)}})
+	case wrong != nil:
+		c.finish(t, failed(wire.CodeBadReply, "The node's answer can not be read: %v", wrong))
+	default:
+		c.finish(t, outcome{result: payload.OfText(append(wire.Raw(nil), reply.Result...))})
+	}
+}
+
+// send asks on the link.
+func (k *link) send(t *task, node []byte) error {
+	c := k.of.calls
+	args, err := t.args.Routed()
+	if err != nil {
+		c.finish(t, failed(wire.CodeInvalidArgs, "Invalid parameter: args: %v", err))
+		return nil
+	}
+	id := c.nextID()
+	call := wire.Call{Procedure: t.procedure, Args: args, CallID: id, Realm: c.handlers.Realm(),
+		Timeout: wire.Some(max(time.Until(t.until).Milliseconds(), 1))}
+	from := t.from
+	if len(from) == 0 {
+		from = c.self
+	}
+	frame, err := framing.AppendFrame(nil, &wire.RPCRoute{
+		Route:       wire.Route{Destination: node, Source: from, HopCount: 1, MaxHops: passedHops, Payload: call.AppendPayload(nil)},
+		PayloadType: wire.PayloadCall,
+	})
+	if err != nil {
+		c.finish(t, failed(wire.CodeTooLarge, "%v", err))
+		return nil
+	}
+	if err := k.expect(t, string(id)); err != nil {
+		return err
+	}
+	k.writing.Lock()
+	_ = k.session.SetWriteDeadline(time.Now().Add(linkWrite))
+	_, err = k.session.Write(frame)
+	k.writing.Unlock()
+	if err != nil { // a part may have left: who waits is told
+		k.end(proto.ResetTimeout)
+	}
+	c.count.passedOn.Add(1)
+	return nil
+}
+
+// expect notes that a call is to be answered on the link.
+func (k *link) expect(t *task, id string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch {
+	case k.ended:
+		return errLinkEnded
+	case len(k.waiting) >= maxOnLink:
+		return errLinkFull
+	}
+	waits := k.of.calls.awaits(t, func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		delete(k.waiting, id)
+	})
+	if waits {
+		k.waiting[id] = t
+		k.idle.Reset(linkIdle)
+	}
+	return nil
+}
+
+// endIfIdle ends a link on which nothing is called.
+func (k *link) endIfIdle() {
+	k.mu.Lock()
+	busy := len(k.waiting) > 0
+	if busy {
+		k.idle.Reset(linkIdle)
+	}
+	k.mu.Unlock()
+	if !busy {
+		k.end(proto.ResetGone)
+	}
+}
+
+// end resets the stream, and answers what waits for it. An ended link can be ended again.
+func (k *link) end(code proto.ResetCode) {
+	k.remove()
+	select {
+	case <-k.opened:
+		if k.session == nil {
+			return
+		}
+	default:
+		return // opening ends by itself
+	}
+	k.mu.Lock()
+	already := k.ended
+	k.ended = true
+	waiting := k.waiting
+	k.waiting = make(map[string]*task)
+	k.idle.Stop()
+	k.mu.Unlock()
+	if already {
+		return
+	}
+	k.session.Reset(code)
+	for _, t := range waiting {
+		k.of.calls.finish(t, outcome{err: errGone})
+	}
+}

@@ -1,0 +1,197 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"sync/atomic"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/rpc/internal/payload"
+)
+
+// Request is a call as who serves it sees it.
+type Request struct {
+	Procedure string
+	// Args is what the caller gave, as MessagePack: JSON is read already. It is nil's
+	// MessagePack where there is nothing.
+	Args wire.Raw
+	// Caller is the node id of who calls, as it says: nothing proves it. Nil where it
+	// says none.
+	Caller []byte
+}
+
+// Unmarshal reads the args into what a pointer leads to, see [wire.Unmarshal].
+func (r *Request) Unmarshal(into any) error { return wire.Unmarshal(r.Args, into) }
+
+// Handler serves a procedure: what it returns is for the caller, as [wire.Marshal] has
+// it. An error is told the caller as its text, under the code handler_error; a
+// *[wire.CallError] is told as it is. The context ends when nobody waits for the answer
+// any more. A panic is told the caller as handler_crash, and logged.
+type Handler func(ctx context.Context, r *Request) (any, error)
+
+// Procedure is one that this program serves.
+type Procedure struct {
+	calls   *Calls
+	name    string
+	serve   Handler
+	offer   *maculadht.Advertisement // nil where it is not advertised
+	running atomic.Int64
+}
+
+// What Serve and Call fail with, for errors.Is.
+var (
+	// ErrServed: this program serves the procedure already.
+	ErrServed = errors.New("the procedure is served already")
+	// ErrNotFound: nobody who can be reached serves the procedure.
+	ErrNotFound = errors.New("nobody serves the procedure")
+	// ErrTimeout: the procedure was not answered in time; it may be at work still.
+	ErrTimeout = errors.New("not answered in time")
+	// ErrBusy: too many calls are under way, here or there.
+	ErrBusy = errors.New("too many calls are under way")
+	// ErrClosed: the Calls are closed.
+	ErrClosed = proto.ErrClosed
+	// ErrInvalidRequest: what was asked for can not be.
+	ErrInvalidRequest = proto.ErrInvalidRequest
+)
+
+// Serve has a handler serve a procedure, for Erlang nodes and libp2p peers, until it is
+// withdrawn or the Calls are closed; ctx bounds no more than this call. The procedure is
+// advertised in the DHT meanwhile, see [maculadht.Service.AdvertiseService], in this
+// node's name. Others reach it while the service is a server. A name is 1 to
+// [wire.MaxField] bytes, none of the DHT's own, and each is served once: else the error
+// is an ErrInvalidRequest or ErrServed.
+func (c *Calls) Serve(ctx context.Context, procedure string, h Handler) (*Procedure, error) {
+	p, err := c.serve(procedure, h)
+	if err != nil {
+		return nil, fmt.Errorf("serve %q: %w", procedure, err)
+	}
+	p.offer, err = c.service.AdvertiseService(ctx, maculadht.Offer{Name: procedure})
+	if err != nil && p.offer == nil {
+		c.withdraw(p)
+		return nil, fmt.Errorf("serve %q: %w", procedure, err)
+	}
+	return p, err
+}
+
+// ServeHere is Serve without advertising: the procedure is for who asks this node.
+func (c *Calls) ServeHere(procedure string, h Handler) (*Procedure, error) {
+	p, err := c.serve(procedure, h)
+	if err != nil {
+		return nil, fmt.Errorf("serve %q: %w", procedure, err)
+	}
+	return p, nil
+}
+
+func (c *Calls) serve(procedure string, h Handler) (*Procedure, error) {
+	switch {
+	case procedure == "" || len(procedure) > wire.MaxField:
+		return nil, fmt.Errorf("%w: a name of %d bytes, want 1 to %d", ErrInvalidRequest, len(procedure), wire.MaxField)
+	case wire.IsDHTProcedure(procedure):
+		return nil, fmt.Errorf("%w: it is the DHT's own", ErrInvalidRequest)
+	case h == nil:
+		return nil, fmt.Errorf("%w: the handler is nil", ErrInvalidRequest)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.closed:
+		return nil, ErrClosed
+	case c.served[procedure] != nil:
+		return nil, ErrServed
+	}
+	p := &Procedure{calls: c, name: procedure, serve: h}
+	c.served[procedure] = p
+	return p, nil
+}
+
+func (c *Calls) withdraw(p *Procedure) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.served[p.name] == p {
+		delete(c.served, p.name)
+	}
+}
+
+// Withdraw has the procedure served no longer; calls that run go on. The error is that
+// of [maculadht.Advertisement.Withdraw].
+func (p *Procedure) Withdraw() error {
+	p.calls.withdraw(p)
+	if p.offer == nil {
+		return nil
+	}
+	return p.offer.Withdraw()
+}
+
+// runServed has a call served by this program, and reports whether it serves the
+// procedure.
+func (c *Calls) runServed(t *task) bool {
+	c.mu.Lock()
+	p := c.served[t.procedure]
+	c.mu.Unlock()
+	if p == nil {
+		return false
+	}
+	args, err := t.args.Value()
+	if err != nil {
+		c.finish(t, failed(wire.CodeInvalidArgs, "Invalid parameter: args: %v", err))
+		return true
+	}
+	if p.running.Add(1) > int64(c.cfg.limits.Running) {
+		p.running.Add(-1)
+		c.finish(t, outcome{err: errBusy})
+		return true
+	}
+	ctx, cancel := context.WithDeadline(c.ctx, t.until)
+	started := c.awaits(t, cancel) && c.spawn(func() {
+		defer p.running.Add(-1)
+		defer cancel()
+		c.finish(t, p.run(ctx, &Request{Procedure: t.procedure, Args: args, Caller: t.from}))
+	})
+	if !started {
+		cancel()
+		p.running.Add(-1)
+		c.finish(t, outcome{err: errClosing})
+	}
+	return true
+}
+
+// run calls the handler.
+func (p *Procedure) run(ctx context.Context, r *Request) (o outcome) {
+	defer func() {
+		if broke := recover(); broke != nil {
+			p.calls.cfg.log.Error("a procedure panicked", "procedure", p.name, "panic", broke, "stack", string(debug.Stack()))
+			o = failed(wire.CodeHandlerCrash, "The procedure broke")
+		}
+	}()
+	v, err := p.serve(ctx, r)
+	if err != nil && ctx.Err() != nil {
+		return outcome{err: errLate}
+	}
+	if err != nil {
+		if told, ok := errors.AsType[*wire.CallError](err); ok {
+			return outcome{err: told}
+		}
+		return failed(wire.CodeHandlerError, "%s", shorten(err.Error()))
+	}
+	raw, err := wire.Marshal(v)
+	if err != nil {
+		return failed(wire.CodeHandlerError, "The result can not be told: %v", err)
+	}
+	return outcome{result: payload.OfValue(raw)}
+}
+
+// maxMessage is how long an error may be that a caller is told, in bytes.
+const maxMessage = 4 << 10
+
+// shorten returns at most maxMessage bytes of a text, valid UTF-8.
+func shorten(text string) string {
+	if len(text) > maxMessage {
+		text = text[:maxMessage]
+	}
+	return strings.ToValidUTF8(text, "\uFFFD")
+}

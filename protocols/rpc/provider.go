@@ -1,0 +1,162 @@
+package rpc
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"time"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
+)
+
+// provider is a stream that has been asked, or has registered procedures.
+type provider struct {
+	waiting    map[*task]struct{} // what it has yet to answer
+	procedures []string           // that it has registered
+}
+
+// waitKey tells the answers apart that are awaited of providers. Ids are counters, equal
+// among those who ask.
+type waitKey struct {
+	provider *server.Peer // on whose stream it has to come
+	to       string       // who asks, by the node id that the answer names; empty in a REPLY
+	id       string
+}
+
+// await has the next answer with a key end a call. It reports false where the call is
+// over.
+func (c *Calls) await(t *task, key waitKey) bool {
+	c.mu.Lock()
+	if t.over {
+		c.mu.Unlock()
+		return false
+	}
+	known := c.providerOf(key.provider)
+	earlier := c.waiting[key]
+	c.waiting[key] = t
+	c.providers[key.provider].waiting[t] = struct{}{}
+	t.forget = func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.waiting[key] == t {
+			delete(c.waiting, key)
+		}
+		if p := c.providers[key.provider]; p != nil {
+			delete(p.waiting, t)
+		}
+	}
+	c.mu.Unlock()
+	if !known {
+		key.provider.OnEnd(func() { c.providerEnded(key.provider) })
+	}
+	if earlier != nil { // its id has been used again: who asked waits for it no longer
+		c.finish(earlier, outcome{err: errLate})
+	}
+	return true
+}
+
+// providerOf sees to it that a stream is among the providers, and reports whether it was
+// there; if not its end is to be told to providerEnded. c.mu is held.
+func (c *Calls) providerOf(p *server.Peer) (known bool) {
+	if c.providers[p] == nil {
+		c.providers[p] = &provider{waiting: make(map[*task]struct{})}
+		return false
+	}
+	return true
+}
+
+// providerEnded ends what waits for a stream that has ended, and what it has registered.
+func (c *Calls) providerEnded(peer *server.Peer) {
+	c.mu.Lock()
+	p := c.providers[peer]
+	delete(c.providers, peer)
+	var gone []string // of which it was the last
+	for _, procedure := range p.procedures {
+		if c.unregister(procedure, peer) {
+			gone = append(gone, procedure)
+		}
+	}
+	c.mu.Unlock()
+	for t := range p.waiting { // nobody adds to it any more
+		c.finish(t, outcome{err: errGone})
+	}
+	for _, procedure := range gone {
+		c.adverts.Drop(procedure)
+	}
+}
+
+// awaited returns the calls that are awaited of providers.
+func (c *Calls) awaited() (all []*task) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, t := range c.waiting {
+		all = append(all, t)
+	}
+	return all
+}
+
+// take returns the call that an answer is for.
+func (c *Calls) take(key waitKey) *task {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := c.waiting[key]
+	if t == nil {
+		c.count.stray.Add(1)
+	}
+	return t
+}
+
+// nextID returns an id of 16 bytes for what this node asks.
+func (c *Calls) nextID() []byte {
+	return binary.BigEndian.AppendUint64(make([]byte, 8, 16), c.requests.Add(1))
+}
+
+// ask has a client answer a call: by CALL where it has registered the procedure, else by
+// RPC_REQUEST.
+func (c *Calls) ask(t *task, peer *server.Peer, registered bool) {
+	var m wire.Message
+	var key waitKey
+	if registered {
+		args, err := t.args.Value()
+		if err != nil {
+			c.finish(t, failed(wire.CodeInvalidArgs, "Invalid parameter: args: %v", err))
+			return
+		}
+		id := hex.EncodeToString(c.nextID()) // clients print it as a text
+		key = waitKey{provider: peer, id: id}
+		m = &wire.Call{Procedure: t.procedure, Args: args, CallID: []byte(id)}
+	} else {
+		args, err := t.args.Text()
+		if err != nil {
+			c.finish(t, failed(wire.CodeInvalidArgs, "Invalid parameter: args: %v", err))
+			return
+		}
+		id := c.nextID()
+		key = waitKey{provider: peer, to: string(c.self), id: string(id)}
+		m = &wire.RPCRequest{
+			Kind: wire.TextRPCRequest, RequestID: id, Procedure: t.procedure, Args: args,
+			FromNode: c.self, TargetNode: t.target, Realm: c.handlers.Realm(),
+			Timestamp: wire.Some(time.Now().UnixMilli()),
+		}
+	}
+	frame, err := framing.AppendFrame(nil, m)
+	if err != nil {
+		c.finish(t, failed(wire.CodeTooLarge, "%v", err))
+		return
+	}
+	if c.await(t, key) {
+		c.push(t, peer, frame)
+	}
+}
+
+// push sends a provider what it is asked.
+func (c *Calls) push(t *task, peer *server.Peer, frame []byte) {
+	switch err := peer.Push(frame); {
+	case err == nil:
+	case peer.Context().Err() != nil:
+		c.finish(t, outcome{err: errGone})
+	default:
+		c.finish(t, outcome{err: errNoRoom})
+	}
+}

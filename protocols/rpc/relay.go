@@ -1,0 +1,171 @@
+package rpc
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/framing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
+	"github.com/macula-mesh/macula-node/protocols/rpc/internal/payload"
+)
+
+// relay passes an RPC_REQUEST of a client on to the newest stream of another one, as it
+// came. What is to be told its sender goes to the newest stream of its from_node, not
+// where it came from: Erlang nodes read nothing there.
+func (c *Calls) relay(p *server.Peer, f framing.Frame, m *wire.RPCRequest) error {
+	from, id := bytes.Clone(m.FromNode), bytes.Clone(m.RequestID)
+	tell := func(o outcome) {
+		frame := o.frame
+		if frame == nil {
+			result, why := o.in(payload.Payload.Text)
+			reply := c.rpcReply(orUndefined(id), result, c.errorText(why, false))
+			reply.Kind = wire.TextRPCReply
+			frame, _ = framing.AppendFrame(nil, reply) // a result that fits, see in
+		}
+		if caller, ok := c.clients.Get(from); ok && frame != nil && o.err != errLate {
+			_ = caller.Push(frame) // else it has ended, or waits for too much
+		}
+	}
+	target, here := c.clients.Get(m.TargetNode)
+	if here && harmless(f.Payload, "request_id", "procedure", "from_node") != nil {
+		c.count.harmful.Add(1)
+		tell(failed(wire.CodeInvalidArgs, ""))
+		return nil
+	}
+	t := c.taskOf(p, m, tell)
+	if !here {
+		c.begin(t) // it may be behind another node
+		return nil
+	}
+	t.until = c.untilOf(c.cfg.limits.MaxTime.Milliseconds())
+	if why := c.admit(t); why != nil {
+		tell(outcome{err: why})
+		return nil
+	}
+	c.count.requests.Add(1)
+	if c.await(t, waitKey{provider: target, to: string(from), id: string(id)}) {
+		c.push(t, target, frameOf(f))
+	}
+	return nil
+}
+
+// frameOf returns a frame as it travels, in memory of its own.
+func frameOf(f framing.Frame) []byte {
+	b := make([]byte, framing.HeaderSize, framing.HeaderSize+len(f.Payload))
+	b[0], b[1] = framing.Version, byte(f.Type)
+	binary.BigEndian.PutUint32(b[4:], uint32(len(f.Payload)))
+	return append(b, f.Payload...)
+}
+
+// serveRPCReply takes an RPC_REPLY: where the stream that it comes on was asked, and
+// has not answered, it goes to who asked.
+func (c *Calls) serveRPCReply(p *server.Peer, f framing.Frame) error {
+	var m wire.RPCReply
+	field, err := broken(m.Decode(f.Payload))
+	if err != nil {
+		return err
+	}
+	to := string(m.ToNode)
+	if to == "" {
+		to = string(c.self)
+	}
+	t := c.take(waitKey{provider: p, to: to, id: string(m.RequestID)})
+	if t == nil {
+		return nil
+	}
+	if to != string(c.self) { // as it came
+		if why := harmless(f.Payload, "request_id"); why != nil {
+			c.count.harmful.Add(1)
+			c.finish(t, failed(wire.CodeHandlerError, "The provider's answer is no RPC_REPLY that is passed on: %v", why))
+			return nil
+		}
+		c.finish(t, outcome{frame: frameOf(f)})
+		return nil
+	}
+	switch {
+	case m.Error != "" || field != nil && m.Result == nil:
+		c.finish(t, outcome{err: errorOf(m.Error)})
+	default:
+		c.finish(t, outcome{result: payload.OfText(bytes.Clone(m.Result))})
+	}
+	return nil
+}
+
+// errorOf returns the error of an RPC_REPLY, a word or a text of many lines.
+func errorOf(text string) *wire.CallError {
+	if text == "" {
+		text = "The provider said no reason that can be read"
+	}
+	e := &wire.CallError{Code: wire.CodeHandlerError, Message: shorten(text)}
+	if isWord(text) {
+		e.Code = text
+	}
+	return e
+}
+
+// isWord reports whether a text is one of those that name an error.
+func isWord(text string) bool {
+	for _, b := range []byte(text) {
+		if (b < 'a' || b > 'z') && (b < '0' || b > '9') && b != '_' {
+			return false
+		}
+	}
+	return text != "" && len(text) <= 64
+}
+
+// serveReply takes a REPLY of who has registered a procedure.
+func (c *Calls) serveReply(p *server.Peer, f framing.Frame) error {
+	var m wire.Reply
+	field, err := broken(m.Decode(f.Payload))
+	if err != nil {
+		return err
+	}
+	t := c.take(waitKey{provider: p, id: string(m.CallID)})
+	switch {
+	case t == nil:
+	case m.Error != nil:
+		e := &wire.CallError{Code: m.Error.Code, Message: shorten(m.Error.Message)}
+		if e.Code == "" {
+			e.Code = wire.CodeHandlerError
+		}
+		c.finish(t, outcome{err: e})
+	case field != nil && m.Result == nil:
+		c.finish(t, failed(wire.CodeHandlerError, "The provider's answer has neither a result nor an error that can be read"))
+	default:
+		c.finish(t, outcome{result: payload.OfValue(bytes.Clone(m.Result))})
+	}
+	return nil
+}
+
+// harmless returns why an Erlang node might not survive an RPC_REQUEST or RPC_REPLY:
+// one of its fields is of another type than it takes for granted, or one that it needs
+// is missing (docs/WIRE.md).
+func harmless(raw wire.Raw, needs ...string) error {
+	if err := raw.Check(wire.MaxDepth); err != nil {
+		return err
+	}
+	for key, v := range raw.Fields() {
+		name, _ := key.Bytes()
+		want := wire.Invalid
+		switch string(name) {
+		case "type", "request_id", "procedure", "from_node", "to_node", "target_node", "from_endpoint", "realm":
+			want = wire.Bin
+		case "timestamp":
+			want = wire.Int
+		}
+		switch kind := v.Kind(); {
+		case key.Kind() != wire.Bin:
+			return fmt.Errorf("a key is of the type %s, want bin", key.Kind())
+		case want != wire.Invalid && kind != want:
+			return fmt.Errorf("%s is of the type %s, want %s", name, kind, want)
+		}
+	}
+	for _, name := range needs {
+		if _, there := raw.Field(name); !there {
+			return fmt.Errorf("%s is missing", name)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,105 @@
+package rpc
+
+import (
+	"time"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/rpc/internal/payload"
+)
+
+// task is a call that is under way, and is answered once.
+type task struct {
+	procedure string
+	args      payload.Payload
+	target    []byte // the node that is to answer; nil for whoever serves the procedure
+	from      []byte // the node that calls, as it says
+	source    string // who pays, a budget.Source's name; empty for this process
+	local     bool   // not to be passed on to another node
+	until     time.Time
+	// answer is called once, without locks, by whoever knows what came of it.
+	answer func(outcome)
+
+	// Guarded by Calls.mu.
+	begun  bool
+	over   bool
+	timer  *time.Timer
+	forget func() // takes it from where its answer is awaited; called without locks
+}
+
+// begin has a call done, which answers it at once or later.
+func (c *Calls) begin(t *task) {
+	if why := c.admit(t); why != nil {
+		t.answer(outcome{err: why})
+		return
+	}
+	c.dispatch(t)
+}
+
+// admit counts a call among those under way, and has it answered when its time is over.
+func (c *Calls) admit(t *task) *wire.CallError {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.closed:
+		return errClosing
+	case c.total >= c.cfg.limits.Pending || t.source != "" && c.underWay[t.source] >= c.cfg.limits.PerCaller:
+		c.count.busy.Add(1)
+		return errBusy
+	}
+	c.total++
+	c.underWay[t.source]++
+	t.begun = true
+	t.timer = time.AfterFunc(time.Until(t.until), func() { c.finish(t, outcome{err: errLate}) })
+	c.count.calls.Add(1)
+	return nil
+}
+
+// finish answers a call, unless it is answered. It reports whether it did.
+func (c *Calls) finish(t *task, o outcome) bool {
+	c.mu.Lock()
+	if t.over || !t.begun {
+		c.mu.Unlock()
+		return false
+	}
+	t.over = true
+	t.timer.Stop()
+	forget := t.forget
+	c.total--
+	if c.underWay[t.source]--; c.underWay[t.source] == 0 {
+		delete(c.underWay, t.source)
+	}
+	c.mu.Unlock()
+	if forget != nil {
+		forget()
+	}
+	switch o.err {
+	case nil:
+		c.count.answered.Add(1)
+	case errLate:
+		c.count.late.Add(1)
+	default:
+		c.count.failed.Add(1)
+	}
+	t.answer(o)
+	return true
+}
+
+// awaits notes how a call is taken from where its answer is awaited, in place of what
+// was noted before. It reports false where the call is over.
+func (c *Calls) awaits(t *task, forget func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !t.over {
+		t.forget = forget
+	}
+	return !t.over
+}
+
+// What ends calls that nobody has answered.
+var (
+	errBusy    = &wire.CallError{Code: wire.CodeBusy, Message: "Too many calls are under way, call again later"}
+	errLate    = &wire.CallError{Code: wire.CodeTimeout, Message: "The procedure was not answered in time"}
+	errClosing = &wire.CallError{Code: wire.CodeClosed, Message: "This node serves calls no longer"}
+	errGone    = &wire.CallError{Code: wire.CodeProviderGone, Message: "The connection to the provider ended before it answered"}
+	errNoRoom  = &wire.CallError{Code: wire.CodeBusy, Message: "The provider takes what it is sent too slowly"}
+)
