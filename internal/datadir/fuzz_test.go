@@ -1,6 +1,7 @@
 package datadir
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"testing"
@@ -28,8 +29,10 @@ func FuzzRunning(f *testing.F) {
 		require.NoError(t, writeRunning(dir, *r))
 		again, err := readRunning(dir)
 		require.NoError(t, err)
-		require.True(t, r.Started.Equal(again.Started))
-		again.Started = r.Started // in a zone that is another one by its pointer
-		require.Equal(t, r, again)
+		want, err := json.Marshal(r) // in which an empty list of peers is none, and a zone is by its offset
+		require.NoError(t, err)
+		got, err := json.Marshal(again)
+		require.NoError(t, err)
+		require.Equal(t, string(want), string(got))
 	})
 }
