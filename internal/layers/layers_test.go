@@ -45,7 +45,7 @@ var floors = [][]string{
 	{"protocols/maculadht"},
 	{"protocols/pubsub/internal/announce", "protocols/rpc/internal/locator", "protocols/rpc/internal/adverts", "protocols/rpc/internal/payload"},
 	{"protocols/pubsub", "protocols/rpc"},
-	{"protocols/rpc/diagnostics"},
+	{"protocols/rpc/diagnostics", "protocols/watch"},
 	{"compat/dialer/identity", "compat/dialer/pace", "compat/dialer/safety"},
 	{"compat/dialer"},
 	{"compat/gateway", "compat/uplink", "compat/doctor"},

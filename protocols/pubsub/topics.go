@@ -40,6 +40,7 @@ type Topics struct {
 	count        counters
 	ages         atomic.Uint64 // of subscribers
 	waitingBytes atomic.Int64  // of messages of all topics, see topic.wait
+	watched      atomic.Int64  // subscriptions to key topics
 	version      atomic.Uint64 // counts the changes of what follows
 
 	mu            sync.Mutex // after topic.mu
@@ -48,6 +49,7 @@ type Topics struct {
 	subscriptions int
 	muted         map[muting]int
 	apps          map[*Subscription]struct{}
+	keys          map[string][]*subscriber // of key topics
 }
 
 // New has a service take part in topics: it handles SUBSCRIBE, UNSUBSCRIBE, PUBLISH and
@@ -69,6 +71,7 @@ func New(service *maculadht.Service, opts ...Option) (*Topics, error) {
 	t := &Topics{
 		service: service, self: service.Routing().Self(), cfg: cfg, log: cfg.log,
 		muted: make(map[muting]int), apps: make(map[*Subscription]struct{}),
+		keys: make(map[string][]*subscriber),
 	}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	t.close = sync.OnceValue(t.shutdown)
@@ -82,6 +85,7 @@ func New(service *maculadht.Service, opts ...Option) (*Topics, error) {
 		Rate: cfg.limits.NamesRate, Burst: cfg.limits.NamesBurst, Log: cfg.log,
 	})
 	t.lookups = t.newLookups()
+	service.Routing().Records().SetOnChange(t.keyChanged)
 	if err := t.register(); err != nil {
 		return nil, errors.Join(fmt.Errorf("pubsub: %w", err), t.Close())
 	}
@@ -101,6 +105,7 @@ func (t *Topics) shutdown() error {
 		apps = append(apps, s)
 	}
 	t.mu.Unlock()
+	t.service.Routing().Records().SetOnChange(nil)
 	t.senders.drain()
 	t.announcer.Close()
 	for _, s := range apps {

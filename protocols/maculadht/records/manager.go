@@ -44,6 +44,8 @@ type Manager struct {
 	unknown       atomic.Bool   // the store has records of strangers that are no residents yet
 	find          chan struct{} // has a token when these are to be found
 
+	onChange atomic.Pointer[func(key []byte)] // nil for nobody, see SetOnChange
+
 	storings, waits sync.Pool // of *storing and *wait
 
 	stopSweeper context.CancelFunc
@@ -331,6 +333,17 @@ func (m *Manager) sweep(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// SetOnChange sets who is told of each key whose records have changed, be they renewed or
+// expired; nil for nobody. It is called in the goroutine that changes them, must not wait,
+// and must not keep the key.
+func (m *Manager) SetOnChange(f func(key []byte)) {
+	if f == nil {
+		m.onChange.Store(nil)
+		return
+	}
+	m.onChange.Store(&f)
 }
 
 // StoreID names what is stored since it was begun, in 16 random bytes that a durable
