@@ -181,7 +181,7 @@ func (t *Topics) tell(pattern, source string) *announce.Wanted {
 	if isKeyTopic(pattern) { // who wants to know asks the holders themselves
 		return nil
 	}
-	w, ok := t.announcer.Want(announcedAs(pattern), source)
+	w, ok := t.announcer.Want(announce.NameOf(pattern), source)
 	if !ok {
 		t.count.untold.Add(1)
 	}

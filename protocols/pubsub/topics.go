@@ -15,6 +15,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/announce"
+	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/recent"
 	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/trie"
 )
 
@@ -33,10 +34,10 @@ type Topics struct {
 	close  func() error
 
 	announcer    *announce.Announcer
-	interests    *cache[interest]
+	interests    *recent.Cache[interest]
 	lookups      *lookups
 	senders      *senders
-	cache        *cache[topic]
+	cache        *recent.Cache[topic]
 	count        counters
 	ages         atomic.Uint64 // of subscribers
 	waitingBytes atomic.Int64  // of messages of all topics, see topic.wait
@@ -76,8 +77,8 @@ func New(service *maculadht.Service, opts ...Option) (*Topics, error) {
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	t.close = sync.OnceValue(t.shutdown)
 	t.clients = server.NewPerPeer(t.newClient)
-	t.cache = newCache(cfg.limits.Topics, t.newTopic)
-	t.interests = newCache(cfg.limits.Topics, t.newInterest)
+	t.cache = recent.New(cfg.limits.Topics, t.newTopic)
+	t.interests = recent.New(cfg.limits.Topics, t.newInterest)
 	t.senders = t.newSenders()
 	t.announcer = announce.New(announce.Config{
 		Advertise: service.AdvertiseSubscription,
@@ -157,7 +158,7 @@ func (t *Topics) PublishValue(ctx context.Context, topic string, value wire.Raw)
 		return proto.ErrClosed
 	}
 	t.count.published.Add(1)
-	t.cache.get(topic).publish(m, true)
+	t.cache.Get(topic).publish(m, true)
 	return nil
 }
 

@@ -302,7 +302,6 @@ func (m *Manager) sweepEvery(ctx context.Context, interval time.Duration) {
 // sweep drops every expired record. What fails is left for the next sweep.
 func (m *Manager) sweep(ctx context.Context) {
 	now := time.Now()
-	keep := func(live []Record) (edit, error) { return edit{next: live}, nil }
 	for {
 		keys, err := m.store.Expired(ctx, now, sweepBatch)
 		if err != nil {
@@ -313,7 +312,7 @@ func (m *Manager) sweep(ctx context.Context) {
 		}
 		done := make(chan error, len(keys))
 		for _, key := range keys {
-			m.update(ctx, key, Soon, now, keep, func(err error) { done <- err })
+			m.update(ctx, key, Soon, now, func(live []Record) (edit, error) { return edit{next: live}, nil }, func(err error) { done <- err })
 		}
 		swept := 0
 		for range keys {
@@ -338,13 +337,7 @@ func (m *Manager) sweep(ctx context.Context) {
 // SetOnChange sets who is told of each key whose records have changed, be they renewed or
 // expired; nil for nobody. It is called in the goroutine that changes them, must not wait,
 // and must not keep the key.
-func (m *Manager) SetOnChange(f func(key []byte)) {
-	if f == nil {
-		m.onChange.Store(nil)
-		return
-	}
-	m.onChange.Store(&f)
-}
+func (m *Manager) SetOnChange(f func(key []byte)) { m.onChange.Store(&f) }
 
 // StoreID names what is stored since it was begun, in 16 random bytes that a durable
 // store keeps: peers that know it by another name hand over what it may have lost. It
