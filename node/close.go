@@ -53,6 +53,9 @@ type part struct {
 // the node any more.
 func (n *Node) parts(withdrawn func() error) []part {
 	all := []part{{"a backup, or the watch over the mode", func() error { n.tasks.Wait(); return nil }}}
+	if n.watcher != nil {
+		all = append(all, part{"the watches of keys", n.watcher.Close})
+	}
 	if n.topics != nil { // while what they are told by is there
 		all = append(all, part{"the subscriptions", n.topics.Close})
 	}

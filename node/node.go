@@ -32,6 +32,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 	"github.com/macula-mesh/macula-node/protocols/pubsub"
 	"github.com/macula-mesh/macula-node/protocols/rpc"
+	"github.com/macula-mesh/macula-node/protocols/watch"
 )
 
 // Node is a running peer.
@@ -43,6 +44,7 @@ type Node struct {
 	disk    *pebble.Store // nil where the node is not durable
 	service *maculadht.Service
 	topics  *pubsub.Topics
+	watcher *watch.Watcher
 	calls   *rpc.Calls
 	gateway *gateway.Gateway
 	dialer  *dialer.Dialer
@@ -162,7 +164,7 @@ func (n *Node) start() error {
 	if n.service, err = maculadht.New(n.host.Base, opts...); err != nil {
 		return err
 	}
-	if n.topics, err = pubsub.New(n.service, pubsub.WithLogger(n.cfg.log("pubsub"))); err != nil {
+	if err := n.openTopics(); err != nil {
 		return err
 	}
 	if err := n.openCalls(); err != nil {
@@ -281,10 +283,6 @@ func (n *Node) Host() host.Host { return n.host }
 
 // Service returns the service of /macula/dht/1.0.
 func (n *Node) Service() *maculadht.Service { return n.service }
-
-// Topics returns what publishes and subscribes, for this program and for those who come to
-// the node.
-func (n *Node) Topics() *pubsub.Topics { return n.topics }
 
 // Dialer returns what asks Erlang nodes.
 func (n *Node) Dialer() *dialer.Dialer { return n.dialer }

@@ -2,9 +2,28 @@ package node
 
 import (
 	"context"
+	"iter"
 
 	"github.com/macula-mesh/macula-node/protocols/pubsub"
+	"github.com/macula-mesh/macula-node/protocols/watch"
 )
+
+// openTopics has the node take part in topics, and watch keys.
+func (n *Node) openTopics() (err error) {
+	if n.topics, err = pubsub.New(n.service, pubsub.WithLogger(n.cfg.log("pubsub"))); err != nil {
+		return err
+	}
+	n.watcher, err = watch.New(n.service, n.topics)
+	return err
+}
+
+// Topics returns what publishes and subscribes.
+func (n *Node) Topics() *pubsub.Topics { return n.topics }
+
+// Watch yields what happens to the records of a key; see [watch.Watcher.Watch].
+func (n *Node) Watch(ctx context.Context, key []byte) iter.Seq2[watch.Event, error] {
+	return n.watcher.Watch(ctx, key)
+}
 
 // Publish implements api.Node.
 func (l local) Publish(ctx context.Context, topic string, payload []byte) error {

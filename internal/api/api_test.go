@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"net"
 	"net/http"
@@ -24,6 +25,7 @@ import (
 	"github.com/macula-mesh/macula-node/node/backup"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/pubsub"
+	"github.com/macula-mesh/macula-node/protocols/watch"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -93,6 +95,10 @@ func (n *fakeNode) Serve(_ context.Context, procedure string, f func(context.Con
 		delete(n.served, procedure)
 		return nil
 	}, nil
+}
+
+func (n *fakeNode) Watch(context.Context, []byte) iter.Seq2[watch.Event, error] {
+	return func(func(watch.Event, error) bool) {}
 }
 
 func open(t *testing.T, dir string, n Node) *Server {
@@ -182,6 +188,7 @@ func TestProblems(t *testing.T) {
 		"two values":         {"POST", "/v1/backup", kind, strings.NewReader(`{"dir":"/a"}{}`), 400, "something follows"},
 		"another field":      {"POST", "/v1/backup", kind, strings.NewReader(`{"dri":"/a"}`), 400, `"dri"`},
 		"a relative path":    {"POST", "/v1/backup", kind, strings.NewReader(`{"dir":"a"}`), 400, `dir "a" is not an absolute path`},
+		"no key":             {"GET", "/v1/watch?key=x", "", nil, 400, "in hexadecimal"},
 		"no topic":           {"POST", "/v1/publish", kind, strings.NewReader(`{"topic":""}`), 400, "no topic"},
 		"too many readers":   {"GET", "/v1/subscribe?pattern=a", "", nil, 429, "too many subscriptions"},
 		"a long body":        {"POST", "/v1/backup", kind, strings.NewReader(`{"dir":"` + strings.Repeat("/", maxBody) + `"}`), 413, "more than 2097152 bytes"},

@@ -30,6 +30,7 @@ func (s *Server) routes() http.Handler {
 		"/v1/backup":    {http.MethodPost: s.backup},
 		"/v1/publish":   {http.MethodPost: s.publish},
 		"/v1/subscribe": {http.MethodGet: s.subscribe},
+		"/v1/watch":     {http.MethodGet: s.watch},
 		"/v1/call":      {http.MethodPost: s.call},
 		"/v1/serve":     {http.MethodPost: s.serve},
 		"/v1/answer":    {http.MethodPost: s.answerCall},

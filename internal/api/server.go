@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"net"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/node/backup"
 	"github.com/macula-mesh/macula-node/protocols/pubsub"
+	"github.com/macula-mesh/macula-node/protocols/watch"
 )
 
 const (
@@ -40,6 +42,8 @@ type Node interface {
 	// Publish and Subscribe are as pubsub.Topics has them.
 	Publish(ctx context.Context, topic string, payload []byte) error
 	Subscribe(ctx context.Context, pattern string) (*pubsub.Subscription, error)
+	// Watch is as watch.Watcher has it.
+	Watch(ctx context.Context, key []byte) iter.Seq2[watch.Event, error]
 	CallNode
 }
 

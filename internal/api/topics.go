@@ -3,14 +3,12 @@ package api
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"iter"
 	"net/http"
 	"net/url"
-	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/pubsub"
 )
 
 // PublishRequest asks for a payload to be published.
@@ -45,18 +43,11 @@ func (s *Server) subscribe(w http.ResponseWriter, r *http.Request) (any, error) 
 		return nil, err
 	}
 	defer sub.Close()
-	c := http.NewResponseController(w)
-	if err := errors.Join(c.SetReadDeadline(time.Time{}), c.SetWriteDeadline(time.Time{})); err != nil {
-		return nil, err
-	}
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(http.StatusOK)
-	lines := json.NewEncoder(w)
-	for err := c.Flush(); err == nil; err = c.Flush() {
-		m, next := sub.Next(r.Context())
-		if next != nil || lines.Encode(Published{m.Topic, m.Value}) != nil {
-			break
+	say, err := lines(w)
+	for err == nil {
+		var m pubsub.Message
+		if m, err = sub.Next(r.Context()); err == nil {
+			err = say(Published{m.Topic, m.Value})
 		}
 	}
 	return nil, nil
@@ -71,40 +62,15 @@ func (c *Client) Publish(ctx context.Context, topic string, payload []byte) erro
 // Subscribe yields what is published under a pattern, from when subscribed is called, until
 // ctx ends. An error comes last: a *Problem, or ErrNoAnswer where the node has ended.
 func (c *Client) Subscribe(ctx context.Context, pattern string, subscribed func()) iter.Seq2[Published, error] {
-	return func(yield func(Published, error) bool) {
-		fail := func(err error) { yield(Published{}, err) }
-		const path = "/v1/subscribe"
-		resp, err := c.send(ctx, http.MethodGet, path+"?pattern="+url.QueryEscape(pattern), nil)
-		if err != nil {
-			fail(err)
-			return
+	return follow(ctx, c, "/v1/subscribe", url.Values{"pattern": {pattern}}, subscribed, func(line []byte) (p Published, err error) {
+		var read struct {
+			Topic string          `json:"topic"`
+			Value json.RawMessage `json:"value"`
 		}
-		defer resp.Body.Close()
-		if err := problemIn(resp, http.MethodGet, path, c.path); err != nil {
-			fail(err)
-			return
+		if err = json.Unmarshal(line, &read); err == nil {
+			p.Topic = read.Topic
+			p.Value, err = wire.FromJSON(read.Value)
 		}
-		subscribed()
-		lines := json.NewDecoder(resp.Body)
-		for {
-			var line struct {
-				Topic string          `json:"topic"`
-				Value json.RawMessage `json:"value"`
-			}
-			err := lines.Decode(&line)
-			p := Published{Topic: line.Topic}
-			if err == nil {
-				p.Value, err = wire.FromJSON(line.Value)
-			}
-			if err != nil {
-				if ctx.Err() == nil {
-					fail(fmt.Errorf("%w %s any more: %w", ErrNoAnswer, c.path, err))
-				}
-				return
-			}
-			if !yield(p, nil) {
-				return
-			}
-		}
-	}
+		return p, err
+	})
 }

@@ -21,7 +21,7 @@ const module = "github.com/macula-mesh/macula-node/"
 // packages of lower floors only: those of one floor do not know each other. Who
 // adds a package gives it its place here.
 var floors = [][]string{
-	{"compat/wire/msgpack", "protocols/pubsub/internal/trie"},
+	{"compat/wire/msgpack", "protocols/pubsub/internal/trie", "protocols/pubsub/internal/recent"},
 	{"compat/wire/internal/fields", "internal/logs/early", "internal/access", "internal/wrap"},
 	{"compat/wire", "compat/wire/endpoints", "internal/buckets", "internal/budget", "internal/datadir", "internal/logs"},
 	{"compat/wire/framing", "compat/wire/procedures", "compat/wire/values"},
@@ -45,7 +45,7 @@ var floors = [][]string{
 	{"protocols/maculadht"},
 	{"protocols/pubsub/internal/announce", "protocols/rpc/internal/locator", "protocols/rpc/internal/adverts", "protocols/rpc/internal/payload"},
 	{"protocols/pubsub", "protocols/rpc"},
-	{"protocols/rpc/diagnostics"},
+	{"protocols/rpc/diagnostics", "protocols/watch"},
 	{"compat/dialer/identity", "compat/dialer/pace", "compat/dialer/safety"},
 	{"compat/dialer"},
 	{"compat/gateway", "compat/uplink", "compat/doctor"},

@@ -129,7 +129,7 @@ func (t *Topics) incomplete(err error) error {
 
 // take charges a message to who brought it, by how many get it, and publishes it.
 func (t *Topics) take(p *server.Peer, m *message, count interface{ Add(uint64) uint64 }, elsewhere bool) {
-	to := t.cache.get(m.Topic)
+	to := t.cache.Get(m.Topic)
 	if !p.Charge(to.cost(elsewhere)) {
 		t.count.busy.Add(1)
 		return

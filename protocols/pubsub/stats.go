@@ -37,7 +37,7 @@ func (t *Topics) Stats() Stats {
 		Published: c.published.Load(), Received: c.received.Load(), Delivered: c.delivered.Load(), Sent: c.sent.Load(),
 		Incomplete: c.incomplete.Load(), Unmet: c.unmet.Load(), Misrouted: c.misrouted.Load(), Busy: c.busy.Load(),
 		Refused: c.refused.Load(), Untold: c.untold.Load(), Overflowed: c.overflowed.Load(), Unsent: c.unsent.Load(),
-		Topics: t.cache.len(), Nodes: t.senders.len(), Names: t.announcer.Len(),
+		Topics: t.cache.Len(), Nodes: t.senders.len(), Names: t.announcer.Len(),
 	}
 	t.mu.Lock()
 	s.Subscriptions = t.subscriptions

@@ -30,7 +30,12 @@ func (s *subscriber) deliver(m *message) bool {
 func (t *Topics) enter(pattern string, s *subscriber) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.closed || t.subscriptions >= t.cfg.limits.Subscriptions || !t.patterns.Add(pattern, s) {
+	switch {
+	case t.closed || t.subscriptions >= t.cfg.limits.Subscriptions:
+		return false
+	case isKeyTopic(pattern):
+		t.addToKey(pattern, s)
+	case !t.patterns.Add(pattern, s):
 		return false
 	}
 	t.subscriptions++
@@ -41,7 +46,7 @@ func (t *Topics) enter(pattern string, s *subscriber) bool {
 func (t *Topics) leave(pattern string, s *subscriber) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.patterns.Remove(pattern, s) {
+	if isKeyTopic(pattern) && t.removeFromKey(pattern, s) || t.patterns.Remove(pattern, s) {
 		t.subscriptions--
 		t.version.Add(1)
 	}
@@ -173,7 +178,10 @@ func (c *client) end() {
 // tell has others told of a subscription, on the account of its source; nil where that is
 // over a limit.
 func (t *Topics) tell(pattern, source string) *announce.Wanted {
-	w, ok := t.announcer.Want(announcedAs(pattern), source)
+	if isKeyTopic(pattern) { // who wants to know asks the holders themselves
+		return nil
+	}
+	w, ok := t.announcer.Want(announce.NameOf(pattern), source)
 	if !ok {
 		t.count.untold.Add(1)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/provider"
+	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/announce"
 )
 
 // checkEvery is how often it is looked, where something is published, who has stored a
@@ -38,8 +39,8 @@ type recorded struct {
 
 func (t *Topics) newTopic(name string) *topic {
 	c := &topic{topics: t, name: name}
-	for _, name := range askedFor(name) {
-		c.asked = append(c.asked, t.interests.get(name))
+	for _, name := range announce.AskedFor(name) {
+		c.asked = append(c.asked, t.interests.Get(name))
 	}
 	return c
 }

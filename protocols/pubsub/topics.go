@@ -15,6 +15,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/announce"
+	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/recent"
 	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/trie"
 )
 
@@ -33,13 +34,14 @@ type Topics struct {
 	close  func() error
 
 	announcer    *announce.Announcer
-	interests    *cache[interest]
+	interests    *recent.Cache[interest]
 	lookups      *lookups
 	senders      *senders
-	cache        *cache[topic]
+	cache        *recent.Cache[topic]
 	count        counters
 	ages         atomic.Uint64 // of subscribers
 	waitingBytes atomic.Int64  // of messages of all topics, see topic.wait
+	watched      atomic.Int64  // subscriptions to key topics
 	version      atomic.Uint64 // counts the changes of what follows
 
 	mu            sync.Mutex // after topic.mu
@@ -48,6 +50,7 @@ type Topics struct {
 	subscriptions int
 	muted         map[muting]int
 	apps          map[*Subscription]struct{}
+	keys          map[string][]*subscriber // of key topics
 }
 
 // New has a service take part in topics: it handles SUBSCRIBE, UNSUBSCRIBE, PUBLISH and
@@ -69,12 +72,13 @@ func New(service *maculadht.Service, opts ...Option) (*Topics, error) {
 	t := &Topics{
 		service: service, self: service.Routing().Self(), cfg: cfg, log: cfg.log,
 		muted: make(map[muting]int), apps: make(map[*Subscription]struct{}),
+		keys: make(map[string][]*subscriber),
 	}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	t.close = sync.OnceValue(t.shutdown)
 	t.clients = server.NewPerPeer(t.newClient)
-	t.cache = newCache(cfg.limits.Topics, t.newTopic)
-	t.interests = newCache(cfg.limits.Topics, t.newInterest)
+	t.cache = recent.New(cfg.limits.Topics, t.newTopic)
+	t.interests = recent.New(cfg.limits.Topics, t.newInterest)
 	t.senders = t.newSenders()
 	t.announcer = announce.New(announce.Config{
 		Advertise: service.AdvertiseSubscription,
@@ -82,6 +86,7 @@ func New(service *maculadht.Service, opts ...Option) (*Topics, error) {
 		Rate: cfg.limits.NamesRate, Burst: cfg.limits.NamesBurst, Log: cfg.log,
 	})
 	t.lookups = t.newLookups()
+	service.Routing().Records().SetOnChange(t.keyChanged)
 	if err := t.register(); err != nil {
 		return nil, errors.Join(fmt.Errorf("pubsub: %w", err), t.Close())
 	}
@@ -101,6 +106,7 @@ func (t *Topics) shutdown() error {
 		apps = append(apps, s)
 	}
 	t.mu.Unlock()
+	t.service.Routing().Records().SetOnChange(nil)
 	t.senders.drain()
 	t.announcer.Close()
 	for _, s := range apps {
@@ -152,7 +158,7 @@ func (t *Topics) PublishValue(ctx context.Context, topic string, value wire.Raw)
 		return proto.ErrClosed
 	}
 	t.count.published.Add(1)
-	t.cache.get(topic).publish(m, true)
+	t.cache.Get(topic).publish(m, true)
 	return nil
 }
 

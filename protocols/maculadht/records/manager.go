@@ -44,6 +44,8 @@ type Manager struct {
 	unknown       atomic.Bool   // the store has records of strangers that are no residents yet
 	find          chan struct{} // has a token when these are to be found
 
+	onChange atomic.Pointer[func(key []byte)] // nil for nobody, see SetOnChange
+
 	storings, waits sync.Pool // of *storing and *wait
 
 	stopSweeper context.CancelFunc
@@ -300,7 +302,6 @@ func (m *Manager) sweepEvery(ctx context.Context, interval time.Duration) {
 // sweep drops every expired record. What fails is left for the next sweep.
 func (m *Manager) sweep(ctx context.Context) {
 	now := time.Now()
-	keep := func(live []Record) (edit, error) { return edit{next: live}, nil }
 	for {
 		keys, err := m.store.Expired(ctx, now, sweepBatch)
 		if err != nil {
@@ -311,7 +312,7 @@ func (m *Manager) sweep(ctx context.Context) {
 		}
 		done := make(chan error, len(keys))
 		for _, key := range keys {
-			m.update(ctx, key, Soon, now, keep, func(err error) { done <- err })
+			m.update(ctx, key, Soon, now, func(live []Record) (edit, error) { return edit{next: live}, nil }, func(err error) { done <- err })
 		}
 		swept := 0
 		for range keys {
@@ -332,6 +333,11 @@ func (m *Manager) sweep(ctx context.Context) {
 		}
 	}
 }
+
+// SetOnChange sets who is told of each key whose records have changed, be they renewed or
+// expired; nil for nobody. It is called in the goroutine that changes them, must not wait,
+// and must not keep the key.
+func (m *Manager) SetOnChange(f func(key []byte)) { m.onChange.Store(&f) }
 
 // StoreID names what is stored since it was begun, in 16 random bytes that a durable
 // store keeps: peers that know it by another name hand over what it may have lost. It

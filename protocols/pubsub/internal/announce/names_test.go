@@ -1,4 +1,4 @@
-package pubsub
+package announce
 
 import (
 	"math/rand/v2"
@@ -11,7 +11,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/trie"
 )
 
-func TestAnnouncedAs(t *testing.T) {
+func TestNameOf(t *testing.T) {
 	for pattern, want := range map[string]string{
 		"a":             "a",
 		"a.b.c.d.e.f":   "a.b.c.d.e.f",
@@ -29,15 +29,15 @@ func TestAnnouncedAs(t *testing.T) {
 		"a.b.c.d.e.**":  "a.b.c.**",
 		"a.b.c.d.e*.**": "a.b.c.**",
 	} {
-		require.Equal(t, want, announcedAs(pattern), pattern)
+		require.Equal(t, want, NameOf(pattern), pattern)
 	}
 }
 
 func TestAskedFor(t *testing.T) {
-	require.Equal(t, []string{"a", "**", "a.**"}, askedFor("a"))
-	require.Equal(t, []string{"a.b", "**", "a.**", "a.b.**"}, askedFor("a.b"))
-	require.Equal(t, []string{"a.b.c", "**", "a.**", "a.b.**", "a.b.c.**"}, askedFor("a.b.c"))
-	require.Equal(t, []string{"a.b.c.d.e", "**", "a.**", "a.b.**", "a.b.c.**"}, askedFor("a.b.c.d.e"))
+	require.Equal(t, []string{"a", "**", "a.**"}, AskedFor("a"))
+	require.Equal(t, []string{"a.b", "**", "a.**", "a.b.**"}, AskedFor("a.b"))
+	require.Equal(t, []string{"a.b.c", "**", "a.**", "a.b.**", "a.b.c.**"}, AskedFor("a.b.c"))
+	require.Equal(t, []string{"a.b.c.d.e", "**", "a.**", "a.b.**", "a.b.c.**"}, AskedFor("a.b.c.d.e"))
 }
 
 // Whoever has a pattern that fits a topic is told of under a name that its publisher
@@ -57,7 +57,7 @@ func TestPatternsAreFound(t *testing.T) {
 		pattern, topic := text("a", "b", "*", "**", ""), text("a", "b", "")
 		if trie.Fits(pattern, topic) && topic != "" {
 			fit++
-			require.True(t, slices.Contains(askedFor(topic), announcedAs(pattern)), "seed %d: %q announced as %q, of %q is asked %q", seed, pattern, announcedAs(pattern), topic, askedFor(topic))
+			require.True(t, slices.Contains(AskedFor(topic), NameOf(pattern)), "seed %d: %q announced as %q, of %q is asked %q", seed, pattern, NameOf(pattern), topic, AskedFor(topic))
 		}
 	}
 	require.Greater(t, fit, 500)

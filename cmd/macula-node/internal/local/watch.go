@@ -1,0 +1,58 @@
+package local
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
+)
+
+// Watch is the command that tells what happens to the records of a key.
+func Watch() *cli.Command {
+	return &cli.Command{
+		Name:      "watch",
+		Usage:     "print what happens to the values of a key, anywhere in the network",
+		ArgsUsage: "KEY | --service NAME | --topic NAME",
+		Description: flags.KeyHelp + `
+
+The node that runs on the data directory watches the key, until the command
+is interrupted. A line has what happened (came, changed, withdrawn, expired),
+a tab and the value; first come those that there are. With --json it is
+{"event", "value", "proved", "expires_in"}. What Erlang nodes alone hold is
+not seen.`,
+		Flags: append(flags.Keys(), flags.DataDir(), flags.JSON()),
+		Action: func(ctx context.Context, cmd *cli.Command) error {
+			key, others, err := flags.SplitKey(cmd, cmd.Args().Slice())
+			if err != nil {
+				return err
+			}
+			if len(others) > 0 {
+				return flags.Usagef("want one KEY, got %d arguments more; %s", len(others), flags.UsageOf(cmd))
+			}
+			c, err := ofCommand(cmd)
+			if err != nil {
+				return err
+			}
+			for e, err := range c.Watch(ctx, key.Bytes, func() { fmt.Fprintln(cmd.Root().ErrWriter, "macula-node: watching") }) {
+				if err == nil && cmd.Bool("json") {
+					err = terminal.PrintJSON(cmd, e)
+				} else if err == nil {
+					var text []byte
+					if text, err = e.Value.MarshalJSON(); err == nil {
+						_, err = fmt.Fprintf(cmd.Root().Writer, "%s\t%s\n", e.Event, oneLine(string(text)))
+					}
+				}
+				if err != nil {
+					if ctx.Err() != nil {
+						return nil
+					}
+					return wrong(err)
+				}
+			}
+			return nil
+		},
+	}
+}
