@@ -91,7 +91,7 @@ func (s *Session) Register(procedure string, f func(args []byte) Outcome) {
 	s.procedures[procedure] = f
 }
 
-// serve answers an RPC_REQUEST on the stream on which it came.
+// serve answers an RPC_REQUEST, on its newest stream.
 func (s *Session) serve(m wire.Raw) {
 	procedure, _ := field(m, "procedure")
 	args, _ := field(m, "args")

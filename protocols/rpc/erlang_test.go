@@ -90,6 +90,40 @@ func TestASlowCallHoldsUpNothing(t *testing.T) {
 	}
 }
 
+// A client may have a newer stream than the one that is its newest here: it answers there,
+// and is heard. Who CONNECTs under its id from elsewhere is not.
+func TestAnswersOnAnotherStream(t *testing.T) {
+	t.Parallel()
+	n := startNode(t)
+	caller := dial(t, n, "127.0.0.1").as(alice)
+	elsewhere := dial(t, n, "127.0.0.2").as(bob)
+	answering, asked := dial(t, n, "127.0.0.1").as(bob), dial(t, n, "127.0.0.1").as(bob)
+	for procedure, want := range map[string]string{"p": "true", "registered": `"true"`} { // a JSON text, and a value
+		if procedure == "registered" {
+			asked.send(&wire.RegisterProcedure{Procedure: procedure})
+		}
+		caller.send(route(1, alice, bob, procedure, "{}"))
+		answer := func(result string) wire.Message {
+			switch m := asked.message().(type) {
+			case *wire.RPCRequest:
+				return &wire.RPCReply{RequestID: m.RequestID, FromNode: []byte(bob), ToNode: m.FromNode, Result: wire.RawText(result)}
+			case *wire.Call:
+				return &wire.Reply{CallID: m.CallID, Result: wire.RawText(result)}
+			default:
+				require.FailNow(t, "asked by another message", "%T", m)
+				return nil
+			}
+		}("true")
+		stray := n.Calls().Stats().Stray
+		elsewhere.send(answer)
+		require.Eventually(t, func() bool { return n.Calls().Stats().Stray == stray+1 }, patience, tick)
+		answering.send(answer)
+		reply := caller.message().(*wire.Reply)
+		require.Nil(t, reply.Error)
+		require.Equal(t, want, text(reply.Result))
+	}
+}
+
 // What a provider does wrong is its caller's error, in time, and nobody else's.
 func TestProvidersThatMisbehave(t *testing.T) {
 	t.Parallel()

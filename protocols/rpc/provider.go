@@ -16,39 +16,51 @@ type provider struct {
 	procedures []string           // that it has registered
 }
 
+// answerer is a client as it is known by its answers: it may give them on another of its
+// streams than the one on which it was asked, which need not be the newest to it as well.
+type answerer struct {
+	node   string // the id under which it has CONNECTed
+	source string // where it comes from: whoever is there may CONNECT under the same id
+}
+
+func (c *Calls) answererOf(p *server.Peer) answerer {
+	id, _ := c.clients.NodeID(p)
+	return answerer{id, sourceOf(p)}
+}
+
 // waitKey tells the answers apart that are awaited of providers. Ids are counters, equal
 // among those who ask.
 type waitKey struct {
-	provider *server.Peer // on whose stream it has to come
-	to       string       // who asks, by the node id that the answer names; empty in a REPLY
+	provider answerer
+	to       string // who asks, by the node id that the answer names; empty in a REPLY
 	id       string
 }
 
-// await has the next answer with a key end a call. It reports false where the call is
-// over.
-func (c *Calls) await(t *task, key waitKey) bool {
+// await has the next answer with a key end a call, or the end of the stream that is asked.
+// It reports false where the call is over.
+func (c *Calls) await(t *task, asked *server.Peer, key waitKey) bool {
 	c.mu.Lock()
 	if t.over {
 		c.mu.Unlock()
 		return false
 	}
-	known := c.providerOf(key.provider)
+	known := c.providerOf(asked)
 	earlier := c.waiting[key]
 	c.waiting[key] = t
-	c.providers[key.provider].waiting[t] = struct{}{}
+	c.providers[asked].waiting[t] = struct{}{}
 	t.forget = func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if c.waiting[key] == t {
 			delete(c.waiting, key)
 		}
-		if p := c.providers[key.provider]; p != nil {
+		if p := c.providers[asked]; p != nil {
 			delete(p.waiting, t)
 		}
 	}
 	c.mu.Unlock()
 	if !known {
-		key.provider.OnEnd(func() { c.providerEnded(key.provider) })
+		asked.OnEnd(func() { c.providerEnded(asked) })
 	}
 	if earlier != nil { // its id has been used again: who asked waits for it no longer
 		c.finish(earlier, outcome{err: errLate})
@@ -124,7 +136,7 @@ func (c *Calls) ask(t *task, peer *server.Peer, registered bool) {
 			return
 		}
 		id := hex.EncodeToString(c.nextID()) // clients print it as a text
-		key = waitKey{provider: peer, id: id}
+		key = waitKey{provider: c.answererOf(peer), id: id}
 		m = &wire.Call{Procedure: t.procedure, Args: args, CallID: []byte(id)}
 	} else {
 		args, err := t.args.Text()
@@ -133,7 +145,7 @@ func (c *Calls) ask(t *task, peer *server.Peer, registered bool) {
 			return
 		}
 		id := c.nextID()
-		key = waitKey{provider: peer, to: string(c.self), id: string(id)}
+		key = waitKey{provider: c.answererOf(peer), to: string(c.self), id: string(id)}
 		m = &wire.RPCRequest{
 			Kind: wire.TextRPCRequest, RequestID: id, Procedure: t.procedure, Args: args,
 			FromNode: c.self, TargetNode: t.target, Realm: c.handlers.Realm(),
@@ -145,7 +157,7 @@ func (c *Calls) ask(t *task, peer *server.Peer, registered bool) {
 		c.finish(t, failed(wire.CodeTooLarge, "%v", err))
 		return
 	}
-	if c.await(t, key) {
+	if c.await(t, peer, key) {
 		c.push(t, peer, frame)
 	}
 }

@@ -45,7 +45,7 @@ func (c *Calls) relay(p *server.Peer, f framing.Frame, m *wire.RPCRequest) error
 		return nil
 	}
 	c.count.requests.Add(1)
-	if c.await(t, waitKey{provider: target, to: string(from), id: string(id)}) {
+	if c.await(t, target, waitKey{provider: c.answererOf(target), to: string(from), id: string(id)}) {
 		c.push(t, target, frameOf(f))
 	}
 	return nil
@@ -59,8 +59,8 @@ func frameOf(f framing.Frame) []byte {
 	return append(b, f.Payload...)
 }
 
-// serveRPCReply takes an RPC_REPLY: where the stream that it comes on was asked, and
-// has not answered, it goes to who asked.
+// serveRPCReply takes an RPC_REPLY: where the client that it comes from was asked, on this
+// or another of its streams, and has not answered, it goes to who asked.
 func (c *Calls) serveRPCReply(p *server.Peer, f framing.Frame) error {
 	var m wire.RPCReply
 	field, err := broken(m.Decode(f.Payload))
@@ -71,7 +71,7 @@ func (c *Calls) serveRPCReply(p *server.Peer, f framing.Frame) error {
 	if to == "" {
 		to = string(c.self)
 	}
-	t := c.take(waitKey{provider: p, to: to, id: string(m.RequestID)})
+	t := c.take(waitKey{provider: c.answererOf(p), to: to, id: string(m.RequestID)})
 	if t == nil {
 		return nil
 	}
@@ -122,7 +122,7 @@ func (c *Calls) serveReply(p *server.Peer, f framing.Frame) error {
 	if err != nil {
 		return err
 	}
-	t := c.take(waitKey{provider: p, id: string(m.CallID)})
+	t := c.take(waitKey{provider: c.answererOf(p), id: string(m.CallID)})
 	switch {
 	case t == nil:
 	case m.Error != nil:
