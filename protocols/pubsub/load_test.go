@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/time/rate"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/compat/wire/framing"
@@ -171,63 +170,4 @@ func FuzzFrames(f *testing.F) {
 			}
 		}
 	})
-}
-
-// BenchmarkPublish delivers to clients on raw QUIC streams, and beside that pushes the same
-// frames to the same streams without topics.
-func BenchmarkPublish(b *testing.B) {
-	for _, subscribers := range []int{1, 10, 100} {
-		limits := maculadht.DefaultLimits()
-		limits.Accounts.Source.FrameRate, limits.Accounts.Group.FrameRate = rate.Inf, rate.Inf
-		n := startNodeOf(b, node.Config{Limits: &limits})
-		read := make(chan struct{}, 1<<16)
-		clients := n.Service().Handlers().Mux().Clients()
-		var push []func(frame []byte) error
-		for i := range subscribers {
-			id := fmt.Sprintf("%032d", i)
-			e := newErlang(b, n, id)
-			e.subscribe("t")
-			p, _ := clients.Get([]byte(id))
-			push = append(push, p.Push)
-			go func() {
-				e.stream.SetReadDeadline(time.Time{})
-				for {
-					if _, err := e.in.Next(); err != nil {
-						return
-					}
-					read <- struct{}{}
-				}
-			}()
-		}
-		value := wire.RawBytes(make([]byte, 200))
-		frame, err := framing.AppendFrame(nil, &wire.Publish{Topic: "t", Payload: value, MessageID: counter(1)})
-		require.NoError(b, err)
-		for name, publish := range map[string]func(){
-			"topics": func() { _ = n.Topics().PublishValue(b.Context(), "t", value) },
-			"bare": func() {
-				f := slices.Clone(frame)
-				for _, push := range push {
-					_ = push(f)
-				}
-			},
-		} {
-			b.Run(fmt.Sprintf("%s/%d", name, subscribers), func(b *testing.B) {
-				const window = 64
-				waits := 0
-				for b.Loop() {
-					publish()
-					if waits++; waits == window {
-						for range waits * subscribers {
-							<-read
-						}
-						waits = 0
-					}
-				}
-				for range waits * subscribers {
-					<-read
-				}
-				b.ReportMetric(float64(b.N*subscribers)/b.Elapsed().Seconds(), "copies/s")
-			})
-		}
-	}
 }

@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
+	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -77,29 +79,40 @@ func TestFloodOfCalls(t *testing.T) { // by itself: it takes what the machine ha
 	}
 }
 
-// relayed is a connection between a caller and a provider over something that passes
-// frames on.
+// benchmarkCalls has a caller ask a provider over something that passes frames on, and
+// reports how many calls a second are answered, and how long the slowest of a hundred take.
 func benchmarkCalls(b *testing.B, caller, provider *erlang, ask func(i int) wire.Message) {
 	go provider.echo()
 	const inFlight = 64
 	b.ResetTimer()
 	done := make(chan struct{})
 	slots := make(chan struct{}, inFlight)
+	begun, took := make([]atomic.Int64, b.N), make([]int64, 0, b.N)
 	go func() {
 		defer close(done)
 		for range b.N {
-			if _, err := caller.in.Next(); err != nil {
+			f, err := caller.in.Next()
+			if err != nil {
 				return
 			}
+			id, is := wire.Raw(f.Payload).Field("call_id")
+			if !is {
+				id, _ = wire.Raw(f.Payload).Field("request_id")
+			}
+			number, _ := id.Bytes()
+			took = append(took, time.Now().UnixNano()-begun[binary.BigEndian.Uint64(number[8:])].Load())
 			<-slots
 		}
 	}()
 	for i := range b.N {
 		slots <- struct{}{}
+		begun[i].Store(time.Now().UnixNano())
 		caller.send(ask(i))
 	}
 	<-done
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "calls/s")
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)*99/100])/1000, "p99-µs")
 }
 
 // BenchmarkCalls: calls of one client to another, through a gateway, and through what
