@@ -83,6 +83,9 @@ func TestSubscriberThatStopsReading(t *testing.T) {
 	slow.settled()
 }
 
+// busyFloor is what a machine that has other things to do takes, whatever a node does.
+const busyFloor = 250 * time.Millisecond
+
 // Floods of subscriptions and publications stay within what their sender may use: what is
 // held is bounded, and others are served meanwhile.
 func TestFloods(t *testing.T) {
@@ -100,18 +103,24 @@ func TestFloods(t *testing.T) {
 		b, err = framing.AppendFrame(b, &wire.Publish{Topic: fmt.Sprintf("t%d.%d", i, i), Payload: wire.RawBytes(make([]byte, 500)), MessageID: counter(i)})
 		require.NoError(t, err)
 	}
+	p99 := func() time.Duration {
+		var took []time.Duration
+		for range 200 {
+			begun := time.Now()
+			require.NoError(t, n.Topics().Publish(t.Context(), "honest", []byte("p")))
+			next(t, honest)
+			took = append(took, time.Since(begun))
+		}
+		slices.Sort(took)
+		return took[len(took)*99/100]
+	}
+	calm := p99()
 	var flood sync.WaitGroup
 	flood.Go(func() { e.write(b) })
-	var took []time.Duration
-	for range 200 {
-		begun := time.Now()
-		require.NoError(t, n.Topics().Publish(t.Context(), "honest", []byte("p")))
-		next(t, honest)
-		took = append(took, time.Since(begun))
-	}
+	flooded := p99()
 	flood.Wait()
-	slices.Sort(took)
-	require.Less(t, took[len(took)*99/100], time.Second)
+	t.Logf("p99 of others: %v, %v beside the flood", calm, flooded)
+	require.LessOrEqual(t, flooded, max(3*calm, busyFloor))
 	require.Eventually(t, func() bool { s := n.Topics().Stats(); return s.Published+s.Busy >= 3000 }, patience, tick)
 	s := n.Topics().Stats()
 	require.Positive(t, s.Refused)
