@@ -24,7 +24,10 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/pubsub"
 )
 
-const benchTopic = "t"
+const (
+	benchTopic = "t"
+	lostAfter  = 5 * time.Second // what has not come by then does not come
+)
 
 // stamped is a payload that says when it was made.
 func stamped() []byte {
@@ -54,9 +57,18 @@ func (a arrivals) noteFrame(f framing.Frame) {
 func (a arrivals) measure(b *testing.B, subscribers int, publish func(payload []byte)) {
 	const window = 64
 	took := make([]time.Duration, 0, 1<<20)
+	lost := 0
 	read := func(n int) {
-		for range n {
-			took = append(took, <-a)
+		late := time.NewTimer(lostAfter)
+		defer late.Stop()
+		for i := range n {
+			select {
+			case d := <-a:
+				took = append(took, d)
+			case <-late.C:
+				lost += n - i
+				return
+			}
 		}
 	}
 	waits := 0
@@ -71,6 +83,7 @@ func (a arrivals) measure(b *testing.B, subscribers int, publish func(payload []
 	b.ReportMetric(float64(len(took))/b.Elapsed().Seconds(), "copies/s")
 	slices.Sort(took)
 	b.ReportMetric(float64(took[len(took)*99/100])/float64(time.Microsecond), "p99-µs")
+	b.ReportMetric(float64(lost), "lost")
 }
 
 func unlimited() *maculadht.Limits {

@@ -83,8 +83,8 @@ func TestSubscriberThatStopsReading(t *testing.T) {
 	slow.settled()
 }
 
-// busyFloor is what a machine that has other things to do takes, whatever a node does.
-const busyFloor = 250 * time.Millisecond
+// busyFloor is allowed whatever the ratio: the flood itself takes the processors too.
+const busyFloor = time.Second
 
 // Floods of subscriptions and publications stay within what their sender may use: what is
 // held is bounded, and others are served meanwhile.
