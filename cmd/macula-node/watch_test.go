@@ -27,7 +27,9 @@ func TestWatch(t *testing.T) {
 	waitFor(t, "the watch", func() bool { return stderr.String() == "macula-node: watching\n" })
 	got := macula(t, "put", "--data-dir", data, "--service", "s", `{"word":"here","ttl":2}`)
 	require.Equal(t, exitOK, got.code, got.stderr)
-	waitFor(t, "what comes", func() bool { return strings.HasPrefix(stdout.String(), "came\t{") && strings.Contains(stdout.String(), "here") })
+	waitFor(t, "what comes", func() bool {
+		return strings.HasPrefix(stdout.String(), "came\t{") && strings.Contains(stdout.String(), "here")
+	})
 	waitFor(t, "what goes", func() bool { return strings.Contains(stdout.String(), "\nexpired\t{") })
 	cancel()
 	require.Equal(t, exitOK, <-ended, stderr.String())

@@ -152,4 +152,3 @@ func memory() (total, inUse int64) {
 	v := func(i int) int64 { return int64(read[i].Value.Uint64()) }
 	return v(0) - v(1), v(2) + v(3)
 }
-
