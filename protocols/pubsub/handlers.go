@@ -61,13 +61,13 @@ func (t *Topics) serveSubscribe(p *server.Peer, f framing.Frame) error {
 		t.count.unmet.Add(1)
 		return nil
 	case !p.Charge(subscribeCost * len(m.Topics)):
-		t.count.busy.Add(1)
+		t.dropped(DropBusy, 1)
 		return nil
 	}
 	c := t.clients.Of(p)
 	for _, pattern := range m.Topics {
 		if pattern != "" && !c.subscribe(pattern) {
-			t.count.refused.Add(1)
+			t.dropped(DropRefused, 1)
 		}
 	}
 	return nil
@@ -83,7 +83,7 @@ func (t *Topics) serveUnsubscribe(p *server.Peer, f framing.Frame) error {
 		t.count.unmet.Add(1)
 		return nil
 	case !p.Charge(subscribeCost * len(m.Topics)):
-		t.count.busy.Add(1)
+		t.dropped(DropBusy, 1)
 		return nil
 	}
 	c := t.clients.Of(p)
@@ -131,10 +131,11 @@ func (t *Topics) incomplete(err error) error {
 func (t *Topics) take(p *server.Peer, m *message, count interface{ Add(uint64) uint64 }, elsewhere bool) {
 	to := t.cache.Get(m.Topic)
 	if !p.Charge(to.cost(elsewhere)) {
-		t.count.busy.Add(1)
+		t.dropped(DropBusy, 1)
 		return
 	}
 	count.Add(1)
+	t.cfg.tracer.Published(!elsewhere)
 	to.publish(m, elsewhere)
 }
 

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/time/rate"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/compat/wire/framing"
@@ -84,6 +83,9 @@ func TestSubscriberThatStopsReading(t *testing.T) {
 	slow.settled()
 }
 
+// busyFloor is allowed whatever the ratio: the flood itself takes the processors too.
+const busyFloor = time.Second
+
 // Floods of subscriptions and publications stay within what their sender may use: what is
 // held is bounded, and others are served meanwhile.
 func TestFloods(t *testing.T) {
@@ -101,18 +103,24 @@ func TestFloods(t *testing.T) {
 		b, err = framing.AppendFrame(b, &wire.Publish{Topic: fmt.Sprintf("t%d.%d", i, i), Payload: wire.RawBytes(make([]byte, 500)), MessageID: counter(i)})
 		require.NoError(t, err)
 	}
+	p99 := func() time.Duration {
+		var took []time.Duration
+		for range 200 {
+			begun := time.Now()
+			require.NoError(t, n.Topics().Publish(t.Context(), "honest", []byte("p")))
+			next(t, honest)
+			took = append(took, time.Since(begun))
+		}
+		slices.Sort(took)
+		return took[len(took)*99/100]
+	}
+	calm := p99()
 	var flood sync.WaitGroup
 	flood.Go(func() { e.write(b) })
-	var took []time.Duration
-	for range 200 {
-		begun := time.Now()
-		require.NoError(t, n.Topics().Publish(t.Context(), "honest", []byte("p")))
-		next(t, honest)
-		took = append(took, time.Since(begun))
-	}
+	flooded := p99()
 	flood.Wait()
-	slices.Sort(took)
-	require.Less(t, took[len(took)*99/100], time.Second)
+	t.Logf("p99 of others: %v, %v beside the flood", calm, flooded)
+	require.LessOrEqual(t, flooded, max(3*calm, busyFloor))
 	require.Eventually(t, func() bool { s := n.Topics().Stats(); return s.Published+s.Busy >= 3000 }, patience, tick)
 	s := n.Topics().Stats()
 	require.Positive(t, s.Refused)
@@ -171,63 +179,4 @@ func FuzzFrames(f *testing.F) {
 			}
 		}
 	})
-}
-
-// BenchmarkPublish delivers to clients on raw QUIC streams, and beside that pushes the same
-// frames to the same streams without topics.
-func BenchmarkPublish(b *testing.B) {
-	for _, subscribers := range []int{1, 10, 100} {
-		limits := maculadht.DefaultLimits()
-		limits.Accounts.Source.FrameRate, limits.Accounts.Group.FrameRate = rate.Inf, rate.Inf
-		n := startNodeOf(b, node.Config{Limits: &limits})
-		read := make(chan struct{}, 1<<16)
-		clients := n.Service().Handlers().Mux().Clients()
-		var push []func(frame []byte) error
-		for i := range subscribers {
-			id := fmt.Sprintf("%032d", i)
-			e := newErlang(b, n, id)
-			e.subscribe("t")
-			p, _ := clients.Get([]byte(id))
-			push = append(push, p.Push)
-			go func() {
-				e.stream.SetReadDeadline(time.Time{})
-				for {
-					if _, err := e.in.Next(); err != nil {
-						return
-					}
-					read <- struct{}{}
-				}
-			}()
-		}
-		value := wire.RawBytes(make([]byte, 200))
-		frame, err := framing.AppendFrame(nil, &wire.Publish{Topic: "t", Payload: value, MessageID: counter(1)})
-		require.NoError(b, err)
-		for name, publish := range map[string]func(){
-			"topics": func() { _ = n.Topics().PublishValue(b.Context(), "t", value) },
-			"bare": func() {
-				f := slices.Clone(frame)
-				for _, push := range push {
-					_ = push(f)
-				}
-			},
-		} {
-			b.Run(fmt.Sprintf("%s/%d", name, subscribers), func(b *testing.B) {
-				const window = 64
-				waits := 0
-				for b.Loop() {
-					publish()
-					if waits++; waits == window {
-						for range waits * subscribers {
-							<-read
-						}
-						waits = 0
-					}
-				}
-				for range waits * subscribers {
-					<-read
-				}
-				b.ReportMetric(float64(b.N*subscribers)/b.Elapsed().Seconds(), "copies/s")
-			})
-		}
-	}
 }

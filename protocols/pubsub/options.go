@@ -72,6 +72,7 @@ func (l Limits) check() error {
 type config struct {
 	limits Limits
 	log    *slog.Logger
+	tracer MetricsTracer
 }
 
 // Option sets a detail of Topics.

@@ -77,7 +77,7 @@ func (s *senders) send(to *node, m *message) {
 	n := s.nodes[key]
 	if n == nil {
 		if len(s.nodes) >= l.Nodes {
-			s.topics.count.unsent.Add(1)
+			s.topics.dropped(DropUnsent, 1)
 			return
 		}
 		n = &sender{all: s, key: key, wake: make(chan struct{}, 1), pace: rate.NewLimiter(rate.Limit(l.ErlangRate), max(l.ErlangRate/4, 1))}
@@ -85,7 +85,7 @@ func (s *senders) send(to *node, m *message) {
 		s.topics.tasks.Go(n.run)
 	}
 	if dropped := n.waiting.push(sending{*to, m}, m.size(), l); dropped > 0 {
-		s.topics.count.overflowed.Add(uint64(dropped))
+		s.topics.dropped(DropSlow, dropped)
 	}
 	wakeUp(n.wake)
 }
@@ -175,12 +175,13 @@ func (n *sender) run() {
 			pause = firstPause
 			if sent {
 				t.count.sent.Add(1)
+				t.cfg.tracer.Sent()
 			}
 			continue
 		case t.ctx.Err() != nil:
 			continue
 		}
-		t.count.unsent.Add(1)
+		t.dropped(DropUnsent, 1)
 		t.log.Debug("a message could not be sent to a subscriber's node", "node", out.to.name(), "topic", out.m.Topic, "err", err)
 		if !errors.Is(err, proto.ErrUnreachable) {
 			continue // it is of this message, not of the node

@@ -45,7 +45,7 @@ func (s *Subscription) push(m Message, size int) bool {
 	s.dropped += uint64(dropped)
 	s.mu.Unlock()
 	if dropped > 0 {
-		s.topics.count.overflowed.Add(uint64(dropped))
+		s.topics.dropped(DropSlow, dropped)
 	}
 	wakeUp(s.wake)
 	return true

@@ -62,6 +62,7 @@ func (c *topic) publish(m *message, elsewhere bool) {
 		}
 	}
 	c.topics.count.delivered.Add(uint64(delivered))
+	c.topics.cfg.tracer.Delivered(delivered)
 	switch {
 	case !elsewhere:
 	case c.unknown == 0:
@@ -79,7 +80,7 @@ func (c *topic) wait(m *message) {
 	for len(c.waiting) > l.Waiting || len(c.waiting) > 0 && bytes.Load() > int64(l.WaitingBytes) {
 		bytes.Add(-int64(c.waiting[0].size()))
 		c.waiting = c.waiting[1:]
-		c.topics.count.overflowed.Add(1)
+		c.topics.dropped(DropSlow, 1)
 	}
 }
 

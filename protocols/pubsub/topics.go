@@ -60,7 +60,7 @@ func New(service *maculadht.Service, opts ...Option) (*Topics, error) {
 	if service == nil {
 		return nil, errors.New("pubsub: no service")
 	}
-	cfg := config{limits: DefaultLimits(), log: logs.Logger("pubsub")}
+	cfg := config{limits: DefaultLimits(), log: logs.Logger("pubsub"), tracer: noTracer{}}
 	for _, opt := range opts {
 		if opt == nil {
 			return nil, errors.New("pubsub: a nil option")
@@ -158,6 +158,7 @@ func (t *Topics) PublishValue(ctx context.Context, topic string, value wire.Raw)
 		return proto.ErrClosed
 	}
 	t.count.published.Add(1)
+	t.cfg.tracer.Published(false)
 	t.cache.Get(topic).publish(m, true)
 	return nil
 }

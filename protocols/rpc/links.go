@@ -227,6 +227,7 @@ func (k *link) send(t *task, node []byte) error {
 		k.end(proto.ResetTimeout)
 	}
 	c.count.passedOn.Add(1)
+	c.cfg.tracer.PassedOn()
 	return nil
 }
 

@@ -57,6 +57,7 @@ func (l Limits) check() error {
 type config struct {
 	limits Limits
 	log    *slog.Logger
+	tracer MetricsTracer
 }
 
 // Option sets a detail of Calls.
@@ -83,7 +84,7 @@ func WithLogger(log *slog.Logger) Option {
 }
 
 func newConfig(opts []Option) (config, error) {
-	c := config{limits: DefaultLimits(), log: logs.Logger("rpc")}
+	c := config{limits: DefaultLimits(), log: logs.Logger("rpc"), tracer: noTracer{}}
 	for _, opt := range opts {
 		if opt == nil {
 			return c, errors.New("a nil option")

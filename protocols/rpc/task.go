@@ -20,10 +20,11 @@ type task struct {
 	answer func(outcome)
 
 	// Guarded by Calls.mu.
-	begun  bool
-	over   bool
-	timer  *time.Timer
-	forget func() // takes it from where its answer is awaited; called without locks
+	begun   bool
+	started time.Time
+	over    bool
+	timer   *time.Timer
+	forget  func() // takes it from where its answer is awaited; called without locks
 }
 
 // begin has a call done, which answers it at once or later.
@@ -44,11 +45,12 @@ func (c *Calls) admit(t *task) *wire.CallError {
 		return errClosing
 	case c.total >= c.cfg.limits.Pending || t.source != "" && c.underWay[t.source] >= c.cfg.limits.PerCaller:
 		c.count.busy.Add(1)
+		c.cfg.tracer.CallRefused()
 		return errBusy
 	}
 	c.total++
 	c.underWay[t.source]++
-	t.begun = true
+	t.begun, t.started = true, time.Now()
 	t.timer = time.AfterFunc(time.Until(t.until), func() { c.finish(t, outcome{err: errLate}) })
 	c.count.calls.Add(1)
 	return nil
@@ -72,14 +74,18 @@ func (c *Calls) finish(t *task, o outcome) bool {
 	if forget != nil {
 		forget()
 	}
+	result := ResultFailed
 	switch o.err {
 	case nil:
+		result = ResultAnswered
 		c.count.answered.Add(1)
 	case errLate:
+		result = ResultLate
 		c.count.late.Add(1)
 	default:
 		c.count.failed.Add(1)
 	}
+	c.cfg.tracer.CallDone(result, time.Since(t.started))
 	t.answer(o)
 	return true
 }
