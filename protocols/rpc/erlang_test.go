@@ -100,7 +100,8 @@ func TestAnswersOnAnotherStream(t *testing.T) {
 	answering, asked := dial(t, n, "127.0.0.1").as(bob), dial(t, n, "127.0.0.1").as(bob)
 	for procedure, want := range map[string]string{"p": "true", "registered": `"true"`} { // a JSON text, and a value
 		if procedure == "registered" {
-			asked.send(&wire.RegisterProcedure{Procedure: procedure})
+			asked.send(&wire.RegisterProcedure{Procedure: procedure}, &wire.Ping{Timestamp: wire.Some(int64(7))})
+			require.IsType(t, &wire.Pong{}, asked.message(), "what was sent before is served")
 		}
 		caller.send(route(1, alice, bob, procedure, "{}"))
 		answer := func(result string) wire.Message {
