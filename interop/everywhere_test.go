@@ -3,7 +3,6 @@ package interop
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -407,14 +406,11 @@ func (e *everywhere) callAll(t *testing.T) {
 				continue // nobody calls by way of an Erlang gateway
 			}
 			var result string
-			require.Eventually(t, func() bool {
+			require.EventuallyWithT(t, func(c *assert.CollectT) {
 				var err error
 				result, err = caller.call(procedureAt(to), `{"n":7}`)
-				if err != nil && !errors.Is(err, context.Canceled) {
-					result = err.Error()
-				}
-				return err == nil
-			}, 3*patience, 100*time.Millisecond, "%s calls %s: %s", from, to, result)
+				assert.NoError(c, err, "%s calls %s", from, to)
+			}, 3*patience, 100*time.Millisecond)
 			require.JSONEq(t, fmt.Sprintf(`{"at":%q,"args":{"n":7}}`, to), result, "%s calls %s", from, to)
 		}
 	}
