@@ -406,13 +406,11 @@ func (e *everywhere) callAll(t *testing.T) {
 				continue // nobody calls by way of an Erlang gateway
 			}
 			var result string
-			var err error
-			for end := time.Now().Add(3 * patience); ; time.Sleep(100 * time.Millisecond) {
-				if result, err = caller.call(procedureAt(to), `{"n":7}`); err == nil || time.Now().After(end) {
-					break
-				}
-			}
-			require.NoError(t, err, "%s calls %s", from, to)
+			require.EventuallyWithT(t, func(c *assert.CollectT) {
+				var err error
+				result, err = caller.call(procedureAt(to), `{"n":7}`)
+				assert.NoError(c, err, "%s calls %s", from, to)
+			}, 3*patience, 100*time.Millisecond)
 			require.JSONEq(t, fmt.Sprintf(`{"at":%q,"args":{"n":7}}`, to), result, "%s calls %s", from, to)
 		}
 	}

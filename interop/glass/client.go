@@ -91,8 +91,8 @@ func (s *Session) Register(procedure string, f func(args []byte) Outcome) {
 	s.procedures[procedure] = f
 }
 
-// serve answers an RPC_REQUEST, on its newest stream.
-func (s *Session) serve(m wire.Raw) {
+// serve answers an RPC_REQUEST on the stream on which it came.
+func (s *Session) serve(l *link, m wire.Raw) {
 	procedure, _ := field(m, "procedure")
 	args, _ := field(m, "args")
 	id, _ := field(m, "request_id")
@@ -104,7 +104,7 @@ func (s *Session) serve(m wire.Raw) {
 	if f != nil {
 		o = f([]byte(contentOf(args)))
 	}
-	s.write(frame(wire.TypeRPCReply,
+	l.stream.Write(frame(wire.TypeRPCReply,
 		wire.Pair{Key: "request_id", Value: erlangForm(id)},
 		o.pair(),
 		wire.Pair{Key: "from_node", Value: wire.RawBytes(s.id)},

@@ -379,11 +379,11 @@ func (s *Session) read(l *link) {
 			return
 		}
 		f.Payload = bytes.Clone(f.Payload)
-		s.take(f)
+		s.take(l, f)
 	}
 }
 
-func (s *Session) take(f framing.Frame) {
+func (s *Session) take(l *link, f framing.Frame) {
 	first := false
 	if f.Type == wire.TypePong || f.Type == wire.TypeDisconnect {
 		s.meetMu.Do(func() { first = true })
@@ -420,7 +420,7 @@ func (s *Session) take(f framing.Frame) {
 	case wire.TypeFindValueReply:
 		s.discovered(f.Payload)
 	case wire.TypeRPCRequest:
-		s.serve(f.Payload)
+		s.serve(l, f.Payload)
 	}
 	if first {
 		close(s.met)

@@ -16,24 +16,19 @@ type provider struct {
 	procedures []string           // that it has registered
 }
 
-// answerer is a client as it is known by its answers: it may give them on another of its
-// streams than the one on which it was asked, which need not be the newest to it as well.
-type answerer struct {
-	node   string // the id under which it has CONNECTed
-	source string // where it comes from: whoever is there may CONNECT under the same id
-}
-
-func (c *Calls) answererOf(p *server.Peer) answerer {
-	id, _ := c.clients.NodeID(p)
-	return answerer{id, sourceOf(p)}
-}
-
 // waitKey tells the answers apart that are awaited of providers. Ids are counters, equal
-// among those who ask.
+// among those who ask. A client may answer on another of its streams than the one on which
+// it was asked, which need not be the newest to it as well: what tells is the id under which
+// it has CONNECTed, and where it comes from.
 type waitKey struct {
-	provider answerer
-	to       string // who asks, by the node id that the answer names; empty in a REPLY
-	id       string
+	node, source string
+	to           string // who asks, by the node id that the answer names; empty in a REPLY
+	id           string
+}
+
+func (c *Calls) keyOf(p *server.Peer, to, id string) waitKey {
+	node, _ := c.clients.NodeID(p)
+	return waitKey{node, sourceOf(p), to, id}
 }
 
 // await has the next answer with a key end a call, or the end of the stream that is asked.
@@ -136,7 +131,7 @@ func (c *Calls) ask(t *task, peer *server.Peer, registered bool) {
 			return
 		}
 		id := hex.EncodeToString(c.nextID()) // clients print it as a text
-		key = waitKey{provider: c.answererOf(peer), id: id}
+		key = c.keyOf(peer, "", id)
 		m = &wire.Call{Procedure: t.procedure, Args: args, CallID: []byte(id)}
 	} else {
 		args, err := t.args.Text()
@@ -145,7 +140,7 @@ func (c *Calls) ask(t *task, peer *server.Peer, registered bool) {
 			return
 		}
 		id := c.nextID()
-		key = waitKey{provider: c.answererOf(peer), to: string(c.self), id: string(id)}
+		key = c.keyOf(peer, string(c.self), string(id))
 		m = &wire.RPCRequest{
 			Kind: wire.TextRPCRequest, RequestID: id, Procedure: t.procedure, Args: args,
 			FromNode: c.self, TargetNode: t.target, Realm: c.handlers.Realm(),

@@ -45,7 +45,7 @@ func (c *Calls) relay(p *server.Peer, f framing.Frame, m *wire.RPCRequest) error
 		return nil
 	}
 	c.count.requests.Add(1)
-	if c.await(t, target, waitKey{provider: c.answererOf(target), to: string(from), id: string(id)}) {
+	if c.await(t, target, c.keyOf(target, string(from), string(id))) {
 		c.push(t, target, frameOf(f))
 	}
 	return nil
@@ -71,7 +71,7 @@ func (c *Calls) serveRPCReply(p *server.Peer, f framing.Frame) error {
 	if to == "" {
 		to = string(c.self)
 	}
-	t := c.take(waitKey{provider: c.answererOf(p), to: to, id: string(m.RequestID)})
+	t := c.take(c.keyOf(p, to, string(m.RequestID)))
 	if t == nil {
 		return nil
 	}
@@ -122,7 +122,7 @@ func (c *Calls) serveReply(p *server.Peer, f framing.Frame) error {
 	if err != nil {
 		return err
 	}
-	t := c.take(waitKey{provider: c.answererOf(p), id: string(m.CallID)})
+	t := c.take(c.keyOf(p, "", string(m.CallID)))
 	switch {
 	case t == nil:
 	case m.Error != nil:
