@@ -278,10 +278,8 @@ func (k *link) end(code proto.ResetCode) {
 		return // opening ends by itself
 	}
 	k.mu.Lock()
-	already := k.ended
-	k.ended = true
-	waiting := k.waiting
-	k.waiting = make(map[string]*task)
+	already, waiting := k.ended, k.waiting
+	k.ended, k.waiting = true, make(map[string]*task)
 	k.idle.Stop()
 	k.mu.Unlock()
 	if already {

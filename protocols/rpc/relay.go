@@ -84,12 +84,11 @@ func (c *Calls) serveRPCReply(p *server.Peer, f framing.Frame) error {
 		c.finish(t, outcome{frame: frameOf(f)})
 		return nil
 	}
-	switch {
-	case m.Error != "" || field != nil && m.Result == nil:
-		c.finish(t, outcome{err: errorOf(m.Error)})
-	default:
-		c.finish(t, outcome{result: payload.OfText(bytes.Clone(m.Result))})
+	o := outcome{result: payload.OfText(bytes.Clone(m.Result))}
+	if m.Error != "" || field != nil && m.Result == nil {
+		o = outcome{err: errorOf(m.Error)}
 	}
+	c.finish(t, o)
 	return nil
 }
 
