@@ -62,7 +62,7 @@ var (
 // Serve has a handler serve a procedure, for Erlang nodes and libp2p peers, until it is
 // withdrawn or the Calls are closed; ctx bounds no more than this call. The procedure is
 // advertised in the DHT meanwhile, see [maculadht.Service.AdvertiseService], in this
-// node's name. Others reach it while the service is a server. A name is 1 to
+// node's name, and not after a restart. Others reach it while the service is a server. A name is 1 to
 // [wire.MaxField] bytes, none of the DHT's own, and each is served once: else the error
 // is an ErrInvalidRequest or ErrServed.
 func (c *Calls) Serve(ctx context.Context, procedure string, h Handler) (*Procedure, error) {
@@ -70,7 +70,7 @@ func (c *Calls) Serve(ctx context.Context, procedure string, h Handler) (*Proced
 	if err != nil {
 		return nil, fmt.Errorf("serve %q: %w", procedure, err)
 	}
-	p.offer, err = c.service.AdvertiseService(ctx, maculadht.Offer{Name: procedure})
+	p.offer, err = c.service.AdvertiseService(ctx, maculadht.Offer{Name: procedure, Brief: true})
 	if err != nil && p.offer == nil {
 		c.withdraw(p)
 		return nil, fmt.Errorf("serve %q: %w", procedure, err)

@@ -26,6 +26,8 @@ type Offer struct {
 	// TTL is how long a copy of the record lives after it was last published, whole
 	// seconds of 1 to values.MaxTTL; 0 means DefaultTTL.
 	TTL time.Duration
+	// Brief is for what ends with the process: it does not go on after a restart.
+	Brief bool
 }
 
 // Check returns the offer with what it leaves to defaults. One that can not be made is

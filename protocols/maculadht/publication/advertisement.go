@@ -162,6 +162,7 @@ func (p *Publisher) publicationOf(s subject) (pub *publication, isNew bool, repl
 		case same || bytes.Equal(pub.base.Raw, s.base.Raw) && !pub.resumed:
 			pub.users++
 			pub.resumed = false
+			pub.brief = pub.brief && s.brief
 			return pub, false, nil, nil
 		case !pub.resumed:
 			return nil, false, nil, fmt.Errorf("%w: %x", ErrAdvertised, s.key)

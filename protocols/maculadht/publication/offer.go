@@ -44,7 +44,7 @@ func (p *Publisher) subjectOfOffer(o provider.Offer) (subject, error) {
 	if err != nil {
 		return subject{}, err
 	}
-	return subject{key: key, base: base, offer: &o, now: func() replication.Copy {
+	return subject{key: key, base: base, offer: &o, brief: o.Brief, now: func() replication.Copy {
 		now := o
 		now.Endpoint = cmp.Or(o.Endpoint, p.cfg.Node.EndpointFor(p.reached()))
 		return p.copyOf(key, base, func(addrs [][]byte) wire.Raw { return now.Record(self[:], addrs) })

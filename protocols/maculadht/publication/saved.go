@@ -89,9 +89,9 @@ func (p *Publisher) lockSaved(ctx context.Context, pub *publication) (key []byte
 	return key, unlock, nil
 }
 
-// save keeps a publication in the state, unless it is there, or over.
+// save keeps a publication in the state, unless it is there, over, or brief.
 func (p *Publisher) save(ctx context.Context, pub *publication) error {
-	if p.cfg.State == nil || pub.brief {
+	if p.cfg.State == nil {
 		return nil
 	}
 	key, unlock, err := p.lockSaved(ctx, pub)
@@ -100,7 +100,7 @@ func (p *Publisher) save(ctx context.Context, pub *publication) error {
 	}
 	defer unlock()
 	p.mu.Lock()
-	done, most := pub.saved || pub.over, p.saved >= p.maxSaved
+	done, most := pub.saved || pub.over || pub.brief, p.saved >= p.maxSaved
 	pub.written = pub.written || !done && !most
 	p.mu.Unlock()
 	if done {

@@ -147,6 +147,24 @@ func TestWithdrawnDoesNotComeBack(t *testing.T) {
 	require.Empty(t, again.Advertisements())
 }
 
+// What ends with the process does not come back, unless it is advertised for longer too.
+func TestBriefDoesNotComeBack(t *testing.T) {
+	var kept statetest.Memory
+	brief := greeter
+	brief.Brief = true
+	p := starts(t, &kept, &oneHolder{})
+	_, err := p.AdvertiseService(t.Context(), brief)
+	require.NoError(t, err)
+	require.Empty(t, kept.Keys())
+	_, err = p.AdvertiseService(t.Context(), greeter)
+	require.NoError(t, err)
+	require.Len(t, kept.Keys(), 1)
+	again, err := p.AdvertiseService(t.Context(), brief)
+	require.NoError(t, err)
+	require.NoError(t, again.Withdraw())
+	require.Len(t, kept.Keys(), 1)
+}
+
 // Whoever advertises again what goes on from before takes it over; another value takes
 // its place, until somebody has.
 func TestResumedIsTakenOver(t *testing.T) {

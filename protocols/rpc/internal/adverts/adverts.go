@@ -96,7 +96,7 @@ func (a *Adverts) withdraw(procedure string, advert *maculadht.Advertisement) {
 }
 
 func (a *Adverts) advertise(procedure string) (*maculadht.Advertisement, error) {
-	made, err := a.service.AdvertiseService(a.ctx, maculadht.Offer{Name: procedure})
+	made, err := a.service.AdvertiseService(a.ctx, maculadht.Offer{Name: procedure, Brief: true})
 	if err != nil {
 		a.log.Warn("a procedure that a client serves is not advertised as it should", "procedure", procedure, "err", err)
 	}
