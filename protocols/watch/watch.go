@@ -21,6 +21,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup/found"
 	"github.com/macula-mesh/macula-node/protocols/pubsub"
 )
 
@@ -197,13 +198,13 @@ func (v *view) mayHaveChanged() {
 func (v *view) run(ctx context.Context, h *holders, yield func(Event, error) bool) error {
 	for {
 		begun := time.Now()
-		found, err := v.of.service.FindPeerValues(ctx, v.key)
+		here, err := v.of.service.FindPeerValues(ctx, v.key)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		h.renew(found.Closest)
-		if answered := err == nil || errors.Is(err, maculadht.ErrNotFound) || errors.Is(err, maculadht.ErrNoPeers); answered || len(found.Values) > 0 {
-			for _, e := range v.events(found.Values, answered, time.Now()) {
+		h.renew(here.Closest)
+		if answered := err == nil || errors.Is(err, maculadht.ErrNotFound) || errors.Is(err, maculadht.ErrNoPeers); answered || len(here.Values) > 0 {
+			for _, e := range v.events(here.Values, answered, time.Now()) {
 				if !yield(e, nil) {
 					return nil
 				}
@@ -247,9 +248,10 @@ func (v *view) wait(ctx context.Context, begun time.Time, h *holders) error {
 }
 
 // events returns what is new in what was found, and notes it. What is missing has gone
-// only where all was asked that should be.
-func (v *view) events(found []lookup.FoundValue, all bool, now time.Time) (events []Event) {
-	for _, f := range found {
+// only where all was asked that should be. It was withdrawn where it had more life left than
+// copies may differ by.
+func (v *view) events(values []lookup.FoundValue, all bool, now time.Time) (events []Event) {
+	for _, f := range values {
 		i := slices.IndexFunc(v.known, func(k lookup.FoundValue) bool { return sameRecord(&k, &f) })
 		switch {
 		case i < 0:
@@ -262,11 +264,11 @@ func (v *view) events(found []lookup.FoundValue, all bool, now time.Time) (event
 		v.known[i] = f
 	}
 	v.known = slices.DeleteFunc(v.known, func(k lookup.FoundValue) bool {
-		there := slices.ContainsFunc(found, func(f lookup.FoundValue) bool { return sameRecord(&k, &f) })
-		switch over := !now.Before(k.Expires); {
-		case there, !all && !over:
+		there := slices.ContainsFunc(values, func(f lookup.FoundValue) bool { return sameRecord(&k, &f) })
+		switch left := k.Expires.Sub(now); {
+		case there, !all && left > 0:
 			return false
-		case over:
+		case left <= found.FresherBy:
 			events = append(events, Event{Expired, k})
 		default:
 			events = append(events, Event{Withdrawn, k})
