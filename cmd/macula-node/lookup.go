@@ -150,6 +150,9 @@ func (t tally) explain(key flags.Key) error {
 
 // putReplicated stores a value on the nodes nearest to its key.
 func putReplicated(ctx context.Context, cmd *cli.Command) error {
+	if addr, _, _, err := flags.SplitOptional(cmd, "VALUE"); err == nil && addr != "" {
+		return flags.Usagef("--replicate finds the nodes itself, so %s is one argument too many: name peers to begin at by --bootstrap; %s", addr, flags.UsageOf(cmd))
+	}
 	key, rest, err := flags.SplitKey(cmd, cmd.Args().Slice(), "VALUE")
 	if err != nil {
 		return err

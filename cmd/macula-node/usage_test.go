@@ -41,6 +41,7 @@ func TestWrongUsage(t *testing.T) {
 		{"get of an empty data directory", []string{"get", "--data-dir", "", "k"}, []string{"--data-dir (MACULA_DATA_DIR) is empty"}},
 		{"lookup of TCP", []string{"lookup", "--bootstrap", "/ip4/127.0.0.1/tcp/4001/p2p/" + somePeer, "k"}, []string{"/tcp/4001", "not a QUIC address"}},
 		{"get of two keys", []string{"get", erlang, "a", "b"}, []string{`"b" is one argument too many`}},
+		{"put --replicate at an ADDR", []string{"put", "--replicate", erlang, "k", "{}"}, []string{erlang, "one argument too many", "--bootstrap"}},
 		{"get of a key and a service", []string{"get", erlang, "--service", "s", "a"}, []string{`"a" is one argument too many`}},
 		{"get of a service and a topic", []string{"get", erlang, "--service", "s", "--topic", "t"}, []string{"--service and --topic are two keys"}},
 		{"get of an empty key", []string{"get", erlang, ""}, []string{"KEY of 0 bytes: want 1 to 255"}},

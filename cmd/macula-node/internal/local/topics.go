@@ -1,17 +1,21 @@
 package local
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"os"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/urfave/cli/v3"
 
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/compat/wire/msgpack"
 	"github.com/macula-mesh/macula-node/internal/api"
 )
 
@@ -25,9 +29,10 @@ func Subscribe() *cli.Command {
 interrupted. Segments of a topic lie between "."; in a PATTERN "*" stands for
 any one, "**" for none or more.
 
-A line has the topic, a tab and the payload: its text, or the JSON of what is
-no text. With --json it is {"topic", "value"}; bytes that are no text show as
-{"$bin": "<hex>"}. It says on the standard error when it has subscribed.`,
+A line has the topic, a tab and the payload: its text where that is one line
+of which all can be seen, else its JSON. With --json it is {"topic",
+"value"}; bytes that are no text show as {"$bin": "<hex>"}. It says on the
+standard error when it has subscribed.`,
 		Flags: []cli.Flag{flags.DataDir(), flags.JSON()},
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			if n := cmd.Args().Len(); n != 1 {
@@ -58,26 +63,26 @@ func printPublished(cmd *cli.Command, m api.Published) error {
 	if cmd.Bool("json") {
 		return terminal.PrintJSON(cmd, m)
 	}
-	text, isText := m.Value.Bytes()
-	if !isText {
-		var err error
-		if text, err = m.Value.MarshalJSON(); err != nil {
-			return err
-		}
+	topic, err := oneLine(wire.RawText(m.Topic))
+	if err != nil {
+		return err
 	}
-	_, err := fmt.Fprintf(cmd.Root().Writer, "%s\t%s\n", oneLine(m.Topic), oneLine(string(text)))
+	payload, err := oneLine(m.Value)
+	if err == nil {
+		_, err = fmt.Fprintf(cmd.Root().Writer, "%s\t%s\n", topic, payload)
+	}
 	return err
 }
 
-// oneLine is terminal.Legible of what stays on its line.
-func oneLine(text string) string {
-	legible := []rune(terminal.Legible(text))
-	for i, r := range legible {
-		if r == '\n' {
-			legible[i] = ' '
-		}
+// oneLine returns a text of one line, of which all can be seen, as it is, and of all else
+// the JSON.
+func oneLine(v wire.Raw) (string, error) {
+	text, isText := v.Bytes()
+	if isText && utf8.Valid(text) && !bytes.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return string(text), nil
 	}
-	return string(legible)
+	text, err := v.MarshalJSON()
+	return string(msgpack.EscapeJSON(text)), err
 }
 
 // Publish is the command that publishes.

@@ -40,9 +40,9 @@ not seen.`,
 				if err == nil && cmd.Bool("json") {
 					err = terminal.PrintJSON(cmd, e)
 				} else if err == nil {
-					var text []byte
-					if text, err = e.Value.MarshalJSON(); err == nil {
-						_, err = fmt.Fprintf(cmd.Root().Writer, "%s\t%s\n", e.Event, oneLine(string(text)))
+					var text string
+					if text, err = oneLine(e.Value); err == nil {
+						_, err = fmt.Fprintf(cmd.Root().Writer, "%s\t%s\n", e.Event, text)
 					}
 				}
 				if err != nil {
