@@ -66,7 +66,7 @@ func (t *Topics) serveSubscribe(p *server.Peer, f framing.Frame) error {
 	}
 	c := t.clients.Of(p)
 	for _, pattern := range m.Topics {
-		if pattern != "" && !c.subscribe(pattern) {
+		if pattern != "" && (checkPattern(pattern) != nil || !c.subscribe(pattern)) {
 			t.dropped(DropRefused, 1)
 		}
 	}

@@ -42,6 +42,10 @@ func TestMetricsTracer(t *testing.T) {
 	require.NoError(t, err)
 	s, err := bare.Subscribe(t.Context(), "t")
 	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		all, _ := n.Service().Routing().Records().Values(t.Context(), maculadht.TopicKey("t"))
+		return len(all) == 2
+	}, patience, tick, "both are told of")
 	for range 3 {
 		require.NoError(t, bare.Publish(t.Context(), "t", []byte("p")))
 		next(t, there) // so that none waits to be sent

@@ -20,8 +20,8 @@ type subscriber struct {
 // deliver hands a message over, which never waits. It reports whether the message was
 // taken.
 func (s *subscriber) deliver(m *message) bool {
-	if s.peer != nil {
-		return s.peer.Push(m.publish) == nil
+	if s.peer != nil { // which may have said another realm since it subscribed
+		return hasMet(s.peer) && s.peer.Push(m.publish) == nil
 	}
 	return s.app.push(m.Message, m.size())
 }
@@ -103,11 +103,8 @@ func (t *Topics) newClient(p *server.Peer) *client {
 	c := &client{topics: t, peer: p, patterns: make(map[string]*announce.Wanted), muted: make(map[string]struct{})}
 	c.subscriber = &subscriber{peer: p, age: t.ages.Add(1)}
 	id, listed := t.service.Handlers().Mux().Clients().NodeID(p)
-	switch {
-	case listed:
+	if listed || p.Session().Peer != "" {
 		c.subscriber.who = nodeName(p, id)
-	case p.Session().Peer != "":
-		c.subscriber.who = nodeName(p, "")
 	}
 	p.OnEnd(c.end)
 	return c

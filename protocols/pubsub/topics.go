@@ -167,14 +167,15 @@ func (t *Topics) PublishValue(ctx context.Context, topic string, value wire.Raw)
 const maxRouted = wire.MaxPayload - 2<<10
 
 // Subscribe subscribes to a topic, or to a pattern: segments lie between ".", "*" stands
-// for any one, "**" for none or more, anywhere. It has 1 to 255 bytes. The subscription
-// ends with ctx, or when it is closed. The error is [proto.ErrInvalidRequest],
-// [proto.ErrClosed] or ErrTooMany.
+// for any one, "**" for none or more, anywhere. It has 1 to 255 bytes; at most 16 segments
+// with a "*", and 10 with "**", which is there twice at most. The subscription ends with
+// ctx, or when it is closed. The error is [proto.ErrInvalidRequest], [proto.ErrClosed] or
+// ErrTooMany.
 func (t *Topics) Subscribe(ctx context.Context, pattern string) (*Subscription, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := checkName("pattern", pattern); err != nil {
+	if err := checkPattern(pattern); err != nil {
 		return nil, err
 	}
 	s := &Subscription{topics: t, pattern: pattern, wake: make(chan struct{}, 1), ended: make(chan struct{})}

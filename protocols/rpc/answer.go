@@ -40,15 +40,6 @@ func answering(slot *server.Slot, message func(outcome) wire.Message) func(outco
 	}
 }
 
-// sourceOf returns who pays for what a peer asks.
-func sourceOf(p *server.Peer) string {
-	s := p.Session()
-	if s.Account == nil {
-		return s.Remote.Addr().String()
-	}
-	return s.Account.Source().Name
-}
-
 // unordered reports whether a peer's answers need no order: it is an Erlang node
 // that has CONNECTed on this stream.
 func unordered(p *server.Peer) bool { return p.Connected() && !p.Session().Dialect.Extended }
@@ -73,7 +64,7 @@ func (c *Calls) ServeCall(p *server.Peer, f framing.Frame, m *wire.Call) error {
 	c.begin(&task{
 		procedure: m.Procedure,
 		args:      payload.OfValue(bytes.Clone(m.Args)),
-		source:    sourceOf(p),
+		source:    p.Session().Source(),
 		until:     c.untilOf(0),
 		answer:    answering(slot, reply),
 	})
@@ -125,7 +116,7 @@ func (c *Calls) ServeRoute(p *server.Peer, f framing.Frame) error {
 			args:      payload.OfText(call.Args),
 			target:    m.Destination,
 			from:      m.Source,
-			source:    sourceOf(p),
+			source:    p.Session().Source(),
 			local:     fromPeer, // it has been passed on once
 			until:     c.untilOf(min(call.Timeout.Or(0), c.cfg.limits.Time.Milliseconds())),
 			answer:    answer,
@@ -149,7 +140,7 @@ func (c *Calls) ServeRequest(p *server.Peer, f framing.Frame) error {
 	}
 	own := len(m.TargetNode) == 0 || bytes.Equal(m.TargetNode, c.self)
 	if !own && field == nil && !p.Session().Dialect.Extended {
-		if caller, ok := c.clients.Get(m.FromNode); ok && sourceOf(caller) == sourceOf(p) {
+		if caller, ok := c.clients.Get(m.FromNode); ok && caller.Session().Source() == p.Session().Source() {
 			return c.relay(p, f, &m)
 		}
 	}
@@ -180,7 +171,7 @@ func (c *Calls) taskOf(p *server.Peer, m *wire.RPCRequest, answer func(outcome))
 		args:      payload.OfText(bytes.Clone(m.Args)),
 		target:    bytes.Clone(m.TargetNode),
 		from:      bytes.Clone(m.FromNode),
-		source:    sourceOf(p),
+		source:    p.Session().Source(),
 		until:     c.untilOf(0),
 		answer:    answer,
 	}

@@ -33,12 +33,16 @@ func (c *Calls) dispatch(t *task) {
 }
 
 // clientFor returns the client that answers a call of a procedure: of a node, or of
-// whoever has registered it where the node is nil or this one.
+// whoever has registered it where the node is nil or this one. Who registers from elsewhere
+// what somebody serves already is asked when that one has gone.
 func (c *Calls) clientFor(procedure string, node []byte) (p *server.Peer, registered bool) {
 	anybody := node == nil || bytes.Equal(node, c.self)
 	c.mu.Lock()
 	registrants := c.registered[procedure]
 	for i := len(registrants) - 1; i >= 0 && p == nil; i-- {
+		if registrants[i].Session().Source() != registrants[0].Session().Source() {
+			continue
+		}
 		if id, is := c.clients.NodeID(registrants[i]); anybody || is && id == string(node) {
 			p, registered = registrants[i], true
 		}

@@ -28,7 +28,7 @@ type waitKey struct {
 
 func (c *Calls) keyOf(p *server.Peer, to, id string) waitKey {
 	node, _ := c.clients.NodeID(p)
-	return waitKey{node, sourceOf(p), to, id}
+	return waitKey{node, p.Session().Source(), to, id}
 }
 
 // await has the next answer with a key end a call, or the end of the stream that is asked.

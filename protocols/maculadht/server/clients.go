@@ -7,29 +7,66 @@ import (
 
 // Clients are the peers that have CONNECTed on a stream that stays: whom a node
 // can be sent something through. A node that CONNECTs on another connection is
-// reached by that one, and by the earlier again when it ends. It is safe for
-// concurrent use.
+// reached by that one, and by the earlier again when it ends. As anybody may CONNECT
+// under any id, an id is of the source that was the first to do so, until its last stream
+// has ended. It is safe for concurrent use.
 type Clients struct {
 	mu     sync.RWMutex
-	byNode map[string][]*Peer // by the node id as sent; the newest last
+	byNode map[string]*streams // by the node id as sent
+}
+
+// streams are those on which a node id was given.
+type streams struct {
+	source string  // whose the id is
+	peers  []*Peer // the newest last
 }
 
 // maxStreamsOfNode is how many streams are kept in mind for one node id: anybody
 // may CONNECT under it as often as connections and streams allow.
 const maxStreamsOfNode = 8
 
-func newClients() *Clients { return &Clients{byNode: make(map[string][]*Peer)} }
+func newClients() *Clients { return &Clients{byNode: make(map[string]*streams)} }
+
+// newest returns the newest stream of whose the id is.
+func (s *streams) newest() *Peer {
+	for _, p := range slices.Backward(s.peers) {
+		if p.session.Source() == s.source {
+			return p
+		}
+	}
+	return nil // as long as remove is right it is there
+}
+
+// add makes a peer the newest. Of too many the oldest of its own source goes, which is
+// itself where it has no other.
+func (s *streams) add(p *Peer) {
+	s.peers = append(slices.DeleteFunc(s.peers, func(o *Peer) bool { return o == p }), p)
+	if len(s.peers) > maxStreamsOfNode {
+		i := slices.IndexFunc(s.peers, func(o *Peer) bool { return o.session.Source() == p.session.Source() })
+		s.peers = slices.Delete(s.peers, i, i+1)
+	}
+}
+
+// remove takes a peer away, and reports whether any is left. The id is then of whoever of
+// those has given it for the longest, if it was the last of its source.
+func (s *streams) remove(p *Peer) bool {
+	s.peers = slices.DeleteFunc(s.peers, func(o *Peer) bool { return o == p })
+	if len(s.peers) > 0 && s.newest() == nil {
+		s.source = s.peers[0].session.Source()
+	}
+	return len(s.peers) > 0
+}
 
 // Get returns the peer through which a node is reached; the node id is as it was
 // sent.
 func (c *Clients) Get(nodeID []byte) (*Peer, bool) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	peers := c.byNode[string(nodeID)]
-	if len(peers) == 0 {
+	s := c.byNode[string(nodeID)]
+	if s == nil {
 		return nil, false
 	}
-	return peers[len(peers)-1], true
+	return s.newest(), true
 }
 
 // NodeID returns the node id under which a peer has CONNECTed, as it was sent, and whether
@@ -67,15 +104,15 @@ func (c *Clients) add(nodeID []byte, p *Peer) {
 	p.listed = cost
 	c.mu.Lock()
 	again := p.client != nil
-	if again {
+	id := string(nodeID)
+	if again && *p.client != id {
 		c.remove(p)
 	}
-	id := string(nodeID)
 	p.client = &id
-	c.byNode[id] = append(c.byNode[id], p)
-	if of := c.byNode[id]; len(of) > maxStreamsOfNode {
-		c.byNode[id] = slices.Delete(of, 0, 1)
+	if c.byNode[id] == nil {
+		c.byNode[id] = &streams{source: p.session.Source()}
 	}
+	c.byNode[id].add(p)
 	c.mu.Unlock()
 	if !again {
 		p.OnEnd(func() {
@@ -100,10 +137,7 @@ func (c *Clients) drop(p *Peer) {
 
 func (c *Clients) remove(p *Peer) {
 	id := *p.client
-	left := slices.DeleteFunc(c.byNode[id], func(o *Peer) bool { return o == p })
-	if len(left) == 0 {
+	if s := c.byNode[id]; s != nil && !s.remove(p) {
 		delete(c.byNode, id)
-		return
 	}
-	c.byNode[id] = left
 }

@@ -34,6 +34,15 @@ type Session struct {
 	TurnedAway func(*wire.Disconnect)
 }
 
+// Source names where the peer comes from, whatever it says of itself: whose account it
+// asks on, or else its address.
+func (s *Session) Source() string {
+	if s.Account == nil {
+		return s.Remote.Addr().String()
+	}
+	return s.Account.Source().Name
+}
+
 // String names the peer for logs.
 func (s *Session) String() string {
 	switch {
