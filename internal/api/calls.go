@@ -88,7 +88,7 @@ type serving struct {
 	w       http.ResponseWriter
 }
 
-func (s *Server) call(_ http.ResponseWriter, r *http.Request) (any, error) {
+func (s *Server) call(w http.ResponseWriter, r *http.Request) (any, error) {
 	var asked CallRequest
 	if err := decode(r, &asked); err != nil {
 		return nil, err
@@ -101,6 +101,10 @@ func (s *Server) call(_ http.ResponseWriter, r *http.Request) (any, error) {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, time.Duration(asked.Timeout*float64(time.Second)))
 		defer cancel()
+	}
+	c := http.NewResponseController(w) // the call has bounds of its own
+	if err := errors.Join(c.SetReadDeadline(time.Time{}), c.SetWriteDeadline(time.Now().Add(maxCallTime+askTime))); err != nil {
+		return nil, err
 	}
 	result, err := s.node.Call(ctx, asked.Procedure, asked.Args)
 	if told, ok := errors.AsType[*CallError](err); ok {

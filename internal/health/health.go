@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	askTime   = 5 * time.Second // for a request and its answer
-	maxConns  = 32
+	askTime   = time.Second // for a request and its answer: who asks for halves holds up few
+	maxConns  = 256
 	maxHeader = 8 << 10
 )
 

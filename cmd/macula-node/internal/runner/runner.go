@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os/exec"
 	"time"
@@ -20,19 +21,23 @@ const (
 )
 
 // Run runs a command for one call, of which it has the args on its standard input, and
-// returns what it printed, or why that is no answer. It is killed when the limit is over.
+// returns what it printed, or why that is no answer. It is killed when the limit is over,
+// and what it has begun with it, and what it leaves behind when it ends.
 func Run(ctx context.Context, limit time.Duration, command []string, args json.RawMessage) api.CallAnswer {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	c := exec.CommandContext(ctx, command[0], command[1:]...)
 	c.WaitDelay = killTime
+	ownGroup(c)
 	out, errs := &atMost{limit: maxResult}, &atMost{limit: maxErrors}
 	c.Stdin, c.Stdout, c.Stderr = bytes.NewReader(append(args, '\n')), out, errs
 	failed := func(code, format string, a ...any) api.CallAnswer {
 		return api.CallAnswer{Error: &api.CallError{Code: code, Message: fmt.Sprintf(format, a...)}}
 	}
 	err := c.Run()
+	endGroup(c) // what it left behind would outlive its call
 	switch {
+	case errors.Is(err, exec.ErrWaitDelay): // it is done itself: what it left behind held its output open
 	case ctx.Err() != nil:
 		return failed(wire.CodeTimeout, "The command was not done within %v", limit)
 	case err != nil && len(bytes.TrimSpace(errs.b.Bytes())) > 0:
