@@ -18,28 +18,32 @@ type Files struct {
 	vfs.FS
 	dir string
 
-	mu      sync.Mutex
-	note    note   // as it is
-	written string // the name of the note's file, or ""
-	begun   bool   // a log, since the directory was synced
+	// noting has the token of who writes a note, which may take as long as the disk likes:
+	// nobody who syncs waits for it.
+	noting  chan struct{}
+	number  uint64 // of the last note
+	written string // the name of its file, or ""
+
+	mu     sync.Mutex
+	synced map[string]int64 // how far, by the file's name
+	begun  bool             // a log, since the directory was synced
 }
 
 // New returns a file system that notes what is synced in dir, and goes on from what is
 // noted there. Nothing is said of how far the logs that are there were synced: they are
 // read, and what is in them goes to tables.
 func New(files vfs.FS, dir string) (*Files, error) {
-	f := &Files{FS: files, dir: dir}
-	f.note.synced = make(map[string]int64)
+	f := &Files{FS: files, dir: dir, noting: make(chan struct{}, 1), synced: make(map[string]int64)}
 	names, err := files.List(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("list %s: %w", dir, err)
 	}
-	f.note.number = lastNote(names).number
+	f.number = lastNote(names).number
 	for _, name := range names {
 		if _, isLog := numberOf(name); isLog {
-			f.note.synced[name] = 0
+			f.synced[name] = 0
 		}
-		if n, ok := parseNote(name); ok && n.number == f.note.number {
+		if n, ok := parseNote(name); ok && n.number == f.number {
 			f.written = name
 		}
 	}
@@ -49,8 +53,8 @@ func New(files vfs.FS, dir string) (*Files, error) {
 // Note notes how far files have been synced, where that has changed. It needs no sync: an
 // older note is as true.
 func (f *Files) Note() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.noting <- struct{}{}
+	defer func() { <-f.noting }()
 	return f.write()
 }
 
@@ -62,13 +66,16 @@ func (f *Files) NoteForGood() error {
 	return disk.SyncDir(f.FS, f.dir)
 }
 
-// write makes the note's file, or gives it another name.
+// write makes the note's file, or gives it another name. Its caller has the token.
 func (f *Files) write() error {
-	if last, ok := parseNote(f.written); ok && maps.Equal(last.synced, f.note.synced) {
+	f.mu.Lock()
+	next := note{f.number + 1, maps.Clone(f.synced)}
+	f.mu.Unlock()
+	if last, ok := parseNote(f.written); ok && maps.Equal(last.synced, next.synced) {
 		return nil
 	}
-	f.note.number++
-	name, old := f.note.name(), f.written
+	f.number = next.number
+	name, old := next.name(), f.written
 	path := f.PathJoin(f.dir, name)
 	var err error
 	if old != "" {
@@ -105,9 +112,9 @@ func (f *Files) begin(path string, file vfs.File, err error) (vfs.File, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if strings.HasPrefix(name, manifestPrefix) {
-		maps.DeleteFunc(f.note.synced, func(other string, _ int64) bool { return strings.HasPrefix(other, manifestPrefix) })
+		maps.DeleteFunc(f.synced, func(other string, _ int64) bool { return strings.HasPrefix(other, manifestPrefix) })
 	}
-	f.note.synced[name] = 0
+	f.synced[name] = 0
 	f.begun = true
 	return &appended{File: file, files: f, name: name}, nil
 }
@@ -130,7 +137,7 @@ func (f *Files) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCat
 func (f *Files) forget(name string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	delete(f.note.synced, name)
+	delete(f.synced, name)
 }
 
 // Remove implements [vfs.FS]. That a log is gone is noted before it is.
@@ -175,16 +182,24 @@ func (d *syncedDir) Sync() error {
 
 // noteBegun makes a note where a file has begun.
 func (f *Files) noteBegun() (noted bool, err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !f.begun {
+	f.noting <- struct{}{}
+	defer func() { <-f.noting }()
+	if !f.setBegun(false) {
 		return false, nil
 	}
 	if err := f.write(); err != nil {
+		f.setBegun(true)
 		return false, err
 	}
-	f.begun = false
 	return true, nil
+}
+
+// setBegun returns whether a file had begun.
+func (f *Files) setBegun(begun bool) (was bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	was, f.begun = f.begun, begun
+	return was
 }
 
 // appended is a log or a manifest that is written to.
@@ -210,8 +225,8 @@ func (a *appended) synced(length int64, err error) error {
 	}
 	a.files.mu.Lock()
 	defer a.files.mu.Unlock()
-	if _, there := a.files.note.synced[a.name]; there {
-		a.files.note.synced[a.name] = length
+	if _, there := a.files.synced[a.name]; there {
+		a.files.synced[a.name] = length
 	}
 	return nil
 }
