@@ -96,8 +96,10 @@ type sessionRun struct {
 	rig     *servertest.Rig
 	asker   *servertest.Asker
 	slots   []*server.Slot // of each stepLater that was served
-	got     []string       // what was answered
-	pushes  int            // that came
+
+	mu     sync.Mutex
+	got    []string // what was answered
+	pushes int      // that came
 
 	connected, refused, kept bool
 	ended, cut               bool // the peer was turned away, or the stream was reset
@@ -149,6 +151,7 @@ func (r *sessionRun) run(does []byte) {
 				return
 			}
 			m, err := f.Decode()
+			r.mu.Lock()
 			if err != nil {
 				r.got = append(r.got, err.Error())
 			} else if text := answerText(m); text == "pushed" {
@@ -156,6 +159,7 @@ func (r *sessionRun) run(does []byte) {
 			} else {
 				r.got = append(r.got, text)
 			}
+			r.mu.Unlock()
 		}
 	})
 	for _, b := range does {
@@ -167,7 +171,10 @@ func (r *sessionRun) run(does []byte) {
 		}
 		require.Equal(r.t, listed, r.mux.Clients().Len(), "after %d", b)
 		require.Equal(r.t, r.cut, len(r.asker.Stream.Resets) == 1, "after %d", b)
-		require.Equal(r.t, r.want[:r.due()], r.got, "after %d", b)
+		r.mu.Lock()
+		got := slices.Clone(r.got)
+		r.mu.Unlock()
+		require.Equal(r.t, r.want[:r.due()], got, "after %d", b)
 	}
 	if !r.ended && !r.cut {
 		require.NoError(r.t, r.asker.CloseWrite())
