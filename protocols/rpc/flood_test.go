@@ -13,6 +13,7 @@ import (
 
 	"github.com/quic-go/quic-go"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/time/rate"
 
 	"github.com/macula-mesh/macula-node/compat/gateway"
 	"github.com/macula-mesh/macula-node/compat/wire"
@@ -37,8 +38,13 @@ func (e *erlang) echo() {
 	}
 }
 
-// busyFloor is allowed whatever the ratio: the flood itself takes the processors too.
-const busyFloor = time.Second
+const (
+	// busyFloor is allowed whatever the ratio: the flood itself takes the processors too.
+	busyFloor = time.Second
+	// floodRate is how many calls a second a flood has: in the time of one, twenty times what
+	// a caller may have under way, and no more than a machine can write beside all else.
+	floodRate = 5000
+)
 
 // Somebody who calls without end, what nobody answers, is told that he has too much under
 // way; the calls of others go on.
@@ -61,6 +67,7 @@ func TestFloodOfCalls(t *testing.T) { // by itself: it takes what the machine ha
 	calm := slowest()
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
+	pace := rate.NewLimiter(floodRate, floodRate/10)
 	var flooders [2]*erlang
 	for i := range flooders {
 		f := dial(t, n, "127.0.0.9").as("mallory-------------------------")
@@ -69,7 +76,7 @@ func TestFloodOfCalls(t *testing.T) { // by itself: it takes what the machine ha
 		flood, err := framing.AppendFrame(nil, route(1, "m", carol, "p", "{}"))
 		require.NoError(t, err)
 		go func() {
-			for ctx.Err() == nil {
+			for pace.Wait(ctx) == nil {
 				if _, err := f.stream.Write(flood); err != nil {
 					return
 				}
