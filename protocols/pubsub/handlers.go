@@ -51,20 +51,29 @@ func broken(err error) error {
 	return err
 }
 
+// clientOf returns what is kept of a stream that changes so many of its subscriptions; nil
+// where it may not.
+func (t *Topics) clientOf(p *server.Peer, patterns int) *client {
+	switch {
+	case !hasMet(p):
+		t.count.unmet.Add(1)
+	case !p.Charge(subscribeCost * patterns):
+		t.dropped(DropBusy, 1)
+	default:
+		return t.clients.Of(p)
+	}
+	return nil
+}
+
 func (t *Topics) serveSubscribe(p *server.Peer, f framing.Frame) error {
 	var m wire.Subscribe
 	if err := broken(m.Decode(f.Payload)); err != nil {
 		return err
 	}
-	switch {
-	case !hasMet(p):
-		t.count.unmet.Add(1)
-		return nil
-	case !p.Charge(subscribeCost * len(m.Topics)):
-		t.dropped(DropBusy, 1)
+	c := t.clientOf(p, len(m.Topics))
+	if c == nil {
 		return nil
 	}
-	c := t.clients.Of(p)
 	for _, pattern := range m.Topics {
 		if pattern != "" && (checkPattern(pattern) != nil || !c.subscribe(pattern)) {
 			t.dropped(DropRefused, 1)
@@ -78,15 +87,10 @@ func (t *Topics) serveUnsubscribe(p *server.Peer, f framing.Frame) error {
 	if err := broken(m.Decode(f.Payload)); err != nil {
 		return err
 	}
-	switch {
-	case !hasMet(p):
-		t.count.unmet.Add(1)
-		return nil
-	case !p.Charge(subscribeCost * len(m.Topics)):
-		t.dropped(DropBusy, 1)
+	c := t.clientOf(p, len(m.Topics))
+	if c == nil {
 		return nil
 	}
-	c := t.clients.Of(p)
 	for _, pattern := range m.Topics {
 		if pattern != "" {
 			c.unsubscribe(pattern)

@@ -40,7 +40,7 @@ func (e *erlang) echo() {
 
 const (
 	// busyFloor is allowed whatever the ratio: the flood itself takes the processors too.
-	busyFloor = time.Second
+	busyFloor = 500 * time.Millisecond
 	// floodRate is how many calls a second a flood has: in the time of one, twenty times what
 	// a caller may have under way, and no more than a machine can write beside all else.
 	floodRate = 5000
