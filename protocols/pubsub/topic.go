@@ -156,8 +156,8 @@ func (c *topic) findStored(subscribed map[string]*subscriber) {
 	records, _ := c.topics.service.Routing().Records().Values(context.Background(), provider.Key(c.name)) // a store that can not be read has none
 	for _, r := range records {
 		p, ok := clients.Get(r.NodeID)
-		if !ok || r.Source.Name != p.Session().Source() {
-			continue // anybody may store a record that names it
+		if !ok {
+			continue
 		}
 		who := nodeName(p, string(r.NodeID))
 		if subscribed[who] == nil && !c.topics.isMuted(who, c.name) {
