@@ -371,7 +371,7 @@ func TestTopicsAndCallsEverywhere(t *testing.T) {
 		return func() bool { return len(e.places[at].of("load", "program at right")) > before }
 	}
 	require.Eventually(t, comes("program at left"), patience, tick)
-	e.left.process.kill()
+	e.left.process.Kill()
 	unsubscribe()
 	unserve()
 	e.left.start(t)

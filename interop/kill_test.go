@@ -112,7 +112,7 @@ func killUnderLoad(t *testing.T, peers host.Host, p *process, writers []*killWri
 	first.Wait()
 	time.Sleep(after) // any moment will do
 	killed := time.Now()
-	p.kill()
+	p.Kill()
 	for _, conn := range conns { // which would wait for a sign of life
 		conn.CloseWithError(0, "")
 	}

@@ -14,7 +14,7 @@ import (
 // logLines reads a log in JSON.
 func logLines(t *testing.T, p *process) (lines []map[string]any) {
 	t.Helper()
-	text := p.logged.String()
+	text := p.Log()
 	text = text[:strings.LastIndexByte(text, '\n')+1] // a line may be on its way
 	for line := range strings.Lines(text) {
 		var fields map[string]any

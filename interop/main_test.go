@@ -1,23 +1,21 @@
 package interop
 
 import (
-	"bufio"
-	"encoding/json"
+	"bytes"
 	"errors"
 	"flag"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/macula-mesh/macula-node/interop/program"
 )
 
 const (
@@ -34,8 +32,8 @@ const aNodeID = bin("a-node-id-of-just-thirty-2-bytes")
 // nodeIDNo is one of many of these.
 func nodeIDNo(i int) bin { return bin(fmt.Sprintf("%032d", i)) }
 
-// program is the path of the built macula-node.
-var program string
+// binary is the path of the built macula-node.
+var binary string
 
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "macula-interop")
@@ -43,11 +41,8 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	program = filepath.Join(dir, "macula-node")
-	build := exec.Command("go", "run", "-exec", "cp", "../cmd/macula-node", program) // which is cached when it is linked
-	build.Stderr = os.Stderr
-	if err := build.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "build macula-node:", err)
+	if binary, err = program.Build(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		os.RemoveAll(dir)
 		os.Exit(1)
 	}
@@ -60,17 +55,16 @@ func TestMain(m *testing.M) {
 
 // process is a running macula-node.
 type process struct {
-	PeerID    string   `json:"peer_id"`
-	NodeID    string   `json:"node_id"`
-	Realm     string   `json:"realm"`
-	Addrs     []string `json:"addrs"`
-	Endpoints []string `json:"endpoints"`
+	*program.Process
 
-	logged *lockedBuffer
-	pid    int
-	up     time.Duration // how long it took to serve
-	stop   func()        // in order, once; the end of the test does it else
-	kill   func()        // at once and without a word, as kill -9 does
+	tb testing.TB
+	up time.Duration // how long it took to serve
+}
+
+// stop has it stop in order, once; the end of the test does it else.
+func (p *process) stop() {
+	p.tb.Helper()
+	require.NoError(p.tb, p.Stop())
 }
 
 // udp returns where the process listens.
@@ -104,78 +98,22 @@ func startProcessIn(tb testing.TB, realm string, flags ...string) *process {
 // on a port, 0 for a free one.
 func startProcessOf(tb testing.TB, dataDir string, port int, flags ...string) *process {
 	tb.Helper()
-	cmd := exec.Command(program, append([]string{"run", "--json", "--listen", fmt.Sprintf("/ip4/127.0.0.1/udp/%d/quic-v1", port),
-		"--data-dir", dataDir}, flags...)...)
-	cmd.Env = append(os.Environ(), "MACULA_HOSTNAME=")
-	var logged lockedBuffer
-	cmd.Stderr = &logged
-	out, err := cmd.StdoutPipe()
-	require.NoError(tb, err)
 	begun := time.Now()
-	require.NoError(tb, cmd.Start())
-	ended := make(chan error, 1)
-	lines := make(chan string, 1)
-	go func() {
-		scanner := bufio.NewScanner(out)
-		if scanner.Scan() {
-			lines <- scanner.Text()
-		}
-		for scanner.Scan() { // nothing else is expected, but the pipe must not fill
-		}
-		ended <- cmd.Wait()
-	}()
-	var over sync.Once
-	stop := func() {
-		over.Do(func() {
-			cmd.Process.Signal(syscall.SIGTERM)
-			select {
-			case err := <-ended:
-				require.NoError(tb, err, "exit of the program; it logged:\n%s", logged.String())
-			case <-time.After(patience):
-				cmd.Process.Kill()
-				require.NoError(tb, errors.Join(errors.New("did not stop on SIGTERM"), <-ended))
-			}
-		})
-	}
-	kill := func() { over.Do(func() { cmd.Process.Kill(); <-ended }) }
-	tb.Cleanup(stop)
-	p := &process{logged: &logged, pid: cmd.Process.Pid, stop: stop, kill: kill}
-	select {
-	case line := <-lines:
-		p.up = time.Since(begun)
-		require.NoError(tb, json.Unmarshal([]byte(line), p), "the line of --json: %s", line)
-	case <-time.After(patience):
-		require.FailNow(tb, "the program does not serve", "it logged:\n%s", logged.String())
-	}
+	run, err := program.Run(binary, nil, append([]string{"--listen", fmt.Sprintf("/ip4/127.0.0.1/udp/%d/quic-v1", port), "--data-dir", dataDir}, flags...)...)
+	require.NoError(tb, err)
+	p := &process{Process: run, tb: tb, up: time.Since(begun)}
+	tb.Cleanup(p.stop)
 	require.Len(tb, p.Endpoints, 1)
 	require.Len(tb, p.Addrs, 1)
 	return p
-}
-
-// lockedBuffer gathers what a process writes.
-type lockedBuffer struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }
 
 // cli runs a command of the program and returns what it printed and its exit
 // code.
 func cli(tb testing.TB, args ...string) (stdout string, code int) {
 	tb.Helper()
-	cmd := exec.CommandContext(tb.Context(), program, args...)
-	var logged lockedBuffer
+	cmd := exec.CommandContext(tb.Context(), binary, args...)
+	var logged bytes.Buffer
 	cmd.Stderr = &logged
 	out, err := cmd.Output()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {

@@ -50,7 +50,7 @@ func TestRestartWithManyRecords(t *testing.T) {
 	require.Equal(t, id, storeID(t, peers, second), "it is the same store")
 	requireSome(t, peers, second)
 
-	second.kill()
+	second.Kill()
 	peers = newPeer(t) // the other one takes its connection for alive
 	third := startOn(t, dir)
 	require.Equal(t, id, storeID(t, peers, third))
@@ -78,7 +78,7 @@ const upWithin = 2 * time.Second
 func requireUpSoon(t *testing.T, p *process) {
 	t.Helper()
 	if p.up > upWithin {
-		worked, ok := processorTime(p.pid)
+		worked, ok := processorTime(p.PID)
 		require.True(t, ok && worked < upWithin, "it served after %v, and worked for %v", p.up, worked)
 		t.Logf("the machine is busy: it served after %v, of which it worked for %v", round(p.up), round(worked))
 	}

@@ -93,7 +93,7 @@ func (m *member) restart(tb testing.TB) {
 }
 
 func (m *member) kill() {
-	m.process.kill()
+	m.process.Kill()
 	m.dead = true
 }
 

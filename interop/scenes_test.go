@@ -17,6 +17,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/internal/api"
 	"github.com/macula-mesh/macula-node/internal/datadir"
+	"github.com/macula-mesh/macula-node/interop/program"
 )
 
 // scene is what was traced inside of real nodes.
@@ -195,8 +196,8 @@ func (p *players) api(t *testing.T) *api.Client {
 // map.
 func (p *players) serve(t *testing.T, procedure, before string) {
 	t.Helper()
-	c := exec.Command(program, "serve", "--data-dir", p.dir, procedure, "--", "sh", "-c", "printf '%s' '"+before+"'; cat; printf '}'")
-	var out lockedBuffer
+	c := exec.Command(binary, "serve", "--data-dir", p.dir, procedure, "--", "sh", "-c", "printf '%s' '"+before+"'; cat; printf '}'")
+	var out program.Output
 	c.Stdout, c.Stderr = &out, &out
 	require.NoError(t, c.Start())
 	p.t.Cleanup(func() {

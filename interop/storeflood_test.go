@@ -57,7 +57,7 @@ func TestStoreFlood(t *testing.T) {
 				sources[i] = newFlooder(t, i, victim, other)
 			}
 			honest := newHonest(t, victim)
-			before := residentMemory(victim.pid)
+			before := residentMemory(victim.PID)
 			fill(t, sources, victim.NodeID)
 			for _, size := range []int{60_000, 1_000, 8} {
 				calm := honest.during(t, func(ctx context.Context) { flood(ctx, sources, other.NodeID, size) })
@@ -72,7 +72,7 @@ func TestStoreFlood(t *testing.T) {
 			}
 			kept, refused := keptOf(sources, victim.NodeID)
 			t.Logf("%d MiB for records: %.1f MiB were taken from the flood, %d values refused; %.0f MiB resident, %.0f before, %.0f more of a budget",
-				floodBudget>>20, float64(kept)/(1<<20), refused, residentMemory(victim.pid), before, residentMemory(victim.pid)-before)
+				floodBudget>>20, float64(kept)/(1<<20), refused, residentMemory(victim.PID), before, residentMemory(victim.PID)-before)
 		})
 	}
 }

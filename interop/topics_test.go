@@ -138,7 +138,7 @@ func TestClientsRenewAfterARestart(t *testing.T) {
 	}
 	received(s, "before")
 	s.Close()
-	first.kill()
+	first.Kill()
 
 	again := startProcessOf(t, dir, port, "--realm", testRealm, "--log-level", "error")
 	require.Equal(t, entry, again.Addrs[0])

@@ -17,7 +17,7 @@ import (
 )
 
 // Patience is how long a process has to serve, and to stop.
-const Patience = 20 * time.Second
+const Patience = 10 * time.Second
 
 // Build builds macula-node into a directory, and returns where it is. The linked program
 // is cached, as that of go run is: who builds it next has only to copy it.
@@ -42,7 +42,7 @@ type Process struct {
 	PID int `json:"-"`
 
 	cmd    *exec.Cmd
-	logged logs
+	logged Output
 	ended  chan error // has how the process ended
 	over   sync.Once
 	err    error
@@ -130,20 +130,22 @@ func (p *Process) Kill() {
 	})
 }
 
-// logs gathers what a process writes.
-type logs struct {
+// Output gathers what a process writes.
+type Output struct {
 	mu   sync.Mutex
 	text strings.Builder
 }
 
-func (l *logs) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
+// Write implements [io.Writer].
+func (o *Output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(b)
 }
 
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
+// String returns what was written so far.
+func (o *Output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
 }
