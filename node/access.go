@@ -19,7 +19,7 @@ type AccessStats = access.Stats
 // error names the line. It is safe for concurrent use, and does nothing without files.
 func (n *Node) Reload() error {
 	lists := n.cfg.access
-	if lists == nil {
+	if n.cfg.Allow == "" && n.cfg.Deny == "" {
 		n.cfg.log("node").Info("nothing to read again: there is neither an allow nor a deny list")
 		return nil
 	}
@@ -27,16 +27,19 @@ func (n *Node) Reload() error {
 		n.cfg.log("node").Error("the lists of who may come were not read again, those of before stay in force", "err", err)
 		return fmt.Errorf("read who may come: %w", err)
 	}
-	n.sayWhoMayCome("the lists of who may come were read again", "closed", n.host.CloseRefused()+n.gateway.CloseGated())
+	n.sayWhoMayCome("the lists of who may come were read again", "closed", n.closeRefused())
 	return nil
 }
+
+// closeRefused closes the connections of those that may not come, and returns how many.
+func (n *Node) closeRefused() int { return n.host.CloseRefused() + n.gateway.CloseGated() }
 
 // AccessStats returns how many connections the allow and the deny list kept away.
 func (n *Node) AccessStats() AccessStats { return n.cfg.access.Stats() }
 
 // sayWhoMayCome logs how many entries the lists have.
 func (n *Node) sayWhoMayCome(what string, more ...any) {
-	if n.cfg.access == nil {
+	if n.cfg.Allow == "" && n.cfg.Deny == "" {
 		return
 	}
 	allow, deny := n.cfg.access.Sizes()

@@ -10,7 +10,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/macula-mesh/macula-node/compat/uplink"
-	"github.com/macula-mesh/macula-node/internal/api"
+	"github.com/macula-mesh/macula-node/node/api/schema"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
@@ -18,7 +18,7 @@ import (
 // beginning is an address that the node was told to begin at, and how far it is with it.
 type beginning struct {
 	addr  string
-	state string // as in api.Bootstrap
+	state string // as in schema.Bootstrap
 	since time.Time
 	err   error
 	tried bool // something has come of it, be it an error
@@ -48,28 +48,28 @@ func (n *Node) beginnings() (all []beginning) {
 			all = append(all, beginningAtPeer(s.Gateway.String(), p))
 			continue
 		}
-		b := beginning{addr: s.Gateway.String(), state: api.BootstrapTrying, since: s.Since, err: s.Err}
+		b := beginning{addr: s.Gateway.String(), state: schema.BootstrapTrying, since: s.Since, err: s.Err}
 		switch s.State {
 		case uplink.StateJoined, uplink.StateUsed, uplink.StatePeer:
-			b.state, b.err = api.BootstrapJoined, nil
+			b.state, b.err = schema.BootstrapJoined, nil
 		case uplink.StateOtherRealm:
-			b.state, b.sure = api.BootstrapOtherRealm, s.Proved
+			b.state, b.sure = schema.BootstrapOtherRealm, s.Proved
 		}
-		b.tried = b.state != api.BootstrapTrying || b.err != nil
+		b.tried = b.state != schema.BootstrapTrying || b.err != nil
 		all = append(all, b)
 	}
 	return all
 }
 
 func beginningAtPeer(addr string, s maculadht.BootstrapStatus) beginning {
-	b := beginning{addr: addr, state: api.BootstrapTrying, since: s.Since, err: s.Err}
+	b := beginning{addr: addr, state: schema.BootstrapTrying, since: s.Since, err: s.Err}
 	switch s.State {
 	case maculadht.BootstrapJoined:
-		b.state = api.BootstrapJoined
+		b.state = schema.BootstrapJoined
 	case maculadht.BootstrapOtherRealm:
-		b.state, b.sure = api.BootstrapOtherRealm, true // its connection proves who it is
+		b.state, b.sure = schema.BootstrapOtherRealm, true // its connection proves who it is
 	}
-	b.tried = b.state != api.BootstrapTrying || b.err != nil
+	b.tried = b.state != schema.BootstrapTrying || b.err != nil
 	return b
 }
 
@@ -84,9 +84,9 @@ func addrOf(p peer.AddrInfo) string {
 func (b beginning) why() string {
 	refused, isRefused := errors.AsType[*proto.RefusedError](b.err)
 	switch {
-	case b.state == api.BootstrapOtherRealm && errors.Is(b.err, uplink.ErrOtherRealm):
+	case b.state == schema.BootstrapOtherRealm && errors.Is(b.err, uplink.ErrOtherRealm):
 		return b.err.Error()
-	case b.state == api.BootstrapOtherRealm && isRefused:
+	case b.state == schema.BootstrapOtherRealm && isRefused:
 		said := strings.TrimPrefix(refused.Reason, proto.ErrRealmMismatch.Error()+": ")
 		return fmt.Sprintf("%v: %s says: %s: %s", uplink.ErrOtherRealm, b.addr, said, uplink.NameOfOurRealm)
 	case b.err != nil:
@@ -100,7 +100,7 @@ func (b beginning) why() string {
 // something may still come of one that was not tried to the end.
 func (n *Node) Beginning() (joined, open bool) {
 	for _, b := range n.beginnings() {
-		joined = joined || b.state == api.BootstrapJoined
+		joined = joined || b.state == schema.BootstrapJoined
 		open = open || !b.tried
 	}
 	return joined, open
@@ -116,7 +116,7 @@ func (n *Node) OtherRealm() error {
 	}
 	var errs []error
 	for _, b := range all {
-		if b.state != api.BootstrapOtherRealm || !b.sure {
+		if b.state != schema.BootstrapOtherRealm || !b.sure {
 			return nil
 		}
 		errs = append(errs, &otherRealmError{b.why(), b.err})
@@ -149,7 +149,7 @@ func (n *Node) lonely(all []beginning) string {
 		if !b.tried && time.Since(b.since) < beginningsGrace {
 			return ""
 		}
-		if b.state == api.BootstrapJoined { // it was, a moment ago
+		if b.state == schema.BootstrapJoined { // it was, a moment ago
 			why = append(why, b.addr+": it is not known any more")
 			continue
 		}
@@ -159,10 +159,10 @@ func (n *Node) lonely(all []beginning) string {
 }
 
 // told returns them as the local API tells of them.
-func told(all []beginning) []api.Bootstrap {
-	out := make([]api.Bootstrap, len(all))
+func told(all []beginning) []schema.Bootstrap {
+	out := make([]schema.Bootstrap, len(all))
 	for i, b := range all {
-		out[i] = api.Bootstrap{Addr: b.addr, State: b.state, Since: b.since}
+		out[i] = schema.Bootstrap{Addr: b.addr, State: b.state, Since: b.since}
 		if b.err != nil {
 			out[i].Error = b.why()
 		}

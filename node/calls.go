@@ -2,12 +2,10 @@ package node
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/internal/api"
+	"github.com/macula-mesh/macula-node/node/api/schema"
 	"github.com/macula-mesh/macula-node/protocols/rpc"
 	"github.com/macula-mesh/macula-node/protocols/rpc/diagnostics"
 )
@@ -23,48 +21,29 @@ func (n *Node) openCalls() (err error) {
 // Calls returns what serves procedures and calls them.
 func (n *Node) Calls() *rpc.Calls { return n.calls }
 
-// Call implements api.Node.
-func (l local) Call(ctx context.Context, procedure string, args json.RawMessage) (json.RawMessage, error) {
-	raw, err := fromJSON(args)
-	if err != nil {
-		return nil, fmt.Errorf("args: %w", err)
-	}
-	result, err := l.calls.Call(ctx, procedure, raw)
+// Call implements api.Calls.
+func (l local) Call(ctx context.Context, procedure string, args wire.Raw) (wire.Raw, error) {
+	result, err := l.n.calls.Call(ctx, procedure, args)
 	if told, ok := errors.AsType[*wire.CallError](err); ok {
-		return nil, &api.CallError{Code: told.Code, Message: told.Message, Unserved: errors.Is(err, rpc.ErrNotFound)}
+		return nil, &schema.CallError{Code: told.Code, Message: told.Message, Unserved: errors.Is(err, rpc.ErrNotFound)}
 	}
-	if err != nil {
-		return nil, err
-	}
-	return result.MarshalJSON()
+	return result, err
 }
 
-// Serve implements api.Node.
-func (l local) Serve(ctx context.Context, procedure string, f func(context.Context, json.RawMessage) (json.RawMessage, error)) (withdraw func() error, err error) {
-	p, err := l.calls.Serve(ctx, procedure, func(ctx context.Context, r *rpc.Request) (any, error) {
-		args, err := r.Args.MarshalJSON()
-		if err != nil {
-			return nil, err
-		}
-		result, err := f(ctx, args)
-		if told, ok := errors.AsType[*api.CallError](err); ok {
+// Serve implements api.Calls.
+func (l local) Serve(ctx context.Context, procedure string, f func(context.Context, wire.Raw) (wire.Raw, error)) (withdraw func() error, err error) {
+	p, err := l.n.calls.Serve(ctx, procedure, func(ctx context.Context, r *rpc.Request) (any, error) {
+		result, err := f(ctx, r.Args)
+		if told, ok := errors.AsType[*schema.CallError](err); ok {
 			return nil, &wire.CallError{Code: told.Code, Message: told.Message}
 		}
 		if err != nil {
 			return nil, err
 		}
-		return fromJSON(result)
+		return result, nil
 	})
 	if p == nil {
 		return nil, err
 	}
 	return p.Withdraw, nil // what could not be saved is tried again
-}
-
-// fromJSON reads a JSON value; nothing is null.
-func fromJSON(text json.RawMessage) (wire.Raw, error) {
-	if len(text) == 0 {
-		text = json.RawMessage("null")
-	}
-	return wire.FromJSON(text)
 }

@@ -53,6 +53,9 @@ type part struct {
 // the node any more.
 func (n *Node) parts(withdrawn func() error) []part {
 	all := []part{{"a backup, or the watch over the mode", func() error { n.tasks.Wait(); return nil }}}
+	if n.backend != nil {
+		all = append(all, part{"the watch over events", n.backend.Close})
+	}
 	if n.watcher != nil {
 		all = append(all, part{"the watches of keys", n.watcher.Close})
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"slices"
 
@@ -89,6 +90,18 @@ type Config struct {
 	// Erlang gateway answers them; empty means nowhere.
 	Health string
 
+	// API is where the local API is reached over TCP beside its socket in the DataDir,
+	// host:port; empty means nowhere. Where it is no loopback address who asks has to know
+	// the token that is kept in the DataDir. A node whose API can not be listened on does
+	// not start, unless APISpare says that it may do without.
+	API      string
+	APISpare bool
+	// Metrics answers /metrics of the local API; nil means that there are none.
+	Metrics http.Handler
+	// Page answers what there is no operation for of the local API over TCP; nil means
+	// nothing.
+	Page http.Handler
+
 	// Limits are what peers may use; nil means maculadht.DefaultLimits.
 	Limits *maculadht.Limits
 	// Conns are what all connections, of both protocols, may cost in memory, and how
@@ -132,7 +145,7 @@ type settings struct {
 	itself    []string                  // bootstrap addresses with this node's own peer id
 	gateways  []identity.PinnedEndpoint // each host and port once
 	tls       credentials.Credentials
-	access    *access.Lists // nil without files
+	access    *access.Lists // nil where the host's options may say who comes
 }
 
 // check returns what the configuration means, or all that is wrong with it.
@@ -173,6 +186,8 @@ func (c Config) check() (settings, error) {
 		errs = append(errs, errors.New("a durable node has no data directory to keep its records in: set DataDir"))
 	case c.Durable && c.Store != nil:
 		errs = append(errs, errors.New("a durable node has a store of its own: set Store, or Durable"))
+	case c.API != "" && c.DataDir == "":
+		errs = append(errs, errors.New("a local API, and no data directory for its socket and its token: set DataDir"))
 	case c.DiskBytes != 0 && !c.Durable:
 		errs = append(errs, fmt.Errorf("%d bytes of disk for a node that is not durable: set Durable too", c.DiskBytes))
 	}
@@ -207,7 +222,7 @@ func (c Config) check() (settings, error) {
 	if s.tls, err = c.TLS.Load(); err != nil {
 		errs = append(errs, fmt.Errorf("TLS: %w", err))
 	}
-	if c.Allow != "" || c.Deny != "" {
+	if c.Allow != "" || c.Deny != "" || len(c.HostOptions) == 0 { // which may have a gater of their own
 		if s.access, err = access.Open(c.Allow, c.Deny); err != nil {
 			errs = append(errs, err)
 		}

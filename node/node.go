@@ -21,6 +21,8 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 	"github.com/macula-mesh/macula-node/internal/conns"
 	"github.com/macula-mesh/macula-node/internal/health"
+	"github.com/macula-mesh/macula-node/node/api"
+	"github.com/macula-mesh/macula-node/node/internal/backend"
 	"github.com/macula-mesh/macula-node/node/internal/peerhost"
 	"github.com/macula-mesh/macula-node/node/internal/presence"
 	"github.com/macula-mesh/macula-node/node/internal/quicaddr"
@@ -52,6 +54,7 @@ type Node struct {
 
 	certificate tls.Certificate // which Erlang nodes see
 
+	backend  *backend.Backend   // what the local API asks
 	presence *presence.Presence // nil without a data directory
 	unread   string             // the store in the data directory that the node leaves alone; empty for none
 
@@ -189,11 +192,30 @@ func (n *Node) start() error {
 		return err
 	}
 	n.sayWhoMayCome("who may come is limited")
+	if err := n.openBackend(); err != nil {
+		return err
+	}
 	if n.presence != nil {
-		n.presence.Serve(local{n}, n.running())
+		if err := n.presence.Serve(local{n.backend, n}, n.apiOptions(), n.running()); err != nil {
+			return err
+		}
 	}
 	n.ready.Store(true)
 	return nil
+}
+
+// apiOptions is where the local API is reached.
+func (n *Node) apiOptions() api.Options {
+	return api.Options{Address: n.cfg.API, Spare: n.cfg.APISpare, Metrics: n.cfg.Metrics, Page: n.cfg.Page}
+}
+
+// APIURL returns where the local API is reached over TCP, such as http://127.0.0.1:9480;
+// nothing where it is not.
+func (n *Node) APIURL() string {
+	if n.presence == nil {
+		return ""
+	}
+	return n.presence.APIURL()
 }
 
 // warnOfHostname says that a hostname which stands for this machine everywhere tells

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -10,42 +11,71 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/wire/values"
-	"github.com/macula-mesh/macula-node/internal/api"
 	"github.com/macula-mesh/macula-node/internal/datadir"
+	"github.com/macula-mesh/macula-node/node/api/schema"
+	"github.com/macula-mesh/macula-node/node/internal/backend"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble"
 )
 
 // local is a node as its local API tells of it.
-type local struct{ *Node }
+type local struct {
+	*backend.Backend
+	n *Node
+}
+
+// openBackend has what the local API asks be answered.
+func (n *Node) openBackend() (err error) {
+	n.backend, err = backend.New(backend.Parts{
+		Host: n.host.Base, Service: n.service, Uplinks: n.uplinks, Topics: n.topics, Calls: n.calls, Lists: n.cfg.access,
+		Version: n.cfg.Version, Hostname: n.cfg.Hostname, Endpoints: n.Endpoints, CloseRefused: n.closeRefused,
+		Status: func() schema.Status { return local{n: n}.Status() }, Log: n.cfg.log("node"),
+	})
+	return err
+}
+
+// Uplinks implements api.Network.
+func (l local) Uplinks() []schema.Uplink { return l.UplinkList() }
+
+// Health implements api.State.
+func (l local) Health() schema.Health {
+	problems := l.problems(l.n.beginnings())
+	return schema.Health{Well: len(problems) == 0, Ready: l.n.Ready(), Problems: problems}
+}
+
+// Backup implements api.State.
+func (l local) Backup(ctx context.Context, dir string) (schema.Backup, error) {
+	made, err := l.n.Backup(ctx, dir)
+	return schema.Backup(made), err
+}
 
 // Status implements api.Node.
-func (l local) Status() api.Status {
-	stats, store := l.records.Stats(), l.StoreStatus()
-	beginnings := l.beginnings()
-	started := l.presence.Started()
-	s := api.Status{
+func (l local) Status() schema.Status {
+	stats, store := l.n.records.Stats(), l.n.StoreStatus()
+	beginnings := l.n.beginnings()
+	started := l.n.presence.Started()
+	s := schema.Status{
 		PID:     os.Getpid(),
-		Version: l.cfg.Version,
+		Version: l.n.cfg.Version,
 		Started: started,
 		Uptime:  time.Since(started).Seconds(),
-		DataDir: l.presence.Path(),
+		DataDir: l.n.presence.Path(),
 
-		PeerID:    l.host.ID().String(),
-		NodeID:    l.ID().String(),
-		Realm:     l.Realm(),
-		Mode:      l.service.Mode().String(),
-		Addrs:     texts(l.Addrs()),
-		Endpoints: l.Endpoints(),
-		Contacts:  len(l.service.Routing().Contacts()),
+		PeerID:    l.n.host.ID().String(),
+		NodeID:    l.n.ID().String(),
+		Realm:     l.n.Realm(),
+		Mode:      l.n.service.Mode().String(),
+		Addrs:     texts(l.n.Addrs()),
+		Endpoints: l.n.Endpoints(),
+		Contacts:  len(l.n.service.Routing().Contacts()),
 		Bootstrap: told(beginnings),
 
-		Records: api.Records{Records: stats.Records, Keys: stats.Keys, Bytes: stats.Bytes, Limit: store.Limit},
-		Store: api.Store{
-			Kind: store.Kind, Dir: store.Dir, DiskBytes: store.DiskBytes, DiskLimit: store.DiskLimit, Unread: l.unread,
+		Records: schema.Records{Records: stats.Records, Keys: stats.Keys, Bytes: stats.Bytes, Limit: store.Limit},
+		Store: schema.Store{
+			Kind: store.Kind, Dir: store.Dir, DiskBytes: store.DiskBytes, DiskLimit: store.DiskLimit, Unread: l.n.unread,
 		},
-		Memory:   memory(store.Limit, l.cfg.Limits.Accounts.TotalMemory),
-		Refused:  l.refused(),
+		Memory:   memory(store.Limit, l.n.cfg.Limits.Accounts.TotalMemory),
+		Refused:  l.n.refused(),
 		Problems: l.problems(beginnings),
 	}
 	if store.Failing != nil {
@@ -56,8 +86,8 @@ func (l local) Status() api.Status {
 
 // problems says why the node is not well.
 func (l local) problems(beginnings []beginning) []string {
-	problems, stats, store := []string{}, l.records.Stats(), l.StoreStatus()
-	if why := l.lonely(beginnings); why != "" {
+	problems, stats, store := []string{}, l.n.records.Stats(), l.n.StoreStatus()
+	if why := l.n.lonely(beginnings); why != "" {
 		problems = append(problems, why)
 	}
 	if store.Failing != nil {
@@ -74,9 +104,9 @@ func (l local) problems(beginnings []beginning) []string {
 }
 
 // refused counts what the node has refused.
-func (n *Node) refused() api.Refused {
+func (n *Node) refused() schema.Refused {
 	lists, pool, mux := n.AccessStats(), n.Conns(), n.service.Handlers().Mux().Stats()
-	return api.Refused{
+	return schema.Refused{
 		Denied: lists.Denied, NotAllowed: lists.NotAllowed,
 		Handshakes: pool.Handshakes.Refused, GaveWay: pool.GaveWay,
 		ConnectFirst: mux.Unmet, Busy: mux.Busy, TurnedAway: mux.TurnedAway,
@@ -90,10 +120,10 @@ func isFull(bytes, limit int64) bool {
 }
 
 // memory is what the process has, and may have.
-func memory(records, buffers int64) api.Memory {
+func memory(records, buffers int64) schema.Memory {
 	read := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
 	metrics.Read(read)
-	m := api.Memory{Used: int64(read[0].Value.Uint64() - read[1].Value.Uint64()), Records: records, Buffers: buffers}
+	m := schema.Memory{Used: int64(read[0].Value.Uint64() - read[1].Value.Uint64()), Records: records, Buffers: buffers}
 	if limit := debug.SetMemoryLimit(-1); limit < maxMemory {
 		m.Limit = limit
 	}

@@ -25,12 +25,17 @@ func (n *Node) Watch(ctx context.Context, key []byte) iter.Seq2[watch.Event, err
 	return n.watcher.Watch(ctx, key)
 }
 
-// Publish implements api.Node.
+// Publish implements api.Topics.
 func (l local) Publish(ctx context.Context, topic string, payload []byte) error {
-	return l.topics.Publish(ctx, topic, payload)
+	return l.n.topics.Publish(ctx, topic, payload)
 }
 
-// Subscribe implements api.Node.
+// Subscribe implements api.Topics.
 func (l local) Subscribe(ctx context.Context, pattern string) (*pubsub.Subscription, error) {
-	return l.topics.Subscribe(ctx, pattern)
+	return l.n.topics.Subscribe(ctx, pattern)
+}
+
+// Watch implements api.Topics.
+func (l local) Watch(ctx context.Context, key []byte) iter.Seq2[watch.Event, error] {
+	return l.n.Watch(ctx, key)
 }

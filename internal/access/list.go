@@ -41,7 +41,7 @@ const maxEntry = 100
 // behind a #. The name is the file's, for errors; a line that is no entry is an
 // *EntryError.
 func Read(r io.Reader, name string) (*List, error) {
-	l := &List{peers: make(map[peer.ID]struct{}), ranges: make(map[netip.Prefix]struct{})}
+	l := newList()
 	in := bufio.NewScanner(r)
 	line := 0
 	for in.Scan() {
@@ -58,6 +58,41 @@ func Read(r io.Reader, name string) (*List, error) {
 		return nil, fmt.Errorf("%s:%d: %w", name, line+1, err)
 	}
 	return l, nil
+}
+
+func newList() *List {
+	return &List{peers: make(map[peer.ID]struct{}), ranges: make(map[netip.Prefix]struct{})}
+}
+
+// Entries returns the entries as they are written, in order.
+func (l *List) Entries() []string {
+	all := make([]string, 0, l.Len())
+	for p := range l.peers {
+		all = append(all, p.String())
+	}
+	for r := range l.ranges {
+		all = append(all, rangeText(r))
+	}
+	slices.Sort(all)
+	return all
+}
+
+// rangeText writes a range, of one address that address.
+func rangeText(r netip.Prefix) string {
+	if r.IsSingleIP() {
+		return r.Addr().String()
+	}
+	return r.String()
+}
+
+// ParseEntry returns an entry of a list in the one way to write it. What is none is an
+// *EntryError.
+func ParseEntry(text string) (string, error) {
+	l, text := newList(), strings.TrimSpace(text)
+	if why := l.add(text); why != "" {
+		return "", &EntryError{File: "entry", Line: 1, Text: text[:min(len(text), maxEntry)], Why: why}
+	}
+	return l.Entries()[0], nil
 }
 
 // add takes an entry, or says what is wrong with it.

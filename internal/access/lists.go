@@ -28,6 +28,7 @@ const (
 type Lists struct {
 	allowFile, denyFile string
 
+	banned    []string // by Ban, where it could not be kept; under reloading
 	reloading sync.Mutex
 	now       atomic.Pointer[pair]
 
@@ -51,10 +52,17 @@ func Open(allowFile, denyFile string) (*Lists, error) {
 func (l *Lists) Reload() error {
 	l.reloading.Lock()
 	defer l.reloading.Unlock()
+	return l.reload()
+}
+
+func (l *Lists) reload() error {
 	allow, errAllow := readFile("allow", l.allowFile)
 	deny, errDeny := readFile("deny", l.denyFile)
 	if err := errors.Join(errAllow, errDeny); err != nil {
 		return err
+	}
+	for _, entry := range l.banned {
+		deny.add(entry)
 	}
 	l.now.Store(&pair{allow, deny})
 	return nil
@@ -62,7 +70,7 @@ func (l *Lists) Reload() error {
 
 func readFile(which, name string) (*List, error) {
 	if name == "" {
-		return &List{}, nil
+		return newList(), nil
 	}
 	f, err := os.Open(name)
 	if err != nil {

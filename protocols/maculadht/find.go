@@ -35,6 +35,20 @@ func (s *Service) FindValues(ctx context.Context, key []byte) (*lookup.Found, er
 	})
 }
 
+// Trace is FindValues that tells what it does: each question before it is sent, and each
+// answer as it comes, in the goroutine that called. Either may be nil.
+func (s *Service) Trace(ctx context.Context, key []byte, asked func(lookup.Asked), hop func(lookup.Hop)) (*lookup.Found, error) {
+	return s.find(ctx, key, func(ctx context.Context, key []byte) (*lookup.Found, error) {
+		how := s.searchOf(key)
+		how.OnAsked, how.OnHop = asked, hop
+		return s.lookups.Search(ctx, how)
+	})
+}
+
+// NetworkSize returns about how many nodes the network has, by what the lookups of the last
+// hour have seen, and whether that is known.
+func (s *Service) NetworkSize() (nodes float64, known bool) { return s.lookups.Size() }
+
 // FindPeerValues is FindValues that asks libp2p peers alone: what an Erlang node has
 // caused must not have it asked in return, nor others like it, whom each miss holds up.
 func (s *Service) FindPeerValues(ctx context.Context, key []byte) (*lookup.Found, error) {

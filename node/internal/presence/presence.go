@@ -4,13 +4,15 @@ package presence
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"sync"
 	"time"
 
-	"github.com/macula-mesh/macula-node/internal/api"
 	"github.com/macula-mesh/macula-node/internal/datadir"
+	"github.com/macula-mesh/macula-node/node/api"
+	"github.com/macula-mesh/macula-node/node/api/door"
 )
 
 // Presence is a data directory that this process runs a node on.
@@ -61,25 +63,42 @@ func (p *Presence) publish() {
 }
 
 // Serve opens the local API for a node, and says where that is reached: at is what it
-// says beside its process. A node without a local API serves all the same.
-func (p *Presence) Serve(n api.Node, at datadir.Running) {
+// says beside its process. A node without a local API serves all the same, unless it was to
+// be reached over TCP: then the error says why it is not.
+func (p *Presence) Serve(n api.Node, o api.Options, at datadir.Running) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.withdrawn {
-		return
+		return nil
 	}
 	if last := p.dir.Last(); last != nil {
-		api.RemoveLast(last.Socket)
+		door.RemoveLast(last.Socket)
 	}
 	at.PID, at.Started = p.says.PID, p.says.Started
 	p.says = at
+	o.DataDir, o.Log = p.dir.Path(), p.log
 	var err error
-	if p.api, err = api.Open(p.dir.Path(), n, p.log); err != nil {
-		p.log.Warn("no local API: status and backup will not reach this node", "err", err)
-	} else {
+	p.api, err = api.Open(n, o)
+	switch {
+	case err == nil:
 		p.says.Socket = p.api.Path()
+	case o.Address != "" && !o.Spare:
+		return fmt.Errorf("open the local API: %w", err)
+	default:
+		p.log.Warn("no local API: status and backup will not reach this node", "err", err)
 	}
 	p.publish()
+	return nil
+}
+
+// APIURL returns where the local API is reached over TCP; nothing where it is not.
+func (p *Presence) APIURL() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.api == nil {
+		return ""
+	}
+	return p.api.URL()
 }
 
 // Withdraw has nobody find the node any more: it takes back what was said, ends what the

@@ -80,6 +80,24 @@ func (c *Clients) NodeID(p *Peer) (nodeID string, is bool) {
 	return *p.client, *p.client != ""
 }
 
+// Client is a node that has CONNECTed on streams that stay.
+type Client struct {
+	NodeID  []byte   // as it was sent
+	Newest  *Session // of the stream through which it is reached
+	Streams int      // on which the id was given
+}
+
+// All returns all of them, in no order.
+func (c *Clients) All() []Client {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	all := make([]Client, 0, len(c.byNode))
+	for id, s := range c.byNode {
+		all = append(all, Client{NodeID: []byte(id), Newest: s.newest().session, Streams: len(s.peers)})
+	}
+	return all
+}
+
 // Len returns how many nodes have CONNECTed.
 func (c *Clients) Len() int {
 	c.mu.RLock()

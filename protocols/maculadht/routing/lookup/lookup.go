@@ -146,6 +146,13 @@ type Hop struct {
 	Err    error // why it was dropped from the lookup; nil for a good answer
 }
 
+// Asked is a question of a lookup that is about to be sent.
+type Asked struct {
+	Contact routing.Contact
+	Round   int  // as of a Hop
+	Again   bool // as of a Hop
+}
+
 // Nodes finds the live contacts nearest to target. It ends when the BucketSize
 // nearest of all that it came to know, and that are alive, have answered. The error
 // is [ErrNoPeers] where the table is empty, [ErrUnanswered], or that of ctx, which is
@@ -191,6 +198,10 @@ type Search struct {
 	// are not merged: a provider may be named by each holder, or be said to have
 	// withdrawn (FoundValue.IsWithdrawn).
 	OnValues func([]FoundValue)
+	// OnAsked is called before each question with who is asked, and OnHop with each answer
+	// as it comes, both by the goroutine that called for the lookup; they may be nil.
+	OnAsked func(Asked)
+	OnHop   func(Hop)
 
 	wide bool // it looks farther where the nearest lie too densely to be true
 }

@@ -318,6 +318,9 @@ func (s *search) ask(ctx context.Context, p *peerCandidate) {
 	if p.again {
 		question = s.nodes
 	}
+	if s.how.OnAsked != nil {
+		s.how.OnAsked(Asked{Contact: to, Round: p.round, Again: p.again})
+	}
 	s.queries.Go(func() {
 		reply, err := s.Query(ctx, to, question)
 		if to.IsErlang() && errors.Is(err, proto.ErrUnanswered) {
@@ -386,6 +389,9 @@ func (s *search) note(p *peerCandidate, hop Hop) {
 	}
 	if s.cfg.observe != nil {
 		s.cfg.observe(hop)
+	}
+	if s.how.OnHop != nil {
+		s.how.OnHop(hop)
 	}
 }
 

@@ -1,4 +1,4 @@
-package api
+package door
 
 import (
 	"errors"
@@ -25,22 +25,23 @@ const (
 // ErrInUse: somebody answers on the socket already.
 var ErrInUse = errors.New("another node answers there")
 
-// socket is a Unix socket that is listened on; its files outlive the listener, until
-// remove.
-type socket struct {
+// Socket is a Unix socket that is listened on, which its user alone can open; its files
+// outlive the listener, until Remove.
+type Socket struct {
 	net.Listener
 	path  string
 	alone string // a directory made for it; empty where it is in the data directory
 }
 
-// listen makes the socket of a data directory. A path that is too long for one is
-// replaced by a short one in a directory of its own.
-func listen(dataDir string) (*socket, error) {
+// ListenSocket makes the socket of a data directory. A path that is too long for one is
+// replaced by a short one in a directory of its own. The error is ErrInUse where another
+// process answers there.
+func ListenSocket(dataDir string) (*Socket, error) {
 	dataDir, err := filepath.Abs(dataDir)
 	if err != nil {
 		return nil, err
 	}
-	s := &socket{path: filepath.Join(dataDir, socketName)}
+	s := &Socket{path: filepath.Join(dataDir, socketName)}
 	if len(s.path) > maxPath {
 		if s.alone, err = os.MkdirTemp("", shortDir); err != nil { // mode 0700
 			return nil, fmt.Errorf("the socket's path %s has %d bytes, of at most %d, and no shorter one can be had: %w", s.path, len(s.path), maxPath, err)
@@ -51,13 +52,13 @@ func listen(dataDir string) (*socket, error) {
 		}
 	}
 	if err := s.open(); err != nil {
-		return nil, errors.Join(err, s.remove())
+		return nil, errors.Join(err, s.Remove())
 	}
 	return s, nil
 }
 
 // open listens, in place of who is no more.
-func (s *socket) open() error {
+func (s *Socket) open() error {
 	if err := vacate(s.path); err != nil {
 		return err
 	}
@@ -98,8 +99,11 @@ func vacate(path string) error {
 	return os.Remove(path)
 }
 
-// remove takes the socket's files away.
-func (s *socket) remove() error {
+// Path returns where the socket is.
+func (s *Socket) Path() string { return s.path }
+
+// Remove takes the socket's files away.
+func (s *Socket) Remove() error {
 	err := os.Remove(s.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil

@@ -1,9 +1,6 @@
-package api
+package schema
 
-import (
-	"fmt"
-	"time"
-)
+import "time"
 
 // Status is how a node is.
 type Status struct {
@@ -20,6 +17,7 @@ type Status struct {
 	Addrs     []string `json:"addrs"`
 	Endpoints []string `json:"endpoints"`
 	Contacts  int      `json:"contacts"`
+	API       string   `json:"api,omitempty"` // where the local API is reached over TCP; empty where it is not
 
 	// Bootstrap is how far the node is with each address that it was told to begin at.
 	Bootstrap []Bootstrap `json:"bootstrap"`
@@ -86,35 +84,15 @@ type Memory struct {
 	Buffers int64 `json:"buffers"`         // that peers may have buffered, of Limit
 }
 
-// BackupRequest asks for a copy of the data directory.
-type BackupRequest struct {
-	Dir string `json:"dir"` // an absolute path at which nothing is yet
+// Health is whether a node is well, and whether it serves.
+type Health struct {
+	Well     bool     `json:"well"`
+	Ready    bool     `json:"ready"` // it serves: from its start until it is closed
+	Problems []string `json:"problems"`
 }
 
-// Backup is a copy that was made.
-type Backup struct {
-	Dir     string `json:"dir"`
-	Files   int    `json:"files"`
-	Bytes   int64  `json:"bytes"`
-	Key     bool   `json:"key"`     // whether the identity key is in it
-	Records bool   `json:"records"` // whether records are in it, or the identity alone
-	Unread  bool   `json:"unread"`  // whether they are of a store that the node which runs there leaves alone
+// Version is which program answers.
+type Version struct {
+	Version string `json:"version"`
+	Go      string `json:"go"`
 }
-
-// Problem is what the API answers where it does not do what it was asked for.
-type Problem struct {
-	Type   string `json:"type"`   // about:blank: the status says what kind it is
-	Title  string `json:"title"`  // of the status
-	Status int    `json:"status"` // of HTTP
-	Detail string `json:"detail"` // what was wrong and what to do
-}
-
-func (p *Problem) Error() string {
-	if p.Detail == "" {
-		return fmt.Sprintf("%d %s", p.Status, p.Title)
-	}
-	return p.Detail
-}
-
-// Wrong reports whether it is for the caller to ask for something else.
-func (p *Problem) Wrong() bool { return p.Status >= 400 && p.Status < 500 }
