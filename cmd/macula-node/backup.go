@@ -12,9 +12,10 @@ import (
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/local"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
-	"github.com/macula-mesh/macula-node/internal/api"
 	"github.com/macula-mesh/macula-node/internal/datadir"
 	"github.com/macula-mesh/macula-node/node"
+	"github.com/macula-mesh/macula-node/node/api/client"
+	"github.com/macula-mesh/macula-node/node/api/schema"
 	"github.com/macula-mesh/macula-node/node/backup"
 	"github.com/macula-mesh/macula-node/node/credentials"
 )
@@ -60,7 +61,7 @@ A node that runs makes the copy itself, as its user and where it sees DIR.`,
 }
 
 // copied says what is in a backup.
-func copied(made api.Backup) string {
+func copied(made schema.Backup) string {
 	switch {
 	case !made.Key:
 		return "records alone"
@@ -73,7 +74,7 @@ func copied(made api.Backup) string {
 }
 
 // whatNext says what a backup is good for.
-func whatNext(made api.Backup, dataDir string) string {
+func whatNext(made schema.Backup, dataDir string) string {
 	if !made.Key {
 		return fmt.Sprintf("There is no %s, without which no node can run on it: put that back first.", terminal.Legible(filepath.Join(dataDir, credentials.KeyFile)))
 	}
@@ -82,17 +83,17 @@ func whatNext(made api.Backup, dataDir string) string {
 
 // backUp has the node that runs on a data directory copy it, or does it where none
 // runs.
-func backUp(ctx context.Context, dataDir, dir string) (api.Backup, error) {
+func backUp(ctx context.Context, dataDir, dir string) (schema.Backup, error) {
 	c, r, err := local.Open(dataDir)
 	switch {
 	case errors.Is(err, datadir.ErrNotRunning):
 		made, err := backUpStill(ctx, dataDir, dir)
-		return api.Backup(made), err
+		return schema.Backup(made), err
 	case err != nil:
-		return api.Backup{}, err
+		return schema.Backup{}, err
 	}
 	made, err := c.Backup(ctx, dir)
-	if errors.Is(err, api.ErrNoAnswer) {
+	if errors.Is(err, client.ErrNoAnswer) {
 		return made, fmt.Errorf("%s: %w", r, err)
 	}
 	if err == nil {
@@ -118,7 +119,7 @@ func backUpStill(ctx context.Context, dataDir, dir string) (made backup.Made, er
 
 // wrongPlace makes an error that is for who typed the command one of usage.
 func wrongPlace(err error) error {
-	p, isProblem := errors.AsType[*api.Problem](err)
+	p, isProblem := errors.AsType[*client.Problem](err)
 	if isProblem && p.Wrong() || errors.Is(err, backup.ErrExists) || errors.Is(err, backup.ErrPlace) || errors.Is(err, backup.ErrNothing) {
 		return flags.Usage(err)
 	}

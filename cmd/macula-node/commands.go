@@ -75,6 +75,9 @@ the --realm; how many these are is said on standard error, and with --json in
 			if err != nil {
 				return err
 			}
+			if addr == "" {
+				return getHere(ctx, cmd, key)
+			}
 			return ask.Node(ctx, cmd, addr, func(ctx context.Context, t *ask.Target) error {
 				reply, err := client.FindValue(ctx, t.Network, t.Contact, key.Bytes)
 				if err != nil {
@@ -87,21 +90,25 @@ the --realm; how many these are is said on standard error, and with --json in
 }
 
 func printFound(cmd *cli.Command, t *ask.Target, key flags.Key, reply *wire.FindValueReply) error {
-	found := view.ValuesOf(reply, key.Bytes, t.Realm)
+	return printValues(cmd, key, view.ValuesOf(reply, key.Bytes, t.Realm), view.NodesOf(reply.Nodes), !t.IsErlang())
+}
+
+// printValues prints what a node has under a key, and whom it knows near it.
+func printValues(cmd *cli.Command, key flags.Key, found view.Values, nodes []view.Node, tells bool) error {
 	if cmd.Bool("json") {
 		if err := terminal.PrintJSON(cmd, struct {
 			Key string `json:"key"`
 			view.Values
 			Nodes []view.Node `json:"nodes,omitempty"`
-		}{key.String(), found, view.NodesOf(reply.Nodes)}); err != nil {
+		}{key.String(), found, nodes}); err != nil {
 			return err
 		}
-	} else if err := found.Print(cmd, !t.IsErlang()); err != nil {
+	} else if err := found.Print(cmd, tells); err != nil {
 		return err
 	}
 	if len(found.Values) == 0 {
 		elsewhere := ""
-		if len(reply.Nodes) > 0 {
+		if len(nodes) > 0 {
 			elsewhere = "; macula-node lookup asks the other nodes too"
 		}
 		return fmt.Errorf("%w: nothing is stored there under %s%s", errNotFound, key.Long(), elsewhere)
@@ -138,6 +145,9 @@ Texts travel as bytes; other bytes are given as {"$bin": "<hex>"}.`,
 			value, err := flags.ParseValue(rest[0])
 			if err != nil {
 				return err
+			}
+			if addr == "" {
+				return putHere(ctx, cmd, key, value, false)
 			}
 			return ask.Node(ctx, cmd, addr, func(ctx context.Context, t *ask.Target) error {
 				err := client.Put(ctx, t.Network, t.Contact, procedures.StoreArgs{Key: key.Bytes, Value: value.Raw})

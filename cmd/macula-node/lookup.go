@@ -24,7 +24,8 @@ func lookupCommand() *cli.Command {
 		Usage:     "find the values of a key anywhere in the network",
 		ArgsUsage: "[--bootstrap MULTIADDR] (KEY | --service NAME | --topic NAME)",
 		Description: flags.KeyHelp + `
-It asks ever nearer nodes, as a peer that lives as long as the command, and
+The node that runs on the data directory asks ever nearer nodes or, with
+--bootstrap, a peer that lives as long as the command, and
 shows each that answered; the values come last, one line of JSON each, those
 first that are proved to be of the node_id in them. How many these are is
 said on standard error, and with --json in "proved".`,
@@ -33,6 +34,11 @@ said on standard error, and with --json in "proved".`,
 			key, _, err := flags.SplitKey(cmd, cmd.Args().Slice())
 			if err != nil {
 				return err
+			}
+			if named, err := ask.NamesPeers(cmd); err != nil {
+				return err
+			} else if !named {
+				return lookupHere(ctx, cmd, key)
 			}
 			observe := func(lookup.Hop) {}
 			if !cmd.Bool("json") {
@@ -160,6 +166,11 @@ func putReplicated(ctx context.Context, cmd *cli.Command) error {
 	value, err := flags.ParseValue(rest[0])
 	if err != nil {
 		return err
+	}
+	if named, err := ask.NamesPeers(cmd); err != nil {
+		return err
+	} else if !named {
+		return putHere(ctx, cmd, key, value, true)
 	}
 	asked, status := 0, terminal.NewStatus(cmd)
 	observe := func(lookup.Hop) {

@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -20,10 +21,12 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/inspect"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/local"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/compat/dialer/safety"
 	"github.com/macula-mesh/macula-node/internal/logs/early"
+	"github.com/macula-mesh/macula-node/node/api/schema"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
@@ -106,7 +109,7 @@ func exitCode(err error) int {
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.Is(err, errNotFound), errors.Is(err, local.ErrUnserved), errors.Is(err, errUnwell):
+	case errors.Is(err, errNotFound), errors.Is(err, inspect.ErrMissing), errors.Is(err, local.ErrUnserved), errors.Is(err, errUnwell):
 		return exitNotFound
 	case errors.Is(err, errUndone):
 		return exitStopped
@@ -159,8 +162,17 @@ where it could not ask.`,
 			local.Subscribe(),
 			local.Publish(),
 			local.Watch(),
+			inspect.Peers(),
+			inspect.Table(),
+			inspect.Records(),
+			inspect.Why(),
+			inspect.Advertise(),
+			inspect.Withdraw(),
+			inspect.Events(),
+			inspect.Ban(),
 			doctorCommand(),
 			backupCommand(),
+			versionCommand(),
 		},
 	}
 	onUsage := func(_ context.Context, cmd *cli.Command, err error, _ bool) error {
@@ -198,4 +210,23 @@ func version() string {
 		return info.Main.Version
 	}
 	return "devel"
+}
+
+func versionCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "version",
+		Usage: "print which program this is",
+		Flags: []cli.Flag{flags.JSON()},
+		Action: func(_ context.Context, cmd *cli.Command) error {
+			if cmd.Args().Present() {
+				return flags.Usagef("version takes no arguments, but got %q; see macula-node version --help", cmd.Args().First())
+			}
+			v := schema.Version{Version: version(), Go: runtime.Version()}
+			if cmd.Bool("json") {
+				return terminal.PrintJSON(cmd, v)
+			}
+			_, err := fmt.Fprintf(cmd.Root().Writer, "macula-node %s, %s, %s/%s\n", v.Version, v.Go, runtime.GOOS, runtime.GOARCH)
+			return err
+		},
+	}
 }

@@ -89,6 +89,9 @@ func start(t *testing.T, args ...string) *running {
 	if !strings.Contains(strings.Join(args, " "), "--data-dir") {
 		args = append(args, "--data-dir", t.TempDir())
 	}
+	if !strings.Contains(strings.Join(args, " "), "--api") {
+		args = append(args, "--api", "off")
+	}
 	r := &running{ended: make(chan int, 1)}
 	var ctx context.Context
 	ctx, r.stop = context.WithCancel(context.Background())

@@ -59,6 +59,7 @@ directory; status says how it is.`,
 			&cli.BoolFlag{Name: "port-mapping", Usage: "ask the router (UPnP, NAT-PMP) to forward the port, unless it is listened on loopback alone; --port-mapping=false for not at all", Value: true},
 			&cli.StringFlag{Name: "mode", Usage: "`MODE` towards libp2p peers: auto, server or client", Value: string(node.ModeAuto)},
 			flags.HealthPort(),
+			flags.API(),
 			flags.JSON(),
 		}, flags.Access(), flags.Store(), flags.Conns(), flags.Log(), flags.TLS(
 			&cli.StringFlag{Name: "tls-cert", Usage: "`FILE` of the certificate that Erlang nodes are shown, with its chain, in PEM (default: a self-signed one, kept in the data directory)", Sources: flags.Env("MACULA_TLS_CERTFILE")},
@@ -120,6 +121,10 @@ func runOn(ctx context.Context, cmd *cli.Command, dir string, port uint16, polic
 	if err != nil {
 		return err
 	}
+	api, spare, err := flags.APIAddr(cmd)
+	if err != nil {
+		return err
+	}
 	limits := memoryLimits(k.memory, connections.Memory)
 	hangUps := takeHangUps(ctx)
 	waitsFor(ctx, func() string { return "the start" })
@@ -142,6 +147,9 @@ func runOn(ctx context.Context, cmd *cli.Command, dir string, port uint16, polic
 		DataDir: dir,
 		Version: version(),
 		Health:  health,
+
+		API:      api,
+		APISpare: spare,
 
 		Durable:   k.durable,
 		Records:   records.Limits{Bytes: k.memory},

@@ -12,7 +12,7 @@ import (
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/local"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/view"
-	"github.com/macula-mesh/macula-node/internal/api"
+	"github.com/macula-mesh/macula-node/node/api/schema"
 )
 
 func statusCommand() *cli.Command {
@@ -45,7 +45,7 @@ func statusCommand() *cli.Command {
 	}
 }
 
-func printStatus(cmd *cli.Command, s api.Status) error {
+func printStatus(cmd *cli.Command, s schema.Status) error {
 	var err error
 	if cmd.Bool("json") {
 		err = terminal.PrintJSON(cmd, s)

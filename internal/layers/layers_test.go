@@ -51,12 +51,13 @@ var floors = [][]string{
 	{"compat/gateway", "compat/uplink", "compat/doctor"},
 	{"node/credentials", "node/internal/quicaddr"},
 	{"node/backup", "node/internal/peerhost"},
-	{"internal/api", "internal/health"},
+	{"node/api/schema", "node/api/door", "internal/health"},
+	{"node/api", "node/api/client", "node/internal/backend"},
 	{"node/internal/presence"},
 	{"node"},
 	{"cmd/macula-node/internal/flags", "cmd/macula-node/internal/terminal", "cmd/macula-node/internal/runner"},
 	{"cmd/macula-node/internal/local"},
-	{"cmd/macula-node/internal/ask", "cmd/macula-node/internal/view"},
+	{"cmd/macula-node/internal/ask", "cmd/macula-node/internal/view", "cmd/macula-node/internal/inspect"},
 	{"cmd/macula-node"},
 }
 

@@ -16,7 +16,6 @@ import (
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/internal/datadir"
 	"github.com/macula-mesh/macula-node/node"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
@@ -48,22 +47,22 @@ type Mesh struct {
 	Lookups *lookup.Lookups
 }
 
-// InMesh runs f in the network that the command's bootstrap peers are in, or the
-// node that runs on its data directory where none is named.
+// NamesPeers reports whether a command names peers to begin at: else it means the node that
+// runs on its data directory.
+func NamesPeers(cmd *cli.Command) (bool, error) {
+	peers, _, err := bootstrapPeers(cmd)
+	return len(peers) > 0, err
+}
+
+// InMesh runs f in the network that the command's bootstrap peers are in.
 func InMesh(ctx context.Context, cmd *cli.Command, observe func(lookup.Hop), f func(context.Context, *Mesh) error) error {
 	peers, texts, err := bootstrapPeers(cmd)
 	if err != nil {
 		return err
 	}
-	var local *datadir.Running
-	if len(peers) == 0 {
-		if local, err = runningNode(cmd, "--bootstrap"); err != nil {
-			return err
-		}
-	}
 	limited, cancel := context.WithTimeout(ctx, cmd.Duration("timeout"))
 	defer cancel()
-	realm := meshRealm(cmd, local)
+	realm := cmd.String("realm")
 	h, client, closeBoth, err := newClient(cmd.Duration("timeout"), connecting(realm))
 	if err != nil {
 		return err
@@ -76,17 +75,6 @@ func InMesh(ctx context.Context, cmd *cli.Command, observe func(lookup.Hop), f f
 	defer server.Close()
 	entry := entry{ctx: ctx, host: h, client: client, server: server, realm: realm, timeout: cmd.Duration("timeout")}
 	status := terminal.NewStatus(cmd)
-	if local != nil {
-		status.Show("connecting to the node that runs here")
-		texts, err = localEntry(limited, entry, local)
-		status.Clear()
-		if err == nil {
-			peers, err = parsePeers(texts)
-		}
-		if err != nil {
-			return err
-		}
-	}
 	status.Show("connecting to %s", terminal.Plural(len(peers), "bootstrap peer"))
 	failed := entry.through(limited, texts, peers)
 	status.Clear()
@@ -120,17 +108,6 @@ func bootstrapPeers(cmd *cli.Command) (peers []*peer.AddrInfo, texts []string, e
 		return nil, nil, flags.Usagef("--bootstrap has only endpoints of Erlang gateways, such as %s: add the multiaddr with /p2p of a peer, as run prints it, or leave it out to ask the node that runs here", named[0])
 	}
 	return peers, texts, nil
-}
-
-func parsePeers(texts []string) ([]*peer.AddrInfo, error) {
-	peers := make([]*peer.AddrInfo, len(texts))
-	for i, text := range texts {
-		var err error
-		if peers[i], err = node.ParsePeer(text); err != nil {
-			return nil, err
-		}
-	}
-	return peers, nil
 }
 
 // entry is how a short-lived peer gets into the network.

@@ -107,13 +107,9 @@ func contactAt(info peer.AddrInfo) routing.Contact {
 	return routing.Contact{ID: id, NodeID: id[:], Peer: info.ID, Addrs: info.Addrs}
 }
 
-// Node runs f against the node at addr, or the one that runs on the command's data
-// directory where addr is empty, within the command's time. f may be run twice:
+// Node runs f against the node at addr, within the command's time. f may be run twice:
 // what it asks does the same once more, and it prints only what came of it.
 func Node(ctx context.Context, cmd *cli.Command, addr string, f func(context.Context, *Target) error) error {
-	if addr == "" {
-		return askLocal(ctx, cmd, f)
-	}
 	t, err := reach(cmd, addr)
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
+	"github.com/macula-mesh/macula-node/node/api/door"
 	"github.com/macula-mesh/macula-node/node/credentials"
 )
 
@@ -103,6 +104,27 @@ func HealthAddr(cmd *cli.Command) (string, error) {
 		return "", Usagef("--health-port (HEALTH_PORT) %q: want a port, 1 to 65535, or HOST:PORT", text)
 	}
 	return net.JoinHostPort(host, port), nil
+}
+
+// defaultAPI is where the local API is reached unless something else is said.
+const defaultAPI = "127.0.0.1:9480"
+
+// API names where the local API is reached over TCP.
+func API() cli.Flag {
+	return &cli.StringFlag{Name: "api", Usage: "`HOST:PORT` at which the local API and the page are, beside the socket in the data directory, or off; another address than loopback wants the token in api.token there", Value: defaultAPI, Sources: Env("MACULA_API")}
+}
+
+// APIAddr returns where the local API is reached over TCP, nothing for nowhere, and whether
+// the node may do without, as nobody has asked for it.
+func APIAddr(cmd *cli.Command) (addr string, spare bool, err error) {
+	text := strings.TrimSpace(cmd.String("api"))
+	if text == "off" {
+		return "", true, nil
+	}
+	if _, err := door.ParseAddress(text); err != nil {
+		return "", false, Usagef("--api (MACULA_API): %w; or write off", err)
+	}
+	return text, !cmd.IsSet("api"), nil
 }
 
 // TLS are the flags that say which certificates are accepted from Erlang nodes.

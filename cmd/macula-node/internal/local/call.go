@@ -2,7 +2,6 @@ package local
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -14,7 +13,7 @@ import (
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/compat/wire/msgpack"
-	"github.com/macula-mesh/macula-node/internal/api"
+	"github.com/macula-mesh/macula-node/node/api/schema"
 )
 
 // callTime is how long a call may take, unless the command says otherwise.
@@ -43,17 +42,17 @@ failed, was not answered in time, or the node does not run.`,
 			if err != nil {
 				return err
 			}
-			c, err := ofCommand(cmd)
+			c, err := OfCommand(cmd)
 			if err != nil {
 				return err
 			}
 			timeout := min(cmd.Duration("timeout"), time.Minute)
 			ctx, cancel := context.WithTimeout(ctx, timeout+time.Second)
 			defer cancel()
-			answer, err := c.Call(ctx, api.CallRequest{Procedure: cmd.Args().First(), Args: args, Timeout: timeout.Seconds()})
+			answer, err := c.Call(ctx, schema.CallRequest{Procedure: cmd.Args().First(), Args: args, Timeout: timeout.Seconds()})
 			switch {
 			case err != nil:
-				return wrong(err)
+				return Wrong(err)
 			case answer.Error != nil && answer.Error.Unserved:
 				return fmt.Errorf("%w: %w", ErrUnserved, answer.Error)
 			case answer.Error != nil:
@@ -61,26 +60,28 @@ failed, was not answered in time, or the node does not run.`,
 			case cmd.Bool("json"):
 				return terminal.PrintJSON(cmd, answer)
 			}
-			_, err = fmt.Fprintf(cmd.Root().Writer, "%s\n", msgpack.EscapeJSON(answer.Result))
+			text, err := answer.Result.MarshalJSON()
+			if err == nil {
+				_, err = fmt.Fprintf(cmd.Root().Writer, "%s\n", msgpack.EscapeJSON(text))
+			}
 			return err
 		},
 	}
 }
 
-// callArgs returns the JSON that is typed, or read.
-func callArgs(typed string) (json.RawMessage, error) {
+// callArgs returns the value of the JSON that is typed, or read.
+func callArgs(typed string) (args schema.Value, err error) {
 	text := []byte(typed)
 	switch typed {
 	case "":
 		text = []byte("{}")
 	case "-":
-		var err error
 		if text, err = io.ReadAll(io.LimitReader(os.Stdin, wire.MaxPayload)); err != nil {
-			return nil, fmt.Errorf("read ARGS from standard input: %w", err)
+			return args, fmt.Errorf("read ARGS from standard input: %w", err)
 		}
 	}
-	if _, err := wire.FromJSON(text); err != nil {
-		return nil, flags.Usagef("ARGS '%s': %w; write JSON, such as '{\"x\": 1}'", flags.Shorten(string(text)), err)
+	if args.Raw, err = wire.FromJSON(text); err != nil {
+		return args, flags.Usagef("ARGS '%s': %w; write JSON, such as '{\"x\": 1}'", flags.Shorten(string(text)), err)
 	}
-	return text, nil
+	return args, nil
 }

@@ -9,13 +9,13 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
-	"github.com/macula-mesh/macula-node/internal/api"
 	"github.com/macula-mesh/macula-node/internal/datadir"
+	"github.com/macula-mesh/macula-node/node/api/client"
 )
 
 // Open returns a client of the node that runs on a data directory, and what that
 // one says of itself.
-func Open(dir string) (*api.Client, *datadir.Running, error) {
+func Open(dir string) (*client.Client, *datadir.Running, error) {
 	r, err := datadir.RunningIn(dir)
 	switch {
 	case errors.Is(err, datadir.ErrNotRunning):
@@ -25,11 +25,11 @@ func Open(dir string) (*api.Client, *datadir.Running, error) {
 	case r.Socket == "":
 		return nil, nil, fmt.Errorf("%s, has no local API: its log says why", r)
 	}
-	return api.NewClient(r.Socket), r, nil
+	return client.New(r.Socket), r, nil
 }
 
-// ofCommand returns a client of the node that runs on a command's data directory.
-func ofCommand(cmd *cli.Command) (*api.Client, error) {
+// OfCommand returns a client of the node that runs on a command's data directory.
+func OfCommand(cmd *cli.Command) (*client.Client, error) {
 	dir, err := flags.DataDirOf(cmd)
 	if err != nil {
 		return nil, err
@@ -38,9 +38,9 @@ func ofCommand(cmd *cli.Command) (*api.Client, error) {
 	return c, err
 }
 
-// wrong makes an error that is for who typed the command one of usage.
-func wrong(err error) error {
-	if p, is := errors.AsType[*api.Problem](err); is && p.Wrong() {
+// Wrong makes an error that is for who typed the command one of usage.
+func Wrong(err error) error {
+	if p, is := errors.AsType[*client.Problem](err); is && p.Wrong() {
 		return flags.Usage(err)
 	}
 	return err

@@ -13,7 +13,8 @@ import (
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/runner"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/internal/api"
+	"github.com/macula-mesh/macula-node/node/api/client"
+	"github.com/macula-mesh/macula-node/node/api/schema"
 )
 
 const (
@@ -55,7 +56,7 @@ wrote to standard error, 4 KiB at most. It is killed when its time is over.`,
 			if _, err := exec.LookPath(args[1]); err != nil {
 				return flags.Usagef("COMMAND: %w", err)
 			}
-			c, err := ofCommand(cmd)
+			c, err := OfCommand(cmd)
 			if err != nil {
 				return err
 			}
@@ -65,37 +66,42 @@ wrote to standard error, 4 KiB at most. It is killed when its time is over.`,
 }
 
 // serveWith serves a procedure until ctx ends.
-func serveWith(ctx context.Context, cmd *cli.Command, c *api.Client, procedure string, command []string) error {
+func serveWith(ctx context.Context, cmd *cli.Command, c *client.Client, procedure string, command []string) error {
 	var running sync.WaitGroup
 	defer running.Wait()
 	slots := make(chan struct{}, cmd.Int("at-once"))
-	err := c.Serve(ctx, api.ServeRequest{Procedure: procedure}, func(call api.ServedCall) {
+	err := c.Serve(ctx, schema.ServeRequest{Procedure: procedure}, func(call schema.ServedCall) {
 		if call.ID == "" {
 			saysServed(cmd, procedure)
 			return
 		}
-		answer := func(a api.CallAnswer) {
+		answer := func(a schema.CallAnswer) {
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTime)
 			defer cancel()
-			_ = c.Answer(ctx, api.AnswerRequest{Serving: call.Serving, ID: call.ID, CallAnswer: a}) // else it is over
+			_ = c.Answer(ctx, schema.AnswerRequest{Serving: call.Serving, ID: call.ID, Result: a.Result, Error: a.Error}) // else it is over
 		}
 		select {
 		case slots <- struct{}{}:
 		default:
 			running.Go(func() {
-				answer(api.CallAnswer{Error: &api.CallError{Code: wire.CodeBusy, Message: "Too many calls are under way"}})
+				answer(schema.CallAnswer{Error: &schema.CallError{Code: wire.CodeBusy, Message: "Too many calls are under way"}})
 			})
 			return
 		}
 		running.Go(func() {
 			defer func() { <-slots }()
-			answer(runner.Run(ctx, cmd.Duration("time-limit"), command, call.Args))
+			args, err := call.Args.MarshalJSON()
+			if err != nil {
+				answer(schema.CallAnswer{Error: &schema.CallError{Code: wire.CodeHandlerError, Message: err.Error()}})
+				return
+			}
+			answer(runner.Run(ctx, cmd.Duration("time-limit"), command, args))
 		})
 	})
 	if ctx.Err() != nil {
 		return nil // it was to end
 	}
-	return wrong(err)
+	return Wrong(err)
 }
 
 func saysServed(cmd *cli.Command, procedure string) {

@@ -16,7 +16,7 @@ import (
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/compat/wire/msgpack"
-	"github.com/macula-mesh/macula-node/internal/api"
+	"github.com/macula-mesh/macula-node/node/api/schema"
 )
 
 // Subscribe is the command that prints what is published.
@@ -38,7 +38,7 @@ standard error when it has subscribed.`,
 			if n := cmd.Args().Len(); n != 1 {
 				return flags.Usagef("want one PATTERN, got %d arguments; %s", n, flags.UsageOf(cmd))
 			}
-			c, err := ofCommand(cmd)
+			c, err := OfCommand(cmd)
 			if err != nil {
 				return err
 			}
@@ -48,7 +48,7 @@ standard error when it has subscribed.`,
 					if ctx.Err() != nil {
 						return nil
 					}
-					return wrong(err)
+					return Wrong(err)
 				}
 				if err := printPublished(cmd, m); err != nil {
 					return err
@@ -59,7 +59,7 @@ standard error when it has subscribed.`,
 	}
 }
 
-func printPublished(cmd *cli.Command, m api.Published) error {
+func printPublished(cmd *cli.Command, m schema.Published) error {
 	if cmd.Bool("json") {
 		return terminal.PrintJSON(cmd, m)
 	}
@@ -67,7 +67,7 @@ func printPublished(cmd *cli.Command, m api.Published) error {
 	if err != nil {
 		return err
 	}
-	payload, err := oneLine(m.Value)
+	payload, err := oneLine(m.Value.Raw)
 	if err == nil {
 		_, err = fmt.Fprintf(cmd.Root().Writer, "%s\t%s\n", topic, payload)
 	}
@@ -107,14 +107,14 @@ Erlang clients read JSON. Nobody says whether it arrived.`,
 					return fmt.Errorf("read the payload: %w", err)
 				}
 			}
-			c, err := ofCommand(cmd)
+			c, err := OfCommand(cmd)
 			if err != nil {
 				return err
 			}
 			ctx, cancel := context.WithTimeout(ctx, cmd.Duration("timeout"))
 			defer cancel()
 			if err := c.Publish(ctx, topic, payload); err != nil {
-				return wrong(err)
+				return Wrong(err)
 			}
 			if cmd.Bool("json") {
 				return terminal.PrintJSON(cmd, map[string]any{"topic": topic, "bytes": len(payload)})

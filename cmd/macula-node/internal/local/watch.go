@@ -32,7 +32,7 @@ not seen.`,
 			if len(others) > 0 {
 				return flags.Usagef("want one KEY, got %d arguments more; %s", len(others), flags.UsageOf(cmd))
 			}
-			c, err := ofCommand(cmd)
+			c, err := OfCommand(cmd)
 			if err != nil {
 				return err
 			}
@@ -41,7 +41,7 @@ not seen.`,
 					err = terminal.PrintJSON(cmd, e)
 				} else if err == nil {
 					var text string
-					if text, err = oneLine(e.Value); err == nil {
+					if text, err = oneLine(e.Value.Raw); err == nil {
 						_, err = fmt.Fprintf(cmd.Root().Writer, "%s\t%s\n", e.Event, text)
 					}
 				}
@@ -49,7 +49,7 @@ not seen.`,
 					if ctx.Err() != nil {
 						return nil
 					}
-					return wrong(err)
+					return Wrong(err)
 				}
 			}
 			return nil

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/node/api/schema"
 )
 
 // What a command has begun ends with it: else callers could have a machine filled.
@@ -29,7 +31,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 			got := Run(t.Context(), 500*time.Millisecond, []string{"sh", "-c", left + " & " + test.command}, []byte("{}"))
 			if test.code == "" {
 				require.Nil(t, got.Error)
-				require.Equal(t, test.result, string(got.Result))
+				require.Equal(t, test.result, text(t, got.Result))
 			} else {
 				require.NotNil(t, got.Error)
 				require.Equal(t, test.code, got.Error.Code)
@@ -48,4 +50,11 @@ func TestNothingIsLeftBehind(t *testing.T) {
 			}, 10*time.Second, time.Millisecond)
 		})
 	}
+}
+
+func text(t *testing.T, v schema.Value) string {
+	t.Helper()
+	text, err := v.MarshalJSON()
+	require.NoError(t, err)
+	return string(text)
 }

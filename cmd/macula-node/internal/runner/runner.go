@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/internal/api"
+	"github.com/macula-mesh/macula-node/node/api/schema"
 )
 
 const (
@@ -23,7 +23,7 @@ const (
 // Run runs a command for one call, of which it has the args on its standard input, and
 // returns what it printed, or why that is no answer. It is killed when the limit is over,
 // and what it has begun with it, and what it leaves behind when it ends.
-func Run(ctx context.Context, limit time.Duration, command []string, args json.RawMessage) api.CallAnswer {
+func Run(ctx context.Context, limit time.Duration, command []string, args json.RawMessage) schema.CallAnswer {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	c := exec.CommandContext(ctx, command[0], command[1:]...)
@@ -31,8 +31,8 @@ func Run(ctx context.Context, limit time.Duration, command []string, args json.R
 	ownGroup(c)
 	out, errs := &atMost{limit: maxResult}, &atMost{limit: maxErrors}
 	c.Stdin, c.Stdout, c.Stderr = bytes.NewReader(append(args, '\n')), out, errs
-	failed := func(code, format string, a ...any) api.CallAnswer {
-		return api.CallAnswer{Error: &api.CallError{Code: code, Message: fmt.Sprintf(format, a...)}}
+	failed := func(code, format string, a ...any) schema.CallAnswer {
+		return schema.CallAnswer{Error: &schema.CallError{Code: code, Message: fmt.Sprintf(format, a...)}}
 	}
 	err := c.Run()
 	endGroup(c) // what it left behind would outlive its call
@@ -51,10 +51,11 @@ func Run(ctx context.Context, limit time.Duration, command []string, args json.R
 	if len(result) == 0 {
 		result = []byte("null")
 	}
-	if _, err := wire.FromJSON(result); err != nil {
+	value, err := wire.FromJSON(result)
+	if err != nil {
 		return failed(wire.CodeHandlerError, "The command printed no JSON: %v", err)
 	}
-	return api.CallAnswer{Result: result}
+	return schema.CallAnswer{Result: schema.Value{Raw: value}}
 }
 
 // atMost keeps the first bytes that are written, and takes the rest.

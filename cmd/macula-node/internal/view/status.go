@@ -10,12 +10,12 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
-	"github.com/macula-mesh/macula-node/internal/api"
 	"github.com/macula-mesh/macula-node/node"
+	"github.com/macula-mesh/macula-node/node/api/schema"
 )
 
 // Status prints how a node is.
-func Status(out io.Writer, s api.Status) error {
+func Status(out io.Writer, s schema.Status) error {
 	var text bytes.Buffer
 	up := (time.Duration(s.Uptime * float64(time.Second))).Round(time.Second)
 	fmt.Fprintf(&text, "macula-node %s runs on %s, with the pid %d, for %v\n\n", s.Version, terminal.Legible(s.DataDir), s.PID, up)
@@ -26,6 +26,9 @@ func Status(out io.Writer, s api.Status) error {
 		fmt.Fprintf(w, "  mode\t%s\n", s.Mode)
 		fmt.Fprintf(w, "  libp2p\t%s\n", strings.Join(s.Addrs, "\n\t"))
 		fmt.Fprintf(w, "  Erlang\t%s\n", strings.Join(s.Endpoints, "\n\t"))
+		if s.API != "" {
+			fmt.Fprintf(w, "  API\t%s\n", s.API)
+		}
 		fmt.Fprintf(w, "  contacts\t%d\n", s.Contacts)
 		if len(s.Bootstrap) > 0 {
 			fmt.Fprintf(w, "  bootstrap\t%s\n", bootstrapText(s.Bootstrap))
@@ -51,10 +54,10 @@ func Status(out io.Writer, s api.Status) error {
 }
 
 // bootstrapText says how many addresses led into a network, and which did not.
-func bootstrapText(all []api.Bootstrap) string {
+func bootstrapText(all []schema.Bootstrap) string {
 	var others []string
 	for _, b := range all {
-		if b.State != api.BootstrapJoined {
+		if b.State != schema.BootstrapJoined {
 			others = append(others, terminal.Legible(strings.ReplaceAll(b.State, "_", " ")+": "+b.Addr))
 		}
 	}
@@ -63,7 +66,7 @@ func bootstrapText(all []api.Bootstrap) string {
 }
 
 // refusedTexts says what was refused since the start, and why.
-func refusedTexts(r api.Refused) (texts []string) {
+func refusedTexts(r schema.Refused) (texts []string) {
 	tell := func(n uint64, one, more string) {
 		if n == 1 {
 			texts = append(texts, "1 "+one)
@@ -83,7 +86,7 @@ func refusedTexts(r api.Refused) (texts []string) {
 	return texts
 }
 
-func storeText(s api.Store) string {
+func storeText(s schema.Store) string {
 	switch s.Kind {
 	case node.StoreDisk:
 		return fmt.Sprintf("on disk, %s of %s in %s", terminal.Bytes(s.DiskBytes), terminal.Bytes(s.DiskLimit), terminal.Legible(s.Dir))
@@ -98,7 +101,7 @@ func storeText(s api.Store) string {
 }
 
 // memoryText says what the process has, and what it may have is made of.
-func memoryText(m api.Memory) string {
+func memoryText(m schema.Memory) string {
 	text := terminal.Bytes(m.Used)
 	if m.Limit > 0 {
 		text += " of " + terminal.Bytes(m.Limit)
