@@ -115,4 +115,3 @@ func (s *Server) withdraw(ctx context.Context, asked schema.WithdrawRequest) (do
 	}
 	return schema.Withdrawn{Key: asked.Key, Withdrawn: n}, err
 }
-
