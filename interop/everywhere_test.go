@@ -16,10 +16,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/internal/api"
 	"github.com/macula-mesh/macula-node/internal/datadir"
 	"github.com/macula-mesh/macula-node/interop/glass"
 	"github.com/macula-mesh/macula-node/node"
+	"github.com/macula-mesh/macula-node/node/api/client"
+	"github.com/macula-mesh/macula-node/node/api/schema"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/pubsub"
 	"github.com/macula-mesh/macula-node/protocols/rpc"
@@ -64,7 +65,7 @@ type everywhere struct {
 	right       *node.Node
 	places      map[string]*place
 	atLeft      *glass.Session
-	leftApp     func() *api.Client
+	leftApp     func() *client.Client
 	subscribing func() (end func()) // has the program at left subscribe, once it runs
 }
 
@@ -75,10 +76,10 @@ func newEverywhere(t *testing.T) *everywhere {
 	e.left = &member{name: "left", dataDir: t.TempDir(), flags: []string{"--realm", testRealm, "--log-level", "error",
 		"--bootstrap", e.right.Addrs()[0].String() + "," + e.gateway.Endpoint()}}
 	e.left.start(t)
-	e.leftApp = func() *api.Client {
+	e.leftApp = func() *client.Client {
 		r, err := datadir.RunningIn(e.left.dataDir)
 		require.NoError(t, err)
-		return api.NewClient(r.Socket)
+		return client.New(r.Socket)
 	}
 
 	var atLeft inbox
@@ -102,7 +103,7 @@ func newEverywhere(t *testing.T) *everywhere {
 		publish: func(p string) error { return e.leftApp().Publish(inTime(t), everywhereTopic, []byte(p)) },
 		got:     atLeft.got,
 		call: func(procedure, args string) (string, error) {
-			answer, err := e.leftApp().Call(inTime(t), api.CallRequest{Procedure: procedure, Args: json.RawMessage(args)})
+			answer, err := e.leftApp().Call(inTime(t), schema.CallRequest{Procedure: procedure, Args: json.RawMessage(args)})
 			if err == nil && answer.Error != nil {
 				err = answer.Error
 			}
@@ -196,19 +197,19 @@ func serveEcho(t *testing.T, calls *rpc.Calls, where string) {
 }
 
 // serveEchoAt serves by the local API, as the command does, until the node ends.
-func serveEchoAt(t *testing.T, c *api.Client, where string) (end func()) {
+func serveEchoAt(t *testing.T, c *client.Client, where string) (end func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	served, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = c.Serve(ctx, api.ServeRequest{Procedure: procedureAt(where)}, func(call api.ServedCall) {
+		_ = c.Serve(ctx, schema.ServeRequest{Procedure: procedureAt(where)}, func(call schema.ServedCall) {
 			if call.ID == "" {
 				close(served)
 				return
 			}
 			result := fmt.Appendf(nil, `{"at":%q,"args":%s}`, where, call.Args)
-			_ = c.Answer(ctx, api.AnswerRequest{Serving: call.Serving, ID: call.ID, CallAnswer: api.CallAnswer{Result: result}})
+			_ = c.Answer(ctx, schema.AnswerRequest{Serving: call.Serving, ID: call.ID, CallAnswer: schema.CallAnswer{Result: result}})
 		})
 	}()
 	<-served

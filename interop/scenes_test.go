@@ -15,9 +15,10 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/compat/wire/framing"
-	"github.com/macula-mesh/macula-node/internal/api"
 	"github.com/macula-mesh/macula-node/internal/datadir"
 	"github.com/macula-mesh/macula-node/interop/program"
+	"github.com/macula-mesh/macula-node/node/api/client"
+	"github.com/macula-mesh/macula-node/node/api/schema"
 )
 
 // scene is what was traced inside of real nodes.
@@ -127,7 +128,7 @@ func TestScenes(t *testing.T) {
 		p := newPlayers(t, "a")
 		ctx, cancel := context.WithCancel(t.Context())
 		subscribed, ended := make(chan struct{}), make(chan struct{})
-		got := make(chan api.Published, 10)
+		got := make(chan schema.Published, 10)
 		go func() {
 			defer close(ended)
 			for m, err := range p.api(t).Subscribe(ctx, testRealm+".public.**", func() { close(subscribed) }) {
@@ -141,7 +142,7 @@ func TestScenes(t *testing.T) {
 		p.play(t, three["m01-route-b-to-a"])
 		p.play(t, three["m06-route-others"]) // neither is for it
 		require.NoError(t, p.api(t).Publish(within(t), testRealm+".public.end", nil))
-		require.Equal(t, api.Published{Topic: testRealm + ".public.x1", Value: wire.RawMap(wire.Pair{Key: "n", Value: wire.RawInt(1)})}, <-got)
+		require.Equal(t, schema.Published{Topic: testRealm + ".public.x1", Value: wire.RawMap(wire.Pair{Key: "n", Value: wire.RawInt(1)})}, <-got)
 		require.Equal(t, testRealm+".public.end", (<-got).Topic)
 	})
 	t.Run("procedures of b itself", func(t *testing.T) {
@@ -185,11 +186,11 @@ func newPlayers(t *testing.T, role string) *players {
 	return p
 }
 
-func (p *players) api(t *testing.T) *api.Client {
+func (p *players) api(t *testing.T) *client.Client {
 	t.Helper()
 	r, err := datadir.RunningIn(p.dir)
 	require.NoError(t, err)
-	return api.NewClient(r.Socket)
+	return client.New(r.Socket)
 }
 
 // serve has a command serve a procedure of the program, which answers with its args in a

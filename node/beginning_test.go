@@ -8,8 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/macula-mesh/macula-node/internal/api"
 	"github.com/macula-mesh/macula-node/interop/glass"
+	"github.com/macula-mesh/macula-node/node/api/schema"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
 
@@ -50,9 +50,9 @@ func TestOtherRealm(t *testing.T) {
 			require.Eventually(t, func() bool {
 				others, joined := 0, 0
 				for _, b := range n.beginnings() {
-					if b.state == api.BootstrapOtherRealm {
+					if b.state == schema.BootstrapOtherRealm {
 						others++
-					} else if b.state == api.BootstrapJoined {
+					} else if b.state == schema.BootstrapJoined {
 						joined++
 					}
 				}
@@ -73,7 +73,7 @@ func TestOtherRealm(t *testing.T) {
 			for _, text := range []string{`"other"`, `"` + proto.DefaultRealm + `"`, "name one of this realm, or give this node that realm"} {
 				require.ErrorContains(t, err, text)
 			}
-			problems := local{n}.problems(n.beginnings())
+			problems := local{n: n}.problems(n.beginnings())
 			require.Len(t, problems, 1)
 			require.Contains(t, problems[0], "in no network")
 			require.Contains(t, problems[0], `"other"`)
@@ -85,7 +85,7 @@ func TestOtherRealm(t *testing.T) {
 func TestLonely(t *testing.T) {
 	first := startNode(t)
 	require.Empty(t, first.lonely(nil), "who was told of nobody is the first")
-	trying := beginning{addr: "/ip4/192.0.2.7/udp/1/quic-v1/p2p/x", state: api.BootstrapTrying, since: time.Now()}
+	trying := beginning{addr: "/ip4/192.0.2.7/udp/1/quic-v1/p2p/x", state: schema.BootstrapTrying, since: time.Now()}
 	require.Empty(t, first.lonely([]beginning{trying}), "it may answer yet")
 	trying.since = trying.since.Add(-beginningsGrace)
 	require.Contains(t, first.lonely([]beginning{trying}), "in no network")
@@ -96,6 +96,6 @@ func TestLonely(t *testing.T) {
 	second := startNode(t, bootstrappedBy(first))
 	require.Eventually(t, func() bool { return first.knows(second) && second.knows(first) }, 2*patience, tick)
 	require.Empty(t, first.lonely([]beginning{trying}), "it is in a network by others")
-	require.Empty(t, local{second}.problems(second.beginnings()))
-	require.Eventually(t, func() bool { return told(second.beginnings())[0].State == api.BootstrapJoined }, patience, tick)
+	require.Empty(t, local{n: second}.problems(second.beginnings()))
+	require.Eventually(t, func() bool { return told(second.beginnings())[0].State == schema.BootstrapJoined }, patience, tick)
 }

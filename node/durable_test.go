@@ -10,8 +10,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/macula-mesh/macula-node/internal/api"
 	"github.com/macula-mesh/macula-node/internal/datadir"
+	"github.com/macula-mesh/macula-node/node/api/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble"
@@ -120,7 +120,7 @@ func TestEmbeddedNodeIsFound(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, n.Host().ID().String(), r.PeerID)
 	require.Equal(t, texts(n.LocalAddrs()), r.Addrs)
-	s, err := api.NewClient(r.Socket).Status(patient(t))
+	s, err := client.New(r.Socket).Status(patient(t))
 	require.NoError(t, err)
 	require.Equal(t, n.ID().String(), s.NodeID)
 	require.Equal(t, StoreDisk, s.Store.Kind)

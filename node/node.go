@@ -43,7 +43,8 @@ type Node struct {
 	host    *peerhost.Host
 	port    int // UDP, of the first address that is listened on
 	records *records.Manager
-	disk    *pebble.Store // nil where the node is not durable
+	disk    *pebble.Store  // nil where the node is not durable
+	stored  *backend.Store // where records keeps them
 	service *maculadht.Service
 	topics  *pubsub.Topics
 	watcher *watch.Watcher

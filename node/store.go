@@ -7,6 +7,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/internal/datadir"
 	"github.com/macula-mesh/macula-node/node/backup"
+	"github.com/macula-mesh/macula-node/node/internal/backend"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble"
@@ -57,10 +58,11 @@ func (n *Node) openRecords() (opts []maculadht.Option, err error) {
 		}
 		store, opts = n.disk, append(opts, maculadht.WithState(n.disk.State()))
 	}
-	with := []records.Option{records.WithLimits(n.cfg.Records)}
-	if store != nil {
-		with = append(with, records.WithStore(store))
+	if store == nil {
+		store = records.NewMemoryStore()
 	}
+	n.stored = backend.Remember(store)
+	with := []records.Option{records.WithLimits(n.cfg.Records), records.WithStore(n.stored)}
 	if n.records, err = records.New(with...); err != nil {
 		return nil, fmt.Errorf("records: %w", err)
 	}

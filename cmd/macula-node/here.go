@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -13,6 +15,7 @@ import (
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/view"
 	"github.com/macula-mesh/macula-node/compat/wire/values"
+	"github.com/macula-mesh/macula-node/internal/datadir"
 	"github.com/macula-mesh/macula-node/node/api/client"
 	"github.com/macula-mesh/macula-node/node/api/schema"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
@@ -21,6 +24,13 @@ import (
 // here asks the node that runs on a command's data directory, within the command's time.
 func here(ctx context.Context, cmd *cli.Command, f func(context.Context, *client.Client) error) error {
 	c, err := local.OfCommand(cmd)
+	if errors.Is(err, datadir.ErrNotRunning) {
+		instead := "ADDR"
+		if strings.Contains(cmd.ArgsUsage, "--bootstrap") || cmd.Bool("replicate") {
+			instead = "--bootstrap"
+		}
+		return fmt.Errorf("%w; or name another with %s; %s", err, instead, flags.UsageOf(cmd))
+	}
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ func TestWrongUsage(t *testing.T) {
 		args []string
 		want []string // in the message
 	}{
-		{"no such command", []string{"pign"}, []string{`no command "pign"`, "run, status, id, ping, find-node, get, lookup, put, call, serve, gateways, subscribe, publish, watch, doctor, backup", "--help"}},
+		{"no such command", []string{"pign"}, []string{`no command "pign"`, "run, status, id, ping, find-node, get, lookup, put, call, serve, gateways, subscribe, publish, watch, peers, table, records, why, advertise, withdraw, events, ban, doctor, backup, version", "--help"}},
 		{"help for no such command", []string{"help", "pign"}, []string{"'pign'", "--help"}},
 		{"no such flag", []string{"ping", "--bogus", erlang}, []string{"-bogus", "macula-node ping --help"}},
 		{"ping without ADDR", []string{"ping"}, []string{"want one ADDR, got 0", "macula-node ping ADDR"}},

@@ -145,6 +145,7 @@ func (s *Server) body(w http.ResponseWriter, r *http.Request) (free func(), err 
 	}
 	size := r.ContentLength
 	if size > maxBody {
+		_, _ = io.CopyN(io.Discard, r.Body, 2*maxBody) // so that most who ask are told, and do not meet a closed connection
 		return nil, tooLarge()
 	}
 	if size < 0 {

@@ -21,6 +21,7 @@ import (
 type Parts struct {
 	Host    host.Host // without routing
 	Service *maculadht.Service
+	Store   *Store // of the service's records
 	Uplinks *uplink.Uplinks
 	Topics  *pubsub.Topics
 	Calls   *rpc.Calls

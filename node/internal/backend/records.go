@@ -27,7 +27,7 @@ func (b *Backend) Keys(ctx context.Context, prefix []byte, cursor string, max in
 		return page, fmt.Errorf("%w: %q", records.ErrCursor, cursor)
 	}
 	for { // a page of the store may be empty, and another follow
-		keys, next, err := b.records().Keys(ctx, prefix, records.Cursor(from), max-len(page.Keys))
+		keys, next, err := b.Store.Keys(ctx, prefix, records.Cursor(from), max-len(page.Keys))
 		if err != nil {
 			return page, err
 		}
@@ -66,7 +66,7 @@ func (b *Backend) Stored(ctx context.Context, key []byte) (schema.Stored, error)
 	server, target := b.Service.Routing(), routing.IDFromBytes(key)
 	nearest := server.Nearest(target, routing.BucketSize)
 	s := schema.Stored{Key: hex.EncodeToString(key), Records: recordsOf(here, now), Withdrawn: recordsOf(withdrawn, now),
-		Changed: at(b.records().Changed(key)), Nearest: b.contacts(nearest)}
+		Changed: at(b.Store.changes.of(key)), Nearest: b.contacts(nearest)}
 	s.Near = len(nearest) < routing.BucketSize || target.Closer(server.Self(), nearest[len(nearest)-1].ID)
 	return s, nil
 }

@@ -45,7 +45,6 @@ type Manager struct {
 	find          chan struct{} // has a token when these are to be found
 
 	onChange atomic.Pointer[func(key []byte)] // nil for nobody, see SetOnChange
-	changed  changes
 
 	storings, waits sync.Pool // of *storing and *wait
 
@@ -334,21 +333,6 @@ func (m *Manager) sweep(ctx context.Context) {
 		}
 	}
 }
-
-// Keys returns a page of the keys that begin with prefix, as Store.Keys does: at most max,
-// some of which may have nothing live under them. The error is an ErrCursor or as from
-// Values.
-func (m *Manager) Keys(ctx context.Context, prefix []byte, cursor Cursor, max int) (keys [][]byte, next Cursor, err error) {
-	keys, next, err = m.store.Keys(ctx, prefix, cursor, max)
-	if err != nil && !errors.Is(err, ErrCursor) {
-		err = failed(ctx, "list keys", err)
-	}
-	return keys, next, err
-}
-
-// Changed returns when the records of a key last changed, be it that they expired, since the
-// manager was made; zero where they have not, or [MaxChanged] other keys have since.
-func (m *Manager) Changed(key []byte) time.Time { return m.changed.of(key) }
 
 // SetOnChange sets who is told of each key whose records have changed, be they renewed or
 // expired; nil for nobody. It is called in the goroutine that changes them, must not wait,

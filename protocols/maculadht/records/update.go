@@ -79,11 +79,8 @@ func (u *update) end(err error) {
 		return
 	}
 	m.keys.Add(u.keys)
-	if u.refused == nil && (u.done.added != nil || len(u.done.removed)+len(u.expired) > 0) {
-		m.changed.note(u.key)
-		if f := m.onChange.Load(); f != nil && *f != nil {
-			(*f)(u.key)
-		}
+	if f := m.onChange.Load(); f != nil && *f != nil && u.refused == nil && (u.done.added != nil || len(u.done.removed)+len(u.expired) > 0) {
+		(*f)(u.key)
 	}
 	m.count(u.key, u.keys, &u.done, u.expired, u.refused)
 	u.then(u.refused)

@@ -24,8 +24,8 @@ const addrWidth = 24
 func Peers() *cli.Command {
 	return shows("peers", "list the nodes that the node which runs here is connected to",
 		`KIND is macula for a libp2p peer that speaks Macula's DHT, libp2p for another
-one, and erlang. RTT is the connection's round trip, SEEN how long ago it spoke
-in the DHT, BUCKET its place in the routing table.`,
+one, and erlang. RTT is the connection's round trip, SEEN how long ago it
+spoke in the DHT, BUCKET its place in the routing table.`,
 		"/v1/peers", func(cmd *cli.Command, out io.Writer, all schema.Peers) {
 			if len(all.Peers) == 0 {
 				fmt.Fprintln(out, "it is connected to nobody")
