@@ -2,7 +2,6 @@ package interop
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -103,11 +102,19 @@ func newEverywhere(t *testing.T) *everywhere {
 		publish: func(p string) error { return e.leftApp().Publish(inTime(t), everywhereTopic, []byte(p)) },
 		got:     atLeft.got,
 		call: func(procedure, args string) (string, error) {
-			answer, err := e.leftApp().Call(inTime(t), schema.CallRequest{Procedure: procedure, Args: json.RawMessage(args)})
+			var value schema.Value
+			if err := value.UnmarshalJSON([]byte(args)); err != nil {
+				return "", err
+			}
+			answer, err := e.leftApp().Call(inTime(t), schema.CallRequest{Procedure: procedure, Args: value})
 			if err == nil && answer.Error != nil {
 				err = answer.Error
 			}
-			return string(answer.Result), err
+			if err != nil {
+				return "", err
+			}
+			text, err := answer.Result.MarshalJSON()
+			return string(text), err
 		},
 	}
 	e.places["program at right"] = programOf(t, e.right.Topics(), e.right.Calls(), everywhereTopic)

@@ -65,9 +65,9 @@ func Events() *cli.Command {
 	return &cli.Command{
 		Name: "events", Usage: "print what happens to the node that runs here, as it does",
 		Description: `It goes on until it is interrupted: peers and contacts that come and go,
-sessions, gateways, who is refused, what is stored, published and called. What
-nobody tells of is looked at every second, so what comes and goes within one is
-missed.`,
+sessions, gateways, who is refused, what is stored, published and called.
+What nobody tells of is looked at every second, so what comes and goes within
+one is missed.`,
 		Flags: []cli.Flag{flags.DataDir(), flags.JSON(), wide()},
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			if err := noArgs(cmd); err != nil {

@@ -22,8 +22,8 @@ func Records() *cli.Command {
 		ArgsUsage: "[KEY | --service NAME | --topic NAME]",
 		Description: flags.KeyHelp + `
 
-Without a KEY it is a page of the keys; --cursor goes on where the page before
-ended. Of one KEY each record is shown with its provider, whether that is
+Without a KEY it is a page of the keys; --cursor goes on where the page
+before ended. Of one KEY each record is shown with its provider, whether that is
 proved, who has stored it, and how long it lives.`,
 		Flags: append(flags.Keys(), common(wide(),
 			&cli.IntFlag{Name: "limit", Usage: "how many keys at most", Value: 100, Validator: func(n int) error {
@@ -111,7 +111,8 @@ func Advertise() *cli.Command {
 
 A service is published as this node's own: where it is, ENDPOINT is such as
 https://HOST:PORT; without it libp2p peers alone can call it. A VALUE is a JSON
-object. It goes on after a restart, unless the node keeps its records in memory.`,
+object. It goes on after a restart, unless the node keeps its records in
+memory.`,
 		Flags: common(&cli.StringFlag{Name: "service", Usage: "`NAME` of the service"}, &cli.IntFlag{Name: "ttl", Usage: "`SECONDS` that a copy lives (default: what is usual)"}),
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			asked := schema.AdvertiseRequest{TTL: int64(cmd.Int("ttl"))}

@@ -30,9 +30,9 @@ func Why() *cli.Command {
 		Description: flags.KeyHelp + `
 
 The node that runs on the data directory looks the key up. It is told who was
-asked, and what each has answered; whether the node itself has the key, or had
-it since its start, and for how long; and who should have it. The exit code is 0
-where it is found, 1 where not.`,
+asked, and what each has answered; whether the node itself has the key, or
+had it since its start, and for how long; and who should have it. The exit
+code is 0 where it is found, 1 where not.`,
 		Flags: append(flags.Keys(), common(wide())...),
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			key, _, err := flags.SplitKey(cmd, cmd.Args().Slice())
