@@ -215,8 +215,10 @@ func serveEchoAt(t *testing.T, c *client.Client, where string) (end func()) {
 				close(served)
 				return
 			}
-			result := fmt.Appendf(nil, `{"at":%q,"args":%s}`, where, call.Args)
-			_ = c.Answer(ctx, schema.AnswerRequest{Serving: call.Serving, ID: call.ID, CallAnswer: schema.CallAnswer{Result: result}})
+			args, _ := call.Args.MarshalJSON()
+			var result schema.Value
+			_ = result.UnmarshalJSON(fmt.Appendf(nil, `{"at":%q,"args":%s}`, where, args)) // of JSON it is JSON
+			_ = c.Answer(ctx, schema.AnswerRequest{Serving: call.Serving, ID: call.ID, Result: result})
 		})
 	}()
 	<-served

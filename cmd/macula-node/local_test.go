@@ -154,7 +154,7 @@ func TestNobodyAtTheRunningNodesPlace(t *testing.T) {
 	d, err := datadir.Use(data)
 	require.NoError(t, err)
 	defer d.Close()
-	require.NoError(t, d.Publish(datadir.Running{PID: 1, PeerID: somePeer, Socket: filepath.Join(data, "api.sock")}))
+	require.NoError(t, d.Publish(datadir.Running{PID: 1, PeerID: somePeer, Addrs: []string{"/ip4/127.0.0.1/udp/1/quic-v1/p2p/" + somePeer}, Socket: filepath.Join(data, "api.sock")}))
 	got := macula(t, "get", "--data-dir", data, "k", "--json")
 	require.Equal(t, exitUnreachable, got.code)
 	require.Contains(t, got.stderr, "the node does not answer on its socket "+data)

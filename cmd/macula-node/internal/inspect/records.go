@@ -23,8 +23,8 @@ func Records() *cli.Command {
 		Description: flags.KeyHelp + `
 
 Without a KEY it is a page of the keys; --cursor goes on where the page
-before ended. Of one KEY each record is shown with its provider, whether that is
-proved, who has stored it, and how long it lives.`,
+before ended. Of one KEY each record is shown with its provider, whether that
+is proved, who has stored it, and how long it lives.`,
 		Flags: append(flags.Keys(), common(wide(),
 			&cli.IntFlag{Name: "limit", Usage: "how many keys at most", Value: 100, Validator: func(n int) error {
 				if n < 1 || n > 1000 {
@@ -110,8 +110,8 @@ func Advertise() *cli.Command {
 		Description: flags.KeyHelp + `
 
 A service is published as this node's own: where it is, ENDPOINT is such as
-https://HOST:PORT; without it libp2p peers alone can call it. A VALUE is a JSON
-object. It goes on after a restart, unless the node keeps its records in
+https://HOST:PORT; without it libp2p peers alone can call it. A VALUE is a
+JSON object. It goes on after a restart, unless the node keeps its records in
 memory.`,
 		Flags: common(&cli.StringFlag{Name: "service", Usage: "`NAME` of the service"}, &cli.IntFlag{Name: "ttl", Usage: "`SECONDS` that a copy lives (default: what is usual)"}),
 		Action: func(ctx context.Context, cmd *cli.Command) error {
