@@ -142,7 +142,7 @@ func TestScenes(t *testing.T) {
 		p.play(t, three["m01-route-b-to-a"])
 		p.play(t, three["m06-route-others"]) // neither is for it
 		require.NoError(t, p.api(t).Publish(within(t), testRealm+".public.end", nil))
-		require.Equal(t, schema.Published{Topic: testRealm + ".public.x1", Value: wire.RawMap(wire.Pair{Key: "n", Value: wire.RawInt(1)})}, <-got)
+		require.Equal(t, schema.Published{Topic: testRealm + ".public.x1", Value: schema.Value{Raw: wire.RawMap(wire.Pair{Key: "n", Value: wire.RawInt(1)})}}, <-got)
 		require.Equal(t, testRealm+".public.end", (<-got).Topic)
 	})
 	t.Run("procedures of b itself", func(t *testing.T) {

@@ -20,8 +20,8 @@ func Ban() *cli.Command {
 		ArgsUsage: "[ENTRY]",
 		Description: `ENTRY is a peer id, an address or an address range. Its connections are
 closed. It is written into the file of --deny where the node has one, and
-else holds until the node ends, which is said. --remove takes an entry off the list
-again; without an ENTRY the list is printed.`,
+else holds until the node ends, which is said. --remove takes an entry off
+the list again; without an ENTRY the list is printed.`,
 		Flags: common(&cli.BoolFlag{Name: "remove", Usage: "take the entry off the list"}),
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			n := cmd.Args().Len()
