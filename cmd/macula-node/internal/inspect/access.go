@@ -16,7 +16,7 @@ import (
 // Ban is the command that keeps somebody away.
 func Ban() *cli.Command {
 	return &cli.Command{
-		Name: "ban", Usage: "keep a peer or an address away from the node that runs here",
+		Name: "ban", Usage: "keep a peer or an address away from the node here",
 		ArgsUsage: "[ENTRY]",
 		Description: `ENTRY is a peer id, an address or an address range. Its connections are
 closed. It is written into the file of --deny where the node has one, and

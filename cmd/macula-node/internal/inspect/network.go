@@ -22,7 +22,7 @@ const addrWidth = 24
 
 // Peers is the command that lists who is connected.
 func Peers() *cli.Command {
-	return shows("peers", "list the nodes that the node which runs here is connected to",
+	return shows("peers", "list the nodes that the node here is connected to",
 		`KIND is macula for a libp2p peer that speaks Macula's DHT, libp2p for another
 one, and erlang. RTT is the connection's round trip, SEEN how long ago it
 spoke in the DHT, BUCKET its place in the routing table.`,
@@ -44,7 +44,7 @@ spoke in the DHT, BUCKET its place in the routing table.`,
 
 // Table is the command that lists the contacts.
 func Table() *cli.Command {
-	return shows("table", "list the contacts of the node that runs here, nearest first",
+	return shows("table", "list the contacts of the node here, nearest first",
 		`BUCKET is how many leading bits a contact's id shares with the node's own,
 RTT the round trip of the connection where there is one, SEEN how long ago it
 spoke. Doubtful is who is to be asked for a sign of life.`,
@@ -63,7 +63,7 @@ spoke. Doubtful is who is to be asked for a sign of life.`,
 // Events is the command that prints what happens.
 func Events() *cli.Command {
 	return &cli.Command{
-		Name: "events", Usage: "print what happens to the node that runs here, as it does",
+		Name: "events", Usage: "print what happens to the node here, as it does",
 		Description: `It goes on until it is interrupted: peers and contacts that come and go,
 sessions, gateways, who is refused, what is stored, published and called.
 What nobody tells of is looked at every second, so what comes and goes within

@@ -18,7 +18,7 @@ import (
 // Records is the command that lists what is stored.
 func Records() *cli.Command {
 	return &cli.Command{
-		Name: "records", Usage: "list the keys that the node which runs here keeps, or the records of one",
+		Name: "records", Usage: "list the keys that the node here keeps, or the records of one",
 		ArgsUsage: "[KEY | --service NAME | --topic NAME]",
 		Description: flags.KeyHelp + `
 
@@ -105,7 +105,7 @@ func yes(is bool) string {
 // Advertise is the command that has a value published until it is withdrawn.
 func Advertise() *cli.Command {
 	return &cli.Command{
-		Name: "advertise", Usage: "have the node that runs here publish a service, or a value, until it is withdrawn",
+		Name: "advertise", Usage: "have the node here publish a service, or a value",
 		ArgsUsage: "--service NAME [ENDPOINT] | KEY VALUE",
 		Description: flags.KeyHelp + `
 
@@ -156,7 +156,7 @@ memory.`,
 // Withdraw is the command that ends what Advertise began.
 func Withdraw() *cli.Command {
 	return &cli.Command{
-		Name: "withdraw", Usage: "end what the node that runs here advertises under a key",
+		Name: "withdraw", Usage: "end what the node here advertises under a key",
 		ArgsUsage:   "KEY | --service NAME | --topic NAME",
 		Description: flags.KeyHelp,
 		Flags:       append(flags.Keys(), common()...),
