@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"flag"
 	"fmt"
 	"net"
 	"sync"
@@ -28,7 +29,10 @@ const (
 	realm    = "be.cortexiq.test"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	flag.Set("test.parallel", "8") // what runs in parallel waits rather than computes; -parallel has its way
+	goleak.VerifyTestMain(m)
+}
 
 // startNode starts a node of ours: a gateway with calls.
 func startNode(tb testing.TB, bootstrap ...string) *node.Node {
