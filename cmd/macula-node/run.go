@@ -159,7 +159,7 @@ func runOn(ctx context.Context, cmd *cli.Command, dir string, port uint16, polic
 	}
 	waitsFor(ctx, n.Closing)
 	if err := awaitBeginning(ctx, n); err != nil {
-		return errors.Join(err, n.Close())
+		return errors.Join(err, n.Abandon())
 	}
 	if err := announce(cmd, n); err != nil {
 		return errors.Join(err, n.Close())
