@@ -138,4 +138,3 @@ func TestFollowedLimits(t *testing.T) {
 		require.Len(t, f.open, 1)
 	})
 }
-
