@@ -362,14 +362,15 @@ func TestTopicsAndCallsEverywhere(t *testing.T) {
 		})
 	}
 	calls := callLoad{answered: make(map[string]int), failed: make(map[string]int)}
-	calls.call(ctx, e, &load)
 	called, unserveSlow := serveSlow(t, e.leftApp())
+	calls.inFlight(t, e, called, &load)
+	calls.call(ctx, e, &load)
 	comes := func(at string) func() bool {
 		before := len(e.places[at].of("load", "program at right"))
 		return func() bool { return len(e.places[at].of("load", "program at right")) > before }
 	}
 	require.Eventually(t, comes("program at left"), patience, tick)
-	calls.inFlight(t, e, called, &load)
+	require.Eventually(t, func() bool { return calls.answeredNow("client at right → client at left") > 0 }, patience, tick)
 	e.left.process.Kill()
 	unsubscribe()
 	unserve()
