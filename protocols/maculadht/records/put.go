@@ -162,10 +162,8 @@ func place(live []Record, rec *Record, isCopy bool, now time.Time, limits Limits
 		return edit{next: live}, nil
 	case old.Owned && !rec.Owned, old.Proof != nil:
 		return edit{}, ErrNotOwner
-	case isCopy && (old.Direct || !rec.Expires.After(old.Expires)):
-		return edit{next: live}, nil
-	case old.Direct && !rec.Direct && !rec.Owned && bytes.Equal(old.Value, rec.Value):
-		return edit{next: live}, nil // a copy as good as new, which does not say that it is one
+	case isCopy && (old.Direct || !rec.Expires.After(old.Expires)), old.Direct && !rec.Direct && !rec.Owned && bytes.Equal(old.Value, rec.Value):
+		return edit{next: live}, nil // one that is as good as new does not say that it is a copy
 	}
 	return replace(live, i, rec), nil
 }
