@@ -183,17 +183,17 @@ func (c Config) check() (settings, error) {
 		errs = append(errs, fmt.Errorf("connections: %d to %d: want at least 1, and the second not below the first", s.ConnsLow, s.ConnsHigh))
 	}
 	if len(s.Realm) > wire.MaxField {
-		errs = append(errs, fmt.Errorf("realm %q has %d bytes: write at most %d", s.Realm, len(s.Realm), wire.MaxField))
+		errs = append(errs, &ConfigError{"Realm", fmt.Errorf("realm %q has %d bytes: write at most %d", s.Realm, len(s.Realm), wire.MaxField)})
 	}
 	if err := s.Mode.check(); err != nil {
-		errs = append(errs, err)
+		errs = append(errs, &ConfigError{"Mode", err})
 	}
 	for _, text := range c.Listen {
 		addr, err := quicaddr.ParseListen(text)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("listen address: %w", err))
+			errs = append(errs, &ConfigError{"Listen", fmt.Errorf("listen address: %w", err)})
 		} else if slices.ContainsFunc(s.listen, addr.Equal) {
-			errs = append(errs, fmt.Errorf("listen address %s is given twice: write it once", addr))
+			errs = append(errs, &ConfigError{"Listen", fmt.Errorf("listen address %s is given twice: write it once", addr)})
 		}
 		s.listen = append(s.listen, addr)
 	}
@@ -201,7 +201,9 @@ func (c Config) check() (settings, error) {
 		errs = append(errs, fmt.Errorf("port %d and the listen address %s: write one of them, a listen address has its port in it", c.Port, c.Listen[0]))
 	}
 	for _, text := range c.Bootstrap {
-		errs = append(errs, s.addBootstrap(text))
+		if err := s.addBootstrap(text); err != nil {
+			errs = append(errs, &ConfigError{"Bootstrap", err})
+		}
 	}
 	var err error
 	if s.tls, err = c.TLS.Load(); err != nil {
@@ -214,13 +216,13 @@ func (c Config) check() (settings, error) {
 	}
 	switch {
 	case c.SwarmKey != "":
-		errs = append(errs, fmt.Errorf("swarm key %s: %w", c.SwarmKey, ErrSwarmKey))
+		errs = append(errs, &ConfigError{"SwarmKey", fmt.Errorf("swarm key %s: %w", c.SwarmKey, ErrSwarmKey)})
 	case pnet.ForcePrivateNetwork:
 		errs = append(errs, fmt.Errorf("%s is set, which wants a swarm key: %w", pnet.EnvKey, ErrSwarmKey))
 	}
 	if c.Hostname != "" {
 		if _, err := quicaddr.HostnameEndpoint(c.Hostname, endpoints.DefaultPort); err != nil {
-			errs = append(errs, err)
+			errs = append(errs, &ConfigError{"Hostname", err})
 		}
 	}
 	if s.Key != nil {
@@ -228,6 +230,15 @@ func (c Config) check() (settings, error) {
 	}
 	return s, errors.Join(errs...)
 }
+
+// ConfigError is what is wrong with a field of a [Config].
+type ConfigError struct {
+	Field string // its name, such as "Realm"
+	Err   error  // which says the value too
+}
+
+func (e *ConfigError) Error() string { return e.Err.Error() }
+func (e *ConfigError) Unwrap() error { return e.Err }
 
 // addBootstrap takes an entry of Bootstrap.
 func (s *settings) addBootstrap(text string) error {

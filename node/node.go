@@ -63,7 +63,8 @@ type Node struct {
 	closed bool
 	tasks  sync.WaitGroup // the watches over mode and memory, and backups
 
-	closing closing
+	closing   closing
+	abandoned atomic.Bool // see Abandon
 
 	health *health.Server // nil without
 	ready  atomic.Bool

@@ -155,11 +155,11 @@ func runOn(ctx context.Context, cmd *cli.Command, dir string, port uint16, polic
 	case isNotWritable(err) && k.durable:
 		return flags.Usagef("%w; with --ephemeral (MACULA_EPHEMERAL) the node keeps its records in memory only", err)
 	case err != nil:
-		return flags.Usage(err)
+		return flags.Usage(namingFlag(err))
 	}
 	waitsFor(ctx, n.Closing)
 	if err := awaitBeginning(ctx, n); err != nil {
-		return errors.Join(err, n.Close())
+		return errors.Join(err, n.Abandon())
 	}
 	if err := announce(cmd, n); err != nil {
 		return errors.Join(err, n.Close())
@@ -178,6 +178,21 @@ func runOn(ctx context.Context, cmd *cli.Command, dir string, port uint16, polic
 		return fmt.Errorf("%w: %w", errUndone, err)
 	}
 	return nil
+}
+
+// flagOf is the flag by which a field of the configuration is said, and its variable.
+var flagOf = map[string]string{
+	"Realm": "--realm (MACULA_REALM)", "Hostname": "--hostname (MACULA_HOSTNAME)",
+	"Bootstrap": "--bootstrap (MACULA_BOOTSTRAP_PEERS)", "Listen": "--listen", "Mode": "--mode", "SwarmKey": "--swarm-key",
+}
+
+// namingFlag has an error of a node's configuration name the flag that is to be written
+// otherwise.
+func namingFlag(err error) error {
+	if wrong, is := errors.AsType[*node.ConfigError](err); is && flagOf[wrong.Field] != "" {
+		return fmt.Errorf("%s: %w", flagOf[wrong.Field], err)
+	}
+	return err
 }
 
 func isNotWritable(err error) bool {

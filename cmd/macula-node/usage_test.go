@@ -99,7 +99,7 @@ func TestWrongUsage(t *testing.T) {
 		{"id of no data directory", []string{"id", "--data-dir", ""}, []string{"--data-dir (MACULA_DATA_DIR) is empty: write"}},
 		{"put of an integer beyond 64 bits", []string{"put", erlang, "k", `{"n": 18446744073709551616}`}, []string{"the integer 18446744073709551616 does not fit into 64 bits"}},
 		{"id with an argument", []string{"id", "x"}, []string{`id takes no arguments, but got "x"; see macula-node id --help`}},
-		{"run with no log level", []string{"run", "--log-level", "loud"}, []string{`--log-level "loud"`, "debug, info, warn or error"}},
+		{"run with no log level", []string{"run", "--log-level", "loud"}, []string{`--log-level (GOLOG_LOG_LEVEL) "loud"`, "debug, info, warn or error"}},
 		{"run with a level of no subsystem", []string{"run", "--log-level", "macula/dht2=debug"}, []string{`no subsystem "macula/dht2"`, "there are: ", "macula/dht"}},
 		{"run with a level of libp2p's misspelt", []string{"run", "--log-level", "info,swarm=debug"}, []string{`no subsystem "swarm", there are: swarm2`}},
 		{"run with a level of what is like nothing", []string{"run", "--log-level", "xyz=debug"}, []string{`no subsystem "xyz"`, "macula/*", "macula/gateway", "net/identify"}},

@@ -133,6 +133,10 @@ func (t *Topics) incomplete(err error) error {
 
 // take charges a message to who brought it, by how many get it, and publishes it.
 func (t *Topics) take(p *server.Peer, m *message, count interface{ Add(uint64) uint64 }, elsewhere bool) {
+	if isKeyTopic(m.Topic) { // which this node alone tells of
+		t.dropped(DropRefused, 1)
+		return
+	}
 	to := t.cache.Get(m.Topic)
 	if !p.Charge(to.cost(elsewhere)) {
 		t.dropped(DropBusy, 1)

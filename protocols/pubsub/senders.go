@@ -13,6 +13,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/queue"
 )
 
 const (
@@ -43,8 +44,8 @@ type sender struct {
 	key  string
 	wake chan struct{} // has a token when there is something to send, or an end
 
-	waiting queue[sending] // guarded by senders.mu
-	busy    bool           // it is sending; guarded by senders.mu
+	waiting queue.Queue[sending] // guarded by senders.mu
+	busy    bool                 // it is sending; guarded by senders.mu
 
 	gatewayID []byte        // of an Erlang gateway, once it has told
 	pace      *rate.Limiter // of an Erlang gateway
@@ -84,7 +85,7 @@ func (s *senders) send(to *node, m *message) {
 		s.nodes[key] = n
 		s.topics.tasks.Go(n.run)
 	}
-	if dropped := n.waiting.push(sending{*to, m}, m.size(), l); dropped > 0 {
+	if dropped := n.waiting.Push(sending{*to, m}, m.size(), l.Queue, l.QueueBytes); dropped > 0 {
 		s.topics.dropped(DropSlow, dropped)
 	}
 	wakeUp(n.wake)
@@ -119,7 +120,7 @@ func (s *senders) noteIdle() {
 		return
 	}
 	for _, n := range s.nodes {
-		if n.busy || len(n.waiting.waiting) > 0 {
+		if n.busy || n.waiting.Len() > 0 {
 			return
 		}
 	}
@@ -139,7 +140,7 @@ func (n *sender) next() (sending, bool) {
 	over := false
 	for {
 		s.mu.Lock()
-		out, ok := n.waiting.pop()
+		out, ok := n.waiting.Pop()
 		n.busy = ok
 		if !ok {
 			s.noteIdle()

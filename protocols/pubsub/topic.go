@@ -7,6 +7,8 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/provider"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/announce"
 )
 
@@ -148,15 +150,16 @@ func (c *topic) nowKnown() {
 	c.waiting = nil
 }
 
-// findStored looks for clients that have only renewed their record, as they do after this
-// node was started again: they do not subscribe again. c.mu is held.
+// findStored looks for clients that have only a record that they stored here themselves,
+// be it before this node was started again: they do not subscribe again. c.mu is held.
 func (c *topic) findStored(subscribed map[string]*subscriber) {
 	c.stored = c.stored[:0]
 	clients := c.topics.service.Handlers().Mux().Clients()
-	records, _ := c.topics.service.Routing().Records().Values(context.Background(), provider.Key(c.name)) // a store that can not be read has none
-	for _, r := range records {
+	all, _ := c.topics.service.Routing().Records().Values(context.Background(), provider.Key(c.name)) // a store that can not be read has none
+	for i := range all {
+		r := &all[i]
 		p, ok := clients.Get(r.NodeID)
-		if !ok {
+		if !ok || !isOwnRecord(r, p) {
 			continue
 		}
 		who := nodeName(p, string(r.NodeID))
@@ -164,6 +167,16 @@ func (c *topic) findStored(subscribed map[string]*subscriber) {
 			c.stored = append(c.stored, recorded{who, r.NodeID})
 		}
 	}
+}
+
+// isOwnRecord reports whether a record that names the node of a stream is from that node:
+// proved to be a libp2p peer's, or stored here by the client itself, from the address that
+// it is connected from. Anybody may store a record that names it.
+func isOwnRecord(r *records.Record, p *server.Peer) bool {
+	if p.Session().Peer != "" {
+		return r.Owned
+	}
+	return r.Direct && r.Source.Name == p.Session().Source()
 }
 
 // without returns who is to be sent a message beside those who get it on their streams.

@@ -143,6 +143,9 @@ func (t *Topics) PublishValue(ctx context.Context, topic string, value wire.Raw)
 	if err := checkName("topic", topic); err != nil {
 		return err
 	}
+	if isKeyTopic(topic) {
+		return fmt.Errorf("%w: topic %q: what begins with %s is told by the holders of keys alone", proto.ErrInvalidRequest, topic, keyTopics)
+	}
 	value, err := checkValue(value)
 	if err != nil {
 		return fmt.Errorf("%w: %w", proto.ErrInvalidRequest, err)

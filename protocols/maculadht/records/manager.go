@@ -136,7 +136,8 @@ func (m *Manager) shutdown() error {
 //   - A proof without a value is a tombstone: it takes the place of the provider's record,
 //     and is not told among the values.
 //   - A copy never outlives its original, and one with no more life left than
-//     the record it would replace changes nothing and returns nil.
+//     the record it would replace changes nothing and returns nil. So does any copy, and
+//     the very same value from elsewhere, where the record came first-hand ([Put.Direct]).
 //   - A key holds [MaxProviders], and of one source and of one IP group only as many as
 //     [Limits] says; over that one of theirs goes, or of who has most under the key,
 //     those without owner before those with one, of them the soonest to expire; none with

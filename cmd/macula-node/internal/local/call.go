@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"os"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -38,6 +36,9 @@ failed, was not answered in time, or the node does not run.`,
 			n := cmd.Args().Len()
 			if n < 1 || n > 2 {
 				return flags.Usagef("want PROCEDURE and ARGS, got %d arguments; %s", n, flags.UsageOf(cmd))
+			}
+			if err := flags.CheckText("PROCEDURE", cmd.Args().First()); err != nil {
+				return err
 			}
 			args, err := callArgs(cmd.Args().Get(1))
 			if err != nil {
@@ -75,9 +76,12 @@ func callArgs(typed string) (json.RawMessage, error) {
 		text = []byte("{}")
 	case "-":
 		var err error
-		if text, err = io.ReadAll(io.LimitReader(os.Stdin, wire.MaxPayload)); err != nil {
-			return nil, fmt.Errorf("read ARGS from standard input: %w", err)
+		if text, err = flags.Input("ARGS"); err != nil {
+			return nil, err
 		}
+	}
+	if err := flags.CheckText("ARGS", string(text)); err != nil {
+		return nil, err
 	}
 	if _, err := wire.FromJSON(text); err != nil {
 		return nil, flags.Usagef("ARGS '%s': %w; write JSON, such as '{\"x\": 1}'", flags.Shorten(string(text)), err)

@@ -52,6 +52,12 @@ wrote to standard error, 4 KiB at most. It is killed when its time is over.`,
 			if len(args) < 2 {
 				return flags.Usagef("want PROCEDURE and, behind --, COMMAND, got %d arguments; %s", len(args), flags.UsageOf(cmd))
 			}
+			if !flags.BehindDashes(cmd, len(args)-1) {
+				return flags.Usagef("COMMAND %q is not behind --, so that its options would be taken for those of serve; %s", args[1], flags.UsageOf(cmd))
+			}
+			if err := flags.CheckText("PROCEDURE", args[0]); err != nil {
+				return err
+			}
 			if _, err := exec.LookPath(args[1]); err != nil {
 				return flags.Usagef("COMMAND: %w", err)
 			}
