@@ -85,7 +85,7 @@ func TestFloodOfCalls(t *testing.T) { // by itself: it takes what the machine ha
 	}
 	busy := func() bool {
 		s := n.Calls().Stats()
-		return s.Busy > 0 || n.Service().Handlers().Mux().Stats().Busy > 0
+		return s.BusyCaller > 0 || n.Service().Handlers().Mux().Stats().Busy > 0
 	}
 	require.Eventually(t, busy, patience, tick)
 	flooded := slowest()
