@@ -43,7 +43,7 @@ var floors = [][]string{
 		"protocols/maculadht/internal/admission", "protocols/maculadht/internal/router", "protocols/maculadht/bootstrap"},
 	{"protocols/maculadht/publication"},
 	{"protocols/maculadht"},
-	{"protocols/pubsub/internal/announce", "protocols/rpc/internal/locator", "protocols/rpc/internal/adverts", "protocols/rpc/internal/payload",
+	{"protocols/pubsub/internal/announce", "protocols/pubsub/internal/backlog", "protocols/rpc/internal/locator", "protocols/rpc/internal/adverts", "protocols/rpc/internal/payload",
 		"protocols/rpc/internal/registry", "protocols/rpc/internal/harmless"},
 	{"protocols/pubsub", "protocols/rpc"},
 	{"protocols/rpc/diagnostics", "protocols/watch"},

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/internal/fair"
@@ -94,54 +93,22 @@ func (c *Calls) Close() error {
 	c.mu.Lock()
 	already := c.closed
 	c.closed = true
-	var served []*Procedure
+	var served []func() error
 	for _, p := range c.served {
-		served = append(served, p)
+		served = append(served, p.Withdraw)
 	}
 	c.mu.Unlock()
 	if already {
 		return nil
 	}
 	c.cancel()
-	err := withdraw(served, c.adverts.Close())
+	err := c.adverts.Close(served)
 	c.links.close()
 	for _, t := range c.awaited() {
 		c.finish(t, outcome{err: errClosing})
 	}
 	c.tasks.Wait()
 	return err
-}
-
-// withdrawWithin is for how long Close waits until others know that nothing is served
-// here any more.
-const withdrawWithin = time.Second
-
-// withdraw withdraws what is served and what is advertised, all at once. What takes
-// longer than withdrawWithin goes on until the service is closed.
-func withdraw(served []*Procedure, adverts []*maculadht.Advertisement) error {
-	var all []func() error
-	for _, p := range served {
-		all = append(all, p.Withdraw)
-	}
-	for _, a := range adverts {
-		all = append(all, a.Withdraw)
-	}
-	done := make(chan error, len(all))
-	for _, f := range all {
-		go func() { done <- f() }()
-	}
-	late := time.NewTimer(withdrawWithin)
-	defer late.Stop()
-	var errs []error
-	for range all {
-		select {
-		case err := <-done:
-			errs = append(errs, err)
-		case <-late.C:
-			return errors.Join(errs...)
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // spawn runs f in a goroutine that Close waits for. It reports false where that is

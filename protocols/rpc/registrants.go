@@ -40,7 +40,7 @@ func (c *Calls) serveRegistration(p *server.Peer, f framing.Frame) error {
 		c.adverts.Drop(r.GaveWay)
 	}
 	if r.IsFirst {
-		c.adverts.Add(m.Procedure)
+		c.adverts.Add(p.Session().Payer(), m.Procedure)
 	}
 	return nil
 }
