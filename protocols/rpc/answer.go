@@ -62,9 +62,14 @@ func (c *Calls) ServeCall(p *server.Peer, f framing.Frame, m *wire.Call) error {
 	if err != nil {
 		return err
 	}
+	var from []byte
+	if id, is := c.clients.NodeID(p); is {
+		from = []byte(id)
+	}
 	c.begin(&task{
 		procedure: m.Procedure,
 		args:      payload.OfValue(bytes.Clone(m.Args)),
+		from:      from,
 		payer:     c.payerOf(p, nil),
 		until:     c.untilOf(0),
 		answer:    answering(slot, reply),

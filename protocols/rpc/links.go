@@ -20,9 +20,9 @@ import (
 const (
 	// maxLinks is how many peers are linked at a time.
 	maxLinks = 1024
-	// maxOnLink is how many calls are under way on a link at a time: as many as a stream may
-	// have answers outstanding.
-	maxOnLink = 256
+	// maxOnLink is how many calls are under way on a link at a time: half as many as a stream
+	// may have answers outstanding, as those that are late here are for a moment longer there.
+	maxOnLink = 128
 	// linkIdle is after how long a link is closed on which nothing is called.
 	linkIdle = 30 * time.Second
 	// linkWrite is how long a peer may take to take a frame.
@@ -202,6 +202,7 @@ func (k *link) answer(reply *wire.Reply, wrong error) {
 	c := k.of.calls
 	k.mu.Lock()
 	t := k.waiting[string(reply.CallID)]
+	delete(k.waiting, string(reply.CallID))
 	k.mu.Unlock()
 	switch {
 	case t == nil:
@@ -240,9 +241,17 @@ func (k *link) send(t *task, node []byte) error {
 	}
 	turn, over := make(chan struct{}), make(chan struct{})
 	work := &fair.Work{Payer: t.payer, Begin: func() { close(turn) }, Refused: func() { c.giveWay(t) }}
-	err = k.expect(t, string(id), func() {
-		k.line.Leave(work)
+	err = k.expect(t, string(id), func(answered bool) {
 		close(over)
+		select {
+		case <-turn:
+			if !answered { // which the other node knows a moment later
+				time.AfterFunc(slotGrace, func() { k.line.Leave(work) })
+				return
+			}
+		default:
+		}
+		k.line.Leave(work)
 	})
 	if err != nil {
 		return err
@@ -266,7 +275,7 @@ func (k *link) send(t *task, node []byte) error {
 }
 
 // expect notes that a call is to be answered on the link, and is told when it is over.
-func (k *link) expect(t *task, id string, over func()) error {
+func (k *link) expect(t *task, id string, over func(answered bool)) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.ended {
@@ -274,12 +283,13 @@ func (k *link) expect(t *task, id string, over func()) error {
 	}
 	waits := k.of.calls.awaits(t, func() {
 		k.mu.Lock()
+		_, waited := k.waiting[id]
 		delete(k.waiting, id)
 		k.mu.Unlock()
-		over()
+		over(!waited)
 	})
 	if !waits {
-		over()
+		over(true)
 		return nil
 	}
 	k.waiting[id] = t
