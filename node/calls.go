@@ -40,8 +40,11 @@ func (l local) Call(ctx context.Context, procedure string, args json.RawMessage)
 }
 
 // Serve implements api.Node.
-func (l local) Serve(ctx context.Context, procedure string, f func(context.Context, json.RawMessage) (json.RawMessage, error)) (withdraw func() error, err error) {
-	p, err := l.calls.Serve(ctx, procedure, func(ctx context.Context, r *rpc.Request) (any, error) {
+func (l local) Serve(ctx context.Context, procedure string, atOnce int, f func(context.Context, json.RawMessage) (json.RawMessage, error)) (withdraw func() error, err error) {
+	if atOnce == 0 {
+		atOnce = rpc.DefaultLimits().Running
+	}
+	p, err := l.calls.ServeAtOnce(ctx, procedure, atOnce, func(ctx context.Context, r *rpc.Request) (any, error) {
 		args, err := r.Args.MarshalJSON()
 		if err != nil {
 			return nil, err

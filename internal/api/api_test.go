@@ -79,7 +79,7 @@ func (n *fakeNode) Call(ctx context.Context, procedure string, args json.RawMess
 	return args, nil
 }
 
-func (n *fakeNode) Serve(_ context.Context, procedure string, f func(context.Context, json.RawMessage) (json.RawMessage, error)) (func() error, error) {
+func (n *fakeNode) Serve(_ context.Context, procedure string, _ int, f func(context.Context, json.RawMessage) (json.RawMessage, error)) (func() error, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.served[procedure] != nil {

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
 )
 
 // maxCallTime is how long a call may be asked to take.
@@ -46,6 +48,9 @@ func (e *CallError) Error() string {
 // ServedCall, until the caller leaves.
 type ServeRequest struct {
 	Procedure string `json:"procedure"`
+	// AtOnce is how many calls come before one of them is answered; 0 for as many as
+	// there are. Others wait for their turn.
+	AtOnce int `json:"at_once,omitempty"`
 }
 
 // ServedCall is a call that is to be answered, or, without an ID, says as the first that
@@ -54,6 +59,9 @@ type ServedCall struct {
 	Serving string          `json:"serving"` // comes back in the answer
 	ID      string          `json:"id,omitempty"`
 	Args    json.RawMessage `json:"args,omitempty"`
+	// Over says that nobody waits any more for the answer of the call with this ID, which
+	// came before. It has its place until it is answered all the same.
+	Over bool `json:"over,omitempty"`
 }
 
 // AnswerRequest answers a ServedCall.
@@ -67,8 +75,9 @@ type AnswerRequest struct {
 type CallNode interface {
 	// Call calls a procedure. The error is a *CallError where the call was made.
 	Call(ctx context.Context, procedure string, args json.RawMessage) (json.RawMessage, error)
-	// Serve has f answer the calls of a procedure until withdraw.
-	Serve(ctx context.Context, procedure string, f func(ctx context.Context, args json.RawMessage) (json.RawMessage, error)) (withdraw func() error, err error)
+	// Serve has f answer the calls of a procedure until withdraw, at most atOnce at a time,
+	// or, where that is 0, as many as there may be.
+	Serve(ctx context.Context, procedure string, atOnce int, f func(ctx context.Context, args json.RawMessage) (json.RawMessage, error)) (withdraw func() error, err error)
 }
 
 // servings are the procedures that commands serve.
@@ -80,6 +89,7 @@ type servings struct {
 // serving is one, and the calls that its command has to answer.
 type serving struct {
 	token string
+	there context.Context // ends when its command has gone, or the server is closed
 
 	mu      sync.Mutex
 	last    int
@@ -120,7 +130,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) (any, error) {
 	if err := decode(r, &asked); err != nil {
 		return nil, err
 	}
-	v := &serving{token: rand.Text(), waiting: make(map[string]chan CallAnswer), w: w}
+	if asked.AtOnce < 0 {
+		return nil, problem(http.StatusBadRequest, "at_once %d: write 0 or more", asked.AtOnce)
+	}
+	v := &serving{token: rand.Text(), there: r.Context(), waiting: make(map[string]chan CallAnswer), w: w}
 	leave, err := s.stay()
 	if err != nil {
 		return nil, err
@@ -128,7 +141,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) (any, error) {
 	defer leave()
 	s.servings.enter(v)
 	defer s.servings.leave(v)
-	withdraw, err := s.node.Serve(r.Context(), asked.Procedure, v.ask)
+	withdraw, err := s.node.Serve(r.Context(), asked.Procedure, asked.AtOnce, v.ask)
 	if err != nil {
 		return nil, problem(http.StatusUnprocessableEntity, "%v", err)
 	}
@@ -155,7 +168,7 @@ func (v *serving) ask(ctx context.Context, args json.RawMessage) (json.RawMessag
 		delete(v.waiting, id)
 	}()
 	if err := v.say(ServedCall{Serving: v.token, ID: id, Args: args}); err != nil {
-		return nil, &CallError{Code: "provider_gone", Message: "The command that serves it has ended"}
+		return nil, errServerGone
 	}
 	select {
 	case a := <-answer:
@@ -163,10 +176,25 @@ func (v *serving) ask(ctx context.Context, args json.RawMessage) (json.RawMessag
 			return nil, a.Error
 		}
 		return a.Result, nil
+	case <-v.there.Done():
+		return nil, errServerGone
 	case <-ctx.Done():
-		return nil, ctx.Err()
 	}
+	_ = v.say(ServedCall{Serving: v.token, ID: id, Over: true}) // else it has ended
+	late := time.NewTimer(overTime)
+	defer late.Stop()
+	select { // nobody waits for it, but it is at work until then
+	case <-answer:
+	case <-v.there.Done():
+	case <-late.C:
+	}
+	return nil, ctx.Err()
 }
+
+// overTime is how long a command has to end a call that nobody waits for.
+const overTime = 10 * time.Second
+
+var errServerGone = &CallError{Code: wire.CodeProviderGone, Message: "The command that serves the procedure has ended"}
 
 // say writes a line.
 func (v *serving) say(c ServedCall) error {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/macula-mesh/macula-node/compat/wire"
 )
 
 func TestCall(t *testing.T) {
@@ -69,14 +71,19 @@ func TestServe(t *testing.T) {
 
 	go call(0.05)
 	came = <-calls
-	require.NotNil(t, (<-called).Error)
+	require.Equal(t, ServedCall{Serving: serving, ID: came.ID, Over: true}, <-calls, "nobody waits for it any more")
 	reply.ID = came.ID
+	require.NoError(t, c.Answer(t.Context(), reply), "which gives its place free")
+	require.NotNil(t, (<-called).Error)
 	require.ErrorContains(t, c.Answer(t.Context(), reply), "is over")
 	reply.Serving = "nobody's"
 	require.ErrorContains(t, c.Answer(t.Context(), reply), "nothing is served")
 
+	go call(10)
+	<-calls
 	cancel()
 	require.ErrorIs(t, <-ended, context.Canceled)
+	require.Equal(t, wire.CodeProviderGone, (<-called).Error.Code, "who waits is told")
 	require.Eventually(t, func() bool {
 		n.mu.Lock()
 		defer n.mu.Unlock()

@@ -21,10 +21,9 @@ const module = "github.com/macula-mesh/macula-node/"
 // packages of lower floors only: those of one floor do not know each other. Who
 // adds a package gives it its place here.
 var floors = [][]string{
-	{"compat/wire/msgpack", "protocols/pubsub/internal/trie", "protocols/pubsub/internal/recent", "protocols/pubsub/internal/queue"},
 	{"compat/wire/internal/fields", "internal/logs/early", "internal/access", "internal/wrap"},
 	{"compat/wire", "compat/wire/endpoints", "internal/buckets", "internal/budget", "internal/datadir", "internal/logs"},
-	{"compat/wire/framing", "compat/wire/procedures", "compat/wire/values"},
+	{"compat/wire/framing", "compat/wire/procedures", "compat/wire/values", "internal/fair"},
 	{"protocols/maculadht/proto", "protocols/maculadht/state", "protocols/maculadht/records/internal/residents"},
 	{"protocols/maculadht/records", "protocols/maculadht/server/outbox",
 		"protocols/maculadht/records/pebble/internal/notice", "protocols/maculadht/records/pebble/internal/disk",
@@ -43,7 +42,8 @@ var floors = [][]string{
 		"protocols/maculadht/internal/admission", "protocols/maculadht/internal/router", "protocols/maculadht/bootstrap"},
 	{"protocols/maculadht/publication"},
 	{"protocols/maculadht"},
-	{"protocols/pubsub/internal/announce", "protocols/rpc/internal/locator", "protocols/rpc/internal/adverts", "protocols/rpc/internal/payload"},
+	{"protocols/pubsub/internal/announce", "protocols/pubsub/internal/backlog", "protocols/rpc/internal/locator", "protocols/rpc/internal/adverts", "protocols/rpc/internal/payload",
+		"protocols/rpc/internal/registry", "protocols/rpc/internal/harmless"},
 	{"protocols/pubsub", "protocols/rpc"},
 	{"protocols/rpc/diagnostics", "protocols/watch"},
 	{"compat/dialer/identity", "compat/dialer/pace", "compat/dialer/safety"},

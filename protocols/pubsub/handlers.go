@@ -143,6 +143,7 @@ func (t *Topics) take(p *server.Peer, m *message, count interface{ Add(uint64) u
 		return
 	}
 	count.Add(1)
+	m.by = p.Session().Payer()
 	t.cfg.tracer.Published(!elsewhere)
 	to.publish(m, elsewhere)
 }

@@ -47,6 +47,9 @@ func (noTracer) Dropped(DropReason, int) {}
 
 // dropped counts what came to nothing.
 func (t *Topics) dropped(why DropReason, n int) {
+	if n == 0 {
+		return
+	}
 	switch why {
 	case DropBusy:
 		t.count.busy.Add(uint64(n))

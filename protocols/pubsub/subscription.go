@@ -7,7 +7,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/announce"
-	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/queue"
+	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/backlog"
 )
 
 // Subscription is one of this program, until it is closed:
@@ -32,7 +32,7 @@ type Subscription struct {
 
 	mu      sync.Mutex
 	stop    func() bool // ends what waits for the end of the context
-	waiting queue.Queue[Message]
+	waiting backlog.Queue[Message]
 	dropped uint64
 }
 
@@ -40,9 +40,10 @@ type Subscription struct {
 func (s *Subscription) Pattern() string { return s.pattern }
 
 // push adds a message; it never waits.
-func (s *Subscription) push(m Message, size int) bool {
+func (s *Subscription) push(m *message) bool {
+	l := &s.topics.cfg.limits
 	s.mu.Lock()
-	dropped := s.waiting.Push(m, size, s.topics.cfg.limits.Queue, s.topics.cfg.limits.QueueBytes)
+	dropped := s.waiting.Push(m.by, m.Message, m.size(), l.Queue, l.QueueBytes)
 	s.dropped += uint64(dropped)
 	s.mu.Unlock()
 	if dropped > 0 {
@@ -122,7 +123,7 @@ func (s *Subscription) Close() {
 		t.mu.Unlock()
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.waiting = queue.Queue[Message]{}
+		s.waiting = backlog.Queue[Message]{}
 		if s.stop != nil {
 			s.stop()
 		}

@@ -6,10 +6,12 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/internal/fair"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/provider"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/announce"
+	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/backlog"
 )
 
 // checkEvery is how often it is looked, where something is published, who has stored a
@@ -26,10 +28,10 @@ type topic struct {
 	version uint64 // of the patterns that here goes by
 	checked time.Time
 	here    []*subscriber
-	stored  []recorded // who is connected here and has said by a record alone that it has subscribed
-	away    []node     // who is to be sent it
-	unknown int        // names of which it is not known yet who has subscribed
-	waiting []*message // until that is known
+	stored  []recorded             // who is connected here and has said by a record alone that it has subscribed
+	away    []node                 // who is to be sent it
+	unknown int                    // names of which it is not known yet who has subscribed
+	waiting backlog.Held[*message] // until that is known
 }
 
 // recorded is a client that has a record under a topic's key, and has not subscribed on its
@@ -51,7 +53,7 @@ func (t *Topics) newTopic(name string) *topic {
 func (c *topic) publish(m *message, elsewhere bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.refresh()
+	c.refresh(m.by)
 	delivered := 0
 	for _, s := range c.here {
 		if s.deliver(m) {
@@ -70,19 +72,7 @@ func (c *topic) publish(m *message, elsewhere bool) {
 	case c.unknown == 0:
 		c.send(m)
 	default:
-		c.wait(m)
-	}
-}
-
-// wait keeps a message until it is known whom it has to be sent; c.mu is held.
-func (c *topic) wait(m *message) {
-	l, bytes := &c.topics.cfg.limits, &c.topics.waitingBytes
-	bytes.Add(int64(m.size()))
-	c.waiting = append(c.waiting, m)
-	for len(c.waiting) > l.Waiting || len(c.waiting) > 0 && bytes.Load() > int64(l.WaitingBytes) {
-		bytes.Add(-int64(c.waiting[0].size()))
-		c.waiting = c.waiting[1:]
-		c.topics.dropped(DropSlow, 1)
+		c.topics.dropped(DropSlow, c.topics.held.Add(&c.waiting, m.by, m, m.size()))
 	}
 }
 
@@ -108,8 +98,9 @@ func (c *topic) send(m *message) {
 	}
 }
 
-// refresh looks who gets what is published, where that may have changed; c.mu is held.
-func (c *topic) refresh() {
+// refresh looks who gets what is published, for who publishes, where that may have changed;
+// c.mu is held.
+func (c *topic) refresh(by fair.Payer) {
 	now := time.Now()
 	if c.version == c.topics.version.Load() && now.Sub(c.checked) < checkEvery {
 		return
@@ -125,7 +116,7 @@ func (c *topic) refresh() {
 		if first {
 			whenKnown = c.nowKnown
 		}
-		found, known := name.subscribers(now, whenKnown)
+		found, known := name.subscribers(now, by, whenKnown)
 		c.away = addNodes(c.away, found)
 		if first && !known {
 			c.unknown++
@@ -142,12 +133,10 @@ func (c *topic) nowKnown() {
 		return
 	}
 	c.checked = time.Unix(0, 0) // what was found counts at once
-	c.refresh()
-	for _, m := range c.waiting {
-		c.topics.waitingBytes.Add(-int64(m.size())) // as it was: sending adds to it
+	c.refresh(fair.Payer{})
+	for _, m := range c.topics.held.Release(&c.waiting) {
 		c.send(m)
 	}
-	c.waiting = nil
 }
 
 // findStored looks for clients that have only a record that they stored here themselves,

@@ -37,6 +37,11 @@ func TestMain(m *testing.M) {
 // startNode starts a node of ours: a gateway with calls.
 func startNode(tb testing.TB, bootstrap ...string) *node.Node {
 	tb.Helper()
+	return startNodeWith(tb, nil, bootstrap...)
+}
+
+func startNodeWith(tb testing.TB, limits *maculadht.Limits, bootstrap ...string) *node.Node {
+	tb.Helper()
 	key, _, err := crypto.GenerateEd25519Key(rand.Reader)
 	require.NoError(tb, err)
 	n, err := node.New(node.Config{
@@ -44,6 +49,7 @@ func startNode(tb testing.TB, bootstrap ...string) *node.Node {
 		Listen:    []string{"/ip4/127.0.0.1/udp/0/quic-v1"},
 		Realm:     realm,
 		Bootstrap: bootstrap,
+		Limits:    limits,
 	})
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, n.Close()) })

@@ -12,7 +12,6 @@ import (
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/runner"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
-	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/internal/api"
 )
 
@@ -40,7 +39,7 @@ wrote to standard error, 4 KiB at most. It is killed when its time is over.`,
 				}
 				return nil
 			}},
-			&cli.IntFlag{Name: "at-once", Usage: "how many calls run COMMAND at a time; more are refused", Value: serveAtOnce, Validator: func(n int) error {
+			&cli.IntFlag{Name: "at-once", Usage: "how many calls run COMMAND at a time, three quarters of them of one caller; others wait for their turn", Value: serveAtOnce, Validator: func(n int) error {
 				if n < 1 || n > 1000 {
 					return flags.Usagef("want 1 to 1000, got %d", n)
 				}
@@ -74,28 +73,35 @@ wrote to standard error, 4 KiB at most. It is killed when its time is over.`,
 func serveWith(ctx context.Context, cmd *cli.Command, c *api.Client, procedure string, command []string) error {
 	var running sync.WaitGroup
 	defer running.Wait()
-	slots := make(chan struct{}, cmd.Int("at-once"))
-	err := c.Serve(ctx, api.ServeRequest{Procedure: procedure}, func(call api.ServedCall) {
-		if call.ID == "" {
+	var mu sync.Mutex
+	over := make(map[string]context.CancelFunc) // by the id of a call that runs
+	asked := api.ServeRequest{Procedure: procedure, AtOnce: cmd.Int("at-once")}
+	err := c.Serve(ctx, asked, func(call api.ServedCall) {
+		switch {
+		case call.ID == "":
 			saysServed(cmd, procedure)
 			return
-		}
-		answer := func(a api.CallAnswer) {
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTime)
-			defer cancel()
-			_ = c.Answer(ctx, api.AnswerRequest{Serving: call.Serving, ID: call.ID, CallAnswer: a}) // else it is over
-		}
-		select {
-		case slots <- struct{}{}:
-		default:
-			running.Go(func() {
-				answer(api.CallAnswer{Error: &api.CallError{Code: wire.CodeBusy, Message: "Too many calls are under way"}})
-			})
+		case call.Over:
+			mu.Lock()
+			defer mu.Unlock()
+			if end := over[call.ID]; end != nil {
+				end()
+			}
 			return
 		}
+		callCtx, end := context.WithCancel(ctx)
+		mu.Lock()
+		over[call.ID] = end
+		mu.Unlock()
 		running.Go(func() {
-			defer func() { <-slots }()
-			answer(runner.Run(ctx, cmd.Duration("time-limit"), command, call.Args))
+			answer := runner.Run(callCtx, cmd.Duration("time-limit"), command, call.Args)
+			mu.Lock()
+			delete(over, call.ID)
+			mu.Unlock()
+			end()
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTime)
+			defer cancel()
+			_ = c.Answer(ctx, api.AnswerRequest{Serving: call.Serving, ID: call.ID, CallAnswer: answer}) // else it is over
 		})
 	})
 	if ctx.Err() != nil {
