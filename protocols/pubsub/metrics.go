@@ -11,6 +11,10 @@ const (
 	DropRefused DropReason = "refused" // a subscription over a limit
 	DropSlow    DropReason = "slow"    // a queue was full
 	DropUnsent  DropReason = "unsent"  // another node could not be sent it
+
+	DropIncomplete DropReason = "incomplete" // it lacks what it must have, or is damaged
+	DropUnmet      DropReason = "unmet"      // its sender has not CONNECTed
+	DropMisrouted  DropReason = "misrouted"  // it was for another node, or of too many hops
 )
 
 // MetricsTracer is told what happens to messages. Its methods are called by many goroutines
@@ -56,6 +60,12 @@ func (t *Topics) dropped(why DropReason, n int) {
 		t.count.overflowed.Add(uint64(n))
 	case DropUnsent:
 		t.count.unsent.Add(uint64(n))
+	case DropIncomplete:
+		t.count.incomplete.Add(uint64(n))
+	case DropUnmet:
+		t.count.unmet.Add(uint64(n))
+	case DropMisrouted:
+		t.count.misrouted.Add(uint64(n))
 	}
 	t.cfg.tracer.Dropped(why, n)
 }

@@ -308,6 +308,10 @@ func (s *memoryShard) use(usage *Usage) {
 				u.Records++
 				u.Bytes += r.bytes(len(key))
 				usage.Sources[r.Source] = u
+				if r.Owned {
+					usage.Owned.Records++
+					usage.Owned.Bytes += r.bytes(len(key))
+				}
 			}
 		}
 	}

@@ -154,7 +154,7 @@ type Hop struct {
 func (l *Lookups) Nodes(ctx context.Context, target []byte) (*Found, error) {
 	start := time.Now()
 	found, err := l.run(ctx, Search{Key: target}, false)
-	l.cfg.tracer.LookupDone(KindNodes, resultOf(err), time.Since(start), len(found.Hops))
+	l.done(KindNodes, found, err, start)
 	return found, err
 }
 
@@ -200,6 +200,6 @@ func (l *Lookups) Search(ctx context.Context, how Search) (*Found, error) {
 	start := time.Now()
 	how.wide = true
 	found, err := l.run(ctx, how, true)
-	l.cfg.tracer.LookupDone(KindValues, resultOf(err), time.Since(start), len(found.Hops))
+	l.done(KindValues, found, err, start)
 	return found, err
 }

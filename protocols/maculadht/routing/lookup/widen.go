@@ -22,7 +22,7 @@ const MaxWider = wideLookups * routing.BucketSize
 func (l *Lookups) NodesFor(ctx context.Context, key []byte) (*Found, error) {
 	start := time.Now()
 	found, err := l.run(ctx, Search{Key: key, wide: true}, false)
-	l.cfg.tracer.LookupDone(KindNodes, resultOf(err), time.Since(start), len(found.Hops))
+	l.done(KindNodes, found, err, start)
 	return found, err
 }
 
