@@ -23,6 +23,7 @@ import (
 	"github.com/macula-mesh/macula-node/internal/conns"
 	"github.com/macula-mesh/macula-node/internal/logs"
 	"github.com/macula-mesh/macula-node/node/credentials"
+	"github.com/macula-mesh/macula-node/node/internal/metrics"
 	"github.com/macula-mesh/macula-node/node/internal/quicaddr"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
@@ -109,7 +110,10 @@ type Config struct {
 	// ConnManager trims the host's connections in a way of its own; it contradicts
 	// ConnsLow and ConnsHigh. Nil means libp2p's, with these.
 	ConnManager connmgr.ConnManager
-	// Registerer takes libp2p's metrics; nil means prometheus.DefaultRegisterer.
+	// Registerer takes the metrics of the node and of libp2p; nil means a registry of the
+	// node's own, with those of the Go runtime and the process beside. Of a Registerer a
+	// node has its own, which may be a prometheus.WrapRegistererWith: Close takes the node's
+	// metrics from it. Those of libp2p are of all hosts in the process, and stay.
 	Registerer prometheus.Registerer
 	// HostOptions are for the libp2p host, after the node's own. Listening, the
 	// identity, QUIC and routing are the node's.
@@ -165,7 +169,7 @@ func (c Config) check() (settings, error) {
 		errs = append(errs, err)
 	}
 	if s.Registerer == nil {
-		s.Registerer = prometheus.DefaultRegisterer
+		s.Registerer = metrics.NewRegistry()
 	}
 	s.ConnsLow, s.ConnsHigh = cmp.Or(s.ConnsLow, min(DefaultConnsLow, cmp.Or(s.ConnsHigh, DefaultConnsLow))), cmp.Or(s.ConnsHigh, max(DefaultConnsHigh, s.ConnsLow))
 	switch {

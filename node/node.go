@@ -21,14 +21,20 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 	"github.com/macula-mesh/macula-node/internal/conns"
 	"github.com/macula-mesh/macula-node/internal/health"
+	"github.com/macula-mesh/macula-node/node/internal/metrics"
 	"github.com/macula-mesh/macula-node/node/internal/peerhost"
 	"github.com/macula-mesh/macula-node/node/internal/presence"
 	"github.com/macula-mesh/macula-node/node/internal/quicaddr"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/replication"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/resolver"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/upkeep"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 	"github.com/macula-mesh/macula-node/protocols/pubsub"
 	"github.com/macula-mesh/macula-node/protocols/rpc"
@@ -65,8 +71,9 @@ type Node struct {
 
 	closing closing
 
-	health *health.Server // nil without
-	ready  atomic.Bool
+	metrics *metrics.Metrics
+	health  *health.Server // nil without
+	ready   atomic.Bool
 }
 
 // New starts a node. It serves when New returns; it connects to its bootstrap
@@ -109,6 +116,9 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 }
 
 func (n *Node) start() error {
+	if err := n.openMetrics(); err != nil {
+		return err
+	}
 	if err := n.openHealth(); err != nil {
 		return err
 	}
@@ -150,6 +160,7 @@ func (n *Node) start() error {
 		dialer.WithTLS(n.cfg.tls.Dialling),
 		dialer.WithPins(n.cfg.gateways...),
 		dialer.WithLogger(n.cfg.log("dialer")),
+		dialer.WithMetricsTracer(n.metrics.Dialer),
 	); err != nil {
 		return err
 	}
@@ -215,6 +226,14 @@ func (n *Node) serviceOptions() ([]maculadht.Option, error) {
 		maculadht.WithEndpoints(n.dialer),
 		maculadht.WithPeerRouting(n.host.Kad),
 		maculadht.WithLogger(n.cfg.log("dht")),
+		maculadht.WithMetricsTracer(n.metrics.Service),
+		maculadht.WithServer(server.WithMetricsTracer(n.metrics.Server)),
+		maculadht.WithClient(client.WithMetricsTracer(n.metrics.Client)),
+		maculadht.WithRouting(routing.WithMetricsTracer(n.metrics.Routing)),
+		maculadht.WithLookups(lookup.WithMetricsTracer(n.metrics.Lookups)),
+		maculadht.WithUpkeep(upkeep.WithMetricsTracer(n.metrics.Upkeep)),
+		maculadht.WithResolver(resolver.WithMetricsTracer(n.metrics.Resolver)),
+		maculadht.WithAdopter(replication.WithMetricsTracer(n.metrics.Adopter)),
 	}
 	if n.cfg.Strict {
 		opts = append(opts, maculadht.WithServer(server.WithStrict()))
@@ -259,6 +278,7 @@ func (n *Node) openGateway() error {
 		gateway.WithDialer(n.dialer),
 		gateway.WithAllowedEndpoints(n.cfg.AllowEndpoints...),
 		gateway.WithLogger(n.cfg.log("gateway")),
+		gateway.WithMetricsTracer(n.metrics.Gateway),
 	}
 	if gater := n.host.Gater(); gater != nil {
 		opts = append(opts, gateway.WithConnectionGater(gater))

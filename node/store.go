@@ -57,7 +57,7 @@ func (n *Node) openRecords() (opts []maculadht.Option, err error) {
 		}
 		store, opts = n.disk, append(opts, maculadht.WithState(n.disk.State()))
 	}
-	with := []records.Option{records.WithLimits(n.cfg.Records)}
+	with := []records.Option{records.WithLimits(n.cfg.Records), records.WithMetricsTracer(n.metrics.Records)}
 	if store != nil {
 		with = append(with, records.WithStore(store))
 	}
@@ -74,7 +74,7 @@ func (n *Node) openDisk() (*pebble.Store, error) {
 		return nil, fmt.Errorf("make the directory of the records: %w", err)
 	}
 	id := routing.IDFromPeer(n.host.ID())
-	opts := []pebble.Option{pebble.WithLogger(n.cfg.log("store"))}
+	opts := []pebble.Option{pebble.WithLogger(n.cfg.log("store")), pebble.WithMetricsTracer(n.metrics.Disk)}
 	if n.cfg.DiskBytes != 0 {
 		opts = append(opts, pebble.WithMaxBytes(n.cfg.DiskBytes))
 	}

@@ -52,7 +52,7 @@ var floors = [][]string{
 	{"node/credentials", "node/internal/quicaddr"},
 	{"node/backup", "node/internal/peerhost"},
 	{"internal/api", "internal/health"},
-	{"node/internal/presence"},
+	{"node/internal/presence", "node/internal/metrics"},
 	{"node"},
 	{"cmd/macula-node/internal/flags", "cmd/macula-node/internal/terminal", "cmd/macula-node/internal/runner"},
 	{"cmd/macula-node/internal/local"},

@@ -82,5 +82,5 @@ func (l *Lookups) done(kind Kind, found *Found, err error, start time.Time) {
 type noTracer struct{}
 
 func (noTracer) LookupDone(Kind, Result, time.Duration, int, int) {}
-func (noTracer) QueryDone(wire.Type, Result, time.Duration)  {}
-func (noTracer) ProofFailed()                                {}
+func (noTracer) QueryDone(wire.Type, Result, time.Duration)       {}
+func (noTracer) ProofFailed()                                     {}
