@@ -1,7 +1,6 @@
 package metrics
 
 import (
-	"errors"
 	"fmt"
 	"runtime"
 
@@ -63,12 +62,8 @@ func New(in prometheus.Registerer, version string, now func() (State, bool)) (*M
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "macula_build_info", Help: "1, and in the labels what runs"}, []string{"version", "go_version"})
 	kept(f, build).WithLabelValues(version, runtime.Version()).Set(1)
 	kept(f, newState(now))
-	err := in.Register(m)
-	if errors.As(err, &prometheus.AlreadyRegisteredError{}) {
-		err = errors.New("another node has registered its metrics there: give each its own registerer, or prometheus.WrapRegistererWith of a label")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("register the metrics: %w", err)
+	if err := in.Register(m); err != nil {
+		return nil, fmt.Errorf("register the metrics (of a registerer that has another node's already: give each node its own, or each a prometheus.WrapRegistererWith of a label): %w", err)
 	}
 	return m, nil
 }

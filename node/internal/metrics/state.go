@@ -92,7 +92,7 @@ func newState(now func() (State, bool)) *state {
 		return samplesOf(uplinkStates, func(v uplink.State) float64 { return float64(s.Uplinks[v]) })
 	})
 	gauge("macula_table_doubtful", "Contacts in the routing table that are doubtful", func(s *State) float64 { return float64(s.Table.Doubtful) })
-	gauge("macula_table_guests", "Erlang nodes that are connected and that no contact stands for", func(s *State) float64 { return float64(s.Table.Guests) })
+	gauge("macula_table_guests", "Erlang nodes that have CONNECTed and are connected, each once", func(s *State) float64 { return float64(s.Table.Guests) })
 	gauge("macula_clients", "Nodes of either kind that have CONNECTed on a stream that stays", func(s *State) float64 { return float64(s.Clients) })
 
 	gauge("macula_records_keys", "Keys with at least one record", func(s *State) float64 { return float64(s.Records.Keys) })
