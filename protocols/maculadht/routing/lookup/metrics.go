@@ -70,15 +70,6 @@ func resultOf(err error) Result {
 	}
 }
 
-// done tells the tracer of a lookup that has ended.
-func (l *Lookups) done(kind Kind, found *Found, err error, start time.Time) {
-	hops := 0
-	for i := range found.Hops {
-		hops = max(hops, found.Hops[i].Round)
-	}
-	l.cfg.tracer.LookupDone(kind, resultOf(err), time.Since(start), len(found.Hops)+found.Silent, hops)
-}
-
 type noTracer struct{}
 
 func (noTracer) LookupDone(Kind, Result, time.Duration, int, int) {}
