@@ -15,6 +15,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/pnet"
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/wire"
@@ -115,6 +116,9 @@ type Config struct {
 	// node has its own, which may be a prometheus.WrapRegistererWith: Close takes the node's
 	// metrics from it. Those of libp2p are of all hosts in the process, and stay.
 	Registerer prometheus.Registerer
+	// TracerProvider has each lookup be a span of OpenTelemetry (lookup.WithTracerProvider);
+	// nil means none.
+	TracerProvider trace.TracerProvider
 	// HostOptions are for the libp2p host, after the node's own. Listening, the
 	// identity, QUIC and routing are the node's.
 	HostOptions []libp2p.Option

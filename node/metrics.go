@@ -17,6 +17,10 @@ func (n *Node) openMetrics() (err error) {
 	return err
 }
 
+// NewRegistry returns a registry with the metrics of the Go runtime and of this process,
+// as a node has one whose Config names no Registerer: for who adds metrics of his own.
+func NewRegistry() *prometheus.Registry { return metrics.NewRegistry() }
+
 // Gatherer returns what gathers the metrics of the node: its own registry, or
 // Config.Registerer where that is a prometheus.Gatherer too, as a *prometheus.Registry
 // is. It is nil where that is none.

@@ -238,6 +238,9 @@ func (n *Node) serviceOptions() ([]maculadht.Option, error) {
 	if n.cfg.Strict {
 		opts = append(opts, maculadht.WithServer(server.WithStrict()))
 	}
+	if p := n.cfg.TracerProvider; p != nil {
+		opts = append(opts, maculadht.WithLookups(lookup.WithTracerProvider(p)))
+	}
 	kept, err := n.openRecords()
 	return append(opts, kept...), err
 }

@@ -54,7 +54,7 @@ var floors = [][]string{
 	{"internal/api", "internal/health"},
 	{"node/internal/presence", "node/internal/metrics"},
 	{"node"},
-	{"cmd/macula-node/internal/flags", "cmd/macula-node/internal/terminal", "cmd/macula-node/internal/runner"},
+	{"cmd/macula-node/internal/flags", "cmd/macula-node/internal/terminal", "cmd/macula-node/internal/runner", "cmd/macula-node/internal/observe"},
 	{"cmd/macula-node/internal/local"},
 	{"cmd/macula-node/internal/ask", "cmd/macula-node/internal/view"},
 	{"cmd/macula-node"},
