@@ -26,15 +26,10 @@ import (
 	"github.com/macula-mesh/macula-node/node/internal/presence"
 	"github.com/macula-mesh/macula-node/node/internal/quicaddr"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/replication"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/resolver"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/upkeep"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 	"github.com/macula-mesh/macula-node/protocols/pubsub"
 	"github.com/macula-mesh/macula-node/protocols/rpc"
@@ -226,20 +221,10 @@ func (n *Node) serviceOptions() ([]maculadht.Option, error) {
 		maculadht.WithEndpoints(n.dialer),
 		maculadht.WithPeerRouting(n.host.Kad),
 		maculadht.WithLogger(n.cfg.log("dht")),
-		maculadht.WithMetricsTracer(n.metrics.Service),
-		maculadht.WithServer(server.WithMetricsTracer(n.metrics.Server)),
-		maculadht.WithClient(client.WithMetricsTracer(n.metrics.Client)),
-		maculadht.WithRouting(routing.WithMetricsTracer(n.metrics.Routing)),
-		maculadht.WithLookups(lookup.WithMetricsTracer(n.metrics.Lookups)),
-		maculadht.WithUpkeep(upkeep.WithMetricsTracer(n.metrics.Upkeep)),
-		maculadht.WithResolver(resolver.WithMetricsTracer(n.metrics.Resolver)),
-		maculadht.WithAdopter(replication.WithMetricsTracer(n.metrics.Adopter)),
 	}
+	opts = append(opts, n.metrics.ServiceOptions(n.cfg.TracerProvider)...)
 	if n.cfg.Strict {
 		opts = append(opts, maculadht.WithServer(server.WithStrict()))
-	}
-	if p := n.cfg.TracerProvider; p != nil {
-		opts = append(opts, maculadht.WithLookups(lookup.WithTracerProvider(p)))
 	}
 	kept, err := n.openRecords()
 	return append(opts, kept...), err

@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/gateway"
@@ -66,6 +67,25 @@ func New(in prometheus.Registerer, version string, now func() (State, bool)) (*M
 		return nil, fmt.Errorf("register the metrics (of a registerer that has another node's already: give each node its own, or each a prometheus.WrapRegistererWith of a label): %w", err)
 	}
 	return m, nil
+}
+
+// ServiceOptions have a service and its parts tell their tracers, and its lookups be
+// spans of a provider unless that is nil.
+func (m *Metrics) ServiceOptions(spans trace.TracerProvider) []maculadht.Option {
+	opts := []maculadht.Option{
+		maculadht.WithMetricsTracer(m.Service),
+		maculadht.WithServer(server.WithMetricsTracer(m.Server)),
+		maculadht.WithClient(client.WithMetricsTracer(m.Client)),
+		maculadht.WithRouting(routing.WithMetricsTracer(m.Routing)),
+		maculadht.WithLookups(lookup.WithMetricsTracer(m.Lookups)),
+		maculadht.WithUpkeep(upkeep.WithMetricsTracer(m.Upkeep)),
+		maculadht.WithResolver(resolver.WithMetricsTracer(m.Resolver)),
+		maculadht.WithAdopter(replication.WithMetricsTracer(m.Adopter)),
+	}
+	if spans != nil {
+		opts = append(opts, maculadht.WithLookups(lookup.WithTracerProvider(spans)))
+	}
+	return opts
 }
 
 // Close takes them from the registerer, so that another node may have it.

@@ -93,22 +93,11 @@ func (m *Manager) sweepFailed() {
 // other, so those of a busy manager need not agree to the last record.
 func (m *Manager) Stats() Stats {
 	stored := m.ledger.Usage()
+	c := &m.counters
 	return Stats{
-		Records: stored.Records,
-		Keys:    m.keys.Load(),
-		Bytes:   stored.Bytes,
-
-		OwnedRecords: m.owned.records.Load(),
-		OwnedBytes:   m.owned.bytes.Load(),
-
-		Stored:        m.counters.stored.Load(),
-		Replaced:      m.counters.replaced.Load(),
-		NotOwner:      m.counters.notOwner.Load(),
-		OverBudget:    m.counters.overBudget.Load(),
-		KeyFull:       m.counters.keyFull.Load(),
-		Expired:       m.counters.expired.Load(),
-		Evicted:       m.counters.evicted.Load(),
-		GaveWay:       m.counters.gaveWay.Load(),
-		SweepFailures: m.counters.sweepFailures.Load(),
+		Records: stored.Records, Keys: m.keys.Load(), Bytes: stored.Bytes,
+		OwnedRecords: m.owned.records.Load(), OwnedBytes: m.owned.bytes.Load(),
+		Stored: c.stored.Load(), Replaced: c.replaced.Load(), NotOwner: c.notOwner.Load(), OverBudget: c.overBudget.Load(), KeyFull: c.keyFull.Load(),
+		Expired: c.expired.Load(), Evicted: c.evicted.Load(), GaveWay: c.gaveWay.Load(), SweepFailures: c.sweepFailures.Load(),
 	}
 }

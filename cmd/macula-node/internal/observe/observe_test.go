@@ -2,18 +2,25 @@ package observe
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
+	"time"
 
+	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	"go.uber.org/goleak"
+
+	"github.com/macula-mesh/macula-node/node"
 )
 
 // TestMain fails the tests of this package if a goroutine outlives them.
@@ -91,4 +98,26 @@ func TestProfiles(t *testing.T) {
 	require.Equal(t, 200, ask("/debug/pprof/", func(r *http.Request) { r.Host = "localhost:1" }))
 	require.Equal(t, 403, ask("/debug/pprof/", func(r *http.Request) { r.Host = "rebound.example.org" }))
 	require.Equal(t, 403, ask("/debug/pprof/", func(r *http.Request) { r.Header.Set("Origin", "https://example.org") }))
+}
+
+// What kad-dht does is told, though it made its meter before there was a provider.
+func TestKadIsTold(t *testing.T) {
+	r := node.NewRegistry()
+	require.NoError(t, KadMetrics(r))
+	start := func(bootstrap ...string) *node.Node {
+		key, _, err := crypto.GenerateEd25519Key(rand.Reader)
+		require.NoError(t, err)
+		n, err := node.New(node.Config{Key: key, Listen: []string{"/ip4/127.0.0.1/udp/0/quic-v1"}, Bootstrap: bootstrap, Log: slog.New(slog.DiscardHandler)})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, n.Close()) })
+		return n
+	}
+	start(start().Addrs()[0].String())
+	require.Eventually(t, func() bool {
+		all, err := r.Gather()
+		require.NoError(t, err)
+		return slices.ContainsFunc(all, func(f *dto.MetricFamily) bool {
+			return f.GetName() == "kad_dht_rpc_inbound_messages_total" && f.GetMetric()[0].GetCounter().GetValue() > 0
+		})
+	}, 10*time.Second, 20*time.Millisecond)
 }
