@@ -305,12 +305,9 @@ func (s *memoryShard) use(usage *Usage) {
 			usage.Keys++
 			for _, r := range e.recs {
 				u := usage.Sources[r.Source]
-				u.Records++
-				u.Bytes += r.bytes(len(key))
-				usage.Sources[r.Source] = u
+				usage.Sources[r.Source] = u.with(r.bytes(len(key)))
 				if r.Owned {
-					usage.Owned.Records++
-					usage.Owned.Bytes += r.bytes(len(key))
+					usage.Owned = usage.Owned.with(r.bytes(len(key)))
 				}
 			}
 		}

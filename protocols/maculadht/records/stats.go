@@ -63,8 +63,7 @@ func (m *Manager) count(key []byte, keys int64, done *edit, expired []Record, re
 	var records, bytes int64
 	changed := func(r *Record, by int64) {
 		cost := by * Cost(key, r)
-		records += by
-		bytes += cost
+		records, bytes = records+by, bytes+cost
 		if r.Owned {
 			m.owned.records.Add(by)
 			m.owned.bytes.Add(cost)
