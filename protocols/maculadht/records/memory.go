@@ -305,9 +305,9 @@ func (s *memoryShard) use(usage *Usage) {
 			usage.Keys++
 			for _, r := range e.recs {
 				u := usage.Sources[r.Source]
-				usage.Sources[r.Source] = u.with(r.bytes(len(key)))
+				usage.Sources[r.Source] = SourceUsage{u.Records + 1, u.Bytes + r.bytes(len(key))}
 				if r.Owned {
-					usage.Owned = usage.Owned.with(r.bytes(len(key)))
+					usage.Owned = SourceUsage{usage.Owned.Records + 1, usage.Owned.Bytes + r.bytes(len(key))}
 				}
 			}
 		}

@@ -104,11 +104,6 @@ type SourceUsage struct {
 	Bytes int64
 }
 
-// with returns the usage with one more record.
-func (u SourceUsage) with(bytes int64) SourceUsage {
-	return SourceUsage{u.Records + 1, u.Bytes + bytes}
-}
-
 // soonest returns when the first of some records expires; there is at least one.
 func soonest(recs []Record) time.Time {
 	first := recs[0].Expires
