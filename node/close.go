@@ -89,6 +89,9 @@ func (n *Node) parts(withdrawn func() error) []part {
 	if n.health != nil {
 		all = append(all, part{"the probes of health", n.health.Close})
 	}
+	if n.metrics != nil {
+		all = append(all, part{"the metrics", func() error { n.metrics.Close(); return nil }})
+	}
 	if n.presence != nil {
 		all = append(all, part{"the local API", withdrawn}, part{"the lock of the data directory", n.presence.Close})
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/pnet"
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/wire"
@@ -23,6 +24,7 @@ import (
 	"github.com/macula-mesh/macula-node/internal/conns"
 	"github.com/macula-mesh/macula-node/internal/logs"
 	"github.com/macula-mesh/macula-node/node/credentials"
+	"github.com/macula-mesh/macula-node/node/internal/metrics"
 	"github.com/macula-mesh/macula-node/node/internal/quicaddr"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
@@ -109,8 +111,14 @@ type Config struct {
 	// ConnManager trims the host's connections in a way of its own; it contradicts
 	// ConnsLow and ConnsHigh. Nil means libp2p's, with these.
 	ConnManager connmgr.ConnManager
-	// Registerer takes libp2p's metrics; nil means prometheus.DefaultRegisterer.
+	// Registerer takes the metrics of the node and of libp2p; nil means a registry of the
+	// node's own, with those of the Go runtime and the process beside. Of a Registerer a
+	// node has its own, which may be a prometheus.WrapRegistererWith: Close takes the node's
+	// metrics from it. Those of libp2p are of all hosts in the process, and stay.
 	Registerer prometheus.Registerer
+	// TracerProvider has each lookup be a span of OpenTelemetry (lookup.WithTracerProvider);
+	// nil means none.
+	TracerProvider trace.TracerProvider
 	// HostOptions are for the libp2p host, after the node's own. Listening, the
 	// identity, QUIC and routing are the node's.
 	HostOptions []libp2p.Option
@@ -165,7 +173,7 @@ func (c Config) check() (settings, error) {
 		errs = append(errs, err)
 	}
 	if s.Registerer == nil {
-		s.Registerer = prometheus.DefaultRegisterer
+		s.Registerer = metrics.NewRegistry()
 	}
 	s.ConnsLow, s.ConnsHigh = cmp.Or(s.ConnsLow, min(DefaultConnsLow, cmp.Or(s.ConnsHigh, DefaultConnsLow))), cmp.Or(s.ConnsHigh, max(DefaultConnsHigh, s.ConnsLow))
 	switch {

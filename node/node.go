@@ -21,6 +21,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 	"github.com/macula-mesh/macula-node/internal/conns"
 	"github.com/macula-mesh/macula-node/internal/health"
+	"github.com/macula-mesh/macula-node/node/internal/metrics"
 	"github.com/macula-mesh/macula-node/node/internal/peerhost"
 	"github.com/macula-mesh/macula-node/node/internal/presence"
 	"github.com/macula-mesh/macula-node/node/internal/quicaddr"
@@ -66,8 +67,9 @@ type Node struct {
 	closing   closing
 	abandoned atomic.Bool // see Abandon
 
-	health *health.Server // nil without
-	ready  atomic.Bool
+	metrics *metrics.Metrics
+	health  *health.Server // nil without
+	ready   atomic.Bool
 }
 
 // New starts a node. It serves when New returns; it connects to its bootstrap
@@ -110,6 +112,9 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 }
 
 func (n *Node) start() error {
+	if err := n.openMetrics(); err != nil {
+		return err
+	}
 	if err := n.openHealth(); err != nil {
 		return err
 	}
@@ -151,6 +156,7 @@ func (n *Node) start() error {
 		dialer.WithTLS(n.cfg.tls.Dialling),
 		dialer.WithPins(n.cfg.gateways...),
 		dialer.WithLogger(n.cfg.log("dialer")),
+		dialer.WithMetricsTracer(n.metrics.Dialer),
 	); err != nil {
 		return err
 	}
@@ -217,6 +223,7 @@ func (n *Node) serviceOptions() ([]maculadht.Option, error) {
 		maculadht.WithPeerRouting(n.host.Kad),
 		maculadht.WithLogger(n.cfg.log("dht")),
 	}
+	opts = append(opts, n.metrics.ServiceOptions(n.cfg.TracerProvider)...)
 	if n.cfg.Strict {
 		opts = append(opts, maculadht.WithServer(server.WithStrict()))
 	}
@@ -260,6 +267,7 @@ func (n *Node) openGateway() error {
 		gateway.WithDialer(n.dialer),
 		gateway.WithAllowedEndpoints(n.cfg.AllowEndpoints...),
 		gateway.WithLogger(n.cfg.log("gateway")),
+		gateway.WithMetricsTracer(n.metrics.Gateway),
 	}
 	if gater := n.host.Gater(); gater != nil {
 		opts = append(opts, gateway.WithConnectionGater(gater))

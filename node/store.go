@@ -57,7 +57,7 @@ func (n *Node) openRecords() (opts []maculadht.Option, err error) {
 		}
 		store, opts = n.disk, append(opts, maculadht.WithState(n.disk.State()))
 	}
-	with := []records.Option{records.WithLimits(n.cfg.Records)}
+	with := []records.Option{records.WithLimits(n.cfg.Records), records.WithMetricsTracer(n.metrics.Records)}
 	if store != nil {
 		with = append(with, records.WithStore(store))
 	}
@@ -73,7 +73,7 @@ func (n *Node) openDisk() (*pebble.Store, error) {
 	if err := datadir.MakePrivate(dir); err != nil {
 		return nil, fmt.Errorf("make the directory of the records: %w", err)
 	}
-	opts := []pebble.Option{pebble.WithLogger(n.cfg.log("store"))}
+	opts := []pebble.Option{pebble.WithLogger(n.cfg.log("store")), pebble.WithMetricsTracer(n.metrics.Disk)}
 	if n.cfg.DiskBytes != 0 {
 		opts = append(opts, pebble.WithMaxBytes(n.cfg.DiskBytes))
 	}

@@ -60,7 +60,7 @@ directory; status says how it is.`,
 			&cli.StringFlag{Name: "mode", Usage: "`MODE` towards libp2p peers: auto, server or client", Value: string(node.ModeAuto)},
 			flags.HealthPort(),
 			flags.JSON(),
-		}, flags.Access(), flags.Store(), flags.Conns(), flags.Log(), flags.TLS(
+		}, flags.Observe(), flags.Access(), flags.Store(), flags.Conns(), flags.Log(), flags.TLS(
 			&cli.StringFlag{Name: "tls-cert", Usage: "`FILE` of the certificate that Erlang nodes are shown, with its chain, in PEM (default: a self-signed one, kept in the data directory)", Sources: flags.Env("MACULA_TLS_CERTFILE")},
 			&cli.StringFlag{Name: "tls-key", Usage: "`FILE` of the certificate's key, in PEM", Sources: flags.Env("MACULA_TLS_KEYFILE")},
 		)),
@@ -120,6 +120,11 @@ func runOn(ctx context.Context, cmd *cli.Command, dir string, port uint16, polic
 	if err != nil {
 		return err
 	}
+	watch, err := observed(ctx, cmd)
+	if err != nil {
+		return err
+	}
+	defer watch.close()
 	limits := memoryLimits(k.memory, connections.Memory)
 	hangUps := takeHangUps(ctx)
 	waitsFor(ctx, func() string { return "the start" })
@@ -148,6 +153,9 @@ func runOn(ctx context.Context, cmd *cli.Command, dir string, port uint16, polic
 		DiskBytes: k.disk,
 		Conns:     connections,
 		Limits:    &limits,
+
+		Registerer:     watch.registry,
+		TracerProvider: watch.tracerProvider(),
 	})
 	switch {
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:

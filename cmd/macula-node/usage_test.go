@@ -57,6 +57,9 @@ func TestWrongUsage(t *testing.T) {
 		{"doctor of a long key", []string{"doctor", erlang, strings.Repeat("k", 256)}, []string{"KEY of 256 bytes"}},
 		{"doctor in no time", []string{"doctor", erlang, "--timeout", "0s"}, []string{"want more than 0, got 0s"}},
 
+		{"run with profiles for everybody", []string{"run", "--data-dir", data, "--pprof", "0.0.0.0:6060"}, []string{"--pprof", `"0.0.0.0:6060"`, "127.0.0.1:PORT"}},
+		{"run with traces to what is no URL", []string{"run", "--data-dir", data, "--otlp-endpoint", "localhost:4318"}, []string{"--otlp-endpoint (OTEL_EXPORTER_OTLP_ENDPOINT)", `"localhost:4318"`, "http://HOST:PORT"}},
+
 		{"ADDR without scheme", []string{"ping", "127.0.0.1:9443"}, []string{"127.0.0.1:9443", "https://host:port", "/p2p"}},
 		{"ADDR of http", []string{"ping", "http://127.0.0.1:9443"}, []string{"http://127.0.0.1:9443", "https://"}},
 		{"ADDR without a port", []string{"ping", "https://127.0.0.1:0"}, []string{"https://127.0.0.1:0", "no port from 1 to 65535"}},

@@ -21,6 +21,7 @@ const module = "github.com/macula-mesh/macula-node/"
 // packages of lower floors only: those of one floor do not know each other. Who
 // adds a package gives it its place here.
 var floors = [][]string{
+	{"compat/wire/msgpack", "protocols/pubsub/internal/trie", "protocols/pubsub/internal/recent"},
 	{"compat/wire/internal/fields", "internal/logs/early", "internal/access", "internal/wrap"},
 	{"compat/wire", "compat/wire/endpoints", "internal/buckets", "internal/budget", "internal/datadir", "internal/logs"},
 	{"compat/wire/framing", "compat/wire/procedures", "compat/wire/values", "internal/fair"},
@@ -52,9 +53,9 @@ var floors = [][]string{
 	{"node/credentials", "node/internal/quicaddr"},
 	{"node/backup", "node/internal/peerhost"},
 	{"internal/api", "internal/health"},
-	{"node/internal/presence"},
+	{"node/internal/presence", "node/internal/metrics"},
 	{"node"},
-	{"cmd/macula-node/internal/flags", "cmd/macula-node/internal/terminal", "cmd/macula-node/internal/runner"},
+	{"cmd/macula-node/internal/flags", "cmd/macula-node/internal/terminal", "cmd/macula-node/internal/runner", "cmd/macula-node/internal/observe"},
 	{"cmd/macula-node/internal/local"},
 	{"cmd/macula-node/internal/ask", "cmd/macula-node/internal/view"},
 	{"cmd/macula-node"},

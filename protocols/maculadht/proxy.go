@@ -59,6 +59,14 @@ func (s *Service) openProxy(cfg serviceConfig) ([]dht.Option, error) {
 	return []dht.Option{dht.WithResolver(s.resolver), dht.WithAdopter(s.adopter)}, nil
 }
 
+// Adopted returns how many records of Erlang nodes are replicated at the moment.
+func (s *Service) Adopted() int {
+	if s.adopter == nil {
+		return 0
+	}
+	return s.adopter.Stats().Records
+}
+
 // closeProxy ends that.
 func (s *Service) closeProxy() {
 	if s.resolver != nil {

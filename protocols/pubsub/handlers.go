@@ -56,7 +56,7 @@ func broken(err error) error {
 func (t *Topics) clientOf(p *server.Peer, patterns int) *client {
 	switch {
 	case !hasMet(p):
-		t.count.unmet.Add(1)
+		t.dropped(DropUnmet, 1)
 	case !p.Charge(subscribeCost * patterns):
 		t.dropped(DropBusy, 1)
 	default:
@@ -106,7 +106,7 @@ func (t *Topics) servePublish(p *server.Peer, f framing.Frame) error {
 	met := hasMet(p)
 	extended := p.Session().Dialect.Extended
 	if !met && extended {
-		t.count.unmet.Add(1)
+		t.dropped(DropUnmet, 1)
 		return f.Check()
 	}
 	m, err := read(f.Payload, extended)
@@ -124,7 +124,7 @@ func (t *Topics) servePublish(p *server.Peer, f framing.Frame) error {
 // incomplete counts a PUBLISH that is not delivered. The error is for the handler to
 // return.
 func (t *Topics) incomplete(err error) error {
-	t.count.incomplete.Add(1)
+	t.dropped(DropIncomplete, 1)
 	if errors.Is(err, errIncomplete) {
 		return nil
 	}
@@ -158,10 +158,10 @@ func (t *Topics) serveRoute(p *server.Peer, f framing.Frame) error {
 	extended := p.Session().Dialect.Extended
 	switch {
 	case extended && !hasMet(p):
-		t.count.unmet.Add(1)
+		t.dropped(DropUnmet, 1)
 		return nil
 	case !bytes.Equal(r.Destination, t.self[:]), r.HopCount < 0, r.HopCount >= min(r.MaxHops, wire.MaxHops):
-		t.count.misrouted.Add(1)
+		t.dropped(DropMisrouted, 1)
 		return nil
 	}
 	m, err := read(r.Payload, extended)
@@ -169,7 +169,7 @@ func (t *Topics) serveRoute(p *server.Peer, f framing.Frame) error {
 	case err != nil:
 		return t.incomplete(err)
 	case r.Topic != "" && r.Topic != m.Topic:
-		t.count.incomplete.Add(1)
+		t.dropped(DropIncomplete, 1)
 		return nil
 	}
 	t.take(p, m, &t.count.received, false)

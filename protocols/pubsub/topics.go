@@ -73,7 +73,7 @@ func New(service *maculadht.Service, opts ...Option) (*Topics, error) {
 	t := &Topics{
 		service: service, self: service.Routing().Self(), cfg: cfg, log: cfg.log,
 		muted: make(map[muting]int), apps: make(map[*Subscription]struct{}),
-		keys: make(map[string][]*subscriber),
+		keys: make(map[string][]*subscriber), count: counters{dropped: newDrops()},
 	}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	t.close = sync.OnceValue(t.shutdown)

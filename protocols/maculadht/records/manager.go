@@ -34,6 +34,7 @@ type Manager struct {
 	ledger   *budget.Storage // posted to in the store's updates, and corrected when one fails, so exact
 	waiting  *budget.Waiting
 	keys     atomic.Int64
+	owned    struct{ records, bytes atomic.Int64 }
 	counters counters
 	tracer   MetricsTracer
 
@@ -99,6 +100,8 @@ func New(opts ...Option) (*Manager, error) {
 		m.ledger.Load(source, budget.Stored{Bytes: u.Bytes + u.Records*RecordOverhead, Records: u.Records})
 	}
 	m.keys.Store(usage.Keys)
+	m.owned.records.Store(usage.Owned.Records)
+	m.owned.bytes.Store(usage.Owned.Bytes + usage.Owned.Records*RecordOverhead)
 	stored := m.ledger.Usage()
 	m.tracer.Changed(usage.Keys, stored.Records, stored.Bytes)
 
