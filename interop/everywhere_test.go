@@ -357,7 +357,7 @@ func TestTopicsAndCallsEverywhere(t *testing.T) {
 	var load sync.WaitGroup
 	published := make(map[string]int)
 	var mu sync.Mutex
-	for _, name := range []string{"program at right", "client at right", "program on a bare host"} {
+	for _, name := range callersOfLeft {
 		p := e.places[name]
 		load.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
@@ -370,24 +370,29 @@ func TestTopicsAndCallsEverywhere(t *testing.T) {
 				time.Sleep(5 * time.Millisecond)
 			}
 		})
-		load.Go(func() {
-			for ctx.Err() == nil {
-				_, _ = p.call(procedureAt("client at left"), `{"n":1}`) // answered or not, nobody breaks
-			}
-		})
 	}
+	calls := callLoad{answered: make(map[string]int), failed: make(map[string]int)}
+	called, unserveSlow := serveSlow(t, e.leftApp())
+	calls.inFlight(t, e, called, &load)
+	calls.call(ctx, e, &load)
 	comes := func(at string) func() bool {
 		before := len(e.places[at].of("load", "program at right"))
 		return func() bool { return len(e.places[at].of("load", "program at right")) > before }
 	}
 	require.Eventually(t, comes("program at left"), patience, tick)
+	require.Eventually(t, func() bool { return calls.answeredNow("client at right → client at left") > 0 }, patience, tick)
 	e.left.process.Kill()
 	unsubscribe()
 	unserve()
+	unserveSlow()
 	e.left.start(t)
 	require.Eventually(t, comes("client at left"), 3*patience, tick, "it hears of others again, of its record alone")
+	again := "program at right → client at left"
+	before := calls.answeredNow(again)
+	require.Eventually(t, func() bool { return calls.answeredNow(again) > before }, 3*patience, tick, "it is called again")
 	stop()
 	load.Wait()
+	calls.require(t)
 	for _, to := range []string{"program at right", "client at right", "program on a bare host", "Erlang gateway"} {
 		for from, n := range published {
 			if reaches(e.places[from], e.places[to]) {

@@ -73,7 +73,7 @@ func TestOtherRealm(t *testing.T) {
 			for _, text := range []string{`"other"`, `"` + proto.DefaultRealm + `"`, "name one of this realm, or give this node that realm"} {
 				require.ErrorContains(t, err, text)
 			}
-			problems := local{n: n}.problems(n.beginnings())
+			problems := n.problems(n.beginnings())
 			require.Len(t, problems, 1)
 			require.Contains(t, problems[0], "in no network")
 			require.Contains(t, problems[0], `"other"`)
@@ -96,6 +96,6 @@ func TestLonely(t *testing.T) {
 	second := startNode(t, bootstrappedBy(first))
 	require.Eventually(t, func() bool { return first.knows(second) && second.knows(first) }, 2*patience, tick)
 	require.Empty(t, first.lonely([]beginning{trying}), "it is in a network by others")
-	require.Empty(t, local{n: second}.problems(second.beginnings()))
+	require.Empty(t, second.problems(second.beginnings()))
 	require.Eventually(t, func() bool { return told(second.beginnings())[0].State == schema.BootstrapJoined }, patience, tick)
 }

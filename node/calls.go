@@ -12,7 +12,7 @@ import (
 
 // openCalls serves calls, and those by which a gateway tells of itself.
 func (n *Node) openCalls() (err error) {
-	if n.calls, err = rpc.New(n.service, rpc.WithLogger(n.cfg.log("rpc"))); err != nil {
+	if n.calls, err = rpc.New(n.service, rpc.WithLogger(n.cfg.log("rpc")), rpc.WithMetricsTracer(n.metrics.Calls)); err != nil {
 		return err
 	}
 	return diagnostics.Serve(n.calls, diagnostics.Gateway{Node: n.ID().String(), Realm: n.cfg.Realm, Version: n.cfg.Version})
@@ -31,8 +31,11 @@ func (l local) Call(ctx context.Context, procedure string, args wire.Raw) (wire.
 }
 
 // Serve implements api.Calls.
-func (l local) Serve(ctx context.Context, procedure string, f func(context.Context, wire.Raw) (wire.Raw, error)) (withdraw func() error, err error) {
-	p, err := l.n.calls.Serve(ctx, procedure, func(ctx context.Context, r *rpc.Request) (any, error) {
+func (l local) Serve(ctx context.Context, procedure string, atOnce int, f func(context.Context, wire.Raw) (wire.Raw, error)) (withdraw func() error, err error) {
+	if atOnce == 0 {
+		atOnce = rpc.DefaultLimits().Running
+	}
+	p, err := l.n.calls.ServeAtOnce(ctx, procedure, atOnce, func(ctx context.Context, r *rpc.Request) (any, error) {
 		result, err := f(ctx, r.Args)
 		if told, ok := errors.AsType[*schema.CallError](err); ok {
 			return nil, &wire.CallError{Code: told.Code, Message: told.Message}

@@ -43,6 +43,14 @@ func (n *Node) Closing() string {
 // is an ErrNotClosed. Further calls return what the first did.
 func (n *Node) Close() error { return n.close() }
 
+// Abandon is Close of a node that is not what its operator meant to run, as where
+// OtherRealm says so: a store in the data directory that holds nothing is removed, which
+// would be bound to this node's realm else.
+func (n *Node) Abandon() error {
+	n.abandoned.Store(true)
+	return n.Close()
+}
+
 // part is one that is closed after the one before it.
 type part struct {
 	name  string
@@ -83,6 +91,9 @@ func (n *Node) parts(withdrawn func() error) []part {
 	}
 	if n.health != nil {
 		all = append(all, part{"the probes of health", n.health.Close})
+	}
+	if n.metrics != nil {
+		all = append(all, part{"the metrics", func() error { n.metrics.Close(); return nil }})
 	}
 	if n.presence != nil {
 		all = append(all, part{"the local API", withdrawn}, part{"the lock of the data directory", n.presence.Close})

@@ -16,6 +16,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/pnet"
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/wire"
@@ -24,6 +25,7 @@ import (
 	"github.com/macula-mesh/macula-node/internal/conns"
 	"github.com/macula-mesh/macula-node/internal/logs"
 	"github.com/macula-mesh/macula-node/node/credentials"
+	"github.com/macula-mesh/macula-node/node/internal/metrics"
 	"github.com/macula-mesh/macula-node/node/internal/quicaddr"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
@@ -96,8 +98,6 @@ type Config struct {
 	// not start, unless APISpare says that it may do without.
 	API      string
 	APISpare bool
-	// Metrics answers /metrics of the local API; nil means that there are none.
-	Metrics http.Handler
 	// Page answers what there is no operation for of the local API over TCP; nil means
 	// nothing.
 	Page http.Handler
@@ -122,8 +122,14 @@ type Config struct {
 	// ConnManager trims the host's connections in a way of its own; it contradicts
 	// ConnsLow and ConnsHigh. Nil means libp2p's, with these.
 	ConnManager connmgr.ConnManager
-	// Registerer takes libp2p's metrics; nil means prometheus.DefaultRegisterer.
+	// Registerer takes the metrics of the node and of libp2p; nil means a registry of the
+	// node's own, with those of the Go runtime and the process beside. Of a Registerer a
+	// node has its own, which may be a prometheus.WrapRegistererWith: Close takes the node's
+	// metrics from it. Those of libp2p are of all hosts in the process, and stay.
 	Registerer prometheus.Registerer
+	// TracerProvider has each lookup be a span of OpenTelemetry (lookup.WithTracerProvider);
+	// nil means none.
+	TracerProvider trace.TracerProvider
 	// HostOptions are for the libp2p host, after the node's own. Listening, the
 	// identity, QUIC and routing are the node's.
 	HostOptions []libp2p.Option
@@ -178,7 +184,7 @@ func (c Config) check() (settings, error) {
 		errs = append(errs, err)
 	}
 	if s.Registerer == nil {
-		s.Registerer = prometheus.DefaultRegisterer
+		s.Registerer = metrics.NewRegistry()
 	}
 	s.ConnsLow, s.ConnsHigh = cmp.Or(s.ConnsLow, min(DefaultConnsLow, cmp.Or(s.ConnsHigh, DefaultConnsLow))), cmp.Or(s.ConnsHigh, max(DefaultConnsHigh, s.ConnsLow))
 	switch {
@@ -198,17 +204,17 @@ func (c Config) check() (settings, error) {
 		errs = append(errs, fmt.Errorf("connections: %d to %d: want at least 1, and the second not below the first", s.ConnsLow, s.ConnsHigh))
 	}
 	if len(s.Realm) > wire.MaxField {
-		errs = append(errs, fmt.Errorf("realm %q has %d bytes: write at most %d", s.Realm, len(s.Realm), wire.MaxField))
+		errs = append(errs, &ConfigError{"Realm", fmt.Errorf("realm %q has %d bytes: write at most %d", s.Realm, len(s.Realm), wire.MaxField)})
 	}
 	if err := s.Mode.check(); err != nil {
-		errs = append(errs, err)
+		errs = append(errs, &ConfigError{"Mode", err})
 	}
 	for _, text := range c.Listen {
 		addr, err := quicaddr.ParseListen(text)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("listen address: %w", err))
+			errs = append(errs, &ConfigError{"Listen", fmt.Errorf("listen address: %w", err)})
 		} else if slices.ContainsFunc(s.listen, addr.Equal) {
-			errs = append(errs, fmt.Errorf("listen address %s is given twice: write it once", addr))
+			errs = append(errs, &ConfigError{"Listen", fmt.Errorf("listen address %s is given twice: write it once", addr)})
 		}
 		s.listen = append(s.listen, addr)
 	}
@@ -216,7 +222,9 @@ func (c Config) check() (settings, error) {
 		errs = append(errs, fmt.Errorf("port %d and the listen address %s: write one of them, a listen address has its port in it", c.Port, c.Listen[0]))
 	}
 	for _, text := range c.Bootstrap {
-		errs = append(errs, s.addBootstrap(text))
+		if err := s.addBootstrap(text); err != nil {
+			errs = append(errs, &ConfigError{"Bootstrap", err})
+		}
 	}
 	var err error
 	if s.tls, err = c.TLS.Load(); err != nil {
@@ -229,13 +237,13 @@ func (c Config) check() (settings, error) {
 	}
 	switch {
 	case c.SwarmKey != "":
-		errs = append(errs, fmt.Errorf("swarm key %s: %w", c.SwarmKey, ErrSwarmKey))
+		errs = append(errs, &ConfigError{"SwarmKey", fmt.Errorf("swarm key %s: %w", c.SwarmKey, ErrSwarmKey)})
 	case pnet.ForcePrivateNetwork:
 		errs = append(errs, fmt.Errorf("%s is set, which wants a swarm key: %w", pnet.EnvKey, ErrSwarmKey))
 	}
 	if c.Hostname != "" {
 		if _, err := quicaddr.HostnameEndpoint(c.Hostname, endpoints.DefaultPort); err != nil {
-			errs = append(errs, err)
+			errs = append(errs, &ConfigError{"Hostname", err})
 		}
 	}
 	if s.Key != nil {
@@ -243,6 +251,15 @@ func (c Config) check() (settings, error) {
 	}
 	return s, errors.Join(errs...)
 }
+
+// ConfigError is what is wrong with a field of a [Config].
+type ConfigError struct {
+	Field string // its name, such as "Realm"
+	Err   error  // which says the value too
+}
+
+func (e *ConfigError) Error() string { return e.Err.Error() }
+func (e *ConfigError) Unwrap() error { return e.Err }
 
 // addBootstrap takes an entry of Bootstrap.
 func (s *settings) addBootstrap(text string) error {

@@ -23,6 +23,7 @@ import (
 	"github.com/macula-mesh/macula-node/internal/health"
 	"github.com/macula-mesh/macula-node/node/api"
 	"github.com/macula-mesh/macula-node/node/internal/backend"
+	"github.com/macula-mesh/macula-node/node/internal/metrics"
 	"github.com/macula-mesh/macula-node/node/internal/peerhost"
 	"github.com/macula-mesh/macula-node/node/internal/presence"
 	"github.com/macula-mesh/macula-node/node/internal/quicaddr"
@@ -67,10 +68,12 @@ type Node struct {
 	closed bool
 	tasks  sync.WaitGroup // the watches over mode and memory, and backups
 
-	closing closing
+	closing   closing
+	abandoned atomic.Bool // see Abandon
 
-	health *health.Server // nil without
-	ready  atomic.Bool
+	metrics *metrics.Metrics
+	health  *health.Server // nil without
+	ready   atomic.Bool
 }
 
 // New starts a node. It serves when New returns; it connects to its bootstrap
@@ -113,6 +116,9 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 }
 
 func (n *Node) start() error {
+	if err := n.openMetrics(); err != nil {
+		return err
+	}
 	if err := n.openHealth(); err != nil {
 		return err
 	}
@@ -154,6 +160,7 @@ func (n *Node) start() error {
 		dialer.WithTLS(n.cfg.tls.Dialling),
 		dialer.WithPins(n.cfg.gateways...),
 		dialer.WithLogger(n.cfg.log("dialer")),
+		dialer.WithMetricsTracer(n.metrics.Dialer),
 	); err != nil {
 		return err
 	}
@@ -205,9 +212,13 @@ func (n *Node) start() error {
 	return nil
 }
 
-// apiOptions is where the local API is reached.
+// apiOptions is where the local API is reached, and what it has beside.
 func (n *Node) apiOptions() api.Options {
-	return api.Options{Address: n.cfg.API, Spare: n.cfg.APISpare, Metrics: n.cfg.Metrics, Page: n.cfg.Page}
+	o := api.Options{Address: n.cfg.API, Spare: n.cfg.APISpare, Page: n.cfg.Page}
+	if n.Gatherer() != nil {
+		o.Metrics = n.MetricsHandler()
+	}
+	return o
 }
 
 // APIURL returns where the local API is reached over TCP, such as http://127.0.0.1:9480;
@@ -239,6 +250,7 @@ func (n *Node) serviceOptions() ([]maculadht.Option, error) {
 		maculadht.WithPeerRouting(n.host.Kad),
 		maculadht.WithLogger(n.cfg.log("dht")),
 	}
+	opts = append(opts, n.metrics.ServiceOptions(n.cfg.TracerProvider)...)
 	if n.cfg.Strict {
 		opts = append(opts, maculadht.WithServer(server.WithStrict()))
 	}
@@ -282,6 +294,7 @@ func (n *Node) openGateway() error {
 		gateway.WithDialer(n.dialer),
 		gateway.WithAllowedEndpoints(n.cfg.AllowEndpoints...),
 		gateway.WithLogger(n.cfg.log("gateway")),
+		gateway.WithMetricsTracer(n.metrics.Gateway),
 	}
 	if gater := n.host.Gater(); gater != nil {
 		opts = append(opts, gateway.WithConnectionGater(gater))

@@ -39,7 +39,7 @@ func (l local) Uplinks() []schema.Uplink { return l.UplinkList() }
 
 // Health implements api.State.
 func (l local) Health() schema.Health {
-	problems := l.problems(l.n.beginnings())
+	problems := l.n.problems(l.n.beginnings())
 	return schema.Health{Well: len(problems) == 0, Ready: l.n.Ready(), Problems: problems}
 }
 
@@ -76,7 +76,7 @@ func (l local) Status() schema.Status {
 		},
 		Memory:   memory(store.Limit, l.n.cfg.Limits.Accounts.TotalMemory),
 		Refused:  l.n.refused(),
-		Problems: l.problems(beginnings),
+		Problems: l.n.problems(beginnings),
 	}
 	if store.Failing != nil {
 		s.Store.Failing = store.Failing.Error()
@@ -85,9 +85,9 @@ func (l local) Status() schema.Status {
 }
 
 // problems says why the node is not well.
-func (l local) problems(beginnings []beginning) []string {
-	problems, stats, store := []string{}, l.n.records.Stats(), l.n.StoreStatus()
-	if why := l.n.lonely(beginnings); why != "" {
+func (n *Node) problems(beginnings []beginning) []string {
+	problems, stats, store := []string{}, n.records.Stats(), n.StoreStatus()
+	if why := n.lonely(beginnings); why != "" {
 		problems = append(problems, why)
 	}
 	if store.Failing != nil {

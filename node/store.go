@@ -62,7 +62,7 @@ func (n *Node) openRecords() (opts []maculadht.Option, err error) {
 		store = records.NewMemoryStore()
 	}
 	n.stored = backend.Remember(store)
-	with := []records.Option{records.WithLimits(n.cfg.Records), records.WithStore(n.stored)}
+	with := []records.Option{records.WithLimits(n.cfg.Records), records.WithMetricsTracer(n.metrics.Records), records.WithStore(n.stored)}
 	if n.records, err = records.New(with...); err != nil {
 		return nil, fmt.Errorf("records: %w", err)
 	}
@@ -75,23 +75,32 @@ func (n *Node) openDisk() (*pebble.Store, error) {
 	if err := datadir.MakePrivate(dir); err != nil {
 		return nil, fmt.Errorf("make the directory of the records: %w", err)
 	}
-	id := routing.IDFromPeer(n.host.ID())
-	opts := []pebble.Option{pebble.WithLogger(n.cfg.log("store"))}
+	opts := []pebble.Option{pebble.WithLogger(n.cfg.log("store")), pebble.WithMetricsTracer(n.metrics.Disk)}
 	if n.cfg.DiskBytes != 0 {
 		opts = append(opts, pebble.WithMaxBytes(n.cfg.DiskBytes))
 	}
-	return pebble.Open(dir, pebble.Owner{Realm: n.cfg.Realm, NodeID: id[:]}, opts...)
+	return pebble.Open(dir, n.owner(), opts...)
 }
 
-// closeRecords closes the records, and with them the store.
-func (n *Node) closeRecords() error {
+// owner is whose the store in the data directory is.
+func (n *Node) owner() pebble.Owner {
+	id := routing.IDFromPeer(n.host.ID())
+	return pebble.Owner{Realm: n.cfg.Realm, NodeID: id[:]}
+}
+
+// closeRecords closes the records, and with them the store. One that holds nothing goes with
+// a node that is abandoned.
+func (n *Node) closeRecords() (err error) {
 	switch {
 	case n.records != nil:
-		return n.records.Close()
+		err = n.records.Close()
 	case n.disk != nil:
-		return n.disk.Close()
+		err = n.disk.Close()
 	}
-	return nil
+	if err == nil && n.disk != nil && n.abandoned.Load() {
+		err = pebble.RemoveUnused(storeDir(n.cfg.DataDir), n.owner(), pebble.WithLogger(n.cfg.log("store")))
+	}
+	return err
 }
 
 // checkpointer is the store where it can be copied, else nil.

@@ -8,13 +8,17 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/watch"
 )
 
-// openTopics has the node take part in topics, and watch keys.
+// openTopics has the node take part in topics, and watch keys: those too that Erlang nodes
+// ask for.
 func (n *Node) openTopics() (err error) {
-	if n.topics, err = pubsub.New(n.service, pubsub.WithLogger(n.cfg.log("pubsub"))); err != nil {
+	if n.topics, err = pubsub.New(n.service, pubsub.WithLogger(n.cfg.log("pubsub")), pubsub.WithMetricsTracer(n.metrics.Topics)); err != nil {
 		return err
 	}
-	n.watcher, err = watch.New(n.service, n.topics)
-	return err
+	if n.watcher, err = watch.New(n.service, n.topics); err != nil {
+		return err
+	}
+	n.service.SetFollower(n.watcher)
+	return nil
 }
 
 // Topics returns what publishes and subscribes.

@@ -29,6 +29,7 @@ func (n *Node) openUplinks(ctx context.Context) error {
 		uplink.WithPeerFound(n.joinPeer),
 		uplink.WithMet(n.gateway.Meet),
 		uplink.WithLogger(n.cfg.log("uplink")),
+		uplink.WithMetricsTracer(n.metrics.Uplinks),
 	}
 	n.uplinks, err = uplink.New(n.dialer, n.service.Handlers(), others, opts...)
 	if err != nil {

@@ -155,7 +155,7 @@ func TestEphemeralBesideAStore(t *testing.T) {
 	require.Equal(t, exitOK, macula(t, "put", "--data-dir", data, "passing", provider).code)
 	got := macula(t, "status", "--data-dir", data)
 	require.Equal(t, exitOK, got.code, got.stderr)
-	require.Contains(t, got.stdout, "in memory, gone at its end; "+store+" is left as it is and not read")
+	require.Contains(t, unwrapped(got.stdout), "in memory, gone at its end; "+store+" is left as it is and not read")
 	require.Equal(t, store, decodeJSON(t, macula(t, "status", "--data-dir", data, "--json").stdout)["store"].(object)["unread"])
 
 	copied := filepath.Join(t.TempDir(), "copy")

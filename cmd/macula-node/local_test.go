@@ -214,11 +214,14 @@ func TestGatewaysOfAnotherRealm(t *testing.T) {
 	}
 	t.Run("all of them", func(t *testing.T) {
 		first, second := newGlass(t, glass.Realm("other")), newGlass(t, glass.Realm("another"))
-		got := macula(t, "run", "--data-dir", t.TempDir(), "--listen", "/ip4/127.0.0.1/udp/0/quic-v1", "--json",
+		data := t.TempDir()
+		got := macula(t, "run", "--data-dir", data, "--listen", "/ip4/127.0.0.1/udp/0/quic-v1", "--json",
 			"--bootstrap", first.Endpoint(), "--bootstrap", second.Endpoint())
 		require.Equal(t, exitUnreachable, got.code, got.stderr)
 		require.Contains(t, got.stderr, "another realm")
 		require.Equal(t, 3.0, decodeJSON(t, got.stdout)["code"])
+		r, _ := started(t, "--data-dir", data, "--realm", "other", "--bootstrap", first.Endpoint()) // nothing binds it to the wrong one
+		r.stopped(t)
 	})
 	t.Run("a peer, in the same words", func(t *testing.T) {
 		_, other := started(t, "--realm", "other")

@@ -35,7 +35,7 @@ func TestUnreadableLevel(t *testing.T) {
 	var exit *exec.ExitError
 	require.ErrorAs(t, err, &exit)
 	assert.Equal(t, exitUsage, exit.ExitCode())
-	assert.Regexp(t, `^macula-node: --log-level "junk,info": "junk" is not [^\n]*\n$`, stderr)
+	assert.Regexp(t, `^macula-node: --log-level \(GOLOG_LOG_LEVEL\) "junk,info": "junk" is not [^\n]*\n$`, stderr)
 
 	stderr, err = program("id", "--data-dir", t.TempDir())
 	assert.NoError(t, err)

@@ -183,6 +183,7 @@ func putReplicated(ctx context.Context, cmd *cli.Command) error {
 		if err != nil {
 			return err
 		}
+		warnUnseen(cmd, value)
 		if cmd.Bool("json") {
 			return terminal.PrintJSON(cmd, map[string]any{
 				"key": key.String(), "status": "ok", "ttl": int64(value.TTL / time.Second),

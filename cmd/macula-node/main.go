@@ -26,6 +26,7 @@ import (
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/compat/dialer/safety"
 	"github.com/macula-mesh/macula-node/internal/logs/early"
+	"github.com/macula-mesh/macula-node/internal/wrap"
 	"github.com/macula-mesh/macula-node/node/api/schema"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 )
@@ -54,15 +55,31 @@ func main() {
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	out := &answer{to: stdout}
 	app := newApp(out, stderr)
+	app.Metadata = map[string]any{flags.Typed: args}
+	acts := false
+	for _, c := range app.Commands {
+		action := c.Action
+		c.Action = func(ctx context.Context, cmd *cli.Command) error {
+			acts = true
+			return action(ctx, cmd)
+		}
+	}
 	err := knownCommand(app, args)
 	if err == nil {
 		err = app.Run(ctx, args)
+	}
+	if err != nil && !acts && !flags.IsUsage(err) { // such as a variable's value that can not be read
+		err = flags.Usage(err)
 	}
 	if helpless, ok := errors.AsType[cli.ExitCoder](err); ok { // "help" for what there is not
 		err = flags.Usagef("%w; see macula-node --help", helpless)
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "macula-node: %s\n", terminal.Legible(err.Error()))
+		said := "macula-node: " + terminal.Legible(err.Error())
+		if terminal.IsOne(stderr) {
+			said = strings.Join(wrap.Words(said, wrap.Columns), "\n")
+		}
+		fmt.Fprintln(stderr, said)
 		if !out.begun && asksForJSON(args) {
 			_ = terminal.WriteJSON(stdout, errorView{terminal.Legible(err.Error()), exitCode(err)}) // nobody is left to be told
 		}

@@ -140,6 +140,9 @@ func waitFor(t *testing.T, what string, isSo func() bool) {
 	}
 }
 
+// unwrapped is a text for a terminal in one line.
+func unwrapped(text string) string { return strings.Join(strings.Fields(text), " ") }
+
 // decodeJSON reads the one line that a command prints with --json.
 func decodeJSON(t *testing.T, text string) map[string]any {
 	t.Helper()

@@ -61,7 +61,7 @@ directory; status says how it is.`,
 			flags.HealthPort(),
 			flags.API(),
 			flags.JSON(),
-		}, flags.Access(), flags.Store(), flags.Conns(), flags.Log(), flags.TLS(
+		}, flags.Observe(), flags.Access(), flags.Store(), flags.Conns(), flags.Log(), flags.TLS(
 			&cli.StringFlag{Name: "tls-cert", Usage: "`FILE` of the certificate that Erlang nodes are shown, with its chain, in PEM (default: a self-signed one, kept in the data directory)", Sources: flags.Env("MACULA_TLS_CERTFILE")},
 			&cli.StringFlag{Name: "tls-key", Usage: "`FILE` of the certificate's key, in PEM", Sources: flags.Env("MACULA_TLS_KEYFILE")},
 		)),
@@ -125,6 +125,11 @@ func runOn(ctx context.Context, cmd *cli.Command, dir string, port uint16, polic
 	if err != nil {
 		return err
 	}
+	watch, err := observed(ctx, cmd)
+	if err != nil {
+		return err
+	}
+	defer watch.close()
 	limits := memoryLimits(k.memory, connections.Memory)
 	hangUps := takeHangUps(ctx)
 	waitsFor(ctx, func() string { return "the start" })
@@ -156,6 +161,9 @@ func runOn(ctx context.Context, cmd *cli.Command, dir string, port uint16, polic
 		DiskBytes: k.disk,
 		Conns:     connections,
 		Limits:    &limits,
+
+		Registerer:     watch.registry,
+		TracerProvider: watch.tracerProvider(),
 	})
 	switch {
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
@@ -163,11 +171,11 @@ func runOn(ctx context.Context, cmd *cli.Command, dir string, port uint16, polic
 	case isNotWritable(err) && k.durable:
 		return flags.Usagef("%w; with --ephemeral (MACULA_EPHEMERAL) the node keeps its records in memory only", err)
 	case err != nil:
-		return flags.Usage(err)
+		return flags.Usage(namingFlag(err))
 	}
 	waitsFor(ctx, n.Closing)
 	if err := awaitBeginning(ctx, n); err != nil {
-		return errors.Join(err, n.Close())
+		return errors.Join(err, n.Abandon())
 	}
 	if err := announce(cmd, n); err != nil {
 		return errors.Join(err, n.Close())
@@ -186,6 +194,21 @@ func runOn(ctx context.Context, cmd *cli.Command, dir string, port uint16, polic
 		return fmt.Errorf("%w: %w", errUndone, err)
 	}
 	return nil
+}
+
+// flagOf is the flag by which a field of the configuration is said, and its variable.
+var flagOf = map[string]string{
+	"Realm": "--realm (MACULA_REALM)", "Hostname": "--hostname (MACULA_HOSTNAME)",
+	"Bootstrap": "--bootstrap (MACULA_BOOTSTRAP_PEERS)", "Listen": "--listen", "Mode": "--mode", "SwarmKey": "--swarm-key",
+}
+
+// namingFlag has an error of a node's configuration name the flag that is to be written
+// otherwise.
+func namingFlag(err error) error {
+	if wrong, is := errors.AsType[*node.ConfigError](err); is && flagOf[wrong.Field] != "" {
+		return fmt.Errorf("%s: %w", flagOf[wrong.Field], err)
+	}
+	return err
 }
 
 func isNotWritable(err error) bool {

@@ -57,6 +57,9 @@ func TestWrongUsage(t *testing.T) {
 		{"doctor of a long key", []string{"doctor", erlang, strings.Repeat("k", 256)}, []string{"KEY of 256 bytes"}},
 		{"doctor in no time", []string{"doctor", erlang, "--timeout", "0s"}, []string{"want more than 0, got 0s"}},
 
+		{"run with profiles for everybody", []string{"run", "--data-dir", data, "--pprof", "0.0.0.0:6060"}, []string{"--pprof", `"0.0.0.0:6060"`, "127.0.0.1:PORT"}},
+		{"run with traces to what is no URL", []string{"run", "--data-dir", data, "--otlp-endpoint", "localhost:4318"}, []string{"--otlp-endpoint (OTEL_EXPORTER_OTLP_ENDPOINT)", `"localhost:4318"`, "http://HOST:PORT"}},
+
 		{"ADDR without scheme", []string{"ping", "127.0.0.1:9443"}, []string{"127.0.0.1:9443", "https://host:port", "/p2p"}},
 		{"ADDR of http", []string{"ping", "http://127.0.0.1:9443"}, []string{"http://127.0.0.1:9443", "https://"}},
 		{"ADDR without a port", []string{"ping", "https://127.0.0.1:0"}, []string{"https://127.0.0.1:0", "no port from 1 to 65535"}},
@@ -99,7 +102,7 @@ func TestWrongUsage(t *testing.T) {
 		{"id of no data directory", []string{"id", "--data-dir", ""}, []string{"--data-dir (MACULA_DATA_DIR) is empty: write"}},
 		{"put of an integer beyond 64 bits", []string{"put", erlang, "k", `{"n": 18446744073709551616}`}, []string{"the integer 18446744073709551616 does not fit into 64 bits"}},
 		{"id with an argument", []string{"id", "x"}, []string{`id takes no arguments, but got "x"; see macula-node id --help`}},
-		{"run with no log level", []string{"run", "--log-level", "loud"}, []string{`--log-level "loud"`, "debug, info, warn or error"}},
+		{"run with no log level", []string{"run", "--log-level", "loud"}, []string{`--log-level (GOLOG_LOG_LEVEL) "loud"`, "debug, info, warn or error"}},
 		{"run with a level of no subsystem", []string{"run", "--log-level", "macula/dht2=debug"}, []string{`no subsystem "macula/dht2"`, "there are: ", "macula/dht"}},
 		{"run with a level of libp2p's misspelt", []string{"run", "--log-level", "info,swarm=debug"}, []string{`no subsystem "swarm", there are: swarm2`}},
 		{"run with a level of what is like nothing", []string{"run", "--log-level", "xyz=debug"}, []string{`no subsystem "xyz"`, "macula/*", "macula/gateway", "net/identify"}},

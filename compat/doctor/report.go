@@ -144,7 +144,7 @@ func (r *Report) Table(w io.Writer) error {
 func (r *Report) String() string {
 	var b strings.Builder
 	r.Table(&b) // a Builder takes it all
-	return b.String() + "\n" + r.Verdict() + "\n"
+	return b.String() + "\n" + strings.Join(wrap.Words(r.Verdict(), wrap.Columns), "\n") + "\n"
 }
 
 func cell(text string) string {

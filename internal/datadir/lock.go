@@ -71,13 +71,11 @@ func Use(path string) (*Dir, error) {
 	}
 	d := &Dir{path: path}
 	lock := filepath.Join(path, nodeLock)
-	file, err := os.OpenFile(lock, os.O_RDWR|os.O_CREATE, 0o600)
-	if errors.Is(err, readOnly) || errors.Is(err, fs.ErrPermission) { // it can be locked all the same
-		if there, openErr := os.Open(lock); openErr == nil {
-			file, err = there, nil
-		}
-	}
-	if err != nil {
+	file, err := openLock(lock)
+	switch _, wrong := errors.AsType[*notFileError](err); {
+	case wrong:
+		return nil, fmt.Errorf("lock the data directory: %w", err)
+	case err != nil:
 		switch _, statErr := os.Stat(lock); {
 		case statErr == nil:
 			return nil, fmt.Errorf("lock the data directory (does it belong to another user?): %w", err)
@@ -100,8 +98,53 @@ func Use(path string) (*Dir, error) {
 	}
 	d.lock = file
 	d.last, _ = readRunning(path) // what can not be read is overwritten
+	if d.last.answers() {         // its lock was removed under it
+		return nil, errors.Join(&InUseError{path, d.last}, file.Close())
+	}
 	clean(path)
 	return d, nil
+}
+
+// openLock opens the file of a lock, and makes it where there is none. What is no file, such
+// as a symbolic link to one that may be anybody's, is a notFileError and stays as it is.
+func openLock(path string) (*os.File, error) {
+	there, err := os.Lstat(path)
+	if err == nil && !there.Mode().IsRegular() {
+		return nil, &notFileError{path, there.Mode()}
+	}
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if errors.Is(err, readOnly) || errors.Is(err, fs.ErrPermission) { // it can be locked all the same
+		if readable, openErr := os.Open(path); openErr == nil {
+			file, err = readable, nil
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	opened, err := file.Stat()
+	if err == nil {
+		there, err = os.Lstat(path)
+	}
+	if err == nil && !os.SameFile(opened, there) { // it was replaced meanwhile
+		err = &notFileError{path, there.Mode()}
+	}
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
+}
+
+// notFileError: what should be a file of ours is something else.
+type notFileError struct {
+	path string
+	mode fs.FileMode
+}
+
+func (e *notFileError) Error() string {
+	if e.mode&fs.ModeSymlink != 0 {
+		return fmt.Sprintf("%s is a symbolic link, where the node makes a file of its own: remove it", e.path)
+	}
+	return fmt.Sprintf("%s is not the file that the node makes there (%s): remove it", e.path, e.mode)
 }
 
 func lockWithin(file *os.File, patience time.Duration) error {

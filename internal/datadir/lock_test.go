@@ -2,6 +2,7 @@ package datadir
 
 import (
 	"bufio"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -65,6 +66,61 @@ func TestOneNodeADirectory(t *testing.T) {
 	require.NoError(t, err)
 	require.Nil(t, d.Last(), "that one stopped in order")
 	require.NoError(t, d.Close())
+}
+
+// A node whose lock was removed is found by its socket, by who starts another and by the
+// commands, until it has ended.
+func TestLockRemovedUnderANode(t *testing.T) {
+	dir, err := os.MkdirTemp("", "macula") // the path of a socket has to be short
+	require.NoError(t, err)
+	defer os.RemoveAll(dir)
+	d, err := Use(dir)
+	require.NoError(t, err)
+	listener, err := net.Listen("unix", filepath.Join(dir, "s"))
+	require.NoError(t, err)
+	says := Running{PID: os.Getpid(), Addrs: []string{"a"}, Socket: listener.Addr().String()}
+	require.NoError(t, d.Publish(says))
+	require.NoError(t, os.Remove(filepath.Join(dir, nodeLock)))
+
+	_, err = Use(dir)
+	var inUse *InUseError
+	require.ErrorAs(t, err, &inUse)
+	require.Equal(t, &says, inUse.Other)
+	there, err := RunningIn(dir)
+	require.NoError(t, err)
+	require.Equal(t, &says, there)
+
+	require.NoError(t, listener.Close())
+	_, err = RunningIn(dir)
+	require.ErrorIs(t, err, ErrNotRunning)
+	again, err := Use(dir)
+	require.NoError(t, err)
+	require.NoError(t, again.Close())
+	require.NoError(t, d.Close())
+}
+
+// What a link in the place of the lock leads to is left alone, and so is what else is there.
+func TestLockIsAFileOfOurs(t *testing.T) {
+	for name, put := range map[string]func(t *testing.T, target, lock string){
+		"link":            func(t *testing.T, target, lock string) { require.NoError(t, os.Symlink(target, lock)) },
+		"link to nowhere": func(t *testing.T, target, lock string) { require.NoError(t, os.Symlink(target+".none", lock)) },
+		"directory":       func(t *testing.T, _, lock string) { require.NoError(t, os.Mkdir(lock, 0o755)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			target, dir := filepath.Join(t.TempDir(), "target"), t.TempDir()
+			require.NoError(t, os.WriteFile(target, []byte("theirs"), 0o644))
+			before, err := os.Stat(target)
+			require.NoError(t, err)
+			put(t, target, filepath.Join(dir, nodeLock))
+			_, err = Use(dir)
+			require.ErrorContains(t, err, filepath.Join(dir, nodeLock))
+			require.ErrorContains(t, err, "remove it")
+			after, err := os.Stat(target)
+			require.NoError(t, err)
+			require.Equal(t, before.Mode(), after.Mode())
+			require.NoFileExists(t, target+".none")
+		})
+	}
 }
 
 // Who looks whether a node runs holds the lock for a moment, in which a node may

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -34,6 +35,23 @@ func (r *Running) String() string {
 	return fmt.Sprintf("the macula-node with the pid %d, running since %s", r.PID, r.Started.Local().Format(time.DateTime))
 }
 
+// answerTime is how long a node's local API is given to take a connection.
+const answerTime = time.Second
+
+// answers reports whether somebody listens on the socket of a node's local API: it runs,
+// be it that its lock was removed. It is false for nil.
+func (r *Running) answers() bool {
+	if r == nil || r.Socket == "" {
+		return false
+	}
+	conn, err := net.DialTimeout("unix", r.Socket, answerTime)
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
+}
+
 // ErrNotRunning means that no node runs on a data directory.
 var ErrNotRunning = errors.New("no macula-node runs there")
 
@@ -42,7 +60,7 @@ var ErrNotRunning = errors.New("no macula-node runs there")
 // where the one that said something is gone, as after a crash. That it lives is certain only once it has answered.
 func RunningIn(path string) (*Running, error) {
 	r, err := readRunning(path)
-	used := isUsed(path)
+	used := isUsed(path) || r.answers()
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && used, err == nil && used && len(r.Addrs) == 0:
 		return nil, fmt.Errorf("%w yet, or any more: %s is in use by a node that starts or stops", ErrNotRunning, path)

@@ -24,3 +24,17 @@ func TestLines(t *testing.T) {
 		t.Run(name, func(t *testing.T) { require.Equal(t, test.want, Lines(test.text, test.width)) })
 	}
 }
+
+func TestWords(t *testing.T) {
+	for name, test := range map[string]struct {
+		text  string
+		width int
+		want  []string
+	}{
+		"nothing":       {"", 5, nil},
+		"at its spaces": {"one two three", 7, []string{"one two", "three"}},
+		"a long word":   {"a abcdefgh b c", 3, []string{"a", "abcdefgh", "b c"}},
+	} {
+		t.Run(name, func(t *testing.T) { require.Equal(t, test.want, Words(test.text, test.width)) })
+	}
+}

@@ -195,12 +195,17 @@ func TestServe(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	calls, ended := make(chan schema.ServedCall, 10), make(chan error, 1)
 	go func() {
-		ended <- c.Serve(ctx, schema.ServeRequest{Procedure: "p"}, func(s schema.ServedCall) { calls <- s })
+		ended <- c.Serve(ctx, schema.ServeRequest{Procedure: "p", AtOnce: 3}, func(s schema.ServedCall) { calls <- s })
 	}()
 	serving := (<-calls).Serving
 	require.NotEmpty(t, serving)
+	n.mu.Lock()
+	require.Equal(t, 3, n.atOnce, "the node has others wait")
+	n.mu.Unlock()
+	err := c.Serve(t.Context(), schema.ServeRequest{Procedure: "q", AtOnce: -1}, func(schema.ServedCall) {})
+	require.ErrorContains(t, err, "at_once")
 
-	err := c.Serve(t.Context(), schema.ServeRequest{Procedure: "p"}, func(schema.ServedCall) {})
+	err = c.Serve(t.Context(), schema.ServeRequest{Procedure: "p"}, func(schema.ServedCall) {})
 	require.ErrorContains(t, err, "served already")
 
 	called := make(chan schema.CallAnswer, 1)
@@ -221,14 +226,19 @@ func TestServe(t *testing.T) {
 
 	go call(0.05)
 	came = <-calls
-	require.NotNil(t, (<-called).Error)
+	require.Equal(t, schema.ServedCall{Serving: serving, ID: came.ID, Over: true}, <-calls, "nobody waits for it any more")
 	reply.ID = came.ID
+	require.NoError(t, c.Answer(t.Context(), reply), "which gives its place free")
+	require.NotNil(t, (<-called).Error)
 	require.ErrorContains(t, c.Answer(t.Context(), reply), "is over")
 	reply.Serving = "nobody's"
 	require.ErrorContains(t, c.Answer(t.Context(), reply), "nothing is served")
 
+	go call(10)
+	<-calls
 	cancel()
 	require.ErrorIs(t, <-ended, context.Canceled)
+	require.Equal(t, wire.CodeProviderGone, (<-called).Error.Code, "who waits is told")
 	require.Eventually(t, func() bool {
 		n.mu.Lock()
 		defer n.mu.Unlock()

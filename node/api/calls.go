@@ -18,6 +18,9 @@ import (
 // maxCallTime is how long a call may be asked to take.
 const maxCallTime = time.Minute
 
+// overTime is how long a reader has to end a call that nobody waits for.
+const overTime = 10 * time.Second
+
 func (s *Server) registerCalls(api huma.API) {
 	const tag = "calls"
 	op := operation(http.MethodPost, "/v1/call", "call", tag, "Call a procedure, wherever it is served")
@@ -61,7 +64,8 @@ type servings struct {
 // serving is one, and the calls that its reader has to answer.
 type serving struct {
 	token string
-	ready chan struct{} // closed once out is set
+	there context.Context // ends when its reader has gone, or the server is closed
+	ready chan struct{}   // closed once out is set
 	out   *stream
 
 	mu      sync.Mutex
@@ -74,13 +78,16 @@ func (s *Server) serveCalls(ctx context.Context, asked *question[schema.ServeReq
 	if err != nil {
 		return nil, err
 	}
-	v := &serving{token: rand.Text(), ready: make(chan struct{}), waiting: make(map[string]chan schema.AnswerRequest)}
-	withdraw, err := s.node.Serve(ctx, asked.Body.Procedure, v.ask)
+	there, gone := context.WithCancel(ctx)
+	v := &serving{token: rand.Text(), there: there, ready: make(chan struct{}), waiting: make(map[string]chan schema.AnswerRequest)}
+	withdraw, err := s.node.Serve(ctx, asked.Body.Procedure, asked.Body.AtOnce, v.ask)
 	if err != nil {
+		gone()
 		leave()
 		return nil, problem(http.StatusUnprocessableEntity, "%v", err)
 	}
 	end := func() {
+		gone()
 		_ = withdraw() // which the node logs
 		leave()
 	}
@@ -100,6 +107,8 @@ func (s *Server) serveCalls(ctx context.Context, asked *question[schema.ServeReq
 func (v *serving) ask(ctx context.Context, args wire.Raw) (wire.Raw, error) {
 	select {
 	case <-v.ready:
+	case <-v.there.Done():
+		return nil, errServerGone
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -115,7 +124,7 @@ func (v *serving) ask(ctx context.Context, args wire.Raw) (wire.Raw, error) {
 		delete(v.waiting, id)
 	}()
 	if err := v.out.say("call", schema.ServedCall{Serving: v.token, ID: id, Args: schema.Value{Raw: args}}); err != nil {
-		return nil, &schema.CallError{Code: "provider_gone", Message: "The command that serves it has ended"}
+		return nil, errServerGone
 	}
 	select {
 	case a := <-answer:
@@ -126,10 +135,22 @@ func (v *serving) ask(ctx context.Context, args wire.Raw) (wire.Raw, error) {
 			return wire.FromJSON([]byte("null"))
 		}
 		return a.Result.Raw, nil
+	case <-v.there.Done():
+		return nil, errServerGone
 	case <-ctx.Done():
-		return nil, ctx.Err()
 	}
+	_ = v.out.say("call", schema.ServedCall{Serving: v.token, ID: id, Over: true}) // else it has ended
+	late := time.NewTimer(overTime)
+	defer late.Stop()
+	select { // nobody waits for it, but it is at work until then
+	case <-answer:
+	case <-v.there.Done():
+	case <-late.C:
+	}
+	return nil, ctx.Err()
 }
+
+var errServerGone = &schema.CallError{Code: wire.CodeProviderGone, Message: "The command that serves the procedure has ended"}
 
 func (s *servings) enter(v *serving) {
 	s.mu.Lock()

@@ -37,6 +37,7 @@ type fakeNode struct {
 
 	mu     sync.Mutex
 	served map[string]answering
+	atOnce int // of the procedure that was served last
 }
 
 func (n *fakeNode) Status() schema.Status {
@@ -109,7 +110,7 @@ func (n *fakeNode) Call(ctx context.Context, procedure string, args wire.Raw) (w
 	return args, nil
 }
 
-func (n *fakeNode) Serve(_ context.Context, procedure string, f func(context.Context, wire.Raw) (wire.Raw, error)) (func() error, error) {
+func (n *fakeNode) Serve(_ context.Context, procedure string, atOnce int, f func(context.Context, wire.Raw) (wire.Raw, error)) (func() error, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.served[procedure] != nil {
@@ -118,7 +119,7 @@ func (n *fakeNode) Serve(_ context.Context, procedure string, f func(context.Con
 	if n.served == nil {
 		n.served = make(map[string]answering)
 	}
-	n.served[procedure] = f
+	n.served[procedure], n.atOnce = f, atOnce
 	return func() error {
 		n.mu.Lock()
 		defer n.mu.Unlock()

@@ -67,8 +67,9 @@ type Topics interface {
 type Calls interface {
 	// Call calls a procedure. The error is a *schema.CallError where the call was made.
 	Call(ctx context.Context, procedure string, args wire.Raw) (wire.Raw, error)
-	// Serve has f answer the calls of a procedure until withdraw.
-	Serve(ctx context.Context, procedure string, f func(ctx context.Context, args wire.Raw) (wire.Raw, error)) (withdraw func() error, err error)
+	// Serve has f answer the calls of a procedure until withdraw, at most atOnce at a time,
+	// or, where that is 0, as many as there may be.
+	Serve(ctx context.Context, procedure string, atOnce int, f func(ctx context.Context, args wire.Raw) (wire.Raw, error)) (withdraw func() error, err error)
 }
 
 // Access says who may come.

@@ -1,6 +1,7 @@
 package maculadht
 
 import (
+	"flag"
 	"testing"
 
 	"github.com/libp2p/go-libp2p/core/host"
@@ -12,6 +13,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	flag.Set("test.parallel", "4") // what runs in parallel waits rather than computes; -parallel has its way
 	goleak.VerifyTestMain(m)
 }
 

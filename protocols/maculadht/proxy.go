@@ -34,6 +34,14 @@ func WithoutProxy() Option {
 	}
 }
 
+// SetFollower has what others have, and is remembered for Erlang nodes, be followed; see
+// resolver.Resolver.SetFollower. It does nothing where nothing is looked up for them.
+func (s *Service) SetFollower(f resolver.Follower) {
+	if s.resolver != nil {
+		s.resolver.SetFollower(f)
+	}
+}
+
 // openProxy makes what acts in the network for Erlang nodes, and returns the options
 // by which the handlers use it.
 func (s *Service) openProxy(cfg serviceConfig) ([]dht.Option, error) {
@@ -49,6 +57,14 @@ func (s *Service) openProxy(cfg serviceConfig) ([]dht.Option, error) {
 		return nil, err
 	}
 	return []dht.Option{dht.WithResolver(s.resolver), dht.WithAdopter(s.adopter)}, nil
+}
+
+// Adopted returns how many records of Erlang nodes are replicated at the moment.
+func (s *Service) Adopted() int {
+	if s.adopter == nil {
+		return 0
+	}
+	return s.adopter.Stats().Records
 }
 
 // closeProxy ends that.

@@ -56,7 +56,7 @@ func broken(err error) error {
 func (t *Topics) clientOf(p *server.Peer, patterns int) *client {
 	switch {
 	case !hasMet(p):
-		t.count.unmet.Add(1)
+		t.dropped(DropUnmet, 1)
 	case !p.Charge(subscribeCost * patterns):
 		t.dropped(DropBusy, 1)
 	default:
@@ -106,7 +106,7 @@ func (t *Topics) servePublish(p *server.Peer, f framing.Frame) error {
 	met := hasMet(p)
 	extended := p.Session().Dialect.Extended
 	if !met && extended {
-		t.count.unmet.Add(1)
+		t.dropped(DropUnmet, 1)
 		return f.Check()
 	}
 	m, err := read(f.Payload, extended)
@@ -124,7 +124,7 @@ func (t *Topics) servePublish(p *server.Peer, f framing.Frame) error {
 // incomplete counts a PUBLISH that is not delivered. The error is for the handler to
 // return.
 func (t *Topics) incomplete(err error) error {
-	t.count.incomplete.Add(1)
+	t.dropped(DropIncomplete, 1)
 	if errors.Is(err, errIncomplete) {
 		return nil
 	}
@@ -133,12 +133,17 @@ func (t *Topics) incomplete(err error) error {
 
 // take charges a message to who brought it, by how many get it, and publishes it.
 func (t *Topics) take(p *server.Peer, m *message, count interface{ Add(uint64) uint64 }, elsewhere bool) {
+	if isKeyTopic(m.Topic) { // which this node alone tells of
+		t.dropped(DropRefused, 1)
+		return
+	}
 	to := t.cache.Get(m.Topic)
 	if !p.Charge(to.cost(elsewhere)) {
 		t.dropped(DropBusy, 1)
 		return
 	}
 	count.Add(1)
+	m.by = p.Session().Payer()
 	t.cfg.tracer.Published(!elsewhere)
 	to.publish(m, elsewhere)
 }
@@ -153,10 +158,10 @@ func (t *Topics) serveRoute(p *server.Peer, f framing.Frame) error {
 	extended := p.Session().Dialect.Extended
 	switch {
 	case extended && !hasMet(p):
-		t.count.unmet.Add(1)
+		t.dropped(DropUnmet, 1)
 		return nil
 	case !bytes.Equal(r.Destination, t.self[:]), r.HopCount < 0, r.HopCount >= min(r.MaxHops, wire.MaxHops):
-		t.count.misrouted.Add(1)
+		t.dropped(DropMisrouted, 1)
 		return nil
 	}
 	m, err := read(r.Payload, extended)
@@ -164,7 +169,7 @@ func (t *Topics) serveRoute(p *server.Peer, f framing.Frame) error {
 	case err != nil:
 		return t.incomplete(err)
 	case r.Topic != "" && r.Topic != m.Topic:
-		t.count.incomplete.Add(1)
+		t.dropped(DropIncomplete, 1)
 		return nil
 	}
 	t.take(p, m, &t.count.received, false)

@@ -6,8 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
-
+	"github.com/macula-mesh/macula-node/internal/fair"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/provider"
 )
@@ -18,7 +17,7 @@ const (
 	freshFor = 5 * time.Second
 	// lookupTime is how long a lookup may take, and a first message waits for it.
 	lookupTime = 3 * time.Second
-	// lookupsWaiting is how many lookups wait for their turn.
+	// lookupsWaiting is how many lookups wait for their turn, by who publishes.
 	lookupsWaiting = 1024
 )
 
@@ -44,7 +43,7 @@ func (t *Topics) newInterest(name string) *interest {
 // subscribers returns who is known to have subscribed, and whether it was ever looked up;
 // else whenKnown is called once it was, not before subscribers returns, unless it is nil.
 // What is not fresh is looked up in the background.
-func (i *interest) subscribers(now time.Time, whenKnown func()) (nodes []node, known bool) {
+func (i *interest) subscribers(now time.Time, by fair.Payer, whenKnown func()) (nodes []node, known bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if now.Sub(i.checked) >= checkEvery {
@@ -52,9 +51,13 @@ func (i *interest) subscribers(now time.Time, whenKnown func()) (nodes []node, k
 		i.here = i.topics.nodesOf(i.topics.storedHere(i.key))
 	}
 	if !i.looking && now.Sub(i.looked) >= freshFor {
-		i.looking = i.topics.lookups.begin(i)
-		if !i.looking {
-			i.looked = now // there is too much to do: what is known has to do
+		i.looking = true
+		gaveWay := i.topics.lookups.Add(by, i)
+		switch {
+		case gaveWay == i:
+			i.looking, i.looked = false, now // there is too much to do: what is known has to do
+		case gaveWay != nil:
+			i.topics.tasks.Go(func() { gaveWay.done(nil, errGaveWay) }) // which takes its own lock, and its topics'
 		}
 	}
 	known = !i.looked.IsZero()
@@ -64,6 +67,9 @@ func (i *interest) subscribers(now time.Time, whenKnown func()) (nodes []node, k
 	nodes = append(nodes, i.here...)
 	return addNodes(nodes, i.there), known
 }
+
+// errGaveWay: a lookup was not made, for others.
+var errGaveWay = errors.New("too many topics are looked up")
 
 // done notes what came of a lookup.
 func (i *interest) done(found []node, err error) {
@@ -82,49 +88,11 @@ func (i *interest) done(found []node, err error) {
 	}
 }
 
-// lookups looks names up, a few at a time.
-type lookups struct {
-	topics *Topics
-	queue  chan *interest
-	pace   *rate.Limiter
-}
-
-func (t *Topics) newLookups() *lookups {
-	l := &lookups{topics: t, queue: make(chan *interest, lookupsWaiting), pace: rate.NewLimiter(rate.Limit(t.cfg.limits.LookupsRate), t.cfg.limits.LookupsRate)}
-	for range t.cfg.limits.Lookups {
-		t.tasks.Go(l.run)
-	}
-	return l
-}
-
-// begin has a name looked up, and reports whether it will be.
-func (l *lookups) begin(i *interest) bool {
-	select {
-	case l.queue <- i:
-		return true
-	default:
-		return false
-	}
-}
-
-func (l *lookups) run() {
-	for {
-		select {
-		case i := <-l.queue:
-			if l.pace.Wait(l.topics.ctx) != nil {
-				return
-			}
-			l.look(i)
-		case <-l.topics.ctx.Done():
-			return
-		}
-	}
-}
-
-func (l *lookups) look(i *interest) {
-	ctx, cancel := context.WithTimeout(l.topics.ctx, lookupTime)
+func (i *interest) look() {
+	t := i.topics
+	ctx, cancel := context.WithTimeout(t.ctx, lookupTime)
 	defer cancel()
-	found, err := l.topics.service.FindPeerValues(ctx, i.key)
-	l.topics.count.lookups.Add(1)
-	i.done(l.topics.nodesOf(found.Values), err)
+	found, err := t.service.FindPeerValues(ctx, i.key)
+	t.count.lookups.Add(1)
+	i.done(t.nodesOf(found.Values), err)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/compat/wire/framing"
+	"github.com/macula-mesh/macula-node/internal/fair"
 )
 
 // Message is what was published under a topic.
@@ -35,6 +36,7 @@ type message struct {
 	publish []byte   // the PUBLISH that clients are sent, a whole frame
 	payload wire.Raw // the PUBLISH that is in a PUBSUB_ROUTE
 	qos     int64
+	by      fair.Payer // who brought it; this program where it is zero
 }
 
 // messageIDSize is the length of a message_id, in bytes.

@@ -1,6 +1,9 @@
 package pubsub
 
-import "errors"
+import (
+	"errors"
+	"sync/atomic"
+)
 
 // DropReason is why a message was not delivered, or a subscription not taken.
 type DropReason string
@@ -11,7 +14,19 @@ const (
 	DropRefused DropReason = "refused" // a subscription over a limit
 	DropSlow    DropReason = "slow"    // a queue was full
 	DropUnsent  DropReason = "unsent"  // another node could not be sent it
+
+	DropIncomplete DropReason = "incomplete" // it lacks what it must have, or is damaged
+	DropUnmet      DropReason = "unmet"      // its sender has not CONNECTed
+	DropMisrouted  DropReason = "misrouted"  // it was for another node, or of too many hops
 )
+
+func newDrops() map[DropReason]*atomic.Uint64 {
+	drops := make(map[DropReason]*atomic.Uint64)
+	for _, why := range []DropReason{DropBusy, DropRefused, DropSlow, DropUnsent, DropIncomplete, DropUnmet, DropMisrouted} {
+		drops[why] = new(atomic.Uint64)
+	}
+	return drops
+}
 
 // MetricsTracer is told what happens to messages. Its methods are called by many goroutines
 // at once, on the way of each message, and must return at once.
@@ -47,15 +62,9 @@ func (noTracer) Dropped(DropReason, int) {}
 
 // dropped counts what came to nothing.
 func (t *Topics) dropped(why DropReason, n int) {
-	switch why {
-	case DropBusy:
-		t.count.busy.Add(uint64(n))
-	case DropRefused:
-		t.count.refused.Add(uint64(n))
-	case DropSlow:
-		t.count.overflowed.Add(uint64(n))
-	case DropUnsent:
-		t.count.unsent.Add(uint64(n))
+	if n == 0 {
+		return
 	}
+	t.count.dropped[why].Add(uint64(n))
 	t.cfg.tracer.Dropped(why, n)
 }

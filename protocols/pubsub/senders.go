@@ -11,8 +11,10 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/internal/fair"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/backlog"
 )
 
 const (
@@ -32,9 +34,10 @@ const (
 type senders struct {
 	topics *Topics
 
-	mu    sync.Mutex
-	nodes map[string]*sender
-	idle  chan struct{} // closed when all is sent, once closing; nil before
+	mu     sync.Mutex
+	nodes  map[string]*sender
+	places *fair.Queue[*sender] // of nodes, by who was the first to have them sent something
+	idle   chan struct{}        // closed when all is sent, once closing; nil before
 }
 
 // sender sends to one node, in a goroutine that ends when it has had nothing to do.
@@ -43,8 +46,10 @@ type sender struct {
 	key  string
 	wake chan struct{} // has a token when there is something to send, or an end
 
-	waiting queue[sending] // guarded by senders.mu
-	busy    bool           // it is sending; guarded by senders.mu
+	waiting backlog.Queue[sending] // guarded by senders.mu
+	busy    bool                   // it is sending; guarded by senders.mu
+	place   *fair.Item[*sender]
+	gone    chan struct{} // closed when it gave way
 
 	gatewayID []byte        // of an Erlang gateway, once it has told
 	pace      *rate.Limiter // of an Erlang gateway
@@ -56,7 +61,9 @@ type sending struct {
 	m  *message
 }
 
-func (t *Topics) newSenders() *senders { return &senders{topics: t, nodes: make(map[string]*sender)} }
+func (t *Topics) newSenders() *senders {
+	return &senders{topics: t, nodes: make(map[string]*sender), places: fair.New[*sender](t.cfg.limits.Nodes, fair.Unlimited)}
+}
 
 func (s *senders) len() int {
 	s.mu.Lock()
@@ -76,18 +83,29 @@ func (s *senders) send(to *node, m *message) {
 	key := to.key()
 	n := s.nodes[key]
 	if n == nil {
-		if len(s.nodes) >= l.Nodes {
+		n = &sender{all: s, key: key, gone: make(chan struct{}), wake: make(chan struct{}, 1), pace: rate.NewLimiter(rate.Limit(l.ErlangRate), max(l.ErlangRate/4, 1))}
+		n.place = s.places.Add(m.by, n, 1)
+		if out := s.places.GiveWay(n.place, false); out == n.place {
 			s.topics.dropped(DropUnsent, 1)
 			return
+		} else if out != nil {
+			s.giveWay(out.Value)
 		}
-		n = &sender{all: s, key: key, wake: make(chan struct{}, 1), pace: rate.NewLimiter(rate.Limit(l.ErlangRate), max(l.ErlangRate/4, 1))}
 		s.nodes[key] = n
 		s.topics.tasks.Go(n.run)
 	}
-	if dropped := n.waiting.push(sending{*to, m}, m.size(), l); dropped > 0 {
+	if dropped := n.waiting.Push(m.by, sending{*to, m}, m.size(), l.Queue, l.QueueBytes); dropped > 0 {
 		s.topics.dropped(DropSlow, dropped)
 	}
 	wakeUp(n.wake)
+}
+
+// giveWay ends a sender, and drops what waits for it; s.mu is held.
+func (s *senders) giveWay(n *sender) {
+	delete(s.nodes, n.key)
+	s.topics.dropped(DropUnsent, n.waiting.Len())
+	n.waiting = backlog.Queue[sending]{}
+	close(n.gone)
 }
 
 func wakeUp(c chan struct{}) {
@@ -119,7 +137,7 @@ func (s *senders) noteIdle() {
 		return
 	}
 	for _, n := range s.nodes {
-		if n.busy || len(n.waiting.waiting) > 0 {
+		if n.busy || n.waiting.Len() > 0 {
 			return
 		}
 	}
@@ -139,12 +157,13 @@ func (n *sender) next() (sending, bool) {
 	over := false
 	for {
 		s.mu.Lock()
-		out, ok := n.waiting.pop()
+		out, ok := n.waiting.Pop()
 		n.busy = ok
 		if !ok {
 			s.noteIdle()
-			if over {
+			if over && s.nodes[n.key] == n {
 				delete(s.nodes, n.key)
+				s.places.Leave(n.place)
 			}
 		}
 		s.mu.Unlock()
@@ -154,6 +173,8 @@ func (n *sender) next() (sending, bool) {
 		select {
 		case <-n.wake:
 		case <-idle.C:
+			over = true
+		case <-n.gone:
 			over = true
 		case <-s.topics.ctx.Done():
 			over = true
@@ -188,6 +209,7 @@ func (n *sender) run() {
 		}
 		select {
 		case <-time.After(pause):
+		case <-n.gone:
 		case <-t.ctx.Done():
 		}
 		pause = min(2*pause, lastPause)

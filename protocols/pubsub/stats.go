@@ -26,8 +26,9 @@ type Stats struct {
 }
 
 type counters struct {
-	published, received, delivered, sent                                             atomic.Uint64
-	incomplete, unmet, misrouted, busy, refused, untold, overflowed, unsent, lookups atomic.Uint64
+	published, received, delivered, sent, untold, lookups atomic.Uint64
+
+	dropped map[DropReason]*atomic.Uint64 // each reason's, from the start
 }
 
 // Stats returns the counters.
@@ -35,8 +36,9 @@ func (t *Topics) Stats() Stats {
 	c := &t.count
 	s := Stats{
 		Published: c.published.Load(), Received: c.received.Load(), Delivered: c.delivered.Load(), Sent: c.sent.Load(),
-		Incomplete: c.incomplete.Load(), Unmet: c.unmet.Load(), Misrouted: c.misrouted.Load(), Busy: c.busy.Load(),
-		Refused: c.refused.Load(), Untold: c.untold.Load(), Overflowed: c.overflowed.Load(), Unsent: c.unsent.Load(),
+		Incomplete: c.dropped[DropIncomplete].Load(), Unmet: c.dropped[DropUnmet].Load(), Misrouted: c.dropped[DropMisrouted].Load(),
+		Busy: c.dropped[DropBusy].Load(), Refused: c.dropped[DropRefused].Load(), Untold: c.untold.Load(),
+		Overflowed: c.dropped[DropSlow].Load(), Unsent: c.dropped[DropUnsent].Load(),
 		Topics: t.cache.Len(), Nodes: t.senders.len(), Names: t.announcer.Len(),
 	}
 	t.mu.Lock()

@@ -23,7 +23,7 @@ func (s *subscriber) deliver(m *message) bool {
 	if s.peer != nil { // which may have said another realm since it subscribed
 		return hasMet(s.peer) && s.peer.Push(m.publish) == nil
 	}
-	return s.app.push(m.Message, m.size())
+	return s.app.push(m)
 }
 
 // subscribers are those of this node; guarded by Topics.mu.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/announce"
+	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/backlog"
 )
 
 // Subscription is one of this program, until it is closed:
@@ -31,7 +32,7 @@ type Subscription struct {
 
 	mu      sync.Mutex
 	stop    func() bool // ends what waits for the end of the context
-	waiting queue[Message]
+	waiting backlog.Queue[Message]
 	dropped uint64
 }
 
@@ -39,9 +40,10 @@ type Subscription struct {
 func (s *Subscription) Pattern() string { return s.pattern }
 
 // push adds a message; it never waits.
-func (s *Subscription) push(m Message, size int) bool {
+func (s *Subscription) push(m *message) bool {
+	l := &s.topics.cfg.limits
 	s.mu.Lock()
-	dropped := s.waiting.push(m, size, &s.topics.cfg.limits)
+	dropped := s.waiting.Push(m.by, m.Message, m.size(), l.Queue, l.QueueBytes)
 	s.dropped += uint64(dropped)
 	s.mu.Unlock()
 	if dropped > 0 {
@@ -61,8 +63,8 @@ func (s *Subscription) Next(ctx context.Context) (Message, error) {
 		default:
 		}
 		s.mu.Lock()
-		m, ok := s.waiting.pop()
-		more := len(s.waiting.waiting) > 0
+		m, ok := s.waiting.Pop()
+		more := s.waiting.Len() > 0
 		s.mu.Unlock()
 		if ok {
 			if more { // for others that wait
@@ -121,7 +123,7 @@ func (s *Subscription) Close() {
 		t.mu.Unlock()
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.waiting = queue[Message]{}
+		s.waiting = backlog.Queue[Message]{}
 		if s.stop != nil {
 			s.stop()
 		}

@@ -6,8 +6,12 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/internal/fair"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/provider"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/announce"
+	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/backlog"
 )
 
 // checkEvery is how often it is looked, where something is published, who has stored a
@@ -24,10 +28,10 @@ type topic struct {
 	version uint64 // of the patterns that here goes by
 	checked time.Time
 	here    []*subscriber
-	stored  []recorded // who is connected here and has said by a record alone that it has subscribed
-	away    []node     // who is to be sent it
-	unknown int        // names of which it is not known yet who has subscribed
-	waiting []*message // until that is known
+	stored  []recorded             // who is connected here and has said by a record alone that it has subscribed
+	away    []node                 // who is to be sent it
+	unknown int                    // names of which it is not known yet who has subscribed
+	waiting backlog.Held[*message] // until that is known
 }
 
 // recorded is a client that has a record under a topic's key, and has not subscribed on its
@@ -49,7 +53,7 @@ func (t *Topics) newTopic(name string) *topic {
 func (c *topic) publish(m *message, elsewhere bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.refresh()
+	c.refresh(m.by)
 	delivered := 0
 	for _, s := range c.here {
 		if s.deliver(m) {
@@ -68,19 +72,7 @@ func (c *topic) publish(m *message, elsewhere bool) {
 	case c.unknown == 0:
 		c.send(m)
 	default:
-		c.wait(m)
-	}
-}
-
-// wait keeps a message until it is known whom it has to be sent; c.mu is held.
-func (c *topic) wait(m *message) {
-	l, bytes := &c.topics.cfg.limits, &c.topics.waitingBytes
-	bytes.Add(int64(m.size()))
-	c.waiting = append(c.waiting, m)
-	for len(c.waiting) > l.Waiting || len(c.waiting) > 0 && bytes.Load() > int64(l.WaitingBytes) {
-		bytes.Add(-int64(c.waiting[0].size()))
-		c.waiting = c.waiting[1:]
-		c.topics.dropped(DropSlow, 1)
+		c.topics.dropped(DropSlow, c.topics.held.Add(&c.waiting, m.by, m, m.size()))
 	}
 }
 
@@ -106,8 +98,9 @@ func (c *topic) send(m *message) {
 	}
 }
 
-// refresh looks who gets what is published, where that may have changed; c.mu is held.
-func (c *topic) refresh() {
+// refresh looks who gets what is published, for who publishes, where that may have changed;
+// c.mu is held.
+func (c *topic) refresh(by fair.Payer) {
 	now := time.Now()
 	if c.version == c.topics.version.Load() && now.Sub(c.checked) < checkEvery {
 		return
@@ -123,7 +116,7 @@ func (c *topic) refresh() {
 		if first {
 			whenKnown = c.nowKnown
 		}
-		found, known := name.subscribers(now, whenKnown)
+		found, known := name.subscribers(now, by, whenKnown)
 		c.away = addNodes(c.away, found)
 		if first && !known {
 			c.unknown++
@@ -140,23 +133,22 @@ func (c *topic) nowKnown() {
 		return
 	}
 	c.checked = time.Unix(0, 0) // what was found counts at once
-	c.refresh()
-	for _, m := range c.waiting {
-		c.topics.waitingBytes.Add(-int64(m.size())) // as it was: sending adds to it
+	c.refresh(fair.Payer{})
+	for _, m := range c.topics.held.Release(&c.waiting) {
 		c.send(m)
 	}
-	c.waiting = nil
 }
 
-// findStored looks for clients that have only renewed their record, as they do after this
-// node was started again: they do not subscribe again. c.mu is held.
+// findStored looks for clients that have only a record that they stored here themselves,
+// be it before this node was started again: they do not subscribe again. c.mu is held.
 func (c *topic) findStored(subscribed map[string]*subscriber) {
 	c.stored = c.stored[:0]
 	clients := c.topics.service.Handlers().Mux().Clients()
-	records, _ := c.topics.service.Routing().Records().Values(context.Background(), provider.Key(c.name)) // a store that can not be read has none
-	for _, r := range records {
+	all, _ := c.topics.service.Routing().Records().Values(context.Background(), provider.Key(c.name)) // a store that can not be read has none
+	for i := range all {
+		r := &all[i]
 		p, ok := clients.Get(r.NodeID)
-		if !ok {
+		if !ok || !isOwnRecord(r, p) {
 			continue
 		}
 		who := nodeName(p, string(r.NodeID))
@@ -164,6 +156,16 @@ func (c *topic) findStored(subscribed map[string]*subscriber) {
 			c.stored = append(c.stored, recorded{who, r.NodeID})
 		}
 	}
+}
+
+// isOwnRecord reports whether a record that names the node of a stream is from that node:
+// proved to be a libp2p peer's, or stored here by the client itself, from the address that
+// it is connected from. Anybody may store a record that names it.
+func isOwnRecord(r *records.Record, p *server.Peer) bool {
+	if p.Session().Peer != "" {
+		return r.Owned
+	}
+	return r.Direct && r.Source.Name == p.Session().Source()
 }
 
 // without returns who is to be sent a message beside those who get it on their streams.

@@ -15,6 +15,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/announce"
+	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/backlog"
 	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/recent"
 	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/trie"
 )
@@ -33,16 +34,16 @@ type Topics struct {
 	tasks  sync.WaitGroup
 	close  func() error
 
-	announcer    *announce.Announcer
-	interests    *recent.Cache[interest]
-	lookups      *lookups
-	senders      *senders
-	cache        *recent.Cache[topic]
-	count        counters
-	ages         atomic.Uint64 // of subscribers
-	waitingBytes atomic.Int64  // of messages of all topics, see topic.wait
-	watched      atomic.Int64  // subscriptions to key topics
-	version      atomic.Uint64 // counts the changes of what follows
+	announcer *announce.Announcer
+	interests *recent.Cache[interest]
+	lookups   *backlog.Turns[*interest]
+	senders   *senders
+	cache     *recent.Cache[topic]
+	count     counters
+	ages      atomic.Uint64           // of subscribers
+	held      *backlog.Room[*message] // until it is known whom they have to be sent
+	watched   atomic.Int64            // subscriptions to key topics
+	version   atomic.Uint64           // counts the changes of what follows
 
 	mu            sync.Mutex // after topic.mu
 	closed        bool
@@ -72,7 +73,7 @@ func New(service *maculadht.Service, opts ...Option) (*Topics, error) {
 	t := &Topics{
 		service: service, self: service.Routing().Self(), cfg: cfg, log: cfg.log,
 		muted: make(map[muting]int), apps: make(map[*Subscription]struct{}),
-		keys: make(map[string][]*subscriber),
+		keys: make(map[string][]*subscriber), count: counters{dropped: newDrops()},
 	}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	t.close = sync.OnceValue(t.shutdown)
@@ -80,12 +81,16 @@ func New(service *maculadht.Service, opts ...Option) (*Topics, error) {
 	t.cache = recent.New(cfg.limits.Topics, t.newTopic)
 	t.interests = recent.New(cfg.limits.Topics, t.newInterest)
 	t.senders = t.newSenders()
+	t.held = backlog.NewRoom[*message](cfg.limits.WaitingBytes, cfg.limits.Waiting)
 	t.announcer = announce.New(announce.Config{
 		Advertise: service.AdvertiseSubscription,
 		Names:     cfg.limits.Names, NamesPerSource: cfg.limits.NamesPerSource,
 		Rate: cfg.limits.NamesRate, Burst: cfg.limits.NamesBurst, Log: cfg.log,
 	})
-	t.lookups = t.newLookups()
+	t.lookups = backlog.NewTurns[*interest](lookupsWaiting, cfg.limits.LookupsRate)
+	for range cfg.limits.Lookups {
+		t.tasks.Go(func() { t.lookups.Do(t.ctx, (*interest).look) })
+	}
 	service.Routing().Records().SetOnChange(t.keyChanged)
 	if err := t.register(); err != nil {
 		return nil, errors.Join(fmt.Errorf("pubsub: %w", err), t.Close())
@@ -142,6 +147,9 @@ func (t *Topics) PublishValue(ctx context.Context, topic string, value wire.Raw)
 	}
 	if err := checkName("topic", topic); err != nil {
 		return err
+	}
+	if isKeyTopic(topic) {
+		return fmt.Errorf("%w: topic %q: what begins with %s is told by the holders of keys alone", proto.ErrInvalidRequest, topic, keyTopics)
 	}
 	value, err := checkValue(value)
 	if err != nil {

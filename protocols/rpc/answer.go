@@ -7,6 +7,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/compat/wire/framing"
+	"github.com/macula-mesh/macula-node/internal/fair"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 	"github.com/macula-mesh/macula-node/protocols/rpc/internal/payload"
@@ -61,10 +62,15 @@ func (c *Calls) ServeCall(p *server.Peer, f framing.Frame, m *wire.Call) error {
 	if err != nil {
 		return err
 	}
+	var from []byte
+	if id, is := c.clients.NodeID(p); is {
+		from = []byte(id)
+	}
 	c.begin(&task{
 		procedure: m.Procedure,
 		args:      payload.OfValue(bytes.Clone(m.Args)),
-		source:    p.Session().Source(),
+		from:      from,
+		payer:     c.payerOf(p, nil),
 		until:     c.untilOf(0),
 		answer:    answering(slot, reply),
 	})
@@ -116,7 +122,7 @@ func (c *Calls) ServeRoute(p *server.Peer, f framing.Frame) error {
 			args:      payload.OfText(call.Args),
 			target:    m.Destination,
 			from:      m.Source,
-			source:    p.Session().Source(),
+			payer:     c.payerOf(p, m.Source),
 			local:     fromPeer, // it has been passed on once
 			until:     c.untilOf(min(call.Timeout.Or(0), c.cfg.limits.Time.Milliseconds())),
 			answer:    answer,
@@ -171,10 +177,20 @@ func (c *Calls) taskOf(p *server.Peer, m *wire.RPCRequest, answer func(outcome))
 		args:      payload.OfText(bytes.Clone(m.Args)),
 		target:    bytes.Clone(m.TargetNode),
 		from:      bytes.Clone(m.FromNode),
-		source:    p.Session().Source(),
+		payer:     c.payerOf(p, m.FromNode),
 		until:     c.untilOf(0),
 		answer:    answer,
 	}
+}
+
+// payerOf returns who pays for what a peer calls. A libp2p peer may be a node that passes
+// calls on, of nodes that it names.
+func (c *Calls) payerOf(p *server.Peer, from []byte) fair.Payer {
+	payer := p.Session().Payer()
+	if p.Session().Dialect.Extended {
+		payer.For = string(from[:min(len(from), wire.MaxField)])
+	}
+	return payer
 }
 
 func (c *Calls) rpcReply(id []byte, result wire.Raw, why string) *wire.RPCReply {
@@ -200,11 +216,11 @@ func (c *Calls) errorText(why *wire.CallError, own bool) string {
 
 // servesAny reports whether anything is served at this node, beside the diagnostics.
 func (c *Calls) servesAny() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.registered) > 0 {
+	if c.registry.Len() > 0 {
 		return true
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, p := range c.served {
 		if p.offer != nil {
 			return true

@@ -145,7 +145,7 @@ func TestServe(t *testing.T) {
 	t.Parallel()
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
 	l := rpc.DefaultLimits()
-	l.Running, l.Time = 1, 300*time.Millisecond
+	l.Running, l.Waiting, l.Time = 1, 1, 300*time.Millisecond
 	c := app(t, realm, nil, rpc.WithLogger(quiet), rpc.WithLimits(l))
 	ctx := within(t)
 
@@ -215,10 +215,15 @@ func TestServe(t *testing.T) {
 		first := make(chan error)
 		go func() { _, err := c.Call(ctx, "slow", nil); first <- err }()
 		<-begun
+		second := make(chan error)
+		go func() { _, err := c.Call(ctx, "slow", nil); second <- err }()
+		require.Eventually(t, func() bool { return c.Stats().Pending == 2 }, patience, tick)
 		_, err := c.Call(ctx, "slow", nil)
 		require.ErrorIs(t, err, rpc.ErrBusy)
+		require.EqualValues(t, 1, c.Stats().BusyProvider)
 		close(hold)
 		require.NoError(t, <-first)
+		require.NoError(t, <-second)
 	})
 	t.Run("given up", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(ctx)

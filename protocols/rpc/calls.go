@@ -6,14 +6,15 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/internal/fair"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 	"github.com/macula-mesh/macula-node/protocols/rpc/internal/adverts"
 	"github.com/macula-mesh/macula-node/protocols/rpc/internal/locator"
+	"github.com/macula-mesh/macula-node/protocols/rpc/internal/registry"
 )
 
 // Calls serves the calls that come to a service, and makes those of a program. It is
@@ -27,6 +28,7 @@ type Calls struct {
 	links    *links
 	locator  *locator.Locator
 	adverts  *adverts.Adverts
+	registry *registry.Registry
 	requests atomic.Uint64 // ids that were given out
 	count    counters
 
@@ -34,14 +36,13 @@ type Calls struct {
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup // procedures that run, and calls that are passed on
 
-	mu         sync.Mutex
-	closed     bool
-	total      int            // calls under way
-	underWay   map[string]int // by who pays
-	waiting    map[waitKey]*task
-	providers  map[*server.Peer]*provider
-	registered map[string][]*server.Peer // by procedure, the newest last
-	served     map[string]*Procedure
+	mu        sync.Mutex
+	closed    bool
+	pending   *fair.Queue[*task] // calls under way
+	underWay  map[string]int     // by the source that pays
+	waiting   map[waitKey]*task
+	providers map[*server.Peer]*provider
+	served    map[string]*Procedure
 }
 
 // New has a service serve calls, from here on until Close. A service has one Calls in
@@ -54,21 +55,22 @@ func New(service *maculadht.Service, opts ...Option) (*Calls, error) {
 	}
 	self := service.Routing().Self()
 	c := &Calls{
-		service:    service,
-		handlers:   service.Handlers(),
-		clients:    service.Handlers().Mux().Clients(),
-		cfg:        cfg,
-		self:       self[:],
-		underWay:   make(map[string]int),
-		waiting:    make(map[waitKey]*task),
-		providers:  make(map[*server.Peer]*provider),
-		registered: make(map[string][]*server.Peer),
-		served:     make(map[string]*Procedure),
+		service:   service,
+		handlers:  service.Handlers(),
+		clients:   service.Handlers().Mux().Clients(),
+		cfg:       cfg,
+		self:      self[:],
+		pending:   fair.New[*task](cfg.limits.Pending, fair.Unlimited),
+		underWay:  make(map[string]int),
+		waiting:   make(map[waitKey]*task),
+		providers: make(map[*server.Peer]*provider),
+		registry:  registry.New(cfg.limits.Registered, cfg.limits.Procedures),
+		served:    make(map[string]*Procedure),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.links = newLinks(c)
 	c.locator = locator.New(locator.Config{
-		Service: service, Time: cfg.limits.Time, AtOnce: cfg.limits.Lookups,
+		Service: service, Time: cfg.limits.Time, AtOnce: cfg.limits.Lookups, Waiting: cfg.limits.Waiting,
 		Spawn: func(f func(context.Context)) bool { return c.spawn(func() { f(c.ctx) }) },
 	})
 	c.adverts = adverts.New(service, cfg.log)
@@ -91,54 +93,22 @@ func (c *Calls) Close() error {
 	c.mu.Lock()
 	already := c.closed
 	c.closed = true
-	var served []*Procedure
+	var served []func() error
 	for _, p := range c.served {
-		served = append(served, p)
+		served = append(served, p.Withdraw)
 	}
 	c.mu.Unlock()
 	if already {
 		return nil
 	}
 	c.cancel()
-	err := withdraw(served, c.adverts.Close())
+	err := c.adverts.Close(served)
 	c.links.close()
 	for _, t := range c.awaited() {
 		c.finish(t, outcome{err: errClosing})
 	}
 	c.tasks.Wait()
 	return err
-}
-
-// withdrawWithin is for how long Close waits until others know that nothing is served
-// here any more.
-const withdrawWithin = time.Second
-
-// withdraw withdraws what is served and what is advertised, all at once. What takes
-// longer than withdrawWithin goes on until the service is closed.
-func withdraw(served []*Procedure, adverts []*maculadht.Advertisement) error {
-	var all []func() error
-	for _, p := range served {
-		all = append(all, p.Withdraw)
-	}
-	for _, a := range adverts {
-		all = append(all, a.Withdraw)
-	}
-	done := make(chan error, len(all))
-	for _, f := range all {
-		go func() { done <- f() }()
-	}
-	late := time.NewTimer(withdrawWithin)
-	defer late.Stop()
-	var errs []error
-	for range all {
-		select {
-		case err := <-done:
-			errs = append(errs, err)
-		case <-late.C:
-			return errors.Join(errs...)
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // spawn runs f in a goroutine that Close waits for. It reports false where that is
@@ -155,35 +125,35 @@ func (c *Calls) spawn(f func()) bool {
 
 // Stats counts what became of calls since New.
 type Stats struct {
-	Calls      uint64 // taken, whoever called
-	Answered   uint64 // of them with a result
-	Failed     uint64 // with an error, be it the provider's
-	Late       uint64 // that nobody answered in time
-	Busy       uint64 // refused, as too many were under way; not among Calls
-	PassedOn   uint64 // to another node of ours
-	Requests   uint64 // RPC_REQUESTs that went from an Erlang node to another as they came
-	Stray      uint64 // answers that nobody waits for, or that are not their sender's to give
-	Harmful    uint64 // frames that were not passed on, as an Erlang node would not survive them
-	Pending    int    // calls that are under way now
-	Procedures int    // that programs serve, or streams have registered
-	Providers  int    // streams that have been asked, or have registered procedures
+	Calls    uint64 // taken, whoever called
+	Answered uint64 // of them with a result
+	Failed   uint64 // with an error, be it the provider's
+	Late     uint64 // that nobody answered in time
+	// Refused as too many were under way: of the caller, of all, or for who was to answer.
+	// Those of the last two that others gave way to are among Calls and Failed.
+	BusyCaller, BusyAll, BusyProvider uint64
+	PassedOn                          uint64 // to another node of ours
+	Requests                          uint64 // RPC_REQUESTs that went from an Erlang node to another as they came
+	Stray                             uint64 // answers that nobody waits for, or that are not their sender's to give
+	Harmful                           uint64 // frames that were not passed on, as an Erlang node would not survive them
+	Pending                           int    // calls that are under way now
+	Procedures                        int    // that programs serve, or streams have registered
+	Providers                         int    // streams that have been asked, or have registered procedures
 }
 
 type counters struct {
-	calls, answered, failed, late, busy, passedOn, requests, stray, harmful atomic.Uint64
+	calls, answered, failed, late, passedOn, requests, stray, harmful, busyCaller, busyAll, busyProvider atomic.Uint64
 }
 
 // Stats returns the counters.
 func (c *Calls) Stats() Stats {
 	c.mu.Lock()
-	pending, providers, procedures := c.total, len(c.providers), len(c.served)
-	for _, p := range c.providers {
-		procedures += len(p.procedures)
-	}
+	pending, providers, procedures := c.pending.Weight(), len(c.providers), len(c.served)+c.registry.Len()
 	c.mu.Unlock()
 	n := &c.count
 	return Stats{
-		Calls: n.calls.Load(), Answered: n.answered.Load(), Failed: n.failed.Load(), Late: n.late.Load(), Busy: n.busy.Load(),
+		Calls: n.calls.Load(), Answered: n.answered.Load(), Failed: n.failed.Load(), Late: n.late.Load(),
+		BusyCaller: n.busyCaller.Load(), BusyAll: n.busyAll.Load(), BusyProvider: n.busyProvider.Load(),
 		PassedOn: n.passedOn.Load(), Requests: n.requests.Load(), Stray: n.stray.Load(), Harmful: n.harmful.Load(),
 		Pending: pending, Procedures: procedures, Providers: providers,
 	}

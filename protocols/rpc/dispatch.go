@@ -33,25 +33,20 @@ func (c *Calls) dispatch(t *task) {
 }
 
 // clientFor returns the client that answers a call of a procedure: of a node, or of
-// whoever has registered it where the node is nil or this one. Who registers from elsewhere
-// what somebody serves already is asked when that one has gone.
+// whoever has registered it where the node is nil or this one.
 func (c *Calls) clientFor(procedure string, node []byte) (p *server.Peer, registered bool) {
 	anybody := node == nil || bytes.Equal(node, c.self)
-	c.mu.Lock()
-	registrants := c.registered[procedure]
-	for i := len(registrants) - 1; i >= 0 && p == nil; i-- {
-		if registrants[i].Session().Source() != registrants[0].Session().Source() {
-			continue
-		}
-		if id, is := c.clients.NodeID(registrants[i]); anybody || is && id == string(node) {
-			p, registered = registrants[i], true
-		}
+	p = c.registry.Find(procedure, func(p *server.Peer) bool {
+		id, is := c.clients.NodeID(p)
+		return anybody || is && id == string(node)
+	})
+	if p != nil {
+		return p, true
 	}
-	c.mu.Unlock()
-	if p == nil && !anybody {
+	if !anybody {
 		p, _ = c.clients.Get(node)
 	}
-	return p, registered
+	return p, false
 }
 
 // passOn has a call answered by whoever else in the network is to: the nodes that the
@@ -67,10 +62,10 @@ func (c *Calls) passOn(t *task) {
 			return
 		}
 	}
-	providers, err := c.locator.Find(ctx, t.procedure, t.source)
+	providers, err := c.locator.Find(ctx, t.procedure, t.payer)
 	switch {
 	case errors.Is(err, locator.ErrBusy):
-		c.finish(t, outcome{err: errBusy})
+		c.giveWay(t)
 		return
 	case err != nil:
 		c.finish(t, outcome{err: errLate}) // or it is over, or Close is under way

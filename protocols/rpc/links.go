@@ -10,6 +10,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/compat/wire/framing"
+	"github.com/macula-mesh/macula-node/internal/fair"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -19,9 +20,9 @@ import (
 const (
 	// maxLinks is how many peers are linked at a time.
 	maxLinks = 1024
-	// maxOnLink is how many calls one has under way on a link: as many as a stream may
-	// have answers outstanding.
-	maxOnLink = 256
+	// maxOnLink is how many calls are under way on a link at a time: half as many as a stream
+	// may have answers outstanding, as those that are late here are for a moment longer there.
+	maxOnLink = 128
 	// linkIdle is after how long a link is closed on which nothing is called.
 	linkIdle = 30 * time.Second
 	// linkWrite is how long a peer may take to take a frame.
@@ -37,6 +38,7 @@ type links struct {
 	mu     sync.Mutex
 	closed bool
 	byPeer map[peer.ID]*link
+	places *fair.Queue[*link]
 }
 
 // link is a stream on which this node has CONNECTed. Answers come in any order.
@@ -45,6 +47,8 @@ type link struct {
 	peer   peer.ID
 	opened chan struct{} // closed when session or err is set
 	err    error
+	place  *fair.Item[*link] // by who was the first to call; guarded by links.mu
+	line   *fair.Line        // of calls
 
 	session *client.Session
 	writing sync.Mutex
@@ -57,11 +61,12 @@ type link struct {
 
 var (
 	errTooManyLinks = errors.New("calls are passed on to too many nodes already")
-	errLinkFull     = errors.New("too many calls are under way at the node")
 	errLinkEnded    = errors.New("the stream has ended")
 )
 
-func newLinks(c *Calls) *links { return &links{calls: c, byPeer: make(map[peer.ID]*link)} }
+func newLinks(c *Calls) *links {
+	return &links{calls: c, byPeer: make(map[peer.ID]*link), places: fair.New[*link](maxLinks, fair.Unlimited)}
+}
 
 // close ends all links, and what waits for them.
 func (l *links) close() {
@@ -81,7 +86,7 @@ func (l *links) close() {
 // once it is, the link answers the call.
 func (l *links) ask(ctx context.Context, t *task, at peer.AddrInfo, node []byte) error {
 	for again := true; ; again = false {
-		k, fresh, err := l.to(ctx, at)
+		k, fresh, err := l.to(ctx, at, t.payer)
 		if err != nil {
 			return err
 		}
@@ -92,25 +97,34 @@ func (l *links) ask(ctx context.Context, t *task, at peer.AddrInfo, node []byte)
 	}
 }
 
-// to returns the link to a peer, which is opened where there is none.
-func (l *links) to(ctx context.Context, at peer.AddrInfo) (k *link, fresh bool, err error) {
+// to returns the link to a peer, which is opened where there is none. Of too many one of who
+// has had most opened gives way.
+func (l *links) to(ctx context.Context, at peer.AddrInfo, by fair.Payer) (k *link, fresh bool, err error) {
+	var gaveWay *fair.Item[*link]
 	l.mu.Lock()
 	switch k = l.byPeer[at.ID]; {
 	case l.closed:
 		err = ErrClosed
 	case k != nil:
-	case len(l.byPeer) >= maxLinks:
-		err = errTooManyLinks
 	default:
 		fresh = true
-		k = &link{of: l, peer: at.ID, opened: make(chan struct{}), waiting: make(map[string]*task)}
-		if l.calls.spawn(func() { k.open(at) }) {
+		limits := &l.calls.cfg.limits
+		k = &link{of: l, peer: at.ID, opened: make(chan struct{}), waiting: make(map[string]*task), line: fair.NewLine(maxOnLink, limits.Waiting)}
+		k.place = l.places.Add(by, k, 1)
+		switch gaveWay = l.places.GiveWay(k.place, false); {
+		case gaveWay == k.place:
+			gaveWay, err = nil, errTooManyLinks
+		case l.calls.spawn(func() { k.open(at) }):
 			l.byPeer[at.ID] = k
-		} else {
+		default:
+			l.places.Leave(k.place)
 			err = ErrClosed
 		}
 	}
 	l.mu.Unlock()
+	if gaveWay != nil {
+		gaveWay.Value.end(proto.ResetGone)
+	}
 	if err != nil {
 		return nil, false, err
 	}
@@ -137,8 +151,8 @@ func (k *link) open(at peer.AddrInfo) {
 	k.session = session
 	k.idle = time.AfterFunc(linkIdle, k.endIfIdle)
 	close(k.opened)
-	if c.ctx.Err() != nil {
-		k.end(proto.ResetShutdown) // close has come before it was open
+	if c.ctx.Err() != nil || k.isRemoved() {
+		k.end(proto.ResetShutdown) // close has come before it was open, or it gave way
 	}
 	k.end(k.read())
 	session.Close()
@@ -149,7 +163,15 @@ func (k *link) remove() {
 	defer k.of.mu.Unlock()
 	if k.of.byPeer[k.peer] == k {
 		delete(k.of.byPeer, k.peer)
+		k.of.places.Leave(k.place)
 	}
+}
+
+// isRemoved reports whether another link may have its place.
+func (k *link) isRemoved() bool {
+	k.of.mu.Lock()
+	defer k.of.mu.Unlock()
+	return k.of.byPeer[k.peer] != k
 }
 
 // read hands answers to who waits for them. It returns with what the stream is to be
@@ -180,6 +202,7 @@ func (k *link) answer(reply *wire.Reply, wrong error) {
 	c := k.of.calls
 	k.mu.Lock()
 	t := k.waiting[string(reply.CallID)]
+	delete(k.waiting, string(reply.CallID))
 	k.mu.Unlock()
 	switch {
 	case t == nil:
@@ -216,8 +239,28 @@ func (k *link) send(t *task, node []byte) error {
 		c.finish(t, failed(wire.CodeTooLarge, "%v", err))
 		return nil
 	}
-	if err := k.expect(t, string(id)); err != nil {
+	turn, over := make(chan struct{}), make(chan struct{})
+	work := &fair.Work{Payer: t.payer, Begin: func() { close(turn) }, Refused: func() { c.giveWay(t) }}
+	err = k.expect(t, string(id), func(answered bool) {
+		close(over)
+		select {
+		case <-turn:
+			if !answered { // which the other node knows a moment later
+				time.AfterFunc(slotGrace, func() { k.line.Leave(work) })
+				return
+			}
+		default:
+		}
+		k.line.Leave(work)
+	})
+	if err != nil {
 		return err
+	}
+	k.line.Enter(work)
+	select {
+	case <-turn:
+	case <-over:
+		return nil
 	}
 	k.writing.Lock()
 	_ = k.session.SetWriteDeadline(time.Now().Add(linkWrite))
@@ -231,25 +274,26 @@ func (k *link) send(t *task, node []byte) error {
 	return nil
 }
 
-// expect notes that a call is to be answered on the link.
-func (k *link) expect(t *task, id string) error {
+// expect notes that a call is to be answered on the link, and is told when it is over.
+func (k *link) expect(t *task, id string, over func(answered bool)) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	switch {
-	case k.ended:
+	if k.ended {
 		return errLinkEnded
-	case len(k.waiting) >= maxOnLink:
-		return errLinkFull
 	}
 	waits := k.of.calls.awaits(t, func() {
 		k.mu.Lock()
-		defer k.mu.Unlock()
+		_, waited := k.waiting[id]
 		delete(k.waiting, id)
+		k.mu.Unlock()
+		over(!waited)
 	})
-	if waits {
-		k.waiting[id] = t
-		k.idle.Reset(linkIdle)
+	if !waits {
+		over(true)
+		return nil
 	}
+	k.waiting[id] = t
+	k.idle.Reset(linkIdle)
 	return nil
 }
 

@@ -32,8 +32,8 @@ func (c *told) CallDone(r rpc.Result, took time.Duration) {
 		c.note(string(r))
 	}
 }
-func (c *told) CallRefused() { c.note("refused") }
-func (c *told) PassedOn()    { c.note("passed on") }
+func (c *told) CallRefused(why rpc.Refusal) { c.note("refused " + string(why)) }
+func (c *told) PassedOn()                   { c.note("passed on") }
 
 func TestMetricsTracer(t *testing.T) {
 	t.Parallel()
@@ -73,7 +73,7 @@ func TestMetricsTracer(t *testing.T) {
 	told.mu.Lock()
 	defer told.mu.Unlock()
 	require.Equal(t, 1, told.counts["answered"])
-	require.Equal(t, 1, told.counts["refused"])
+	require.Equal(t, 1, told.counts["refused all"])
 	require.Equal(t, 1, told.counts["late"])
 	require.NotZero(t, told.counts["failed"])
 	require.NotZero(t, told.counts["passed on"])

@@ -22,23 +22,26 @@ type Limits struct {
 	// MaxTime is how long one may take that says so, and for how long a node that was
 	// passed an RPC_REQUEST may answer it.
 	MaxTime time.Duration
-	// Running is how many calls one served procedure may have under way.
-	Running int
+	// Running is how many calls one served procedure may have under way, and Waiting how
+	// many more may wait for one of them to end; and both of a client that is asked, and of
+	// a node that calls are passed on to. Where more wait who has most of them has one
+	// give way, and what waits has its turn by who calls.
+	Running, Waiting int
 	// Procedures is how many procedures one stream may register, and Registered how
 	// many all of them may.
 	Procedures, Registered int
-	// Lookups is how many providers may be looked up at a time, a quarter of them
-	// for one caller.
+	// Lookups is how many providers may be looked up at a time; as many more as Waiting
+	// says have their turn by who calls.
 	Lookups int
 }
 
-// DefaultLimits returns 16,384 calls, 1,024 of one caller, 4.5 s and 60 s, 256 of one
-// procedure that is served, 256 procedures a stream, 16,384 in all, and 64 lookups.
+// DefaultLimits returns 16,384 calls, 1,024 of one caller, 4.5 s and 60 s, 256 at
+// once of one procedure, client or node that is asked and as many that wait, 256 procedures a stream, 16,384 in all, and 64 lookups.
 func DefaultLimits() Limits {
 	return Limits{
 		Pending: 16_384, PerCaller: 1024,
 		Time: 4500 * time.Millisecond, MaxTime: time.Minute,
-		Running:    256,
+		Running: 256, Waiting: 256,
 		Procedures: 256, Registered: 16_384,
 		Lookups: 64,
 	}
@@ -46,8 +49,8 @@ func DefaultLimits() Limits {
 
 func (l Limits) check() error {
 	switch {
-	case l.Pending < 1 || l.PerCaller < 1 || l.Running < 1 || l.Procedures < 1 || l.Registered < 1 || l.Lookups < 4:
-		return fmt.Errorf("limits %+v: want 4 lookups and one of all others at least", l)
+	case l.Pending < 1 || l.PerCaller < 1 || l.Running < 1 || l.Waiting < 1 || l.Procedures < 1 || l.Registered < 1 || l.Lookups < 1:
+		return fmt.Errorf("limits %+v: want one of each at least", l)
 	case l.Time <= 0 || l.MaxTime < l.Time:
 		return fmt.Errorf("calls of %v, and of %v at most: want more than no time, and the second not below the first", l.Time, l.MaxTime)
 	}

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"runtime/debug"
 	"strings"
-	"sync/atomic"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/internal/fair"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/rpc/internal/payload"
@@ -36,11 +36,11 @@ type Handler func(ctx context.Context, r *Request) (any, error)
 
 // Procedure is one that this program serves.
 type Procedure struct {
-	calls   *Calls
-	name    string
-	serve   Handler
-	offer   *maculadht.Advertisement // nil where it is not advertised
-	running atomic.Int64
+	calls *Calls
+	name  string
+	serve Handler
+	offer *maculadht.Advertisement // nil where it is not advertised
+	line  *fair.Line
 }
 
 // What Serve and Call fail with, for errors.Is.
@@ -66,7 +66,13 @@ var (
 // [wire.MaxField] bytes, none of the DHT's own, and each is served once: else the error
 // is an ErrInvalidRequest or ErrServed.
 func (c *Calls) Serve(ctx context.Context, procedure string, h Handler) (*Procedure, error) {
-	p, err := c.serve(procedure, h)
+	return c.ServeAtOnce(ctx, procedure, c.cfg.limits.Running, h)
+}
+
+// ServeAtOnce is Serve with at most so many calls handled at once, 1 or more: others wait
+// for their turn, one of each caller after the other, as [Limits] has it.
+func (c *Calls) ServeAtOnce(ctx context.Context, procedure string, atOnce int, h Handler) (*Procedure, error) {
+	p, err := c.serve(procedure, atOnce, h)
 	if err != nil {
 		return nil, fmt.Errorf("serve %q: %w", procedure, err)
 	}
@@ -80,19 +86,21 @@ func (c *Calls) Serve(ctx context.Context, procedure string, h Handler) (*Proced
 
 // ServeHere is Serve without advertising: the procedure is for who asks this node.
 func (c *Calls) ServeHere(procedure string, h Handler) (*Procedure, error) {
-	p, err := c.serve(procedure, h)
+	p, err := c.serve(procedure, c.cfg.limits.Running, h)
 	if err != nil {
 		return nil, fmt.Errorf("serve %q: %w", procedure, err)
 	}
 	return p, nil
 }
 
-func (c *Calls) serve(procedure string, h Handler) (*Procedure, error) {
+func (c *Calls) serve(procedure string, atOnce int, h Handler) (*Procedure, error) {
 	switch {
 	case procedure == "" || len(procedure) > wire.MaxField:
 		return nil, fmt.Errorf("%w: a name of %d bytes, want 1 to %d", ErrInvalidRequest, len(procedure), wire.MaxField)
 	case wire.IsDHTProcedure(procedure):
 		return nil, fmt.Errorf("%w: it is the DHT's own", ErrInvalidRequest)
+	case atOnce < 1:
+		return nil, fmt.Errorf("%w: %d calls at once, want 1 or more", ErrInvalidRequest, atOnce)
 	case h == nil:
 		return nil, fmt.Errorf("%w: the handler is nil", ErrInvalidRequest)
 	}
@@ -104,7 +112,7 @@ func (c *Calls) serve(procedure string, h Handler) (*Procedure, error) {
 	case c.served[procedure] != nil:
 		return nil, ErrServed
 	}
-	p := &Procedure{calls: c, name: procedure, serve: h}
+	p := &Procedure{calls: c, name: procedure, serve: h, line: fair.NewLine(atOnce, c.cfg.limits.Waiting)}
 	c.served[procedure] = p
 	return p, nil
 }
@@ -141,21 +149,22 @@ func (c *Calls) runServed(t *task) bool {
 		c.finish(t, failed(wire.CodeInvalidArgs, "Invalid parameter: args: %v", err))
 		return true
 	}
-	if p.running.Add(1) > int64(c.cfg.limits.Running) {
-		p.running.Add(-1)
-		c.finish(t, outcome{err: errBusy})
-		return true
+	work := &fair.Work{Payer: t.payer, Refused: func() { c.giveWay(t) }}
+	work.Begin = func() {
+		ctx, cancel := context.WithDeadline(c.ctx, t.until)
+		begun := c.awaits(t, cancel) && c.spawn(func() {
+			defer p.line.Leave(work)
+			defer cancel()
+			c.finish(t, p.run(ctx, &Request{Procedure: t.procedure, Args: args, Caller: t.from}))
+		})
+		if !begun {
+			cancel()
+			p.line.Leave(work)
+			c.finish(t, outcome{err: errClosing})
+		}
 	}
-	ctx, cancel := context.WithDeadline(c.ctx, t.until)
-	started := c.awaits(t, cancel) && c.spawn(func() {
-		defer p.running.Add(-1)
-		defer cancel()
-		c.finish(t, p.run(ctx, &Request{Procedure: t.procedure, Args: args, Caller: t.from}))
-	})
-	if !started {
-		cancel()
-		p.running.Add(-1)
-		c.finish(t, outcome{err: errClosing})
+	if c.awaits(t, func() { p.line.Leave(work) }) {
+		p.line.Enter(work)
 	}
 	return true
 }

@@ -7,13 +7,14 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/compat/wire/framing"
+	"github.com/macula-mesh/macula-node/internal/fair"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 )
 
 // provider is a stream that has been asked, or has registered procedures.
 type provider struct {
-	waiting    map[*task]struct{} // what it has yet to answer
-	procedures []string           // that it has registered
+	waiting map[*task]struct{} // what it has yet to answer
+	line    *fair.Line         // of what it is asked
 }
 
 // waitKey tells the answers apart that are awaited of providers. Ids are counters, equal
@@ -31,19 +32,22 @@ func (c *Calls) keyOf(p *server.Peer, to, id string) waitKey {
 	return waitKey{node, p.Session().Source(), to, id}
 }
 
-// await has the next answer with a key end a call, or the end of the stream that is asked.
-// It reports false where the call is over.
-func (c *Calls) await(t *task, asked *server.Peer, key waitKey) bool {
+// askWith sends a provider a frame when it has its turn, and has the next answer with a key
+// end a call, or the end of the stream that is asked.
+func (c *Calls) askWith(t *task, asked *server.Peer, key waitKey, frame []byte) {
 	c.mu.Lock()
 	if t.over {
 		c.mu.Unlock()
-		return false
+		return
 	}
 	known := c.providerOf(asked)
 	earlier := c.waiting[key]
 	c.waiting[key] = t
+	line := c.providers[asked].line
 	c.providers[asked].waiting[t] = struct{}{}
+	work := &fair.Work{Payer: t.payer, Begin: func() { c.push(t, asked, frame) }, Refused: func() { c.giveWay(t) }}
 	t.forget = func() {
+		line.Leave(work)
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if c.waiting[key] == t {
@@ -60,14 +64,14 @@ func (c *Calls) await(t *task, asked *server.Peer, key waitKey) bool {
 	if earlier != nil { // its id has been used again: who asked waits for it no longer
 		c.finish(earlier, outcome{err: errLate})
 	}
-	return true
+	line.Enter(work)
 }
 
 // providerOf sees to it that a stream is among the providers, and reports whether it was
 // there; if not its end is to be told to providerEnded. c.mu is held.
 func (c *Calls) providerOf(p *server.Peer) (known bool) {
 	if c.providers[p] == nil {
-		c.providers[p] = &provider{waiting: make(map[*task]struct{})}
+		c.providers[p] = &provider{waiting: make(map[*task]struct{}), line: fair.NewLine(c.cfg.limits.Running, c.cfg.limits.Waiting)}
 		return false
 	}
 	return true
@@ -78,17 +82,11 @@ func (c *Calls) providerEnded(peer *server.Peer) {
 	c.mu.Lock()
 	p := c.providers[peer]
 	delete(c.providers, peer)
-	var gone []string // of which it was the last
-	for _, procedure := range p.procedures {
-		if c.unregister(procedure, peer) {
-			gone = append(gone, procedure)
-		}
-	}
 	c.mu.Unlock()
 	for t := range p.waiting { // nobody adds to it any more
 		c.finish(t, outcome{err: errGone})
 	}
-	for _, procedure := range gone {
+	for _, procedure := range c.registry.End(peer) {
 		c.adverts.Drop(procedure)
 	}
 }
@@ -152,9 +150,7 @@ func (c *Calls) ask(t *task, peer *server.Peer, registered bool) {
 		c.finish(t, failed(wire.CodeTooLarge, "%v", err))
 		return
 	}
-	if c.await(t, peer, key) {
-		c.push(t, peer, frame)
-	}
+	c.askWith(t, peer, key, frame)
 }
 
 // push sends a provider what it is asked.

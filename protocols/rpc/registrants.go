@@ -1,8 +1,6 @@
 package rpc
 
 import (
-	"slices"
-
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
@@ -28,50 +26,21 @@ func (c *Calls) serveRegistration(p *server.Peer, f framing.Frame) error {
 	if !p.Hold(cost) {
 		return nil
 	}
-	isNew, isFirst, known := c.register(p, m.Procedure)
-	if !isNew {
-		p.LetGo(cost)
-	}
+	c.mu.Lock()
+	known := c.providerOf(p)
+	c.mu.Unlock()
 	if !known {
 		p.OnEnd(func() { c.providerEnded(p) })
 	}
-	if isFirst {
-		c.adverts.Add(m.Procedure)
+	r := c.registry.Add(p, m.Procedure)
+	if !r.IsNew {
+		p.LetGo(cost)
+	}
+	if r.GaveWay != "" {
+		c.adverts.Drop(r.GaveWay)
+	}
+	if r.IsFirst {
+		c.adverts.Add(p.Session().Payer(), m.Procedure)
 	}
 	return nil
-}
-
-// register notes that a stream serves a procedure. isFirst says that no other does, known
-// whether the end of the stream is told already.
-func (c *Calls) register(p *server.Peer, procedure string) (isNew, isFirst, known bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if slices.Contains(c.registered[procedure], p) {
-		return false, false, true
-	}
-	total := 0
-	for _, other := range c.providers {
-		total += len(other.procedures)
-	}
-	if of := c.providers[p]; total >= c.cfg.limits.Registered || of != nil && len(of.procedures) >= c.cfg.limits.Procedures {
-		return false, false, true
-	}
-	known = c.providerOf(p)
-	of := c.providers[p]
-	of.procedures = append(of.procedures, procedure)
-	isFirst = len(c.registered[procedure]) == 0
-	c.registered[procedure] = append(c.registered[procedure], p)
-	return true, isFirst, known
-}
-
-// unregister takes a stream from those that serve a procedure, and reports whether it
-// was the last. c.mu is held.
-func (c *Calls) unregister(procedure string, p *server.Peer) bool {
-	left := slices.DeleteFunc(c.registered[procedure], func(o *server.Peer) bool { return o == p })
-	if len(left) > 0 {
-		c.registered[procedure] = left
-		return false
-	}
-	delete(c.registered, procedure)
-	return true
 }

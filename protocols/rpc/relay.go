@@ -3,11 +3,11 @@ package rpc
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
+	"github.com/macula-mesh/macula-node/protocols/rpc/internal/harmless"
 	"github.com/macula-mesh/macula-node/protocols/rpc/internal/payload"
 )
 
@@ -29,7 +29,7 @@ func (c *Calls) relay(p *server.Peer, f framing.Frame, m *wire.RPCRequest) error
 		}
 	}
 	target, here := c.clients.Get(m.TargetNode)
-	if here && harmless(f.Payload, "request_id", "procedure", "from_node") != nil {
+	if here && harmless.Check(f.Payload, "request_id", "procedure", "from_node") != nil {
 		c.count.harmful.Add(1)
 		tell(failed(wire.CodeInvalidArgs, ""))
 		return nil
@@ -45,9 +45,7 @@ func (c *Calls) relay(p *server.Peer, f framing.Frame, m *wire.RPCRequest) error
 		return nil
 	}
 	c.count.requests.Add(1)
-	if c.await(t, target, c.keyOf(target, string(from), string(id))) {
-		c.push(t, target, frameOf(f))
-	}
+	c.askWith(t, target, c.keyOf(target, string(from), string(id)), frameOf(f))
 	return nil
 }
 
@@ -76,7 +74,7 @@ func (c *Calls) serveRPCReply(p *server.Peer, f framing.Frame) error {
 		return nil
 	}
 	if to != string(c.self) { // as it came
-		if why := harmless(f.Payload, "request_id"); why != nil {
+		if why := harmless.Check(f.Payload, "request_id"); why != nil {
 			c.count.harmful.Add(1)
 			c.finish(t, failed(wire.CodeHandlerError, "The provider's answer is no RPC_REPLY that is passed on: %v", why))
 			return nil
@@ -134,37 +132,6 @@ func (c *Calls) serveReply(p *server.Peer, f framing.Frame) error {
 		c.finish(t, failed(wire.CodeHandlerError, "The provider's answer has neither a result nor an error that can be read"))
 	default:
 		c.finish(t, outcome{result: payload.OfValue(bytes.Clone(m.Result))})
-	}
-	return nil
-}
-
-// harmless returns why an Erlang node might not survive an RPC_REQUEST or RPC_REPLY:
-// one of its fields is of another type than it takes for granted, or one that it needs
-// is missing (docs/WIRE.md).
-func harmless(raw wire.Raw, needs ...string) error {
-	if err := raw.Check(wire.MaxDepth); err != nil {
-		return err
-	}
-	for key, v := range raw.Fields() {
-		name, _ := key.Bytes()
-		want := wire.Invalid
-		switch string(name) {
-		case "type", "request_id", "procedure", "from_node", "to_node", "target_node", "from_endpoint", "realm":
-			want = wire.Bin
-		case "timestamp":
-			want = wire.Int
-		}
-		switch kind := v.Kind(); {
-		case key.Kind() != wire.Bin:
-			return fmt.Errorf("a key is of the type %s, want bin", key.Kind())
-		case want != wire.Invalid && kind != want:
-			return fmt.Errorf("%s is of the type %s, want %s", name, kind, want)
-		}
-	}
-	for _, name := range needs {
-		if _, there := raw.Field(name); !there {
-			return fmt.Errorf("%s is missing", name)
-		}
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"flag"
 	"fmt"
 	"net"
 	"sync"
@@ -28,10 +29,18 @@ const (
 	realm    = "be.cortexiq.test"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	flag.Set("test.parallel", "8") // what runs in parallel waits rather than computes; -parallel has its way
+	goleak.VerifyTestMain(m)
+}
 
 // startNode starts a node of ours: a gateway with calls.
 func startNode(tb testing.TB, bootstrap ...string) *node.Node {
+	tb.Helper()
+	return startNodeWith(tb, nil, bootstrap...)
+}
+
+func startNodeWith(tb testing.TB, limits *maculadht.Limits, bootstrap ...string) *node.Node {
 	tb.Helper()
 	key, _, err := crypto.GenerateEd25519Key(rand.Reader)
 	require.NoError(tb, err)
@@ -40,6 +49,7 @@ func startNode(tb testing.TB, bootstrap ...string) *node.Node {
 		Listen:    []string{"/ip4/127.0.0.1/udp/0/quic-v1"},
 		Realm:     realm,
 		Bootstrap: bootstrap,
+		Limits:    limits,
 	})
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, n.Close()) })

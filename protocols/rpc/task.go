@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/internal/fair"
 	"github.com/macula-mesh/macula-node/protocols/rpc/internal/payload"
 )
 
@@ -11,16 +12,17 @@ import (
 type task struct {
 	procedure string
 	args      payload.Payload
-	target    []byte // the node that is to answer; nil for whoever serves the procedure
-	from      []byte // the node that calls, as it says
-	source    string // who pays, a budget.Source's name; empty for this process
-	local     bool   // not to be passed on to another node
+	target    []byte     // the node that is to answer; nil for whoever serves the procedure
+	from      []byte     // the node that calls, as it says
+	payer     fair.Payer // this process where it is zero
+	local     bool       // not to be passed on to another node
 	until     time.Time
 	// answer is called once, without locks, by whoever knows what came of it.
 	answer func(outcome)
 
 	// Guarded by Calls.mu.
 	begun   bool
+	place   *fair.Item[*task] // among the calls under way
 	started time.Time
 	over    bool
 	timer   *time.Timer
@@ -37,23 +39,55 @@ func (c *Calls) begin(t *task) {
 }
 
 // admit counts a call among those under way, and has it answered when its time is over.
+// Where there are too many who calls most has one give way.
 func (c *Calls) admit(t *task) *wire.CallError {
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	source := t.payer.Source
 	switch {
 	case c.closed:
+		c.mu.Unlock()
 		return errClosing
-	case c.total >= c.cfg.limits.Pending || t.source != "" && c.underWay[t.source] >= c.cfg.limits.PerCaller:
-		c.count.busy.Add(1)
-		c.cfg.tracer.CallRefused()
+	case !source.IsOwn() && c.underWay[source.Name] >= c.cfg.limits.PerCaller:
+		c.mu.Unlock()
+		c.refused(RefusedCaller)
 		return errBusy
 	}
-	c.total++
-	c.underWay[t.source]++
+	t.place = c.pending.Add(t.payer, t, 1)
+	gaveWay := c.pending.GiveWay(t.place, false)
+	if gaveWay == t.place {
+		c.mu.Unlock()
+		c.refused(RefusedAll)
+		return errBusy
+	}
+	c.underWay[source.Name]++
 	t.begun, t.started = true, time.Now()
 	t.timer = time.AfterFunc(time.Until(t.until), func() { c.finish(t, outcome{err: errLate}) })
+	c.mu.Unlock()
 	c.count.calls.Add(1)
+	if gaveWay != nil && c.finish(gaveWay.Value, outcome{err: errGaveWay}) {
+		c.refused(RefusedAll)
+	}
 	return nil
+}
+
+// giveWay ends a call that waits for who is to answer it, as too many do.
+func (c *Calls) giveWay(t *task) {
+	if c.finish(t, outcome{err: errGaveWay}) {
+		c.refused(RefusedProvider)
+	}
+}
+
+// refused counts a call that is answered busy.
+func (c *Calls) refused(why Refusal) {
+	switch why {
+	case RefusedCaller:
+		c.count.busyCaller.Add(1)
+	case RefusedAll:
+		c.count.busyAll.Add(1)
+	case RefusedProvider:
+		c.count.busyProvider.Add(1)
+	}
+	c.cfg.tracer.CallRefused(why)
 }
 
 // finish answers a call, unless it is answered. It reports whether it did.
@@ -66,9 +100,10 @@ func (c *Calls) finish(t *task, o outcome) bool {
 	t.over = true
 	t.timer.Stop()
 	forget := t.forget
-	c.total--
-	if c.underWay[t.source]--; c.underWay[t.source] == 0 {
-		delete(c.underWay, t.source)
+	c.pending.Leave(t.place)
+	name := t.payer.Source.Name
+	if c.underWay[name]--; c.underWay[name] == 0 {
+		delete(c.underWay, name)
 	}
 	c.mu.Unlock()
 	if forget != nil {
@@ -104,6 +139,7 @@ func (c *Calls) awaits(t *task, forget func()) bool {
 // What ends calls that nobody has answered.
 var (
 	errBusy    = &wire.CallError{Code: wire.CodeBusy, Message: "Too many calls are under way, call again later"}
+	errGaveWay = &wire.CallError{Code: wire.CodeBusy, Message: "Too many calls are under way, and most of them are of your network: call again later"}
 	errLate    = &wire.CallError{Code: wire.CodeTimeout, Message: "The procedure was not answered in time"}
 	errClosing = &wire.CallError{Code: wire.CodeClosed, Message: "This node serves calls no longer"}
 	errGone    = &wire.CallError{Code: wire.CodeProviderGone, Message: "The connection to the provider ended before it answered"}

@@ -45,14 +45,20 @@ type holder struct {
 func newHolders(ctx context.Context, w *Watcher, key []byte, changed func()) *holders {
 	h := &holders{of: w, topic: pubsub.KeyTopic(key), changed: changed, byPeer: make(map[peer.ID]*holder)}
 	h.ctx, h.cancel = context.WithCancel(ctx)
-	if s, err := w.topics.Subscribe(h.ctx, h.topic); err == nil { // this node holds records too
-		h.tasks.Go(func() {
-			for range s.Messages() {
-				changed()
-			}
-		})
-	}
 	return h
+}
+
+// here has this node tell of changes, which holds records too.
+func (h *holders) here() {
+	s, err := h.of.topics.Subscribe(h.ctx, h.topic)
+	if err != nil {
+		return
+	}
+	h.tasks.Go(func() {
+		for range s.Messages() {
+			h.changed()
+		}
+	})
 }
 
 // tell reports whether somebody tells of changes.

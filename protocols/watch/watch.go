@@ -5,6 +5,7 @@
 // change: it subscribes there, on a stream of its own to each, under
 // [pubsub.KeyTopic]. Then it looks the key up, as it does all the time where nobody tells
 // it. What the records are is for the lookup alone to say: who tells says nothing else.
+// Erlang nodes do not tell; they are asked where no libp2p peer has anything.
 package watch
 
 import (
@@ -17,9 +18,12 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup/found"
 	"github.com/macula-mesh/macula-node/protocols/pubsub"
@@ -56,14 +60,18 @@ type Limits struct {
 	// PollEvery is how often the key is looked up where nobody tells, TrustEvery where
 	// somebody does. Apart is the least time between two lookups.
 	PollEvery, TrustEvery, Apart time.Duration
+	// ErlangEvery is the least time between two lookups, of whatever keys, that ask Erlang
+	// nodes which are not known to have the key: each miss holds them up.
+	ErlangEvery time.Duration
 }
 
 // DefaultLimits returns 256 watches, 4 holders, looked for each 150 s; a lookup each 5 s,
-// or 30 s where one of them tells, and 250 ms apart.
+// or 30 s where one of them tells, and 250 ms apart; Erlang nodes asked for a key a second.
 func DefaultLimits() Limits {
 	return Limits{
 		Watches: 256, Holders: 4, RenewEvery: 150 * time.Second,
 		PollEvery: 5 * time.Second, TrustEvery: 30 * time.Second, Apart: 250 * time.Millisecond,
+		ErlangEvery: time.Second,
 	}
 }
 
@@ -73,7 +81,7 @@ type Option func(*Watcher) error
 // WithLimits sets how keys are watched, DefaultLimits without it.
 func WithLimits(l Limits) Option {
 	return func(w *Watcher) error {
-		if l.Watches < 1 || l.Holders < 1 || min(l.RenewEvery, l.PollEvery, l.TrustEvery, l.Apart) <= 0 {
+		if l.Watches < 1 || l.Holders < 1 || min(l.RenewEvery, l.PollEvery, l.TrustEvery, l.Apart, l.ErlangEvery) <= 0 {
 			return fmt.Errorf("limits %+v: want each above 0", l)
 		}
 		w.limits = l
@@ -86,6 +94,7 @@ type Watcher struct {
 	service *maculadht.Service
 	topics  *pubsub.Topics
 	limits  Limits
+	erlang  *rate.Limiter // of lookups that ask Erlang nodes which may have nothing
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -110,6 +119,7 @@ func New(service *maculadht.Service, topics *pubsub.Topics, opts ...Option) (*Wa
 			return nil, fmt.Errorf("watch: %w", err)
 		}
 	}
+	w.erlang = rate.NewLimiter(rate.Every(w.limits.ErlangEvery), 1)
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 	return w, nil
 }
@@ -168,6 +178,7 @@ func (w *Watcher) Watch(ctx context.Context, key []byte) iter.Seq2[Event, error]
 		v := &view{of: w, key: key, changed: make(chan struct{}, 1)}
 		h := newHolders(ctx, w, key, v.mayHaveChanged)
 		defer h.close()
+		h.here()
 		err := v.run(ctx, h, yield)
 		if err != nil && w.ctx.Err() != nil {
 			err = proto.ErrClosed
@@ -184,7 +195,8 @@ type view struct {
 	key     []byte
 	changed chan struct{} // has a token when it may have
 
-	known []lookup.FoundValue
+	known  []lookup.FoundValue
+	erlang []lookup.FoundValue // what Erlang nodes have said that they have
 }
 
 func (v *view) mayHaveChanged() {
@@ -198,13 +210,13 @@ func (v *view) mayHaveChanged() {
 func (v *view) run(ctx context.Context, h *holders, yield func(Event, error) bool) error {
 	for {
 		begun := time.Now()
-		here, err := v.of.service.FindPeerValues(ctx, v.key)
+		values, closest, answered := v.look(ctx)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		h.renew(here.Closest)
-		if answered := err == nil || errors.Is(err, maculadht.ErrNotFound) || errors.Is(err, maculadht.ErrNoPeers); answered || len(here.Values) > 0 {
-			for _, e := range v.events(here.Values, answered, time.Now()) {
+		h.renew(closest)
+		if answered || len(values) > 0 {
+			for _, e := range v.events(values, answered, time.Now()) {
 				if !yield(e, nil) {
 					return nil
 				}
@@ -216,11 +228,42 @@ func (v *view) run(ctx context.Context, h *holders, yield func(Event, error) boo
 	}
 }
 
+// look looks the key up, and reports whether all were asked that should be. Erlang nodes are
+// where no libp2p peer has anything: those that have it each time, as that costs them
+// nothing, others when it is the watch's turn.
+func (v *view) look(ctx context.Context) (values []lookup.FoundValue, closest []routing.Contact, all bool) {
+	look := v.of.service.FindPeerValues
+	if len(v.erlang) > 0 || v.of.erlang.Allow() {
+		look = v.of.service.FindValues
+	}
+	found, err := look(ctx, v.key)
+	asked, failed := 0, 0
+	for _, hop := range found.Hops {
+		if hop.Contact.IsErlang() {
+			asked++
+			if hop.Err != nil {
+				failed++
+			}
+		}
+	}
+	values = found.Values
+	if asked > failed && (failed == 0 || len(values) > 0) {
+		v.erlang = slices.Clone(values) // libp2p peers have none then
+	} else { // they have what they had, for all that is known
+		for _, k := range v.erlang {
+			if k.Expires.After(time.Now()) && !slices.ContainsFunc(values, func(f lookup.FoundValue) bool { return sameRecord(&k, &f) }) {
+				values = append(values[:len(values):len(values)], k)
+			}
+		}
+	}
+	return values, found.Closest, err == nil || errors.Is(err, maculadht.ErrNotFound) || errors.Is(err, maculadht.ErrNoPeers)
+}
+
 // wait waits until it is time to look again.
 func (v *view) wait(ctx context.Context, begun time.Time, h *holders) error {
 	l := &v.of.limits
 	every := l.PollEvery
-	if h.tell() {
+	if h.tell() && len(v.erlang) == 0 {
 		every = l.TrustEvery
 	}
 	next := begun.Add(every)

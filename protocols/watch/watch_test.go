@@ -3,6 +3,7 @@ package watch_test
 import (
 	"context"
 	"crypto/rand"
+	"flag"
 	"iter"
 	"testing"
 	"time"
@@ -23,7 +24,10 @@ const (
 	tick     = 5 * time.Millisecond
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	flag.Set("test.parallel", "8") // what runs in parallel waits rather than computes; -parallel has its way
+	goleak.VerifyTestMain(m)
+}
 
 func startNode(tb testing.TB, bootstrap ...string) *node.Node {
 	tb.Helper()

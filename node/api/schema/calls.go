@@ -32,6 +32,7 @@ func (e *CallError) Error() string {
 // leaves.
 type ServeRequest struct {
 	Procedure string `json:"procedure"`
+	AtOnce    int    `json:"at_once,omitempty" minimum:"0" doc:"how many calls come before one of them is answered; 0 for as many as the node has of any procedure. Others wait for their turn"`
 }
 
 // ServedCall is a call that is to be answered, or, without an ID, says as the first that
@@ -40,6 +41,7 @@ type ServedCall struct {
 	Serving string `json:"serving" doc:"comes back in the answer"`
 	ID      string `json:"id,omitempty"`
 	Args    Value  `json:"args,omitzero"`
+	Over    bool   `json:"over,omitempty" doc:"nobody waits any more for the answer of the call with this id, which came before. It has its place until it is answered all the same, for 10 s at most"`
 }
 
 // AnswerRequest answers a ServedCall.

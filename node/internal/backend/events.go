@@ -202,7 +202,7 @@ func (s *snapshot) count(r schema.Refused, b *Backend) {
 	t := b.Topics.Stats()
 	s.published = map[string]uint64{"published": t.Published, "received": t.Received, "delivered": t.Delivered, "sent": t.Sent, "busy": t.Busy, "refused": t.Refused, "overflowed": t.Overflowed, "unsent": t.Unsent}
 	c := b.Calls.Stats()
-	s.called = map[string]uint64{"calls": c.Calls, "answered": c.Answered, "failed": c.Failed, "late": c.Late, "busy": c.Busy}
+	s.called = map[string]uint64{"calls": c.Calls, "answered": c.Answered, "failed": c.Failed, "late": c.Late, "busy_caller": c.BusyCaller, "busy_all": c.BusyAll, "busy_provider": c.BusyProvider}
 }
 
 // changes tells what has happened since before.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -46,7 +47,10 @@ func (c *Client) connectFirst(ctx context.Context, to peer.AddrInfo) error {
 	}
 }
 
-func (c *Client) connectTo(to peer.AddrInfo) error {
+func (c *Client) connectTo(to peer.AddrInfo) (err error) {
+	if c.cfg.traced() {
+		defer c.trace(wire.TypeConnect, time.Now(), &err)
+	}
 	conns := c.host.Network().ConnsToPeer(to.ID)
 	if len(conns) == 0 {
 		return fmt.Errorf("%w: the connection to %s ended", proto.ErrUnreachable, to.ID)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
 
@@ -55,7 +56,7 @@ func (c *Client) openSession(ctx context.Context, to *routing.Contact) (*Session
 	}
 	stop := context.AfterFunc(ctx, func() { stream.ResetWithError(network.StreamErrorCode(proto.ResetTimeout)) })
 	s := &Session{Stream: stream, in: framing.NewReader(stream, framing.WithMemory(stream.Scope()))}
-	if err = s.connect(c.cfg.connect(stream.Conn())); err == nil && !stop() {
+	if err = c.connectOn(s); err == nil && !stop() {
 		err = gaveUp(ctx)
 	}
 	if err != nil {
@@ -65,6 +66,14 @@ func (c *Client) openSession(ctx context.Context, to *routing.Contact) (*Session
 		return nil, err
 	}
 	return s, nil
+}
+
+// connectOn CONNECTs on a session's stream.
+func (c *Client) connectOn(s *Session) (err error) {
+	if c.cfg.traced() {
+		defer c.trace(wire.TypeConnect, time.Now(), &err)
+	}
+	return s.connect(c.cfg.connect(s.Conn()))
 }
 
 func (s *Session) connect(m *wire.Connect) error {

@@ -34,6 +34,7 @@ type Manager struct {
 	ledger   *budget.Storage // posted to in the store's updates, and corrected when one fails, so exact
 	waiting  *budget.Waiting
 	keys     atomic.Int64
+	owned    struct{ records, bytes atomic.Int64 }
 	counters counters
 	tracer   MetricsTracer
 
@@ -99,6 +100,8 @@ func New(opts ...Option) (*Manager, error) {
 		m.ledger.Load(source, budget.Stored{Bytes: u.Bytes + u.Records*RecordOverhead, Records: u.Records})
 	}
 	m.keys.Store(usage.Keys)
+	m.owned.records.Store(usage.Owned.Records)
+	m.owned.bytes.Store(usage.Owned.Bytes + usage.Owned.Records*RecordOverhead)
 	stored := m.ledger.Usage()
 	m.tracer.Changed(usage.Keys, stored.Records, stored.Bytes)
 
@@ -136,7 +139,8 @@ func (m *Manager) shutdown() error {
 //   - A proof without a value is a tombstone: it takes the place of the provider's record,
 //     and is not told among the values.
 //   - A copy never outlives its original, and one with no more life left than
-//     the record it would replace changes nothing and returns nil.
+//     the record it would replace changes nothing and returns nil. So does any copy, and
+//     the very same value from elsewhere, where the record came first-hand ([Put.Direct]).
 //   - A key holds [MaxProviders], and of one source and of one IP group only as many as
 //     [Limits] says; over that one of theirs goes, or of who has most under the key,
 //     those without owner before those with one, of them the soonest to expire; none with

@@ -158,6 +158,7 @@ func TestStats(t *testing.T) {
 	put(sized(1001, "a", "s"))
 	require.Equal(t, Stats{
 		Records: 1, Keys: 1, Bytes: int64(len(key) + 2 + RecordOverhead),
+		OwnedRecords: 1, OwnedBytes: int64(len(key) + 2 + RecordOverhead),
 		Stored: 1, Replaced: 1, NotOwner: 1, OverBudget: 1,
 	}, s.Stats())
 }

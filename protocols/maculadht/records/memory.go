@@ -305,9 +305,10 @@ func (s *memoryShard) use(usage *Usage) {
 			usage.Keys++
 			for _, r := range e.recs {
 				u := usage.Sources[r.Source]
-				u.Records++
-				u.Bytes += r.bytes(len(key))
-				usage.Sources[r.Source] = u
+				usage.Sources[r.Source] = SourceUsage{u.Records + 1, u.Bytes + r.bytes(len(key))}
+				if r.Owned {
+					usage.Owned = SourceUsage{usage.Owned.Records + 1, usage.Owned.Bytes + r.bytes(len(key))}
+				}
 			}
 		}
 	}

@@ -46,28 +46,22 @@ const (
 	RefusedStoreFailed  Refusal = "store_failed"  // ErrStoreFailed, or the context's error
 )
 
+var refusals = []struct {
+	err error
+	why Refusal
+}{
+	{ErrNotOwner, RefusedNotOwner}, {ErrSuperseded, RefusedSuperseded}, {ErrExpired, RefusedExpired},
+	{ErrSourceBudget, RefusedSourceBudget}, {ErrGroupBudget, RefusedGroupBudget}, {ErrFar, RefusedFar}, {ErrStoreFull, RefusedStoreFull}, {ErrKeyFull, RefusedKeyFull},
+}
+
 // refusal returns the reason that an error of Manager.Store stands for.
 func refusal(err error) Refusal {
-	switch {
-	case errors.Is(err, ErrNotOwner):
-		return RefusedNotOwner
-	case errors.Is(err, ErrSuperseded):
-		return RefusedSuperseded
-	case errors.Is(err, ErrExpired):
-		return RefusedExpired
-	case errors.Is(err, ErrSourceBudget):
-		return RefusedSourceBudget
-	case errors.Is(err, ErrGroupBudget):
-		return RefusedGroupBudget
-	case errors.Is(err, ErrFar):
-		return RefusedFar
-	case errors.Is(err, ErrStoreFull):
-		return RefusedStoreFull
-	case errors.Is(err, ErrKeyFull):
-		return RefusedKeyFull
-	default:
-		return RefusedStoreFailed
+	for _, r := range refusals {
+		if errors.Is(err, r.err) {
+			return r.why
+		}
 	}
+	return RefusedStoreFailed
 }
 
 type noTracer struct{}

@@ -143,7 +143,8 @@ type edit struct {
 //   - Of two proved records the one that was sealed later stays; see placeProved.
 //   - A copy with no more life left than the record it would replace is the
 //     staler one, and changes nothing. Nor does any copy of a direct record: one
-//     of what was before may have more life left.
+//     of what was before may have more life left. Nor does the very same value of a direct
+//     record that comes from elsewhere: it would make a stranger's of what is the client's.
 //   - Over what a source or its group may have one of theirs goes. Over MaxProviders it
 //     is one of who has most; but no owned one goes for one that is not. Of those that
 //     may it is one without owner before others, the soonest to expire, the oldest of
@@ -161,8 +162,8 @@ func place(live []Record, rec *Record, isCopy bool, now time.Time, limits Limits
 		return edit{next: live}, nil
 	case old.Owned && !rec.Owned, old.Proof != nil:
 		return edit{}, ErrNotOwner
-	case isCopy && (old.Direct || !rec.Expires.After(old.Expires)):
-		return edit{next: live}, nil
+	case isCopy && (old.Direct || !rec.Expires.After(old.Expires)), old.Direct && !rec.Direct && !rec.Owned && bytes.Equal(old.Value, rec.Value):
+		return edit{next: live}, nil // one that is as good as new does not say that it is a copy
 	}
 	return replace(live, i, rec), nil
 }

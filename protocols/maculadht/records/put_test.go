@@ -75,6 +75,16 @@ func TestStoreRules(t *testing.T) {
 			{after: 200 * time.Second, put: by("a", "2").copyWith(time.Hour), holds: []string{"2"}},
 			{put: by("a", "5").copyWith(2 * time.Hour), holds: []string{"5"}},
 		}},
+		{"the same value from elsewhere does not make a first-hand record another's", []step{
+			{put: by("a", "1").direct().ttl(300 * time.Second), holds: []string{"1"}},
+			{after: time.Second, put: by("a", "1").from(bob).ttl(400 * time.Second), holds: []string{"1"}},
+			{put: by("a", "2").copyWith(time.Hour), holds: []string{"1"}}, // it is first-hand still
+			{put: by("a", "1").direct().ttl(200 * time.Second), holds: []string{"1"}},
+			{after: 200 * time.Second, put: by("a", "1").from(bob).ttl(10 * time.Second), holds: []string{"1"}},
+			{put: by("a", "2").copyWith(48 * time.Hour), holds: []string{"2"}},
+			{put: by("a", "3").direct(), holds: []string{"3"}},
+			{put: by("a", "4").from(bob), holds: []string{"4"}}, // it is newer
+		}},
 		{"an unowned record is its last writer's", []step{
 			{put: by("a", "1").from(alice), holds: []string{"1"}},
 			{put: by("a", "2").from(bob), holds: []string{"2"}},

@@ -9,6 +9,9 @@ type Stats struct {
 	Keys    int64 // with at least one record
 	Bytes   int64 // values and keys, and RecordOverhead for each record
 
+	OwnedRecords int64 // of Records, those that only their provider replaces
+	OwnedBytes   int64 // of Bytes, what these cost
+
 	// Counters.
 	Stored        uint64 // records that were new
 	Replaced      uint64 // records that took another's place
@@ -58,15 +61,21 @@ func (m *Manager) count(key []byte, keys int64, done *edit, expired []Record, re
 		m.tracer.Expired(len(expired))
 	}
 	var records, bytes int64
+	changed := func(r *Record, by int64) {
+		cost := by * Cost(key, r)
+		records, bytes = records+by, bytes+cost
+		if r.Owned {
+			m.owned.records.Add(by)
+			m.owned.bytes.Add(cost)
+		}
+	}
 	for _, gone := range [][]Record{expired, done.removed} {
 		for i := range gone {
-			records--
-			bytes -= Cost(key, &gone[i])
+			changed(&gone[i], -1)
 		}
 	}
 	if done.added != nil {
-		records++
-		bytes += Cost(key, done.added)
+		changed(done.added, +1)
 	}
 	if records != 0 || bytes != 0 {
 		m.tracer.Changed(keys, records, bytes)
@@ -83,19 +92,11 @@ func (m *Manager) sweepFailed() {
 // other, so those of a busy manager need not agree to the last record.
 func (m *Manager) Stats() Stats {
 	stored := m.ledger.Usage()
+	c := &m.counters
 	return Stats{
-		Records: stored.Records,
-		Keys:    m.keys.Load(),
-		Bytes:   stored.Bytes,
-
-		Stored:        m.counters.stored.Load(),
-		Replaced:      m.counters.replaced.Load(),
-		NotOwner:      m.counters.notOwner.Load(),
-		OverBudget:    m.counters.overBudget.Load(),
-		KeyFull:       m.counters.keyFull.Load(),
-		Expired:       m.counters.expired.Load(),
-		Evicted:       m.counters.evicted.Load(),
-		GaveWay:       m.counters.gaveWay.Load(),
-		SweepFailures: m.counters.sweepFailures.Load(),
+		Records: stored.Records, Keys: m.keys.Load(), Bytes: stored.Bytes,
+		OwnedRecords: m.owned.records.Load(), OwnedBytes: m.owned.bytes.Load(),
+		Stored: c.stored.Load(), Replaced: c.replaced.Load(), NotOwner: c.notOwner.Load(), OverBudget: c.overBudget.Load(), KeyFull: c.keyFull.Load(),
+		Expired: c.expired.Load(), Evicted: c.evicted.Load(), GaveWay: c.gaveWay.Load(), SweepFailures: c.sweepFailures.Load(),
 	}
 }

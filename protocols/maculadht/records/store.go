@@ -93,6 +93,7 @@ var ErrCursor = errors.New("not a cursor of this store")
 type Usage struct {
 	Keys    int64                  // with at least one record
 	Sources map[Source]SourceUsage // by [Record.Source]; none that has no record
+	Owned   SourceUsage            // of all of it, what is [Record.Owned]
 }
 
 // SourceUsage is what one source has stored.

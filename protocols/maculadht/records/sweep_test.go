@@ -226,10 +226,13 @@ func (m *traced) Changed(keys, records, bytes int64) {
 func requireTraced(t *testing.T, s *Manager, m *traced) {
 	t.Helper()
 	stats := s.Stats()
+	usage, err := s.store.Usage(t.Context())
+	require.NoError(t, err)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	require.Equal(t, stats, Stats{
 		Records: m.records, Keys: m.keys, Bytes: m.bytes,
+		OwnedRecords: usage.Owned.Records, OwnedBytes: usage.Owned.Bytes + usage.Owned.Records*RecordOverhead,
 		Stored: uint64(m.stored), Replaced: uint64(m.replaced), NotOwner: uint64(m.refused[RefusedNotOwner]), KeyFull: uint64(m.refused[RefusedKeyFull]),
 		OverBudget: uint64(m.refused[RefusedSourceBudget] + m.refused[RefusedGroupBudget] + m.refused[RefusedStoreFull] + m.refused[RefusedFar]),
 		Expired:    uint64(m.expired), Evicted: uint64(m.evicted), GaveWay: uint64(m.gaveWay), SweepFailures: uint64(m.sweepFailures),

@@ -28,6 +28,10 @@ type Limits struct {
 	// Waiters, WaitersPerGroup and WaitersPerSource are how many answers wait for
 	// lookups at a time.
 	Waiters, WaitersPerGroup, WaitersPerSource int
+	// Followed, FollowedPerGroup and FollowedPerSource are of how many keys that were found
+	// others are asked to tell when they change; they count for who asked for the key last
+	// when that began.
+	Followed, FollowedPerGroup, FollowedPerSource int
 	// Keys is how many keys are remembered, hits and misses together. Of more, the
 	// one that nobody has asked for the longest goes.
 	Keys int
@@ -48,7 +52,7 @@ type Limits struct {
 // else: answers wait 400 ms at most, those to who is no client 200 ms, of lookups that
 // take 10 s at most and ask 6 contacts at a time; 64 lookups at a time, 32 for one IP
 // group and 16 for one source; 16 refreshes, 8 and 4; 4,096 answers that wait, 2,048
-// and 1,024; 16,384 keys of 16 MiB, 256 KiB of one; hits for 60 s, misses for 15 s, and what was asked
+// and 1,024; 64 keys followed, 32 and 16; 16,384 keys of 16 MiB, 256 KiB of one; hits for 60 s, misses for 15 s, and what was asked
 // for within 5 min kept fresh.
 func DefaultLimits() Limits {
 	return Limits{
@@ -65,6 +69,9 @@ func DefaultLimits() Limits {
 		Waiters:            4096,
 		WaitersPerGroup:    2048,
 		WaitersPerSource:   1024,
+		Followed:           64,
+		FollowedPerGroup:   32,
+		FollowedPerSource:  16,
 		Keys:               16_384,
 		Bytes:              16 << 20,
 		BytesPerKey:        256 << 10,
@@ -81,6 +88,7 @@ func (l Limits) check() error {
 		"Lookups": l.Lookups, "LookupsPerGroup": l.LookupsPerGroup, "LookupsPerSource": l.LookupsPerSource,
 		"Refreshes": l.Refreshes, "RefreshesPerGroup": l.RefreshesPerGroup, "RefreshesPerSource": l.RefreshesPerSource,
 		"Waiters": l.Waiters, "WaitersPerGroup": l.WaitersPerGroup, "WaitersPerSource": l.WaitersPerSource,
+		"Followed": l.Followed, "FollowedPerGroup": l.FollowedPerGroup, "FollowedPerSource": l.FollowedPerSource,
 		"Keys": l.Keys, "Bytes": l.Bytes, "BytesPerKey": l.BytesPerKey,
 	} {
 		if n < 1 {

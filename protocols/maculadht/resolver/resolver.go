@@ -38,6 +38,8 @@ type Resolver struct {
 	lookingUp  shares    // them
 	refreshing shares    // lookups that nobody asked for, and checks
 	waiting    shares    // answers
+	followed   shares    // keys
+	follower   Follower  // nil for none
 	count      Stats
 }
 
@@ -58,7 +60,12 @@ type entry struct {
 	nextCheck time.Time         // not before
 	checking  bool
 
+	following  Following      // nil for none
+	followedBy records.Source // whose share that takes
+	stale      bool           // it has changed since it was last looked up
+
 	search *search     // under way; nil for none
+	began  time.Time   // when the last search did
 	timer  *time.Timer // ticks when it is to be refreshed or forgotten; nil before the first lookup has ended
 }
 
@@ -127,6 +134,7 @@ func New(lookups *lookup.Lookups, opts ...Option) (*Resolver, error) {
 	r.lookingUp = newShares(share{l.Lookups, l.LookupsPerGroup, l.LookupsPerSource}, RefusedLookups, RefusedLookupsGroup, RefusedSource)
 	r.refreshing = newShares(share{l.Refreshes, l.RefreshesPerGroup, l.RefreshesPerSource})
 	r.waiting = newShares(share{l.Waiters, l.WaitersPerGroup, l.WaitersPerSource}, RefusedWaiters, RefusedWaitersGroup, RefusedWaitersSource)
+	r.followed = newShares(share{l.Followed, l.FollowedPerGroup, l.FollowedPerSource})
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	return r, nil
 }
@@ -284,6 +292,7 @@ func (r *Resolver) remove(e *entry) {
 	if e.timer != nil {
 		e.timer.Stop()
 	}
+	r.unfollow(e)
 	r.charge(e, 0)
 	r.byUse.Remove(e.use)
 	delete(r.keys, e.key)
@@ -305,6 +314,7 @@ func (r *Resolver) shrink() {
 // start begins a lookup.
 func (r *Resolver) start(e *entry, s *search) {
 	s.started = time.Now()
+	e.began, e.stale = s.started, false
 	s.waiters = make(map[*waiter]struct{})
 	s.found.limit = r.limits.BytesPerKey
 	e.search = s
@@ -393,6 +403,12 @@ func (r *Resolver) end(e *entry, s *search, found *lookup.Found) {
 		}
 		r.charge(e, entryOverhead+2*len(e.key)+size)
 	}
+	switch {
+	case e.hit && heard:
+		r.follow(e, found.Closest)
+	case !e.hit:
+		r.unfollow(e)
+	}
 	r.schedule(e, now, all)
 	r.shrink()
 	waiters := s.waiters
@@ -455,6 +471,9 @@ func (r *Resolver) schedule(e *entry, now time.Time, found []records.Record) {
 		}
 		next = max(next, refreshAgain)
 	}
+	if e.stale {
+		next = min(next, e.refreshIn(now))
+	}
 	if e.timer == nil {
 		e.timer = time.AfterFunc(next, func() { r.tick(e) })
 		return
@@ -475,6 +494,9 @@ func (r *Resolver) tick(e *entry) {
 	wanted := e.hit && now.Sub(e.asked) < r.limits.KeepFresh
 	if wanted && r.refresh(e) {
 		return
+	}
+	if e.stale && !wanted { // who asks next has it looked up
+		left = 0
 	}
 	switch {
 	case left <= 0:

@@ -11,7 +11,20 @@ import (
 type buckets struct {
 	self  ID
 	lists [IDBits][]*Contact // least recently put first
-	count int
+	count counts
+}
+
+// counts are how many contacts of each kind there are.
+type counts struct{ peers, erlang int }
+
+func (n counts) all() int { return n.peers + n.erlang }
+
+func (n *counts) add(c *Contact, d int) {
+	if c.IsErlang() {
+		n.erlang += d
+	} else {
+		n.peers += d
+	}
 }
 
 // in returns the bucket of id, which is not self.
@@ -36,7 +49,7 @@ func (b *buckets) put(c *Contact) {
 	b.remove(c.ID)
 	bucket := b.in(c.ID)
 	*bucket = append(*bucket, c)
-	b.count++
+	b.count.add(c, +1)
 }
 
 // replace puts c in the place of the contact with its id, which is there.
@@ -55,14 +68,14 @@ func (b *buckets) remove(id ID) bool {
 	if i < 0 {
 		return false
 	}
+	b.count.add((*bucket)[i], -1)
 	*bucket = slices.Delete(*bucket, i, i+1)
-	b.count--
 	return true
 }
 
 // all returns a copy of every contact, those farthest from self first.
 func (b *buckets) all() []Contact {
-	out := make([]Contact, 0, b.count)
+	out := make([]Contact, 0, b.count.all())
 	for _, bucket := range b.lists {
 		for _, c := range bucket {
 			out = append(out, *c)

@@ -4,10 +4,11 @@ package routing
 // goroutines at once, under a lock: they must return soon, and must not call this
 // package.
 type MetricsTracer interface {
-	// TableSize is called with how many contacts the table holds, when that changes.
-	TableSize(contacts int)
+	// TableSize is called with how many libp2p and how many Erlang contacts the table
+	// holds, when that changes.
+	TableSize(peers, erlang int)
 }
 
 type noTracer struct{}
 
-func (noTracer) TableSize(int) {}
+func (noTracer) TableSize(int, int) {}

@@ -109,9 +109,9 @@ func (t *Table) Add(c Contact) error {
 }
 
 // traceSize tells how many contacts there are, if there were another number.
-func (t *Table) traceSize(before int) {
-	if t.buckets.count != before {
-		t.tracer.TableSize(t.buckets.count)
+func (t *Table) traceSize(before counts) {
+	if now := t.buckets.count; now != before {
+		t.tracer.TableSize(now.peers, now.erlang)
 	}
 }
 
@@ -400,7 +400,7 @@ func (t *Table) nearest(target ID, n int, skip func(*Contact) bool) []Contact {
 // listed returns the n contacts nearest to target but for those to skip, no more of one
 // IP group than its share unless nobody else is left; the caller holds mu.
 func (t *Table) listed(target ID, n int, skip func(*Contact) bool) *nearest {
-	near := &nearest{target: target, limit: n, skip: skip, perGroup: t.limits.PerList, found: make([]candidate, 0, min(n, t.buckets.count))}
+	near := &nearest{target: target, limit: n, skip: skip, perGroup: t.limits.PerList, found: make([]candidate, 0, min(n, t.buckets.count.all()))}
 	t.buckets.collect(near)
 	near.fillUp()
 	return near
@@ -417,7 +417,21 @@ func (t *Table) collect(near *nearest) {
 func (t *Table) Len() int {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return t.buckets.count
+	return t.buckets.count.all()
+}
+
+// counts returns how many contacts there are of each kind, and how many are doubtful.
+func (t *Table) counts() (n counts, doubtful int) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for i := range t.buckets.lists {
+		for _, c := range t.buckets.lists[i] {
+			if c.Doubtful() {
+				doubtful++
+			}
+		}
+	}
+	return t.buckets.count, doubtful
 }
 
 // All returns a copy of every contact, bucket by bucket, those farthest from

@@ -7,6 +7,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/internal/budget"
+	"github.com/macula-mesh/macula-node/internal/fair"
 )
 
 // Session is what is known of the connection that a stream is on. The streams of
@@ -41,6 +42,14 @@ func (s *Session) Source() string {
 		return s.Remote.Addr().String()
 	}
 	return s.Account.Source().Name
+}
+
+// Payer is who pays for what the peer wants, with its IP group.
+func (s *Session) Payer() fair.Payer {
+	if s.Account == nil {
+		return fair.Payer{Source: budget.SourceOfPeer(s.Peer, s.Remote.Addr())}
+	}
+	return fair.Payer{Source: s.Account.Source()}
 }
 
 // String names the peer for logs.

@@ -3,6 +3,8 @@ package ask
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/dialer/identity"
+	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 	"github.com/macula-mesh/macula-node/node"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -119,6 +122,9 @@ func Node(ctx context.Context, cmd *cli.Command, addr string, f func(context.Con
 	limited, cancel := context.WithTimeout(ctx, cmd.Duration("timeout"))
 	defer cancel()
 	err = twice(limited, t, IsErlang(addr), f)
+	if u, err := url.Parse(addr); err == nil && t.Endpoint != "" && u.Port() == "" {
+		addr = fmt.Sprintf("%s (%s names no port, which is %d then)", t.Endpoint, addr, endpoints.DefaultPort)
+	}
 	return explain(ctx, err, attempt{addr, time.Since(start), cmd.Duration("timeout")})
 }
 

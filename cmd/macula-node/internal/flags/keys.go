@@ -82,6 +82,9 @@ func SplitKey(cmd *cli.Command, rest []string, names ...string) (key Key, others
 			return Key{}, nil, err
 		}
 		key.Typed = fmt.Sprintf("%q", rest[0])
+		if note := keyNote(rest[0]); note != "" {
+			Note(cmd, "%s", note)
+		}
 		rest = rest[1:]
 	}
 	if len(rest) < len(names) {
@@ -134,6 +137,28 @@ func keyText(key []byte) string {
 		return hexPrefix + hex.EncodeToString(key)
 	}
 	return text
+}
+
+// keyNote says of a KEY that looks like digits, and is none, that it is a text; nothing of
+// others.
+func keyNote(text string) string {
+	digits, prefixed := strings.CutPrefix(text, hexPrefix)
+	hexes := 0
+	for _, c := range digits {
+		if strings.ContainsRune("0123456789abcdefABCDEF", c) {
+			hexes++
+		}
+	}
+	read, err := ParseKey(text)
+	switch {
+	case err != nil || string(read) != text:
+		return ""
+	case prefixed:
+		return fmt.Sprintf("KEY %q is taken as a text: behind %s there is no even number of hexadecimal digits", text, hexPrefix)
+	case len(text) > 48 && len(text) < 80 && hexes >= len(text)-4:
+		return fmt.Sprintf("KEY %q is taken as a text: it has %d hexadecimal digits of %d bytes, and a key has %d", text, hexes, len(text), 2*sha256.Size)
+	}
+	return ""
 }
 
 // ParseKey returns the bytes of a KEY as it is typed.

@@ -54,7 +54,7 @@ func SetupLogs(cmd *cli.Command, out io.Writer) error {
 		encoder.CallerKey = ""
 		core = zapcore.NewCore(logs.NewTextEncoder(encoder), writer, zapcore.DebugLevel)
 	default:
-		return Usagef("--log-format %q: write text or json", format)
+		return Usagef("--log-format (GOLOG_LOG_FMT) %q: write text or json", format)
 	}
 	if name := cmd.String("name"); name != "" {
 		core = core.With([]zapcore.Field{zap.String("name", name)})
@@ -78,11 +78,11 @@ func parseLevels(text string) (level logging.LogLevel, bySubsystem map[string]lo
 	for part := range strings.SplitSeq(text, ",") {
 		subsystem, name, ok := early.Cut(part)
 		if !ok {
-			return 0, nil, Usagef("--log-level %q: %q is not debug, info, warn or error, nor SUBSYSTEM=LEVEL such as macula/dht=debug", text, part)
+			return 0, nil, Usagef("--log-level (GOLOG_LOG_LEVEL) %q: %q is not debug, info, warn or error, nor SUBSYSTEM=LEVEL such as macula/dht=debug", text, part)
 		}
 		parsed, err := logging.Parse(name)
 		if err != nil {
-			return 0, nil, Usagef("--log-level %q: %w", text, err)
+			return 0, nil, Usagef("--log-level (GOLOG_LOG_LEVEL) %q: %w", text, err)
 		}
 		switch {
 		case subsystem == "":
@@ -94,7 +94,7 @@ func parseLevels(text string) (level logging.LogLevel, bySubsystem map[string]lo
 		case slices.Contains(known, subsystem):
 			bySubsystem[subsystem] = parsed
 		default:
-			return 0, nil, Usagef("--log-level %q: there is no subsystem %q, there are: %s", text, subsystem, strings.Join(similar(subsystem, known), ", "))
+			return 0, nil, Usagef("--log-level (GOLOG_LOG_LEVEL) %q: there is no subsystem %q, there are: %s", text, subsystem, strings.Join(similar(subsystem, known), ", "))
 		}
 	}
 	return level, bySubsystem, nil

@@ -13,6 +13,9 @@ const ExampleValue = `{"node_id": "2bd806c97f0e00af1a1fc3328fa763a9269723c8db8fa
 
 // ParseValue reads a VALUE as it is typed. Errors are of usage, with how it is written.
 func ParseValue(text string) (values.Value, error) {
+	if err := CheckText("VALUE", text); err != nil {
+		return values.Value{}, err
+	}
 	raw, err := wire.FromJSON([]byte(text))
 	if err != nil {
 		return values.Value{}, Usagef("VALUE '%s': %w; %s", Shorten(text), err, ValueExample)

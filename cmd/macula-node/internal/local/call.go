@@ -3,8 +3,6 @@ package local
 import (
 	"context"
 	"fmt"
-	"io"
-	"os"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -37,6 +35,9 @@ failed, was not answered in time, or the node does not run.`,
 			n := cmd.Args().Len()
 			if n < 1 || n > 2 {
 				return flags.Usagef("want PROCEDURE and ARGS, got %d arguments; %s", n, flags.UsageOf(cmd))
+			}
+			if err := flags.CheckText("PROCEDURE", cmd.Args().First()); err != nil {
+				return err
 			}
 			args, err := callArgs(cmd.Args().Get(1))
 			if err != nil {
@@ -76,9 +77,12 @@ func callArgs(typed string) (args schema.Value, err error) {
 	case "":
 		text = []byte("{}")
 	case "-":
-		if text, err = io.ReadAll(io.LimitReader(os.Stdin, wire.MaxPayload)); err != nil {
-			return args, fmt.Errorf("read ARGS from standard input: %w", err)
+		if text, err = flags.Input("ARGS"); err != nil {
+			return args, err
 		}
+	}
+	if err := flags.CheckText("ARGS", string(text)); err != nil {
+		return args, err
 	}
 	if args.Raw, err = wire.FromJSON(text); err != nil {
 		return args, flags.Usagef("ARGS '%s': %w; write JSON, such as '{\"x\": 1}'", flags.Shorten(string(text)), err)

@@ -41,7 +41,7 @@ wrote to standard error, 4 KiB at most. It is killed when its time is over.`,
 				}
 				return nil
 			}},
-			&cli.IntFlag{Name: "at-once", Usage: "how many calls run COMMAND at a time; more are refused", Value: serveAtOnce, Validator: func(n int) error {
+			&cli.IntFlag{Name: "at-once", Usage: "how many calls run COMMAND at a time, three quarters of them of one caller; others wait for their turn", Value: serveAtOnce, Validator: func(n int) error {
 				if n < 1 || n > 1000 {
 					return flags.Usagef("want 1 to 1000, got %d", n)
 				}
@@ -52,6 +52,12 @@ wrote to standard error, 4 KiB at most. It is killed when its time is over.`,
 			args := cmd.Args().Slice()
 			if len(args) < 2 {
 				return flags.Usagef("want PROCEDURE and, behind --, COMMAND, got %d arguments; %s", len(args), flags.UsageOf(cmd))
+			}
+			if !flags.BehindDashes(cmd, len(args)-1) {
+				return flags.Usagef("COMMAND %q is not behind --, so that its options would be taken for those of serve; %s", args[1], flags.UsageOf(cmd))
+			}
+			if err := flags.CheckText("PROCEDURE", args[0]); err != nil {
+				return err
 			}
 			if _, err := exec.LookPath(args[1]); err != nil {
 				return flags.Usagef("COMMAND: %w", err)
@@ -69,39 +75,50 @@ wrote to standard error, 4 KiB at most. It is killed when its time is over.`,
 func serveWith(ctx context.Context, cmd *cli.Command, c *client.Client, procedure string, command []string) error {
 	var running sync.WaitGroup
 	defer running.Wait()
-	slots := make(chan struct{}, cmd.Int("at-once"))
-	err := c.Serve(ctx, schema.ServeRequest{Procedure: procedure}, func(call schema.ServedCall) {
-		if call.ID == "" {
+	var mu sync.Mutex
+	over := make(map[string]context.CancelFunc) // by the id of a call that runs
+	asked := schema.ServeRequest{Procedure: procedure, AtOnce: cmd.Int("at-once")}
+	err := c.Serve(ctx, asked, func(call schema.ServedCall) {
+		switch {
+		case call.ID == "":
 			saysServed(cmd, procedure)
 			return
-		}
-		answer := func(a schema.CallAnswer) {
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTime)
-			defer cancel()
-			_ = c.Answer(ctx, schema.AnswerRequest{Serving: call.Serving, ID: call.ID, Result: a.Result, Error: a.Error}) // else it is over
-		}
-		select {
-		case slots <- struct{}{}:
-		default:
-			running.Go(func() {
-				answer(schema.CallAnswer{Error: &schema.CallError{Code: wire.CodeBusy, Message: "Too many calls are under way"}})
-			})
+		case call.Over:
+			mu.Lock()
+			defer mu.Unlock()
+			if end := over[call.ID]; end != nil {
+				end()
+			}
 			return
 		}
+		callCtx, end := context.WithCancel(ctx)
+		mu.Lock()
+		over[call.ID] = end
+		mu.Unlock()
 		running.Go(func() {
-			defer func() { <-slots }()
-			args, err := call.Args.MarshalJSON()
-			if err != nil {
-				answer(schema.CallAnswer{Error: &schema.CallError{Code: wire.CodeHandlerError, Message: err.Error()}})
-				return
-			}
-			answer(runner.Run(ctx, cmd.Duration("time-limit"), command, args))
+			answer := runCall(callCtx, cmd.Duration("time-limit"), command, call.Args)
+			mu.Lock()
+			delete(over, call.ID)
+			mu.Unlock()
+			end()
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTime)
+			defer cancel()
+			_ = c.Answer(ctx, schema.AnswerRequest{Serving: call.Serving, ID: call.ID, Result: answer.Result, Error: answer.Error}) // else it is over
 		})
 	})
 	if ctx.Err() != nil {
 		return nil // it was to end
 	}
 	return Wrong(err)
+}
+
+// runCall runs the command for a call.
+func runCall(ctx context.Context, limit time.Duration, command []string, given schema.Value) schema.CallAnswer {
+	args, err := given.MarshalJSON()
+	if err != nil {
+		return schema.CallAnswer{Error: &schema.CallError{Code: wire.CodeHandlerError, Message: err.Error()}}
+	}
+	return runner.Run(ctx, limit, command, args)
 }
 
 func saysServed(cmd *cli.Command, procedure string) {

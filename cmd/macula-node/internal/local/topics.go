@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
-	"os"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -37,6 +35,12 @@ standard error when it has subscribed.`,
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			if n := cmd.Args().Len(); n != 1 {
 				return flags.Usagef("want one PATTERN, got %d arguments; %s", n, flags.UsageOf(cmd))
+			}
+			if err := flags.CheckText("PATTERN", cmd.Args().First()); err != nil {
+				return err
+			}
+			if note := flags.PatternNote(cmd.Args().First()); note != "" {
+				flags.Note(cmd, "%s", terminal.Legible(note))
 			}
 			c, err := OfCommand(cmd)
 			if err != nil {
@@ -100,11 +104,14 @@ Erlang clients read JSON. Nobody says whether it arrived.`,
 			if n != 1 && n != 2 {
 				return flags.Usagef("want a TOPIC and a PAYLOAD, got %d arguments; %s", n, flags.UsageOf(cmd))
 			}
+			if err := flags.CheckText("TOPIC", cmd.Args().First()); err != nil {
+				return err
+			}
 			topic, payload := cmd.Args().Get(0), []byte(cmd.Args().Get(1))
 			if cmd.Args().Get(1) == "-" {
 				var err error
-				if payload, err = io.ReadAll(io.LimitReader(os.Stdin, wire.MaxPayload+1)); err != nil {
-					return fmt.Errorf("read the payload: %w", err)
+				if payload, err = flags.Input("PAYLOAD"); err != nil {
+					return err
 				}
 			}
 			c, err := OfCommand(cmd)

@@ -21,8 +21,8 @@ func Watch() *cli.Command {
 The node that runs on the data directory watches the key, until the command
 is interrupted. A line has what happened (came, changed, withdrawn, expired),
 a tab and the value; first come those that there are. With --json it is
-{"event", "value", "proved", "expires_in"}. What Erlang nodes alone hold is
-not seen.`,
+{"event", "value", "proved", "expires_in"}. What Erlang nodes hold is seen
+where no libp2p peer has anything under the key, later than else.`,
 		Flags: append(flags.Keys(), flags.DataDir(), flags.JSON()),
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			key, others, err := flags.SplitKey(cmd, cmd.Args().Slice())

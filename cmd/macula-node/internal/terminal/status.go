@@ -18,11 +18,16 @@ type Status struct {
 
 // NewStatus returns the status line of a command.
 func NewStatus(cmd *cli.Command) *Status {
-	file, ok := cmd.Root().ErrWriter.(*os.File)
-	if !ok || cmd.Bool("json") || !term.IsTerminal(int(file.Fd())) {
+	if cmd.Bool("json") || !IsOne(cmd.Root().ErrWriter) {
 		return &Status{}
 	}
-	return &Status{out: file}
+	return &Status{out: cmd.Root().ErrWriter}
+}
+
+// IsOne reports whether what is written somewhere is read by people, at a terminal.
+func IsOne(out io.Writer) bool {
+	file, is := out.(*os.File)
+	return is && term.IsTerminal(int(file.Fd()))
 }
 
 // eraseLine goes to the line's beginning and empties it.

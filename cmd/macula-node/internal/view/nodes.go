@@ -65,8 +65,9 @@ func Nodes(cmd *cli.Command, nodes []wire.Node) error {
 		for _, n := range nodes {
 			seen := time.Since(wire.TimeOfMilli(n.LastSeen)).Round(time.Second)
 			address := n.Address
-			for _, a := range addressing.PeerOf(n).Addrs {
-				address += " " + a.String()
+			p := addressing.PeerOf(n)
+			for _, a := range p.Addrs { // as an ADDR is written
+				address += fmt.Sprintf(" %s/p2p/%s", a, p.ID)
 			}
 			fmt.Fprintf(w, "%s\t%v ago\t%s\n", idText(n.ID), max(seen, 0), terminal.Legible(address))
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
+	"github.com/macula-mesh/macula-node/internal/wrap"
 	"github.com/macula-mesh/macula-node/node"
 	"github.com/macula-mesh/macula-node/node/api/schema"
 )
@@ -18,7 +19,8 @@ import (
 func Status(out io.Writer, s schema.Status) error {
 	var text bytes.Buffer
 	up := (time.Duration(s.Uptime * float64(time.Second))).Round(time.Second)
-	fmt.Fprintf(&text, "macula-node %s runs on %s, with the pid %d, for %v\n\n", s.Version, terminal.Legible(s.DataDir), s.PID, up)
+	head := fmt.Sprintf("macula-node %s runs on %s, with the pid %d, for %v", s.Version, terminal.Legible(s.DataDir), s.PID, up)
+	fmt.Fprintf(&text, "%s\n\n", strings.Join(wrap.Words(head, wrap.Columns), "\n"))
 	err := terminal.Table(&text, func(w io.Writer) {
 		fmt.Fprintf(w, "  peer id\t%s\n", s.PeerID)
 		fmt.Fprintf(w, "  node id\t%s\n", s.NodeID)
@@ -35,15 +37,15 @@ func Status(out io.Writer, s schema.Status) error {
 		}
 		fmt.Fprintf(w, "  records\t%d under %s, %s of %s\n", s.Records.Records, terminal.Plural(int(s.Records.Keys), "key"),
 			terminal.Bytes(s.Records.Bytes), terminal.Bytes(s.Records.Limit))
-		fmt.Fprintf(w, "  store\t%s\n", storeText(s.Store))
-		fmt.Fprintf(w, "  memory\t%s\n", memoryText(s.Memory))
+		fmt.Fprintf(w, "  store\t%s\n", cell(storeText(s.Store)))
+		fmt.Fprintf(w, "  memory\t%s\n", cell(memoryText(s.Memory)))
 		if refused := refusedTexts(s.Refused); len(refused) > 0 {
-			fmt.Fprintf(w, "  refused\t%s\n", strings.Join(refused, "\n\t"))
+			fmt.Fprintf(w, "  refused\t%s\n", cells(refused))
 		}
 		if len(s.Problems) == 0 {
 			fmt.Fprintf(w, "  well\tyes\n")
 		} else {
-			fmt.Fprintf(w, "  well\tno: %s\n", terminal.Legible(strings.Join(s.Problems, "\n\t")))
+			fmt.Fprintf(w, "  well\t%s\n", cells(append([]string{"no: " + s.Problems[0]}, s.Problems[1:]...)))
 		}
 	})
 	if err != nil {
@@ -51,6 +53,22 @@ func Status(out io.Writer, s schema.Status) error {
 	}
 	_, err = text.WriteTo(out)
 	return err
+}
+
+// labels is how wide the column before the values is.
+const labels = len("  bootstrap  ")
+
+// cell has a value fit a terminal, in lines below each other.
+func cell(text string) string {
+	return strings.Join(wrap.Words(terminal.Legible(text), wrap.Columns-labels), "\n\t")
+}
+
+// cells is cell of several.
+func cells(texts []string) string {
+	for i, text := range texts {
+		texts[i] = cell(text)
+	}
+	return strings.Join(texts, "\n\t")
 }
 
 // bootstrapText says how many addresses led into a network, and which did not.
@@ -62,7 +80,7 @@ func bootstrapText(all []schema.Bootstrap) string {
 		}
 	}
 	joined := fmt.Sprintf("%d of %d joined", len(all)-len(others), len(all))
-	return strings.Join(append([]string{joined}, others...), "\n\t")
+	return cells(append([]string{joined}, others...))
 }
 
 // refusedTexts says what was refused since the start, and why.

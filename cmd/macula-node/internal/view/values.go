@@ -80,10 +80,18 @@ func (v Values) Print(cmd *cli.Command, tells bool) error {
 			return err
 		}
 	}
-	if tells && len(v.Values) > 0 {
+	if tells && v.provide() {
 		fmt.Fprintf(cmd.Root().ErrWriter, "macula-node: %s\n", v.told())
 	}
 	return nil
+}
+
+// provide reports whether a value says whose it is, so that it matters whether that is so.
+func (v Values) provide() bool {
+	return slices.ContainsFunc(v.Values, func(value wire.Raw) bool {
+		_, named := value.Field("node_id")
+		return named
+	})
 }
 
 // told says how many of the values are proved.

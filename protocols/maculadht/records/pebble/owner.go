@@ -1,6 +1,12 @@
 package pebble
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble/internal/label"
@@ -31,4 +37,26 @@ func OwnerOf(dir string) (Owner, error) {
 		return Owner{}, err
 	}
 	return l.Owner(dir)
+}
+
+// RemoveUnused removes the store in dir in which nothing is kept, so that the directory is
+// nobody's again: a store is bound to its first owner. It leaves one that holds anything,
+// and does nothing where there is none. Nobody may have it open.
+func RemoveUnused(dir string, owner Owner, opts ...Option) error {
+	if _, err := OwnerOf(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	s, err := Open(dir, owner, opts...)
+	if err != nil {
+		return err
+	}
+	usage, err := s.Usage(context.Background())
+	unused := err == nil && usage.Keys == 0 && len(s.state.keys()) == 0
+	if err = errors.Join(err, s.Close()); err != nil || !unused {
+		return err
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("remove the store of records, in which nothing is: %w", err)
+	}
+	return nil
 }

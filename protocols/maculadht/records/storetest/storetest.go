@@ -420,6 +420,7 @@ func (m model) write(s *store, rng *rand.Rand, n int) {
 			recs = recs[:len(recs)/2]
 		default:
 			r := rec(strings.Repeat("v", rng.IntN(100)), time.Duration(rng.IntN(100)))
+			r.Owned = rng.IntN(2) == 0
 			r.Source = []records.Source{{}, {Name: "s"}, {Name: "s", Group: "g"}, {Name: "t", Group: "g"}, {Name: "s", Group: "h"}}[rng.IntN(5)]
 			recs = slices.Insert(recs, 0, r)
 		}
@@ -445,6 +446,10 @@ func (m model) require(s *store) {
 			u.Records++
 			u.Bytes += int64(len(key) + len(r.Value))
 			want.Sources[r.Source] = u
+			if r.Owned {
+				want.Owned.Records++
+				want.Owned.Bytes += int64(len(key) + len(r.Value))
+			}
 		}
 		if slices.ContainsFunc(recs, func(r records.Record) bool { return !r.Live(start.Add(50)) }) {
 			due = append(due, key)

@@ -100,8 +100,10 @@ func (l *Lookups) Query(ctx context.Context, to routing.Contact, m wire.Message)
 	ctx, cancel := context.WithTimeout(ctx, l.cfg.query)
 	defer cancel()
 	start := time.Now()
+	ctx, span := l.beginQuestion(ctx, to, m.Type())
 	reply, err := l.network.Query(ctx, to, m)
 	l.cfg.tracer.QueryDone(m.Type(), resultOf(err), time.Since(start))
+	span.end(err)
 	return reply, err
 }
 
@@ -159,10 +161,7 @@ type Asked struct {
 // [context.DeadlineExceeded] at the lookup's own deadline; what was found by then is
 // returned with it.
 func (l *Lookups) Nodes(ctx context.Context, target []byte) (*Found, error) {
-	start := time.Now()
-	found, err := l.run(ctx, Search{Key: target}, false)
-	l.cfg.tracer.LookupDone(KindNodes, resultOf(err), time.Since(start), len(found.Hops))
-	return found, err
+	return l.begin(ctx, KindNodes, Search{Key: target})
 }
 
 // Values finds the values stored under key, here and elsewhere. It ends when
@@ -208,9 +207,21 @@ type Search struct {
 
 // Search is [Lookups.Values] in the way that how says.
 func (l *Lookups) Search(ctx context.Context, how Search) (*Found, error) {
-	start := time.Now()
 	how.wide = true
-	found, err := l.run(ctx, how, true)
-	l.cfg.tracer.LookupDone(KindValues, resultOf(err), time.Since(start), len(found.Hops))
+	return l.begin(ctx, KindValues, how)
+}
+
+// begin runs a lookup, and has it told of.
+func (l *Lookups) begin(ctx context.Context, kind Kind, how Search) (*Found, error) {
+	start := time.Now()
+	ctx, span := l.beginSpan(ctx, kind, how.Key)
+	found, err := l.run(ctx, how, kind == KindValues)
+	hops := 0
+	for i := range found.Hops {
+		hops = max(hops, found.Hops[i].Round)
+	}
+	asked := len(found.Hops) + found.Silent
+	l.cfg.tracer.LookupDone(kind, resultOf(err), time.Since(start), asked, hops)
+	span.end(found, asked, hops, err)
 	return found, err
 }

@@ -27,6 +27,7 @@ func TestLookupOptions(t *testing.T) {
 		"no lookup timeout": WithTimeouts(1, 1, 0),
 		"no observer":       WithObserver(nil),
 		"no tracer":         WithMetricsTracer(nil),
+		"no provider":       WithTracerProvider(nil),
 	}
 	for name, opt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -13,8 +13,10 @@ import (
 // MetricsTracer is told what [Lookups] do. Its methods are called by several
 // goroutines at once: they must return soon.
 type MetricsTracer interface {
-	// LookupDone is called at the end of a lookup, with how many contacts answered.
-	LookupDone(kind Kind, result Result, took time.Duration, hops int)
+	// LookupDone is called at the end of a lookup, with how many contacts it asked, and
+	// over how many hops the farthest of those that ended came to be known: 1 for one of
+	// our own table, 0 where nobody was asked.
+	LookupDone(kind Kind, result Result, took time.Duration, asked, hops int)
 	// QueryDone is called when a contact was asked something, be it by a lookup or by
 	// [Lookups.Query]: question is the type of what was sent.
 	QueryDone(question wire.Type, result Result, took time.Duration)
@@ -70,6 +72,6 @@ func resultOf(err error) Result {
 
 type noTracer struct{}
 
-func (noTracer) LookupDone(Kind, Result, time.Duration, int) {}
-func (noTracer) QueryDone(wire.Type, Result, time.Duration)  {}
-func (noTracer) ProofFailed()                                {}
+func (noTracer) LookupDone(Kind, Result, time.Duration, int, int) {}
+func (noTracer) QueryDone(wire.Type, Result, time.Duration)       {}
+func (noTracer) ProofFailed()                                     {}

@@ -24,8 +24,8 @@ func (m *traced) count(name string) {
 	m.times[name]++
 }
 
-func (m *traced) LookupDone(kind Kind, result Result, took time.Duration, hops int) {
-	m.count(fmt.Sprintf("lookup of %s: %s in %v by %d", kind, result, took, hops))
+func (m *traced) LookupDone(kind Kind, result Result, took time.Duration, asked, hops int) {
+	m.count(fmt.Sprintf("lookup of %s: %s in %v by %d over %d", kind, result, took, asked, hops))
 }
 
 func (m *traced) ProofFailed() {}
@@ -41,19 +41,19 @@ func TestTracedLookups(t *testing.T) {
 		want   map[string]int
 	}{
 		"nodes": {names(), false, map[string]int{
-			"lookup of nodes: ok in 0s by 3": 1, "find_node: ok in 0s": 3}},
+			"lookup of nodes: ok in 0s by 3 over 1": 1, "find_node: ok in 0s": 3}},
 		"a value": {has(value("provider", 60)), true, map[string]int{
-			"lookup of values: ok in 0s by 3": 1, "find_value: ok in 0s": 3}},
+			"lookup of values: ok in 0s by 3 over 1": 1, "find_value: ok in 0s": 3}},
 		"no value": {names(), true, map[string]int{
-			"lookup of values: not_found in 0s by 3": 1, "find_value: ok in 0s": 3}},
+			"lookup of values: not_found in 0s by 3 over 1": 1, "find_value: ok in 0s": 3}},
 		"nobody there": {says(nil, proto.ErrUnreachable), false, map[string]int{
-			"lookup of nodes: unreachable in 0s by 3": 1, "find_node: unreachable in 0s": 3}},
+			"lookup of nodes: unreachable in 0s by 3 over 1": 1, "find_node: unreachable in 0s": 3}},
 		"busy": {says(nil, &proto.RemoteError{Code: wire.ReasonBusy}), false, map[string]int{
-			"lookup of nodes: remote in 0s by 3": 1, "find_node: remote in 0s": 3}},
+			"lookup of nodes: remote in 0s by 3 over 1": 1, "find_node: remote in 0s": 3}},
 		"not our realm": {says(nil, &proto.RefusedError{}), false, map[string]int{
-			"lookup of nodes: refused in 0s by 3": 1, "find_node: refused in 0s": 3}},
+			"lookup of nodes: refused in 0s by 3 over 1": 1, "find_node: refused in 0s": 3}},
 		"silence": {never, false, map[string]int{
-			"lookup of nodes: timeout in 5s by 3": 1, "find_node: timeout in 5s": 3}},
+			"lookup of nodes: timeout in 5s by 3 over 1": 1, "find_node: timeout in 5s": 3}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records/signed"
 )
 
@@ -17,6 +19,7 @@ type config struct {
 	observe             func(Hop)
 	verifier            *signed.Verifier // nil where nothing is proved
 	tracer              MetricsTracer
+	spans               trace.Tracer // nil where nobody wants them
 }
 
 func defaults() config {
@@ -97,6 +100,18 @@ func WithMetricsTracer(tracer MetricsTracer) Option {
 			return errors.New("metrics tracer is nil")
 		}
 		c.tracer = tracer
+		return nil
+	}
+}
+
+// WithTracerProvider has each lookup be a span of OpenTelemetry, and what it asks each
+// contact one below it, of [MaxQuestionSpans] at most. There are none without it.
+func WithTracerProvider(p trace.TracerProvider) Option {
+	return func(c *config) error {
+		if p == nil {
+			return errors.New("tracer provider is nil")
+		}
+		c.spans = p.Tracer(scope)
 		return nil
 	}
 }

@@ -20,10 +20,7 @@ const MaxWider = wideLookups * routing.BucketSize
 // where the nearest lie too densely to be true (package density), finds nodes in the
 // wider region as well that should hold as many honest ones.
 func (l *Lookups) NodesFor(ctx context.Context, key []byte) (*Found, error) {
-	start := time.Now()
-	found, err := l.run(ctx, Search{Key: key, wide: true}, false)
-	l.cfg.tracer.LookupDone(KindNodes, resultOf(err), time.Since(start), len(found.Hops))
-	return found, err
+	return l.begin(ctx, KindNodes, Search{Key: key, wide: true})
 }
 
 // Size returns about how many nodes the network has, by what the lookups of the last

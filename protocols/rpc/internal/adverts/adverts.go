@@ -4,11 +4,12 @@ package adverts
 
 import (
 	"context"
+	"errors"
 	"log/slog"
-	"maps"
-	"slices"
 	"sync"
+	"time"
 
+	"github.com/macula-mesh/macula-node/internal/fair"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 )
 
@@ -23,7 +24,8 @@ type Adverts struct {
 	ended   chan map[string]*maculadht.Advertisement // has what was advertised at the end
 
 	mu     sync.Mutex
-	wanted map[string]bool
+	wanted map[string]*fair.Item[string]
+	places *fair.Queue[string]
 }
 
 // maxAdverts is how many procedures of clients are advertised. More are called by who
@@ -32,32 +34,69 @@ const maxAdverts = 1024
 
 // New returns adverts of a service, none yet. Close them.
 func New(service *maculadht.Service, log *slog.Logger) *Adverts {
-	a := &Adverts{service: service, log: log, wake: make(chan struct{}, 1), ended: make(chan map[string]*maculadht.Advertisement, 1), wanted: make(map[string]bool)}
+	a := &Adverts{service: service, log: log, wake: make(chan struct{}, 1), ended: make(chan map[string]*maculadht.Advertisement, 1), wanted: make(map[string]*fair.Item[string]), places: fair.New[string](maxAdverts, fair.Unlimited)}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	go a.run()
 	return a
 }
 
-// Close ends it, and returns what is advertised, to be withdrawn.
-func (a *Adverts) Close() []*maculadht.Advertisement {
+// withdrawWithin is for how long Close waits until others know.
+const withdrawWithin = time.Second
+
+// Close ends it, and withdraws what is advertised, with what more withdraws something, all
+// at once. What takes longer than a second goes on until the service is closed.
+func (a *Adverts) Close(more []func() error) error {
 	a.cancel()
-	return slices.Collect(maps.Values(<-a.ended))
+	all := more
+	for _, advertised := range <-a.ended {
+		all = append(all, advertised.Withdraw)
+	}
+	done := make(chan error, len(all))
+	for _, f := range all {
+		go func() { done <- f() }()
+	}
+	late := time.NewTimer(withdrawWithin)
+	defer late.Stop()
+	var errs []error
+	for range all {
+		select {
+		case err := <-done:
+			errs = append(errs, err)
+		case <-late.C:
+			return errors.Join(errs...)
+		}
+	}
+	return errors.Join(errs...)
 }
 
-// Add has a procedure advertised. It returns at once; what fails is logged.
-func (a *Adverts) Add(procedure string) { a.want(procedure, true) }
+// Add has a procedure advertised for who pays. Where there are too many the newest of who has
+// most gives way. It returns at once; what fails is logged.
+func (a *Adverts) Add(by fair.Payer, procedure string) {
+	a.mu.Lock()
+	if a.wanted[procedure] == nil {
+		came := a.places.Add(by, procedure, 1)
+		a.wanted[procedure] = came
+		if out := a.places.GiveWay(came, false); out != nil {
+			delete(a.wanted, out.Value)
+		}
+	}
+	a.mu.Unlock()
+	a.look()
+}
 
 // Drop has it withdrawn.
-func (a *Adverts) Drop(procedure string) { a.want(procedure, false) }
-
-func (a *Adverts) want(procedure string, yes bool) {
+func (a *Adverts) Drop(procedure string) {
 	a.mu.Lock()
-	if yes && len(a.wanted) < maxAdverts {
-		a.wanted[procedure] = true
-	} else if !yes {
+	if place := a.wanted[procedure]; place != nil {
+		a.places.Leave(place)
 		delete(a.wanted, procedure)
 	}
 	a.mu.Unlock()
+	a.look()
+}
+
+// look has run see what is wanted.
+func (a *Adverts) look() {
 	select {
 	case a.wake <- struct{}{}:
 	default:
@@ -83,7 +122,7 @@ func (a *Adverts) run() {
 			if advert, _ := a.advertise(procedure); advert != nil {
 				made[procedure] = advert
 			} else {
-				a.want(procedure, false)
+				a.Drop(procedure)
 			}
 		}
 	}
@@ -112,7 +151,7 @@ func (a *Adverts) compare(made map[string]*maculadht.Advertisement) (add, drop [
 		}
 	}
 	for procedure := range made {
-		if !a.wanted[procedure] {
+		if a.wanted[procedure] == nil {
 			drop = append(drop, procedure)
 		}
 	}

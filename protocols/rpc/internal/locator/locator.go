@@ -10,6 +10,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/macula-mesh/macula-node/internal/fair"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -32,27 +33,27 @@ type Config struct {
 	Service *maculadht.Service
 	// Spawn runs a lookup in a goroutine, and reports false where no more are to begin.
 	Spawn func(func(context.Context)) bool
-	// Time is how long a lookup may take, AtOnce how many there may be, a quarter of them
-	// for one who asks.
-	Time   time.Duration
-	AtOnce int
+	// Time is how long a lookup may take, AtOnce how many there may be, and Waiting how many
+	// more may wait for their turn, by who asks.
+	Time            time.Duration
+	AtOnce, Waiting int
 }
 
 // Locator finds where procedures are served. It is safe for concurrent use.
 type Locator struct {
-	cfg Config
+	cfg  Config
+	line *fair.Line // of lookups
 
 	mu       sync.Mutex
 	known    map[string]*finding // by procedure
 	gateways map[string]place
-	looking  int
-	lookings map[string]int // by who asks
 }
 
 // finding is what comes of a lookup.
 type finding struct {
 	done      chan struct{} // closed when the rest is set
 	providers []maculadht.Provider
+	err       error // ErrBusy or proto.ErrClosed where it was not looked up
 	until     time.Time
 }
 
@@ -64,7 +65,7 @@ type place struct {
 
 // New returns a locator that knows nothing yet.
 func New(cfg Config) *Locator {
-	return &Locator{cfg: cfg, known: make(map[string]*finding), gateways: make(map[string]place), lookings: make(map[string]int)}
+	return &Locator{cfg: cfg, known: make(map[string]*finding), gateways: make(map[string]place), line: fair.NewLine(cfg.AtOnce, cfg.Waiting)}
 }
 
 // Contact returns the libp2p contact with a node id.
@@ -104,49 +105,67 @@ func (l *Locator) GatewayAt(endpoint string) (peer.AddrInfo, bool) {
 	return at.peer, at.peer.ID != ""
 }
 
-// Find returns who provides a procedure. All who ask for one share a lookup; where too
-// many are under way, of the asker or of all, the error is an ErrBusy, after the last lookup a [proto.ErrClosed], and else that of ctx.
-func (l *Locator) Find(ctx context.Context, procedure, source string) ([]maculadht.Provider, error) {
-	f, why := l.begin(procedure, source)
-	if why != nil {
-		return nil, why
-	}
-	select {
-	case <-f.done:
-		return f.providers, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
+// Find returns who provides a procedure. All who ask for one share a lookup, which has its
+// turn by who was the first; where too many wait, and the asker's network has most of them,
+// the error is an ErrBusy, after the last lookup a [proto.ErrClosed], and else that of ctx.
+func (l *Locator) Find(ctx context.Context, procedure string, by fair.Payer) ([]maculadht.Provider, error) {
+	for {
+		f, own := l.begin(procedure, by)
+		select {
+		case <-f.done:
+			if f.err == ErrBusy && !own {
+				continue // it was another's turn that was lost
+			}
+			return f.providers, f.err
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
 }
 
-func (l *Locator) begin(procedure, source string) (*finding, error) {
+// begin returns what comes of a lookup, and whether it was begun for this payer.
+func (l *Locator) begin(procedure string, by fair.Payer) (f *finding, own bool) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if f := l.known[procedure]; f != nil {
+	f = l.known[procedure]
+	if f != nil {
 		select {
 		case <-f.done:
-			if time.Now().Before(f.until) {
-				return f, nil
+			if f.err != nil || !time.Now().Before(f.until) {
+				f = nil
 			}
 		default:
-			return f, nil
 		}
 	}
-	most := l.cfg.AtOnce
-	if l.looking >= most || source != "" && l.lookings[source] >= most/4 {
-		return nil, ErrBusy
+	if f != nil {
+		l.mu.Unlock()
+		return f, false
 	}
-	f := &finding{done: make(chan struct{})}
-	if !l.cfg.Spawn(func(ctx context.Context) { l.look(ctx, procedure, source, f) }) {
-		return nil, proto.ErrClosed
-	}
-	l.looking++
-	l.lookings[source]++
+	f = &finding{done: make(chan struct{})}
 	if len(l.known) >= maxKnown {
 		l.makeRoom()
 	}
 	l.known[procedure] = f
-	return f, nil
+	l.mu.Unlock()
+	work := &fair.Work{Payer: by, Refused: func() { l.end(f, nil, ErrBusy, 0) }}
+	work.Begin = func() {
+		if !l.cfg.Spawn(func(ctx context.Context) {
+			defer l.line.Leave(work)
+			l.look(ctx, procedure, f)
+		}) {
+			l.line.Leave(work)
+			l.end(f, nil, proto.ErrClosed, 0)
+		}
+	}
+	l.line.Enter(work)
+	return f, true
+}
+
+// end notes what came of a lookup, and for how long that is believed.
+func (l *Locator) end(f *finding, providers []maculadht.Provider, err error, believed time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f.providers, f.err, f.until = providers, err, time.Now().Add(believed)
+	close(f.done)
 }
 
 // makeRoom forgets what is out of date, or else one that is not.
@@ -168,23 +187,17 @@ func (l *Locator) makeRoom() {
 	}
 }
 
-func (l *Locator) look(ctx context.Context, procedure, source string, f *finding) {
+func (l *Locator) look(ctx context.Context, procedure string, f *finding) {
 	ctx, cancel := context.WithTimeout(ctx, l.cfg.Time)
 	defer cancel()
 	providers, err := l.cfg.Service.FindProviders(ctx, procedure)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.looking--
-	if l.lookings[source]--; l.lookings[source] == 0 {
-		delete(l.lookings, source)
-	}
-	f.providers, f.until = providers, time.Now().Add(foundFor)
+	believed := foundFor
 	switch {
 	case len(providers) > 0:
 	case errors.Is(err, maculadht.ErrNotFound):
-		f.until = time.Now().Add(missedFor)
+		believed = missedFor
 	default: // nobody could be asked
-		f.until = time.Now()
+		believed = 0
 	}
-	close(f.done)
+	l.end(f, providers, nil, believed)
 }
