@@ -1,11 +1,6 @@
 package node
 
 import (
-	"context"
-	"errors"
-
-	"github.com/macula-mesh/macula-node/compat/wire"
-	"github.com/macula-mesh/macula-node/node/api/schema"
 	"github.com/macula-mesh/macula-node/protocols/rpc"
 	"github.com/macula-mesh/macula-node/protocols/rpc/diagnostics"
 )
@@ -20,33 +15,3 @@ func (n *Node) openCalls() (err error) {
 
 // Calls returns what serves procedures and calls them.
 func (n *Node) Calls() *rpc.Calls { return n.calls }
-
-// Call implements api.Calls.
-func (l local) Call(ctx context.Context, procedure string, args wire.Raw) (wire.Raw, error) {
-	result, err := l.n.calls.Call(ctx, procedure, args)
-	if told, ok := errors.AsType[*wire.CallError](err); ok {
-		return nil, &schema.CallError{Code: told.Code, Message: told.Message, Unserved: errors.Is(err, rpc.ErrNotFound)}
-	}
-	return result, err
-}
-
-// Serve implements api.Calls.
-func (l local) Serve(ctx context.Context, procedure string, atOnce int, f func(context.Context, wire.Raw) (wire.Raw, error)) (withdraw func() error, err error) {
-	if atOnce == 0 {
-		atOnce = rpc.DefaultLimits().Running
-	}
-	p, err := l.n.calls.ServeAtOnce(ctx, procedure, atOnce, func(ctx context.Context, r *rpc.Request) (any, error) {
-		result, err := f(ctx, r.Args)
-		if told, ok := errors.AsType[*schema.CallError](err); ok {
-			return nil, &wire.CallError{Code: told.Code, Message: told.Message}
-		}
-		if err != nil {
-			return nil, err
-		}
-		return result, nil
-	})
-	if p == nil {
-		return nil, err
-	}
-	return p.Withdraw, nil // what could not be saved is tried again
-}

@@ -1,10 +1,8 @@
 package node
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
-	"slices"
 
 	ma "github.com/multiformats/go-multiaddr"
 
@@ -39,33 +37,5 @@ func (n *Node) LocalEndpoint() identity.PinnedEndpoint {
 }
 
 func (n *Node) localAddrPorts() []netip.AddrPort {
-	var addrs []netip.AddrPort
-	for _, addr := range n.host.Network().ListenAddresses() {
-		ap, ok := quicaddr.AddrPort(addr)
-		if !ok {
-			continue
-		}
-		if ip := ap.Addr(); ip.IsUnspecified() {
-			loopback := netip.IPv6Loopback()
-			if ip.Is4() {
-				loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
-			}
-			ap = netip.AddrPortFrom(loopback, ap.Port())
-		}
-		if !slices.Contains(addrs, ap) {
-			addrs = append(addrs, ap)
-		}
-	}
-	rank := func(ap netip.AddrPort) int {
-		rank := 0
-		if !ap.Addr().IsLoopback() {
-			rank = 2
-		}
-		if ap.Addr().Is6() {
-			rank++
-		}
-		return rank
-	}
-	slices.SortStableFunc(addrs, func(a, b netip.AddrPort) int { return cmp.Compare(rank(a), rank(b)) })
-	return addrs
+	return quicaddr.Local(n.host.Network().ListenAddresses())
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"regexp"
@@ -198,6 +200,32 @@ func TestRegistererIsOfOneNode(t *testing.T) {
 
 	own := prometheus.NewRegistry()
 	require.Same(t, own, startNode(t, func(c *Config) { c.Registerer = own }).Gatherer())
+}
+
+// The local API has them, of the node's own registry or of one that can be gathered.
+func TestMetricsOfTheAPI(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		registerer prometheus.Registerer
+		status     int
+		has        string
+	}{
+		"its own registry": {nil, 200, "\nmacula_node_ready 1\n"},
+		"a registry":       {prometheus.NewRegistry(), 200, "\nmacula_node_ready 1\n"},
+		"a registerer":     {prometheus.WrapRegistererWithPrefix("a_", prometheus.NewRegistry()), 404, "Config.Registerer"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := startNode(t, func(c *Config) { c.DataDir, c.API, c.Registerer = t.TempDir(), "127.0.0.1:0", test.registerer })
+			asking := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+			resp, err := asking.Get(n.APIURL() + "/metrics")
+			require.NoError(t, err)
+			defer resp.Body.Close()
+			text, err := io.ReadAll(resp.Body)
+			require.NoError(t, err)
+			require.Equal(t, test.status, resp.StatusCode, "%s", text)
+			require.Contains(t, string(text), test.has)
+		})
+	}
 }
 
 const operations = "../docs/OPERATIONS.md"

@@ -27,7 +27,7 @@ type local struct {
 // openBackend has what the local API asks be answered.
 func (n *Node) openBackend() (err error) {
 	n.backend, err = backend.New(backend.Parts{
-		Host: n.host.Base, Service: n.service, Store: n.stored, Uplinks: n.uplinks, Topics: n.topics, Calls: n.calls, Lists: n.cfg.access,
+		Host: n.host.Base, Service: n.service, Store: n.stored, Uplinks: n.uplinks, Topics: n.topics, Watcher: n.watcher, Calls: n.calls, Lists: n.cfg.access,
 		Version: n.cfg.Version, Hostname: n.cfg.Hostname, Endpoints: n.Endpoints, CloseRefused: n.closeRefused,
 		Status: func() schema.Status { return local{n: n}.Status() }, Log: n.cfg.log("node"),
 	})

@@ -28,18 +28,3 @@ func (n *Node) Topics() *pubsub.Topics { return n.topics }
 func (n *Node) Watch(ctx context.Context, key []byte) iter.Seq2[watch.Event, error] {
 	return n.watcher.Watch(ctx, key)
 }
-
-// Publish implements api.Topics.
-func (l local) Publish(ctx context.Context, topic string, payload []byte) error {
-	return l.n.topics.Publish(ctx, topic, payload)
-}
-
-// Subscribe implements api.Topics.
-func (l local) Subscribe(ctx context.Context, pattern string) (*pubsub.Subscription, error) {
-	return l.n.topics.Subscribe(ctx, pattern)
-}
-
-// Watch implements api.Topics.
-func (l local) Watch(ctx context.Context, key []byte) iter.Seq2[watch.Event, error] {
-	return l.n.Watch(ctx, key)
-}

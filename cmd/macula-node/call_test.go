@@ -75,3 +75,23 @@ func TestServeAndCall(t *testing.T) {
 	got = macula(t, append([]string{"serve"}, append(at, "echo", "--", "no-such-command")...)...)
 	require.Equal(t, exitUsage, got.code)
 }
+
+// Of more calls than a command serves at once the others wait, and one that nobody waits for
+// is ended and gives its place free.
+func TestServeAtOnce(t *testing.T) {
+	data := t.TempDir()
+	started(t, "--data-dir", data)
+	serveBy(t, "--data-dir", data, "--at-once", "1", "--time-limit", "1m", "naps", "--",
+		"sh", "-c", `read x; if [ "$x" = 0 ]; then sleep 60; else sleep 0.1; fi; echo "$x"`)
+	got := macula(t, "call", "--data-dir", data, "--timeout", "300ms", "naps", "0")
+	require.Equal(t, exitUnreachable, got.code, got.stdout)
+	answers := make(chan output, 3)
+	for range cap(answers) {
+		go func() { answers <- macula(t, "call", "--data-dir", data, "--timeout", "8s", "naps", "1") }()
+	}
+	for range cap(answers) {
+		got := <-answers
+		require.Equal(t, exitOK, got.code, got.stderr)
+		require.Equal(t, "1\n", got.stdout)
+	}
+}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/ask"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/local"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/view"
 	"github.com/macula-mesh/macula-node/compat/dialer/safety"
@@ -157,7 +158,7 @@ Texts travel as bytes; other bytes are given as {"$bin": "<hex>"}.`,
 				if err != nil {
 					return err
 				}
-				warnUnseen(cmd, value)
+				local.NoteUnseen(cmd, value)
 				if cmd.Bool("json") {
 					return terminal.PrintJSON(cmd, map[string]any{"key": key.String(), "status": "ok", "ttl": int64(value.TTL / time.Second)})
 				}
@@ -165,13 +166,6 @@ Texts travel as bytes; other bytes are given as {"$bin": "<hex>"}.`,
 				return err
 			})
 		},
-	}
-}
-
-// warnUnseen says of a value that was stored that Erlang nodes will not be given it.
-func warnUnseen(cmd *cli.Command, value values.Value) {
-	if err := values.Harmless(value.Raw); err != nil {
-		flags.Note(cmd, "Erlang nodes will not see the value: it %v", terminal.Legible(err.Error()))
 	}
 }
 

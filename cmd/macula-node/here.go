@@ -68,10 +68,11 @@ func putHere(ctx context.Context, cmd *cli.Command, key flags.Key, value values.
 		if err != nil {
 			return err
 		}
+		local.NoteUnseen(cmd, value)
 		if cmd.Bool("json") {
 			said := map[string]any{"key": key.String(), "status": "ok", "ttl": done.TTL}
 			if replicate {
-				said["acknowledged"], said["sent"], said["failed"], said["trace"] = done.Acknowledged, done.Sent, done.Failed, hopsOf(done.Lookup)
+				said["acknowledged"], said["sent"], said["failed"], said["trace"] = done.Acknowledged, done.Sent, done.Failed, view.HopsTold(done.Lookup)
 			}
 			return terminal.PrintJSON(cmd, said)
 		}
@@ -87,15 +88,6 @@ func putHere(ctx context.Context, cmd *cli.Command, key flags.Key, value values.
 	})
 }
 
-// hopsOf returns hops as JSON shows them.
-func hopsOf(hops []schema.Hop) []hopView {
-	views := make([]hopView, len(hops))
-	for i, h := range hops {
-		views[i] = hopView{Round: h.Hop, PeerID: h.PeerID, NodeID: h.NodeID, TookMS: h.TookMS, Nodes: h.Nodes, Values: h.Values, Error: h.Error}
-	}
-	return views
-}
-
 // lookupHere has the node that runs here find the values of a key.
 func lookupHere(ctx context.Context, cmd *cli.Command, key flags.Key) error {
 	return here(ctx, cmd, func(ctx context.Context, c *client.Client) error {
@@ -103,7 +95,7 @@ func lookupHere(ctx context.Context, cmd *cli.Command, key flags.Key) error {
 		found, err := c.Lookup(ctx, key.Bytes, nil, func(h schema.Hop) {
 			hops = append(hops, h)
 			if !cmd.Bool("json") && !h.Again { // it was shown when it said what it has
-				view.Hop(cmd.Root().Writer, h)
+				view.HopTold(h).Print(cmd.Root().Writer)
 			}
 		})
 		if err != nil {
@@ -113,7 +105,7 @@ func lookupHere(ctx context.Context, cmd *cli.Command, key flags.Key) error {
 		if cmd.Bool("json") {
 			err = terminal.PrintJSON(cmd, map[string]any{
 				"key": key.String(), "values": shown.Values, "expires_in": append([]int64{}, shown.ExpiresIn...), "proved": shown.Proved, "holders": found.Holders,
-				"asked": found.Asked, "answered": found.Answered, "silent": found.Silent, "trace": hopsOf(hops),
+				"asked": found.Asked, "answered": found.Answered, "silent": found.Silent, "trace": view.HopsTold(hops),
 			})
 		} else {
 			err = shown.Print(cmd, true)

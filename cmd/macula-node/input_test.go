@@ -83,6 +83,8 @@ func TestNoUTF8(t *testing.T) {
 	for what, args := range map[string][]string{
 		"TOPIC": {"publish", "a\xff", "p"}, "PATTERN": {"subscribe", "a\xff"}, "PROCEDURE": {"call", "a\xff"},
 		"ARGS": {"call", "a", "\"\xff\""}, "VALUE": {"put", "k", "{\"x\": \"\xff\"}"}, "PROCEDURE ": {"serve", "a\xff", "--", "cat"},
+		"ENTRY": {"ban", "a\xff"}, "--service": {"advertise", "--service", "a\xff"}, "ENDPOINT": {"advertise", "--service", "a", "https://\xff"},
+		"VALUE ": {"advertise", "k", "{\"x\": \"\xff\"}"},
 	} {
 		got := macula(t, append([]string{args[0], "--data-dir", data}, args[1:]...)...)
 		require.Equal(t, exitUsage, got.code, got.stderr)
@@ -118,6 +120,8 @@ func TestNotes(t *testing.T) {
 		"a name":                     {[]string{"get", "be.cortexiq.test.a-name-that-is-as-long-as-a-key-and-is-none"}, exitNotFound, ""},
 		"a value unseen":             {[]string{"put", "k", `{"x": 1}`}, exitOK, "Erlang nodes will not see the value"},
 		"a value seen":               {[]string{"put", "seen", `{"node_id": "` + someID + `"}`}, exitOK, ""},
+		"a value advertised unseen":  {[]string{"advertise", "unseen", `{"x": 1}`}, exitOK, "Erlang nodes will not see the value"},
+		"a key advertised":           {[]string{"advertise", short, provider}, exitOK, "taken as a text"},
 		"a provider":                 {[]string{"put", "p", provider}, exitOK, ""},
 	} {
 		t.Run(name, func(t *testing.T) { requireNote(t, data, test.args, test.code, test.note) })

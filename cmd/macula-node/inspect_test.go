@@ -122,6 +122,14 @@ func TestAPIOverTCP(t *testing.T) {
 	text, err := io.ReadAll(resp.Body)
 	require.NoError(t, err)
 	require.JSONEq(t, `{"well":true,"ready":true,"problems":[]}`, string(text))
+	metrics, err := http.Get(url + "/metrics")
+	require.NoError(t, err)
+	defer metrics.Body.Close()
+	text, err = io.ReadAll(metrics.Body)
+	require.NoError(t, err)
+	for _, name := range []string{"macula_node_ready 1", "go_goroutines ", "libp2p_"} {
+		require.Contains(t, string(text), "\n"+name)
+	}
 	http.DefaultClient.CloseIdleConnections()
 
 	taken := strings.TrimPrefix(url, "http://")

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/urfave/cli/v3"
 
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/ask"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/local"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/view"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
@@ -42,7 +42,11 @@ said on standard error, and with --json in "proved".`,
 			}
 			observe := func(lookup.Hop) {}
 			if !cmd.Bool("json") {
-				observe = func(h lookup.Hop) { printHop(cmd.Root().Writer, h) }
+				observe = func(h lookup.Hop) {
+					if !h.Again { // it was shown when it said what it has
+						view.HopFound(h).Print(cmd.Root().Writer)
+					}
+				}
 			}
 			return ask.InMesh(ctx, cmd, observe, func(ctx context.Context, m *ask.Mesh) error {
 				found, err := m.Lookups.Values(ctx, key.Bytes)
@@ -59,55 +63,12 @@ said on standard error, and with --json in "proved".`,
 	}
 }
 
-func printHop(out io.Writer, h lookup.Hop) {
-	if h.Again { // it was shown when it said what it has
-		return
-	}
-	what := terminal.Plural(h.Nodes, "node")
-	switch {
-	case h.Err != nil:
-		what = h.Err.Error()
-	case h.Values > 0:
-		what = terminal.Plural(h.Values, "value")
-	}
-	fmt.Fprintf(out, "hop %d  %s  %v  %s\n", h.Round, h.Contact.Peer, h.Took.Round(10*time.Microsecond), terminal.Legible(what))
-}
-
-// hopView is a hop as JSON shows it.
-type hopView struct {
-	Round  int     `json:"hop"`
-	PeerID string  `json:"peer_id,omitempty"`
-	NodeID string  `json:"node_id"`
-	TookMS float64 `json:"took_ms"`
-	Nodes  int     `json:"nodes"`
-	Values int     `json:"values"`
-	Error  string  `json:"error,omitempty"`
-}
-
-func viewHops(hops []lookup.Hop) []hopView {
-	views := make([]hopView, len(hops))
-	for i, h := range hops {
-		views[i] = hopView{
-			Round:  h.Round,
-			PeerID: h.Contact.Peer.String(),
-			NodeID: h.Contact.ID.String(),
-			TookMS: float64(h.Took.Microseconds()) / 1000,
-			Nodes:  h.Nodes,
-			Values: h.Values,
-		}
-		if h.Err != nil {
-			views[i].Error = h.Err.Error()
-		}
-	}
-	return views
-}
-
 func printLookup(cmd *cli.Command, key flags.Key, found *lookup.Found) error {
 	shown, tally := view.ValuesFound(found.Values), tallyOf(found)
 	if cmd.Bool("json") {
 		if err := terminal.PrintJSON(cmd, map[string]any{
 			"key": key.String(), "values": shown.Values, "expires_in": append([]int64{}, shown.ExpiresIn...), "proved": shown.Proved, "holders": found.Holders,
-			"asked": tally.asked, "answered": tally.answered, "silent": tally.silent, "trace": viewHops(found.Hops),
+			"asked": tally.asked, "answered": tally.answered, "silent": tally.silent, "trace": view.HopsFound(found.Hops),
 		}); err != nil {
 			return err
 		}
@@ -183,12 +144,12 @@ func putReplicated(ctx context.Context, cmd *cli.Command) error {
 		if err != nil {
 			return err
 		}
-		warnUnseen(cmd, value)
+		local.NoteUnseen(cmd, value)
 		if cmd.Bool("json") {
 			return terminal.PrintJSON(cmd, map[string]any{
 				"key": key.String(), "status": "ok", "ttl": int64(value.TTL / time.Second),
 				"acknowledged": len(r.Acknowledged), "sent": len(r.Sent), "failed": len(r.Failed),
-				"trace": viewHops(r.Found.Hops),
+				"trace": view.HopsFound(r.Found.Hops),
 			})
 		}
 		fmt.Fprintf(cmd.Root().Writer, "stored under %s for %v: %s acknowledged", key, value.TTL, terminal.Plural(len(r.Acknowledged), "node"))

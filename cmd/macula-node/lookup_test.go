@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/view"
 	"github.com/macula-mesh/macula-node/node"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
@@ -64,7 +65,7 @@ func TestLookup(t *testing.T) {
 			Values    []map[string]any
 			ExpiresIn []int64 `json:"expires_in"`
 			Holders   int
-			Trace     []hopView
+			Trace     []view.Hop
 		}
 		require.NoError(t, json.Unmarshal([]byte(got.stdout), &v))
 		require.Len(t, v.Key, 64)

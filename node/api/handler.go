@@ -31,7 +31,7 @@ func (s *Server) handler(o Options) http.Handler {
 	})
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
 		if o.Metrics == nil {
-			writeProblem(w, problem(http.StatusNotFound, "this node has no metrics"))
+			writeProblem(w, problem(http.StatusNotFound, "the metrics of this node are not gathered here: its Config.Registerer is no prometheus.Gatherer"))
 			return
 		}
 		o.Metrics.ServeHTTP(w, r)

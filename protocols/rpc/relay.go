@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"bytes"
-	"encoding/binary"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/compat/wire/framing"
@@ -45,16 +44,8 @@ func (c *Calls) relay(p *server.Peer, f framing.Frame, m *wire.RPCRequest) error
 		return nil
 	}
 	c.count.requests.Add(1)
-	c.askWith(t, target, c.keyOf(target, string(from), string(id)), frameOf(f))
+	c.askWith(t, target, c.keyOf(target, string(from), string(id)), f.Bytes())
 	return nil
-}
-
-// frameOf returns a frame as it travels, in memory of its own.
-func frameOf(f framing.Frame) []byte {
-	b := make([]byte, framing.HeaderSize, framing.HeaderSize+len(f.Payload))
-	b[0], b[1] = framing.Version, byte(f.Type)
-	binary.BigEndian.PutUint32(b[4:], uint32(len(f.Payload)))
-	return append(b, f.Payload...)
 }
 
 // serveRPCReply takes an RPC_REPLY: where the client that it comes from was asked, on this
@@ -79,7 +70,7 @@ func (c *Calls) serveRPCReply(p *server.Peer, f framing.Frame) error {
 			c.finish(t, failed(wire.CodeHandlerError, "The provider's answer is no RPC_REPLY that is passed on: %v", why))
 			return nil
 		}
-		c.finish(t, outcome{frame: frameOf(f)})
+		c.finish(t, outcome{frame: f.Bytes()})
 		return nil
 	}
 	o := outcome{result: payload.OfText(bytes.Clone(m.Result))}

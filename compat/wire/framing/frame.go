@@ -38,6 +38,13 @@ type Frame struct {
 	Payload []byte
 }
 
+// Bytes returns the frame as it travels, in memory of its own.
+func (f Frame) Bytes() []byte {
+	b := append(make([]byte, 0, HeaderSize+len(f.Payload)), Version, byte(f.Type), 0, 0, 0, 0, 0, 0)
+	binary.BigEndian.PutUint32(b[4:], uint32(len(f.Payload)))
+	return append(b, f.Payload...)
+}
+
 // header reads the first HeaderSize bytes of b, which must be there.
 func header(b []byte) (t wire.Type, size int, err error) {
 	if b[0] != Version {

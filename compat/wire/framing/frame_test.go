@@ -14,6 +14,17 @@ func tooLarge() wire.Message {
 	return &wire.Publish{Topic: "t", Payload: make([]byte, wire.MaxPayload)}
 }
 
+// A frame that was read travels on as it came.
+func TestFrameBytes(t *testing.T) {
+	came := frame(wire.TypePing, fields("timestamp", num(1)))
+	f, _, err := framing.DecodeFrame(came)
+	require.NoError(t, err)
+	b := f.Bytes()
+	require.Equal(t, came, b)
+	b[len(b)-1]++
+	require.NotEqual(t, came, b, "in memory of its own")
+}
+
 func TestAppendFrame(t *testing.T) {
 	t.Run("behind what is there", func(t *testing.T) {
 		b, err := framing.AppendFrame([]byte("before"), &wire.Ping{Timestamp: wire.Some(int64(1))})

@@ -15,6 +15,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/pubsub"
 	"github.com/macula-mesh/macula-node/protocols/rpc"
+	"github.com/macula-mesh/macula-node/protocols/watch"
 )
 
 // Parts are those of a node that a Backend tells of.
@@ -24,6 +25,7 @@ type Parts struct {
 	Store   *Store // of the service's records
 	Uplinks *uplink.Uplinks
 	Topics  *pubsub.Topics
+	Watcher *watch.Watcher
 	Calls   *rpc.Calls
 	Lists   *access.Lists // nil where nobody can be banned
 	Version string

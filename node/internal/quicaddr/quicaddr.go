@@ -97,6 +97,40 @@ func Endpoints(addrs []ma.Multiaddr) []string {
 	return texts
 }
 
+// Local returns where other programs of this machine reach what listens on addrs, each once and loopback first: all
+// addresses of a family are its loopback address.
+func Local(addrs []ma.Multiaddr) []netip.AddrPort {
+	var local []netip.AddrPort
+	for _, addr := range addrs {
+		ap, ok := AddrPort(addr)
+		if !ok {
+			continue
+		}
+		if ip := ap.Addr(); ip.IsUnspecified() {
+			loopback := netip.IPv6Loopback()
+			if ip.Is4() {
+				loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+			}
+			ap = netip.AddrPortFrom(loopback, ap.Port())
+		}
+		if !slices.Contains(local, ap) {
+			local = append(local, ap)
+		}
+	}
+	rank := func(ap netip.AddrPort) int {
+		rank := 0
+		if !ap.Addr().IsLoopback() {
+			rank = 2
+		}
+		if ap.Addr().Is6() {
+			rank++
+		}
+		return rank
+	}
+	slices.SortStableFunc(local, func(a, b netip.AddrPort) int { return cmp.Compare(rank(a), rank(b)) })
+	return local
+}
+
 // isConcrete reports whether someone else could dial ap. IPv6's link-local addresses need a zone that only we know.
 func isConcrete(ap netip.AddrPort) bool {
 	ip := ap.Addr()

@@ -28,6 +28,9 @@ the list again; without an ENTRY the list is printed.`,
 			if n > 1 || n == 0 && cmd.Bool("remove") {
 				return flags.Usagef("want one ENTRY, got %d arguments; %s", n, flags.UsageOf(cmd))
 			}
+			if err := flags.CheckText("ENTRY", cmd.Args().First()); err != nil {
+				return err
+			}
 			return withNode(ctx, cmd, func(ctx context.Context, c *client.Client) error {
 				if n == 0 {
 					return printBans(ctx, cmd, c)

@@ -3,6 +3,7 @@ package inspect
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/local"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/node/api/client"
 	"github.com/macula-mesh/macula-node/node/api/schema"
@@ -115,32 +117,34 @@ JSON object. It goes on after a restart, unless the node keeps its records in
 memory.`,
 		Flags: common(&cli.StringFlag{Name: "service", Usage: "`NAME` of the service"}, &cli.IntFlag{Name: "ttl", Usage: "`SECONDS` that a copy lives (default: what is usual)"}),
 		Action: func(ctx context.Context, cmd *cli.Command) error {
-			asked := schema.AdvertiseRequest{TTL: int64(cmd.Int("ttl"))}
+			asked, unseen := schema.AdvertiseRequest{TTL: int64(cmd.Int("ttl"))}, func() {}
 			n := cmd.Args().Len()
 			if asked.Service = cmd.String("service"); asked.Service != "" {
 				if n > 1 {
 					return flags.Usagef("want at most one ENDPOINT, got %d arguments; %s", n, flags.UsageOf(cmd))
 				}
 				asked.Endpoint = cmd.Args().First()
+				if err := errors.Join(flags.CheckText("--service", asked.Service), flags.CheckText("ENDPOINT", asked.Endpoint)); err != nil {
+					return err
+				}
 			} else {
-				if n != 2 {
-					return flags.Usagef("want a KEY and a VALUE, or --service, got %d arguments; %s", n, flags.UsageOf(cmd))
-				}
-				key, err := flags.ParseKey(cmd.Args().Get(0))
+				key, rest, err := flags.SplitKey(cmd, cmd.Args().Slice(), "VALUE")
 				if err != nil {
 					return err
 				}
-				value, err := flags.ParseValue(cmd.Args().Get(1))
+				value, err := flags.ParseValue(rest[0])
 				if err != nil {
 					return err
 				}
-				asked.Key, asked.Value = hex.EncodeToString(key), schema.Value{Raw: value.Raw}
+				asked.Key, asked.Value = hex.EncodeToString(key.Bytes), schema.Value{Raw: value.Raw}
+				unseen = func() { local.NoteUnseen(cmd, value) }
 			}
 			return withNode(ctx, cmd, func(ctx context.Context, c *client.Client) error {
 				done, err := client.Post[schema.Advertisement](ctx, c, "/v1/advertise", asked)
 				if err != nil {
 					return err
 				}
+				unseen()
 				return print(cmd, done, func(out io.Writer) {
 					saved := ", until the node ends"
 					if done.Saved {

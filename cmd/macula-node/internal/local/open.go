@@ -9,6 +9,8 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
+	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/internal/datadir"
 	"github.com/macula-mesh/macula-node/node/api/client"
 )
@@ -44,6 +46,13 @@ func Wrong(err error) error {
 		return flags.Usage(err)
 	}
 	return err
+}
+
+// NoteUnseen says of a value that was stored that Erlang nodes will not be given it.
+func NoteUnseen(cmd *cli.Command, value values.Value) {
+	if err := values.Harmless(value.Raw); err != nil {
+		flags.Note(cmd, "Erlang nodes will not see the value: it %v", terminal.Legible(err.Error()))
+	}
 }
 
 // ErrUnserved: nobody was found who serves a procedure.

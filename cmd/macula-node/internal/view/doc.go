@@ -1,3 +1,3 @@
-// Package view prints what commands of macula-node were told: nodes, gateways, and how a
-// node is.
+// Package view prints what commands of macula-node were told: nodes, gateways, answers of
+// lookups, what the doctor has found, and how a node is.
 package view

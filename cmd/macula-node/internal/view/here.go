@@ -1,13 +1,8 @@
 package view
 
 import (
-	"fmt"
-	"io"
-	"time"
-
 	ma "github.com/multiformats/go-multiaddr"
 
-	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/node/api/schema"
 )
@@ -45,21 +40,4 @@ func NodesNear(all []schema.Contact) []Node {
 		}
 	}
 	return views
-}
-
-// Hop prints an answer of a lookup.
-func Hop(out io.Writer, h schema.Hop) {
-	what := terminal.Plural(h.Nodes, "node")
-	switch {
-	case h.Error != "":
-		what = h.Error
-	case h.Values > 0:
-		what = terminal.Plural(h.Values, "value")
-	}
-	who := h.PeerID
-	if who == "" {
-		who = h.Endpoint
-	}
-	took := time.Duration(h.TookMS * float64(time.Millisecond)).Round(10 * time.Microsecond)
-	fmt.Fprintf(out, "hop %d  %s  %v  %s\n", h.Hop, terminal.Legible(who), took, terminal.Legible(what))
 }
