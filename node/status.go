@@ -4,14 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime/debug"
-	"runtime/metrics"
 	"time"
 
-	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/internal/api"
 	"github.com/macula-mesh/macula-node/internal/datadir"
+	"github.com/macula-mesh/macula-node/internal/memory"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble"
 )
@@ -21,7 +19,7 @@ type local struct{ *Node }
 
 // Status implements api.Node.
 func (l local) Status() api.Status {
-	stats, store := l.records.Stats(), l.StoreStatus()
+	stats, store, used := l.records.Stats(), l.StoreStatus(), memory.Read()
 	beginnings := l.beginnings()
 	started := l.presence.Started()
 	s := api.Status{
@@ -44,7 +42,7 @@ func (l local) Status() api.Status {
 		Store: api.Store{
 			Kind: store.Kind, Dir: store.Dir, DiskBytes: store.DiskBytes, DiskLimit: store.DiskLimit, Unread: l.unread,
 		},
-		Memory:   memory(store.Limit, l.cfg.Limits.Accounts.TotalMemory),
+		Memory:   api.Memory{Used: used.Runtime, Limit: used.Limit, Records: store.Limit, Buffers: l.cfg.Limits.Accounts.TotalMemory},
 		Refused:  l.refused(),
 		Problems: l.problems(beginnings),
 	}
@@ -89,27 +87,13 @@ func isFull(bytes, limit int64) bool {
 	return bytes+values.MaxSize+records.RecordOverhead > limit
 }
 
-// memory is what the process has, and may have.
-func memory(records, buffers int64) api.Memory {
-	read := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
-	metrics.Read(read)
-	m := api.Memory{Used: int64(read[0].Value.Uint64() - read[1].Value.Uint64()), Records: records, Buffers: buffers}
-	if limit := debug.SetMemoryLimit(-1); limit < maxMemory {
-		m.Limit = limit
-	}
-	return m
-}
-
-// maxMemory is more than any machine has: Go's limit where there is none is above it.
-const maxMemory = 1 << 60
-
 // running is what a node says to the commands on its machine.
 func (n *Node) running() datadir.Running {
 	r := datadir.Running{
 		PeerID:   n.host.ID().String(),
 		Realm:    n.Realm(),
 		Addrs:    texts(n.LocalAddrs()),
-		Endpoint: pinned(n.LocalEndpoint()),
+		Endpoint: n.LocalEndpoint().Text(),
 	}
 	for _, b := range n.cfg.bootstrap {
 		for _, a := range b.Addrs {
@@ -125,12 +109,4 @@ func texts[T fmt.Stringer](all []T) []string {
 		out[i] = v.String()
 	}
 	return out
-}
-
-// pinned writes an endpoint with its pin, as identity.ParsePinnedEndpoint reads it.
-func pinned(e identity.PinnedEndpoint) string {
-	if e.Pin.IsZero() {
-		return e.String()
-	}
-	return e.String() + "#" + e.Pin.String()
 }
