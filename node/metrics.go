@@ -4,7 +4,6 @@ import (
 	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/macula-mesh/macula-node/compat/uplink"
 	"github.com/macula-mesh/macula-node/node/internal/metrics"
@@ -31,13 +30,7 @@ func (n *Node) Gatherer() prometheus.Gatherer {
 
 // MetricsHandler returns what serves the metrics of the node to Prometheus, as text or
 // OpenMetrics: 404 where Gatherer returns nil. It is for the caller to see to who may ask.
-func (n *Node) MetricsHandler() http.Handler {
-	g := n.Gatherer()
-	if g == nil {
-		return http.NotFoundHandler()
-	}
-	return promhttp.HandlerFor(g, promhttp.HandlerOpts{EnableOpenMetrics: true})
-}
+func (n *Node) MetricsHandler() http.Handler { return metrics.Handler(n.cfg.Registerer) }
 
 // state tells the metrics what there is, once the node serves and until it is closed.
 func (n *Node) state() (metrics.State, bool) {

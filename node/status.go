@@ -5,13 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime/debug"
-	"runtime/metrics"
 	"time"
 
-	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/internal/datadir"
+	"github.com/macula-mesh/macula-node/internal/memory"
 	"github.com/macula-mesh/macula-node/node/api/schema"
 	"github.com/macula-mesh/macula-node/node/internal/backend"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
@@ -51,7 +49,7 @@ func (l local) Backup(ctx context.Context, dir string) (schema.Backup, error) {
 
 // Status implements api.Node.
 func (l local) Status() schema.Status {
-	stats, store := l.n.records.Stats(), l.n.StoreStatus()
+	stats, store, used := l.n.records.Stats(), l.n.StoreStatus(), memory.Read()
 	beginnings := l.n.beginnings()
 	started := l.n.presence.Started()
 	s := schema.Status{
@@ -74,7 +72,7 @@ func (l local) Status() schema.Status {
 		Store: schema.Store{
 			Kind: store.Kind, Dir: store.Dir, DiskBytes: store.DiskBytes, DiskLimit: store.DiskLimit, Unread: l.n.unread,
 		},
-		Memory:   memory(store.Limit, l.n.cfg.Limits.Accounts.TotalMemory),
+		Memory:   schema.Memory{Used: used.Runtime, Limit: used.Limit, Records: store.Limit, Buffers: l.n.cfg.Limits.Accounts.TotalMemory},
 		Refused:  l.n.refused(),
 		Problems: l.n.problems(beginnings),
 	}
@@ -119,27 +117,13 @@ func isFull(bytes, limit int64) bool {
 	return bytes+values.MaxSize+records.RecordOverhead > limit
 }
 
-// memory is what the process has, and may have.
-func memory(records, buffers int64) schema.Memory {
-	read := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
-	metrics.Read(read)
-	m := schema.Memory{Used: int64(read[0].Value.Uint64() - read[1].Value.Uint64()), Records: records, Buffers: buffers}
-	if limit := debug.SetMemoryLimit(-1); limit < maxMemory {
-		m.Limit = limit
-	}
-	return m
-}
-
-// maxMemory is more than any machine has: Go's limit where there is none is above it.
-const maxMemory = 1 << 60
-
 // running is what a node says to the commands on its machine.
 func (n *Node) running() datadir.Running {
 	r := datadir.Running{
 		PeerID:   n.host.ID().String(),
 		Realm:    n.Realm(),
 		Addrs:    texts(n.LocalAddrs()),
-		Endpoint: pinned(n.LocalEndpoint()),
+		Endpoint: n.LocalEndpoint().Text(),
 	}
 	for _, b := range n.cfg.bootstrap {
 		for _, a := range b.Addrs {
@@ -155,12 +139,4 @@ func texts[T fmt.Stringer](all []T) []string {
 		out[i] = v.String()
 	}
 	return out
-}
-
-// pinned writes an endpoint with its pin, as identity.ParsePinnedEndpoint reads it.
-func pinned(e identity.PinnedEndpoint) string {
-	if e.Pin.IsZero() {
-		return e.String()
-	}
-	return e.String() + "#" + e.Pin.String()
 }

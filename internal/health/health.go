@@ -10,12 +10,13 @@ import (
 	"net"
 	"net/http"
 	"runtime"
-	"runtime/metrics"
 	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/net/netutil"
+
+	"github.com/macula-mesh/macula-node/internal/memory"
 )
 
 const (
@@ -120,7 +121,7 @@ func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
 	if s.node.Ready() {
 		ready, counts = 1, s.node.Counts()
 	}
-	total, inUse := memory()
+	usage := memory.Read()
 	var b strings.Builder
 	for _, m := range []struct {
 		name, help string
@@ -129,8 +130,8 @@ func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
 		{"uptime_seconds", "Seconds since the start", s.uptime()},
 		{"ready", "Whether it serves: 1 or 0", ready},
 		{"process_count", "Goroutines, where an Erlang gateway counts its processes", int64(runtime.NumGoroutine())},
-		{"memory_bytes", "Memory of the Go runtime", total},
-		{"process_memory_bytes", "Memory of the heap's objects and the stacks, where an Erlang gateway counts that of its processes", inUse},
+		{"memory_bytes", "Memory of the Go runtime", usage.Runtime},
+		{"process_memory_bytes", "Memory of the heap's objects and the stacks, where an Erlang gateway counts that of its processes", usage.InUse},
 		{"diagnostics_available", "Whether com.macula.diagnostics procedures are served: 1 or 0", ready},
 		{"clients_total", "Nodes that have connected", int64(counts.Clients)},
 		{"subscriptions_total", "Subscriptions to topics", int64(counts.Subscriptions)},
@@ -139,16 +140,4 @@ func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(&b, "# HELP macula_gateway_%s %s\n# TYPE macula_gateway_%[1]s gauge\nmacula_gateway_%[1]s %[3]d\n", m.name, m.help, m.value)
 	}
 	say(w, http.StatusOK, "text/plain; version=0.0.4", b.String())
-}
-
-// memory returns what the Go runtime has of the system, and what objects and stacks take
-// of that, in bytes.
-func memory() (total, inUse int64) {
-	read := []metrics.Sample{
-		{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"},
-		{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"},
-	}
-	metrics.Read(read)
-	v := func(i int) int64 { return int64(read[i].Value.Uint64()) }
-	return v(0) - v(1), v(2) + v(3)
 }

@@ -22,7 +22,7 @@ const module = "github.com/macula-mesh/macula-node/"
 // adds a package gives it its place here.
 var floors = [][]string{
 	{"compat/wire/msgpack", "protocols/pubsub/internal/trie", "protocols/pubsub/internal/recent"},
-	{"compat/wire/internal/fields", "internal/logs/early", "internal/access", "internal/wrap"},
+	{"compat/wire/internal/fields", "internal/logs/early", "internal/access", "internal/memory", "internal/wrap"},
 	{"compat/wire", "compat/wire/endpoints", "internal/buckets", "internal/budget", "internal/datadir", "internal/logs"},
 	{"compat/wire/framing", "compat/wire/procedures", "compat/wire/values", "internal/fair"},
 	{"protocols/maculadht/proto", "protocols/maculadht/state", "protocols/maculadht/records/internal/residents"},

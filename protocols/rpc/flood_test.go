@@ -48,7 +48,7 @@ func (e *erlang) echo() {
 const (
 	// floodRate is how many frames a second a flood has: in the time of a call, twenty times
 	// what a caller may have under way, and no more than a machine can write beside all else.
-	floodRate = 5000
+	floodRate = 5000 / raceSlower
 	// slowdown is how many times longer a call of others may take beside a flood, at the 99th
 	// of 100, than where the same flood goes to another node on the machine.
 	slowdown = 3

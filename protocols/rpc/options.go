@@ -36,15 +36,11 @@ type Limits struct {
 }
 
 // DefaultLimits returns 16,384 calls, 1,024 of one caller, 4.5 s and 60 s, 256 at
-// once of one procedure, client or node that is asked and as many that wait, 256 procedures a stream, 16,384 in all, and 64 lookups.
+// once of one procedure, client or node that is asked and as many that wait, 256
+// procedures a stream, 16,384 in all, and 64 lookups.
 func DefaultLimits() Limits {
-	return Limits{
-		Pending: 16_384, PerCaller: 1024,
-		Time: 4500 * time.Millisecond, MaxTime: time.Minute,
-		Running: 256, Waiting: 256,
-		Procedures: 256, Registered: 16_384,
-		Lookups: 64,
-	}
+	return Limits{Pending: 16_384, PerCaller: 1024, Time: 4500 * time.Millisecond, MaxTime: time.Minute,
+		Running: 256, Waiting: 256, Procedures: 256, Registered: 16_384, Lookups: 64}
 }
 
 func (l Limits) check() error {

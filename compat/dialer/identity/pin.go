@@ -43,6 +43,14 @@ type PinnedEndpoint struct {
 	Pin Pin // zero: none
 }
 
+// Text is the endpoint with its pin, as ParsePinnedEndpoint reads it.
+func (e PinnedEndpoint) Text() string {
+	if e.Pin.IsZero() {
+		return e.String()
+	}
+	return e.String() + "#" + e.Pin.String()
+}
+
 // ParsePinnedEndpoint reads an endpoint as endpoints.Parse does, which a pin may
 // follow: "#sha256=" and 64 hexadecimal digits. The error is a
 // endpoints.ErrBad.

@@ -2,10 +2,12 @@ package metrics
 
 import (
 	"fmt"
+	"net/http"
 	"runtime"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/macula-mesh/macula-node/compat/dialer"
@@ -111,4 +113,14 @@ func NewRegistry() *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return r
+}
+
+// Handler serves what a registerer gathers to Prometheus, as text or OpenMetrics: 404
+// where it gathers nothing.
+func Handler(r prometheus.Registerer) http.Handler {
+	g, gathers := r.(prometheus.Gatherer)
+	if !gathers {
+		return http.NotFoundHandler()
+	}
+	return promhttp.HandlerFor(g, promhttp.HandlerOpts{EnableOpenMetrics: true})
 }
