@@ -102,7 +102,7 @@ func udpOf(t *testing.T, addr ma.Multiaddr) *net.UDPAddr {
 
 func startProgram(t *testing.T) *target {
 	t.Helper()
-	cmd := exec.Command(*program, "run", "--json", "--listen", "/ip4/127.0.0.1/udp/0/quic-v1", "--data-dir", t.TempDir(), "--log-level", "error")
+	cmd := exec.Command(*program, "run", "--json", "--api", "off", "--listen", "/ip4/127.0.0.1/udp/0/quic-v1", "--data-dir", t.TempDir(), "--log-level", "error")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)

@@ -55,7 +55,7 @@ func Run(path string, start func(*exec.Cmd) error, args ...string) (*Process, er
 		start = (*exec.Cmd).Start
 	}
 	p := &Process{cmd: exec.Command(path, append([]string{"run", "--json"}, args...)...), ended: make(chan error, 1)}
-	p.cmd.Env = append(os.Environ(), "MACULA_HOSTNAME=")
+	p.cmd.Env = append(os.Environ(), "MACULA_HOSTNAME=", "MACULA_API=off") // one of many on this machine
 	p.cmd.Stderr = &p.logged
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
