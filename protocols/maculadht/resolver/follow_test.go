@@ -2,6 +2,8 @@ package resolver
 
 import (
 	"fmt"
+	"maps"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 
 // followers is a Follower, with the keys that are followed.
 type followers struct {
+	mu   sync.Mutex
 	open map[string]*followed
 	sum  int // of all that ever were
 }
@@ -21,10 +24,12 @@ type followed struct {
 	all     *followers
 	key     string
 	changed func()
-	renewed int
+	renewed int // guarded by all.mu
 }
 
 func (f *followers) Follow(key []byte, changed func()) Following {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.open == nil {
 		f.open = make(map[string]*followed)
 	}
@@ -34,8 +39,35 @@ func (f *followers) Follow(key []byte, changed func()) Following {
 	return one
 }
 
-func (f *followed) Renew(closest []routing.Contact) { f.renewed += min(1, len(closest)) }
-func (f *followed) Close()                          { delete(f.all.open, f.key) }
+func (f *followers) now() map[string]*followed {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return maps.Clone(f.open)
+}
+
+func (f *followers) ever() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.sum
+}
+
+func (f *followed) Renew(closest []routing.Contact) {
+	f.all.mu.Lock()
+	defer f.all.mu.Unlock()
+	f.renewed += min(1, len(closest))
+}
+
+func (f *followed) renewals() int {
+	f.all.mu.Lock()
+	defer f.all.mu.Unlock()
+	return f.renewed
+}
+
+func (f *followed) Close() {
+	f.all.mu.Lock()
+	defer f.all.mu.Unlock()
+	delete(f.all.open, f.key)
+}
 
 // Who asks for what was found sees a change a second after it was told, and not when what is
 // remembered would be looked up again; what changes all the time is looked up each second.
@@ -58,9 +90,9 @@ func TestWhatIsFollowedIsFresh(t *testing.T) {
 			}
 		}
 		ask("a")
-		one := f.open[string(s.Target[:])]
+		one := f.now()[string(s.Target[:])]
 		require.NotNil(t, one)
-		require.Equal(t, 1, one.renewed)
+		require.Equal(t, 1, one.renewals())
 
 		s.SetOther(has(value("b", 3600)))
 		time.Sleep(5 * time.Second)
@@ -68,7 +100,7 @@ func TestWhatIsFollowedIsFresh(t *testing.T) {
 		one.changed()
 		time.Sleep(10 * time.Millisecond)
 		ask("b")
-		require.Equal(t, 2, one.renewed)
+		require.Equal(t, 2, one.renewals())
 
 		before := questions(s, nil)
 		for range 100 {
@@ -80,26 +112,26 @@ func TestWhatIsFollowedIsFresh(t *testing.T) {
 		s.SetOther(names())
 		one.changed()
 		time.Sleep(2 * time.Second)
-		require.Empty(t, f.open, "it is gone")
+		require.Empty(t, f.now(), "it is gone")
 		one.changed()
 		ask()
 
 		time.Sleep(time.Minute)
 		s.SetOther(has(value("c", 3600)))
 		ask("c")
-		one = f.open[string(s.Target[:])]
-		require.Equal(t, 2, f.sum)
+		one = f.now()[string(s.Target[:])]
+		require.Equal(t, 2, f.ever())
 		time.Sleep(d.resolver.limits.KeepFresh - time.Second)
-		require.NotEmpty(t, f.open)
+		require.NotEmpty(t, f.now())
 		time.Sleep(2 * time.Second)
 		before = questions(s, nil)
 		one.changed() // nobody asks for it any more
 		time.Sleep(2 * time.Second)
-		require.Empty(t, f.open)
+		require.Empty(t, f.now())
 		require.Equal(t, before, questions(s, nil))
 		ask("c")
 		d.resolver.SetFollower(nil)
-		require.Empty(t, f.open)
+		require.Empty(t, f.now())
 		require.Zero(t, d.resolver.followed.all)
 	})
 }
@@ -127,14 +159,14 @@ func TestFollowedLimits(t *testing.T) {
 		for n := range 10 {
 			ask("192.0.2.1", "192.0.2.0/24", n)
 		}
-		require.Len(t, f.open, 3)
+		require.Len(t, f.now(), 3)
 		for n := range 10 {
 			ask("192.0.2.2", "192.0.2.0/24", n)
 		}
-		require.Len(t, f.open, 4)
+		require.Len(t, f.now(), 4)
 		time.Sleep(limits.KeepFresh + 2*limits.HitLife)
-		require.Empty(t, f.open)
+		require.Empty(t, f.now())
 		ask("192.0.2.3", "192.0.2.0/24", 0)
-		require.Len(t, f.open, 1)
+		require.Len(t, f.now(), 1)
 	})
 }
