@@ -51,7 +51,7 @@ func Wrong(err error) error {
 // NoteUnseen says of a value that was stored that Erlang nodes will not be given it.
 func NoteUnseen(cmd *cli.Command, value values.Value) {
 	if err := values.Harmless(value.Raw); err != nil {
-		flags.Note(cmd, "Erlang nodes will not see the value: it %v", terminal.Legible(err.Error()))
+		flags.Note(cmd, "Erlang nodes will not see the value: %v", terminal.Legible(err.Error()))
 	}
 }
 
