@@ -121,7 +121,7 @@ func TestNotes(t *testing.T) {
 		"a value unseen":             {[]string{"put", "k", `{"x": 1}`}, exitOK, "Erlang nodes will not see the value"},
 		"a value seen":               {[]string{"put", "seen", `{"node_id": "` + someID + `"}`}, exitOK, ""},
 		"a value advertised unseen":  {[]string{"advertise", "unseen", `{"x": 1}`}, exitOK, "Erlang nodes will not see the value"},
-		"a key advertised":           {[]string{"advertise", short, provider}, exitOK, "taken as a text"},
+		"a key advertised":           {[]string{"advertise", someID[1:], provider}, exitOK, "taken as a text"},
 		"a provider":                 {[]string{"put", "p", provider}, exitOK, ""},
 	} {
 		t.Run(name, func(t *testing.T) { requireNote(t, data, test.args, test.code, test.note) })
