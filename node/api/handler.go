@@ -136,39 +136,46 @@ func (s *Server) body(w http.ResponseWriter, r *http.Request) (free func(), err 
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		return func() {}, nil
 	}
-	want := "application/json"
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return nil, problem(http.StatusBadRequest, "%s takes no body", r.Method)
+	}
+	want, most, bodies := "application/json", int64(maxBody), s.bodies
+	if door.Of(r.Context()) != nil {
+		bodies = s.bodiesTCP
+	}
 	if r.URL.Path == "/login" {
-		want = "application/x-www-form-urlencoded"
+		want, most = "application/x-www-form-urlencoded", maxForm
 	}
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != want {
 		return nil, problem(http.StatusUnsupportedMediaType, "Content-Type is %q: send %s", r.Header.Get("Content-Type"), want)
 	}
 	size := r.ContentLength
-	if size > maxBody {
-		_, _ = io.CopyN(io.Discard, r.Body, 2*maxBody) // so that most who ask are told, and do not meet a closed connection
-		return nil, tooLarge()
+	if size > most {
+		_, _ = io.CopyN(io.Discard, r.Body, 2*most) // so that most who ask are told, and do not meet a closed connection
+		return nil, tooLarge(most)
 	}
 	if size < 0 {
-		size = maxBody
+		size = most
 	}
-	if err := s.bodies.Acquire(r.Context(), size); err != nil {
+	if err := bodies.Acquire(r.Context(), size); err != nil {
 		return nil, problem(http.StatusServiceUnavailable, "too many requests are being read: ask again")
 	}
-	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 	if err != nil {
-		s.bodies.Release(size)
+		bodies.Release(size)
 		if _, large := errors.AsType[*http.MaxBytesError](err); large {
-			return nil, tooLarge()
+			return nil, tooLarge(most)
 		}
 		return nil, problem(http.StatusBadRequest, "the request broke off: %v", err)
 	}
+	bodies.Release(size - int64(len(text)))
 	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(text)), int64(len(text))
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // all of it is there
-	return func() { s.bodies.Release(size) }, nil
+	return func() { bodies.Release(int64(len(text))) }, nil
 }
 
-func tooLarge() error {
-	return problem(http.StatusRequestEntityTooLarge, "the request has more than %d bytes", maxBody)
+func tooLarge(most int64) error {
+	return problem(http.StatusRequestEntityTooLarge, "the request has more than %d bytes", most)
 }
 
 // takes has the answer of an operation take as long as it does: as far as this package is

@@ -78,6 +78,8 @@ func TestHostileRequests(t *testing.T) {
 		"a form":                      {loopback, "POST", "/v1/publish", "", headers(append(bearer(loopback), "Content-Type", "text/plain")...), strings.NewReader(body), 415, "application/json"},
 		"a body that is too long":     {loopback, "POST", "/v1/publish", "", headers(append(bearer(loopback), "Content-Type", "application/json")...), strings.NewReader(`{"topic":"` + strings.Repeat("a", maxBody) + `"}`), 413, "bytes"},
 		"one that does not say":       {loopback, "POST", "/v1/publish", "", headers(append(bearer(loopback), "Content-Type", "application/json")...), io.MultiReader(strings.NewReader(`{"topic":"` + strings.Repeat("a", maxBody) + `"}`)), 413, "bytes"},
+		"a read with a body":          {loopback, "GET", "/v1/status", "", headers("Content-Type", "application/json"), io.MultiReader(strings.NewReader("{}")), 400, "no body"},
+		"a form that is too long":     {all, "POST", "/login", "", headers("Content-Type", "application/x-www-form-urlencoded"), strings.NewReader("token=" + strings.Repeat("a", maxForm)), 413, "1024 bytes"},
 		"another field":               {loopback, "POST", "/v1/publish", "", headers(append(bearer(loopback), "Content-Type", "application/json")...), strings.NewReader(`{"tpoic":"a"}`), 422, "tpoic"},
 		"two values":                  {loopback, "POST", "/v1/publish", "", headers(append(bearer(loopback), "Content-Type", "application/json")...), strings.NewReader(body + body), 400, ""},
 		"no JSON":                     {loopback, "POST", "/v1/publish", "", headers(append(bearer(loopback), "Content-Type", "application/json")...), strings.NewReader(`{`), 400, ""},
@@ -112,6 +114,28 @@ func TestHostileRequests(t *testing.T) {
 			require.NotContains(t, string(text), tokenOf(t, test.server))
 		})
 	}
+}
+
+// Who sends bodies over TCP and does not end them holds up nobody who asks on the socket.
+func TestUnendedBodies(t *testing.T) {
+	s := open(t, &fakeNode{}, at("127.0.0.1:0"))
+	for range maxBodies / maxBody {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL(), "http://"))
+		require.NoError(t, err)
+		defer conn.Close()
+		_, err = io.WriteString(conn, "POST /v1/publish HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "+tokenOf(t, s)+"\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n")
+		require.NoError(t, err)
+	}
+	require.Eventually(t, func() bool {
+		if !s.bodiesTCP.TryAcquire(1) {
+			return true
+		}
+		s.bodiesTCP.Release(1)
+		return false
+	}, 5*time.Second, time.Millisecond, "all that TCP may have is taken")
+	began := time.Now()
+	require.NoError(t, askingAt(s).Publish(t.Context(), "a", nil))
+	require.Less(t, time.Since(began), 3*time.Second)
 }
 
 // A browser logs in by a form, and is known from then on.

@@ -20,7 +20,9 @@ import (
 // What who asks may use, so that the node is not harmed by it.
 const (
 	maxBody = 2 * wire.MaxPayload // of a request: JSON has a payload in base64
-	// maxBodies is what all requests under way may have together.
+	maxForm = 1 << 10             // of the form by which a browser logs in: no token comes before it
+	// maxBodies is what all requests under way may have together, of the socket and of TCP
+	// each.
 	maxBodies  = 8 * maxBody
 	maxHeader  = 16 << 10
 	headerTime = 5 * time.Second
@@ -64,16 +66,17 @@ type Server struct {
 	cancel  context.CancelFunc // of all that is under way
 	served  sync.WaitGroup
 
-	servings servings
-	backups  chan struct{} // has the token of the one that is being made
-	bodies   *semaphore.Weighted
+	servings  servings
+	backups   chan struct{}       // has the token of the one that is being made
+	bodies    *semaphore.Weighted // what is read over the socket
+	bodiesTCP *semaphore.Weighted // and over TCP
 }
 
 // Open serves a node. The error is door.ErrInUse where another process answers on the socket
 // all the same.
 func Open(n Node, o Options) (*Server, error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Server{node: n, log: o.Log, cancel: cancel, backups: make(chan struct{}, 1), bodies: semaphore.NewWeighted(maxBodies)}
+	s := &Server{node: n, log: o.Log, cancel: cancel, backups: make(chan struct{}, 1), bodies: semaphore.NewWeighted(maxBodies), bodiesTCP: semaphore.NewWeighted(maxBodies)}
 	handler := s.handler(o)
 	guard, err := s.listen(o)
 	if err != nil {
