@@ -1,6 +1,7 @@
 package fair
 
 import (
+	"container/list"
 	"math"
 
 	"github.com/macula-mesh/macula-node/internal/budget"
@@ -39,8 +40,7 @@ type Item[T any] struct {
 	weight int
 	leaf   *node[T] // nil once it has left
 	taken  bool
-
-	prev, next *Item[T] // of the same payer, those that wait
+	at     *list.Element // in the leaf's items, while it waits
 }
 
 // New returns an empty queue for a weight of at most room, of which atOnce items may be
@@ -59,7 +59,7 @@ func (q *Queue[T]) Add(by Payer, value T, weight int) *Item[T] {
 		n = n.child(name)
 	}
 	i := &Item[T]{Value: value, weight: max(weight, 1), leaf: n}
-	n.append(i)
+	i.at = n.items.PushBack(i)
 	n.weigh(i.weight)
 	return i
 }
@@ -85,10 +85,11 @@ func (q *Queue[T]) GiveWay(came *Item[T], oldest bool) *Item[T] {
 		}
 		n = heaviest
 	}
-	i := n.last
+	e := n.items.Back()
 	if oldest {
-		i = n.first
+		e = n.items.Front()
 	}
+	i := e.Value.(*Item[T])
 	q.Leave(i)
 	return i
 }
@@ -98,18 +99,17 @@ func (q *Queue[T]) GiveWay(came *Item[T], oldest bool) *Item[T] {
 // of those who have something waiting. So that there is always a place for who has none,
 // nobody has more than three times as many as are free.
 func (q *Queue[T]) Take() *Item[T] {
-	leaf := q.root.turn(q.atOnce - q.root.taken)
+	leaf := q.root.next(q.atOnce - q.root.taken)
 	if leaf == nil {
 		return nil
 	}
-	i := leaf.first
-	leaf.remove(i)
+	i := leaf.items.Remove(leaf.items.Front()).(*Item[T])
 	i.taken = true
 	leaf.weigh(-i.weight)
 	for n := leaf; n != nil; n = n.parent {
 		n.taken++
 		if n.parent != nil && n.weight > 0 {
-			n.parent.toBack(n)
+			n.parent.turns.MoveToBack(n.turn)
 		}
 	}
 	return i
@@ -136,7 +136,7 @@ func (q *Queue[T]) Leave(i *Item[T]) bool {
 			at.taken--
 		}
 	} else {
-		n.remove(i)
+		n.items.Remove(i.at)
 		n.weigh(-i.weight)
 	}
 	i.leaf = nil
