@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -276,4 +277,28 @@ func TestCallsStayInTheirRealm(t *testing.T) {
 	stranger := app(t, "another.realm", nil)
 	_, err = stranger.Call(within(t), "p", nil)
 	require.ErrorIs(t, err, rpc.ErrNotFound)
+}
+
+// What is about to be served when the Calls are closed is not advertised after it.
+func TestCloseWhileServing(t *testing.T) {
+	t.Parallel()
+	n := startNode(t)
+	var serving sync.WaitGroup
+	begun := make(chan struct{}, 1)
+	for i := range 16 {
+		serving.Go(func() {
+			begun <- struct{}{}
+			_, err := n.Calls().Serve(within(t), fmt.Sprint("closed.", i), func(context.Context, *rpc.Request) (any, error) { return 1, nil })
+			if err != nil {
+				assert.ErrorIs(t, err, rpc.ErrClosed)
+			}
+		})
+		<-begun
+	}
+	require.NoError(t, n.Calls().Close())
+	serving.Wait()
+	for i := range 16 {
+		found, _ := n.Service().FindProviders(within(t), fmt.Sprint("closed.", i))
+		require.Empty(t, found)
+	}
 }

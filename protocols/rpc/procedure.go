@@ -39,7 +39,7 @@ type Procedure struct {
 	calls *Calls
 	name  string
 	serve Handler
-	offer *maculadht.Advertisement // nil where it is not advertised
+	offer *maculadht.Advertisement // nil where it is not advertised; guarded by calls.mu
 	line  *fair.Line
 }
 
@@ -76,10 +76,17 @@ func (c *Calls) ServeAtOnce(ctx context.Context, procedure string, atOnce int, h
 	if err != nil {
 		return nil, fmt.Errorf("serve %q: %w", procedure, err)
 	}
-	p.offer, err = c.service.AdvertiseService(ctx, maculadht.Offer{Name: procedure, Brief: true})
-	if err != nil && p.offer == nil {
+	offer, err := c.service.AdvertiseService(ctx, maculadht.Offer{Name: procedure, Brief: true})
+	if err != nil && offer == nil {
 		c.withdraw(p)
 		return nil, fmt.Errorf("serve %q: %w", procedure, err)
+	}
+	c.mu.Lock()
+	p.offer = offer
+	closed := c.closed
+	c.mu.Unlock()
+	if closed { // meanwhile, which has withdrawn what it knew of
+		return nil, errors.Join(fmt.Errorf("serve %q: %w", procedure, ErrClosed), offer.Withdraw())
 	}
 	return p, err
 }
@@ -117,22 +124,23 @@ func (c *Calls) serve(procedure string, atOnce int, h Handler) (*Procedure, erro
 	return p, nil
 }
 
-func (c *Calls) withdraw(p *Procedure) {
+// withdraw has it served no longer, and returns its advertisement.
+func (c *Calls) withdraw(p *Procedure) *maculadht.Advertisement {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.served[p.name] == p {
 		delete(c.served, p.name)
 	}
+	return p.offer
 }
 
 // Withdraw has the procedure served no longer; calls that run go on. The error is that
 // of [maculadht.Advertisement.Withdraw].
 func (p *Procedure) Withdraw() error {
-	p.calls.withdraw(p)
-	if p.offer == nil {
-		return nil
+	if offer := p.calls.withdraw(p); offer != nil {
+		return offer.Withdraw()
 	}
-	return p.offer.Withdraw()
+	return nil
 }
 
 // runServed has a call served by this program, and reports whether it serves the
