@@ -82,6 +82,10 @@ func TestInspect(t *testing.T) {
 	gone = macula(t, "why", "--data-dir", first, "--service", "greeter")
 	require.Equal(t, exitNotFound, gone.code)
 	require.Contains(t, gone.stderr, "its provider has withdrawn it")
+	require.Contains(t, gone.stdout, `service "greeter"`)
+	for line := range strings.Lines(gone.stdout) {
+		require.LessOrEqual(t, len(line), 80+1, line)
+	}
 
 	require.Contains(t, ok("ban", "--data-dir", second, a.PeerID), "is kept away, also after a restart")
 	waitFor(t, "the connection to be closed", func() bool {

@@ -28,7 +28,7 @@ one, and erlang. RTT is the connection's round trip, SEEN how long ago it
 spoke in the DHT, BUCKET its place in the routing table.`,
 		"/v1/peers", func(cmd *cli.Command, out io.Writer, all schema.Peers) {
 			if len(all.Peers) == 0 {
-				fmt.Fprintln(out, "it is connected to nobody")
+				fmt.Fprintln(out, "the node is connected to nobody")
 				return
 			}
 			fmt.Fprintln(out, "KIND\tID\tDIR\tRTT\tSEEN\tBUCKET\tADDRESS")

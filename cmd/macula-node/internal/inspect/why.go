@@ -86,7 +86,10 @@ func (w why) reason() string {
 }
 
 func (w why) print(cmd *cli.Command, out io.Writer, key flags.Key) {
-	fmt.Fprintf(out, "key\t%s\n", key.Long())
+	fmt.Fprintf(out, "key\t%s\n", key)
+	if key.Long() != key.String() { // 64 digits leave room for no more
+		fmt.Fprintf(out, "\t%s\n", key.Typed)
+	}
 	if f := w.Found; f.Result == schema.LookupFound {
 		fmt.Fprintf(out, "found\tyes: %s, %s\n", terminal.Plural(len(f.Values), "value"), terminal.Plural(f.Holders, "holder"))
 	} else {
