@@ -50,8 +50,8 @@ func (r *routesFromA) publish(t *testing.T, topic string, value wire.Raw) {
 	k.settle(t)
 }
 
-// publishLast publishes under a topic of b's until that has come, as all that was to be
-// sent before it then has too.
+// publishLast publishes under a topic of b's until that has come: what was published before,
+// under topics whose subscribers are known, then has too.
 func (r *routesFromA) publishLast(t *testing.T, topic string) {
 	t.Helper()
 	r.lasts--
@@ -95,6 +95,11 @@ func TestScenesOfRoutesToAGateway(t *testing.T) {
 	t.Parallel()
 	three := scenes(t, "live-three-gateways.json")
 	r := newRoutesFromA(t)
+	routesOf := func(topic string) []wire.Raw {
+		return slices.DeleteFunc(r.routes(), func(route wire.Raw) bool {
+			return !bytes.Equal(payloadOf(route, "topic"), wire.RawText(topic))
+		})
+	}
 	for name, test := range map[string]struct {
 		topic  string
 		value  wire.Raw // that is published at a
@@ -124,10 +129,11 @@ func TestScenesOfRoutesToAGateway(t *testing.T) {
 			require.NotZero(t, stored)
 			require.Len(t, want, test.routes)
 			r.publish(t, test.topic, test.value)
+			require.Eventually(t, func() bool { // the first of a topic waits until it is known who has subscribed
+				return len(routesOf(test.topic)) >= test.routes
+			}, patience, tick)
 			r.publishLast(t, testRealm+".public.begin")
-			sent := slices.DeleteFunc(r.routes(), func(route wire.Raw) bool {
-				return !bytes.Equal(payloadOf(route, "topic"), wire.RawText(test.topic))
-			})
+			sent := routesOf(test.topic)
 			require.Len(t, sent, test.routes)
 			for i, e := range want {
 				recorded := wire.Raw(e.frame(t).Payload)
@@ -146,6 +152,7 @@ func TestScenesOfRoutesToAGateway(t *testing.T) {
 			}
 		})
 	}
+	require.Empty(t, routesOf(testRealm+".x3"), "of what is not public, by now either")
 	require.Empty(t, r.b.Broken())
 	require.Empty(t, r.b.Lapses())
 
