@@ -89,6 +89,8 @@ func (b beginning) why() string {
 	case b.state == schema.BootstrapOtherRealm && isRefused:
 		said := strings.TrimPrefix(refused.Reason, proto.ErrRealmMismatch.Error()+": ")
 		return fmt.Sprintf("%v: %s says: %s: %s", uplink.ErrOtherRealm, b.addr, said, uplink.NameOfOurRealm)
+	case proto.IsClock(b.err):
+		return fmt.Sprintf("%s: this machine's clock, at %s, or that node's, is wrong by an hour or more: %v", b.addr, time.Now().Format(time.RFC3339), b.err)
 	case b.err != nil:
 		return fmt.Sprintf("%s: %v", b.addr, b.err)
 	}

@@ -88,6 +88,9 @@ func (n *Node) problems(beginnings []beginning) []string {
 	if why := n.lonely(beginnings); why != "" {
 		problems = append(problems, why)
 	}
+	if why := wrongClock(n.service.ClockAhead()); why != "" {
+		problems = append(problems, why)
+	}
 	if store.Failing != nil {
 		what := fmt.Sprintf("nothing new can be stored: %v", store.Failing)
 		if errors.Is(store.Failing, pebble.ErrBound) {
@@ -99,6 +102,22 @@ func (n *Node) problems(beginnings []beginning) []string {
 		problems = append(problems, fmt.Sprintf("the records have all of the memory that they may, %d of %d bytes: what is new takes the place of what those have stored who have most, or is refused; to keep more start the node with a larger --store-memory (Config.Records)", stats.Bytes, store.Limit))
 	}
 	return problems
+}
+
+// clockVoices is how many peers it takes to doubt this machine's clock.
+const clockVoices = 3
+
+// wrongClock says that this machine's clock is wrong, where so many peers say so; nothing else.
+func wrongClock(ahead time.Duration, voices int) string {
+	if voices < clockVoices || ahead.Abs() <= records.Skew/2 {
+		return ""
+	}
+	side := "ahead of"
+	if ahead < 0 {
+		side = "behind"
+	}
+	return fmt.Sprintf("this machine's clock, at %s, is %v %s those of most of the %d peers that have told theirs: from %v on nobody believes what this node has sealed, nor this node what others have; set it, as by NTP",
+		time.Now().Format(time.RFC3339), ahead.Abs().Round(time.Second), side, voices, records.Skew)
 }
 
 // refused counts what the node has refused.

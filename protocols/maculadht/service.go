@@ -417,6 +417,11 @@ func (s *Service) Meet(ctx context.Context, p peer.AddrInfo) error {
 	return fmt.Errorf("%w: the connection to %s ended", ErrUnreachable, p.ID)
 }
 
+// ClockAhead returns by how much this machine's clock is ahead of those of the libp2p peers
+// that are connected, as most see it: less than 0 where it is behind. So many have a voice,
+// those of one IP group one together. Proofs bear clocks that are [records.Skew] apart.
+func (s *Service) ClockAhead() (ahead time.Duration, voices int) { return s.admission.ClockAhead() }
+
 // Handlers returns what answers the protocol's messages.
 func (s *Service) Handlers() *dht.Handlers { return s.handlers }
 

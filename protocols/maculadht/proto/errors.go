@@ -45,6 +45,14 @@ var (
 	ErrRemote = errors.New("the peer answered with an error")
 )
 
+// IsClock reports whether a connection failed because the certificate at its other end is
+// not valid at the time of this machine's clock: libp2p's are from an hour before they
+// were made. One of the clocks is wrong by more than that.
+func IsClock(err error) bool {
+	// Libp2p makes text of x509's error.
+	return err != nil && strings.Contains(err.Error(), "certificate has expired or is not yet valid")
+}
+
 // RefusedError is an [ErrRefused] with its reason, such as "realm_mismatch".
 type RefusedError struct {
 	Reason string

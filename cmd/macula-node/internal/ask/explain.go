@@ -47,6 +47,9 @@ func explain(ctx context.Context, err error, a attempt) error {
 	case isMismatch:
 		return &askError{fmt.Sprintf("at %s is another node, with the peer id %s: check the address, or write that id behind /p2p/",
 			a.addr, mismatch.Actual), err}
+	case proto.IsClock(err):
+		return &askError{fmt.Sprintf("the certificate of %s is not valid at the time of this machine's clock, %s: that, or the node's, is wrong by an hour or more; set it",
+			a.addr, time.Now().Format(time.RFC3339)), err}
 	case timedOut(err):
 		text := fmt.Sprintf("no answer from %s within %v: check the address, and that the node runs and its UDP port can be reached from here", a.addr, round(a.waited))
 		if a.waited >= a.timeout {

@@ -85,6 +85,7 @@ type session struct {
 	lapsed     bool             // it stopped speaking the protocol, so neither side may know the other
 	met        bool             // a CONNECT of either side was answered
 	probing    bool             // it is being asked whether it speaks the protocol
+	clock      clock            // as its PONG has told it
 }
 
 // New begins to follow the peers of a host, those that are connected already too.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -142,6 +143,7 @@ func (a *Admission) introduce(conn network.Conn) error {
 	ctx, cancel := context.WithTimeout(a.ctx, connectTimeout)
 	defer cancel()
 	ctx = network.WithNoDial(ctx, "a connection that is gone is not made again to say hello")
+	asked := time.Now()
 	reply, err := a.cfg.Client.Query(ctx, routing.Contact{Peer: conn.RemotePeer()}, Connect(a.cfg.Handlers, conn))
 	if err != nil {
 		return err
@@ -158,6 +160,7 @@ func (a *Admission) introduce(conn network.Conn) error {
 	a.noteMet(conn.RemotePeer())
 	c := a.contactOf(conn, pong.NodeID, pong.Endpoint, pong.StoreID)
 	c.Answered = c.LastSeen
+	a.noteClock(c, pong, asked)
 	a.enter(*c, conn)
 	return nil
 }

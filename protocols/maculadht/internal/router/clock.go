@@ -1,18 +1,17 @@
 package router
 
 import (
-	"strings"
 	"sync"
 	"time"
 
+	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
 // clockSaidFor is for how long it is not said again that a clock may be wrong.
 const clockSaidFor = time.Hour
 
-// clockNote tells that connections fail because of a clock, once in a while. Libp2p's
-// certificates are valid from an hour before they were made.
+// clockNote tells that connections fail because of a clock, once in a while.
 type clockNote struct {
 	mu   sync.Mutex
 	said time.Time // by the monotonic clock: the other one may jump
@@ -21,8 +20,7 @@ type clockNote struct {
 // due reports whether an error is that of a certificate that is not valid at the time
 // of this machine's clock, and has not been told of for a while.
 func (c *clockNote) due(err error) bool {
-	// Libp2p makes text of x509's error.
-	if err == nil || !strings.Contains(err.Error(), "certificate has expired or is not yet valid") {
+	if !proto.IsClock(err) {
 		return false
 	}
 	c.mu.Lock()
