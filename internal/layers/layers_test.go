@@ -64,7 +64,7 @@ var floors = [][]string{
 
 // testOnly are for tests, so no package of the product imports them.
 func testOnly(path string) bool {
-	return strings.HasPrefix(path, "interop") || strings.HasSuffix(path, "test") || path == "compat" || path == "internal/layers"
+	return strings.HasPrefix(path, "interop") || strings.HasSuffix(path, "test") || slices.Contains([]string{"compat", "docs", "internal/layers"}, path)
 }
 
 // maxLines is how many lines of code a package has at most, without its tests, comments
