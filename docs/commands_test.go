@@ -19,7 +19,7 @@ import (
 )
 
 // patience is how long it may take until a command has printed what it should.
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 // TestCommands has a shell run each command of the documentation as it is written, page by
 // page from top to bottom, in a home directory of the page's own, and compares what it
