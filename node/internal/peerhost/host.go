@@ -97,6 +97,7 @@ func newResourceManager(most budget.Limits, connections conns.Limits) (*conns.Ma
 		l.Streams, l.StreamsInbound, l.StreamsOutbound, l.Memory = rcmgr.Unlimited, rcmgr.Unlimited, rcmgr.Unlimited, rcmgr.Unlimited64
 	}
 	roomier.System.Streams, roomier.System.StreamsInbound, roomier.System.StreamsOutbound = rcmgr.Unlimited, rcmgr.Unlimited, rcmgr.Unlimited
+	unlimited(&roomier.Transient) // streams of which it is not said yet what is spoken on them
 	unlimited(&roomier.ServiceDefault)
 	unlimited(&roomier.ProtocolDefault)
 	for name, l := range roomier.Service {
