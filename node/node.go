@@ -159,6 +159,7 @@ func (n *Node) start() error {
 		dialer.WithQUIC(n.host.MaculaQUIC()),
 		dialer.WithTLS(n.cfg.tls.Dialling),
 		dialer.WithPins(n.cfg.gateways...),
+		dialer.WithLimiter(n.host.Dials()),
 		dialer.WithLogger(n.cfg.log("dialer")),
 		dialer.WithMetricsTracer(n.metrics.Dialer),
 	); err != nil {

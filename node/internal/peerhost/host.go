@@ -71,6 +71,9 @@ type Host struct {
 	dialled dialledConns
 }
 
+// Dials returns what keeps libp2p from dialling too often who does not answer.
+func (h *Host) Dials() *dials.Limiter { return h.dials }
+
 // AskBeforeDials has mayDial be asked of each address before libp2p dials it.
 func (h *Host) AskBeforeDials(mayDial func(netip.AddrPort) bool) { h.mayDial.Store(&mayDial) }
 
