@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,7 +22,10 @@ import (
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/compat/wire/framing"
+	"github.com/macula-mesh/macula-node/compat/wire/procedures"
 	"github.com/macula-mesh/macula-node/node/internal/hosttest"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
 // list is a file of who may come, or may not.
@@ -225,6 +229,35 @@ func TestListsInConfig(t *testing.T) {
 				require.ErrorContains(t, err, want)
 			}
 			require.Equal(t, strings.Contains(name, "swarm"), errors.Is(err, ErrSwarmKey))
+		})
+	}
+}
+
+// A node to whom private networks are groups too has whoever is on loopback in one group, in
+// all that is limited by group; any other has nobody there in any.
+func TestGroupPrivate(t *testing.T) {
+	t.Parallel()
+	for name, group := range map[string]string{"by default": "", "grouped": "127.0.0.0/24"} {
+		t.Run(name, func(t *testing.T) {
+			n := startNode(t, func(c *Config) { c.GroupPrivate = group != "" })
+			peers := []*Node{startNode(t, bootstrappedBy(n)), startNode(t, bootstrappedBy(n)), startNode(t, bootstrappedBy(n))}
+			for _, p := range peers {
+				require.Eventually(t, func() bool { return n.knows(p) && p.knows(n) }, 2*patience, tick)
+			}
+			text := func(p netip.Prefix) string {
+				if p.IsValid() {
+					return p.String()
+				}
+				return ""
+			}
+			contact, _ := n.Service().Routing().Contact(peers[0].ID())
+			require.Equal(t, group, text(n.Service().Routing().Group(contact)), "in lists and lookups")
+			require.NoError(t, client.Put(patient(t), peers[0].Service().Client(), routing.Contact{ID: n.ID(), Peer: n.Host().ID(), Addrs: n.Host().Addrs()},
+				procedures.StoreArgs{Key: []byte("k"), Value: provider("libp2p")}))
+			kept, err := n.Service().Routing().Records().Values(t.Context(), []byte("k"))
+			require.NoError(t, err)
+			require.Equal(t, group, kept[0].Source.Group, "in the store")
+			require.Equal(t, group != "", n.cfg.Conns.Everywhere, "of connections and kad-dht")
 		})
 	}
 }

@@ -79,6 +79,11 @@ type Config struct {
 	// Strict answers nobody who has not CONNECTed in the node's realm, see
 	// docs/PROTOCOL.md.
 	Strict bool
+	// GroupPrivate has private, link-local and loopback addresses count in IP groups as
+	// public ones do, in all that is limited by group: tables, lists and lookups, storage,
+	// what peers use, connections and kad-dht. Without it they are in none, so that all of a
+	// mesh may be in one private network. It sets the Everywhere of Limits and Conns.
+	GroupPrivate bool
 	// SwarmKey is refused with an ErrSwarmKey.
 	SwarmKey string
 	// Version of the program, as told to other peers.
@@ -173,6 +178,11 @@ func (c Config) check() (settings, error) {
 	if s.Limits == nil {
 		l := maculadht.DefaultLimits()
 		s.Limits = &l
+	}
+	if s.GroupPrivate {
+		l := *s.Limits
+		l.Accounts.Everywhere = true
+		s.Limits, s.Conns.Everywhere = &l, true
 	}
 	if s.Conns.Memory == 0 {
 		s.Conns.Memory = conns.DefaultLimits().Memory

@@ -32,6 +32,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/diversity"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 	"github.com/macula-mesh/macula-node/protocols/pubsub"
 	"github.com/macula-mesh/macula-node/protocols/rpc"
@@ -159,6 +160,7 @@ func (n *Node) start() error {
 		dialer.WithQUIC(n.host.MaculaQUIC()),
 		dialer.WithTLS(n.cfg.tls.Dialling),
 		dialer.WithPins(n.cfg.gateways...),
+		dialer.WithLimiter(n.host.Dials()),
 		dialer.WithLogger(n.cfg.log("dialer")),
 		dialer.WithMetricsTracer(n.metrics.Dialer),
 	); err != nil {
@@ -253,6 +255,11 @@ func (n *Node) serviceOptions() ([]maculadht.Option, error) {
 	opts = append(opts, n.metrics.ServiceOptions(n.cfg.TracerProvider)...)
 	if n.cfg.Strict {
 		opts = append(opts, maculadht.WithServer(server.WithStrict()))
+	}
+	if n.cfg.GroupPrivate {
+		everywhere := diversity.Defaults()
+		everywhere.Everywhere = true
+		opts = append(opts, maculadht.WithRouting(routing.WithDiversity(everywhere)))
 	}
 	kept, err := n.openRecords()
 	return append(opts, kept...), err

@@ -146,6 +146,9 @@ func runOn(ctx context.Context, cmd *cli.Command, dir string, port uint16, polic
 		Allow:    cmd.String("allow"),
 		Deny:     cmd.String("deny"),
 		Strict:   cmd.Bool("strict"),
+
+		GroupPrivate: cmd.Bool("group-private"),
+
 		SwarmKey: cmd.String("swarm-key"),
 
 		TLS:     policy,

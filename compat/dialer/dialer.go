@@ -18,6 +18,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 	"github.com/macula-mesh/macula-node/compat/wire/framing"
+	"github.com/macula-mesh/macula-node/internal/dials"
 	"github.com/macula-mesh/macula-node/internal/logs"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -84,6 +85,9 @@ func New(opts ...Option) (*Dialer, error) {
 		if err := opt(&d.cfg); err != nil {
 			return nil, fmt.Errorf("dialer: %w", err)
 		}
+	}
+	if d.cfg.strangers == nil {
+		d.cfg.strangers = dials.New()
 	}
 	if d.cfg.quic == nil {
 		cm, err := quicreuse.NewConnManager(quic.StatelessResetKey{}, quic.TokenGeneratorKey{})

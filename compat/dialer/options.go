@@ -8,6 +8,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/dialer/pace"
+	"github.com/macula-mesh/macula-node/internal/dials"
 )
 
 // grantedStreams is how many streams at a time an Erlang node grants a connection.
@@ -91,6 +92,7 @@ type config struct {
 	limits        Limits
 	forceFindNode bool
 	accepts       identity.Policy
+	strangers     *dials.Limiter
 	tracer        MetricsTracer
 	log           *slog.Logger
 }
@@ -127,6 +129,19 @@ func WithLimits(l Limits) Option {
 	return func(c *config) error {
 		c.limits = l
 		return l.check()
+	}
+}
+
+// WithLimiter has Verify dial addresses no oftener than l lets it, which other protocols
+// may share: anybody can say that a node is at somebody else's. Without it the dialer has a
+// limiter of its own.
+func WithLimiter(l *dials.Limiter) Option {
+	return func(c *config) error {
+		if l == nil {
+			return errors.New("no limiter of dials")
+		}
+		c.strangers = l
+		return nil
 	}
 }
 

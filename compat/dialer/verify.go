@@ -9,10 +9,12 @@ import (
 	"time"
 
 	ma "github.com/multiformats/go-multiaddr"
+	"github.com/quic-go/quic-go"
 
 	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/dialer/pace"
 	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
+	"github.com/macula-mesh/macula-node/internal/dials"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -29,9 +31,10 @@ var ErrElsewhere = errors.New("it is at no address that may be dialled for it")
 // Verify has the endpoint that a node is said to have answer a PING, and returns
 // the contact that the node then is. The endpoint is dialled only at addresses
 // that may be: else it could be somebody else's, whom we would be sent to. The
-// contact is dialled there from then on, wherever its name leads then.
+// contact is dialled there from then on, wherever its name leads then. An address that does
+// not answer is dialled ever less often, as are all of its IP group (package dials).
 //
-// Errors are endpoints.ErrBad, ErrElsewhere, identity.ErrAnotherNode, those of Query, and
+// Errors are dials.ErrDead, dials.ErrTooOften, endpoints.ErrBad, ErrElsewhere, identity.ErrAnotherNode, those of Query, and
 // that the name could not be resolved.
 func (d *Dialer) Verify(ctx context.Context, contact routing.Contact, may func(netip.Addr) bool) (routing.Contact, error) {
 	e, err := endpoints.Parse(contact.Endpoint)
@@ -62,7 +65,12 @@ func (d *Dialer) verifyAt(ctx context.Context, e endpoints.Endpoint, addr netip.
 	if err != nil {
 		return contact, err
 	}
-	if _, err := client.Ping(ctx, d, contact); err != nil {
+	if err := d.cfg.strangers.Begin(addr); err != nil {
+		return contact, fmt.Errorf("dial %s: %w", addr, err)
+	}
+	_, err = client.Ping(ctx, d, contact)
+	d.cfg.strangers.End(addr, dialOutcome(ctx, err))
+	if err != nil {
 		return contact, err
 	}
 	if contact.ClientID = d.clientIDAt(at); contact.ClientID == "" {
@@ -73,6 +81,22 @@ func (d *Dialer) verifyAt(ctx context.Context, e endpoints.Endpoint, addr netip.
 	}
 	contact.Verified, contact.LastSeen = true, time.Now()
 	return contact, nil
+}
+
+// dialOutcome tells what a PING to an address that a stranger named says of that.
+func dialOutcome(ctx context.Context, err error) dials.Outcome {
+	_, refused := errors.AsType[*quic.ApplicationError](err)
+	_, failed := errors.AsType[*quic.TransportError](err)
+	switch {
+	case err == nil:
+		return dials.Reached
+	case refused, failed, errors.Is(err, ErrNoReply), errors.Is(err, proto.ErrRemote), errors.Is(err, identity.ErrCertificate):
+		return dials.Answered
+	case errors.Is(err, ErrBackoff), errors.Is(context.Cause(ctx), context.Canceled): // it was not dialled, or another was faster
+		return dials.GivenUp
+	default:
+		return dials.Silent
+	}
 }
 
 // settle has a contact dialled by one of its name's addresses from here on: the

@@ -71,6 +71,9 @@ type Host struct {
 	dialled dialledConns
 }
 
+// Dials returns what keeps libp2p from dialling too often who does not answer.
+func (h *Host) Dials() *dials.Limiter { return h.dials }
+
 // AskBeforeDials has mayDial be asked of each address before libp2p dials it.
 func (h *Host) AskBeforeDials(mayDial func(netip.AddrPort) bool) { h.mayDial.Store(&mayDial) }
 
@@ -97,6 +100,7 @@ func newResourceManager(most budget.Limits, connections conns.Limits) (*conns.Ma
 		l.Streams, l.StreamsInbound, l.StreamsOutbound, l.Memory = rcmgr.Unlimited, rcmgr.Unlimited, rcmgr.Unlimited, rcmgr.Unlimited64
 	}
 	roomier.System.Streams, roomier.System.StreamsInbound, roomier.System.StreamsOutbound = rcmgr.Unlimited, rcmgr.Unlimited, rcmgr.Unlimited
+	unlimited(&roomier.Transient) // streams of which it is not said yet what is spoken on them
 	unlimited(&roomier.ServiceDefault)
 	unlimited(&roomier.ProtocolDefault)
 	for name, l := range roomier.Service {

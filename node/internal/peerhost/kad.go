@@ -25,7 +25,7 @@ func newKad(h host.Host, cfg Config) (*dht.IpfsDHT, *kadHost, error) {
 		dht.DisableProviders(),
 		dht.DisableValues(),
 		dht.AddressFilter(leavingOut(h.Addrs)),
-		dht.RoutingTablePeerDiversityFilter(newKadDiversity(h)),
+		dht.RoutingTablePeerDiversityFilter(newKadDiversity(h, cfg.Conns.Everywhere)),
 		dht.BootstrapPeers(cfg.Bootstrap...), // none means none: IPFS's are never used
 	)
 	return kad, seen, err

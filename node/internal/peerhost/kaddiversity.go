@@ -39,10 +39,12 @@ type kadBucket struct {
 
 var _ peerdiversity.PeerIPGroupFilter = (*kadDiversity)(nil)
 
-func newKadDiversity(h host.Host) *kadDiversity {
+func newKadDiversity(h host.Host, everywhere bool) *kadDiversity {
+	limits := diversity.Defaults()
+	limits.Everywhere = everywhere
 	return &kadDiversity{
 		host:    h,
-		limits:  diversity.Defaults(),
+		limits:  limits,
 		peers:   make(map[peer.ID]kadPlace),
 		table:   make(map[netip.Prefix]int),
 		buckets: make(map[kadBucket]int),

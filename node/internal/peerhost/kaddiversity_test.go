@@ -2,6 +2,7 @@ package peerhost
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/libp2p/go-libp2p-kbucket/peerdiversity"
@@ -54,13 +55,15 @@ func TestKadDiversity(t *testing.T) {
 		"a private network":                 {"/ip4/10.0.0.%d/udp/1/quic-v1", 1, 40},
 		"a private IPv6 network":            {"/ip6/fd00::%d/udp/1/quic-v1", 1, 40},
 		"this machine":                      {"/ip4/127.0.0.1/udp/1%03d/quic-v1", 1, 40},
+		"this machine, grouped":             {"/ip4/127.0.0.1/udp/1%03d/quic-v1", 1, 2},
+		"a private network, grouped":        {"/ip4/10.0.0.%d/udp/1/quic-v1", 20, 8},
 		"this machine, IPv6":                {"/ip6/::1/udp/1%03d/quic-v1", 1, 40},
 		"behind a relay of our own network": {"/ip4/10.0.0.%d/udp/1/quic-v1/p2p/12D3KooWEo5rQffcrWDKWi9Ba8DoePrMiY6gPHuPheqFFFB9eB5d/p2p-circuit", 20, 8},
 		"behind relays of one network":      {"/ip4/8.8.8.%d/udp/1/quic-v1/p2p/12D3KooWEo5rQffcrWDKWi9Ba8DoePrMiY6gPHuPheqFFFB9eB5d/p2p-circuit", 1, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := &connected{at: map[peer.ID][]string{}}
-			d := newKadDiversity(c)
+			d := newKadDiversity(c, strings.HasSuffix(name, "grouped"))
 			filter, err := peerdiversity.NewFilter(d, "test", func(p peer.ID) int { return int(p[0]) % tt.buckets })
 			require.NoError(t, err)
 			var in []peer.ID

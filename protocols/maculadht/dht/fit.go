@@ -10,8 +10,9 @@ import (
 // fit returns the records that a reply of limit bytes has room for, and how many it
 // leaves out. Where all fit they are in their order. Else half of the room goes to those
 // whose turn it is first (see [records.InTurn]), and the rest of it to those that follow
-// from a place on that turn says, so that each is told of sooner or later. One is always
-// told of.
+// from a place on that turn says, so that each is told of sooner or later: in every second
+// reply before all others one of each who stores, so that whoever has many takes no more of
+// that room than who has one. One is always told of.
 func fit(recs []records.Record, d *server.Dialect, limit int, turn func() uint64) (fitting []records.Record, left int) {
 	size := replyOverhead
 	for i := range recs {
@@ -20,7 +21,7 @@ func fit(recs []records.Record, d *server.Dialect, limit int, turn func() uint64
 	if size <= limit && size <= inOrder {
 		return recs, 0
 	}
-	order := records.InTurn(recs)
+	order, payers := records.InTurn(recs)
 	room, left := limit-replyOverhead, len(recs)
 	take := func(from []int, within int) (rest []int) {
 		for _, i := range from {
@@ -42,9 +43,23 @@ func fit(recs []records.Record, d *server.Dialect, limit int, turn func() uint64
 	if n := recordSize(&recs[order[0]], d); n <= room {
 		first = max(first, n)
 	}
-	if rest := take(order, first); len(rest) > 0 {
-		at := int(turn() % uint64(len(rest)))
-		take(slices.Concat(rest[at:], rest[:at]), room)
+	around := func(rest []int, turn uint64) (left []int) {
+		if len(rest) == 0 {
+			return nil
+		}
+		at := int(turn % uint64(len(rest)))
+		return take(slices.Concat(rest[at:], rest[:at]), room)
+	}
+	ofEach, others := take(order[:payers], first), order[payers:]
+	if len(ofEach) == 0 {
+		others = take(others, first-(limit-replyOverhead-room))
+	}
+	switch t := turn(); t % 2 {
+	case 0:
+		around(ofEach, t/2)
+		around(others, t/2)
+	default:
+		around(slices.Concat(ofEach, others), t/2)
 	}
 	if len(fitting) == 0 {
 		fitting = append(fitting, recs[order[0]])

@@ -52,7 +52,8 @@ func TestFit(t *testing.T) {
 				require.Greater(t, size+recordSize(&r, d), limit, "there is room for it")
 			}
 		}
-		if first := recs[records.InTurn(recs)[0]]; recordSize(&first, d) <= limit-replyOverhead {
+		order, _ := records.InTurn(recs)
+		if first := recs[order[0]]; recordSize(&first, d) <= limit-replyOverhead {
 			require.True(t, told[string(first.NodeID)], "the first in turn is told of")
 		}
 	}
@@ -86,6 +87,38 @@ func TestFitInACrowd(t *testing.T) {
 			}
 			require.Equal(t, replies, told["honest"])
 			require.Len(t, told, len(recs), "each of the others sooner or later")
+		})
+	}
+}
+
+// Some who have many, in as many networks as fill the room, leave who has one his turn.
+func TestFitBesideCrowds(t *testing.T) {
+	for name, tt := range map[string]struct{ size, limit, crowds int }{
+		"small values, to who has not CONNECTed": {60, 1100, 8},
+		"values of 60 kB":                        {60_000, 256 << 10, 8},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var recs []records.Record
+			for i := range 750 {
+				r := sizedRecord(tt.size, fmt.Sprint("attacker ", i%tt.crowds))
+				r.NodeID, r.Owned = fmt.Append(nil, i), true
+				recs = append(recs, r)
+			}
+			honest := sizedRecord(tt.size, "honest")
+			honest.NodeID = []byte("honest")
+			recs = append(recs, honest)
+			told := map[string]int{}
+			const replies = 2000
+			rng := rand.New(rand.NewPCG(5, 6))
+			for range replies {
+				got, _ := fit(recs, &server.Dialect{}, tt.limit, rng.Uint64)
+				for _, r := range got {
+					told[string(r.NodeID)]++
+				}
+			}
+			t.Logf("told of in %.0f %% of the replies", 100*float64(told["honest"])/replies)
+			require.GreaterOrEqual(t, told["honest"], replies/tt.crowds)
+			require.Greater(t, len(told), len(recs)/2, "all have their turn, sooner or later")
 		})
 	}
 }

@@ -1,21 +1,34 @@
 package records
 
+// maxOwned is how many of the records of a key may be strangers' own: an identity is free,
+// so that else those who can prove none, as Erlang nodes, would have no place left.
+const maxOwned = MaxProviders * 3 / 4
+
 // crowd returns which of live, the records of a key, goes for rec, a new one: its place,
 // -1 for none where there is room, and len(live) for rec itself.
 func (l Limits) crowd(live []Record, rec *Record) int {
 	ofSource := func(r *Record) bool { return !r.Owned && r.Source.Name == rec.Source.Name }
-	ofGroup := func(r *Record) bool { return r.Source.Group == rec.Source.Group }
-	inSource, inGroup := !rec.Source.IsOwn() && !rec.Owned, rec.Source.Group != ""
+	ofPayer := func(r *Record) bool { return payerOf(r.Source) == payerOf(rec.Source) }
+	strange := !rec.Source.IsOwn()
 	switch {
-	case inSource && reaches(live, l.ProvidersPerSource, ofSource):
+	case strange && !rec.Owned && reaches(live, l.ProvidersPerSource, ofSource):
 		return firstToGo(live, rec, ofSource)
-	case inGroup && reaches(live, l.ProvidersPerGroup, ofGroup):
-		return firstToGo(live, rec, ofGroup)
+	case strange && reaches(live, l.ProvidersPerGroup, ofPayer):
+		return firstToGo(live, rec, ofPayer)
+	case isStrangersOwn(rec) && reaches(live, maxOwned, isStrangersOwn):
+		return ofMost(live, rec, isStrangersOwn)
 	case len(live) < MaxProviders:
 		return -1
 	}
-	// Of who has most under the key; but what is owned gives way to nothing else.
-	may := func(r *Record) bool { return rec.Owned || !r.Owned }
+	// What is owned gives way to nothing else.
+	return ofMost(live, rec, func(r *Record) bool { return rec.Owned || !r.Owned })
+}
+
+func isStrangersOwn(r *Record) bool { return r.Owned && !r.Source.IsOwn() }
+
+// ofMost returns which of those of live and rec that may goes, as [Limits.crowd] does, of
+// who pays for most of them.
+func ofMost(live []Record, rec *Record, may func(*Record) bool) int {
 	most := mostOf(live, rec, may)
 	return firstToGo(live, rec, func(r *Record) bool { return may(r) && payerOf(r.Source) == most })
 }

@@ -365,6 +365,9 @@ func TestCrowdUnderAKey(t *testing.T) {
 		"one source":             {func(int) Source { return attacker }, false, DefaultProvidersPerSource},
 		"one group":              {func(i int) Source { return Source{Name: fmt.Sprint(i), Group: "g"} }, false, DefaultProvidersPerGroup},
 		"one group, all owned":   {func(i int) Source { return Source{Name: fmt.Sprint(i), Group: "g"} }, true, DefaultProvidersPerGroup},
+		"a source, all owned":    {func(int) Source { return attacker }, true, DefaultProvidersPerGroup},
+		"two groups, all owned":  {func(i int) Source { return Source{Name: fmt.Sprint(i), Group: fmt.Sprint(i % 2)} }, true, maxOwned},
+		"many groups, all owned": {func(i int) Source { return Source{Name: fmt.Sprint(i), Group: fmt.Sprint(i % 50)} }, true, maxOwned},
 		"a source of no group":   {func(i int) Source { return Source{Name: fmt.Sprint(i % 5)} }, false, MaxProviders - 2},
 		"so many groups as fill": {func(i int) Source { return Source{Name: fmt.Sprint(i), Group: fmt.Sprint(i % 9)} }, false, MaxProviders - 2},
 	} {
@@ -378,11 +381,12 @@ func TestCrowdUnderAKey(t *testing.T) {
 			flood(t, s, tt.who, tt.owned, 100)
 			recs, err := s.Values(t.Context(), key)
 			require.NoError(t, err)
-			require.Len(t, recs, tt.most+2)
+			require.Equal(t, tt.most+2, len(recs))
+			order, payers := InTurn(recs)
 			for _, want := range []string{"first", "later"} {
 				at := slices.IndexFunc(recs, func(r Record) bool { return string(r.NodeID) == want })
 				require.GreaterOrEqual(t, at, 0, want)
-				require.Less(t, slices.Index(InTurn(recs), at), 30, "%s is told of among the first", want)
+				require.Less(t, slices.Index(order, at), payers, "%s is told of among the first", want)
 			}
 			requireLedgerExact(t, s)
 		})
@@ -407,10 +411,16 @@ func TestInTurn(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string
-			for _, i := range InTurn(tt.recs) {
+			order, payers := InTurn(tt.recs)
+			for _, i := range order {
 				got = append(got, string(tt.recs[i].Value))
 			}
 			require.Equal(t, tt.want, strings.Join(got, " "))
+			who := map[string]bool{}
+			for i, at := range order {
+				require.Equal(t, i < payers, !who[payerOf(tt.recs[at].Source)], "each of the first is of another one")
+				who[payerOf(tt.recs[at].Source)] = true
+			}
 		})
 	}
 }

@@ -49,7 +49,8 @@ type Limits struct {
 	// expire goes.
 	ProvidersPerSource int
 	// ProvidersPerGroup is how many records under one key, owned or not, the sources of
-	// an IP group may have: DefaultProvidersPerGroup.
+	// an IP group may have, or a source that is in none: DefaultProvidersPerGroup. Of all
+	// that strangers own there are three quarters of MaxProviders at most.
 	ProvidersPerGroup int
 }
 

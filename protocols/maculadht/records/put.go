@@ -146,7 +146,8 @@ type edit struct {
 //     of what was before may have more life left. Nor does the very same value of a direct
 //     record that comes from elsewhere: it would make a stranger's of what is the client's.
 //   - Over what a source or its group may have one of theirs goes. Over MaxProviders it
-//     is one of who has most; but no owned one goes for one that is not. Of those that
+//     is one of who has most; but no owned one goes for one that is not, and over three
+//     quarters of them one that is owned goes for an owned one. Of those that
 //     may it is one without owner before others, the soonest to expire, the oldest of
 //     equals. Where that is rec itself it gets ErrKeyFull.
 func place(live []Record, rec *Record, isCopy bool, now time.Time, limits Limits) (edit, error) {

@@ -15,6 +15,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/internal/budget"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/internal/routingtest"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
@@ -37,7 +38,7 @@ type door struct {
 // newDoor opens the door of a node that asks through network.
 func newDoor(t testing.TB, s *routing.Server, network routing.Network, opts ...Option) *door {
 	t.Helper()
-	l, err := lookup.New(s, network)
+	l, err := lookup.New(s, network, lookup.WithDraw(routingtest.NearestFirst))
 	require.NoError(t, err)
 	r, err := New(l, opts...)
 	require.NoError(t, err)

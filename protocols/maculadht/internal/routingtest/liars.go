@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
@@ -17,10 +18,17 @@ import (
 // liarTries is how many ids each liar has tried to be near its key.
 const liarTries = 3000
 
-// Beset puts n liars around a key, and has every node meet them. They name each other
-// alone, say that they keep what they are given, and have nothing. Each is in a network
-// of its own, or all are at one address.
-func (s *Sim) Beset(key routing.ID, n int, oneAddress bool, rng *rand.Rand) []*SimNode {
+// Band is some liars.
+type Band struct {
+	Size       int
+	OneAddress bool // all are at one, else each is in a network of its own
+	Decoys     bool // each has a value of its own making under each key, else nothing
+}
+
+// Beset puts liars around a key, and has every node meet them. They name each other
+// alone, and say that they keep what they are given.
+func (s *Sim) Beset(key routing.ID, of Band, rng *rand.Rand) []*SimNode {
+	n := of.Size
 	var names []peer.ID
 	for i := range n * liarTries {
 		names = append(names, peer.ID(fmt.Sprintf("\x00\x18liar-%08x-%010d", rng.Uint32(), i)))
@@ -32,14 +40,14 @@ func (s *Sim) Beset(key routing.ID, n int, oneAddress bool, rng *rand.Rand) []*S
 	var band []*SimNode
 	for i, name := range names {
 		addr := "/ip4/30.0.0.1"
-		if !oneAddress {
+		if !of.OneAddress {
 			addr = fmt.Sprintf("/ip4/30.%d.%d.1", 1+i, rng.IntN(256))
 		}
 		band = append(band, newLiar(s.T, name, fmt.Sprintf("%s/udp/%d/quic-v1", addr, 1000+i)))
 	}
 	honest := slices.Clone(s.Live)
 	for _, liar := range band {
-		liar.band = band
+		liar.band, liar.decoys = band, of.Decoys
 		s.Add(liar)
 		for _, node := range honest {
 			s.Greet(node, liar)
@@ -94,6 +102,9 @@ func (n *SimNode) lie(m wire.Message) wire.Message {
 		nodes = append(nodes, o.at.Load().node)
 	}
 	if _, isValue := m.(*wire.FindValue); isValue {
+		if n.decoys {
+			return &wire.FindValueReply{Values: []wire.Raw{ValueOf("decoy of "+n.Contact.ID.String(), 24*time.Hour)}}
+		}
 		return &wire.FindValueReply{Nodes: nodes}
 	}
 	return &wire.FindNodeReply{Nodes: nodes}

@@ -40,6 +40,7 @@ type SimNode struct {
 	Server  *routing.Server
 	kind    behaviour
 	band    []*SimNode // of a liar
+	decoys  bool       // it has something under each key
 	Dead    atomic.Bool
 	Load    atomic.Int64 // how often it was asked
 	place   int          // in sim.Live

@@ -62,10 +62,10 @@ func (s sorted) join(e *Estimator, self routing.ID, rng *rand.Rand) {
 //
 //	go test ./protocols/maculadht/routing/density -run TestFalseAlarms -alarms.lookups 1000000 -v
 func TestFalseAlarms(t *testing.T) {
-	lines := fmt.Sprintf("seed %d\n\n| nodes | lookups | size known | false alarms |\n|---|---|---|---|\n", *alarmSeed)
+	lines := fmt.Sprintf("seed %d\n\n| nodes | lookups | size known | false alarms | a crowd, said of honest ones |\n|---|---|---|---|---|\n", *alarmSeed)
 	for _, nodes := range []int{25, 60, 250, 1000, 10_000} {
 		rng := routingtest.Rand(*alarmSeed)
-		var lookups, known, alarms int
+		var lookups, known, alarms, crowds int
 		for lookups < *alarmLookups {
 			n := sorted(networkOf(nodes, rng.Uint64()))
 			slices.SortFunc(n, func(a, b routing.Contact) int { return slices.Compare(a.ID[:], b.ID[:]) })
@@ -83,12 +83,16 @@ func TestFalseAlarms(t *testing.T) {
 					if _, dense := e.TooDense(target, near, start); dense {
 						alarms++
 					}
+					if e.Crowded(target, near, start) {
+						crowds++
+					}
 					e.Note(target, near, start)
 				}
 			}
 		}
-		lines += fmt.Sprintf("| %d | %d | %.0f %% | %d = %.4f %% |\n", nodes, lookups, 100*float64(known)/float64(lookups), alarms, 100*float64(alarms)/float64(lookups))
+		lines += fmt.Sprintf("| %d | %d | %.0f %% | %d = %.4f %% | %d = %.4f %% |\n", nodes, lookups, 100*float64(known)/float64(lookups), alarms, 100*float64(alarms)/float64(lookups), crowds, 100*float64(crowds)/float64(lookups))
 		require.LessOrEqual(t, float64(alarms), 0.001*float64(lookups), "of %d nodes", nodes)
+		require.LessOrEqual(t, float64(crowds), 0.002*float64(lookups), "of %d nodes: it costs some questions", nodes)
 	}
 	t.Log("\n" + lines)
 }

@@ -34,6 +34,7 @@ const (
 	// MinRegions is from how many regions of the id space on that anything is said.
 	MinRegions = 4
 
+	minCrowd   = 3
 	regionBits = 6
 	k          = routing.BucketSize
 )
@@ -95,6 +96,38 @@ func (e *Estimator) TooDense(target routing.ID, closest []routing.Contact, now t
 		return 0, false
 	}
 	return min(max(0, int(math.Log2(nodes/k))), routing.IDBits/2), true
+}
+
+// Crowded reports whether among some contacts that lie near to target, nearest first, the
+// first so many of any number, be it three, are so dense as is less likely by chance than
+// what TooDense tells of. Where the size is not known none are.
+func (e *Estimator) Crowded(target routing.ID, nearest []routing.Contact, now time.Time) bool {
+	nodes, known := e.Nodes(now)
+	if !known {
+		return false
+	}
+	least := atLeast(k, Threshold)
+	for i := range nearest {
+		if n := i + 1; n >= minCrowd && atLeast(n, nodes*fraction(target, nearest[i].ID)) < least {
+			return true
+		}
+	}
+	return false
+}
+
+// atLeast is how likely n or more are where there are so many on average, of those that
+// lie anywhere independently of each other (Poisson).
+func atLeast(n int, average float64) (likely float64) {
+	if average >= float64(n) {
+		return 1 // or not much less
+	}
+	logFactorial, _ := math.Lgamma(float64(n + 1))
+	term := math.Exp(float64(n)*math.Log(average) - average - logFactorial)
+	for i := n; term > likely*1e-9; i++ {
+		likely += term
+		term *= average / float64(i+1)
+	}
+	return likely
 }
 
 // fraction returns the distance between two ids as a part of the id space, 0 to 1.

@@ -1,6 +1,7 @@
 package density
 
 import (
+	"encoding/binary"
 	"math"
 	"slices"
 	"testing"
@@ -128,4 +129,44 @@ func TestTooDense(t *testing.T) {
 	prefix, dense := small.TooDense(routing.ID{}, at(0.001), start)
 	require.True(t, dense)
 	require.Zero(t, prefix, "a small network is one region")
+}
+
+// A few that are nearer than chance puts them are a crowd, be it that those behind them are
+// where they should be.
+func TestCrowded(t *testing.T) {
+	var e Estimator
+	spread(&e, networkOf(1000, 5), 64, start)
+	size, _ := e.Nodes(start)
+	nearest := func(crowd int, expected float64) (all []routing.Contact) { // of which so many have so many honest nodes within
+		for i := range k {
+			within := float64(i + 1)
+			if i < crowd {
+				within = expected
+			}
+			var id routing.ID
+			binary.BigEndian.PutUint64(id[:], uint64(within/size*(1<<64)))
+			all = append(all, routing.Contact{ID: id})
+		}
+		return all
+	}
+	for name, tt := range map[string]struct {
+		nearest []routing.Contact
+		want    bool
+	}{
+		"as expected":                          {nearest(0, 0), false},
+		"two on top of the target":             {nearest(2, 1e-9), false},
+		"three as near as one should be":       {nearest(3, 1), false},
+		"three nearer":                         {nearest(3, 0.05), true},
+		"ten as near as one should be":         {nearest(10, 1), true},
+		"ten as near as five should be":        {nearest(10, 5), false},
+		"all, nearer than TooDense tells":      {nearest(k, Threshold*0.99), true},
+		"all, not so near as TooDense tells":   {nearest(k, Threshold*1.01), false},
+		"nobody":                               {nil, false},
+		"a dozen that are named, all too near": {nearest(k, 0.5)[:12], true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.Equal(t, tt.want, e.Crowded(routing.ID{}, tt.nearest, start))
+			require.False(t, new(Estimator).Crowded(routing.ID{}, tt.nearest, start), "where nothing is known")
+		})
+	}
 }

@@ -86,8 +86,15 @@ type frontier struct {
 	unasked int // of list
 	asked   int // contacts so far
 
-	shares  diversity.Shares // of order, which keeps their memory
-	crowded []*peerCandidate // as well
+	// passOver, where it is set, reports who is no candidate.
+	passOver func(routing.ID) bool
+	// draw, where it is set, says which of n is asked next, 0 to n-1: any of the k nearest.
+	// Who takes the places that are the nearest to a key is not all that are asked then.
+	draw func(n int) int
+
+	shares   diversity.Shares // of order, which keeps their memory
+	crowded  []*peerCandidate // as well
+	eligible []*peerCandidate // of next, likewise
 }
 
 func newFrontier(target routing.ID, server *routing.Server, k int) *frontier {
@@ -120,7 +127,7 @@ func (f *frontier) order() iter.Seq[*peerCandidate] {
 // is new, or not asked yet, or was not reached.
 func (f *frontier) open(id routing.ID) bool {
 	p := f.known[id]
-	return id != f.self && (p == nil || p.state == unasked || p.retry)
+	return id != f.self && (f.passOver == nil || !f.passOver(id)) && (p == nil || p.state == unasked || p.retry)
 }
 
 // add takes a contact in. Of one that is known only the addresses may be new.
@@ -159,9 +166,9 @@ func (f *frontier) shed(n int) {
 	}
 }
 
-// next returns the contact to ask now, which counts as asked, or nil: the nearest, in
-// order, that is not asked yet, if fewer than k nearer ones answered or may do so soon.
-// Those that are doubtful it passes over.
+// next returns the contact to ask now, which counts as asked, or nil: of the k nearest, in
+// order, that answered or may do so soon one that is not asked yet, the nearest or the one
+// that is drawn. Those that are doubtful it passes over.
 func (f *frontier) next() *peerCandidate {
 	return f.nextOf(false)
 }
@@ -173,25 +180,33 @@ func (f *frontier) nextDoubtful() *peerCandidate {
 
 func (f *frontier) nextOf(doubtful bool) *peerCandidate {
 	live := 0
+	f.eligible = f.eligible[:0]
 	for p := range f.order() {
-		switch p.state {
-		case unasked:
-			if p.Doubtful() != doubtful {
-				continue
+		if p.state == unasked && p.Doubtful() == doubtful {
+			f.eligible = append(f.eligible, p)
+			if f.draw == nil {
+				break
 			}
-			p.state = asked
-			f.unasked--
-			if f.asked++; f.asked == maxAsked {
-				f.shed(f.unasked)
-			}
-			return p
-		case asked, answered:
-			if live++; live == f.k {
-				return nil
-			}
+		} else if p.state != asked && p.state != answered {
+			continue
+		}
+		if live++; live == f.k {
+			break
 		}
 	}
-	return nil
+	if len(f.eligible) == 0 {
+		return nil
+	}
+	p := f.eligible[0]
+	if f.draw != nil {
+		p = f.eligible[f.draw(len(f.eligible))]
+	}
+	p.state = asked
+	f.unasked--
+	if f.asked++; f.asked == maxAsked {
+		f.shed(f.unasked)
+	}
+	return p
 }
 
 // holder returns the nearest that had a value and was not asked for nodes yet,
@@ -272,6 +287,18 @@ func (f *frontier) lastAsked() (last time.Time) {
 		}
 	}
 	return last
+}
+
+// nearest returns the k nearest, nearest first, be it that most are only said to be there.
+func (f *frontier) nearest() []routing.Contact {
+	all := make([]routing.Contact, 0, f.k)
+	for p := range f.order() {
+		if p.counts() && len(all) < f.k {
+			all = append(all, p.Contact)
+		}
+	}
+	slices.SortFunc(all, func(a, b routing.Contact) int { return f.target.CompareDistance(a.ID, b.ID) })
+	return all
 }
 
 // closest returns the k nearest that answered, nearest first, those beyond their IP

@@ -42,8 +42,9 @@ const (
 // Of one IP group only a few count among the nearest, while there are others (package
 // diversity): the rest are asked last.
 //
-// Libp2p contacts are asked first, the nearest known first, and those that they
-// name; they do not enter the table by that. Those that are doubtful
+// Libp2p contacts are asked first, for nodes the nearest known first and for values any of
+// the BucketSize nearest, so that a few who have the very nearest ids do not hide what the
+// others have, and those that they name; they do not enter the table by that. Those that are doubtful
 // ([routing.Contact.Doubtful]) are asked only where the others have come to nothing.
 // Erlang contacts of the server's own are asked for values only, one at a time,
 // after all others have missed.
@@ -202,7 +203,8 @@ type Search struct {
 	OnAsked func(Asked)
 	OnHop   func(Hop)
 
-	wide bool // it looks farther where the nearest lie too densely to be true
+	wide     bool                  // it looks farther where the nearest lie too densely to be true
+	passOver func(routing.ID) bool // who is not asked; may be nil
 }
 
 // Search is [Lookups.Values] in the way that how says.

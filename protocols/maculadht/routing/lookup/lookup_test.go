@@ -22,6 +22,7 @@ func TestLookupOptions(t *testing.T) {
 	tests := map[string]Option{
 		"no alpha":          WithAlpha(0),
 		"a negative quorum": WithQuorum(-1),
+		"no draw":           WithDraw(nil),
 		"no query timeout":  WithTimeouts(0, 1, 1),
 		"no slow timeout":   WithTimeouts(1, 0, 1),
 		"no lookup timeout": WithTimeouts(1, 1, 0),

@@ -31,9 +31,9 @@ var (
 	ids   = routingtest.IDs
 )
 
-// lookups returns lookups in a script.
+// lookups returns lookups in a script, which ask the nearest first for values too.
 func lookups(s *script, opts ...Option) *Lookups {
-	l, err := New(s.Server, s, opts...)
+	l, err := New(s.Server, s, append(opts[:len(opts):len(opts)], WithDraw(routingtest.NearestFirst))...)
 	require.NoError(s.T, err)
 	return l
 }

@@ -3,6 +3,7 @@ package lookup
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -16,6 +17,7 @@ type Option func(*config) error
 type config struct {
 	alpha, quorum       int
 	query, slow, lookup time.Duration
+	draw                func(n int) int
 	observe             func(Hop)
 	verifier            *signed.Verifier // nil where nothing is proved
 	tracer              MetricsTracer
@@ -26,6 +28,7 @@ func defaults() config {
 	return config{
 		alpha:  DefaultAlpha,
 		quorum: DefaultQuorum,
+		draw:   rand.IntN,
 		query:  DefaultQueryTimeout,
 		slow:   DefaultSlow,
 		lookup: DefaultLookupTimeout,
@@ -54,6 +57,19 @@ func WithQuorum(answers int) Option {
 			return fmt.Errorf("quorum %d: want 0 or more", answers)
 		}
 		c.quorum = answers
+		return nil
+	}
+}
+
+// WithDraw sets what draws, of the n that a lookup of values may ask next, which one it
+// asks, nearest first, 0 to n-1: a simulation's own, to be the same each time. It has to be
+// safe for concurrent use. Without it that is chance, which nobody can foresee.
+func WithDraw(draw func(n int) int) Option {
+	return func(c *config) error {
+		if draw == nil {
+			return errors.New("draw is nil")
+		}
+		c.draw = draw
 		return nil
 	}
 }

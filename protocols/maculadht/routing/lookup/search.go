@@ -36,6 +36,8 @@ type search struct {
 	found    Found
 	vouched  int              // holders that count for the quorum
 	unproved diversity.Shares // of them, those that proved nothing
+	dense    bool             // the nearest that it knows of lie too densely to be true
+	widened  bool             // it asks in the wider region
 
 	slots   []*peerCandidate // who holds a slot, asked longest ago first
 	pending int              // queries whose answer was not taken
@@ -83,6 +85,10 @@ func (l *Lookups) run(ctx context.Context, how Search, values bool) (*Found, err
 	}
 	l.visited.note(l.server.Self().CommonPrefixLen(s.id), time.Now())
 	s.frontier = newFrontier(s.id, l.server, routing.BucketSize)
+	s.frontier.passOver = how.passOver
+	if values {
+		s.frontier.draw = l.cfg.draw
+	}
 	defer s.judge()
 	defer s.drain()
 	defer cancel()
@@ -170,9 +176,16 @@ func (s *search) hold(found []FoundValue, values int) {
 	}
 }
 
-// enough reports whether so many had a value that others need not be asked.
+// enough reports whether so many had a value that others need not be asked. What those say
+// who lie too densely to be true is never enough: all of them may have made up something.
 func (s *search) enough() bool {
-	return s.values && s.cfg.quorum > 0 && s.vouched >= s.cfg.quorum
+	if !s.values || s.cfg.quorum == 0 || s.vouched < s.cfg.quorum {
+		return false
+	}
+	if !s.dense && s.how.wide {
+		s.dense = s.density.Crowded(s.id, s.frontier.nearest(), time.Now())
+	}
+	return !s.dense || s.widened
 }
 
 // width is how many slots there are. Once the alpha nearest have answered there

@@ -3,6 +3,7 @@ package lookup
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
 	"errors"
 	"flag"
 	"fmt"
@@ -182,7 +183,7 @@ func (m *tally) row(name string, s *routingtest.Sim) string {
 // measure is one lookup, of values if key is not nil.
 func (m *tally) measure(s *routingtest.Sim, from *routingtest.SimNode, key []byte, target routing.ID) {
 	network := s.Network(from)
-	l, err := New(from.Server, network)
+	l, err := New(from.Server, network, WithDraw(routingtest.Rand(binary.BigEndian.Uint64(target[:])).IntN))
 	require.NoError(s.T, err)
 	start := time.Now()
 	if key == nil {

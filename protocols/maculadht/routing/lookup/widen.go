@@ -38,10 +38,12 @@ func (s *search) widen(ctx context.Context) error {
 	}
 	// Half of the region's nodes differ from the key in the bit behind those that all
 	// share, a quarter in the next. Where there the lookups end nobody can foresee, so
-	// that nobody is there beforehand.
+	// that nobody is there beforehand. Those that are nearer to the key are passed over: a
+	// crowd that names nobody but itself would be the nearest there too.
+	near := func(id routing.ID) bool { return s.id.CommonPrefixLen(id) >= prefix+wideLookups }
 	for i := range wideLookups {
 		target := s.id.Beside(prefix+i, s.randomID())
-		found, err := s.run(ctx, Search{Key: target[:]}, false)
+		found, err := s.run(ctx, Search{Key: target[:], passOver: near}, false)
 		s.found.Hops = append(s.found.Hops, found.Hops...)
 		s.found.Silent += found.Silent
 		if ctx.Err() != nil {
@@ -51,8 +53,8 @@ func (s *search) widen(ctx context.Context) error {
 			continue // nobody answered there
 		}
 		for _, c := range found.Closest {
-			near := func(o routing.Contact) bool { return o.ID == c.ID }
-			if !slices.ContainsFunc(closest, near) && !slices.ContainsFunc(s.found.Wider, near) {
+			same := func(o routing.Contact) bool { return o.ID == c.ID }
+			if !slices.ContainsFunc(closest, same) && !slices.ContainsFunc(s.found.Wider, same) {
 				s.found.Wider = append(s.found.Wider, c)
 			}
 		}
@@ -68,8 +70,11 @@ func randomID() (id routing.ID) {
 	return id
 }
 
-// askWider asks those of the wider region for values, all at once.
+// askWider asks those of the wider region for values, all at once. What the nearest have
+// said counts for no quorum there.
 func (s *search) askWider(ctx context.Context) error {
+	s.widened, s.vouched = true, 0
+	s.unproved.Reset()
 	for _, c := range s.found.Wider {
 		if known := s.frontier.known[c.ID]; known == nil || known.state == unasked {
 			s.send(ctx, &peerCandidate{Contact: c, group: s.server.Group(c), round: 1})
