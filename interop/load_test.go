@@ -35,6 +35,7 @@ const (
 //
 //	go test ./interop -run TestGatewayOutlivesOurLoad -load.operations 10000 -v
 func TestGatewayOutlivesOurLoad(t *testing.T) {
+	t.Parallel()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	g := startGlass(t)
