@@ -23,7 +23,6 @@ const (
 // which both stored, everybody finds all of it within seconds, be it that it was stored
 // once and is renewed by nobody.
 func TestAfterAPartition(t *testing.T) {
-	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newSimWorld(t, partitionHosts, 0, *simnetSeed)
 		defer w.close()
