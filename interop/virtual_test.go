@@ -27,8 +27,8 @@ const oneWay = 10 * time.Millisecond
 // UDP sockets, and doubles of Erlang nodes with the reference's own times.
 type world struct{ *virtualtest.World }
 
-// computing is held by who takes all that there is of a processor, in virtual time: one
-// after the other, beside those that wait.
+// computing is held by who takes all that there is of a processor, in virtual time, and by
+// who can not be beside that: one after the other, beside those that wait.
 var computing sync.Mutex
 
 func inWorld(t *testing.T, test func(w *world)) {
