@@ -42,6 +42,7 @@ func (w *world) kill(n *node.Node) {
 //
 //	go test ./interop -run TestStoredBesideTheDead -dead.nodes 25 -v
 func TestStoredBesideTheDead(t *testing.T) {
+	t.Parallel()
 	const rounds = 10
 	nodes, dead := *deadNodes, *deadNodes/5
 	inWorld(t, func(w *world) {

@@ -59,6 +59,9 @@ const (
 //
 //	go test ./interop -run TestDisks -disks.rounds 20 -disks.seed 7 -v
 func TestDisks(t *testing.T) {
+	t.Parallel()
+	computing.Lock()
+	defer computing.Unlock()
 	start := time.Now()
 	synctest.Test(t, func(t *testing.T) {
 		w := newDiskWorld(t, *diskHosts, *diskSeed)

@@ -324,6 +324,8 @@ func (p *place) requireAll(t *testing.T, round string, from *place, messages int
 // used by its clients as before, and nobody else has lost anything. No Erlang node breaks.
 func TestTopicsAndCallsEverywhere(t *testing.T) {
 	t.Parallel()
+	computing.Lock()
+	defer computing.Unlock()
 	e := newEverywhere(t)
 	unsubscribe := e.subscribing()
 	serveEcho(t, e.right.Calls(), "program at right")

@@ -16,7 +16,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 )
 
-var hourEvery = flag.Duration("hour.every", time.Minute, "how often each node stores and asks in TestHourBesideErlang")
+var hourEvery = flag.Duration("hour.every", 2*time.Minute, "how often each node stores and asks in TestHourBesideErlang")
 
 // know waits until nodes of ours know each other.
 func (w *world) know(nodes ...*node.Node) {
@@ -60,6 +60,7 @@ func storeMessages(ours []*node.Node, theirs []*glass.Gateway) (n int) {
 // TestStoreIsNotAmplified: two gateways of ours and two of theirs that all know
 // each other do not pass what an Erlang client stores on to each other for ever.
 func TestStoreIsNotAmplified(t *testing.T) {
+	t.Parallel()
 	say := func(w *world, client *glass.Session, key []byte, value wire.Raw) {
 		require.NoError(w, client.Say(&wire.Store{Key: key, Value: value}))
 	}
@@ -205,6 +206,7 @@ func (o ourResident) find(w *world, key []byte) ([]string, error) {
 //
 //	go test ./interop -run TestHourBesideErlang -hour.every 500ms -v
 func TestHourBesideErlang(t *testing.T) {
+	t.Parallel()
 	const soonEnough = 2 * time.Second // for any question, be it a miss
 	inWorld(t, func(w *world) {
 		left := w.node()

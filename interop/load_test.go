@@ -35,6 +35,9 @@ const (
 //
 //	go test ./interop -run TestGatewayOutlivesOurLoad -load.operations 10000 -v
 func TestGatewayOutlivesOurLoad(t *testing.T) {
+	t.Parallel()
+	computing.Lock()
+	defer computing.Unlock()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	g := startGlass(t)

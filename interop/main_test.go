@@ -46,7 +46,7 @@ func TestMain(m *testing.M) {
 		os.RemoveAll(dir)
 		os.Exit(1)
 	}
-	flag.Set("test.parallel", "8") // what runs in parallel waits rather than computes; -parallel has its way
+	flag.Set("test.parallel", "16") // what runs in parallel waits, be it for its turn to compute; -parallel has its way
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		os.RemoveAll(dir)
 		os.Exit(code)

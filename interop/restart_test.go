@@ -15,6 +15,7 @@ import (
 // an address outlives its stalls, and is back soon after its end. Whatever our
 // node does there meanwhile, nothing of it is refused.
 func TestGatewayComesAndGoes(t *testing.T) {
+	t.Parallel()
 	const (
 		backWithin = 10 * time.Second // of its being up again
 		stall      = 14 * time.Second // of daily life

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"net"
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,8 +27,14 @@ const oneWay = 10 * time.Millisecond
 // UDP sockets, and doubles of Erlang nodes with the reference's own times.
 type world struct{ *virtualtest.World }
 
+// computing is held by who takes all that there is of a processor, in virtual time, and by
+// who can not be beside that: one after the other, beside those that wait.
+var computing sync.Mutex
+
 func inWorld(t *testing.T, test func(w *world)) {
 	t.Helper()
+	computing.Lock()
+	defer computing.Unlock()
 	virtualtest.Run(t, oneWay, func(w *virtualtest.World) { test(&world{w}) })
 }
 

@@ -15,6 +15,7 @@ import (
 
 // SIGHUP has the lists read again, be they broken, and ends nothing.
 func TestListsAreReadAgain(t *testing.T) {
+	t.Parallel()
 	data, list := t.TempDir(), filepath.Join(t.TempDir(), "deny.txt")
 	write := func(text string) { require.NoError(t, os.WriteFile(list, []byte(text), 0o600)) }
 	write("# nobody yet\n")

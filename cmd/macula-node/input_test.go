@@ -167,6 +167,7 @@ func TestEndpointWithoutAPort(t *testing.T) {
 
 // How a node is fits a terminal, but for addresses, which are to be copied.
 func TestStatusFitsATerminal(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	started(t, "--data-dir", data, "--bootstrap", "/ip4/127.0.0.1/udp/"+silence(t)+"/quic-v1/p2p/"+somePeer)
 	waitFor(t, "a problem", func() bool { return macula(t, "status", "--data-dir", data).code == exitNotFound })

@@ -120,13 +120,18 @@ func TestKilledNode(t *testing.T) {
 		t.Skip("no kill -9 there")
 	}
 	data := t.TempDir()
-	cmd := exec.Command(os.Args[0], "run", "--data-dir", data, "--listen", "/ip4/127.0.0.1/udp/0/quic-v1")
-	cmd.Env = append(os.Environ(), beMain+"=1")
-	var stdout buffer
-	cmd.Stdout = &stdout
-	require.NoError(t, cmd.Start())
-	defer cmd.Process.Kill()
-	waitFor(t, "the banner", func() bool { return strings.Contains(stdout.String(), "Ctrl-C stops it.") })
+	var stdout, stderr buffer
+	runs := func() *exec.Cmd {
+		cmd := exec.Command(os.Args[0], "run", "--data-dir", data, "--listen", "/ip4/127.0.0.1/udp/0/quic-v1")
+		cmd.Env = append(os.Environ(), beMain+"=1")
+		stdout, stderr = buffer{}, buffer{}
+		cmd.Stdout, cmd.Stderr = &stdout, &stderr
+		require.NoError(t, cmd.Start())
+		t.Cleanup(func() { cmd.Process.Kill() })
+		waitFor(t, "the banner", func() bool { return strings.Contains(stdout.String(), "Ctrl-C stops it.") })
+		return cmd
+	}
+	cmd := runs()
 	pid := strconv.Itoa(cmd.Process.Pid)
 
 	second := macula(t, "run", "--data-dir", data, "--listen", "/ip4/127.0.0.1/udp/0/quic-v1")
@@ -142,10 +147,12 @@ func TestKilledNode(t *testing.T) {
 	require.Equal(t, exitUnreachable, got.code)
 	require.Contains(t, got.stderr, "no macula-node runs there any more: the macula-node with the pid "+pid)
 
-	r, _ := started(t, "--data-dir", data)
-	require.Contains(t, r.stderr.String(), "was ended without a stop")
-	require.Equal(t, os.Getpid(), readRunning(t, data).PID)
+	cmd = runs()
+	require.Contains(t, stderr.String(), "was ended without a stop")
+	require.Equal(t, cmd.Process.Pid, readRunning(t, data).PID)
 	require.Equal(t, exitOK, macula(t, "get", "--data-dir", data, "k").code, "what it acknowledged is there")
+	require.NoError(t, cmd.Process.Kill())
+	_ = cmd.Wait()
 }
 
 // A node that says where it is, and is not there, is told from one that does not run.

@@ -35,7 +35,9 @@ func TestMain(m *testing.M) {
 	} {
 		os.Unsetenv(name)
 	}
-	flag.Set("test.parallel", "8") // what runs in parallel waits rather than computes; -parallel has its way
+	// What runs in parallel waits rather than computes; -parallel has its way. It reads no log
+	// of a node in this process, which has one for all: the one that began last has it.
+	flag.Set("test.parallel", "8")
 	goleak.VerifyTestMain(m)
 }
 

@@ -9,6 +9,7 @@ import (
 )
 
 func TestWatch(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	started(t, "--data-dir", data)
 	for name, args := range map[string][]string{

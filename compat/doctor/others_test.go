@@ -12,13 +12,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/quic-go/quic-go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/macula-mesh/macula-node/compat/doctor"
 	"github.com/macula-mesh/macula-node/compat/gateway"
-	"github.com/macula-mesh/macula-node/node"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
@@ -54,23 +52,6 @@ func another(t *testing.T) string {
 		<-ended
 	})
 	return "https://" + ln.Addr().String()
-}
-
-// TestMaculaNode: one of our own is a gateway as well, told by its node id.
-func TestMaculaNode(t *testing.T) {
-	key, _, err := crypto.GenerateEd25519Key(rand.Reader)
-	require.NoError(t, err)
-	n, err := node.New(node.Config{Key: key, Realm: realm, Listen: []string{"/ip4/127.0.0.1/udp/0/quic-v1"}})
-	require.NoError(t, err)
-	defer func() { require.NoError(t, n.Close()) }()
-	r := examine(t, n.Endpoints()[0], doctor.WithRealm(realm), doctor.WithWriting())
-	t.Logf("\n%s", r)
-	require.True(t, r.OK())
-	id := n.ID()
-	require.Equal(t, id[:], r.NodeID)
-	require.Equal(t, "itself, by its node id; no others", of(t, r, "_dht.list_gateways").Seen)
-	require.Equal(t, []string{"FIND_VALUE of its own key"}, names(r, doctor.Skipped))
-	require.Equal(t, "both values, byte for byte", of(t, r, "what comes back").Seen)
 }
 
 // TestCertificates: what a certificate is like is shown, and noted where it is

@@ -156,6 +156,7 @@ func TestLookupsThatCanNotBe(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			services := chain(t, test.services)
 			test.before(t, services)
 			_, err := services[0].FindNodes(dhttest.Context(t), keyOf("greeter"))

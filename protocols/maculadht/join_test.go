@@ -241,6 +241,7 @@ func TestFullBucket(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			h := dhttest.Host(t)
 			srv, err := routing.NewServer(routing.IDFromPeer(h.ID()), routing.WithBucketSize(1))
 			require.NoError(t, err)

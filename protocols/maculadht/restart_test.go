@@ -29,6 +29,7 @@ func TestRollingRestart(t *testing.T) {
 	const nodes, values = 5, 100
 	for name, inOrder := range map[string]bool{"killed": false, "stopped in order": true} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			onlyBack := WithUpkeep(upkeep.WithHandOver(time.Hour, upkeep.DefaultHandOverRate)) // newcomers get nothing
 			identities := make([]libp2p.Option, nodes)
 			services := make([]*Service, nodes)

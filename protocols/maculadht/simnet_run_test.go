@@ -28,6 +28,7 @@ var (
 //
 //	go test ./protocols/maculadht -run TestSimnet -simnet.hosts 60 -simnet.lookups 1000 -v
 func TestSimnet(t *testing.T) {
+	t.Parallel()
 	table := fmt.Sprintf("%d hosts, seed %d\n\n", *simnetHosts, *simnetSeed) +
 		"| loss | lookup | lookups | of the 20 nearest | messages p50 / p99 | time p50 / p99 |\n" +
 		"|---|---|---|---|---|---|\n"

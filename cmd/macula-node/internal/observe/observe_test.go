@@ -2,7 +2,6 @@ package observe
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"io"
 	"log/slog"
@@ -12,15 +11,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p"
+	dht "github.com/libp2p/go-libp2p-kad-dht"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	"go.uber.org/goleak"
-
-	"github.com/macula-mesh/macula-node/node"
 )
 
 // TestMain fails the tests of this package if a goroutine outlives them.
@@ -102,17 +102,20 @@ func TestProfiles(t *testing.T) {
 
 // What kad-dht does is told, though it made its meter before there was a provider.
 func TestKadIsTold(t *testing.T) {
-	r := node.NewRegistry()
+	r := prometheus.NewRegistry()
 	require.NoError(t, KadMetrics(r))
-	start := func(bootstrap ...string) *node.Node {
-		key, _, err := crypto.GenerateEd25519Key(rand.Reader)
+	start := func(bootstrap ...peer.AddrInfo) host.Host {
+		h, err := libp2p.New(libp2p.ListenAddrStrings("/ip4/127.0.0.1/udp/0/quic-v1"))
 		require.NoError(t, err)
-		n, err := node.New(node.Config{Key: key, Listen: []string{"/ip4/127.0.0.1/udp/0/quic-v1"}, Bootstrap: bootstrap, Log: slog.New(slog.DiscardHandler)})
+		t.Cleanup(func() { require.NoError(t, h.Close()) })
+		kad, err := dht.New(h, dht.Mode(dht.ModeServer), dht.BootstrapPeers(bootstrap...))
 		require.NoError(t, err)
-		t.Cleanup(func() { require.NoError(t, n.Close()) })
-		return n
+		t.Cleanup(func() { require.NoError(t, kad.Close()) })
+		return h
 	}
-	start(start().Addrs()[0].String())
+	first := start()
+	second := start(*host.InfoFromHost(first))
+	require.NoError(t, second.Connect(t.Context(), *host.InfoFromHost(first)))
 	require.Eventually(t, func() bool {
 		all, err := r.Gather()
 		require.NoError(t, err)

@@ -29,21 +29,26 @@ type Band struct {
 // alone, and say that they keep what they are given.
 func (s *Sim) Beset(key routing.ID, of Band, rng *rand.Rand) []*SimNode {
 	n := of.Size
-	var names []peer.ID
+	type try struct {
+		name peer.ID
+		id   routing.ID
+	}
+	var tries []try
 	for i := range n * liarTries {
-		names = append(names, peer.ID(fmt.Sprintf("\x00\x18liar-%08x-%010d", rng.Uint32(), i)))
-		if len(names) >= 4*n || i == n*liarTries-1 { // the nearest so far
-			slices.SortFunc(names, func(a, b peer.ID) int { return key.CompareDistance(routing.IDFromPeer(a), routing.IDFromPeer(b)) })
-			names = names[:n]
+		name := peer.ID(fmt.Sprintf("\x00\x18liar-%08x-%010d", rng.Uint32(), i))
+		tries = append(tries, try{name, routing.IDFromPeer(name)})
+		if len(tries) >= 4*n || i == n*liarTries-1 { // the nearest so far
+			slices.SortFunc(tries, func(a, b try) int { return key.CompareDistance(a.id, b.id) })
+			tries = tries[:n]
 		}
 	}
 	var band []*SimNode
-	for i, name := range names {
+	for i, try := range tries {
 		addr := "/ip4/30.0.0.1"
 		if !of.OneAddress {
 			addr = fmt.Sprintf("/ip4/30.%d.%d.1", 1+i, rng.IntN(256))
 		}
-		band = append(band, newLiar(s.T, name, fmt.Sprintf("%s/udp/%d/quic-v1", addr, 1000+i)))
+		band = append(band, newLiar(s.T, try.name, fmt.Sprintf("%s/udp/%d/quic-v1", addr, 1000+i)))
 	}
 	honest := slices.Clone(s.Live)
 	for _, liar := range band {

@@ -3,4 +3,4 @@
 package routingtest
 
 // SimNodes is how many nodes a simulation has that is not told otherwise.
-const SimNodes = 300
+const SimNodes = 200

@@ -6,6 +6,7 @@ package diversity
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 
@@ -73,9 +74,33 @@ func (l Limits) Group(ip netip.Addr) netip.Prefix {
 	return group
 }
 
+// Ranges that are not on the internet, and in which IPv6 is, as go-multiaddr has them.
+var (
+	private4 = prefixes(manet.Private4, manet.Unroutable4)
+	private6 = prefixes(manet.Unroutable6) // within public6
+	public6  = []netip.Prefix{
+		netip.MustParsePrefix("2000::/3"),
+		netip.MustParsePrefix("64:ff9b:1::/48"), netip.MustParsePrefix("64:ff9b::/96"), // NAT64
+	}
+)
+
+func prefixes(lists ...[]*net.IPNet) (all []netip.Prefix) {
+	for _, n := range slices.Concat(lists...) {
+		ip, _ := netip.AddrFromSlice(n.IP)
+		bits, _ := n.Mask.Size()
+		all = append(all, netip.PrefixFrom(ip, bits))
+	}
+	return all
+}
+
+// isPublic is [manet.IsPublicAddr], which each contact of each list is asked: without the
+// multiaddr, whose making would be a tenth of what a lookup costs.
 func isPublic(ip netip.Addr) bool {
-	a, err := manet.FromIP(ip.AsSlice())
-	return err == nil && manet.IsPublicAddr(a)
+	contains := func(p netip.Prefix) bool { return p.Contains(ip) }
+	if ip.Is4() {
+		return !slices.ContainsFunc(private4, contains)
+	}
+	return slices.ContainsFunc(public6, contains) && !slices.ContainsFunc(private6, contains)
 }
 
 // Shares counts those of each group that have a place among the nearest. The zero value

@@ -1,9 +1,13 @@
 package diversity
 
 import (
+	"encoding/binary"
+	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 
+	manet "github.com/multiformats/go-multiaddr/net"
 	"github.com/stretchr/testify/require"
 )
 
@@ -43,6 +47,40 @@ func TestGroup(t *testing.T) {
 		})
 	}
 	require.False(t, everywhere.Group(netip.Addr{}).IsValid(), "where nothing is known")
+}
+
+// Whether an address is public is what go-multiaddr says: at both ends of each of its
+// ranges and beyond them, and anywhere.
+func TestIsPublic(t *testing.T) {
+	require.Len(t, private4, len(manet.Private4)+len(manet.Unroutable4))
+	check := func(ip netip.Addr) {
+		a, err := manet.FromIP(ip.AsSlice())
+		require.NoError(t, err)
+		require.Equal(t, manet.IsPublicAddr(a), isPublic(ip), ip)
+	}
+	for _, p := range slices.Concat(private4, private6, public6, prefixes(manet.Private6)) {
+		first := p.Masked().Addr()
+		last := first.AsSlice()
+		for bit := p.Bits(); bit < 8*len(last); bit++ {
+			last[bit/8] |= 0x80 >> (bit % 8)
+		}
+		end, _ := netip.AddrFromSlice(last)
+		for _, ip := range []netip.Addr{first.Prev(), first, end, end.Next()} {
+			if ip.IsValid() {
+				check(ip)
+			}
+		}
+	}
+	rng := rand.New(rand.NewPCG(1, 1))
+	for range 10_000 {
+		var b [16]byte
+		binary.BigEndian.PutUint64(b[:], rng.Uint64())
+		binary.BigEndian.PutUint64(b[8:], rng.Uint64())
+		check(netip.AddrFrom16(b).Unmap())
+		check(netip.AddrFrom4([4]byte(b[:4])))
+		b[0] = 0x20 | b[0]&0x1f
+		check(netip.AddrFrom16(b))
+	}
 }
 
 func TestValidate(t *testing.T) {

@@ -2,6 +2,7 @@ package upkeep
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -16,15 +17,19 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
 )
 
+var (
+	simNodes = flag.Int("sim.nodes", 24, "how many nodes TestRecordsOutliveTheirHolders has, more than a bucket has room for")
+	simKeys  = flag.Int("sim.keys", 30, "how many records it has")
+)
+
 // In little more than an hour each node is replaced by a new one, one after the other, and nobody
 // publishes anything again. With the upkeep alone the new nodes know each other
 // and have the records, for as long as the records were to live and no longer.
+//
+//	go test ./protocols/maculadht/routing/upkeep -run TestRecordsOutlive -sim.nodes 100 -sim.keys 200
 func TestRecordsOutliveTheirHolders(t *testing.T) {
-	const (
-		nodes = min(routingtest.SimNodes/5, 32)
-		keys  = 40
-		ttl   = 2 * time.Hour
-	)
+	const ttl = 2 * time.Hour
+	nodes, keys := *simNodes, *simKeys
 	synctest.Test(t, func(t *testing.T) {
 		rng := routingtest.Rand(13)
 		s := routingtest.NewSim(t, nodes, rng)
@@ -60,7 +65,7 @@ func TestRecordsOutliveTheirHolders(t *testing.T) {
 		}
 
 		for i, old := range olds {
-			time.Sleep(time.Hour / nodes)
+			time.Sleep(time.Hour / time.Duration(nodes))
 			upkeeps[old].Close()
 			s.Kill(old)
 			node := routingtest.NewSimNode(t, fmt.Sprint("new-", i))
