@@ -31,10 +31,8 @@ func (h *Host) RelayCandidates(_ context.Context, most int) <-chan peer.AddrInfo
 // keeps no others, as what a public peer knows of its own network leads nowhere, or into ours.
 func leavingOut(own func() []ma.Multiaddr) func([]ma.Multiaddr) []ma.Multiaddr {
 	return func(told []ma.Multiaddr) []ma.Multiaddr {
-		for _, a := range own() {
-			if manet.IsPublicAddr(a) {
-				return ma.FilterAddrs(told, manet.IsPublicAddr)
-			}
+		if hasPublic(own()) {
+			return ma.FilterAddrs(told, manet.IsPublicAddr)
 		}
 		return told
 	}
