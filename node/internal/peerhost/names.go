@@ -10,7 +10,6 @@ import (
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	ma "github.com/multiformats/go-multiaddr"
 	madns "github.com/multiformats/go-multiaddr-dns"
-	manet "github.com/multiformats/go-multiaddr/net"
 )
 
 // names resolves the names in multiaddrs. To a host at a public address a name that a peer
@@ -76,14 +75,4 @@ func (n *names) outside(name ma.Multiaddr, found []ma.Multiaddr) ([]ma.Multiaddr
 		return nil, fmt.Errorf("%s leads to %s, in a network of our own, though a peer told of it", name, found[0])
 	}
 	return public, nil
-}
-
-// hasPublic reports whether one of some addresses is public.
-func hasPublic(addrs []ma.Multiaddr) bool {
-	for _, a := range addrs {
-		if manet.IsPublicAddr(a) {
-			return true
-		}
-	}
-	return false
 }
