@@ -134,6 +134,7 @@ func New(cfg Config) (*Host, error) {
 		return nil, fmt.Errorf("start the resource manager: %w", err)
 	}
 	h.Conns = resources.Pool()
+	names := newNames(cfg.Bootstrap)
 	options := []libp2p.Option{
 		libp2p.ResourceManager(resources),
 		libp2p.Identity(cfg.Key),
@@ -142,6 +143,7 @@ func New(cfg Config) (*Host, error) {
 		libp2p.Transport(h.newTransport),
 		libp2p.PrometheusRegisterer(cfg.Registerer),
 		shareQUIC(&h.QUIC, cfg.Access, resources, cfg.Registerer),
+		libp2p.MultiaddrResolver(names),
 		libp2p.EnableAutoNATv2(),
 	}
 	if cfg.Relay {
@@ -169,6 +171,8 @@ func New(cfg Config) (*Host, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start the libp2p host: %w", err), manager.Close(), resources.Close())
 	}
+	own := base.Addrs
+	names.own.Store(&own)
 	if err := base.Network().Listen(cfg.ListenAddrs...); err != nil {
 		err = fmt.Errorf("listen on %v (is another program using the UDP port? then stop it, or listen on another): %w", cfg.ListenAddrs, err)
 		return nil, errors.Join(err, base.Close())

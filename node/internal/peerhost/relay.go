@@ -3,6 +3,7 @@ package peerhost
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
@@ -31,10 +32,8 @@ func (h *Host) RelayCandidates(_ context.Context, most int) <-chan peer.AddrInfo
 // keeps no others, as what a public peer knows of its own network leads nowhere, or into ours.
 func leavingOut(own func() []ma.Multiaddr) func([]ma.Multiaddr) []ma.Multiaddr {
 	return func(told []ma.Multiaddr) []ma.Multiaddr {
-		for _, a := range own() {
-			if manet.IsPublicAddr(a) {
-				return ma.FilterAddrs(told, manet.IsPublicAddr)
-			}
+		if slices.ContainsFunc(own(), manet.IsPublicAddr) {
+			return ma.FilterAddrs(told, manet.IsPublicAddr)
 		}
 		return told
 	}

@@ -27,6 +27,9 @@ const (
 	// nearest to its key: one alone may be dead, and all of them would be too
 	// many.
 	handOverHolders = 3
+	// handOverDraw is one in how many of the others hands it over as well: who chooses ids
+	// is nearest to a key with three, and hands nothing over.
+	handOverDraw = 8
 	// handOversAtOnce is how many records are on their way at a time.
 	handOversAtOnce = 8
 	// callOverhead is about what the CALL around a record takes, in bytes.
@@ -261,7 +264,7 @@ func handOverBytes(key []byte, r *records.Record) int {
 
 // receivers returns the newcomers that are among the contacts nearest to a key, if
 // it is for this node to hand its records over to them: it is one of the nearest of
-// the others, or so far away that it may be the only one that has them.
+// the others, or drawn, or so far away that it may be the only one that has them.
 func (u *Upkeep) receivers(key routing.ID, nearest []routing.ID, newcomers map[routing.ID]*newcomer) []routing.Contact {
 	var receivers []routing.Contact
 	nearer, farther := 0, 0
@@ -278,7 +281,7 @@ func (u *Upkeep) receivers(key routing.ID, nearest []routing.ID, newcomers map[r
 			farther++
 		}
 	}
-	if nearer >= handOverHolders && farther > 0 {
+	if nearer >= handOverHolders && farther > 0 && len(receivers) > 0 && !u.cfg.isDrawn() {
 		return nil
 	}
 	return receivers

@@ -72,6 +72,39 @@ func handed(s *script, to routing.Contact) (stores []procedures.StoreArgs) {
 	return stores
 }
 
+// Liars that are the nearest to a key hand nothing over: of the others some are drawn to.
+func TestHandOverByOneThatIsDrawn(t *testing.T) {
+	for name, handedOver := range map[string]int{"drawn": 1, "not drawn": 0} {
+		t.Run(name, func(t *testing.T) {
+			play(t, 60, func(t *testing.T, s *script) {
+				for _, c := range s.Peers {
+					c.LastSeen = time.Now()
+					s.Know(c)
+				}
+				u := startUpkeep(s, drawn(handedOver > 0))
+				defer u.Close()
+				key := keyOf(s, handOverHolders+4, s.Peers)
+				storeOwn(s, key, "a", time.Hour)
+				forgetHandOvers(s)
+				c := at(key, 100, 1)
+				s.Know(c)
+				time.Sleep(DefaultHandOverDelay + time.Minute)
+				require.Len(t, handed(s, c), handedOver)
+				for _, o := range s.Peers {
+					require.Empty(t, handed(s, o), "who was known has what it needs")
+				}
+			})
+		})
+	}
+	drawn, of := 0, 80_000
+	for range of {
+		if defaults().isDrawn() {
+			drawn++
+		}
+	}
+	require.InDelta(t, of/handOverDraw, drawn, 1000)
+}
+
 func TestHandOver(t *testing.T) {
 	const others = 60
 	newcomer := func(bits int) func([]byte) routing.Contact {

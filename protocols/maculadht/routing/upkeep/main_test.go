@@ -37,9 +37,14 @@ func lookups(s *script, opts ...lookup.Option) *lookup.Lookups {
 	return l
 }
 
-// startUpkeep starts an upkeep in a script.
+// drawn says of which of the holders that are not nearest to a key hand it over.
+func drawn(all bool) Option {
+	return func(c *config) error { c.isDrawn = func() bool { return all }; return nil }
+}
+
+// startUpkeep starts an upkeep in a script, which is not drawn to hand anything over.
 func startUpkeep(s *script, opts ...Option) *Upkeep {
-	u, err := New(lookups(s), opts...)
+	u, err := New(lookups(s), append([]Option{drawn(false)}, opts...)...)
 	require.NoError(s.T, err)
 	return u
 }

@@ -3,6 +3,7 @@ package upkeep
 import (
 	"errors"
 	"fmt"
+	mathrand "math/rand/v2"
 	"time"
 )
 
@@ -12,7 +13,8 @@ type Option func(*config) error
 type config struct {
 	check, idle, retry time.Duration
 	handOverDelay      time.Duration
-	handOverRate       int // bytes a second
+	handOverRate       int         // bytes a second
+	isDrawn            func() bool // of the other holders of a key, one in handOverDraw
 	tracer             MetricsTracer
 }
 
@@ -23,6 +25,7 @@ func defaults() config {
 		retry:         DefaultRetry,
 		handOverDelay: DefaultHandOverDelay,
 		handOverRate:  DefaultHandOverRate,
+		isDrawn:       func() bool { return mathrand.IntN(handOverDraw) == 0 },
 		tracer:        noTracer{},
 	}
 }

@@ -51,7 +51,8 @@ const pingsAtOnce = 32
 //   - Records go to a verified libp2p contact that is new and nearer to their key
 //     than the last of the [routing.BucketSize] nearest that were known, with what is
 //     left of their life; to one that may have lost its own, or missed some, as
-//     well. A few of their holders see to it, those nearest to the key. Erlang
+//     well. A few of their holders see to it, those nearest to the key and some that are
+//     drawn. Erlang
 //     contacts get none: they would keep them for ever.
 //
 // Where nobody answers at all nobody is blamed: it is likelier that this node is
