@@ -185,8 +185,12 @@ func TestDataDirOpenToOthers(t *testing.T) {
 
 // A node says what of its settings leads nowhere.
 func TestRunSaysWhatLeadsNowhere(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("no signals there")
+	}
 	data := t.TempDir()
-	first, s := started(t, "--data-dir", data)
+	first, s := process(t, "--data-dir", data)
 	first.stopped(t)
 	listen := strings.TrimSuffix(s.Addrs[0], "/p2p/"+s.PeerID)
 	const alone, passedOver = "all bootstrap addresses are this node itself", "are this node itself are passed over"
@@ -203,9 +207,10 @@ func TestRunSaysWhatLeadsNowhere(t *testing.T) {
 		"127.0.0.1:1 for a hostname": {[]string{"--hostname", "127.0.0.1:1"}, "nodes on other machines can not reach this one"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r, _ := started(t, append(test.args, "--data-dir", data, "--listen", listen)...)
-			require.Equal(t, 1, strings.Count(r.stderr.String(), test.want), r.stderr.String())
-			r.stopped(t)
+			p, _ := process(t, append(test.args, "--data-dir", data, "--listen", listen)...)
+			p.logs(t, test.want)
+			p.stopped(t)
+			require.Equal(t, 1, strings.Count(p.stderr.String(), test.want), p.stderr.String())
 		})
 	}
 }
@@ -213,6 +218,10 @@ func TestRunSaysWhatLeadsNowhere(t *testing.T) {
 // TestGatewaysOfAnotherRealm: it is the operator's mistake where all are, at the
 // start; a node that serves is not ended by what a peer says.
 func TestGatewaysOfAnotherRealm(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("no signals there")
+	}
 	newGlass := func(t *testing.T, opts ...glass.Option) *glass.Gateway {
 		g, err := glass.Start(append([]glass.Option{glass.RegisterAfter(0)}, opts...)...)
 		require.NoError(t, err)
@@ -227,11 +236,11 @@ func TestGatewaysOfAnotherRealm(t *testing.T) {
 		require.Equal(t, exitUnreachable, got.code, got.stderr)
 		require.Contains(t, got.stderr, "another realm")
 		require.Equal(t, 3.0, decodeJSON(t, got.stdout)["code"])
-		r, _ := started(t, "--data-dir", data, "--realm", "other", "--bootstrap", first.Endpoint()) // nothing binds it to the wrong one
-		r.stopped(t)
+		p, _ := process(t, "--data-dir", data, "--realm", "other", "--bootstrap", first.Endpoint()) // nothing binds it to the wrong one
+		p.stopped(t)
 	})
 	t.Run("a peer, in the same words", func(t *testing.T) {
-		_, other := started(t, "--realm", "other")
+		_, other := process(t, "--realm", "other")
 		for _, addr := range []string{other.Addrs[0], other.Endpoints[0], newGlass(t, glass.Realm("other")).Endpoint()} {
 			got := macula(t, "run", "--data-dir", t.TempDir(), "--listen", "/ip4/127.0.0.1/udp/0/quic-v1", "--json", "--bootstrap", addr)
 			require.Equal(t, exitUnreachable, got.code, got.stderr)
@@ -243,9 +252,9 @@ func TestGatewaysOfAnotherRealm(t *testing.T) {
 		}
 	})
 	t.Run("one of two", func(t *testing.T) {
-		r, _ := started(t, "--bootstrap", newGlass(t).Endpoint(), "--bootstrap", newGlass(t, glass.Realm("other")).Endpoint())
-		waitFor(t, "the log of it", func() bool { return strings.Contains(r.stderr.String(), "another realm") })
-		require.Empty(t, r.ended)
+		p, _ := process(t, "--bootstrap", newGlass(t).Endpoint(), "--bootstrap", newGlass(t, glass.Realm("other")).Endpoint())
+		p.logs(t, "another realm")
+		require.Empty(t, p.ended)
 	})
 	t.Run("as a stranger says", func(t *testing.T) {
 		g := newGlass(t, glass.RegisterAfter(-1))
@@ -255,18 +264,18 @@ func TestGatewaysOfAnotherRealm(t *testing.T) {
 			wire.Pair{Key: "port", Value: wire.RawInt(int64(g.Addr().Port))},
 			wire.Pair{Key: "realm", Value: wire.RawText("other")},
 		))
-		r, _ := started(t, "--bootstrap", g.Endpoint())
-		waitFor(t, "the log of it", func() bool { return strings.Contains(r.stderr.String(), "gateway not joined") })
-		require.Never(t, func() bool { return len(r.ended) > 0 }, time.Second/2, tick)
+		p, _ := process(t, "--bootstrap", g.Endpoint())
+		p.logs(t, "gateway not joined")
+		require.Never(t, func() bool { return len(p.ended) > 0 }, time.Second/2, tick)
 	})
 	t.Run("one that comes up later", func(t *testing.T) {
 		udp, err := net.ListenPacket("udp", "127.0.0.1:0")
 		require.NoError(t, err)
 		addr := udp.LocalAddr().String()
 		require.NoError(t, udp.Close())
-		r, _ := started(t, "--bootstrap", "https://"+addr)
+		p, _ := process(t, "--bootstrap", "https://"+addr)
 		newGlass(t, glass.Realm("other"), glass.Listen(addr))
-		waitFor(t, "the log of it", func() bool { return strings.Contains(r.stderr.String(), "another realm") })
-		require.Never(t, func() bool { return len(r.ended) > 0 }, time.Second/2, tick)
+		p.logs(t, "another realm")
+		require.Never(t, func() bool { return len(p.ended) > 0 }, time.Second/2, tick)
 	})
 }

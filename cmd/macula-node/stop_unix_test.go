@@ -5,7 +5,6 @@ package main
 import (
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -14,40 +13,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 )
-
-// ownProcess runs the program as one on a data directory.
-type ownProcess struct {
-	*exec.Cmd
-	stdout, stderr buffer
-	ended          chan error
-}
-
-func startProcess(t *testing.T, data string, args ...string) *ownProcess {
-	t.Helper()
-	p := &ownProcess{Cmd: exec.Command(os.Args[0], append([]string{"run", "--data-dir", data, "--listen", "/ip4/127.0.0.1/udp/0/quic-v1"}, args...)...), ended: make(chan error, 1)}
-	p.Env = append(os.Environ(), beMain+"=1")
-	p.Stdout, p.Stderr = &p.stdout, &p.stderr
-	require.NoError(t, p.Start())
-	t.Cleanup(func() { _ = p.Process.Kill() })
-	go func() { p.ended <- p.Wait() }()
-	return p
-}
-
-func (p *ownProcess) signal(t *testing.T, signal os.Signal) {
-	t.Helper()
-	require.NoError(t, p.Process.Signal(signal))
-}
-
-// endedWithin checks that the process ends in time, and returns its exit code.
-func (p *ownProcess) endedWithin(t *testing.T, within time.Duration) int {
-	t.Helper()
-	select {
-	case <-p.ended:
-	case <-time.After(within):
-		require.Fail(t, "does not end", "%s%s", p.stdout.String(), p.stderr.String())
-	}
-	return p.ProcessState.ExitCode()
-}
 
 // A second signal ends a process that is stopping at once, and says what is not done.
 func TestSecondSignal(t *testing.T) {
