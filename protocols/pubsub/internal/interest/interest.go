@@ -13,6 +13,8 @@ import (
 	"github.com/macula-mesh/macula-node/internal/fair"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/provider"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
 	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/recent"
 )
 
@@ -28,9 +30,15 @@ const (
 	lookupsWaiting = 1024
 )
 
+// Service is what of a [maculadht.Service] Interests ask.
+type Service interface {
+	FindPeerValues(ctx context.Context, key []byte) (*lookup.Found, error)
+	Routing() *routing.Server
+}
+
 // Config is what Interests work with.
 type Config struct {
-	Service *maculadht.Service
+	Service Service
 	// Spawn runs something in a goroutine, and reports false where no more is to begin.
 	Spawn func(func(context.Context)) bool
 	// Names is how many are remembered; Lookups how many lookups run at a time, LookupsRate
@@ -115,10 +123,10 @@ func (i *Interest) Want(now time.Time, by fair.Payer) {
 	if i.looking == nil && now.Sub(i.looked) >= freshFor {
 		i.looking = i.newLookup()
 	}
-	lookup := i.looking
+	looking := i.looking
 	i.mu.Unlock()
-	if lookup != nil {
-		lookup.Want(by)
+	if looking != nil {
+		looking.Want(by)
 	}
 }
 
