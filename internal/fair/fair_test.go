@@ -3,7 +3,9 @@ package fair_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -227,40 +229,45 @@ func TestLineOutlivesAPanic(t *testing.T) {
 	require.Equal(t, []string{"next"}, begun)
 }
 
-// Who enters sees to a bounded part of what others do: one that others keep busy goes on.
+// Who enters is not kept by what others enter meanwhile without end.
 func TestNobodyBeginsAllWork(t *testing.T) {
 	l := fair.NewLine(1, 1)
-	l.Enter(&fair.Work{Begin: func() {}}) // which stays
 	stop := make(chan struct{})
 	var others sync.WaitGroup
-	defer others.Wait()
-	defer close(stop)
-	for i := range 4 {
-		others.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-					l.Enter(&fair.Work{Payer: payer("flood", fmt.Sprint(i), ""), Refused: func() { time.Sleep(100 * time.Microsecond) }})
-				}
+	var entering atomic.Int64
+	flood := func(i int) {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				entering.Add(1)
+				l.Enter(&fair.Work{Payer: payer("flood", fmt.Sprint(i), ""), Refused: func() { time.Sleep(100 * time.Microsecond) }})
 			}
-		})
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for range 20 {
-			w := &fair.Work{Payer: payer("h", "honest", ""), Begin: func() {}, Refused: func() {}}
-			l.Enter(w)
-			l.Leave(w)
 		}
-	}()
-	select {
-	case <-done:
-	case <-time.After(10 * time.Second):
-		t.Fatal("who entered once does the work of the flood")
 	}
+	returned := make(chan struct{})
+	go func() {
+		defer close(returned)
+		l.Enter(&fair.Work{Payer: payer("h", "honest", ""), Begin: func() {
+			for i := range 4 {
+				others.Go(func() { flood(i) })
+			}
+			for entering.Load() < 4 {
+				runtime.Gosched()
+			}
+		}})
+	}()
+	late := false
+	select {
+	case <-returned:
+	case <-time.After(3 * time.Second):
+		late = true
+	}
+	close(stop)
+	others.Wait()
+	<-returned
+	require.False(t, late, "who entered once does the work of the flood")
 }
 
 // What many want is done once, at the turn of whoever's comes first.

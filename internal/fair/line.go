@@ -21,8 +21,7 @@ type Line struct {
 	queue     *Queue[*Work]
 	came      *Item[*Work] // the last, which gives way before others that have as much
 	advancing bool
-	entering  int       // how many wait to advance
-	turn      sync.Cond // of those
+	turn      sync.Cond // of those who enter while another advances
 }
 
 // NewLine returns a line that begins atOnce at a time, of which no more wait than are
@@ -34,7 +33,8 @@ func NewLine(atOnce, waiting int) *Line {
 }
 
 // Enter has work begin when it has its turn, at once where nothing is before it. Who
-// enters sees to what has its turn, be it of others, and waits while another does.
+// enters sees to what has its turn, be it of others, and waits while another does: so who
+// enters without end is held up himself, and nobody has to do all his work.
 func (l *Line) Enter(w *Work) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -43,11 +43,9 @@ func (l *Line) Enter(w *Work) {
 	}
 	w.place = l.queue.Add(w.Payer, w, 1)
 	l.came = w.place
-	l.entering++
 	for l.advancing {
 		l.turn.Wait()
 	}
-	l.entering--
 	l.advance()
 }
 
@@ -62,10 +60,6 @@ func (l *Line) Leave(w *Work) {
 	}
 }
 
-// ofOthers is how much one begins or refuses before it lets another who enters go on: so
-// nobody does the work of all, and who enters much does much of it.
-const ofOthers = 16
-
 // advance begins what has its turn, and has give way what is too much then. One at a time
 // does, so that what one payer enters begins in that order; l.mu is held.
 func (l *Line) advance() {
@@ -74,7 +68,7 @@ func (l *Line) advance() {
 		l.advancing = false
 		l.turn.Signal()
 	}()
-	for done := 0; done < ofOthers || l.entering == 0; done++ {
+	for {
 		if i := l.queue.Take(); i != nil {
 			l.do(i.Value, i.Value.Begin)
 		} else if i := l.queue.GiveWay(l.came, false); i != nil {
