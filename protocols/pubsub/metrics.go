@@ -14,7 +14,7 @@ const (
 	DropRefused DropReason = "refused" // a subscription over a limit
 	DropSlow    DropReason = "slow"    // a queue was full
 	DropUnsent  DropReason = "unsent"  // another node could not be sent it
-	DropUnasked DropReason = "unasked" // it went to those alone who were known: too many topics were looked up, most of them for its sender's network
+	DropUnasked DropReason = "unasked" // it went to who is known: too much was looked up, most of it for its sender
 
 	DropIncomplete DropReason = "incomplete" // it lacks what it must have, or is damaged
 	DropUnmet      DropReason = "unmet"      // its sender has not CONNECTed
