@@ -50,6 +50,9 @@ func (c *credit) tell(ctx context.Context) bool {
 	}
 }
 
+// isWhole reports whether he has told nothing in vain, or long ago.
+func (c *credit) isWhole() bool { return c.vain.Tokens() >= vainTells }
+
 // looked notes that the key was looked up, and whether what he had told was in vain.
 func (c *credit) looked(vain bool) {
 	c.mu.Lock()

@@ -40,7 +40,8 @@ type holders struct {
 	own     *credit   // of this node
 }
 
-// holder is a node that is to tell. It is remembered while it is near.
+// holder is a node that is to tell. It is remembered while it is near, and until it is as
+// credible as any other.
 type holder struct {
 	credit *credit
 	cancel context.CancelFunc
@@ -126,7 +127,7 @@ func (h *holders) looked(closest []routing.Contact, change bool) {
 		if near[id] {
 			continue
 		}
-		if o.cancel(); o.hasEnded() {
+		if o.cancel(); o.hasEnded() && o.credit.isWhole() {
 			delete(h.byPeer, id)
 		}
 	}
