@@ -26,7 +26,7 @@ const (
 	freshFor = 5 * time.Second
 	// lookupTime is how long a lookup may take, and a first message waits for it.
 	lookupTime = 3 * time.Second
-	// lookupsWaiting is how many lookups wait for their turn, of each who asks for them.
+	// lookupsWaiting is how many turns at lookups wait, of all who publish.
 	lookupsWaiting = 1024
 )
 
