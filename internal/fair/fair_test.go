@@ -3,7 +3,9 @@ package fair_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -216,4 +218,160 @@ func TestLineIsShared(t *testing.T) {
 	all.Wait()
 	require.Equal(t, 8000, done)
 	require.LessOrEqual(t, most, 3)
+}
+
+// A Begin that panics takes neither the line nor its place with it.
+func TestLineOutlivesAPanic(t *testing.T) {
+	l := fair.NewLine(1, 3)
+	require.Panics(t, func() { l.Enter(&fair.Work{Begin: func() { panic("broken") }}) })
+	var begun, refused []string
+	l.Enter(work(fair.Payer{}, "next", &begun, &refused))
+	require.Equal(t, []string{"next"}, begun)
+}
+
+// Who enters is not kept by what others enter meanwhile without end.
+func TestNobodyBeginsAllWork(t *testing.T) {
+	l := fair.NewLine(1, 1)
+	stop := make(chan struct{})
+	var others sync.WaitGroup
+	var entering atomic.Int64
+	flood := func(i int) {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				entering.Add(1)
+				l.Enter(&fair.Work{Payer: payer("flood", fmt.Sprint(i), ""), Refused: func() { time.Sleep(100 * time.Microsecond) }})
+			}
+		}
+	}
+	returned := make(chan struct{})
+	go func() {
+		defer close(returned)
+		l.Enter(&fair.Work{Payer: payer("h", "honest", ""), Begin: func() {
+			for i := range 4 {
+				others.Go(func() { flood(i) })
+			}
+			for entering.Load() < 4 {
+				runtime.Gosched()
+			}
+		}})
+	}()
+	late := false
+	select {
+	case <-returned:
+	case <-time.After(3 * time.Second):
+		late = true
+	}
+	close(stop)
+	others.Wait()
+	<-returned
+	require.False(t, late, "who entered once does the work of the flood")
+}
+
+// What many want is done once, at the turn of whoever's comes first.
+func TestOnce(t *testing.T) {
+	flood, honest := payer("f", "1", ""), payer("h", "1", "")
+	l := fair.NewLine(1, 4)
+	var begun, refused []string
+	first, flooded := work(flood, "first", &begun, &refused), work(flood, "before 0", &begun, &refused)
+	l.Enter(first)
+	l.Enter(flooded)
+	l.Enter(work(flood, "before 1", &begun, &refused))
+	var gaveWay []fair.Payer
+	shared := fair.NewOnce(l, func(func()) { begun = append(begun, "shared") }, func(by fair.Payer) { gaveWay = append(gaveWay, by) })
+	shared.Want(flood)
+	shared.Want(honest)
+	shared.Want(honest)
+	l.Leave(first)
+	require.Equal(t, []string{"first", "before 0"}, begun, "the flood's turn")
+	require.Empty(t, gaveWay)
+	l.Enter(work(payer("g", "1", ""), "another's", &begun, &refused))
+	l.Enter(work(payer("i", "1", ""), "another's", &begun, &refused))
+	require.Equal(t, []fair.Payer{flood}, gaveWay, "the newest of who has most")
+	shared.Want(flood)
+	require.Equal(t, []fair.Payer{flood, flood}, gaveWay, "which may want it again")
+	l.Leave(flooded)
+	require.Equal(t, []string{"first", "before 0", "shared"}, begun, "at the turn of the other")
+}
+
+// Once it has begun, or nobody wants it, it has one place or none.
+func TestOncePlaces(t *testing.T) {
+	for name, test := range map[string]func(o *fair.Once, leave func()){
+		"begun":     func(o *fair.Once, leave func()) { o.Want(payer("late", "1", "")); leave() },
+		"forgotten": func(o *fair.Once, leave func()) { o.Forget(); leave() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := fair.NewLine(1, 10)
+			hold := &fair.Work{Begin: func() {}}
+			l.Enter(hold)
+			begun := 0
+			end := func() {}
+			o := fair.NewOnce(l, func(leave func()) { begun++; end = leave }, nil)
+			for i := range 5 {
+				o.Want(payer(fmt.Sprint(i), "1", ""))
+			}
+			if name == "begun" {
+				l.Leave(hold)
+				require.Equal(t, 1, begun)
+				test(o, end)
+			} else {
+				test(o, func() { l.Leave(hold) })
+				require.Zero(t, begun)
+			}
+			var next, refused []string
+			l.Enter(work(fair.Payer{}, "next", &next, &refused))
+			require.Equal(t, []string{"next"}, next)
+		})
+	}
+}
+
+// What one who has too much pays for stays where others use it, and what nobody else uses
+// goes.
+func TestCommons(t *testing.T) {
+	flood, honest := payer("f", "1", ""), payer("h", "1", "")
+	c := fair.NewCommons[string](5)
+	use := func(by fair.Payer, thing, gone string) {
+		t.Helper()
+		got, gaveWay := c.Use(by, thing)
+		require.Equal(t, gone != "", gaveWay)
+		require.Equal(t, gone, got)
+	}
+	for _, thing := range []string{"a", "b", "c", "d", "common"} {
+		use(flood, thing, "")
+	}
+	use(honest, "common", "")
+	use(honest, "own", "d") // and honest pays for what is common
+	use(flood, "e", "e")
+	require.Equal(t, 5, c.Len())
+	c.Leave(honest, "common") // which is the flood's again
+	use(honest, "second", "c")
+	c.Leave(payer("s", "1", ""), "common")
+	c.Leave(flood, "common")
+	require.Equal(t, 5, c.Len(), "it stays until it is removed")
+	c.Remove("common")
+	c.Remove("common")
+	use(flood, "f", "")
+	c.Leave(flood, "d") // which gave way
+	require.Equal(t, 5, c.Len())
+}
+
+// Where all use all, one goes.
+func TestCommonsOfAll(t *testing.T) {
+	c := fair.NewCommons[int](10)
+	for thing := range 11 {
+		gone := 0
+		for by := range 5 {
+			if _, gaveWay := c.Use(payer(fmt.Sprint(by), "1", ""), thing); gaveWay {
+				gone++
+			}
+		}
+		if thing == 10 {
+			require.NotZero(t, gone)
+		} else {
+			require.Zero(t, gone)
+		}
+	}
+	require.Equal(t, 10, c.Len())
 }

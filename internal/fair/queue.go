@@ -54,12 +54,21 @@ func (q *Queue[T]) Weight() int { return q.root.weight }
 
 // Add has an item wait, of a weight of 1 or more. Have others give way by GiveWay then.
 func (q *Queue[T]) Add(by Payer, value T, weight int) *Item[T] {
+	return q.add(by, value, weight, false)
+}
+
+// add is Add, behind all of the payer's or before them.
+func (q *Queue[T]) add(by Payer, value T, weight int, before bool) *Item[T] {
 	n := q.root
 	for _, name := range by.path() {
 		n = n.child(name)
 	}
 	i := &Item[T]{Value: value, weight: max(weight, 1), leaf: n}
-	i.at = n.items.PushBack(i)
+	if before {
+		i.at = n.items.PushFront(i)
+	} else {
+		i.at = n.items.PushBack(i)
+	}
 	n.weigh(i.weight)
 	return i
 }

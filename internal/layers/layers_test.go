@@ -22,7 +22,7 @@ const module = "github.com/macula-mesh/macula-node/"
 // adds a package gives it its place here.
 var floors = [][]string{
 	{"compat/wire/msgpack", "protocols/pubsub/internal/trie", "protocols/pubsub/internal/recent"},
-	{"compat/wire/internal/fields", "internal/logs/early", "internal/access", "internal/memory", "internal/wrap"},
+	{"protocols/pubsub/internal/names", "compat/wire/internal/fields", "internal/logs/early", "internal/access", "internal/memory", "internal/wrap"},
 	{"compat/wire", "compat/wire/endpoints", "internal/buckets", "internal/budget", "internal/datadir", "internal/logs"},
 	{"compat/wire/framing", "compat/wire/procedures", "compat/wire/values", "internal/fair"},
 	{"protocols/maculadht/proto", "protocols/maculadht/state", "protocols/maculadht/records/internal/residents"},
@@ -43,8 +43,9 @@ var floors = [][]string{
 		"protocols/maculadht/internal/admission", "protocols/maculadht/internal/router", "protocols/maculadht/bootstrap"},
 	{"protocols/maculadht/publication"},
 	{"protocols/maculadht"},
-	{"protocols/pubsub/internal/announce", "protocols/pubsub/internal/backlog", "protocols/rpc/internal/locator", "protocols/rpc/internal/adverts", "protocols/rpc/internal/payload",
-		"protocols/rpc/internal/registry", "protocols/rpc/internal/harmless"},
+	{"protocols/internal/announce", "protocols/pubsub/internal/backlog", "protocols/pubsub/internal/interest", "protocols/rpc/internal/locator",
+		"protocols/rpc/internal/payload", "protocols/rpc/internal/registry", "protocols/rpc/internal/harmless"},
+	{"protocols/rpc/internal/outcome"},
 	{"protocols/pubsub", "protocols/rpc"},
 	{"protocols/rpc/diagnostics", "protocols/watch"},
 	{"compat/dialer/identity", "compat/dialer/pace", "compat/dialer/safety"},

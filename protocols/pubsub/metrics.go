@@ -14,6 +14,7 @@ const (
 	DropRefused DropReason = "refused" // a subscription over a limit
 	DropSlow    DropReason = "slow"    // a queue was full
 	DropUnsent  DropReason = "unsent"  // another node could not be sent it
+	DropUnasked DropReason = "unasked" // it went to who is known: too much was looked up, most of it for its sender
 
 	DropIncomplete DropReason = "incomplete" // it lacks what it must have, or is damaged
 	DropUnmet      DropReason = "unmet"      // its sender has not CONNECTed
@@ -22,7 +23,7 @@ const (
 
 func newDrops() map[DropReason]*atomic.Uint64 {
 	drops := make(map[DropReason]*atomic.Uint64)
-	for _, why := range []DropReason{DropBusy, DropRefused, DropSlow, DropUnsent, DropIncomplete, DropUnmet, DropMisrouted} {
+	for _, why := range []DropReason{DropBusy, DropRefused, DropSlow, DropUnsent, DropUnasked, DropIncomplete, DropUnmet, DropMisrouted} {
 		drops[why] = new(atomic.Uint64)
 	}
 	return drops

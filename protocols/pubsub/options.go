@@ -8,13 +8,15 @@ import (
 
 // Limits are what topics may cost.
 type Limits struct {
-	// Subscriptions, SubscriptionsPerPeer are how many there are at a time, in all and on
-	// one stream of a client. What was UNSUBSCRIBEd counts, as long as the stream lives.
-	// Each is reserved from its peer's account too.
+	// Subscriptions is how many there are at a time of all streams together, of which who
+	// has most loses the newest for others, and as many of this program;
+	// SubscriptionsPerPeer those of one stream, where what was UNSUBSCRIBEd counts as long as
+	// it lives. Each is reserved from its peer's account too.
 	Subscriptions, SubscriptionsPerPeer int
 	// Names, NamesPerSource are under how many names it is told that somebody here has
-	// subscribed, in all and for one source. Who subscribes beyond them gets what is
-	// published here, and elsewhere where others here have subscribed to it too.
+	// subscribed, in all and for one source. Who has most of them has the newest not told
+	// for those of others, until there is room: he gets what is published here, and
+	// elsewhere where others here have subscribed to it too.
 	Names, NamesPerSource int
 	// NamesRate is how many of them a second are told anew or withdrawn, after NamesBurst
 	// at once.

@@ -15,6 +15,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/backlog"
+	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/interest"
 )
 
 const (
@@ -36,8 +37,8 @@ type senders struct {
 
 	mu     sync.Mutex
 	nodes  map[string]*sender
-	places *fair.Queue[*sender] // of nodes, by who was the first to have them sent something
-	idle   chan struct{}        // closed when all is sent, once closing; nil before
+	places *fair.Commons[*sender] // by whose messages wait there
+	idle   chan struct{}          // closed when all is sent, once closing; nil before
 }
 
 // sender sends to one node, in a goroutine that ends when it has had nothing to do.
@@ -48,8 +49,7 @@ type sender struct {
 
 	waiting backlog.Queue[sending] // guarded by senders.mu
 	busy    bool                   // it is sending; guarded by senders.mu
-	place   *fair.Item[*sender]
-	gone    chan struct{} // closed when it gave way
+	gone    chan struct{}          // closed when it gave way
 
 	gatewayID []byte        // of an Erlang gateway, once it has told
 	pace      *rate.Limiter // of an Erlang gateway
@@ -57,12 +57,12 @@ type sender struct {
 
 // sending is a message for a node, as that was found.
 type sending struct {
-	to node
+	to interest.Node
 	m  *message
 }
 
 func (t *Topics) newSenders() *senders {
-	return &senders{topics: t, nodes: make(map[string]*sender), places: fair.New[*sender](t.cfg.limits.Nodes, fair.Unlimited)}
+	return &senders{topics: t, nodes: make(map[string]*sender), places: fair.NewCommons[*sender](t.cfg.limits.Nodes)}
 }
 
 func (s *senders) len() int {
@@ -72,7 +72,7 @@ func (s *senders) len() int {
 }
 
 // send has a message sent to a node. It does not wait.
-func (s *senders) send(to *node, m *message) {
+func (s *senders) send(to *interest.Node, m *message) {
 	m.routed() // by this goroutine, which alone has the message
 	l := &s.topics.cfg.limits
 	s.mu.Lock()
@@ -80,23 +80,26 @@ func (s *senders) send(to *node, m *message) {
 	if s.idle != nil {
 		return // it is closing
 	}
-	key := to.key()
+	key := to.Key()
 	n := s.nodes[key]
 	if n == nil {
 		n = &sender{all: s, key: key, gone: make(chan struct{}), wake: make(chan struct{}, 1), pace: rate.NewLimiter(rate.Limit(l.ErlangRate), max(l.ErlangRate/4, 1))}
-		n.place = s.places.Add(m.by, n, 1)
-		if out := s.places.GiveWay(n.place, false); out == n.place {
-			s.topics.dropped(DropUnsent, 1)
-			return
-		} else if out != nil {
-			s.giveWay(out.Value)
-		}
+	}
+	if gone, gaveWay := s.places.Use(m.by, n); gone == n {
+		s.topics.dropped(DropUnsent, 1)
+		return
+	} else if gaveWay {
+		s.giveWay(gone)
+	}
+	if s.nodes[key] == nil {
 		s.nodes[key] = n
 		s.topics.tasks.Go(n.run)
 	}
-	if dropped := n.waiting.Push(m.by, sending{*to, m}, m.size(), l.Queue, l.QueueBytes); dropped > 0 {
-		s.topics.dropped(DropSlow, dropped)
+	dropped := n.waiting.Push(m.by, sending{*to, m}, m.size(), l.Queue, l.QueueBytes)
+	for _, d := range dropped {
+		s.places.Leave(d.m.by, n)
 	}
+	s.topics.dropped(DropSlow, len(dropped))
 	wakeUp(n.wake)
 }
 
@@ -148,22 +151,26 @@ func (s *senders) noteIdle() {
 	}
 }
 
-// next returns what is to be sent, nothing where there was nothing for idleTime: the
-// sender is forgotten then.
-func (n *sender) next() (sending, bool) {
+// next returns what is to be sent after another, nothing where there was nothing for
+// idleTime: the sender is forgotten then.
+func (n *sender) next(done sending) (sending, bool) {
 	s := n.all
 	idle := time.NewTimer(idleTime)
 	defer idle.Stop()
 	over := false
 	for {
 		s.mu.Lock()
+		if done.m != nil {
+			s.places.Leave(done.m.by, n)
+			done.m = nil
+		}
 		out, ok := n.waiting.Pop()
 		n.busy = ok
 		if !ok {
 			s.noteIdle()
 			if over && s.nodes[n.key] == n {
 				delete(s.nodes, n.key)
-				s.places.Leave(n.place)
+				s.places.Remove(n)
 			}
 		}
 		s.mu.Unlock()
@@ -185,9 +192,10 @@ func (n *sender) next() (sending, bool) {
 func (n *sender) run() {
 	t := n.all.topics
 	pause := firstPause
+	var out sending
 	for {
-		out, ok := n.next()
-		if !ok {
+		var ok bool
+		if out, ok = n.next(out); !ok {
 			return
 		}
 		sent, err := n.send(out)
@@ -203,7 +211,7 @@ func (n *sender) run() {
 			continue
 		}
 		t.dropped(DropUnsent, 1)
-		t.log.Debug("a message could not be sent to a subscriber's node", "node", out.to.name(), "topic", out.m.Topic, "err", err)
+		t.log.Debug("a message could not be sent to a subscriber's node", "node", out.to.String(), "topic", out.m.Topic, "err", err)
 		if !errors.Is(err, proto.ErrUnreachable) {
 			continue // it is of this message, not of the node
 		}
@@ -216,25 +224,18 @@ func (n *sender) run() {
 	}
 }
 
-func (n *node) name() string {
-	if n.peer.ID != "" {
-		return n.peer.ID.String()
-	}
-	return n.gateway.Endpoint
-}
-
 // send sends one message, and reports whether it had to be.
 func (n *sender) send(out sending) (sent bool, err error) {
 	t := n.all.topics
 	ctx, cancel := context.WithTimeout(t.ctx, sendTime)
 	defer cancel()
-	to, info := out.to.id, dht.NodeInfo{NodeID: out.to.id, Peer: out.to.peer.ID, Addrs: out.to.peer.Addrs}
+	to, info := out.to.ID, dht.NodeInfo{NodeID: out.to.ID, Peer: out.to.Peer.ID, Addrs: out.to.Peer.Addrs}
 	if info.Peer != "" {
-		if err := t.service.Meet(ctx, out.to.peer); err != nil { // who has not met us takes nothing
+		if err := t.service.Meet(ctx, out.to.Peer); err != nil { // who has not met us takes nothing
 			return false, err
 		}
 	} else {
-		info = dht.NodeInfo{NodeID: out.to.gateway.NodeID, Endpoint: out.to.gateway.Endpoint, Addrs: out.to.gateway.Addrs}
+		info = dht.NodeInfo{NodeID: out.to.Gateway.NodeID, Endpoint: out.to.Gateway.Endpoint, Addrs: out.to.Gateway.Addrs}
 		if to, err = n.idOfGateway(ctx, &out.to, info); err != nil || to == nil {
 			return false, err
 		}
@@ -249,9 +250,9 @@ func (n *sender) send(out sending) (sent bool, err error) {
 
 // idOfGateway returns the id by which an Erlang gateway has subscribed; nil where it has
 // not, and the records that led to it are its clients'.
-func (n *sender) idOfGateway(ctx context.Context, to *node, info dht.NodeInfo) ([]byte, error) {
-	for _, id := range to.named {
-		if len(id) == len(n.all.topics.self) && bytes.Equal(id, to.gateway.NodeID) {
+func (n *sender) idOfGateway(ctx context.Context, to *interest.Node, info dht.NodeInfo) ([]byte, error) {
+	for _, id := range to.Named {
+		if len(id) == len(n.all.topics.self) && bytes.Equal(id, to.Gateway.NodeID) {
 			return id, nil
 		}
 	}
@@ -264,7 +265,7 @@ func (n *sender) idOfGateway(ctx context.Context, to *node, info dht.NodeInfo) (
 			n.gatewayID = told.NodeID
 		}
 	}
-	for _, id := range to.named {
+	for _, id := range to.Named {
 		if bytes.Equal(id, n.gatewayID) {
 			return id, nil
 		}

@@ -18,6 +18,7 @@ type Stats struct {
 	Untold     uint64 // subscriptions of which others are not told, over Limits.Names
 	Overflowed uint64 // messages dropped from a full queue of this package
 	Unsent     uint64 // messages that another node could not be sent
+	Unasked    uint64 // messages that went to those alone who were known, as it was not looked up who else had subscribed
 
 	Subscriptions int // that there are
 	Names         int // under which it is told of them
@@ -26,7 +27,7 @@ type Stats struct {
 }
 
 type counters struct {
-	published, received, delivered, sent, untold, lookups atomic.Uint64
+	published, received, delivered, sent, untold atomic.Uint64
 
 	dropped map[DropReason]*atomic.Uint64 // each reason's, from the start
 }
@@ -38,11 +39,11 @@ func (t *Topics) Stats() Stats {
 		Published: c.published.Load(), Received: c.received.Load(), Delivered: c.delivered.Load(), Sent: c.sent.Load(),
 		Incomplete: c.dropped[DropIncomplete].Load(), Unmet: c.dropped[DropUnmet].Load(), Misrouted: c.dropped[DropMisrouted].Load(),
 		Busy: c.dropped[DropBusy].Load(), Refused: c.dropped[DropRefused].Load(), Untold: c.untold.Load(),
-		Overflowed: c.dropped[DropSlow].Load(), Unsent: c.dropped[DropUnsent].Load(),
+		Overflowed: c.dropped[DropSlow].Load(), Unsent: c.dropped[DropUnsent].Load(), Unasked: c.dropped[DropUnasked].Load(),
 		Topics: t.cache.Len(), Nodes: t.senders.len(), Names: t.announcer.Len(),
 	}
 	t.mu.Lock()
-	s.Subscriptions = t.subscriptions
+	s.Subscriptions = t.subscriptions + t.places.Weight()
 	t.mu.Unlock()
 	return s
 }

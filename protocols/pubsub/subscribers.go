@@ -3,8 +3,10 @@ package pubsub
 import (
 	"strings"
 
+	"github.com/macula-mesh/macula-node/internal/fair"
+	"github.com/macula-mesh/macula-node/protocols/internal/announce"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
-	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/announce"
+	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/names"
 )
 
 // subscriber is who is delivered to: a stream of a client, or a Subscription.
@@ -26,30 +28,79 @@ func (s *subscriber) deliver(m *message) bool {
 	return s.app.push(m)
 }
 
-// subscribers are those of this node; guarded by Topics.mu.
-func (t *Topics) enter(pattern string, s *subscriber) bool {
+// entry is a pattern that a subscriber has subscribed to.
+type entry struct {
+	*subscriber
+	pattern string
+	told    *announce.Wanted // nil where others are not told
+	entered bool             // it is among those of this node; guarded by Topics.mu
+	place   *fair.Item[*entry]
+}
+
+// enter takes a subscription, and reports whether it did. Of too many of others than this
+// program the newest gives way of who has most.
+func (t *Topics) enter(e *entry) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
-	case t.closed || t.subscriptions >= t.cfg.limits.Subscriptions:
+	case t.closed || e.app != nil && t.subscriptions >= t.cfg.limits.Subscriptions:
 		return false
-	case isKeyTopic(pattern):
-		t.addToKey(pattern, s)
-	case !t.patterns.Add(pattern, s):
+	case isKeyTopic(e.pattern):
+		t.addToKey(e.pattern, e.subscriber)
+	case !t.patterns.Add(e.pattern, e.subscriber):
 		return false
 	}
-	t.subscriptions++
+	e.entered = true
 	t.version.Add(1)
+	if e.app != nil {
+		t.subscriptions++
+		return true
+	}
+	e.place = t.places.Add(e.peer.Session().Payer(), e, 1)
+	out := t.places.GiveWay(e.place, false)
+	if out == nil {
+		return true
+	}
+	t.remove(out.Value)
+	if out.Value == e {
+		return false
+	}
+	t.announcer.Unwant(out.Value.told)
+	out.Value.peer.LetGo(costOf(out.Value.pattern))
+	t.dropped(DropRefused, 1)
 	return true
 }
 
-func (t *Topics) leave(pattern string, s *subscriber) {
+// leave ends a subscription, and reports whether there was one.
+func (t *Topics) leave(e *entry) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if isKeyTopic(pattern) && t.removeFromKey(pattern, s) || t.patterns.Remove(pattern, s) {
-		t.subscriptions--
-		t.version.Add(1)
+	if !e.entered {
+		return false
 	}
+	if t.remove(e); e.place == nil {
+		t.subscriptions--
+	} else {
+		t.places.Leave(e.place)
+	}
+	return true
+}
+
+// remove takes a subscription from those of this node; t.mu is held.
+func (t *Topics) remove(e *entry) {
+	if e.entered = false; isKeyTopic(e.pattern) {
+		t.removeFromKey(e.pattern, e.subscriber)
+	} else {
+		t.patterns.Remove(e.pattern, e.subscriber)
+	}
+	t.version.Add(1)
+}
+
+// has reports whether a subscription is among those of this node.
+func (t *Topics) has(e *entry) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return e.entered
 }
 
 // fitting returns who has a pattern that fits a topic, one of each node, and the version
@@ -84,8 +135,8 @@ type client struct {
 	topics     *Topics
 	peer       *server.Peer
 	subscriber *subscriber
-	patterns   map[string]*announce.Wanted // what of each is told to others; nil for nothing
-	muted      map[string]struct{}         // topics that it has UNSUBSCRIBEd
+	entries    map[string]*entry   // by pattern, with those that gave way
+	muted      map[string]struct{} // topics that it has UNSUBSCRIBEd
 }
 
 // subscriptionCost is what is kept of a subscription, in bytes beside its pattern and what
@@ -100,7 +151,7 @@ func costOf(pattern string) int {
 }
 
 func (t *Topics) newClient(p *server.Peer) *client {
-	c := &client{topics: t, peer: p, patterns: make(map[string]*announce.Wanted), muted: make(map[string]struct{})}
+	c := &client{topics: t, peer: p, entries: make(map[string]*entry), muted: make(map[string]struct{})}
 	c.subscriber = &subscriber{peer: p, age: t.ages.Add(1)}
 	id, listed := t.service.Handlers().Mux().Clients().NodeID(p)
 	if listed || p.Session().Peer != "" {
@@ -112,24 +163,29 @@ func (t *Topics) newClient(p *server.Peer) *client {
 
 // subscribe takes a pattern, and reports whether it did.
 func (c *client) subscribe(pattern string) bool {
-	if _, has := c.patterns[pattern]; has {
-		return true
+	if e := c.entries[pattern]; e != nil {
+		if c.topics.has(e) {
+			return true
+		}
+		delete(c.entries, pattern)
 	}
 	c.unmute(pattern)
 	cost := costOf(pattern)
 	if !c.hasRoom() || !c.peer.Hold(cost) {
 		return false
 	}
-	if !c.topics.enter(pattern, c.subscriber) {
+	e := &entry{subscriber: c.subscriber, pattern: pattern, told: c.topics.tell(pattern, c.peer.Session().Payer())}
+	if !c.topics.enter(e) {
+		c.topics.announcer.Unwant(e.told)
 		c.peer.LetGo(cost)
 		return false
 	}
-	c.patterns[pattern] = c.topics.tell(pattern, c.peer.Session().String())
+	c.entries[pattern] = e
 	return true
 }
 
 func (c *client) hasRoom() bool {
-	return len(c.patterns)+len(c.muted) < c.topics.cfg.limits.SubscriptionsPerPeer
+	return len(c.entries)+len(c.muted) < c.topics.cfg.limits.SubscriptionsPerPeer
 }
 
 // unsubscribe gives a pattern up. Its record stays in the DHT, renewed by a client that
@@ -144,14 +200,12 @@ func (c *client) unsubscribe(pattern string) {
 }
 
 func (c *client) giveUp(pattern string) {
-	told, has := c.patterns[pattern]
-	if !has {
-		return
+	e := c.entries[pattern]
+	delete(c.entries, pattern)
+	if e != nil && c.topics.leave(e) { // else it gave way
+		c.topics.announcer.Unwant(e.told)
+		c.peer.LetGo(costOf(pattern))
 	}
-	delete(c.patterns, pattern)
-	c.topics.leave(pattern, c.subscriber)
-	c.topics.announcer.Unwant(told)
-	c.peer.LetGo(costOf(pattern))
 }
 
 func (c *client) unmute(pattern string) {
@@ -164,7 +218,7 @@ func (c *client) unmute(pattern string) {
 
 // end gives all up: the stream has ended.
 func (c *client) end() {
-	for pattern := range c.patterns {
+	for pattern := range c.entries {
 		c.giveUp(pattern)
 	}
 	for pattern := range c.muted {
@@ -172,13 +226,12 @@ func (c *client) end() {
 	}
 }
 
-// tell has others told of a subscription, on the account of its source; nil where that is
-// over a limit.
-func (t *Topics) tell(pattern, source string) *announce.Wanted {
+// tell has others told of a subscription, for who pays; nil where that is not to be.
+func (t *Topics) tell(pattern string, by fair.Payer) *announce.Wanted {
 	if isKeyTopic(pattern) { // who wants to know asks the holders themselves
 		return nil
 	}
-	w, ok := t.announcer.Want(announce.NameOf(pattern), source)
+	w, ok := t.announcer.Want(names.NameOf(pattern), by)
 	if !ok {
 		t.count.untold.Add(1)
 	}

@@ -6,7 +6,6 @@ import (
 	"sync"
 
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
-	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/announce"
 	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/backlog"
 )
 
@@ -22,13 +21,11 @@ import (
 // Messages wait in a queue of Limits.Queue until they are read; the oldest go where it is
 // full. It is safe for concurrent use.
 type Subscription struct {
-	topics     *Topics
-	pattern    string
-	subscriber *subscriber
-	wanted     *announce.Wanted // nil where others are not told
-	wake       chan struct{}    // has a token when there is something to read
-	ended      chan struct{}    // closed with it
-	once       sync.Once
+	topics *Topics
+	entry  *entry
+	wake   chan struct{} // has a token when there is something to read
+	ended  chan struct{} // closed with it
+	once   sync.Once
 
 	mu      sync.Mutex
 	stop    func() bool // ends what waits for the end of the context
@@ -37,13 +34,13 @@ type Subscription struct {
 }
 
 // Pattern returns what was subscribed to.
-func (s *Subscription) Pattern() string { return s.pattern }
+func (s *Subscription) Pattern() string { return s.entry.pattern }
 
 // push adds a message; it never waits.
 func (s *Subscription) push(m *message) bool {
 	l := &s.topics.cfg.limits
 	s.mu.Lock()
-	dropped := s.waiting.Push(m.by, m.Message, m.size(), l.Queue, l.QueueBytes)
+	dropped := len(s.waiting.Push(m.by, m.Message, m.size(), l.Queue, l.QueueBytes))
 	s.dropped += uint64(dropped)
 	s.mu.Unlock()
 	if dropped > 0 {
@@ -105,10 +102,10 @@ func (s *Subscription) Dropped() uint64 {
 // subscription; never where no other node is known, or Limits.Names keeps it from being
 // told. What is published at this node comes from the beginning.
 func (s *Subscription) Announced() <-chan struct{} {
-	if s.wanted == nil {
+	if s.entry.told == nil {
 		return nil
 	}
-	return s.wanted.Told()
+	return s.entry.told.Told()
 }
 
 // Close ends it. What has not been read is dropped. Further calls do nothing.
@@ -116,8 +113,8 @@ func (s *Subscription) Close() {
 	s.once.Do(func() {
 		close(s.ended)
 		t := s.topics
-		t.leave(s.pattern, s.subscriber)
-		t.announcer.Unwant(s.wanted)
+		t.leave(s.entry)
+		t.announcer.Unwant(s.entry.told)
 		t.mu.Lock()
 		delete(t.apps, s)
 		t.mu.Unlock()

@@ -10,28 +10,28 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/provider"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
-	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/announce"
 	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/backlog"
+	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/interest"
+	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/names"
 )
-
-// checkEvery is how often it is looked, where something is published, who has stored a
-// record here.
-const checkEvery = 250 * time.Millisecond
 
 // topic is what is remembered of a topic: who gets what is published under it.
 type topic struct {
 	topics *Topics
 	name   string
-	asked  []*interest // the names under which its subscribers stand
+	names  []*interest.Interest // under which its subscribers stand
 
 	mu      sync.Mutex
 	version uint64 // of the patterns that here goes by
 	checked time.Time
 	here    []*subscriber
-	stored  []recorded             // who is connected here and has said by a record alone that it has subscribed
-	away    []node                 // who is to be sent it
-	unknown int                    // names of which it is not known yet who has subscribed
-	waiting backlog.Held[*message] // until that is known
+	stored  []recorded      // who is connected here and has said by a record alone that it has subscribed
+	away    []interest.Node // who is to be sent it
+
+	asked   time.Time           // when wants was emptied
+	wants   map[fair.Payer]bool // who has published since then: false where what that one wants looked up gave way
+	unknown int                 // names of which it is not known yet who has subscribed
+	waiting backlog.Held[*message]
 }
 
 // recorded is a client that has a record under a topic's key, and has not subscribed on its
@@ -42,9 +42,9 @@ type recorded struct {
 }
 
 func (t *Topics) newTopic(name string) *topic {
-	c := &topic{topics: t, name: name}
-	for _, name := range announce.AskedFor(name) {
-		c.asked = append(c.asked, t.interests.Get(name))
+	c := &topic{topics: t, name: name, wants: make(map[fair.Payer]bool)}
+	for _, name := range names.AskedFor(name) {
+		c.names = append(c.names, t.interests.Of(name))
 	}
 	return c
 }
@@ -53,7 +53,13 @@ func (t *Topics) newTopic(name string) *topic {
 func (c *topic) publish(m *message, elsewhere bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.refresh(m.by)
+	now := time.Now()
+	if elsewhere {
+		c.ask(m.by, now)
+	}
+	if c.version != c.topics.version.Load() || now.Sub(c.checked) >= interest.CheckEvery {
+		c.look(now)
+	}
 	delivered := 0
 	for _, s := range c.here {
 		if s.deliver(m) {
@@ -71,8 +77,34 @@ func (c *topic) publish(m *message, elsewhere bool) {
 	case !elsewhere:
 	case c.unknown == 0:
 		c.send(m)
-	default:
+	case c.wants[m.by]:
 		c.topics.dropped(DropSlow, c.topics.held.Add(&c.waiting, m.by, m, m.size()))
+	default:
+		c.sendUnasked(m)
+	}
+}
+
+// ask has it looked up who has subscribed elsewhere, for who publishes: each wants it of its
+// own, so that it does not wait for the turn of another; c.mu is held.
+func (c *topic) ask(by fair.Payer, now time.Time) {
+	switch {
+	case c.asked.IsZero():
+		for _, name := range c.names {
+			if name.Await(c) {
+				c.unknown++
+			}
+		}
+		fallthrough
+	case now.Sub(c.asked) >= interest.CheckEvery:
+		c.asked = now
+		clear(c.wants)
+	}
+	if _, does := c.wants[by]; does {
+		return
+	}
+	c.wants[by] = true
+	for _, name := range c.names {
+		name.Want(now, by)
 	}
 }
 
@@ -83,7 +115,7 @@ func (c *topic) cost(elsewhere bool) int {
 	defer c.mu.Unlock()
 	copies := len(c.here) + len(c.stored)
 	switch {
-	case elsewhere && c.checked.IsZero():
+	case elsewhere && c.asked.IsZero():
 		return newTopicCost
 	case elsewhere:
 		copies += len(c.away)
@@ -98,44 +130,52 @@ func (c *topic) send(m *message) {
 	}
 }
 
-// refresh looks who gets what is published, for who publishes, where that may have changed;
-// c.mu is held.
-func (c *topic) refresh(by fair.Payer) {
-	now := time.Now()
-	if c.version == c.topics.version.Load() && now.Sub(c.checked) < checkEvery {
-		return
-	}
-	first := c.checked.IsZero()
+// sendUnasked hands a message to those who are known, as it is not looked up for its
+// publisher who else there is; c.mu is held.
+func (c *topic) sendUnasked(m *message) {
+	c.send(m)
+	c.topics.dropped(DropUnasked, 1)
+}
+
+// look looks who gets what is published, by all that is known; c.mu is held.
+func (c *topic) look(now time.Time) {
 	c.checked = now
 	var nodes map[string]*subscriber
 	c.here, nodes, c.version = c.topics.fitting(c.name)
 	c.findStored(nodes)
 	c.away = c.away[:0]
-	for _, name := range c.asked {
-		var whenKnown func()
-		if first {
-			whenKnown = c.nowKnown
-		}
-		found, known := name.subscribers(now, by, whenKnown)
-		c.away = addNodes(c.away, found)
-		if first && !known {
-			c.unknown++
-		}
+	for _, name := range c.names {
+		c.away = interest.AddNodes(c.away, name.Nodes(now))
 	}
 	c.away = c.without(c.stored)
 }
 
-// nowKnown is told that one more name has been looked up for the first time.
-func (c *topic) nowKnown() {
+// Known implements [interest.Waiter].
+func (c *topic) Known() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.unknown--; c.unknown > 0 {
 		return
 	}
-	c.checked = time.Unix(0, 0) // what was found counts at once
-	c.refresh(fair.Payer{})
+	c.look(time.Now())
 	for _, m := range c.topics.held.Release(&c.waiting) {
 		c.send(m)
+	}
+}
+
+// GaveWay implements [interest.Waiter]: what that one has published waits no longer.
+func (c *topic) GaveWay(by fair.Payer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, wants := c.wants[by]; wants {
+		c.wants[by] = false
+	}
+	waiting := c.topics.held.ReleaseOf(&c.waiting, by)
+	if len(waiting) > 0 {
+		c.look(time.Now())
+	}
+	for _, m := range waiting {
+		c.sendUnasked(m)
 	}
 }
 
@@ -169,10 +209,10 @@ func isOwnRecord(r *records.Record, p *server.Peer) bool {
 }
 
 // without returns who is to be sent a message beside those who get it on their streams.
-func (c *topic) without(stored []recorded) []node {
+func (c *topic) without(stored []recorded) []interest.Node {
 	for _, r := range stored {
 		for i := range c.away {
-			if string(c.away[i].id) == string(r.nodeID) {
+			if string(c.away[i].ID) == string(r.nodeID) {
 				c.away = append(c.away[:i], c.away[i+1:]...)
 				break
 			}
@@ -183,7 +223,7 @@ func (c *topic) without(stored []recorded) []node {
 	}
 	peers := c.away[:0]
 	for _, n := range c.away {
-		if n.peer.ID != "" { // an Erlang gateway does not pass others on
+		if n.Peer.ID != "" { // an Erlang gateway does not pass others on
 			peers = append(peers, n)
 		}
 	}

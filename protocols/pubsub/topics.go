@@ -9,13 +9,15 @@ import (
 	"sync/atomic"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/internal/fair"
 	"github.com/macula-mesh/macula-node/internal/logs"
+	"github.com/macula-mesh/macula-node/protocols/internal/announce"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
-	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/announce"
 	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/backlog"
+	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/interest"
 	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/recent"
 	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/trie"
 )
@@ -35,8 +37,7 @@ type Topics struct {
 	close  func() error
 
 	announcer *announce.Announcer
-	interests *recent.Cache[interest]
-	lookups   *backlog.Turns[*interest]
+	interests *interest.Interests
 	senders   *senders
 	cache     *recent.Cache[topic]
 	count     counters
@@ -48,7 +49,8 @@ type Topics struct {
 	mu            sync.Mutex // after topic.mu
 	closed        bool
 	patterns      trie.Trie[*subscriber]
-	subscriptions int
+	subscriptions int                 // of this program
+	places        *fair.Queue[*entry] // those of others, by whose they are
 	muted         map[muting]int
 	apps          map[*Subscription]struct{}
 	keys          map[string][]*subscriber // of key topics
@@ -73,13 +75,16 @@ func New(service *maculadht.Service, opts ...Option) (*Topics, error) {
 	t := &Topics{
 		service: service, self: service.Routing().Self(), cfg: cfg, log: cfg.log,
 		muted: make(map[muting]int), apps: make(map[*Subscription]struct{}),
-		keys: make(map[string][]*subscriber), count: counters{dropped: newDrops()},
+		keys: make(map[string][]*subscriber), places: fair.New[*entry](cfg.limits.Subscriptions, fair.Unlimited), count: counters{dropped: newDrops()},
 	}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	t.close = sync.OnceValue(t.shutdown)
 	t.clients = server.NewPerPeer(t.newClient)
 	t.cache = recent.New(cfg.limits.Topics, t.newTopic)
-	t.interests = recent.New(cfg.limits.Topics, t.newInterest)
+	t.interests = interest.New(interest.Config{
+		Service: service, Names: cfg.limits.Topics, Lookups: cfg.limits.Lookups, LookupsRate: cfg.limits.LookupsRate,
+		Spawn: t.spawn,
+	})
 	t.senders = t.newSenders()
 	t.held = backlog.NewRoom[*message](cfg.limits.WaitingBytes, cfg.limits.Waiting)
 	t.announcer = announce.New(announce.Config{
@@ -87,10 +92,6 @@ func New(service *maculadht.Service, opts ...Option) (*Topics, error) {
 		Names:     cfg.limits.Names, NamesPerSource: cfg.limits.NamesPerSource,
 		Rate: cfg.limits.NamesRate, Burst: cfg.limits.NamesBurst, Log: cfg.log,
 	})
-	t.lookups = backlog.NewTurns[*interest](lookupsWaiting, cfg.limits.LookupsRate)
-	for range cfg.limits.Lookups {
-		t.tasks.Go(func() { t.lookups.Do(t.ctx, (*interest).look) })
-	}
 	service.Routing().Records().SetOnChange(t.keyChanged)
 	if err := t.register(); err != nil {
 		return nil, errors.Join(fmt.Errorf("pubsub: %w", err), t.Close())
@@ -113,13 +114,25 @@ func (t *Topics) shutdown() error {
 	t.mu.Unlock()
 	t.service.Routing().Records().SetOnChange(nil)
 	t.senders.drain()
-	t.announcer.Close()
+	_ = t.announcer.Close() // what is not withdrawn lives until its ttl is over
 	for _, s := range apps {
 		s.Close()
 	}
 	t.cancel()
 	t.tasks.Wait()
 	return nil
+}
+
+// spawn runs f in a goroutine that Close waits for, whose context ends then. It reports
+// false where that is under way.
+func (t *Topics) spawn(f func(context.Context)) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return false
+	}
+	t.tasks.Go(func() { f(t.ctx) })
+	return true
 }
 
 func (t *Topics) isClosed() bool {
@@ -186,8 +199,8 @@ func (t *Topics) Subscribe(ctx context.Context, pattern string) (*Subscription, 
 	if err := checkPattern(pattern); err != nil {
 		return nil, err
 	}
-	s := &Subscription{topics: t, pattern: pattern, wake: make(chan struct{}, 1), ended: make(chan struct{})}
-	s.subscriber = &subscriber{app: s, age: t.ages.Add(1)}
+	s := &Subscription{topics: t, entry: &entry{pattern: pattern}, wake: make(chan struct{}, 1), ended: make(chan struct{})}
+	s.entry.subscriber = &subscriber{app: s, age: t.ages.Add(1)}
 	t.mu.Lock()
 	if t.closed {
 		t.mu.Unlock()
@@ -195,8 +208,8 @@ func (t *Topics) Subscribe(ctx context.Context, pattern string) (*Subscription, 
 	}
 	t.apps[s] = struct{}{}
 	t.mu.Unlock()
-	s.wanted = t.tell(pattern, "")
-	if !t.enter(pattern, s.subscriber) {
+	s.entry.told = t.tell(pattern, fair.Payer{})
+	if !t.enter(s.entry) {
 		s.Close()
 		if t.isClosed() {
 			return nil, proto.ErrClosed
@@ -209,5 +222,5 @@ func (t *Topics) Subscribe(ctx context.Context, pattern string) (*Subscription, 
 	return s, nil
 }
 
-// ErrTooMany: there are as many subscriptions as there may be, see Limits.Subscriptions.
+// ErrTooMany: this program has as many subscriptions as it may, see Limits.Subscriptions.
 var ErrTooMany = errors.New("too many subscriptions")

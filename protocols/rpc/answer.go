@@ -10,6 +10,7 @@ import (
 	"github.com/macula-mesh/macula-node/internal/fair"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
+	"github.com/macula-mesh/macula-node/protocols/rpc/internal/outcome"
 	"github.com/macula-mesh/macula-node/protocols/rpc/internal/payload"
 )
 
@@ -29,14 +30,14 @@ func (c *Calls) deferred(p *server.Peer, apart bool, late wire.Message) (*server
 
 // answering returns what fills a slot with what came of a call. Where it does not fit a
 // frame, or its asker has no room for it, that is the answer.
-func answering(slot *server.Slot, message func(outcome) wire.Message) func(outcome) {
-	return func(o outcome) {
+func answering(slot *server.Slot, message func(outcome.Outcome) wire.Message) func(outcome.Outcome) {
+	return func(o outcome.Outcome) {
 		err := slot.Fill(message(o))
 		switch {
 		case errors.Is(err, framing.ErrTooLarge):
-			_ = slot.Fill(message(failed(wire.CodeTooLarge, "%v", err)))
+			_ = slot.Fill(message(outcome.Failed(wire.CodeTooLarge, "%v", err)))
 		case errors.Is(err, server.ErrBusy):
-			_ = slot.Fill(message(failed(wire.CodeBusy, "No room for the result"))) // else it gets the one for who is late
+			_ = slot.Fill(message(outcome.Failed(wire.CodeBusy, "No room for the result"))) // else it gets the one for who is late
 		}
 	}
 }
@@ -48,8 +49,8 @@ func unordered(p *server.Peer) bool { return p.Connected() && !p.Session().Diale
 // ServeCall implements [dht.Calls]: a CALL is answered by REPLY.
 func (c *Calls) ServeCall(p *server.Peer, f framing.Frame, m *wire.Call) error {
 	id := orUndefined(bytes.Clone(m.CallID))
-	reply := func(o outcome) wire.Message {
-		result, why := o.in(payload.Payload.Value)
+	reply := func(o outcome.Outcome) wire.Message {
+		result, why := o.In(payload.Payload.Value)
 		if why != nil && why.Code == wire.ErrorProcedureNotFound {
 			why = dht.NoSuchProcedure
 		}
@@ -58,7 +59,7 @@ func (c *Calls) ServeCall(p *server.Peer, f framing.Frame, m *wire.Call) error {
 	if m.Realm != "" && m.Realm != c.handlers.Realm() {
 		return p.Reply(reply(c.otherRealm(m.Realm)))
 	}
-	slot, err := c.deferred(p, unordered(p), reply(outcome{err: errLate}))
+	slot, err := c.deferred(p, unordered(p), reply(outcome.Of(outcome.Late)))
 	if err != nil {
 		return err
 	}
@@ -88,34 +89,34 @@ func (c *Calls) ServeRoute(p *server.Peer, f framing.Frame) error {
 	wrong := call.Decode(m.Payload)
 	id := orUndefined(call.CallID)
 	fromPeer := p.Session().Dialect.Extended
-	message := func(o outcome) wire.Message {
+	message := func(o outcome.Outcome) wire.Message {
 		form := payload.Payload.Text
 		if fromPeer {
 			form = payload.Payload.Routed
 		}
-		result, why := o.in(form)
+		result, why := o.In(form)
 		reply := &wire.Reply{CallID: id, Result: result, Error: why}
 		if fromPeer {
 			return m.Answer(c.self, reply)
 		}
 		return reply
 	}
-	slot, err := p.DeferApart(min(c.cfg.limits.Time+slotGrace, c.handlers.Mux().Limits().SlotTime), message(outcome{err: errLate}))
+	slot, err := p.DeferApart(min(c.cfg.limits.Time+slotGrace, c.handlers.Mux().Limits().SlotTime), message(outcome.Of(outcome.Late)))
 	if err != nil {
 		return err
 	}
 	answer := answering(slot, message)
 	switch {
 	case wrong != nil:
-		answer(failed(wire.CodeInvalidArgs, "Invalid payload: %v", wrong))
+		answer(outcome.Failed(wire.CodeInvalidArgs, "Invalid payload: %v", wrong))
 	case len(m.Destination) == 0:
-		answer(failed(wire.CodeInvalidArgs, "Missing required parameter: destination_node_id"))
+		answer(outcome.Failed(wire.CodeInvalidArgs, "Missing required parameter: destination_node_id"))
 	case call.Realm != "" && call.Realm != c.handlers.Realm():
 		answer(c.otherRealm(call.Realm))
 	case fromPeer && !p.Connected() && (p.Session().Met == nil || !p.Session().Met()):
-		answer(outcome{err: server.ConnectFirst})
+		answer(outcome.Outcome{Err: server.ConnectFirst})
 	case m.HopCount > 0 && m.HopCount >= m.MaxHops:
-		answer(failed(wire.CodeMaxHops, "The call has come over %d nodes, and may over %d", m.HopCount, m.MaxHops))
+		answer(outcome.Failed(wire.CodeMaxHops, "The call has come over %d nodes, and may over %d", m.HopCount, m.MaxHops))
 	default:
 		c.begin(&task{
 			procedure: call.Procedure,
@@ -131,8 +132,8 @@ func (c *Calls) ServeRoute(p *server.Peer, f framing.Frame) error {
 	return nil
 }
 
-func (c *Calls) otherRealm(realm string) outcome {
-	return failed(wire.ReasonRealmMismatch, "This node serves the realm %q, not %q", c.handlers.Realm(), realm)
+func (c *Calls) otherRealm(realm string) outcome.Outcome {
+	return outcome.Failed(wire.ReasonRealmMismatch, "This node serves the realm %q, not %q", c.handlers.Realm(), realm)
 }
 
 // ServeRequest implements [dht.Calls]. An RPC_REQUEST of a client here to another one goes
@@ -151,17 +152,17 @@ func (c *Calls) ServeRequest(p *server.Peer, f framing.Frame) error {
 		}
 	}
 	id := orUndefined(bytes.Clone(m.RequestID))
-	message := func(o outcome) wire.Message {
-		result, why := o.in(payload.Payload.Text)
+	message := func(o outcome.Outcome) wire.Message {
+		result, why := o.In(payload.Payload.Text)
 		return c.rpcReply(id, result, c.errorText(why, own))
 	}
-	slot, err := c.deferred(p, unordered(p), message(outcome{err: errLate}))
+	slot, err := c.deferred(p, unordered(p), message(outcome.Of(outcome.Late)))
 	if err != nil {
 		return err
 	}
 	answer := answering(slot, message)
 	if field != nil {
-		answer(failed(wire.ErrorProcedureNotFound, "%v", field))
+		answer(outcome.Failed(wire.ErrorProcedureNotFound, "%v", field))
 		return nil
 	}
 	t := c.taskOf(p, &m, answer)
@@ -171,7 +172,7 @@ func (c *Calls) ServeRequest(p *server.Peer, f framing.Frame) error {
 }
 
 // taskOf returns the call that an RPC_REQUEST is.
-func (c *Calls) taskOf(p *server.Peer, m *wire.RPCRequest, answer func(outcome)) *task {
+func (c *Calls) taskOf(p *server.Peer, m *wire.RPCRequest, answer func(outcome.Outcome)) *task {
 	return &task{
 		procedure: m.Procedure,
 		args:      payload.OfText(bytes.Clone(m.Args)),

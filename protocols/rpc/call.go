@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
+	"github.com/macula-mesh/macula-node/protocols/rpc/internal/outcome"
 	"github.com/macula-mesh/macula-node/protocols/rpc/internal/payload"
 )
 
@@ -40,23 +41,23 @@ func (c *Calls) call(ctx context.Context, procedure string, args any) (wire.Raw,
 	if deadline, ok := ctx.Deadline(); ok {
 		until = time.Now().Add(min(time.Until(deadline), c.cfg.limits.MaxTime))
 	}
-	done := make(chan outcome, 1)
-	t := &task{procedure: procedure, args: payload.OfValue(raw), from: c.self, until: until, answer: func(o outcome) { done <- o }}
+	done := make(chan outcome.Outcome, 1)
+	t := &task{procedure: procedure, args: payload.OfValue(raw), from: c.self, until: until, answer: func(o outcome.Outcome) { done <- o }}
 	c.begin(t)
-	var o outcome
+	var o outcome.Outcome
 	select {
 	case o = <-done:
 	case <-ctx.Done():
-		c.finish(t, outcome{err: errLate})
-		if o = <-done; o.err == errLate {
-			return nil, fmt.Errorf("%w: %w: %w", ErrTimeout, context.Cause(ctx), o.err)
+		c.finish(t, outcome.Of(outcome.Late))
+		if o = <-done; o.Err == outcome.Late {
+			return nil, fmt.Errorf("%w: %w: %w", ErrTimeout, context.Cause(ctx), o.Err)
 		}
 	}
-	result, why := o.in(payload.Payload.Value)
+	result, why := o.In(payload.Payload.Value)
 	switch {
 	case why == nil:
 		return result, nil
-	case why == errClosing:
+	case why == outcome.Closing:
 		return nil, fmt.Errorf("%w: %w", ErrClosed, why)
 	}
 	switch why.Code {

@@ -9,11 +9,12 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/internal/fair"
+	"github.com/macula-mesh/macula-node/protocols/internal/announce"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/dht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
-	"github.com/macula-mesh/macula-node/protocols/rpc/internal/adverts"
 	"github.com/macula-mesh/macula-node/protocols/rpc/internal/locator"
+	"github.com/macula-mesh/macula-node/protocols/rpc/internal/outcome"
 	"github.com/macula-mesh/macula-node/protocols/rpc/internal/registry"
 )
 
@@ -27,7 +28,7 @@ type Calls struct {
 	self     []byte // this node's id
 	links    *links
 	locator  *locator.Locator
-	adverts  *adverts.Adverts
+	adverts  *announce.Announcer // of what streams have registered
 	registry *registry.Registry
 	requests atomic.Uint64 // ids that were given out
 	count    counters
@@ -44,6 +45,13 @@ type Calls struct {
 	providers map[*server.Peer]*provider
 	served    map[string]*Procedure
 }
+
+// maxAdverts is how many procedures of clients are advertised: more are called by who asks
+// this node. advertsRate is how many a second are told anew or withdrawn.
+const (
+	maxAdverts  = 1024
+	advertsRate = 32
+)
 
 // New has a service serve calls, from here on until Close. A service has one Calls in
 // its life: where it has one the error is a [server.ErrHandled]. Close it before the
@@ -73,7 +81,12 @@ func New(service *maculadht.Service, opts ...Option) (*Calls, error) {
 		Service: service, Time: cfg.limits.Time, AtOnce: cfg.limits.Lookups, Waiting: cfg.limits.Waiting,
 		Spawn: func(f func(context.Context)) bool { return c.spawn(func() { f(c.ctx) }) },
 	})
-	c.adverts = adverts.New(service, cfg.log)
+	c.adverts = announce.New(announce.Config{
+		Advertise: func(ctx context.Context, procedure string) (*maculadht.Advertisement, error) {
+			return service.AdvertiseService(ctx, maculadht.Offer{Name: procedure, Brief: true})
+		},
+		Names: maxAdverts, NamesPerSource: maxAdverts, Rate: advertsRate, Burst: maxAdverts / 4, Log: cfg.log,
+	})
 	mux := c.handlers.Mux()
 	if err := errors.Join(
 		c.handlers.ServeCalls(c),
@@ -88,24 +101,27 @@ func New(service *maculadht.Service, opts ...Option) (*Calls, error) {
 
 // Close withdraws what is served, answers what is under way with an error, and waits
 // for the procedures that run, whose contexts end. Calls that come later are refused.
-// That others know of it is waited for 1 s at most.
+// That others know of it is waited for 1.5 s at most.
 func (c *Calls) Close() error {
 	c.mu.Lock()
 	already := c.closed
 	c.closed = true
-	var served []func() error
+	var served []*maculadht.Advertisement
 	for _, p := range c.served {
-		served = append(served, p.Withdraw)
+		if p.offer != nil {
+			served = append(served, p.offer)
+		}
 	}
+	clear(c.served)
 	c.mu.Unlock()
 	if already {
 		return nil
 	}
 	c.cancel()
-	err := c.adverts.Close(served)
+	err := c.adverts.Close(served...)
 	c.links.close()
 	for _, t := range c.awaited() {
-		c.finish(t, outcome{err: errClosing})
+		c.finish(t, outcome.Of(outcome.Closing))
 	}
 	c.tasks.Wait()
 	return err

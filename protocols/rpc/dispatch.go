@@ -10,6 +10,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 	"github.com/macula-mesh/macula-node/protocols/rpc/internal/locator"
+	"github.com/macula-mesh/macula-node/protocols/rpc/internal/outcome"
 )
 
 // dispatch has a call answered by who is to answer it: what a program serves here,
@@ -22,13 +23,13 @@ func (c *Calls) dispatch(t *task) {
 	case peer != nil:
 		c.ask(t, peer, registered)
 	case here && t.target != nil:
-		c.finish(t, failed(wire.ErrorProcedureNotFound, "This node serves no procedure %q", t.procedure))
+		c.finish(t, outcome.Failed(wire.ErrorProcedureNotFound, "This node serves no procedure %q", t.procedure))
 	case t.local && here:
-		c.finish(t, failed(wire.ErrorProcedureNotFound, "Nobody at this node serves the procedure %q", t.procedure))
+		c.finish(t, outcome.Failed(wire.ErrorProcedureNotFound, "Nobody at this node serves the procedure %q", t.procedure))
 	case t.local:
-		c.finish(t, failed(wire.ErrorTargetNotFound, "The node %x is not connected to this one", t.target))
+		c.finish(t, outcome.Failed(wire.ErrorTargetNotFound, "The node %x is not connected to this one", t.target))
 	case !c.spawn(func() { c.passOn(t) }):
-		c.finish(t, outcome{err: errClosing})
+		c.finish(t, outcome.Of(outcome.Closing))
 	}
 }
 
@@ -68,7 +69,7 @@ func (c *Calls) passOn(t *task) {
 		c.giveWay(t)
 		return
 	case err != nil:
-		c.finish(t, outcome{err: errLate}) // or it is over, or Close is under way
+		c.finish(t, outcome.Of(outcome.Late)) // or it is over, or Close is under way
 		return
 	}
 	var why error
@@ -84,13 +85,13 @@ func (c *Calls) passOn(t *task) {
 	}
 	switch {
 	case why != nil:
-		c.finish(t, failed(wire.CodeNotRouted, "The node of the provider of %q can not be reached: %v", t.procedure, why))
+		c.finish(t, outcome.Failed(wire.CodeNotRouted, "The node of the provider of %q can not be reached: %v", t.procedure, why))
 	case t.target != nil:
-		c.finish(t, failed(wire.CodeNotRouted, "The node %x is neither connected here nor to a node that calls are passed on to", t.target))
+		c.finish(t, outcome.Failed(wire.CodeNotRouted, "The node %x is neither connected here nor to a node that calls are passed on to", t.target))
 	case len(providers) > 0:
-		c.finish(t, failed(wire.CodeNotRouted, "No provider of %q is at a node that calls are passed on to", t.procedure))
+		c.finish(t, outcome.Failed(wire.CodeNotRouted, "No provider of %q is at a node that calls are passed on to", t.procedure))
 	default:
-		c.finish(t, failed(wire.ErrorProcedureNotFound, "Nobody serves the procedure %q", t.procedure))
+		c.finish(t, outcome.Failed(wire.ErrorProcedureNotFound, "Nobody serves the procedure %q", t.procedure))
 	}
 }
 

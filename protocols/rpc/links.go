@@ -14,6 +14,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/client"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
+	"github.com/macula-mesh/macula-node/protocols/rpc/internal/outcome"
 	"github.com/macula-mesh/macula-node/protocols/rpc/internal/payload"
 )
 
@@ -38,7 +39,7 @@ type links struct {
 	mu     sync.Mutex
 	closed bool
 	byPeer map[peer.ID]*link
-	places *fair.Queue[*link]
+	places *fair.Commons[*link] // by who has calls under way there
 }
 
 // link is a stream on which this node has CONNECTed. Answers come in any order.
@@ -47,8 +48,7 @@ type link struct {
 	peer   peer.ID
 	opened chan struct{} // closed when session or err is set
 	err    error
-	place  *fair.Item[*link] // by who was the first to call; guarded by links.mu
-	line   *fair.Line        // of calls
+	line   *fair.Line // of calls
 
 	session *client.Session
 	writing sync.Mutex
@@ -65,7 +65,7 @@ var (
 )
 
 func newLinks(c *Calls) *links {
-	return &links{calls: c, byPeer: make(map[peer.ID]*link), places: fair.New[*link](maxLinks, fair.Unlimited)}
+	return &links{calls: c, byPeer: make(map[peer.ID]*link), places: fair.NewCommons[*link](maxLinks)}
 }
 
 // close ends all links, and what waits for them.
@@ -97,43 +97,54 @@ func (l *links) ask(ctx context.Context, t *task, at peer.AddrInfo, node []byte)
 	}
 }
 
-// to returns the link to a peer, which is opened where there is none. Of too many one of who
-// has had most opened gives way.
+// to returns the link to a peer for a payer to use, until it leaves; it is opened where there
+// is none. Of too many one gives way of who uses most that nobody else does.
 func (l *links) to(ctx context.Context, at peer.AddrInfo, by fair.Payer) (k *link, fresh bool, err error) {
-	var gaveWay *fair.Item[*link]
+	var gone *link
 	l.mu.Lock()
 	switch k = l.byPeer[at.ID]; {
 	case l.closed:
 		err = ErrClosed
 	case k != nil:
+		l.places.Use(by, k)
 	default:
 		fresh = true
 		limits := &l.calls.cfg.limits
 		k = &link{of: l, peer: at.ID, opened: make(chan struct{}), waiting: make(map[string]*task), line: fair.NewLine(maxOnLink, limits.Waiting)}
-		k.place = l.places.Add(by, k, 1)
-		switch gaveWay = l.places.GiveWay(k.place, false); {
-		case gaveWay == k.place:
-			gaveWay, err = nil, errTooManyLinks
+		switch gone, _ = l.places.Use(by, k); {
+		case gone == k:
+			gone, err = nil, errTooManyLinks
 		case l.calls.spawn(func() { k.open(at) }):
 			l.byPeer[at.ID] = k
 		default:
-			l.places.Leave(k.place)
+			l.places.Remove(k)
 			err = ErrClosed
 		}
 	}
 	l.mu.Unlock()
-	if gaveWay != nil {
-		gaveWay.Value.end(proto.ResetGone)
+	if gone != nil {
+		gone.end(proto.ResetGone)
 	}
 	if err != nil {
 		return nil, false, err
 	}
 	select {
 	case <-k.opened:
-		return k, fresh, k.err
+		err = k.err
 	case <-ctx.Done():
-		return nil, false, context.Cause(ctx)
+		err = context.Cause(ctx)
 	}
+	if err != nil {
+		k.leave(by)
+	}
+	return k, fresh, err
+}
+
+// leave ends a payer's use of a link.
+func (k *link) leave(by fair.Payer) {
+	k.of.mu.Lock()
+	defer k.of.mu.Unlock()
+	k.of.places.Leave(by, k)
 }
 
 // open opens the stream, and reads from it until it ends.
@@ -163,7 +174,7 @@ func (k *link) remove() {
 	defer k.of.mu.Unlock()
 	if k.of.byPeer[k.peer] == k {
 		delete(k.of.byPeer, k.peer)
-		k.of.places.Leave(k.place)
+		k.of.places.Remove(k)
 	}
 }
 
@@ -208,20 +219,21 @@ func (k *link) answer(reply *wire.Reply, wrong error) {
 	case t == nil:
 		c.count.stray.Add(1)
 	case reply.Error != nil:
-		c.finish(t, outcome{err: &wire.CallError{Code: reply.Error.Code, Message: shorten(reply.Error.Message)}})
+		c.finish(t, outcome.Of(&wire.CallError{Code: reply.Error.Code, Message: outcome.Shorten(reply.Error.Message)}))
 	case wrong != nil:
-		c.finish(t, failed(wire.CodeBadReply, "The node's answer can not be read: %v", wrong))
+		c.finish(t, outcome.Failed(wire.CodeBadReply, "The node's answer can not be read: %v", wrong))
 	default:
-		c.finish(t, outcome{result: payload.OfText(append(wire.Raw(nil), reply.Result...))})
+		c.finish(t, outcome.Outcome{Result: payload.OfText(append(wire.Raw(nil), reply.Result...))})
 	}
 }
 
-// send asks on the link.
+// send asks on the link, which its payer leaves when the call is over.
 func (k *link) send(t *task, node []byte) error {
 	c := k.of.calls
 	args, err := t.args.Routed()
 	if err != nil {
-		c.finish(t, failed(wire.CodeInvalidArgs, "Invalid parameter: args: %v", err))
+		k.leave(t.payer)
+		c.finish(t, outcome.Failed(wire.CodeInvalidArgs, "Invalid parameter: args: %v", err))
 		return nil
 	}
 	id := c.nextID()
@@ -236,12 +248,14 @@ func (k *link) send(t *task, node []byte) error {
 		PayloadType: wire.PayloadCall,
 	})
 	if err != nil {
-		c.finish(t, failed(wire.CodeTooLarge, "%v", err))
+		k.leave(t.payer)
+		c.finish(t, outcome.Failed(wire.CodeTooLarge, "%v", err))
 		return nil
 	}
 	turn, over := make(chan struct{}), make(chan struct{})
 	work := &fair.Work{Payer: t.payer, Begin: func() { close(turn) }, Refused: func() { c.giveWay(t) }}
 	err = k.expect(t, string(id), func(answered bool) {
+		k.leave(t.payer)
 		close(over)
 		select {
 		case <-turn:
@@ -254,6 +268,7 @@ func (k *link) send(t *task, node []byte) error {
 		k.line.Leave(work)
 	})
 	if err != nil {
+		k.leave(t.payer)
 		return err
 	}
 	k.line.Enter(work)
@@ -331,6 +346,6 @@ func (k *link) end(code proto.ResetCode) {
 	}
 	k.session.Reset(code)
 	for _, t := range waiting {
-		k.of.calls.finish(t, outcome{err: errGone})
+		k.of.calls.finish(t, outcome.Of(outcome.Gone))
 	}
 }

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"strings"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/internal/fair"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/rpc/internal/outcome"
 	"github.com/macula-mesh/macula-node/protocols/rpc/internal/payload"
 )
 
@@ -154,7 +154,7 @@ func (c *Calls) runServed(t *task) bool {
 	}
 	args, err := t.args.Value()
 	if err != nil {
-		c.finish(t, failed(wire.CodeInvalidArgs, "Invalid parameter: args: %v", err))
+		c.finish(t, outcome.Failed(wire.CodeInvalidArgs, "Invalid parameter: args: %v", err))
 		return true
 	}
 	work := &fair.Work{Payer: t.payer, Refused: func() { c.giveWay(t) }}
@@ -168,7 +168,7 @@ func (c *Calls) runServed(t *task) bool {
 		if !begun {
 			cancel()
 			p.line.Leave(work)
-			c.finish(t, outcome{err: errClosing})
+			c.finish(t, outcome.Of(outcome.Closing))
 		}
 	}
 	if c.awaits(t, func() { p.line.Leave(work) }) {
@@ -178,37 +178,26 @@ func (c *Calls) runServed(t *task) bool {
 }
 
 // run calls the handler.
-func (p *Procedure) run(ctx context.Context, r *Request) (o outcome) {
+func (p *Procedure) run(ctx context.Context, r *Request) (o outcome.Outcome) {
 	defer func() {
 		if broke := recover(); broke != nil {
 			p.calls.cfg.log.Error("a procedure panicked", "procedure", p.name, "panic", broke, "stack", string(debug.Stack()))
-			o = failed(wire.CodeHandlerCrash, "The procedure broke")
+			o = outcome.Failed(wire.CodeHandlerCrash, "The procedure broke")
 		}
 	}()
 	v, err := p.serve(ctx, r)
 	if err != nil && ctx.Err() != nil {
-		return outcome{err: errLate}
+		return outcome.Of(outcome.Late)
 	}
 	if err != nil {
 		if told, ok := errors.AsType[*wire.CallError](err); ok {
-			return outcome{err: told}
+			return outcome.Of(told)
 		}
-		return failed(wire.CodeHandlerError, "%s", shorten(err.Error()))
+		return outcome.Failed(wire.CodeHandlerError, "%s", outcome.Shorten(err.Error()))
 	}
 	raw, err := wire.Marshal(v)
 	if err != nil {
-		return failed(wire.CodeHandlerError, "The result can not be told: %v", err)
+		return outcome.Failed(wire.CodeHandlerError, "The result can not be told: %v", err)
 	}
-	return outcome{result: payload.OfValue(raw)}
-}
-
-// maxMessage is how long an error may be that a caller is told, in bytes.
-const maxMessage = 4 << 10
-
-// shorten returns at most maxMessage bytes of a text, valid UTF-8.
-func shorten(text string) string {
-	if len(text) > maxMessage {
-		text = text[:maxMessage]
-	}
-	return strings.ToValidUTF8(text, "\uFFFD")
+	return outcome.Outcome{Result: payload.OfValue(raw)}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/internal/fair"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
+	"github.com/macula-mesh/macula-node/protocols/rpc/internal/outcome"
 )
 
 // provider is a stream that has been asked, or has registered procedures.
@@ -62,7 +63,7 @@ func (c *Calls) askWith(t *task, asked *server.Peer, key waitKey, frame []byte) 
 		asked.OnEnd(func() { c.providerEnded(asked) })
 	}
 	if earlier != nil { // its id has been used again: who asked waits for it no longer
-		c.finish(earlier, outcome{err: errLate})
+		c.finish(earlier, outcome.Of(outcome.Late))
 	}
 	line.Enter(work)
 }
@@ -84,11 +85,9 @@ func (c *Calls) providerEnded(peer *server.Peer) {
 	delete(c.providers, peer)
 	c.mu.Unlock()
 	for t := range p.waiting { // nobody adds to it any more
-		c.finish(t, outcome{err: errGone})
+		c.finish(t, outcome.Of(outcome.Gone))
 	}
-	for _, procedure := range c.registry.End(peer) {
-		c.adverts.Drop(procedure)
-	}
+	c.registry.End(peer)
 }
 
 // awaited returns the calls that are awaited of providers.
@@ -125,7 +124,7 @@ func (c *Calls) ask(t *task, peer *server.Peer, registered bool) {
 	if registered {
 		args, err := t.args.Value()
 		if err != nil {
-			c.finish(t, failed(wire.CodeInvalidArgs, "Invalid parameter: args: %v", err))
+			c.finish(t, outcome.Failed(wire.CodeInvalidArgs, "Invalid parameter: args: %v", err))
 			return
 		}
 		id := hex.EncodeToString(c.nextID()) // clients print it as a text
@@ -134,7 +133,7 @@ func (c *Calls) ask(t *task, peer *server.Peer, registered bool) {
 	} else {
 		args, err := t.args.Text()
 		if err != nil {
-			c.finish(t, failed(wire.CodeInvalidArgs, "Invalid parameter: args: %v", err))
+			c.finish(t, outcome.Failed(wire.CodeInvalidArgs, "Invalid parameter: args: %v", err))
 			return
 		}
 		id := c.nextID()
@@ -147,7 +146,7 @@ func (c *Calls) ask(t *task, peer *server.Peer, registered bool) {
 	}
 	frame, err := framing.AppendFrame(nil, m)
 	if err != nil {
-		c.finish(t, failed(wire.CodeTooLarge, "%v", err))
+		c.finish(t, outcome.Failed(wire.CodeTooLarge, "%v", err))
 		return
 	}
 	c.askWith(t, peer, key, frame)
@@ -158,8 +157,8 @@ func (c *Calls) push(t *task, peer *server.Peer, frame []byte) {
 	switch err := peer.Push(frame); {
 	case err == nil:
 	case peer.Context().Err() != nil:
-		c.finish(t, outcome{err: errGone})
+		c.finish(t, outcome.Of(outcome.Gone))
 	default:
-		c.finish(t, outcome{err: errNoRoom})
+		c.finish(t, outcome.Of(outcome.NoRoom))
 	}
 }

@@ -32,15 +32,14 @@ func (c *Calls) serveRegistration(p *server.Peer, f framing.Frame) error {
 	if !known {
 		p.OnEnd(func() { c.providerEnded(p) })
 	}
-	r := c.registry.Add(p, m.Procedure)
-	if !r.IsNew {
+	if !c.registry.Add(p, m.Procedure, func() (end func()) {
+		told, _ := c.adverts.Want(m.Procedure, p.Session().Payer())
+		return func() {
+			c.adverts.Unwant(told)
+			p.LetGo(cost)
+		}
+	}) {
 		p.LetGo(cost)
-	}
-	if r.GaveWay != "" {
-		c.adverts.Drop(r.GaveWay)
-	}
-	if r.IsFirst {
-		c.adverts.Add(p.Session().Payer(), m.Procedure)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 	"github.com/macula-mesh/macula-node/protocols/rpc/internal/harmless"
+	"github.com/macula-mesh/macula-node/protocols/rpc/internal/outcome"
 	"github.com/macula-mesh/macula-node/protocols/rpc/internal/payload"
 )
 
@@ -15,22 +16,22 @@ import (
 // where it came from: Erlang nodes read nothing there.
 func (c *Calls) relay(p *server.Peer, f framing.Frame, m *wire.RPCRequest) error {
 	from, id := bytes.Clone(m.FromNode), bytes.Clone(m.RequestID)
-	tell := func(o outcome) {
-		frame := o.frame
+	tell := func(o outcome.Outcome) {
+		frame := o.Frame
 		if frame == nil {
-			result, why := o.in(payload.Payload.Text)
+			result, why := o.In(payload.Payload.Text)
 			reply := c.rpcReply(orUndefined(id), result, c.errorText(why, false))
 			reply.Kind = wire.TextRPCReply
 			frame, _ = framing.AppendFrame(nil, reply) // a result that fits, see in
 		}
-		if caller, ok := c.clients.Get(from); ok && frame != nil && o.err != errLate {
+		if caller, ok := c.clients.Get(from); ok && frame != nil && o.Err != outcome.Late {
 			_ = caller.Push(frame) // else it has ended, or waits for too much
 		}
 	}
 	target, here := c.clients.Get(m.TargetNode)
 	if here && harmless.Check(f.Payload, "request_id", "procedure", "from_node") != nil {
 		c.count.harmful.Add(1)
-		tell(failed(wire.CodeInvalidArgs, ""))
+		tell(outcome.Failed(wire.CodeInvalidArgs, ""))
 		return nil
 	}
 	t := c.taskOf(p, m, tell)
@@ -40,7 +41,7 @@ func (c *Calls) relay(p *server.Peer, f framing.Frame, m *wire.RPCRequest) error
 	}
 	t.until = c.untilOf(c.cfg.limits.MaxTime.Milliseconds())
 	if why := c.admit(t); why != nil {
-		tell(outcome{err: why})
+		tell(outcome.Of(why))
 		return nil
 	}
 	c.count.requests.Add(1)
@@ -67,40 +68,18 @@ func (c *Calls) serveRPCReply(p *server.Peer, f framing.Frame) error {
 	if to != string(c.self) { // as it came
 		if why := harmless.Check(f.Payload, "request_id"); why != nil {
 			c.count.harmful.Add(1)
-			c.finish(t, failed(wire.CodeHandlerError, "The provider's answer is no RPC_REPLY that is passed on: %v", why))
+			c.finish(t, outcome.Failed(wire.CodeHandlerError, "The provider's answer is no RPC_REPLY that is passed on: %v", why))
 			return nil
 		}
-		c.finish(t, outcome{frame: f.Bytes()})
+		c.finish(t, outcome.Outcome{Frame: f.Bytes()})
 		return nil
 	}
-	o := outcome{result: payload.OfText(bytes.Clone(m.Result))}
+	o := outcome.Outcome{Result: payload.OfText(bytes.Clone(m.Result))}
 	if m.Error != "" || field != nil && m.Result == nil {
-		o = outcome{err: errorOf(m.Error)}
+		o = outcome.Outcome{Err: outcome.ErrorOf(m.Error)}
 	}
 	c.finish(t, o)
 	return nil
-}
-
-// errorOf returns the error of an RPC_REPLY, a word or a text of many lines.
-func errorOf(text string) *wire.CallError {
-	if text == "" {
-		text = "The provider said no reason that can be read"
-	}
-	e := &wire.CallError{Code: wire.CodeHandlerError, Message: shorten(text)}
-	if isWord(text) {
-		e.Code = text
-	}
-	return e
-}
-
-// isWord reports whether a text is one of those that name an error.
-func isWord(text string) bool {
-	for _, b := range []byte(text) {
-		if (b < 'a' || b > 'z') && (b < '0' || b > '9') && b != '_' {
-			return false
-		}
-	}
-	return text != "" && len(text) <= 64
 }
 
 // serveReply takes a REPLY of who has registered a procedure.
@@ -114,15 +93,15 @@ func (c *Calls) serveReply(p *server.Peer, f framing.Frame) error {
 	switch {
 	case t == nil:
 	case m.Error != nil:
-		e := &wire.CallError{Code: m.Error.Code, Message: shorten(m.Error.Message)}
+		e := &wire.CallError{Code: m.Error.Code, Message: outcome.Shorten(m.Error.Message)}
 		if e.Code == "" {
 			e.Code = wire.CodeHandlerError
 		}
-		c.finish(t, outcome{err: e})
+		c.finish(t, outcome.Of(e))
 	case field != nil && m.Result == nil:
-		c.finish(t, failed(wire.CodeHandlerError, "The provider's answer has neither a result nor an error that can be read"))
+		c.finish(t, outcome.Failed(wire.CodeHandlerError, "The provider's answer has neither a result nor an error that can be read"))
 	default:
-		c.finish(t, outcome{result: payload.OfValue(bytes.Clone(m.Result))})
+		c.finish(t, outcome.Outcome{Result: payload.OfValue(bytes.Clone(m.Result))})
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/rpc/internal/harmless"
+	"github.com/macula-mesh/macula-node/protocols/rpc/internal/outcome"
 )
 
 // FuzzFrames: whatever comes in what is parsed here, it is read or refused, and what is
@@ -39,9 +40,9 @@ func FuzzFrames(f *testing.F) {
 		}
 		var reply wire.RPCReply
 		if _, fatal := broken(reply.Decode(b)); fatal == nil {
-			e := errorOf(reply.Error)
+			e := outcome.ErrorOf(reply.Error)
 			require.NotEmpty(t, e.Code)
-			require.LessOrEqual(t, len(e.Message), maxMessage+3)
+			require.LessOrEqual(t, len(e.Message), outcome.MaxMessage+3)
 			if harmless.Check(b, "request_id") == nil {
 				if v, there := wire.Raw(b).Field("timestamp"); there {
 					require.Equal(t, wire.Int, v.Kind())

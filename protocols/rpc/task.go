@@ -5,6 +5,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/internal/fair"
+	"github.com/macula-mesh/macula-node/protocols/rpc/internal/outcome"
 	"github.com/macula-mesh/macula-node/protocols/rpc/internal/payload"
 )
 
@@ -18,7 +19,7 @@ type task struct {
 	local     bool       // not to be passed on to another node
 	until     time.Time
 	// answer is called once, without locks, by whoever knows what came of it.
-	answer func(outcome)
+	answer func(outcome.Outcome)
 
 	// Guarded by Calls.mu.
 	begun   bool
@@ -32,7 +33,7 @@ type task struct {
 // begin has a call done, which answers it at once or later.
 func (c *Calls) begin(t *task) {
 	if why := c.admit(t); why != nil {
-		t.answer(outcome{err: why})
+		t.answer(outcome.Of(why))
 		return
 	}
 	c.dispatch(t)
@@ -46,25 +47,25 @@ func (c *Calls) admit(t *task) *wire.CallError {
 	switch {
 	case c.closed:
 		c.mu.Unlock()
-		return errClosing
+		return outcome.Closing
 	case !source.IsOwn() && c.underWay[source.Name] >= c.cfg.limits.PerCaller:
 		c.mu.Unlock()
 		c.refused(RefusedCaller)
-		return errBusy
+		return outcome.Busy
 	}
 	t.place = c.pending.Add(t.payer, t, 1)
 	gaveWay := c.pending.GiveWay(t.place, false)
 	if gaveWay == t.place {
 		c.mu.Unlock()
 		c.refused(RefusedAll)
-		return errBusy
+		return outcome.Busy
 	}
 	c.underWay[source.Name]++
 	t.begun, t.started = true, time.Now()
-	t.timer = time.AfterFunc(time.Until(t.until), func() { c.finish(t, outcome{err: errLate}) })
+	t.timer = time.AfterFunc(time.Until(t.until), func() { c.finish(t, outcome.Of(outcome.Late)) })
 	c.mu.Unlock()
 	c.count.calls.Add(1)
-	if gaveWay != nil && c.finish(gaveWay.Value, outcome{err: errGaveWay}) {
+	if gaveWay != nil && c.finish(gaveWay.Value, outcome.Of(outcome.GaveWay)) {
 		c.refused(RefusedAll)
 	}
 	return nil
@@ -72,7 +73,7 @@ func (c *Calls) admit(t *task) *wire.CallError {
 
 // giveWay ends a call that waits for who is to answer it, as too many do.
 func (c *Calls) giveWay(t *task) {
-	if c.finish(t, outcome{err: errGaveWay}) {
+	if c.finish(t, outcome.Of(outcome.GaveWay)) {
 		c.refused(RefusedProvider)
 	}
 }
@@ -91,7 +92,7 @@ func (c *Calls) refused(why Refusal) {
 }
 
 // finish answers a call, unless it is answered. It reports whether it did.
-func (c *Calls) finish(t *task, o outcome) bool {
+func (c *Calls) finish(t *task, o outcome.Outcome) bool {
 	c.mu.Lock()
 	if t.over || !t.begun {
 		c.mu.Unlock()
@@ -110,11 +111,11 @@ func (c *Calls) finish(t *task, o outcome) bool {
 		forget()
 	}
 	result := ResultFailed
-	switch o.err {
+	switch o.Err {
 	case nil:
 		result = ResultAnswered
 		c.count.answered.Add(1)
-	case errLate:
+	case outcome.Late:
 		result = ResultLate
 		c.count.late.Add(1)
 	default:
@@ -135,13 +136,3 @@ func (c *Calls) awaits(t *task, forget func()) bool {
 	}
 	return !t.over
 }
-
-// What ends calls that nobody has answered.
-var (
-	errBusy    = &wire.CallError{Code: wire.CodeBusy, Message: "Too many calls are under way, call again later"}
-	errGaveWay = &wire.CallError{Code: wire.CodeBusy, Message: "Too many calls are under way, and most of them are of your network: call again later"}
-	errLate    = &wire.CallError{Code: wire.CodeTimeout, Message: "The procedure was not answered in time"}
-	errClosing = &wire.CallError{Code: wire.CodeClosed, Message: "This node serves calls no longer"}
-	errGone    = &wire.CallError{Code: wire.CodeProviderGone, Message: "The connection to the provider ended before it answered"}
-	errNoRoom  = &wire.CallError{Code: wire.CodeBusy, Message: "The provider takes what it is sent too slowly"}
-)

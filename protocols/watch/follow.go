@@ -15,6 +15,7 @@ type following struct {
 
 	mu      sync.Mutex
 	closest []routing.Contact
+	change  bool // a lookup since then has found one
 }
 
 // Follow implements [resolver.Follower]: it has the holders of a key that it is told of call
@@ -36,9 +37,10 @@ func (w *Watcher) Follow(key []byte, changed func()) resolver.Following {
 			select {
 			case <-f.renewed:
 				f.mu.Lock()
-				closest := f.closest
+				closest, change := f.closest, f.change
+				f.change = false
 				f.mu.Unlock()
-				h.renew(closest)
+				h.looked(closest, change)
 			case <-ctx.Done():
 				return
 			}
@@ -47,10 +49,10 @@ func (w *Watcher) Follow(key []byte, changed func()) resolver.Following {
 	return f
 }
 
-// Renew implements [resolver.Following].
-func (f *following) Renew(closest []routing.Contact) {
+// Looked implements [resolver.Following].
+func (f *following) Looked(closest []routing.Contact, change bool) {
 	f.mu.Lock()
-	f.closest = closest
+	f.closest, f.change = closest, f.change || change
 	f.mu.Unlock()
 	select {
 	case f.renewed <- struct{}{}:

@@ -33,17 +33,33 @@ type holders struct {
 	tasks   sync.WaitGroup
 	telling atomic.Int64 // of them, how many have taken the subscription
 
-	byPeer  map[peer.ID]*holder // of the goroutine that renews
+	// Of the goroutine that renews.
+	byPeer  map[peer.ID]*holder
 	renewed time.Time
+	changes time.Time // when a lookup last found one
+	own     *credit   // of this node
 }
 
+// holder is a node that is to tell. It is remembered while it is near, and until it is as
+// credible as any other.
 type holder struct {
+	credit *credit
 	cancel context.CancelFunc
 	ended  chan struct{}
 }
 
+func (o *holder) hasEnded() bool {
+	select {
+	case <-o.ended:
+		return true
+	default:
+		return false
+	}
+}
+
 func newHolders(ctx context.Context, w *Watcher, key []byte, changed func()) *holders {
-	h := &holders{of: w, topic: pubsub.KeyTopic(key), changed: changed, byPeer: make(map[peer.ID]*holder)}
+	h := &holders{of: w, topic: pubsub.KeyTopic(key), changed: changed, byPeer: make(map[peer.ID]*holder),
+		changes: time.Now(), own: newCredit(&w.limits)}
 	h.ctx, h.cancel = context.WithCancel(ctx)
 	return h
 }
@@ -56,7 +72,9 @@ func (h *holders) here() {
 	}
 	h.tasks.Go(func() {
 		for range s.Messages() {
-			h.changed()
+			if h.own.tell(h.ctx) {
+				h.changed()
+			}
 		}
 	})
 }
@@ -64,45 +82,65 @@ func (h *holders) here() {
 // tell reports whether somebody tells of changes.
 func (h *holders) tell() bool { return h.telling.Load() > 0 }
 
-// renew has those of the nodes nearest to the key tell that do not: when one has ended,
-// and when it is time to look which these are.
-func (h *holders) renew(closest []routing.Contact) {
-	for id, o := range h.byPeer {
-		select {
-		case <-o.ended:
-			delete(h.byPeer, id)
-		default:
+// looked is told of a lookup: which nodes are the nearest to the key, and whether it found
+// a change, be it a renewal. It has those of them tell that do not: when one has ended, and
+// when it is time to look which these are.
+func (h *holders) looked(closest []routing.Contact, change bool) {
+	now := time.Now()
+	if change {
+		h.changes = now
+	}
+	vain := now.Sub(h.changes) > echoFor
+	h.own.looked(vain)
+	running := 0
+	for _, o := range h.byPeer {
+		if o.credit.looked(vain); !o.hasEnded() {
+			running++
 		}
 	}
 	closest = closest[:min(len(closest), h.of.limits.Holders)]
-	if len(h.byPeer) >= len(closest) && time.Since(h.renewed) < h.of.limits.RenewEvery {
+	if running >= len(closest) && now.Sub(h.renewed) < h.of.limits.RenewEvery {
 		return
 	}
-	h.renewed = time.Now()
+	h.renewed = now
 	near := make(map[peer.ID]bool)
 	for _, c := range closest {
 		near[c.Peer] = true
-		if c.Peer == "" || h.byPeer[c.Peer] != nil {
+		o := h.byPeer[c.Peer]
+		switch {
+		case c.Peer == "", o != nil && !o.hasEnded():
 			continue
+		case o == nil:
+			o = &holder{credit: newCredit(&h.of.limits)}
+			h.byPeer[c.Peer] = o
 		}
 		ctx, cancel := context.WithCancel(h.ctx)
-		o := &holder{cancel: cancel, ended: make(chan struct{})}
-		h.byPeer[c.Peer] = o
+		ended := make(chan struct{})
+		o.cancel, o.ended = cancel, ended
 		h.tasks.Go(func() {
-			defer close(o.ended)
+			defer close(ended)
 			defer cancel()
-			h.listen(ctx, c)
+			h.listen(ctx, c, o.credit)
 		})
 	}
 	for id, o := range h.byPeer {
-		if !near[id] {
-			o.cancel()
+		if near[id] {
+			continue
+		}
+		if o.cancel(); o.hasEnded() && o.credit.isWhole() {
+			delete(h.byPeer, id)
 		}
 	}
 }
 
-// listen hears of changes from a node until its stream ends.
-func (h *holders) listen(ctx context.Context, at routing.Contact) {
+// listen hears of changes from a node until its stream ends, which is one as well: somebody
+// else has to tell.
+func (h *holders) listen(ctx context.Context, at routing.Contact, by *credit) {
+	tell := func() {
+		if by.tell(ctx) {
+			h.changed()
+		}
+	}
 	opening, cancel := context.WithTimeout(ctx, openTime)
 	session, err := h.of.service.Client().OpenSession(opening, at)
 	cancel()
@@ -140,17 +178,17 @@ func (h *holders) listen(ctx context.Context, at routing.Contact) {
 		if !told {
 			told = true
 			h.telling.Add(1)
-			h.changed() // what has changed since it was looked is not told
+			tell() // what has changed since it was looked is not told
 		}
 		if f.Type == wire.TypePublish {
-			h.changed()
+			tell()
 		}
 	}
 	session.Reset(proto.ResetGone)
 	if told {
 		h.telling.Add(-1)
 	}
-	h.changed() // somebody else has to tell
+	tell()
 }
 
 func say(s *client.Session, m wire.Message) error {

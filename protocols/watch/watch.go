@@ -23,6 +23,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup/found"
@@ -214,7 +215,7 @@ func (v *view) run(ctx context.Context, h *holders, yield func(Event, error) boo
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		h.renew(closest)
+		h.looked(closest, v.differs(values, answered))
 		if answered || len(values) > 0 {
 			for _, e := range v.events(values, answered, time.Now()) {
 				if !yield(e, nil) {
@@ -288,6 +289,18 @@ func (v *view) wait(ctx context.Context, begun time.Time, h *holders) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// differs reports whether what was found is not what is known, be it that it was renewed.
+func (v *view) differs(values []lookup.FoundValue, all bool) bool {
+	return all && found.Differ(recordsOf(v.known), recordsOf(values))
+}
+
+func recordsOf(values []lookup.FoundValue) (all []records.Record) {
+	for i := range values {
+		all = append(all, values[i].Record())
+	}
+	return all
 }
 
 // events returns what is new in what was found, and notes it. What is missing has gone

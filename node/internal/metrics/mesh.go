@@ -14,7 +14,7 @@ import (
 
 var (
 	topicDrops = []pubsub.DropReason{
-		pubsub.DropBusy, pubsub.DropRefused, pubsub.DropSlow, pubsub.DropUnsent, pubsub.DropIncomplete, pubsub.DropUnmet, pubsub.DropMisrouted,
+		pubsub.DropBusy, pubsub.DropRefused, pubsub.DropSlow, pubsub.DropUnsent, pubsub.DropUnasked, pubsub.DropIncomplete, pubsub.DropUnmet, pubsub.DropMisrouted,
 	}
 	callResults     = []rpc.Result{rpc.ResultAnswered, rpc.ResultFailed, rpc.ResultLate}
 	callRefusals    = []rpc.Refusal{rpc.RefusedCaller, rpc.RefusedAll, rpc.RefusedProvider}

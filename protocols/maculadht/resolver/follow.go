@@ -16,8 +16,9 @@ type Follower interface {
 
 // Following is one key that is followed. Its methods return at once.
 type Following interface {
-	// Renew says which contacts are the nearest to the key now: they are to tell.
-	Renew(closest []routing.Contact)
+	// Looked says what a lookup of the key came to: which contacts are the nearest to it
+	// now, who are to tell, and whether what others have of it has changed, or was renewed.
+	Looked(closest []routing.Contact, change bool)
 	// Close ends it, in the background.
 	Close()
 }
@@ -39,8 +40,9 @@ func (r *Resolver) SetFollower(f Follower) {
 	}
 }
 
-// follow has an entry followed that was found at nodes of which closest are the nearest.
-func (r *Resolver) follow(e *entry, closest []routing.Contact) {
+// follow has an entry followed that was found at nodes of which closest are the nearest, be
+// it that it has changed.
+func (r *Resolver) follow(e *entry, closest []routing.Contact, change bool) {
 	if e.following == nil && r.follower != nil && !r.closed {
 		if _, ok := r.followed.take(e.by); !ok {
 			return
@@ -52,7 +54,7 @@ func (r *Resolver) follow(e *entry, closest []routing.Contact) {
 		e.followedBy = e.by
 	}
 	if e.following != nil {
-		e.following.Renew(closest)
+		e.following.Looked(closest, change)
 	}
 }
 

@@ -25,6 +25,7 @@ type followed struct {
 	key     string
 	changed func()
 	renewed int // guarded by all.mu
+	changes int // the same
 }
 
 func (f *followers) Follow(key []byte, changed func()) Following {
@@ -34,7 +35,7 @@ func (f *followers) Follow(key []byte, changed func()) Following {
 		f.open = make(map[string]*followed)
 	}
 	f.sum++
-	one := &followed{f, string(key), changed, 0}
+	one := &followed{all: f, key: string(key), changed: changed}
 	f.open[one.key] = one
 	return one
 }
@@ -51,16 +52,25 @@ func (f *followers) ever() int {
 	return f.sum
 }
 
-func (f *followed) Renew(closest []routing.Contact) {
+func (f *followed) Looked(closest []routing.Contact, change bool) {
 	f.all.mu.Lock()
 	defer f.all.mu.Unlock()
 	f.renewed += min(1, len(closest))
+	if change {
+		f.changes++
+	}
 }
 
 func (f *followed) renewals() int {
 	f.all.mu.Lock()
 	defer f.all.mu.Unlock()
 	return f.renewed
+}
+
+func (f *followed) changesFound() int {
+	f.all.mu.Lock()
+	defer f.all.mu.Unlock()
+	return f.changes
 }
 
 func (f *followed) Close() {
@@ -101,6 +111,7 @@ func TestWhatIsFollowedIsFresh(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 		ask("b")
 		require.Equal(t, 2, one.renewals())
+		require.Equal(t, 2, one.changesFound())
 
 		before := questions(s, nil)
 		for range 100 {
@@ -108,6 +119,7 @@ func TestWhatIsFollowedIsFresh(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 		}
 		require.InDelta(t, 10, questions(s, nil)-before, 1)
+		require.Equal(t, 2, one.changesFound(), "it was told in vain")
 
 		s.SetOther(names())
 		one.changed()

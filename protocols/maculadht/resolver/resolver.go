@@ -13,6 +13,7 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
+	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup/found"
 )
 
 // Resolver looks keys up among libp2p contacts, never Erlang ones: a lookup that an
@@ -323,15 +324,15 @@ func (r *Resolver) start(e *entry, s *search) {
 	s.cancel = cancel
 	r.tasks.Go(func() {
 		defer cancel()
-		found, _ := r.lookups.Search(ctx, lookup.Search{
+		out, _ := r.lookups.Search(ctx, lookup.Search{
 			Key:       []byte(e.key),
 			PeersOnly: true,
 			Alpha:     r.limits.Alpha,
 			MaxBytes:  r.limits.BytesPerKey,
 			OnValues:  s.found.add,
 		})
-		r.tracer.LookedUp(s.refresh, len(found.Values) > 0, time.Since(s.started))
-		r.end(e, s, found)
+		r.tracer.LookedUp(s.refresh, len(out.Values) > 0, time.Since(s.started))
+		r.end(e, s, out)
 	})
 }
 
@@ -365,14 +366,14 @@ func (r *Resolver) answer(w *waiter, found []records.Record, some, none Outcome)
 }
 
 // end takes in what a lookup has found.
-func (r *Resolver) end(e *entry, s *search, found *lookup.Found) {
-	all := make([]records.Record, len(found.Values))
-	for i, v := range found.Values {
+func (r *Resolver) end(e *entry, s *search, out *lookup.Found) {
+	all := make([]records.Record, len(out.Values))
+	for i, v := range out.Values {
 		all[i] = v.Record()
 	}
 	values, size := r.elsewhere(e.key, all)
 	heard := false
-	for _, hop := range found.Hops {
+	for _, hop := range out.Hops {
 		heard = heard || hop.Err == nil
 	}
 
@@ -388,6 +389,7 @@ func (r *Resolver) end(e *entry, s *search, found *lookup.Found) {
 		r.lookingUp.give(s.source)
 	}
 	now := time.Now()
+	change := found.Differ(e.values, values)
 	if heard || len(all) > 0 || !now.Before(e.until) { // else what is known is better
 		e.values, e.hit, e.near = values, len(all) > 0, nil
 		switch {
@@ -397,7 +399,7 @@ func (r *Resolver) end(e *entry, s *search, found *lookup.Found) {
 				e.until = last
 			}
 		case heard:
-			size += e.missed(now, r.limits.MissLife, found.Closest)
+			size += e.missed(now, r.limits.MissLife, out.Closest)
 		default:
 			e.until = now.Add(min(unheardLife, r.limits.MissLife))
 		}
@@ -405,7 +407,7 @@ func (r *Resolver) end(e *entry, s *search, found *lookup.Found) {
 	}
 	switch {
 	case e.hit && heard:
-		r.follow(e, found.Closest)
+		r.follow(e, out.Closest, change)
 	case !e.hit:
 		r.unfollow(e)
 	}

@@ -115,3 +115,26 @@ func TestBusyWaitsForABuffer(t *testing.T) {
 		k.end()
 	})
 }
+
+// What is held is given back once, by whom ever and when ever.
+func TestLetGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := openTalk(t, nil)
+		used := func() int64 {
+			held, _ := k.Account.Usage()
+			return held.Memory
+		}
+		before := used()
+		require.True(t, k.Peer.Hold(1000))
+		require.Equal(t, before+1000, used())
+		for range 5 {
+			go k.Peer.LetGo(100)
+		}
+		synctest.Wait()
+		require.Equal(t, before+500, used())
+		k.RequireEnd()
+		k.RequireNothingHeld()
+		k.Peer.LetGo(500)
+		k.RequireNothingHeld()
+	})
+}

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"io"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -68,8 +69,8 @@ var (
 )
 
 // Peer is one stream that is served, and whoever is at its other end. Reply,
-// Defer, DeferApart, Flush, Charge, Accept, TurnAway, Hold and LetGo are for handlers, in the goroutine
-// that reads; Push and the rest are for anybody.
+// Defer, DeferApart, Flush, Charge, Accept, TurnAway and Hold are for handlers, in the
+// goroutine that reads; Push and the rest are for anybody.
 type Peer struct {
 	mux     *Mux
 	session *Session
@@ -88,11 +89,11 @@ type Peer struct {
 	kept     bool            // only the peer or its connection ends the stream, see Dialect.KeepConnected
 	refused  *wire.CallError // why the last CONNECT was turned away; nil where it was not
 	memory   memories
-	held     int    // of memory, until the stream ends
 	listed   int    // of held, what its entry of Clients takes
 	kinds    []kind // what handlers keep
 
 	mu    sync.Mutex
+	held  int // of memory, until the stream ends
 	ended bool
 	onEnd []func()
 }
@@ -116,23 +117,29 @@ func (p *Peer) end() {
 	p.in.Close()
 	p.out.Close()
 	p.runEnded()
-	p.LetGo(p.held)
+	p.LetGo(math.MaxInt)
 }
 
 // Hold reserves from the peer's account what is kept of it beside its frames, in
 // bytes, until its stream ends. It reports false where there is no room. It is for
-// the goroutine that reads, as is LetGo.
+// the goroutine that reads.
 func (p *Peer) Hold(n int) bool {
 	if p.memory.ReserveMemory(n, framing.MemoryMore) != nil {
 		return false
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.held += n
 	return true
 }
 
-// LetGo gives back what was held.
+// LetGo gives back what was held, by any goroutine; after the end of the stream nothing
+// is.
 func (p *Peer) LetGo(n int) {
+	p.mu.Lock()
+	n = min(n, p.held)
 	p.held -= n
+	p.mu.Unlock()
 	if n > 0 {
 		p.memory.ReleaseMemory(n)
 	}

@@ -27,6 +27,7 @@ type Held[M any] struct {
 type held[M any] struct {
 	m       M
 	of      *Held[M]
+	by      fair.Payer
 	among   *fair.Item[*held[M]] // those of the room
 	ofTopic *fair.Item[*held[M]]
 	gaveWay bool
@@ -48,7 +49,7 @@ func (r *Room[M]) Add(to *Held[M], by fair.Payer, m M, size int) (dropped int) {
 	if to.places == nil {
 		to.places = fair.New[*held[M]](r.most, fair.Unlimited)
 	}
-	h := &held[M]{m: m, of: to}
+	h := &held[M]{m: m, of: to, by: by}
 	h.among, h.ofTopic = r.places.Add(by, h, max(size, r.bytes/leastShare)), to.places.Add(by, h, 1)
 	to.all = append(to.all, h)
 	for out := r.places.GiveWay(h.among, true); out != nil; out = r.places.GiveWay(h.among, true) {
@@ -70,6 +71,21 @@ func (r *Room[M]) drop(h *held[M]) {
 	h.m, h.gaveWay = none, true
 	r.places.Leave(h.among)
 	h.of.places.Leave(h.ofTopic)
+}
+
+// ReleaseOf returns what is held for a topic of a payer, and holds it no longer.
+func (r *Room[M]) ReleaseOf(from *Held[M], by fair.Payer) (all []M) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	from.all = slices.DeleteFunc(from.all, func(h *held[M]) bool {
+		if h.gaveWay || h.by != by {
+			return h.gaveWay
+		}
+		all = append(all, h.m)
+		r.drop(h)
+		return true
+	})
+	return all
 }
 
 // Release returns what is held for a topic, and holds it no longer.

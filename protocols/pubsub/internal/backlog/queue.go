@@ -10,16 +10,16 @@ type Queue[M any] struct {
 	n       int
 }
 
-// Push adds a message of so many bytes, and returns how many made room: there are at most
+// Push adds a message of so many bytes, and returns those that made room: there are at most
 // so many messages, and bytes, of which each message costs its share at least.
-func (q *Queue[M]) Push(by fair.Payer, m M, size, messages, bytes int) (dropped int) {
+func (q *Queue[M]) Push(by fair.Payer, m M, size, messages, bytes int) (dropped []M) {
 	if q.waiting == nil {
 		q.waiting = fair.New[M](bytes, fair.Unlimited)
 	}
 	came := q.waiting.Add(by, m, max(size, bytes/messages))
 	q.n++
-	for q.waiting.GiveWay(came, true) != nil {
-		dropped++
+	for out := q.waiting.GiveWay(came, true); out != nil; out = q.waiting.GiveWay(came, true) {
+		dropped = append(dropped, out.Value)
 		q.n--
 	}
 	return dropped

@@ -28,9 +28,15 @@ const (
 // ErrBusy: too many procedures are being looked up.
 var ErrBusy = errors.New("too many procedures are being looked up")
 
+// Service is what of a [maculadht.Service] a Locator asks.
+type Service interface {
+	FindProviders(ctx context.Context, name string) ([]maculadht.Provider, error)
+	Routing() *routing.Server
+}
+
 // Config is what a Locator looks with.
 type Config struct {
-	Service *maculadht.Service
+	Service Service
 	// Spawn runs a lookup in a goroutine, and reports false where no more are to begin.
 	Spawn func(func(context.Context)) bool
 	// Time is how long a lookup may take, AtOnce how many there may be, and Waiting how many
@@ -49,12 +55,18 @@ type Locator struct {
 	gateways map[string]place
 }
 
-// finding is what comes of a lookup.
+// finding is what comes of a lookup. All of it but done is guarded by Locator.mu, until
+// that is closed.
 type finding struct {
 	done      chan struct{} // closed when the rest is set
 	providers []maculadht.Provider
-	err       error // ErrBusy or proto.ErrClosed where it was not looked up
+	err       error // proto.ErrClosed where it was not looked up
 	until     time.Time
+
+	lookup  *fair.Once
+	begun   bool
+	askers  int                          // who wait for it
+	gaveWay map[fair.Payer]chan struct{} // closed when the turn of a payer's askers is lost
 }
 
 // place is which peer is at an endpoint.
@@ -105,66 +117,99 @@ func (l *Locator) GatewayAt(endpoint string) (peer.AddrInfo, bool) {
 	return at.peer, at.peer.ID != ""
 }
 
-// Find returns who provides a procedure. All who ask for one share a lookup, which has its
-// turn by who was the first; where too many wait, and the asker's network has most of them,
-// the error is an ErrBusy, after the last lookup a [proto.ErrClosed], and else that of ctx.
+// Find returns who provides a procedure. All who ask for one share a lookup, at the turn of
+// whoever of them has the first; where too many wait, and the asker's network has most of
+// them, the error is an ErrBusy, after the last lookup a [proto.ErrClosed], and else that of
+// ctx.
 func (l *Locator) Find(ctx context.Context, procedure string, by fair.Payer) ([]maculadht.Provider, error) {
-	for {
-		f, own := l.begin(procedure, by)
-		select {
-		case <-f.done:
-			if f.err == ErrBusy && !own {
-				continue // it was another's turn that was lost
-			}
-			return f.providers, f.err
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
+	f, gaveWay := l.join(procedure, by)
+	defer l.leave(procedure, f)
+	f.lookup.Want(by)
+	select {
+	case <-f.done:
+		return f.providers, f.err
+	case <-gaveWay:
+		return nil, ErrBusy
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
 }
 
-// begin returns what comes of a lookup, and whether it was begun for this payer.
-func (l *Locator) begin(procedure string, by fair.Payer) (f *finding, own bool) {
+// join returns what comes of a lookup, which may be there already, and what is closed when
+// the payer's turn is lost. Leave it.
+func (l *Locator) join(procedure string, by fair.Payer) (f *finding, gaveWay <-chan struct{}) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	f = l.known[procedure]
-	if f != nil {
-		select {
-		case <-f.done:
-			if f.err != nil || !time.Now().Before(f.until) {
-				f = nil
-			}
-		default:
+	if f == nil || f.isDone() && (f.err != nil || !time.Now().Before(f.until)) {
+		if len(l.known) >= maxKnown {
+			l.makeRoom()
 		}
+		f = l.newFinding(procedure)
+		l.known[procedure] = f
 	}
-	if f != nil {
-		l.mu.Unlock()
-		return f, false
+	f.askers++
+	lost := f.gaveWay[by]
+	if lost == nil && !f.isDone() {
+		lost = make(chan struct{})
+		f.gaveWay[by] = lost
 	}
-	f = &finding{done: make(chan struct{})}
-	if len(l.known) >= maxKnown {
-		l.makeRoom()
+	return f, lost
+}
+
+// leave ends what join began. A lookup that nobody waits for any more does not begin.
+func (l *Locator) leave(procedure string, f *finding) {
+	l.mu.Lock()
+	f.askers--
+	forgotten := f.askers == 0 && !f.begun && !f.isDone()
+	if forgotten && l.known[procedure] == f {
+		delete(l.known, procedure)
 	}
-	l.known[procedure] = f
 	l.mu.Unlock()
-	work := &fair.Work{Payer: by, Refused: func() { l.end(f, nil, ErrBusy, 0) }}
-	work.Begin = func() {
+	if forgotten {
+		f.lookup.Forget()
+	}
+}
+
+// newFinding returns one that is not looked up yet.
+func (l *Locator) newFinding(procedure string) *finding {
+	f := &finding{done: make(chan struct{}), gaveWay: make(map[fair.Payer]chan struct{})}
+	f.lookup = fair.NewOnce(l.line, func(leave func()) {
+		l.mu.Lock()
+		f.begun = true
+		l.mu.Unlock()
 		if !l.cfg.Spawn(func(ctx context.Context) {
-			defer l.line.Leave(work)
+			defer leave()
 			l.look(ctx, procedure, f)
 		}) {
-			l.line.Leave(work)
+			leave()
 			l.end(f, nil, proto.ErrClosed, 0)
 		}
+	}, func(by fair.Payer) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if lost := f.gaveWay[by]; lost != nil {
+			delete(f.gaveWay, by)
+			close(lost)
+		}
+	})
+	return f
+}
+
+func (f *finding) isDone() bool {
+	select {
+	case <-f.done:
+		return true
+	default:
+		return false
 	}
-	l.line.Enter(work)
-	return f, true
 }
 
 // end notes what came of a lookup, and for how long that is believed.
 func (l *Locator) end(f *finding, providers []maculadht.Provider, err error, believed time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	f.providers, f.err, f.until = providers, err, time.Now().Add(believed)
+	f.providers, f.err, f.until, f.gaveWay = providers, err, time.Now().Add(believed), nil
 	close(f.done)
 }
 
@@ -173,13 +218,11 @@ func (l *Locator) makeRoom() {
 	now := time.Now()
 	var any string
 	for procedure, f := range l.known {
-		select {
-		case <-f.done:
+		if f.isDone() {
 			any = procedure
 			if now.After(f.until) {
 				delete(l.known, procedure)
 			}
-		default:
 		}
 	}
 	if len(l.known) >= maxKnown {

@@ -22,6 +22,7 @@ type Registry struct {
 type registration struct {
 	by        *server.Peer
 	procedure string
+	end       func()
 }
 
 // New returns an empty registry for so many registrations, and of one stream.
@@ -33,66 +34,54 @@ func New(most, perStream int) *Registry {
 	}
 }
 
-// Added is what came of a registration.
-type Added struct {
-	IsNew   bool   // the stream had not registered it, and has now
-	IsFirst bool   // nobody else has
-	GaveWay string // a procedure that nobody serves any more for it; empty for none
-}
-
-// Add notes that a stream serves a procedure. Where there are too many the newest of who
-// has most gives way.
-func (r *Registry) Add(p *server.Peer, procedure string) (a Added) {
+// Add notes that a stream serves a procedure, and reports whether that is new, and may be:
+// of too many the newest of who has most give way. It calls begin then, and what that
+// returns when the registration ends, be it for another's. Neither may call the registry.
+func (r *Registry) Add(p *server.Peer, procedure string, begin func() (end func())) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	own := r.by[p]
 	if own[procedure] != nil || len(own) >= r.perStream {
-		return Added{}
+		return false
 	}
-	entry := r.entries.Add(p.Session().Payer(), registration{p, procedure}, 1)
+	entry := r.entries.Add(p.Session().Payer(), registration{by: p, procedure: procedure}, 1)
 	out := r.entries.GiveWay(entry, false)
 	if out == entry {
-		return Added{}
+		return false
 	}
 	if own == nil {
 		own = make(map[string]*fair.Item[registration])
 		r.by[p] = own
 	}
 	own[procedure] = entry
-	a.IsNew, a.IsFirst = true, len(r.of[procedure]) == 0
 	r.of[procedure] = append(r.of[procedure], p)
-	if out != nil && r.remove(out.Value) {
-		a.GaveWay = out.Value.procedure
+	entry.Value.end = begin()
+	if out != nil {
+		r.remove(out.Value)
 	}
-	return a
-}
-
-// remove takes a stream from those that serve a procedure, and reports whether it was the
-// last. r.mu is held.
-func (r *Registry) remove(gone registration) bool {
-	if delete(r.by[gone.by], gone.procedure); len(r.by[gone.by]) == 0 {
-		delete(r.by, gone.by)
-	}
-	left := slices.DeleteFunc(r.of[gone.procedure], func(o *server.Peer) bool { return o == gone.by })
-	if len(left) > 0 {
-		r.of[gone.procedure] = left
-		return false
-	}
-	delete(r.of, gone.procedure)
 	return true
 }
 
-// End forgets a stream that has ended, and returns the procedures of which it was the last.
-func (r *Registry) End(p *server.Peer) (gone []string) {
+// remove takes a stream from those that serve a procedure. r.mu is held.
+func (r *Registry) remove(gone registration) {
+	if delete(r.by[gone.by], gone.procedure); len(r.by[gone.by]) == 0 {
+		delete(r.by, gone.by)
+	}
+	r.of[gone.procedure] = slices.DeleteFunc(r.of[gone.procedure], func(o *server.Peer) bool { return o == gone.by })
+	if len(r.of[gone.procedure]) == 0 {
+		delete(r.of, gone.procedure)
+	}
+	gone.end()
+}
+
+// End forgets what a stream has registered, which has ended.
+func (r *Registry) End(p *server.Peer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for procedure, entry := range r.by[p] {
+	for _, entry := range r.by[p] {
 		r.entries.Leave(entry)
-		if r.remove(registration{p, procedure}) {
-			gone = append(gone, procedure)
-		}
+		r.remove(entry.Value)
 	}
-	return gone
 }
 
 // Find returns the newest stream that has registered a procedure and fits, nil for none.

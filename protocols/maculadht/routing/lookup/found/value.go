@@ -3,6 +3,7 @@
 package found
 
 import (
+	"bytes"
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire/values"
@@ -28,6 +29,25 @@ func (v *Value) IsWithdrawn() bool { return v.Raw == nil }
 // Record returns it as a record.
 func (v *Value) Record() records.Record {
 	return records.Record{Value: v.Raw, NodeID: v.NodeID, Expires: v.Expires, Proof: v.Proof}
+}
+
+// Differ reports whether of two lists, in whatever order, one has a record that the other
+// has not, or another value of it, or the same with a life that ends later or sooner than
+// copies of one record do.
+func Differ(before, now []records.Record) bool {
+	known := make(map[string]*records.Record, len(before))
+	for i := range before {
+		known[before[i].Provider()] = &before[i]
+	}
+	seen := 0
+	for i := range now {
+		old := known[now[i].Provider()]
+		if old == nil || !bytes.Equal(old.Value, now[i].Value) || now[i].Expires.Sub(old.Expires).Abs() > FresherBy {
+			return true
+		}
+		seen++
+	}
+	return seen != len(known)
 }
 
 // isFresher reports whether v is to be believed rather than other, of the same provider.

@@ -1,4 +1,4 @@
-package announce
+package names
 
 import (
 	"math/rand/v2"

@@ -1,4 +1,4 @@
-package pubsub
+package interest
 
 import (
 	"bytes"
@@ -15,34 +15,42 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
 )
 
-// node is another one that has subscribed: a macula-node with a peer id, or an Erlang
-// gateway that is a contact here.
-type node struct {
-	id      []byte          // that it goes by in routes; of an Erlang gateway where it is known
-	peer    peer.AddrInfo   // empty for an Erlang gateway
-	gateway routing.Contact // that one
-	// named are the node ids of the records that lead to an Erlang gateway: if none of
+// Node is one that has subscribed: a macula-node with a peer id, or an Erlang gateway that
+// is a contact here.
+type Node struct {
+	ID      []byte          // that it goes by in routes; of an Erlang gateway where it is known
+	Peer    peer.AddrInfo   // empty for an Erlang gateway
+	Gateway routing.Contact // that one
+	// Named are the node ids of the records that lead to an Erlang gateway: if none of
 	// them is its own, they are its clients', and it says itself what it wants.
-	named [][]byte
+	Named [][]byte
 }
 
-// key tells nodes apart.
-func (n *node) key() string {
-	if n.peer.ID != "" {
-		return string(n.peer.ID)
+// Key tells nodes apart.
+func (n *Node) Key() string {
+	if n.Peer.ID != "" {
+		return string(n.Peer.ID)
 	}
-	return n.gateway.Endpoint
+	return n.Gateway.Endpoint
 }
 
-// addNodes adds those that are not there yet.
-func addNodes(all, more []node) []node {
+// String names it for logs.
+func (n *Node) String() string {
+	if n.Peer.ID != "" {
+		return n.Peer.ID.String()
+	}
+	return n.Gateway.Endpoint
+}
+
+// AddNodes adds those that are not there yet.
+func AddNodes(all, more []Node) []Node {
 	for _, n := range more {
-		i := slices.IndexFunc(all, func(o node) bool { return o.key() == n.key() })
+		i := slices.IndexFunc(all, func(o Node) bool { return o.Key() == n.Key() })
 		if i < 0 {
 			all = append(all, n)
 			continue
 		}
-		all[i].named = appendNew(all[i].named, n.named)
+		all[i].Named = appendNew(all[i].Named, n.Named)
 	}
 	return all
 }
@@ -59,11 +67,11 @@ func appendNew(ids, more [][]byte) [][]byte {
 // nodesOf returns the nodes that the values under a name lead to: whom a record names by
 // its proved addresses, or who is a contact here, by its node id or as the gateway at whose
 // endpoint a client is. Nobody else is dialled: anybody may store a record.
-func (t *Topics) nodesOf(found []lookup.FoundValue) (nodes []node) {
+func (all *Interests) nodesOf(found []lookup.FoundValue) (nodes []Node) {
 	if len(found) == 0 {
 		return nil
 	}
-	routes := t.service.Routing()
+	routes := all.cfg.Service.Routing()
 	self := routes.Self()
 	byEndpoint := make(map[string]routing.Contact)
 	for _, c := range routes.Contacts() {
@@ -82,22 +90,22 @@ func (t *Topics) nodesOf(found []lookup.FoundValue) (nodes []node) {
 		}
 		switch {
 		case p.Proved && p.Peer.ID != "":
-			nodes = addNodes(nodes, []node{{id: v.NodeID, peer: p.Peer}})
+			nodes = AddNodes(nodes, []Node{{ID: v.NodeID, Peer: p.Peer}})
 		case !known:
 		case c.IsErlang():
-			nodes = addNodes(nodes, []node{{gateway: c, named: [][]byte{v.NodeID}}})
+			nodes = AddNodes(nodes, []Node{{Gateway: c, Named: [][]byte{v.NodeID}}})
 		default:
-			nodes = addNodes(nodes, []node{{id: c.ID[:], peer: peer.AddrInfo{ID: c.Peer, Addrs: c.Addrs}}})
+			nodes = AddNodes(nodes, []Node{{ID: c.ID[:], Peer: peer.AddrInfo{ID: c.Peer, Addrs: c.Addrs}}})
 		}
 	}
 	return nodes
 }
 
 // storedHere returns what is stored at this node under a name.
-func (t *Topics) storedHere(key []byte) (found []lookup.FoundValue) {
-	all, _ := t.service.Routing().Records().Values(context.Background(), key) // a store that can not be read has none
-	for i := range all {
-		found = append(found, foundOf(&all[i]))
+func (all *Interests) storedHere(key []byte) (found []lookup.FoundValue) {
+	stored, _ := all.cfg.Service.Routing().Records().Values(context.Background(), key) // a store that can not be read has none
+	for i := range stored {
+		found = append(found, foundOf(&stored[i]))
 	}
 	return found
 }
