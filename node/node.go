@@ -133,6 +133,7 @@ func (n *Node) start() error {
 	n.host, err = peerhost.New(peerhost.Config{
 		Key:          n.cfg.Key,
 		ListenAddrs:  listen,
+		Announce:     quicaddr.Addrs(n.cfg.announced),
 		Version:      n.cfg.Version,
 		Accounts:     n.cfg.Limits.Accounts,
 		Access:       n.cfg.access,
@@ -159,6 +160,7 @@ func (n *Node) start() error {
 		dialer.WithQUIC(n.host.MaculaQUIC()),
 		dialer.WithTLS(n.cfg.tls.Dialling),
 		dialer.WithPins(n.cfg.gateways...),
+		dialer.WithLimits(n.cfg.Parts.Dialer),
 		dialer.WithLogger(n.cfg.log("dialer")),
 		dialer.WithMetricsTracer(n.metrics.Dialer),
 	); err != nil {
@@ -250,6 +252,7 @@ func (n *Node) serviceOptions() ([]maculadht.Option, error) {
 		maculadht.WithPeerRouting(n.host.Kad),
 		maculadht.WithLogger(n.cfg.log("dht")),
 	}
+	opts = append(opts, n.cfg.Parts.ServiceOptions()...)
 	opts = append(opts, n.metrics.ServiceOptions(n.cfg.TracerProvider)...)
 	if n.cfg.Strict {
 		opts = append(opts, maculadht.WithServer(server.WithStrict()))
@@ -293,6 +296,7 @@ func (n *Node) openGateway() error {
 	opts := []gateway.Option{
 		gateway.WithDialer(n.dialer),
 		gateway.WithAllowedEndpoints(n.cfg.AllowEndpoints...),
+		gateway.WithLimits(n.cfg.Parts.Gateway),
 		gateway.WithLogger(n.cfg.log("gateway")),
 		gateway.WithMetricsTracer(n.metrics.Gateway),
 	}
@@ -343,20 +347,28 @@ func (n *Node) Addrs() []ma.Multiaddr {
 
 // Endpoints returns the addresses by which Erlang nodes reach this node, as
 // "https://host:port": the one that they are told first, see Endpoint.
-func (n *Node) Endpoints() []string {
-	all := quicaddr.Endpoints(n.interfaceAddrs())
-	if told := n.Endpoint(); told != "" {
-		all = slices.DeleteFunc(all, func(e string) bool { return e == told })
-		all = slices.Insert(all, 0, told)
+func (n *Node) Endpoints() (all []string) {
+	add := func(e string) {
+		if e != "" && !slices.Contains(all, e) {
+			all = append(all, e)
+		}
+	}
+	add(n.Endpoint())
+	for _, a := range n.cfg.announced {
+		e, _ := a.Endpoint()
+		add(e)
+	}
+	for _, e := range quicaddr.Endpoints(n.interfaceAddrs()) {
+		add(e)
 	}
 	return all
 }
 
 // Endpoint returns the address that Erlang nodes are told to reach this node
-// by: the hostname of the configuration, else a reachable public address, else
-// one of an interface, else nothing.
+// by: the hostname of the configuration, else the first address that is announced, else a
+// reachable public address, else one of an interface, else nothing.
 func (n *Node) Endpoint() string {
-	endpoint, err := quicaddr.BestEndpoint(n.cfg.Hostname, n.port, n.host.ConfirmedAddrs(), n.interfaceAddrs())
+	endpoint, err := quicaddr.BestEndpoint(n.cfg.Hostname, n.port, n.cfg.announced, n.host.ConfirmedAddrs(), n.interfaceAddrs())
 	if err != nil {
 		return "" // not with a configuration that was checked
 	}

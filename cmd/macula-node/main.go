@@ -20,9 +20,11 @@ import (
 
 	"github.com/urfave/cli/v3"
 
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/configure"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/inspect"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/local"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/settings"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/compat/dialer/safety"
 	"github.com/macula-mesh/macula-node/internal/logs/early"
@@ -57,13 +59,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	app := newApp(out, stderr)
 	app.Metadata = map[string]any{flags.Typed: args}
 	acts := false
-	for _, c := range app.Commands {
+	each(app, func(c *cli.Command) {
 		action := c.Action
 		c.Action = func(ctx context.Context, cmd *cli.Command) error {
 			acts = true
 			return action(ctx, cmd)
 		}
-	}
+	})
 	err := knownCommand(app, args)
 	if err == nil {
 		err = app.Run(ctx, args)
@@ -189,6 +191,7 @@ where it could not ask.`,
 			inspect.Ban(),
 			doctorCommand(),
 			backupCommand(),
+			configure.Command(),
 			versionCommand(),
 		},
 	}
@@ -196,12 +199,23 @@ where it could not ask.`,
 		return flags.Usagef("%w; see %s --help", err, cmd.FullName())
 	}
 	app.OnUsageError = onUsage
-	for _, c := range app.Commands {
+	each(app, func(c *cli.Command) {
+		settings.Attach(c)
 		c.OnUsageError = onUsage
-		c.CustomHelpTemplate = helpTemplate(c)
+		if len(c.Commands) == 0 {
+			c.CustomHelpTemplate = helpTemplate(c)
+		}
 		c.HideHelpCommand = true // else nothing could be asked for the key "help"
-	}
+	})
 	return app
+}
+
+// each calls f with all commands below one.
+func each(above *cli.Command, f func(*cli.Command)) {
+	for _, c := range above.Commands {
+		f(c)
+		each(c, f)
+	}
 }
 
 // knownCommand returns an error where a command line begins with what is no command: with

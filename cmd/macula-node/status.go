@@ -10,6 +10,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/local"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/settings"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/view"
 	"github.com/macula-mesh/macula-node/node/api/schema"
@@ -21,12 +22,12 @@ func statusCommand() *cli.Command {
 		Usage: "say how the node is that runs on the data directory",
 		Description: `Exit codes: 0 it runs and is well, 1 it runs and is not well, 2 wrong usage,
 3 it does not run, or does not answer.`,
-		Flags: []cli.Flag{flags.DataDir(), flags.Timeout(10 * time.Second), flags.JSON()},
+		Flags: []cli.Flag{settings.Flag("data-dir"), flags.Timeout(10 * time.Second), flags.JSON()},
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			if cmd.Args().Present() {
 				return flags.Usagef("status takes no arguments, but got %q; see macula-node status --help", cmd.Args().First())
 			}
-			dir, err := flags.DataDirOf(cmd)
+			dir, err := settings.DataDir(cmd)
 			if err != nil {
 				return err
 			}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/local"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/settings"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/node/api/schema"
 )
@@ -68,7 +69,7 @@ func Events() *cli.Command {
 sessions, gateways, who is refused, what is stored, published and called.
 What nobody tells of is looked at every second, so what comes and goes within
 one is missed.`,
-		Flags: []cli.Flag{flags.DataDir(), flags.JSON(), wide()},
+		Flags: []cli.Flag{settings.Flag("data-dir"), flags.JSON(), wide()},
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			if err := noArgs(cmd); err != nil {
 				return err
