@@ -235,10 +235,20 @@ func noCommand(app *cli.Command, name string) error {
 	return flags.Usagef("there is no command %q, there are: %s; see macula-node --help", name, strings.Join(names, ", "))
 }
 
-// version returns the module's version, or "devel" for a build of a checkout.
+// stamped is the version of a release, set by the linker.
+var stamped string
+
+// version returns the version of a release, else of the module, else "devel".
 func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
-		return info.Main.Version
+	if stamped != "" {
+		return stamped
+	}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "devel"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
 	}
 	return "devel"
 }

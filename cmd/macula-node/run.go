@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/settings"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/supervised"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/internal/datadir"
 	"github.com/macula-mesh/macula-node/internal/logs"
@@ -106,6 +108,9 @@ func runOn(ctx context.Context, cmd *cli.Command, cfg node.Config) error {
 	if err := announce(cmd, n); err != nil {
 		return errors.Join(err, n.Close())
 	}
+	supervisor := supervised.New(logs.Logger("node"))
+	defer supervisor.Close()
+	supervisor.Ready("serves the realm "+strconv.Quote(n.Realm()), n.Alive)
 	for ctx.Err() == nil {
 		select {
 		case <-hangUps:
@@ -113,6 +118,7 @@ func runOn(ctx context.Context, cmd *cli.Command, cfg node.Config) error {
 		case <-ctx.Done():
 		}
 	}
+	supervisor.Stopping()
 	if !cmd.Bool("json") {
 		fmt.Fprintln(cmd.Root().Writer, "Stopping.")
 	}

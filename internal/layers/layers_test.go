@@ -56,7 +56,7 @@ var floors = [][]string{
 	{"node/api", "node/api/client", "node/internal/backend", "node/internal/metrics"},
 	{"node/internal/presence"},
 	{"node"},
-	{"cmd/macula-node/internal/flags", "cmd/macula-node/internal/terminal", "cmd/macula-node/internal/runner", "cmd/macula-node/internal/observe", "cmd/macula-node/internal/tomlfile"},
+	{"cmd/macula-node/internal/flags", "cmd/macula-node/internal/terminal", "cmd/macula-node/internal/runner", "cmd/macula-node/internal/observe", "cmd/macula-node/internal/tomlfile", "cmd/macula-node/internal/supervised"},
 	{"cmd/macula-node/internal/settings"},
 	{"cmd/macula-node/internal/local"},
 	{"cmd/macula-node/internal/ask", "cmd/macula-node/internal/view", "cmd/macula-node/internal/inspect", "cmd/macula-node/internal/configure"},
