@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -187,13 +188,12 @@ func (c Config) check() (settings, error) {
 		l := limits.Defaults()
 		s.Parts = &l
 	}
-	for field, limits := range map[string]interface{ Validate() error }{"Limits.Accounts": s.Limits.Accounts, "Limits": s.Limits, "Records": s.Records} {
-		if err := limits.Validate(); err != nil {
-			errs = append(errs, &ConfigError{field, err})
+	wrong := s.Parts.Validate()
+	wrong["Limits.Accounts"], wrong["Limits"], wrong["Records"] = s.Limits.Accounts.Validate(), s.Limits.Validate(), s.Records.Validate()
+	for _, field := range slices.Sorted(maps.Keys(wrong)) {
+		if wrong[field] != nil {
+			errs = append(errs, &ConfigError{field, wrong[field]})
 		}
-	}
-	for field, err := range s.Parts.Validate() {
-		errs = append(errs, &ConfigError{"Parts." + field, err})
 	}
 	if s.Conns.Memory == 0 {
 		s.Conns.Memory = conns.DefaultLimits().Memory

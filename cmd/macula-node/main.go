@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -183,6 +184,8 @@ where it could not ask.`,
 			local.Watch(),
 			inspect.Peers(),
 			inspect.Table(),
+			inspect.Uplinks(),
+			inspect.Clients(),
 			inspect.Records(),
 			inspect.Why(),
 			inspect.Advertise(),
@@ -195,8 +198,12 @@ where it could not ask.`,
 			versionCommand(),
 		},
 	}
+	app.EnableShellCompletion = true
+	app.ConfigureShellCompletionCommand = func(c *cli.Command) {
+		c.Hidden, c.Usage = false, "print what completes commands and flags in a shell"
+	}
 	onUsage := func(_ context.Context, cmd *cli.Command, err error, _ bool) error {
-		return flags.Usagef("%w; see %s --help", err, cmd.FullName())
+		return flags.Usagef("%w%s; see %s --help", err, nearestFlag(cmd, err), cmd.FullName())
 	}
 	app.OnUsageError = onUsage
 	each(app, func(c *cli.Command) {
@@ -221,16 +228,38 @@ func each(above *cli.Command, f func(*cli.Command)) {
 // knownCommand returns an error where a command line begins with what is no command: with
 // its flags, which are none of the program's, another one would be said.
 func knownCommand(app *cli.Command, args []string) error {
-	if len(args) < 2 || strings.HasPrefix(args[1], "-") || args[1] == "help" || args[1] == "h" || app.Command(args[1]) != nil {
+	if len(args) < 2 || strings.HasPrefix(args[1], "-") || app.Command(args[1]) != nil || slices.Contains([]string{"help", "h", "completion"}, args[1]) ||
+		args[len(args)-1] == "--generate-shell-completion" {
 		return nil
 	}
 	return noCommand(app, args[1])
+}
+
+// nearestFlag says which flag may be meant where one is not there, in words that go on from
+// the error.
+func nearestFlag(cmd *cli.Command, err error) string {
+	_, typed, none := strings.Cut(err.Error(), "not defined: -")
+	if !none {
+		return ""
+	}
+	var names []string
+	for _, f := range cmd.Flags {
+		names = append(names, f.Names()[0])
+	}
+	near := flags.Nearest(typed, names)
+	if near == "" {
+		return ""
+	}
+	return ": did you mean --" + near + "?"
 }
 
 func noCommand(app *cli.Command, name string) error {
 	var names []string
 	for _, c := range app.VisibleCommands() {
 		names = append(names, c.Name)
+	}
+	if near := flags.Nearest(name, names); near != "" {
+		return flags.Usagef("there is no command %q: did you mean %s? There are: %s; see macula-node --help", name, near, strings.Join(names, ", "))
 	}
 	return flags.Usagef("there is no command %q, there are: %s; see macula-node --help", name, strings.Join(names, ", "))
 }

@@ -30,7 +30,7 @@ func TestWrongUsage(t *testing.T) {
 		args []string
 		want []string // in the message
 	}{
-		{"no such command", []string{"pign"}, []string{`no command "pign"`, "run, status, id, ping, find-node, get, lookup, put, call, serve, gateways, subscribe, publish, watch, peers, table, records, why, advertise, withdraw, events, ban, doctor, backup, config, version", "--help"}},
+		{"no such command", []string{"pign"}, []string{`no command "pign": did you mean ping?`, "run, status, id, ping, find-node, get, lookup, put, call, serve, gateways, subscribe, publish, watch, peers, table, uplinks, clients, records, why, advertise, withdraw, events, ban, doctor, backup, config, version", "--help"}},
 		{"help for no such command", []string{"help", "pign"}, []string{"'pign'", "--help"}},
 		{"no such flag", []string{"ping", "--bogus", erlang}, []string{"-bogus", "macula-node ping --help"}},
 		{"ping without ADDR", []string{"ping"}, []string{"want one ADDR, got 0", "macula-node ping ADDR"}},
@@ -258,7 +258,7 @@ func TestExitCodes(t *testing.T) {
 		"nothing under the key":    {[]string{"get", "--data-dir", data, "nothing"}, exitNotFound, []string{"nothing"}},
 		"nothing anywhere":         {[]string{"lookup", "--data-dir", data, "nothing"}, exitNotFound, []string{"nothing"}},
 		"no such command":          {[]string{"got"}, exitUsage, []string{`there is no command "got"`, "status"}},
-		"no such flag":             {[]string{"get", "--dta-dir", data, "k"}, exitUsage, []string{"dta-dir", "--help"}},
+		"no such flag":             {[]string{"get", "--dta-dir", data, "k"}, exitUsage, []string{"dta-dir: did you mean --data-dir?", "--help"}},
 		"no number":                {[]string{"run", "--port", "http", "--data-dir", none}, exitUsage, []string{`"http"`, "1 to 65535"}},
 		"no size":                  {[]string{"run", "--store-memory", "much", "--data-dir", none}, exitUsage, []string{`"much"`, "64MiB"}},
 		"no mode":                  {[]string{"run", "--mode", "both", "--data-dir", none}, exitUsage, []string{`"both"`, "auto, server or client"}},

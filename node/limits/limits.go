@@ -55,7 +55,7 @@ func (l Parts) ServiceOptions() []maculadht.Option {
 	}
 }
 
-// Validate returns which limits make no sense, by the names of their fields.
+// Validate returns which limits make no sense, by "Parts." and the names of their fields.
 func (l Parts) Validate() map[string]error {
 	wrong := make(map[string]error)
 	for field, of := range map[string]interface{ Validate() error }{
@@ -63,7 +63,7 @@ func (l Parts) Validate() map[string]error {
 		"Diversity": l.Diversity, "Topics": l.Topics, "Calls": l.Calls, "Watches": l.Watches,
 	} {
 		if err := of.Validate(); err != nil {
-			wrong[field] = err
+			wrong["Parts."+field] = err
 		}
 	}
 	return wrong

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v3"
 
@@ -57,6 +58,50 @@ spoke. Doubtful is who is to be asked for a sign of life.`,
 			fmt.Fprintln(out, "BUCKET\tNODE ID\tKIND\tSTATE\tRTT\tSEEN\tADDRESS")
 			for _, c := range t.Contacts {
 				fmt.Fprintf(out, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n", c.Bucket, id(cmd, c.NodeID), c.Kind, c.State, latency(c.LatencyMS), ago(c.LastSeen), dash(short(cmd, cmp.Or(strings.Join(c.Addrs[:min(1, len(c.Addrs))], ""), c.Endpoint), addrWidth-4)))
+			}
+		})
+}
+
+// Uplinks is the command that lists the Erlang gateways that were named.
+func Uplinks() *cli.Command {
+	return shows("uplinks", "list the Erlang gateways that the node here was told to use",
+		`STATE is how it stands with a gateway: connecting; joined, which is a
+session; used, without one; peer, as a macula-node answers there; waiting for
+the next try, after an error; other_realm; self. SINCE is how long it is so,
+NEXT how long to the next try.`,
+		"/v1/uplinks", func(cmd *cli.Command, out io.Writer, all schema.Uplinks) {
+			if len(all.Uplinks) == 0 {
+				fmt.Fprintln(out, "no gateway was named (--bootstrap https://HOST:PORT)")
+				return
+			}
+			fmt.Fprintln(out, "GATEWAY\tSTATE\tSINCE\tNEXT\tERROR")
+			for _, u := range all.Uplinks {
+				next := "-"
+				if u.Next != nil {
+					next = brief(time.Until(*u.Next))
+				}
+				fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s\n", short(cmd, u.Gateway, addrWidth+4), u.State, ago(&u.Since), next, dash(short(cmd, u.Error, addrWidth)))
+			}
+		})
+}
+
+// Clients is the command that lists who has a stream here that stays.
+func Clients() *cli.Command {
+	return shows("clients", "list the nodes that use the node here as their gateway",
+		`They have CONNECTed on a stream that stays, by which they get messages and
+calls. KIND is erlang or libp2p, STREAMS on how many of them.`,
+		"/v1/clients", func(cmd *cli.Command, out io.Writer, all schema.Clients) {
+			if len(all.Clients) == 0 {
+				fmt.Fprintln(out, "it has no clients")
+				return
+			}
+			fmt.Fprintln(out, "KIND\tNODE ID\tPEER ID\tSTREAMS\tADDRESS")
+			for _, c := range all.Clients {
+				kind := c.Dialect
+				if kind == "macula" {
+					kind = schema.KindErlang
+				}
+				fmt.Fprintf(out, "%s\t%s\t%s\t%d\t%s\n", kind, id(cmd, c.NodeID), dash(id(cmd, c.PeerID)), c.Streams, dash(short(cmd, c.Addr, addrWidth)))
 			}
 		})
 }

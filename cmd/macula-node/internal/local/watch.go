@@ -15,7 +15,7 @@ import (
 func Watch() *cli.Command {
 	return &cli.Command{
 		Name:      "watch",
-		Usage:     "print what happens to the values of a key, anywhere in the network",
+		Usage:     "print what happens to a key's values, anywhere in the network",
 		ArgsUsage: "KEY | --service NAME | --topic NAME",
 		Description: flags.KeyHelp + `
 

@@ -55,6 +55,14 @@ func (e *Effective) Node(version string) (node.Config, error) {
 		ConnsHigh: c.Conn.High,
 	}
 	n.Records.Bytes = c.Store.Memory
+	for key, field := range map[string]*int{ // which give way where the other of two is set
+		"conn.low": &n.ConnsLow, "conn.high": &n.ConnsHigh,
+		"records.providers-per-source": &n.Records.ProvidersPerSource, "records.providers-per-group": &n.Records.ProvidersPerGroup,
+	} {
+		if e.Of(key).Source == FromDefault {
+			*field = 0
+		}
+	}
 	if n.Durable {
 		n.DiskBytes = c.Store.Disk
 	}

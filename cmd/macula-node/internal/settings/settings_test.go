@@ -239,6 +239,18 @@ func TestPortAndListen(t *testing.T) {
 	}
 }
 
+// Of two that bound one another one can be set alone.
+func TestOneOfTwo(t *testing.T) {
+	without(t)
+	e, _, err := in(t, "[conn]\nhigh = 100\n[records]\nproviders-per-source = 600\n")
+	require.NoError(t, err)
+	cfg, err := e.Node("v")
+	require.NoError(t, err)
+	require.NoError(t, cfg.Check())
+	require.Equal(t, 100, cfg.ConnsHigh)
+	require.Equal(t, 600, cfg.Records.ProvidersPerSource)
+}
+
 // What is wrong is said with its line, its value and what is allowed: all of it, in order.
 func TestWrongFiles(t *testing.T) {
 	without(t)
