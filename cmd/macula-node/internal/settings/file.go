@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -66,14 +67,15 @@ type fileError struct {
 
 func (e *fileError) Error() string { return fmt.Sprintf("%s:%d: %s", e.file, e.line, e.text) }
 
-// byLine has those of a file in the order in which it is read.
+// byLine has the errors of a file before others, in the order in which it is read.
 func byLine(a, b error) int {
-	x, isX := errors.AsType[*fileError](a)
-	y, isY := errors.AsType[*fileError](b)
-	if isX && isY {
-		return cmp.Compare(x.line, y.line)
+	line := func(err error) int {
+		if of, is := errors.AsType[*fileError](err); is {
+			return of.line
+		}
+		return math.MaxInt
 	}
-	return 0
+	return cmp.Compare(line(a), line(b))
 }
 
 // sections returns the names of the file's sections.

@@ -89,7 +89,7 @@ func (s *Setting) set(c *Config, texts []string) error {
 		return nil
 	}
 	text := texts[0]
-	if s.isNumber() && strings.TrimSpace(text) == "" {
+	if strings.TrimSpace(text) == "" && s.Key != "data-dir" { // of which nobody wants the default then
 		return nil // as if it were not set
 	}
 	if s.check != nil {
@@ -138,10 +138,6 @@ func (s *Setting) set(c *Config, texts []string) error {
 		field.SetString(text)
 	}
 	return nil
-}
-
-func (s *Setting) isNumber() bool {
-	return s.Kind == Size || s.Kind == Count || s.Kind == Duration || s.Kind == Rate
 }
 
 // maxSize is more than any machine has.

@@ -239,6 +239,18 @@ func TestPortAndListen(t *testing.T) {
 	}
 }
 
+// What is empty is as if it were not set, but for the data directory, of which nobody wants the
+// default in its place.
+func TestEmptyIsNotSet(t *testing.T) {
+	without(t)
+	e, _, err := in(t, "mode = \"\"\napi = \"\"\nport = \"\"\n[calls]\ntime = \"\"\n[store]\nmemory = \"\"\n", "realm", "", "data-dir", "")
+	require.NoError(t, err)
+	plain, err := Resolve(Given{Flag: typed()})
+	require.NoError(t, err)
+	plain.Config.DataDir = ""
+	require.Equal(t, plain.Config, e.Config)
+}
+
 // Of two that bound one another one can be set alone.
 func TestOneOfTwo(t *testing.T) {
 	without(t)
