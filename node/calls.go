@@ -7,7 +7,7 @@ import (
 
 // openCalls serves calls, and those by which a gateway tells of itself.
 func (n *Node) openCalls() (err error) {
-	if n.calls, err = rpc.New(n.service, rpc.WithLogger(n.cfg.log("rpc")), rpc.WithMetricsTracer(n.metrics.Calls)); err != nil {
+	if n.calls, err = rpc.New(n.service, rpc.WithLimits(n.cfg.Parts.Calls), rpc.WithLogger(n.cfg.log("rpc")), rpc.WithMetricsTracer(n.metrics.Calls)); err != nil {
 		return err
 	}
 	return diagnostics.Serve(n.calls, diagnostics.Gateway{Node: n.ID().String(), Realm: n.cfg.Realm, Version: n.cfg.Version})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -27,6 +28,7 @@ import (
 	"github.com/macula-mesh/macula-node/node/credentials"
 	"github.com/macula-mesh/macula-node/node/internal/metrics"
 	"github.com/macula-mesh/macula-node/node/internal/quicaddr"
+	"github.com/macula-mesh/macula-node/node/limits"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
@@ -48,6 +50,11 @@ type Config struct {
 	// IP address, with ":port" where it is not the port listened on. Empty means
 	// a reachable public address, else one of an interface.
 	Hostname string
+	// Announce are addresses by which others reach this node that it can not see itself, as
+	// in a container or behind a forwarded port: /ip4, /ip6, /dns, /dns4 or /dns6, then
+	// /udp/PORT/quic-v1. Peers are told them beside its own, and Erlang nodes the first of
+	// them where there is no Hostname.
+	Announce []string
 	// Bootstrap is whom to connect to at the start: multiaddrs with /p2p, of
 	// which the node itself may be one, and endpoints of Erlang gateways,
 	// https://host:port, which a pin may follow (identity.ParsePinnedEndpoint).
@@ -82,7 +89,7 @@ type Config struct {
 	// GroupPrivate has private, link-local and loopback addresses count in IP groups as
 	// public ones do, in all that is limited by group: tables, lists and lookups, storage,
 	// what peers use, connections and kad-dht. Without it they are in none, so that all of a
-	// mesh may be in one private network. It sets the Everywhere of Limits and Conns.
+	// mesh may be in one private network. It sets the Everywhere of Limits, Parts and Conns.
 	GroupPrivate bool
 	// SwarmKey is refused with an ErrSwarmKey.
 	SwarmKey string
@@ -109,6 +116,8 @@ type Config struct {
 
 	// Limits are what peers may use; nil means maculadht.DefaultLimits.
 	Limits *maculadht.Limits
+	// Parts are what the parts of the node may cost; nil means limits.Defaults.
+	Parts *limits.Parts
 	// Conns are what all connections, of both protocols, may cost in memory, and how
 	// many handshakes are under way; a field that is 0 has its default. What is buffered
 	// on them, before the heaviest gives way, is half of what Limits allow by default.
@@ -152,6 +161,7 @@ type settings struct {
 	Config
 	listen    []ma.Multiaddr
 	port      uint16 // where listen is empty
+	announced []quicaddr.Announced
 	bootstrap []peer.AddrInfo
 	itself    []string                  // bootstrap addresses with this node's own peer id
 	gateways  []identity.PinnedEndpoint // each host and port once
@@ -179,10 +189,21 @@ func (c Config) check() (settings, error) {
 		l := maculadht.DefaultLimits()
 		s.Limits = &l
 	}
+	if s.Parts == nil {
+		l := limits.Defaults()
+		s.Parts = &l
+	}
 	if s.GroupPrivate {
-		l := *s.Limits
-		l.Accounts.Everywhere = true
-		s.Limits, s.Conns.Everywhere = &l, true
+		l, parts := *s.Limits, *s.Parts
+		l.Accounts.Everywhere, parts.Diversity.Everywhere, s.Conns.Everywhere = true, true, true
+		s.Limits, s.Parts = &l, &parts
+	}
+	wrong := s.Parts.Validate()
+	wrong["Limits.Accounts"], wrong["Limits"], wrong["Records"] = s.Limits.Accounts.Validate(), s.Limits.Validate(), s.Records.Validate()
+	for _, field := range slices.Sorted(maps.Keys(wrong)) {
+		if wrong[field] != nil {
+			errs = append(errs, &ConfigError{field, wrong[field]})
+		}
 	}
 	if s.Conns.Memory == 0 {
 		s.Conns.Memory = conns.DefaultLimits().Memory
@@ -191,7 +212,7 @@ func (c Config) check() (settings, error) {
 		s.Conns.Buffered = max(s.Limits.Accounts.TotalMemory/2, conns.Allowance)
 	}
 	if err := s.Conns.Validate(); err != nil {
-		errs = append(errs, err)
+		errs = append(errs, &ConfigError{"Conns", err})
 	}
 	if s.Registerer == nil {
 		s.Registerer = metrics.NewRegistry()
@@ -211,7 +232,7 @@ func (c Config) check() (settings, error) {
 	case c.ConnManager != nil && (c.ConnsLow != 0 || c.ConnsHigh != 0):
 		errs = append(errs, errors.New("a connection manager, and how many connections to keep: write one of them"))
 	case s.ConnsLow < 1 || s.ConnsHigh < s.ConnsLow:
-		errs = append(errs, fmt.Errorf("connections: %d to %d: want at least 1, and the second not below the first", s.ConnsLow, s.ConnsHigh))
+		errs = append(errs, &ConfigError{"ConnsLow", fmt.Errorf("connections: %d to %d: want at least 1, and the second not below the first", s.ConnsLow, s.ConnsHigh)})
 	}
 	if len(s.Realm) > wire.MaxField {
 		errs = append(errs, &ConfigError{"Realm", fmt.Errorf("realm %q has %d bytes: write at most %d", s.Realm, len(s.Realm), wire.MaxField)})
@@ -231,6 +252,13 @@ func (c Config) check() (settings, error) {
 	if s.port = cmp.Or(c.Port, endpoints.DefaultPort); c.Port != 0 && len(c.Listen) > 0 {
 		errs = append(errs, fmt.Errorf("port %d and the listen address %s: write one of them, a listen address has its port in it", c.Port, c.Listen[0]))
 	}
+	for _, text := range c.Announce {
+		addr, err := quicaddr.ParseAnnounced(text)
+		if err != nil {
+			errs = append(errs, &ConfigError{"Announce", err})
+		}
+		s.announced = append(s.announced, addr)
+	}
 	for _, text := range c.Bootstrap {
 		if err := s.addBootstrap(text); err != nil {
 			errs = append(errs, &ConfigError{"Bootstrap", err})
@@ -238,11 +266,13 @@ func (c Config) check() (settings, error) {
 	}
 	var err error
 	if s.tls, err = c.TLS.Load(); err != nil {
-		errs = append(errs, fmt.Errorf("TLS: %w", err))
+		errs = append(errs, &ConfigError{"TLS", fmt.Errorf("TLS: %w", err)})
 	}
 	if c.Allow != "" || c.Deny != "" || len(c.HostOptions) == 0 { // which may have a gater of their own
 		if s.access, err = access.Open(c.Allow, c.Deny); err != nil {
-			errs = append(errs, err)
+			for list, err := range access.FileErrors(err) {
+				errs = append(errs, &ConfigError{map[string]string{access.AllowList: "Allow", access.DenyList: "Deny"}[list], err})
+			}
 		}
 	}
 	switch {
@@ -258,14 +288,31 @@ func (c Config) check() (settings, error) {
 	}
 	if s.Key != nil {
 		s.passOverItself()
+		errs = append(errs, s.checkAnnounced())
 	}
 	return s, errors.Join(errs...)
+}
+
+// checkAnnounced refuses addresses that are announced as those of another node.
+func (s *settings) checkAnnounced() error {
+	if err := quicaddr.CheckOwn(s.announced, s.Key); err != nil {
+		return &ConfigError{"Announce", err}
+	}
+	return nil
 }
 
 // ConfigError is what is wrong with a field of a [Config].
 type ConfigError struct {
 	Field string // its name, such as "Realm"
 	Err   error  // which says the value too
+}
+
+// Check returns what is wrong with the configuration: of a field, as a ConfigError, and of
+// what its fields say together. Files that it names are read; nothing is changed, and what
+// only the start can tell, such as whether a port is free, is not looked at.
+func (c Config) Check() error {
+	_, err := c.check()
+	return err
 }
 
 func (e *ConfigError) Error() string { return e.Err.Error() }

@@ -58,6 +58,9 @@ func (n *Node) settleIn() (err error) {
 				return err
 			}
 			n.cfg.passOverItself()
+			if err := n.cfg.checkAnnounced(); err != nil {
+				return err
+			}
 		}
 		for _, warning := range credentials.DataDirWarnings(dir) {
 			log.Warn(warning)

@@ -32,7 +32,6 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/diversity"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
 	"github.com/macula-mesh/macula-node/protocols/pubsub"
 	"github.com/macula-mesh/macula-node/protocols/rpc"
@@ -134,6 +133,7 @@ func (n *Node) start() error {
 	n.host, err = peerhost.New(peerhost.Config{
 		Key:          n.cfg.Key,
 		ListenAddrs:  listen,
+		Announce:     quicaddr.Addrs(n.cfg.announced),
 		Version:      n.cfg.Version,
 		Accounts:     n.cfg.Limits.Accounts,
 		Access:       n.cfg.access,
@@ -161,6 +161,7 @@ func (n *Node) start() error {
 		dialer.WithTLS(n.cfg.tls.Dialling),
 		dialer.WithPins(n.cfg.gateways...),
 		dialer.WithLimiter(n.host.Dials()),
+		dialer.WithLimits(n.cfg.Parts.Dialer),
 		dialer.WithLogger(n.cfg.log("dialer")),
 		dialer.WithMetricsTracer(n.metrics.Dialer),
 	); err != nil {
@@ -252,14 +253,10 @@ func (n *Node) serviceOptions() ([]maculadht.Option, error) {
 		maculadht.WithPeerRouting(n.host.Kad),
 		maculadht.WithLogger(n.cfg.log("dht")),
 	}
+	opts = append(opts, n.cfg.Parts.ServiceOptions()...)
 	opts = append(opts, n.metrics.ServiceOptions(n.cfg.TracerProvider)...)
 	if n.cfg.Strict {
 		opts = append(opts, maculadht.WithServer(server.WithStrict()))
-	}
-	if n.cfg.GroupPrivate {
-		everywhere := diversity.Defaults()
-		everywhere.Everywhere = true
-		opts = append(opts, maculadht.WithRouting(routing.WithDiversity(everywhere)))
 	}
 	kept, err := n.openRecords()
 	return append(opts, kept...), err
@@ -300,6 +297,7 @@ func (n *Node) openGateway() error {
 	opts := []gateway.Option{
 		gateway.WithDialer(n.dialer),
 		gateway.WithAllowedEndpoints(n.cfg.AllowEndpoints...),
+		gateway.WithLimits(n.cfg.Parts.Gateway),
 		gateway.WithLogger(n.cfg.log("gateway")),
 		gateway.WithMetricsTracer(n.metrics.Gateway),
 	}
@@ -350,20 +348,28 @@ func (n *Node) Addrs() []ma.Multiaddr {
 
 // Endpoints returns the addresses by which Erlang nodes reach this node, as
 // "https://host:port": the one that they are told first, see Endpoint.
-func (n *Node) Endpoints() []string {
-	all := quicaddr.Endpoints(n.interfaceAddrs())
-	if told := n.Endpoint(); told != "" {
-		all = slices.DeleteFunc(all, func(e string) bool { return e == told })
-		all = slices.Insert(all, 0, told)
+func (n *Node) Endpoints() (all []string) {
+	add := func(e string) {
+		if e != "" && !slices.Contains(all, e) {
+			all = append(all, e)
+		}
+	}
+	add(n.Endpoint())
+	for _, a := range n.cfg.announced {
+		e, _ := a.Endpoint()
+		add(e)
+	}
+	for _, e := range quicaddr.Endpoints(n.interfaceAddrs()) {
+		add(e)
 	}
 	return all
 }
 
 // Endpoint returns the address that Erlang nodes are told to reach this node
-// by: the hostname of the configuration, else a reachable public address, else
-// one of an interface, else nothing.
+// by: the hostname of the configuration, else the first address that is announced, else a
+// reachable public address, else one of an interface, else nothing.
 func (n *Node) Endpoint() string {
-	endpoint, err := quicaddr.BestEndpoint(n.cfg.Hostname, n.port, n.host.ConfirmedAddrs(), n.interfaceAddrs())
+	endpoint, err := quicaddr.BestEndpoint(n.cfg.Hostname, n.port, n.cfg.announced, n.host.ConfirmedAddrs(), n.interfaceAddrs())
 	if err != nil {
 		return "" // not with a configuration that was checked
 	}

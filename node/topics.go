@@ -11,10 +11,10 @@ import (
 // openTopics has the node take part in topics, and watch keys: those too that Erlang nodes
 // ask for.
 func (n *Node) openTopics() (err error) {
-	if n.topics, err = pubsub.New(n.service, pubsub.WithLogger(n.cfg.log("pubsub")), pubsub.WithMetricsTracer(n.metrics.Topics)); err != nil {
+	if n.topics, err = pubsub.New(n.service, pubsub.WithLimits(n.cfg.Parts.Topics), pubsub.WithLogger(n.cfg.log("pubsub")), pubsub.WithMetricsTracer(n.metrics.Topics)); err != nil {
 		return err
 	}
-	if n.watcher, err = watch.New(n.service, n.topics); err != nil {
+	if n.watcher, err = watch.New(n.service, n.topics, watch.WithLimits(n.cfg.Parts.Watches)); err != nil {
 		return err
 	}
 	n.service.SetFollower(n.watcher)

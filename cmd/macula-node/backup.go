@@ -11,6 +11,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/local"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/settings"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/internal/datadir"
 	"github.com/macula-mesh/macula-node/node"
@@ -33,12 +34,12 @@ it:
   macula-node run --data-dir DIR
 
 A node that runs makes the copy itself, as its user and where it sees DIR.`,
-		Flags: []cli.Flag{flags.DataDir(), flags.JSON()},
+		Flags: []cli.Flag{settings.Flag("data-dir"), flags.JSON()},
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			if n := cmd.Args().Len(); n != 1 {
 				return flags.Usagef("want one DIR, got %d arguments; %s", n, flags.UsageOf(cmd))
 			}
-			dataDir, err := flags.DataDirOf(cmd)
+			dataDir, err := settings.DataDir(cmd)
 			if err != nil {
 				return err
 			}

@@ -11,6 +11,7 @@ import (
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/ask"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/local"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/settings"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/view"
 	"github.com/macula-mesh/macula-node/compat/dialer/safety"
@@ -70,7 +71,7 @@ travels as a text, as a list.
 Those come first that are proved to be of the node_id in them, by a proof of
 the --realm; how many these are is said on standard error, and with --json in
 "proved". What Erlang nodes store is not, nor what comes of an https:// ADDR.`,
-		Flags: ask.Flags(append(flags.Keys(), flags.DataDir(), ask.Realm())...),
+		Flags: ask.Flags(append(flags.Keys(), settings.Flag("data-dir"), ask.Realm())...),
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			addr, key, _, err := flags.SplitOptional(cmd)
 			if err != nil {
@@ -133,7 +134,7 @@ text: write 64 hexadecimal digits. A value with a shorter one, or none, is
 neither given to Erlang nodes nor shown to them, as it would crash them. A
 "ttl" says how many seconds the value is kept, at most and by default 86400.
 Texts travel as bytes; other bytes are given as {"$bin": "<hex>"}.`,
-		Flags: ask.Flags(append(append(flags.Keys(), ask.MeshFlags()...), flags.DataDir(),
+		Flags: ask.Flags(append(append(flags.Keys(), ask.MeshFlags()...), settings.Flag("data-dir"),
 			&cli.BoolFlag{Name: "replicate", Usage: "store it on the nodes nearest to the key"})...),
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			if cmd.Bool("replicate") {

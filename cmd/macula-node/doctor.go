@@ -10,6 +10,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/ask"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/settings"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/view"
 	"github.com/macula-mesh/macula-node/compat/dialer"
@@ -41,7 +42,7 @@ Erlang node keeps them until it is restarted, and may pass them on; without
 
 Exit codes: 0 nothing failed, 1 a check failed, 2 wrong usage, 3 unreachable,
 refused, or it does not answer a PING.`,
-		Flags: flags.TLS(
+		Flags: settings.TLS(
 			&cli.StringFlag{Name: "realm", Usage: "`NAME` of the realm that it should serve (default: any)"},
 			&cli.StringSliceFlag{Name: "service", Usage: "`NAME` of a service that it should know, repeatable"},
 			&cli.StringSliceFlag{Name: "topic", Usage: "`NAME` of a topic that it should know, repeatable"},

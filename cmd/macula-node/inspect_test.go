@@ -142,5 +142,5 @@ func TestAPIOverTCP(t *testing.T) {
 	require.Contains(t, got.stderr, taken)
 	got = macula(t, "run", "--data-dir", t.TempDir(), "--api", "nowhere")
 	require.Equal(t, exitUsage, got.code)
-	require.Contains(t, got.stderr, `--api (MACULA_API): the local API's address "nowhere" is not HOST:PORT`)
+	require.Contains(t, got.stderr, `--api (MACULA_API) "nowhere": the local API's address "nowhere" is not HOST:PORT`)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/ask"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/local"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/settings"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/view"
 	"github.com/macula-mesh/macula-node/protocols/maculadht"
@@ -29,7 +30,7 @@ The node that runs on the data directory asks ever nearer nodes or, with
 shows each that answered; the values come last, one line of JSON each, those
 first that are proved to be of the node_id in them. How many these are is
 said on standard error, and with --json in "proved".`,
-		Flags: append(append(flags.Keys(), ask.MeshFlags()...), flags.DataDir(), flags.Timeout(10*time.Second), flags.JSON()),
+		Flags: append(append(flags.Keys(), ask.MeshFlags()...), settings.Flag("data-dir"), flags.Timeout(10*time.Second), flags.JSON()),
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			key, _, err := flags.SplitKey(cmd, cmd.Args().Slice())
 			if err != nil {

@@ -14,15 +14,18 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 
 	"github.com/urfave/cli/v3"
 
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/configure"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/inspect"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/local"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/settings"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/compat/dialer/safety"
 	"github.com/macula-mesh/macula-node/internal/logs/early"
@@ -57,13 +60,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	app := newApp(out, stderr)
 	app.Metadata = map[string]any{flags.Typed: args}
 	acts := false
-	for _, c := range app.Commands {
+	each(app, func(c *cli.Command) {
 		action := c.Action
 		c.Action = func(ctx context.Context, cmd *cli.Command) error {
 			acts = true
 			return action(ctx, cmd)
 		}
-	}
+	})
 	err := knownCommand(app, args)
 	if err == nil {
 		err = app.Run(ctx, args)
@@ -181,6 +184,8 @@ where it could not ask.`,
 			local.Watch(),
 			inspect.Peers(),
 			inspect.Table(),
+			inspect.Uplinks(),
+			inspect.Clients(),
 			inspect.Records(),
 			inspect.Why(),
 			inspect.Advertise(),
@@ -189,28 +194,63 @@ where it could not ask.`,
 			inspect.Ban(),
 			doctorCommand(),
 			backupCommand(),
+			configure.Command(),
 			versionCommand(),
 		},
 	}
+	app.EnableShellCompletion = true
+	app.ConfigureShellCompletionCommand = func(c *cli.Command) {
+		c.Hidden, c.Usage = false, "print what completes commands and flags in a shell"
+	}
 	onUsage := func(_ context.Context, cmd *cli.Command, err error, _ bool) error {
-		return flags.Usagef("%w; see %s --help", err, cmd.FullName())
+		return flags.Usagef("%w%s; see %s --help", err, nearestFlag(cmd, err), cmd.FullName())
 	}
 	app.OnUsageError = onUsage
-	for _, c := range app.Commands {
+	each(app, func(c *cli.Command) {
+		settings.Attach(c)
 		c.OnUsageError = onUsage
-		c.CustomHelpTemplate = helpTemplate(c)
+		if len(c.Commands) == 0 {
+			c.CustomHelpTemplate = helpTemplate(c)
+		}
 		c.HideHelpCommand = true // else nothing could be asked for the key "help"
-	}
+	})
 	return app
+}
+
+// each calls f with all commands below one.
+func each(above *cli.Command, f func(*cli.Command)) {
+	for _, c := range above.Commands {
+		f(c)
+		each(c, f)
+	}
 }
 
 // knownCommand returns an error where a command line begins with what is no command: with
 // its flags, which are none of the program's, another one would be said.
 func knownCommand(app *cli.Command, args []string) error {
-	if len(args) < 2 || strings.HasPrefix(args[1], "-") || args[1] == "help" || args[1] == "h" || app.Command(args[1]) != nil {
+	if len(args) < 2 || strings.HasPrefix(args[1], "-") || app.Command(args[1]) != nil || slices.Contains([]string{"help", "h", "completion"}, args[1]) ||
+		args[len(args)-1] == "--generate-shell-completion" {
 		return nil
 	}
 	return noCommand(app, args[1])
+}
+
+// nearestFlag says which flag may be meant where one is not there, in words that go on from
+// the error.
+func nearestFlag(cmd *cli.Command, err error) string {
+	_, typed, none := strings.Cut(err.Error(), "not defined: -")
+	if !none {
+		return ""
+	}
+	var names []string
+	for _, f := range cmd.Flags {
+		names = append(names, f.Names()[0])
+	}
+	near := flags.Nearest(typed, names)
+	if near == "" {
+		return ""
+	}
+	return ": did you mean --" + near + "?"
 }
 
 func noCommand(app *cli.Command, name string) error {
@@ -218,13 +258,26 @@ func noCommand(app *cli.Command, name string) error {
 	for _, c := range app.VisibleCommands() {
 		names = append(names, c.Name)
 	}
+	if near := flags.Nearest(name, names); near != "" {
+		return flags.Usagef("there is no command %q: did you mean %s? There are: %s; see macula-node --help", name, near, strings.Join(names, ", "))
+	}
 	return flags.Usagef("there is no command %q, there are: %s; see macula-node --help", name, strings.Join(names, ", "))
 }
 
-// version returns the module's version, or "devel" for a build of a checkout.
+// stamped is the version of a release, set by the linker.
+var stamped string
+
+// version returns the version of a release, else of the module, else "devel".
 func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
-		return info.Main.Version
+	if stamped != "" {
+		return stamped
+	}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "devel"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
 	}
 	return "devel"
 }

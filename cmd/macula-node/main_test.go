@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/settings"
 )
 
 const (
@@ -21,18 +23,14 @@ const (
 	tick     = 10 * time.Millisecond
 
 	// beMain makes the test binary the program itself.
-	beMain = "MACULA_NODE_TEST_MAIN"
+	beMain = "TEST_IS_MACULA_NODE"
 )
 
 func TestMain(m *testing.M) {
 	if os.Getenv(beMain) != "" {
 		main() // does not return
 	}
-	for _, name := range []string{
-		"MACULA_DATA_DIR", "MACULA_REALM", "MACULA_HOSTNAME", "MACULA_QUIC_PORT", "MACULA_BOOTSTRAP_PEERS", "NODE_NAME",
-		"MACULA_TLS_MODE", "MACULA_TLS_CERTFILE", "MACULA_TLS_KEYFILE", "MACULA_TLS_CACERTFILE", "MACULA_TLS_VERIFY_HOSTNAME",
-		"MACULA_EPHEMERAL", "MACULA_STORE_MEMORY", "MACULA_STORE_DISK",
-	} {
+	for _, name := range settings.Variables() {
 		os.Unsetenv(name)
 	}
 	// What runs in parallel waits rather than computes; -parallel has its way. It reads no log

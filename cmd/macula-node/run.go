@@ -9,7 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -18,12 +18,12 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/settings"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/supervised"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/internal/datadir"
+	"github.com/macula-mesh/macula-node/internal/logs"
 	"github.com/macula-mesh/macula-node/node"
-	"github.com/macula-mesh/macula-node/node/credentials"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/proto"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
 )
 
@@ -48,23 +48,7 @@ files are read again.
 
 While it runs, lookup, get and put ask it without an address, by its data
 directory; status says how it is.`,
-		Flags: slices.Concat([]cli.Flag{
-			&cli.StringSliceFlag{Name: "listen", Usage: "`MULTIADDR` to listen on, repeatable (default: --port of all IPv4 and IPv6 addresses)"},
-			flags.Port(),
-			flags.DataDir(),
-			&cli.StringFlag{Name: "realm", Usage: "`NAME` of the realm to serve", Value: proto.DefaultRealm, Sources: flags.Env("MACULA_REALM")},
-			&cli.StringFlag{Name: "hostname", Usage: "`NAME` that peers are told to reach this node by (default: a reachable public address, else one of an interface)", Sources: flags.Env("MACULA_HOSTNAME")},
-			&cli.StringSliceFlag{Name: "bootstrap", Usage: "`ADDR` to connect to, a multiaddr with /p2p or https://HOST:PORT of an Erlang gateway; repeatable, or with commas between", Sources: flags.Env("MACULA_BOOTSTRAP_PEERS")},
-			&cli.StringFlag{Name: "name", Usage: "`NAME` of this node in its logs and in what run prints; its id comes from its key", Sources: flags.Env("NODE_NAME")},
-			&cli.BoolFlag{Name: "port-mapping", Usage: "ask the router (UPnP, NAT-PMP) to forward the port, unless it is listened on loopback alone; --port-mapping=false for not at all", Value: true},
-			&cli.StringFlag{Name: "mode", Usage: "`MODE` towards libp2p peers: auto, server or client", Value: string(node.ModeAuto)},
-			flags.HealthPort(),
-			flags.API(),
-			flags.JSON(),
-		}, flags.Observe(), flags.Access(), flags.Store(), flags.Conns(), flags.Log(), flags.TLS(
-			&cli.StringFlag{Name: "tls-cert", Usage: "`FILE` of the certificate that Erlang nodes are shown, with its chain, in PEM (default: a self-signed one, kept in the data directory)", Sources: flags.Env("MACULA_TLS_CERTFILE")},
-			&cli.StringFlag{Name: "tls-key", Usage: "`FILE` of the certificate's key, in PEM", Sources: flags.Env("MACULA_TLS_KEYFILE")},
-		)),
+		Flags:  append(settings.Flags(), &cli.BoolFlag{Name: settings.HelpAll, Usage: "explain all flags, those of the limits too"}, flags.JSON()),
 		Action: runNode,
 	}
 }
@@ -73,108 +57,49 @@ func runNode(ctx context.Context, cmd *cli.Command) error {
 	if cmd.Args().Present() {
 		return flags.Usagef("run takes no arguments, but got %q; see macula-node run --help", cmd.Args().First())
 	}
-	port, err := flags.ListenPort(cmd)
+	if cmd.Bool(settings.HelpAll) {
+		_, err := io.WriteString(cmd.Root().Writer, settings.Help(settings.WithoutLimits(cmd.Flags))+settings.LimitsHelp())
+		return err
+	}
+	e := settings.Of(cmd)
+	dir, err := settings.DataDir(cmd)
 	if err != nil {
 		return err
 	}
-	policy, err := flags.TLSPolicy(cmd)
+	cfg, err := e.Node(version())
 	if err != nil {
 		return err
 	}
-	kept, err := storing(cmd)
-	if err != nil {
-		return err
+	cfg.DataDir = dir
+	if err := flags.SetupLogs(cmd.Root().ErrWriter, e.Config.Log.Level, e.Config.Log.Format, e.Config.Name); err != nil {
+		return flags.Usage(err)
 	}
-	if err := flags.SetupLogs(cmd, cmd.Root().ErrWriter); err != nil {
-		return err
+	for _, unknown := range settings.UnknownVariables() {
+		logs.Logger("node").Warn(unknown)
 	}
-	dir, err := flags.DataDirOf(cmd)
-	if err != nil {
-		return err
-	}
+	limitMemory(cfg)
 	signal.Ignore(syscall.SIGPIPE) // whoever read our output may be gone before we have stopped
-	return runOn(ctx, cmd, dir, port, policy, kept)
+	return runOn(ctx, cmd, cfg)
 }
 
-// kept is where records are kept, and how many.
-type kept struct {
-	durable      bool
-	memory, disk int64 // bytes
-}
-
-func storing(cmd *cli.Command) (k kept, err error) {
-	k.memory, k.disk, err = flags.StoreSizes(cmd)
-	k.durable = !cmd.Bool("ephemeral")
-	if !k.durable {
-		k.disk = 0
-	}
-	return k, err
-}
-
-// runOn runs a node on a data directory.
-func runOn(ctx context.Context, cmd *cli.Command, dir string, port uint16, policy credentials.TLS, k kept) error {
-	connections, err := flags.ConnLimits(cmd)
-	if err != nil {
-		return err
-	}
-	health, err := flags.HealthAddr(cmd)
-	if err != nil {
-		return err
-	}
-	api, spare, err := flags.APIAddr(cmd)
-	if err != nil {
-		return err
-	}
+// runOn runs a node.
+func runOn(ctx context.Context, cmd *cli.Command, cfg node.Config) error {
 	watch, err := observed(ctx, cmd)
 	if err != nil {
 		return err
 	}
 	defer watch.close()
-	limits := memoryLimits(k.memory, connections.Memory)
+	cfg.Registerer, cfg.TracerProvider = watch.registry, watch.tracerProvider()
 	hangUps := takeHangUps(ctx)
 	waitsFor(ctx, func() string { return "the start" })
-	n, err := node.Start(ctx, node.Config{
-		Listen:    cmd.StringSlice("listen"),
-		Port:      port,
-		Realm:     cmd.String("realm"),
-		Hostname:  cmd.String("hostname"),
-		Bootstrap: flags.Trimmed(cmd.StringSlice("bootstrap")),
-		Mode:      node.Mode(cmd.String("mode")),
-
-		NoPortMapping: !cmd.Bool("port-mapping"),
-
-		Allow:    cmd.String("allow"),
-		Deny:     cmd.String("deny"),
-		Strict:   cmd.Bool("strict"),
-
-		GroupPrivate: cmd.Bool("group-private"),
-
-		SwarmKey: cmd.String("swarm-key"),
-
-		TLS:     policy,
-		DataDir: dir,
-		Version: version(),
-		Health:  health,
-
-		API:      api,
-		APISpare: spare,
-
-		Durable:   k.durable,
-		Records:   records.Limits{Bytes: k.memory},
-		DiskBytes: k.disk,
-		Conns:     connections,
-		Limits:    &limits,
-
-		Registerer:     watch.registry,
-		TracerProvider: watch.tracerProvider(),
-	})
+	n, err := node.Start(ctx, cfg)
 	switch {
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		return nil // stopped before it had started
-	case isNotWritable(err) && k.durable:
+	case isNotWritable(err) && cfg.Durable:
 		return flags.Usagef("%w; with --ephemeral (MACULA_EPHEMERAL) the node keeps its records in memory only", err)
 	case err != nil:
-		return flags.Usage(namingFlag(err))
+		return flags.Usage(settings.Of(cmd).Named(err))
 	}
 	waitsFor(ctx, n.Closing)
 	if err := awaitBeginning(ctx, n); err != nil {
@@ -183,6 +108,9 @@ func runOn(ctx context.Context, cmd *cli.Command, dir string, port uint16, polic
 	if err := announce(cmd, n); err != nil {
 		return errors.Join(err, n.Close())
 	}
+	supervisor := supervised.New(logs.Logger("node"))
+	defer supervisor.Close()
+	supervisor.Ready("serves the realm "+strconv.Quote(n.Realm()), n.Alive)
 	for ctx.Err() == nil {
 		select {
 		case <-hangUps:
@@ -190,6 +118,7 @@ func runOn(ctx context.Context, cmd *cli.Command, dir string, port uint16, polic
 		case <-ctx.Done():
 		}
 	}
+	supervisor.Stopping()
 	if !cmd.Bool("json") {
 		fmt.Fprintln(cmd.Root().Writer, "Stopping.")
 	}
@@ -197,21 +126,6 @@ func runOn(ctx context.Context, cmd *cli.Command, dir string, port uint16, polic
 		return fmt.Errorf("%w: %w", errUndone, err)
 	}
 	return nil
-}
-
-// flagOf is the flag by which a field of the configuration is said, and its variable.
-var flagOf = map[string]string{
-	"Realm": "--realm (MACULA_REALM)", "Hostname": "--hostname (MACULA_HOSTNAME)",
-	"Bootstrap": "--bootstrap (MACULA_BOOTSTRAP_PEERS)", "Listen": "--listen", "Mode": "--mode", "SwarmKey": "--swarm-key",
-}
-
-// namingFlag has an error of a node's configuration name the flag that is to be written
-// otherwise.
-func namingFlag(err error) error {
-	if wrong, is := errors.AsType[*node.ConfigError](err); is && flagOf[wrong.Field] != "" {
-		return fmt.Errorf("%s: %w", flagOf[wrong.Field], err)
-	}
-	return err
 }
 
 func isNotWritable(err error) bool {
@@ -319,12 +233,12 @@ func idCommand() *cli.Command {
 		Name:        "id",
 		Usage:       "print the peer id and node id that run will have",
 		Description: `The identity key is made if there is none yet.`,
-		Flags:       []cli.Flag{flags.DataDir(), flags.JSON()},
+		Flags:       []cli.Flag{settings.Flag("data-dir"), flags.JSON()},
 		Action: func(_ context.Context, cmd *cli.Command) error {
 			if cmd.Args().Present() {
 				return flags.Usagef("id takes no arguments, but got %q; see macula-node id --help", cmd.Args().First())
 			}
-			dir, err := flags.DataDirOf(cmd)
+			dir, err := settings.DataDir(cmd)
 			if err != nil {
 				return err
 			}

@@ -30,7 +30,7 @@ func TestWrongUsage(t *testing.T) {
 		args []string
 		want []string // in the message
 	}{
-		{"no such command", []string{"pign"}, []string{`no command "pign"`, "run, status, id, ping, find-node, get, lookup, put, call, serve, gateways, subscribe, publish, watch, peers, table, records, why, advertise, withdraw, events, ban, doctor, backup, version", "--help"}},
+		{"no such command", []string{"pign"}, []string{`no command "pign": did you mean ping?`, "run, status, id, ping, find-node, get, lookup, put, call, serve, gateways, subscribe, publish, watch, peers, table, uplinks, clients, records, why, advertise, withdraw, events, ban, doctor, backup, config, version", "--help"}},
 		{"help for no such command", []string{"help", "pign"}, []string{"'pign'", "--help"}},
 		{"no such flag", []string{"ping", "--bogus", erlang}, []string{"-bogus", "macula-node ping --help"}},
 		{"ping without ADDR", []string{"ping"}, []string{"want one ADDR, got 0", "macula-node ping ADDR"}},
@@ -111,7 +111,7 @@ func TestWrongUsage(t *testing.T) {
 		{"run on nonsense", []string{"run", "--data-dir", data, "--listen", "9443"}, []string{`"9443"`, "write for example /ip4/"}},
 		{"run with a bad bootstrap", []string{"run", "--data-dir", data, "--bootstrap", "/ip4/127.0.0.1/udp/1/quic-v1"}, []string{"/ip4/127.0.0.1/udp/1/quic-v1", "/p2p"}},
 		{"run with a bad gateway", []string{"run", "--data-dir", data, "--bootstrap", "https://gw.example.org#sha256=00"}, []string{"https://gw.example.org#sha256=00", "64 hexadecimal digits"}},
-		{"run with a port and an address", []string{"run", "--data-dir", data, "--port", "4433", "--listen", "/ip4/127.0.0.1/udp/0/quic-v1"}, []string{"--port 4433", "--listen /ip4/127.0.0.1/udp/0/quic-v1", "write one of them"}},
+		{"run with a port and an address", []string{"run", "--data-dir", data, "--port", "4433", "--listen", "/ip4/127.0.0.1/udp/0/quic-v1"}, []string{"--port (MACULA_QUIC_PORT) 4433", "--listen (MACULA_LISTEN) /ip4/127.0.0.1/udp/0/quic-v1", "write one of them"}},
 		{"run on port 0", []string{"run", "--data-dir", data, "--port", "0"}, []string{"--port (MACULA_QUIC_PORT)", "1 to 65535", "--listen /ip4/0.0.0.0/udp/0/quic-v1"}},
 		{"run on no port", []string{"run", "--data-dir", data, "--port", "70000"}, []string{`"70000"`, "1 to 65535"}},
 		{"run in no TLS mode", []string{"run", "--data-dir", data, "--tls-mode", "strict"}, []string{"--tls-mode (MACULA_TLS_MODE)", `"strict"`, "development or production"}},
@@ -122,13 +122,13 @@ func TestWrongUsage(t *testing.T) {
 		{"ping without the CA's file", []string{"ping", "--tls-mode", "production", "--tls-ca", "/none.pem", erlang}, []string{"--tls-ca (MACULA_TLS_CACERTFILE) /none.pem can not be read: no such file"}},
 		{"ping with a short pin", []string{"ping", erlang + "#sha256=00"}, []string{"64 hexadecimal digits"}},
 		{"run with a URL for hostname", []string{"run", "--data-dir", data, "--hostname", "https://x"}, []string{`"https://x"`, "without https://"}},
-		{"run in no mode", []string{"run", "--data-dir", data, "--mode", "leech"}, []string{`mode "leech"`, "auto, server or client"}},
+		{"run in no mode", []string{"run", "--data-dir", data, "--mode", "leech"}, []string{`--mode (MACULA_MODE) "leech"`, "auto, server or client"}},
 		{"run with a long realm", []string{"run", "--data-dir", data, "--listen", "/ip4/127.0.0.1/udp/0/quic-v1", "--realm", strings.Repeat("r", 256)}, []string{"realm", "255"}},
 		{"run with no size", []string{"run", "--store-memory", "much"}, []string{"--store-memory (MACULA_STORE_MEMORY)", `"much"`, "64MiB"}},
 		{"run with a negative size", []string{"run", "--store-disk", "-1"}, []string{"--store-disk (MACULA_STORE_DISK)", `"-1"`, "64MiB"}},
-		{"run with no room for connections", []string{"run", "--conn-memory", "1000"}, []string{"--conn-memory (MACULA_CONN_MEMORY) 1000", "want 4.0 MiB to "}},
-		{"run with little memory", []string{"run", "--store-memory", "1000"}, []string{"--store-memory (MACULA_STORE_MEMORY) 1000", "want 1.0 MiB to "}},
-		{"run with little disk", []string{"run", "--store-disk", "1MB"}, []string{"--store-disk (MACULA_STORE_DISK) 1MB", "want 32 MiB to "}},
+		{"run with no room for connections", []string{"run", "--conn-memory", "1000"}, []string{`--conn-memory (MACULA_CONN_MEMORY) "1000"`, "want 4 MiB to "}},
+		{"run with little memory", []string{"run", "--store-memory", "1000"}, []string{`--store-memory (MACULA_STORE_MEMORY) "1000"`, "want 1 MiB to "}},
+		{"run with little disk", []string{"run", "--store-disk", "1MB"}, []string{`--store-disk (MACULA_STORE_DISK) "1MB"`, "want 32 MiB to "}},
 		{"id in a place that can not be", []string{"id", "--data-dir", filepath.Join("/dev/null", "x")}, []string{"/dev/null/x"}},
 	}
 	for _, test := range tests {
@@ -258,7 +258,7 @@ func TestExitCodes(t *testing.T) {
 		"nothing under the key":    {[]string{"get", "--data-dir", data, "nothing"}, exitNotFound, []string{"nothing"}},
 		"nothing anywhere":         {[]string{"lookup", "--data-dir", data, "nothing"}, exitNotFound, []string{"nothing"}},
 		"no such command":          {[]string{"got"}, exitUsage, []string{`there is no command "got"`, "status"}},
-		"no such flag":             {[]string{"get", "--dta-dir", data, "k"}, exitUsage, []string{"dta-dir", "--help"}},
+		"no such flag":             {[]string{"get", "--dta-dir", data, "k"}, exitUsage, []string{"dta-dir: did you mean --data-dir?", "--help"}},
 		"no number":                {[]string{"run", "--port", "http", "--data-dir", none}, exitUsage, []string{`"http"`, "1 to 65535"}},
 		"no size":                  {[]string{"run", "--store-memory", "much", "--data-dir", none}, exitUsage, []string{`"much"`, "64MiB"}},
 		"no mode":                  {[]string{"run", "--mode", "both", "--data-dir", none}, exitUsage, []string{`"both"`, "auto, server or client"}},

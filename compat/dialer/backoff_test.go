@@ -32,7 +32,7 @@ const (
 func limit(change func(*Limits)) Option {
 	return func(c *config) error {
 		change(&c.limits)
-		return c.limits.check()
+		return c.limits.Validate()
 	}
 }
 

@@ -63,7 +63,8 @@ func DefaultLimits() Limits {
 	}
 }
 
-func (l Limits) check() error {
+// Validate returns which limits make no sense, and what to set.
+func (l Limits) Validate() error {
 	var errs []error
 	for name, d := range map[string]time.Duration{"DialTimeout": l.DialTimeout, "ReplyTimeout": l.ReplyTimeout, "LateReply": l.LateReply, "Idle": l.Idle,
 		"Silence": l.Silence, "DialWindow": l.DialWindow, "Stagger": l.Stagger} {
@@ -128,7 +129,7 @@ func WithResolver(r pace.Resolver) Option {
 func WithLimits(l Limits) Option {
 	return func(c *config) error {
 		c.limits = l
-		return l.check()
+		return l.Validate()
 	}
 }
 

@@ -36,7 +36,8 @@ func DefaultLimits() Limits {
 	return Limits{MaxVerify: 32, MaxVerifyPerSource: 2, Idle: server.ErlangIdle, Conns: conns.DefaultLimits()}
 }
 
-func (l Limits) check() error {
+// Validate returns which limits make no sense, and what to set.
+func (l Limits) Validate() error {
 	var errs []error
 	for name, n := range map[string]int{
 		"MaxVerify": l.MaxVerify, "MaxVerifyPerSource": l.MaxVerifyPerSource,
@@ -112,7 +113,7 @@ func WithConnectionGater(gater connmgr.ConnectionGater) Option {
 func WithLimits(l Limits) Option {
 	return func(c *config) error {
 		c.limits = l
-		return l.check()
+		return l.Validate()
 	}
 }
 

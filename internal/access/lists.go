@@ -2,7 +2,6 @@ package access
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
 	"os"
 	"sync"
@@ -56,8 +55,8 @@ func (l *Lists) Reload() error {
 }
 
 func (l *Lists) reload() error {
-	allow, errAllow := readFile("allow", l.allowFile)
-	deny, errDeny := readFile("deny", l.denyFile)
+	allow, errAllow := readFile(AllowList, l.allowFile)
+	deny, errDeny := readFile(DenyList, l.denyFile)
 	if err := errors.Join(errAllow, errDeny); err != nil {
 		return err
 	}
@@ -74,14 +73,42 @@ func readFile(which, name string) (*List, error) {
 	}
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, fmt.Errorf("%s list: %w", which, err)
+		return nil, &FileError{which, err}
 	}
 	defer f.Close()
 	l, err := Read(f, name)
 	if err != nil {
-		return nil, fmt.Errorf("%s list: %w", which, err)
+		return nil, &FileError{which, err}
 	}
 	return l, nil
+}
+
+// The lists.
+const (
+	AllowList = "allow"
+	DenyList  = "deny"
+)
+
+// FileError is what is wrong with the file of a list.
+type FileError struct {
+	List string // AllowList or DenyList
+	Err  error
+}
+
+func (e *FileError) Error() string { return e.List + " list: " + e.Err.Error() }
+func (e *FileError) Unwrap() error { return e.Err }
+
+// FileErrors parts an error of [Open] by the lists that have it.
+func FileErrors(err error) map[string]error {
+	by := make(map[string]error)
+	if several, is := err.(interface{ Unwrap() []error }); is {
+		for _, err := range several.Unwrap() {
+			if of, is := errors.AsType[*FileError](err); is {
+				by[of.List] = err
+			}
+		}
+	}
+	return by
 }
 
 // Sizes returns how many entries the lists have.

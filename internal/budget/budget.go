@@ -61,7 +61,7 @@ type Budget struct {
 // New returns a budget with no accounts. Limits that would serve nobody are an
 // ErrLimits.
 func New(limits Limits) (*Budget, error) {
-	if err := limits.validate(); err != nil {
+	if err := limits.Validate(); err != nil {
 		return nil, fmt.Errorf("budget: %w", err)
 	}
 	return &Budget{

@@ -80,7 +80,8 @@ func times(v int64, n int, most int64) int64 {
 	return v * int64(n)
 }
 
-func (l Limits) validate() error {
+// Validate returns which limits make no sense, as an ErrLimits.
+func (l Limits) Validate() error {
 	if err := l.Source.validate("source"); err != nil {
 		return err
 	}

@@ -57,7 +57,8 @@ func DefaultLimits() Limits {
 	}
 }
 
-func (l Limits) check() error {
+// Validate returns which limits make no sense, and what to set.
+func (l Limits) Validate() error {
 	for name, n := range map[string]int{
 		"Subscriptions": l.Subscriptions, "SubscriptionsPerPeer": l.SubscriptionsPerPeer,
 		"Names": l.Names, "NamesPerSource": l.NamesPerSource, "NamesRate": l.NamesRate, "NamesBurst": l.NamesBurst,
@@ -84,7 +85,7 @@ type Option func(*config) error
 func WithLimits(l Limits) Option {
 	return func(c *config) error {
 		c.limits = l
-		return l.check()
+		return l.Validate()
 	}
 }
 

@@ -43,7 +43,8 @@ func DefaultLimits() Limits {
 		Running: 256, Waiting: 256, Procedures: 256, Registered: 16_384, Lookups: 64}
 }
 
-func (l Limits) check() error {
+// Validate returns which limits make no sense, and what to set.
+func (l Limits) Validate() error {
 	switch {
 	case l.Pending < 1 || l.PerCaller < 1 || l.Running < 1 || l.Waiting < 1 || l.Procedures < 1 || l.Registered < 1 || l.Lookups < 1:
 		return fmt.Errorf("limits %+v: want one of each at least", l)
@@ -66,7 +67,7 @@ type Option func(*config) error
 func WithLimits(l Limits) Option {
 	return func(c *config) error {
 		c.limits = l
-		return l.check()
+		return l.Validate()
 	}
 }
 

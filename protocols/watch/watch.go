@@ -76,17 +76,22 @@ func DefaultLimits() Limits {
 	}
 }
 
+// Validate returns which limits make no sense, and what to set.
+func (l Limits) Validate() error {
+	if l.Watches < 1 || l.Holders < 1 || min(l.RenewEvery, l.PollEvery, l.TrustEvery, l.Apart, l.ErlangEvery) <= 0 {
+		return fmt.Errorf("limits %+v: want each above 0", l)
+	}
+	return nil
+}
+
 // Option sets a detail of a Watcher.
 type Option func(*Watcher) error
 
 // WithLimits sets how keys are watched, DefaultLimits without it.
 func WithLimits(l Limits) Option {
 	return func(w *Watcher) error {
-		if l.Watches < 1 || l.Holders < 1 || min(l.RenewEvery, l.PollEvery, l.TrustEvery, l.Apart, l.ErlangEvery) <= 0 {
-			return fmt.Errorf("limits %+v: want each above 0", l)
-		}
 		w.limits = l
-		return nil
+		return l.Validate()
 	}
 }
 

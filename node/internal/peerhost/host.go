@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 
 	"github.com/libp2p/go-libp2p"
@@ -33,6 +34,7 @@ import (
 type Config struct {
 	Key         crypto.PrivKey
 	ListenAddrs []ma.Multiaddr        // none: a host that only dials
+	Announce    []ma.Multiaddr        // told to others beside the host's own
 	Accounts    budget.Limits         // of peers
 	Conns       conns.Limits          // of all connections
 	Registerer  prometheus.Registerer // of libp2p's metrics
@@ -156,6 +158,11 @@ func New(cfg Config) (*Host, error) {
 	}
 	if cfg.NATPortMap {
 		options = append(options, libp2p.NATPortMap())
+	}
+	if len(cfg.Announce) > 0 {
+		options = append(options, libp2p.AddrsFactory(func(own []ma.Multiaddr) []ma.Multiaddr {
+			return ma.Unique(slices.Concat(cfg.Announce, own))
+		}))
 	}
 	manager := cfg.ConnManager
 	if manager == nil {

@@ -17,11 +17,17 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
 )
 
-// BestEndpoint returns the endpoint by which Erlang nodes are told to reach us: the configured hostname; else a public
-// address that others have confirmed; else the best of addrs, the addresses of our interfaces; else "".
-func BestEndpoint(hostname string, port int, confirmed, addrs []ma.Multiaddr) (string, error) {
+// BestEndpoint returns the endpoint by which Erlang nodes are told to reach us: the configured hostname; else the first
+// address that is announced; else a public address that others have confirmed; else the best of addrs, the addresses of
+// our interfaces; else "".
+func BestEndpoint(hostname string, port int, announced []Announced, confirmed, addrs []ma.Multiaddr) (string, error) {
 	if hostname != "" {
 		return HostnameEndpoint(hostname, port)
+	}
+	for _, a := range announced {
+		if endpoint, ok := a.Endpoint(); ok {
+			return endpoint, nil
+		}
 	}
 	public := slices.DeleteFunc(slices.Clone(confirmed), func(a ma.Multiaddr) bool { return !manet.IsPublicAddr(a) })
 	if best := append(Endpoints(public), Endpoints(addrs)...); len(best) > 0 {

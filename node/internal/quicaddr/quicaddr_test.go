@@ -92,25 +92,34 @@ func TestBestEndpoint(t *testing.T) {
 		hostname         string
 		confirmed, addrs []ma.Multiaddr
 		want             string
+		announced        []string
 	}{
-		"hostname first":               {"node.example.org", multiaddrs(public), multiaddrs(private), "https://node.example.org:9443"},
-		"then confirmed":               {"", multiaddrs(public), multiaddrs(private, "/ip4/1.1.1.1/udp/9443/quic-v1"), "https://8.8.8.8:4001"},
-		"confirmed must be public":     {"", multiaddrs("/ip4/10.9.9.9/udp/1/quic-v1"), multiaddrs(private), "https://10.0.0.2:9443"},
-		"confirmed must be plain QUIC": {"", multiaddrs("/ip4/8.8.8.8/udp/1/quic-v1/webtransport"), multiaddrs(private), "https://10.0.0.2:9443"},
-		"then an interface":            {"", nil, multiaddrs("/ip4/127.0.0.1/udp/9443/quic-v1", private), "https://10.0.0.2:9443"},
-		"loopback at last":             {"", nil, multiaddrs("/ip4/127.0.0.1/udp/9443/quic-v1", wildcard), "https://127.0.0.1:9443"},
-		"never a wildcard":             {"", multiaddrs(wildcard), multiaddrs(wildcard, "/ip6/::/udp/9443/quic-v1"), ""},
-		"none":                         {"", nil, nil, ""},
+		"hostname first":               {"node.example.org", multiaddrs(public), multiaddrs(private), "https://node.example.org:9443", []string{public}},
+		"then announced":               {"", multiaddrs("/ip4/1.1.1.1/udp/9443/quic-v1"), multiaddrs(private), "https://192.0.2.7:19443", []string{"/ip4/192.0.2.7/udp/19443/quic-v1", public}},
+		"announced by name":            {"", nil, nil, "https://node.example.org:4001", []string{"/dns4/node.example.org/udp/4001/quic-v1"}},
+		"then confirmed":               {"", multiaddrs(public), multiaddrs(private, "/ip4/1.1.1.1/udp/9443/quic-v1"), "https://8.8.8.8:4001", nil},
+		"confirmed must be public":     {"", multiaddrs("/ip4/10.9.9.9/udp/1/quic-v1"), multiaddrs(private), "https://10.0.0.2:9443", nil},
+		"confirmed must be plain QUIC": {"", multiaddrs("/ip4/8.8.8.8/udp/1/quic-v1/webtransport"), multiaddrs(private), "https://10.0.0.2:9443", nil},
+		"then an interface":            {"", nil, multiaddrs("/ip4/127.0.0.1/udp/9443/quic-v1", private), "https://10.0.0.2:9443", nil},
+		"loopback at last":             {"", nil, multiaddrs("/ip4/127.0.0.1/udp/9443/quic-v1", wildcard), "https://127.0.0.1:9443", nil},
+		"never a wildcard":             {"", multiaddrs(wildcard), multiaddrs(wildcard, "/ip6/::/udp/9443/quic-v1"), "", nil},
+		"none":                         {"", nil, nil, "", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			confirmed := append([]ma.Multiaddr(nil), test.confirmed...)
-			got, err := BestEndpoint(test.hostname, endpoints.DefaultPort, test.confirmed, test.addrs)
+			var announced []Announced
+			for _, text := range test.announced {
+				a, err := ParseAnnounced(text)
+				require.NoError(t, err)
+				announced = append(announced, a)
+			}
+			got, err := BestEndpoint(test.hostname, endpoints.DefaultPort, announced, test.confirmed, test.addrs)
 			require.NoError(t, err)
 			require.Equal(t, test.want, got)
 			require.Equal(t, confirmed, append([]ma.Multiaddr(nil), test.confirmed...), "the caller's list is left alone")
 		})
 	}
-	_, err := BestEndpoint("0.0.0.0", endpoints.DefaultPort, multiaddrs(public), nil)
+	_, err := BestEndpoint("0.0.0.0", endpoints.DefaultPort, nil, multiaddrs(public), nil)
 	require.ErrorContains(t, err, "wildcard", "a wrong hostname is not passed over in silence")
 }
 
@@ -207,4 +216,34 @@ func multiaddrs(texts ...string) []ma.Multiaddr {
 		addrs = append(addrs, ma.StringCast(text))
 	}
 	return addrs
+}
+
+func TestParseAnnounced(t *testing.T) {
+	const id = "12D3KooWEn3KXGXEAzdQGFPH3JsoUTyHtS5TK5YKozKs1xJ8cUx1"
+	for text, want := range map[string][2]string{ // the endpoint and the peer id; or what is wrong
+		"/ip4/203.0.113.7/udp/9443/quic-v1":                {"https://203.0.113.7:9443", ""},
+		"/ip6/2001:db8::7/udp/9443/quic-v1":                {"https://[2001:db8::7]:9443", ""},
+		"/dns/node.example.org/udp/443/quic-v1":            {"https://node.example.org:443", ""},
+		"/dns6/node.example.org/udp/443/quic-v1/p2p/" + id: {"https://node.example.org:443", id},
+		"/ip4/0.0.0.0/udp/9443/quic-v1":                    {},
+		"/ip4/203.0.113.7/udp/0/quic-v1":                   {},
+		"/dns4/node.example.org/udp/0/quic-v1":             {},
+		"/dns4/not a name/udp/1/quic-v1":                   {},
+		"/dnsaddr/example.org":                             {},
+		"/ip4/203.0.113.7/tcp/9443":                        {},
+		"/p2p/" + id:                                       {},
+		"203.0.113.7:9443":                                 {},
+		"":                                                 {},
+	} {
+		a, err := ParseAnnounced(text)
+		if want[0] == "" {
+			require.ErrorContains(t, err, "write for example /ip4/203.0.113.7/udp/9443/quic-v1", text)
+			continue
+		}
+		require.NoError(t, err, text)
+		endpoint, ok := a.Endpoint()
+		require.True(t, ok)
+		require.Equal(t, want[0], endpoint)
+		require.Equal(t, want[1], a.As.String())
+	}
 }

@@ -28,7 +28,8 @@ type Limits struct {
 // DefaultLimits returns 4 streams of 64 requests, and 10 s.
 func DefaultLimits() Limits { return Limits{Streams: 4, Pipeline: 64, Timeout: 10 * time.Second} }
 
-func (l Limits) check() error {
+// Validate returns which limits make no sense, and what to set.
+func (l Limits) Validate() error {
 	if l.Streams < 1 || l.Pipeline < 1 || l.Timeout <= 0 {
 		return fmt.Errorf("limits: %d streams of %d requests, %v for a reply: want at least one of each, and more than no time", l.Streams, l.Pipeline, l.Timeout)
 	}
@@ -49,7 +50,7 @@ type Option func(*config) error
 func WithLimits(l Limits) Option {
 	return func(c *config) error {
 		c.limits = l
-		return l.check()
+		return l.Validate()
 	}
 }
 

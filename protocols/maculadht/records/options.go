@@ -80,21 +80,24 @@ func WithStore(store Store) Option {
 // source more than its group or a group more than all, are an error.
 func WithLimits(limits Limits) Option {
 	return func(c *config) error {
-		l := limits.orDefault()
-		if min(limits.Bytes, limits.BytesPerSource, limits.BytesPerGroup) < 0 ||
-			l.BytesPerSource > l.BytesPerGroup || l.BytesPerGroup > l.Bytes {
-			return fmt.Errorf("limit of %d bytes, of one group %d, of one source %d: want 0 <= of one source <= of one group <= all",
-				limits.Bytes, limits.BytesPerGroup, limits.BytesPerSource)
-		}
-		if l.Plenty < 0 || l.Plenty > l.Bytes {
-			return fmt.Errorf("limit of %d bytes up to which there is plenty of room, want 0 to %d", limits.Plenty, l.Bytes)
-		}
-		if s, g := l.ProvidersPerSource, l.ProvidersPerGroup; s < 1 || g < s || g > MaxProviders {
-			return fmt.Errorf("limit of %d records of one source under a key, of one group %d: want 0 < of one source <= of one group <= %d", s, g, MaxProviders)
-		}
-		c.limits = l
-		return nil
+		c.limits = limits.orDefault()
+		return limits.Validate()
 	}
+}
+
+// Validate returns which limits make no sense, and what to set.
+func (l Limits) Validate() error {
+	l = l.orDefault() // of what is 0 alone
+	if min(l.Bytes, l.BytesPerSource) < 0 || l.BytesPerSource > l.BytesPerGroup || l.BytesPerGroup > l.Bytes {
+		return fmt.Errorf("limit of %d bytes, of one group %d, of one source %d: want 0 <= of one source <= of one group <= all", l.Bytes, l.BytesPerGroup, l.BytesPerSource)
+	}
+	if l.Plenty < 0 || l.Plenty > l.Bytes {
+		return fmt.Errorf("limit of %d bytes up to which there is plenty of room, want 0 to %d", l.Plenty, l.Bytes)
+	}
+	if s, g := l.ProvidersPerSource, l.ProvidersPerGroup; s < 1 || g < s || g > MaxProviders {
+		return fmt.Errorf("limit of %d records of one source under a key, of one group %d: want 0 < of one source <= of one group <= %d", s, g, MaxProviders)
+	}
+	return nil
 }
 
 func (l Limits) orDefault() Limits {

@@ -47,7 +47,8 @@ func DefaultLimits() Limits {
 	}
 }
 
-func (l Limits) check() error {
+// Validate returns which limits make no sense, and what to set.
+func (l Limits) Validate() error {
 	var errs []error
 	for name, n := range map[string]int{
 		"Records": l.Records, "RecordsPerGroup": l.RecordsPerGroup, "RecordsPerSource": l.RecordsPerSource,
@@ -79,7 +80,7 @@ type Option func(*config) error
 func WithLimits(l Limits) Option {
 	return func(c *config) error {
 		c.limits = l
-		return l.check()
+		return l.Validate()
 	}
 }
 

@@ -81,7 +81,8 @@ func DefaultLimits() Limits {
 	}
 }
 
-func (l Limits) check() error {
+// Validate returns which limits make no sense, and what to set.
+func (l Limits) Validate() error {
 	var errs []error
 	for name, n := range map[string]int{
 		"Alpha":   l.Alpha,
@@ -117,7 +118,7 @@ type Option func(*config) error
 func WithLimits(l Limits) Option {
 	return func(c *config) error {
 		c.limits = l
-		return l.check()
+		return l.Validate()
 	}
 }
 

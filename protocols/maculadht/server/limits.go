@@ -32,7 +32,8 @@ func DefaultLimits() Limits {
 	return Limits{Accounts: budget.DefaultLimits(), Queue: 256 << 10, Slots: 256, SlotTime: 8 * time.Second}
 }
 
-func (l Limits) check() error {
+// Validate returns which limits make no sense, and what to set.
+func (l Limits) Validate() error {
 	if l.Queue < proto.MaxFindValueReply || l.Slots < 1 || l.SlotTime <= 0 {
 		return fmt.Errorf("a queue of %d bytes, %d slots of %v: want at least %d bytes, one slot and more than no time", l.Queue, l.Slots, l.SlotTime, proto.MaxFindValueReply)
 	}

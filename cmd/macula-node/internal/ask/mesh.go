@@ -14,6 +14,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/settings"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/node"
@@ -24,20 +25,17 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing/lookup"
 )
 
-// bootstrapVariable names bootstrap peers and gateways, for run and all commands.
-const bootstrapVariable = "MACULA_BOOTSTRAP_PEERS"
-
 // MeshFlags say where a short-lived peer enters the network.
 func MeshFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringSliceFlag{Name: "bootstrap", Usage: "`MULTIADDR` with /p2p of a peer to begin at; repeatable, or with commas between; https:// endpoints are passed over (default: the node that runs on the data directory)", Sources: flags.Env(bootstrapVariable)},
+		settings.Saying("bootstrap", "`MULTIADDR` with /p2p of a peer to begin at; repeatable, or with commas between; https:// endpoints are passed over (default: the node that runs on the data directory)"),
 		Realm(),
 	}
 }
 
 // Realm names the realm that is asked in.
 func Realm() cli.Flag {
-	return &cli.StringFlag{Name: "realm", Usage: "`NAME` of the realm", Value: proto.DefaultRealm, Sources: flags.Env("MACULA_REALM")}
+	return settings.Saying("realm", "`NAME` of the realm")
 }
 
 // Mesh is a peer that lives as long as a command: it asks, and nobody lists it.
@@ -104,7 +102,7 @@ func bootstrapPeers(cmd *cli.Command) (peers []*peer.AddrInfo, texts []string, e
 			peers, texts = append(peers, b.Peer), append(texts, text)
 		}
 	}
-	if len(named) > 0 && len(peers) == 0 && !flags.FromEnv(named, bootstrapVariable) {
+	if len(named) > 0 && len(peers) == 0 && settings.Of(cmd).Of("bootstrap").Source == settings.FromFlag {
 		return nil, nil, flags.Usagef("--bootstrap has only endpoints of Erlang gateways, such as %s: add the multiaddr with /p2p of a peer, as run prints it, or leave it out to ask the node that runs here", named[0])
 	}
 	return peers, texts, nil

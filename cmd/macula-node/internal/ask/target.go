@@ -15,6 +15,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/settings"
 	"github.com/macula-mesh/macula-node/compat/dialer"
 	"github.com/macula-mesh/macula-node/compat/dialer/identity"
 	"github.com/macula-mesh/macula-node/compat/wire/endpoints"
@@ -71,11 +72,7 @@ func reach(cmd *cli.Command, addr string) (*Target, error) {
 // NewDialer returns a dialer to an endpoint, which accepts what the command's TLS
 // flags and the endpoint's pin say.
 func NewDialer(cmd *cli.Command, e identity.PinnedEndpoint, opts ...dialer.Option) (*dialer.Dialer, error) {
-	policy, err := flags.TLSPolicy(cmd)
-	if err != nil {
-		return nil, err
-	}
-	accepted, err := policy.Dialling()
+	accepted, err := settings.TLSPolicy(cmd).Dialling()
 	if err != nil {
 		return nil, flags.Usage(err)
 	}
@@ -139,5 +136,5 @@ func twice(ctx context.Context, t *Target, erlang bool, f func(context.Context, 
 
 // Flags are those of every command that asks.
 func Flags(more ...cli.Flag) []cli.Flag {
-	return append(flags.TLS(more...), flags.Timeout(10*time.Second), flags.JSON())
+	return append(settings.TLS(more...), flags.Timeout(10*time.Second), flags.JSON())
 }

@@ -1,6 +1,8 @@
 package flags
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -9,7 +11,6 @@ import (
 	logging "github.com/ipfs/go-log/v2"
 	"github.com/libp2p/go-libp2p/gologshim"
 	"github.com/mattn/go-isatty"
-	"github.com/urfave/cli/v3"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
@@ -17,25 +18,14 @@ import (
 	"github.com/macula-mesh/macula-node/internal/logs/early"
 )
 
-// Log are the flags of the logs.
-func Log() []cli.Flag {
-	return []cli.Flag{
-		&cli.StringFlag{
-			Name: "log-level", Value: defaultLogLevel, Sources: Env(early.Variable),
-			Usage: "`LEVEL` of what is logged to standard error, libp2p's logs too: debug, info, warn or error, and SUBSYSTEM=LEVEL for some, with commas between",
-		},
-		&cli.StringFlag{Name: "log-format", Value: "text", Sources: Env("GOLOG_LOG_FMT"), Usage: "`FORMAT` of the log: text or json"},
-	}
-}
-
-// defaultLogLevel shows what a person wants to know: of libp2p, whose libraries
-// tell at info what only their developers want to, the errors.
-const defaultLogLevel = "error," + logs.Prefix + "*=info"
-
-// SetupLogs has all logs, libp2p's and ours, written to out as the flags say.
-func SetupLogs(cmd *cli.Command, out io.Writer) error {
-	level, bySubsystem, err := parseLevels(cmd.String("log-level"))
+// SetupLogs has all logs, libp2p's and ours, written to out, from a level on and in a format
+// that were checked, under the name of the node where it has one.
+func SetupLogs(out io.Writer, levels, format, name string) error {
+	level, bySubsystem, err := parseLevels(levels)
 	if err != nil {
+		return err
+	}
+	if err := CheckFormat(format); err != nil {
 		return err
 	}
 	encoder := zap.NewProductionEncoderConfig()
@@ -43,20 +33,18 @@ func SetupLogs(cmd *cli.Command, out io.Writer) error {
 	encoder.EncodeDuration = zapcore.StringDurationEncoder
 	var core zapcore.Core
 	writer := zapcore.Lock(zapcore.AddSync(out))
-	switch format := cmd.String("log-format"); format {
+	switch format {
 	case "json":
 		core = zapcore.NewCore(logs.NewJSONEncoder(encoder), writer, zapcore.DebugLevel)
-	case "text", "color", "nocolor":
+	default:
 		encoder.EncodeLevel = zapcore.CapitalLevelEncoder
 		if format == "color" || format == "text" && isTerminal(out) {
 			encoder.EncodeLevel = zapcore.CapitalColorLevelEncoder
 		}
 		encoder.CallerKey = ""
 		core = zapcore.NewCore(logs.NewTextEncoder(encoder), writer, zapcore.DebugLevel)
-	default:
-		return Usagef("--log-format (GOLOG_LOG_FMT) %q: write text or json", format)
 	}
-	if name := cmd.String("name"); name != "" {
+	if name != "" {
 		core = core.With([]zapcore.Field{zap.String("name", name)})
 	}
 	logging.SetupLogging(logging.Config{Level: level, SubsystemLevels: bySubsystem})
@@ -64,6 +52,21 @@ func SetupLogs(cmd *cli.Command, out io.Writer) error {
 	gologshim.SetDefaultHandler(logs.Handler())
 	logs.CaptureStandard()
 	return nil
+}
+
+// CheckFormat refuses what is no format of a log.
+func CheckFormat(format string) error {
+	switch format {
+	case "json", "text", "color", "nocolor":
+		return nil
+	}
+	return errors.New("write text or json")
+}
+
+// CheckLevels refuses what names no level, or no subsystem of a log.
+func CheckLevels(levels string) error {
+	_, _, err := parseLevels(levels)
+	return err
 }
 
 func isTerminal(out io.Writer) bool {
@@ -78,11 +81,11 @@ func parseLevels(text string) (level logging.LogLevel, bySubsystem map[string]lo
 	for part := range strings.SplitSeq(text, ",") {
 		subsystem, name, ok := early.Cut(part)
 		if !ok {
-			return 0, nil, Usagef("--log-level (GOLOG_LOG_LEVEL) %q: %q is not debug, info, warn or error, nor SUBSYSTEM=LEVEL such as macula/dht=debug", text, part)
+			return 0, nil, fmt.Errorf("%q is not debug, info, warn or error, nor SUBSYSTEM=LEVEL such as macula/dht=debug", part)
 		}
 		parsed, err := logging.Parse(name)
 		if err != nil {
-			return 0, nil, Usagef("--log-level (GOLOG_LOG_LEVEL) %q: %w", text, err)
+			return 0, nil, err
 		}
 		switch {
 		case subsystem == "":
@@ -94,7 +97,7 @@ func parseLevels(text string) (level logging.LogLevel, bySubsystem map[string]lo
 		case slices.Contains(known, subsystem):
 			bySubsystem[subsystem] = parsed
 		default:
-			return 0, nil, Usagef("--log-level (GOLOG_LOG_LEVEL) %q: there is no subsystem %q, there are: %s", text, subsystem, strings.Join(similar(subsystem, known), ", "))
+			return 0, nil, fmt.Errorf("there is no subsystem %q, there are: %s", subsystem, strings.Join(similar(subsystem, known), ", "))
 		}
 	}
 	return level, bySubsystem, nil

@@ -11,6 +11,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/local"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/settings"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/node/api/client"
 )
@@ -25,7 +26,7 @@ func wide() cli.Flag {
 
 // common are the flags of every command here.
 func common(more ...cli.Flag) []cli.Flag {
-	return append([]cli.Flag{flags.DataDir(), flags.Timeout(askTime), flags.JSON()}, more...)
+	return append([]cli.Flag{settings.Flag("data-dir"), flags.Timeout(askTime), flags.JSON()}, more...)
 }
 
 // withNode asks the node within the command's time.

@@ -8,11 +8,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v3"
 
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/local"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/settings"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/node/api/schema"
 )
@@ -60,6 +62,50 @@ spoke. Doubtful is who is to be asked for a sign of life.`,
 		})
 }
 
+// Uplinks is the command that lists the Erlang gateways that were named.
+func Uplinks() *cli.Command {
+	return shows("uplinks", "list the Erlang gateways that the node here was told to use",
+		`STATE is how it stands with a gateway: connecting; joined, which is a
+session; used, without one; peer, as a macula-node answers there; waiting for
+the next try, after an error; other_realm; self. SINCE is how long it is so,
+NEXT how long to the next try.`,
+		"/v1/uplinks", func(cmd *cli.Command, out io.Writer, all schema.Uplinks) {
+			if len(all.Uplinks) == 0 {
+				fmt.Fprintln(out, "no gateway was named (--bootstrap https://HOST:PORT)")
+				return
+			}
+			fmt.Fprintln(out, "GATEWAY\tSTATE\tSINCE\tNEXT\tERROR")
+			for _, u := range all.Uplinks {
+				next := "-"
+				if u.Next != nil {
+					next = brief(time.Until(*u.Next))
+				}
+				fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s\n", short(cmd, u.Gateway, addrWidth+4), u.State, ago(&u.Since), next, dash(short(cmd, u.Error, addrWidth)))
+			}
+		})
+}
+
+// Clients is the command that lists who has a stream here that stays.
+func Clients() *cli.Command {
+	return shows("clients", "list the nodes that use the node here as their gateway",
+		`They have CONNECTed on a stream that stays, by which they get messages and
+calls. KIND is erlang or libp2p, STREAMS on how many of them.`,
+		"/v1/clients", func(cmd *cli.Command, out io.Writer, all schema.Clients) {
+			if len(all.Clients) == 0 {
+				fmt.Fprintln(out, "it has no clients")
+				return
+			}
+			fmt.Fprintln(out, "KIND\tNODE ID\tPEER ID\tSTREAMS\tADDRESS")
+			for _, c := range all.Clients {
+				kind := c.Dialect
+				if kind == "macula" {
+					kind = schema.KindErlang
+				}
+				fmt.Fprintf(out, "%s\t%s\t%s\t%d\t%s\n", kind, id(cmd, c.NodeID), dash(id(cmd, c.PeerID)), c.Streams, dash(short(cmd, c.Addr, addrWidth)))
+			}
+		})
+}
+
 // Events is the command that prints what happens.
 func Events() *cli.Command {
 	return &cli.Command{
@@ -68,7 +114,7 @@ func Events() *cli.Command {
 sessions, gateways, who is refused, what is stored, published and called.
 What nobody tells of is looked at every second, so what comes and goes within
 one is missed.`,
-		Flags: []cli.Flag{flags.DataDir(), flags.JSON(), wide()},
+		Flags: []cli.Flag{settings.Flag("data-dir"), flags.JSON(), wide()},
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			if err := noArgs(cmd); err != nil {
 				return err

@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/settings"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/compat/wire/msgpack"
@@ -30,7 +31,7 @@ are no text show as {"$bin": "<hex>"}.
 
 Exit codes: 0 a result, 1 nobody serves the procedure, 2 wrong usage, 3 it
 failed, was not answered in time, or the node does not run.`,
-		Flags: []cli.Flag{flags.DataDir(), flags.Timeout(callTime), flags.JSON()},
+		Flags: []cli.Flag{settings.Flag("data-dir"), flags.Timeout(callTime), flags.JSON()},
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			n := cmd.Args().Len()
 			if n < 1 || n > 2 {

@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/settings"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/internal/datadir"
@@ -32,7 +33,7 @@ func Open(dir string) (*client.Client, *datadir.Running, error) {
 
 // OfCommand returns a client of the node that runs on a command's data directory.
 func OfCommand(cmd *cli.Command) (*client.Client, error) {
-	dir, err := flags.DataDirOf(cmd)
+	dir, err := settings.DataDir(cmd)
 	if err != nil {
 		return nil, err
 	}

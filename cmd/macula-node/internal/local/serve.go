@@ -11,6 +11,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/runner"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/settings"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/node/api/client"
@@ -34,7 +35,7 @@ nodes and libp2p peers, as long as this command runs. Each call runs COMMAND,
 which reads the args as JSON from standard input and prints the result as
 JSON. Where it ends with another code than 0, its caller is told what it
 wrote to standard error, 4 KiB at most. It is killed when its time is over.`,
-		Flags: []cli.Flag{flags.DataDir(), flags.JSON(),
+		Flags: []cli.Flag{settings.Flag("data-dir"), flags.JSON(),
 			&cli.DurationFlag{Name: "time-limit", Usage: "how long COMMAND may take for a call", Value: serveTime, Validator: func(d time.Duration) error {
 				if d <= 0 || d > time.Minute {
 					return flags.Usagef("want more than 0 and at most 1m, got %v", d)

@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/settings"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/compat/wire/msgpack"
@@ -31,7 +32,7 @@ A line has the topic, a tab and the payload: its text where that is one line
 of which all can be seen, else its JSON. With --json it is {"topic",
 "value"}; bytes that are no text show as {"$bin": "<hex>"}. It says on the
 standard error when it has subscribed.`,
-		Flags: []cli.Flag{flags.DataDir(), flags.JSON()},
+		Flags: []cli.Flag{settings.Flag("data-dir"), flags.JSON()},
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			if n := cmd.Args().Len(); n != 1 {
 				return flags.Usagef("want one PATTERN, got %d arguments; %s", n, flags.UsageOf(cmd))
@@ -98,7 +99,7 @@ func Publish() *cli.Command {
 		Description: `The node that runs on the data directory publishes PAYLOAD as it is, or
 nothing where it is left out; - stands for what comes by the standard input.
 Erlang clients read JSON. Nobody says whether it arrived.`,
-		Flags: []cli.Flag{flags.DataDir(), flags.Timeout(10 * time.Second), flags.JSON()},
+		Flags: []cli.Flag{settings.Flag("data-dir"), flags.Timeout(10 * time.Second), flags.JSON()},
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			n := cmd.Args().Len()
 			if n != 1 && n != 2 {

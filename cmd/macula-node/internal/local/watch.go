@@ -7,6 +7,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/flags"
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/settings"
 	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/terminal"
 )
 
@@ -14,7 +15,7 @@ import (
 func Watch() *cli.Command {
 	return &cli.Command{
 		Name:      "watch",
-		Usage:     "print what happens to the values of a key, anywhere in the network",
+		Usage:     "print what happens to a key's values, anywhere in the network",
 		ArgsUsage: "KEY | --service NAME | --topic NAME",
 		Description: flags.KeyHelp + `
 
@@ -23,7 +24,7 @@ is interrupted. A line has what happened (came, changed, withdrawn, expired),
 a tab and the value; first come those that there are. With --json it is
 {"event", "value", "proved", "expires_in"}. What Erlang nodes hold is seen
 where no libp2p peer has anything under the key, later than else.`,
-		Flags: append(flags.Keys(), flags.DataDir(), flags.JSON()),
+		Flags: append(flags.Keys(), settings.Flag("data-dir"), flags.JSON()),
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			key, others, err := flags.SplitKey(cmd, cmd.Args().Slice())
 			if err != nil {
