@@ -30,6 +30,8 @@ func tokenOf(t *testing.T, s *Server) string {
 	return strings.TrimSpace(string(text))
 }
 
+func portOf(s *Server) string { return s.address.Port }
+
 // Over TCP nobody is served who is not meant to be; all that is refused is a problem.
 func TestHostileRequests(t *testing.T) {
 	loopback, all := open(t, &fakeNode{}, at("127.0.0.1:0")), open(t, &fakeNode{}, at("0.0.0.0:0"))
@@ -69,7 +71,7 @@ func TestHostileRequests(t *testing.T) {
 		"a read elsewhere":            {all, "GET", "/v1/status", "", nil, nil, 401, "token"},
 		"with a wrong token":          {all, "GET", "/v1/status", "", headers("Authorization", "Bearer x"), nil, 401, "not the token"},
 		"with an empty token":         {all, "GET", "/v1/status", "", headers("Authorization", "Bearer "), nil, 401, "not the token"},
-		"with a forged session":       {all, "GET", "/v1/status", "", headers("Cookie", door.Cookie+"=99999999999.00"), nil, 401, "token"},
+		"with a forged session":       {all, "GET", "/v1/status", "", headers("Cookie", "macula_node_session_"+portOf(all)+"=99999999999.00"), nil, 401, "token"},
 		"with the token":              {all, "GET", "/v1/status", "", headers(bearer(all)...), nil, 200, ""},
 		"metrics elsewhere":           {all, "GET", "/metrics", "", nil, nil, 401, "token"},
 		"the description elsewhere":   {all, "GET", "/openapi.json", "", nil, nil, 401, "token"},
@@ -175,9 +177,21 @@ func TestLogIn(t *testing.T) {
 		require.True(t, c.HttpOnly)
 		require.Equal(t, http.SameSiteStrictMode, c.SameSite)
 		require.NotContains(t, c.Value, token)
+		require.Equal(t, "macula_node_session_"+portOf(s), c.Name, "another node of the machine has its own")
 		require.Equal(t, 200, get("/v1/status", c).StatusCode)
-		c.Value = "9" + c.Value
-		require.Equal(t, 401, get("/v1/status", c).StatusCode)
+		forged := *c
+		forged.Value = "9" + c.Value
+		require.Equal(t, 401, get("/v1/status", &forged).StatusCode)
+
+		r, err := http.NewRequestWithContext(t.Context(), "POST", base+"/logout", nil)
+		require.NoError(t, err)
+		r.AddCookie(c)
+		out, err := browser.Do(r)
+		require.NoError(t, err)
+		out.Body.Close()
+		require.Equal(t, 303, out.StatusCode)
+		require.Negative(t, out.Cookies()[0].MaxAge)
+		require.Equal(t, 401, get("/v1/status", c).StatusCode, "whoever has kept the cookie is not known by it any more")
 	}
 }
 

@@ -17,6 +17,7 @@ func (s *Server) registerState(api huma.API) {
 	get(api, "/v1/version", "version", "state", "Which program answers", func() schema.Version {
 		return schema.Version{Version: s.node.Identity().Version, Go: runtime.Version()}
 	})
+	get(api, "/v1/history", "history", "state", "What the node did in the last 15 minutes", s.node.History)
 	type health struct {
 		Status int
 		Body   schema.Health

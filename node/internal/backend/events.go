@@ -193,16 +193,22 @@ func (b *Backend) look() *snapshot {
 }
 
 func (s *snapshot) count(r schema.Refused, b *Backend) {
-	s.refused = map[string]uint64{"denied": r.Denied, "not_allowed": r.NotAllowed, "handshakes": r.Handshakes, "gave_way": r.GaveWay, "connect_first": r.ConnectFirst, "busy": r.Busy}
-	for reason, n := range r.TurnedAway {
-		s.refused["turned_away_"+reason] = n
-	}
+	s.refused = refusals(r)
 	st := b.records().Stats()
 	s.stored = map[string]uint64{"stored": st.Stored, "replaced": st.Replaced, "not_owner": st.NotOwner, "over_budget": st.OverBudget, "key_full": st.KeyFull, "expired": st.Expired, "evicted": st.Evicted, "gave_way": st.GaveWay}
 	t := b.Topics.Stats()
 	s.published = map[string]uint64{"published": t.Published, "received": t.Received, "delivered": t.Delivered, "sent": t.Sent, "busy": t.Busy, "refused": t.Refused, "overflowed": t.Overflowed, "unsent": t.Unsent}
 	c := b.Calls.Stats()
 	s.called = map[string]uint64{"calls": c.Calls, "answered": c.Answered, "failed": c.Failed, "late": c.Late, "busy_caller": c.BusyCaller, "busy_all": c.BusyAll, "busy_provider": c.BusyProvider}
+}
+
+// refusals are the counters of what was refused, by why it was.
+func refusals(r schema.Refused) map[string]uint64 {
+	all := map[string]uint64{"denied": r.Denied, "not_allowed": r.NotAllowed, "handshakes": r.Handshakes, "gave_way": r.GaveWay, "connect_first": r.ConnectFirst, "busy": r.Busy}
+	for reason, n := range r.TurnedAway {
+		all["turned_away_"+reason] = n
+	}
+	return all
 }
 
 // changes tells what has happened since before.
