@@ -1,12 +1,20 @@
 package page_test
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
+	"image"
+	"image/color"
+	"image/draw"
+	"image/png"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -194,8 +202,29 @@ func (b *tab) picture(name string, whole bool) {
 	if whole {
 		take = chromedp.FullScreenshot(100)
 	}
-	png := value(b, take)
-	require.NoError(b.t, os.WriteFile(filepath.Join(*screenshots, name), png, 0o644))
+	shot, err := png.Decode(bytes.NewReader(value(b, take)))
+	require.NoError(b.t, err)
+	f, err := os.Create(filepath.Join(*screenshots, name))
+	require.NoError(b.t, err)
+	defer f.Close()
+	encoder := png.Encoder{CompressionLevel: png.BestCompression}
+	require.NoError(b.t, encoder.Encode(f, inFewColours(shot)))
+	require.NoError(b.t, f.Close())
+}
+
+// inFewColours is a picture in the 256 colours that it has most, which is a smaller file.
+func inFewColours(from image.Image) *image.Paletted {
+	times := make(map[color.Color]int)
+	at := from.Bounds()
+	for y := at.Min.Y; y < at.Max.Y; y++ {
+		for x := at.Min.X; x < at.Max.X; x++ {
+			times[from.At(x, y)]++
+		}
+	}
+	most := slices.SortedFunc(maps.Keys(times), func(a, b color.Color) int { return cmp.Compare(times[b], times[a]) })
+	to := image.NewPaletted(at, most[:min(len(most), 256)])
+	draw.Draw(to, at, from, at.Min, draw.Src)
+	return to
 }
 
 var (

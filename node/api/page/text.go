@@ -20,6 +20,8 @@ const (
 	maxText  = 120
 	maxLong  = 400
 	maxValue = 2000
+	// maxWord is how many are shown of a word of the API's own, should it be another.
+	maxWord = 24
 	// maxMarks is how many marks are shown on one character.
 	maxMarks = 2
 )
@@ -38,7 +40,7 @@ var functions = template.FuncMap{
 	"group":     func(n int64) string { return humanize.Comma(n) },
 	"count":     count,
 	"since":     func(t time.Time) string { return ago(&t) },
-	"words":     func(s string) string { return legible(strings.ReplaceAll(s, "_", " "), maxText) },
+	"words":     func(s string) string { return legible(strings.ReplaceAll(s, "_", " "), maxWord) },
 	"percent":   func(share float64) string { return fmt.Sprintf("%.0f %%", 100*share) },
 	"addresses": func(title string, all []schema.Address, reach bool) addresses { return addresses{title, all, reach} },
 }
