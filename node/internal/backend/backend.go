@@ -46,10 +46,11 @@ type Parts struct {
 // it before its parts.
 type Backend struct {
 	Parts
-	hub     hub
-	history history
-	stop    context.CancelFunc
-	watch   sync.WaitGroup
+	hub        hub
+	history    history
+	advertised advertised
+	stop       context.CancelFunc
+	watch      sync.WaitGroup
 }
 
 // New returns the backend of a node.

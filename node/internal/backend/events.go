@@ -12,6 +12,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
 
 	"github.com/macula-mesh/macula-node/node/api/schema"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -114,16 +115,15 @@ func (h *hub) turn(look func() *snapshot) (before, now *snapshot) {
 	return before, now
 }
 
-// watchAll has what happens told until ctx ends.
+// watchAll has what happens told until ctx ends. Who comes and goes is told by a goroutine that
+// does nothing else: who connects waits in the bus until there is room for that.
 func (b *Backend) watchAll(ctx context.Context) error {
-	sub, err := b.Host.EventBus().Subscribe(new(event.EvtPeerConnectednessChanged))
+	sub, err := b.Host.EventBus().Subscribe(new(event.EvtPeerConnectednessChanged), eventbus.BufSize(waitingEvents), eventbus.Name("macula/events"))
 	if err != nil {
 		return fmt.Errorf("subscribe to who comes and goes: %w", err)
 	}
 	b.watch.Go(func() {
 		defer sub.Close()
-		tick := time.NewTicker(lookTime)
-		defer tick.Stop()
 		for {
 			select {
 			case <-ctx.Done():
@@ -133,6 +133,16 @@ func (b *Backend) watchAll(ctx context.Context) error {
 					return
 				}
 				b.connectedness(e.(event.EvtPeerConnectednessChanged))
+			}
+		}
+	})
+	b.watch.Go(func() {
+		tick := time.NewTicker(lookTime)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
 			case <-tick.C:
 				if before, now := b.hub.turn(b.look); before != nil {
 					now.changes(before, b.publish)

@@ -2,7 +2,6 @@ package backend
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"time"
 
@@ -44,7 +43,7 @@ func (h *history) enter(now schema.Sample, began time.Time) {
 func (h *history) all() []schema.Sample {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return slices.Concat([]schema.Sample{}, h.samples[h.next:], h.samples[:h.next])
+	return append(append([]schema.Sample{}, h.samples[h.next:]...), h.samples[:h.next]...)
 }
 
 // since takes from the counters of now what they were before.
