@@ -50,10 +50,16 @@ func (s *Server) handler(o Options) http.Handler {
 		header.Set("Cross-Origin-Resource-Policy", "same-origin")
 		header.Set("Referrer-Policy", "no-referrer")
 		header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		if !s.begin() {
+			writeProblem(w, problem(http.StatusServiceUnavailable, "the node is being stopped"))
+			return
+		}
+		defer s.handling.Done()
 		if err := admit(r); err != nil {
 			refuse(w, r, err)
 			return
 		}
+		r = withKnown(r)
 		if h, pattern := mux.Handler(r); pattern == "" {
 			missing(w, r, h, o.Page)
 			return

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"io"
 	"net"
@@ -9,7 +10,9 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,6 +37,7 @@ func portOf(s *Server) string { return s.address.Port }
 
 // Over TCP nobody is served who is not meant to be; all that is refused is a problem.
 func TestHostileRequests(t *testing.T) {
+	described := operations(t)
 	loopback, all := open(t, &fakeNode{}, at("127.0.0.1:0")), open(t, &fakeNode{}, at("0.0.0.0:0"))
 	const body = `{"topic":"a"}`
 	headers := func(pairs ...string) http.Header {
@@ -113,6 +117,9 @@ func TestHostileRequests(t *testing.T) {
 			require.NoError(t, json.Unmarshal(text, &p), "%s", text)
 			require.Equal(t, test.status, p.Status)
 			require.Contains(t, p.Error(), test.want)
+			if path, _, _ := strings.Cut(test.path, "?"); described[path][test.method] != nil {
+				require.Contains(t, described[path][test.method], strconv.Itoa(test.status), "docs/openapi.json says it of the operation")
+			}
 			require.NotContains(t, string(text), tokenOf(t, test.server))
 		})
 	}
@@ -214,25 +221,79 @@ func TestThousandsOfReaders(t *testing.T) {
 		}
 		opened = append(opened, c)
 		text := "GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n"
-		if i >= maxStreams+5 {
+		if i >= maxUnknown+5 {
 			text = text[:20+i%10] // half a request
 		}
 		_, err = c.Write([]byte(text))
 		require.NoError(t, err)
 	}
 	statuses := map[int]int{}
-	for _, c := range opened[:maxStreams+5] {
+	for _, c := range opened[:maxUnknown+5] {
 		require.NoError(t, c.SetReadDeadline(time.Now().Add(patience)))
 		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 		require.NoError(t, err)
 		statuses[resp.StatusCode]++
 	}
-	require.Equal(t, map[int]int{200: maxStreams, 429: 5}, statuses)
+	require.Equal(t, map[int]int{200: maxUnknown, 429: 5}, statuses)
 	_, err := askingAt(s).Status(t.Context())
 	require.NoError(t, err)
 	start := time.Now()
 	require.NoError(t, s.Close())
 	require.Less(t, time.Since(start), closeTime+time.Second)
+}
+
+// Whoever else is on the machine leaves room for readers that have shown the token.
+func TestReadersWithTheToken(t *testing.T) {
+	s := open(t, &fakeNode{}, at("127.0.0.1:0"))
+	read := func(token string) int {
+		r, err := http.NewRequestWithContext(t.Context(), "GET", s.URL()+"/v1/events", nil)
+		require.NoError(t, err)
+		if token != "" {
+			r.Header.Set("Authorization", "Bearer "+token)
+		}
+		resp, err := plain().Do(r)
+		require.NoError(t, err)
+		t.Cleanup(func() { resp.Body.Close() })
+		return resp.StatusCode
+	}
+	statuses := map[int]int{}
+	for range maxStreams + 2 {
+		statuses[read("")]++
+	}
+	require.Equal(t, map[int]int{200: maxUnknown, 429: maxStreams + 2 - maxUnknown}, statuses)
+	for range maxStreams - maxUnknown {
+		require.Equal(t, 200, read(tokenOf(t, s)))
+	}
+	require.Equal(t, 429, read(tokenOf(t, s)))
+}
+
+// stubbornNode publishes until it is let go on, whoever has gone.
+type stubbornNode struct {
+	fakeNode
+	begun, goOn chan struct{}
+	ended       atomic.Bool
+}
+
+func (n *stubbornNode) Publish(context.Context, string, []byte) error {
+	close(n.begun)
+	<-n.goOn
+	n.ended.Store(true)
+	return nil
+}
+
+// Nothing of the node is used any more when the server is closed, though who asked has gone.
+func TestCloseWaitsForHandlers(t *testing.T) {
+	n := &stubbornNode{begun: make(chan struct{}), goOn: make(chan struct{})}
+	s := open(t, n)
+	asked := make(chan error, 1)
+	go func() { asked <- askingAt(s).Publish(t.Context(), "a", nil) }()
+	<-n.begun
+	go func() {
+		<-asked // its connection was closed
+		close(n.goOn)
+	}()
+	require.NoError(t, s.Close())
+	require.True(t, n.ended.Load())
 }
 
 // Where the address is taken, a node that was not told to have it goes on without.

@@ -135,6 +135,12 @@ func (g *Guard) knows(r *http.Request) (bool, error) {
 	return g.sessions.has(g.shown(r), time.Now()), nil
 }
 
+// Knows reports whether a request shows the token, or is of a browser that has.
+func (g *Guard) Knows(r *http.Request) bool {
+	known, err := g.knows(r)
+	return known && err == nil
+}
+
 // LogIn has a browser that shows the token in a form, as "token", be known by a cookie from
 // then on, for 12 h. The error is a *Refusal.
 func (g *Guard) LogIn(w http.ResponseWriter, r *http.Request) error {

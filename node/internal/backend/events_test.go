@@ -31,7 +31,9 @@ func TestEvents(t *testing.T) {
 	_, err := r.Put(t.Context(), []byte("k"), value(t, `{"a":1}`), false)
 	require.NoError(t, err)
 	require.Equal(t, map[string]uint64{"stored": 1}, next(schema.EventRecords).Counts)
-	r.say(func() schema.Status { return schema.Status{Mode: "client", Problems: []string{"alone"}, Addrs: []string{"/a", "/b"}} })
+	r.say(func() schema.Status {
+		return schema.Status{Mode: "client", Problems: []string{"alone"}, Addrs: []string{"/a", "/b"}}
+	})
 	require.Equal(t, "alone", next(schema.EventProblem).Text)
 	require.Equal(t, "client", next(schema.EventMode).State)
 	require.Equal(t, "/a /b", next(schema.EventAddresses).Text)
