@@ -290,7 +290,7 @@ func TestCloseWaitsForHandlers(t *testing.T) {
 	<-n.begun
 	go func() {
 		<-asked // its connection was closed
-		close(n.goOn)
+		time.AfterFunc(100*time.Millisecond, func() { close(n.goOn) })
 	}()
 	require.NoError(t, s.Close())
 	require.True(t, n.ended.Load())
