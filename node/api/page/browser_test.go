@@ -30,7 +30,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var screenshots = flag.String("screenshots", "", "directory in which to write pictures of the page, such as \"$PWD/docs\"")
+var screenshots = flag.String("screenshots", "", "directory in which to write pictures of the page; docs/ has page.png, page-dark.png and page-phone.png of them")
 
 // theBrowser is one for all tests.
 var theBrowser struct {
@@ -192,17 +192,13 @@ const faint = `(() => {
   return [...bad]
 })()`
 
-// picture keeps a picture of the page, where that is wanted: all of it, or the window alone.
-func (b *tab) picture(name string, whole bool) {
+// picture keeps a picture of the window, where that is wanted.
+func (b *tab) picture(name string) {
 	b.t.Helper()
 	if *screenshots == "" {
 		return
 	}
-	take := chromedp.CaptureScreenshot()
-	if whole {
-		take = chromedp.FullScreenshot(100)
-	}
-	shot, err := png.Decode(bytes.NewReader(value(b, take)))
+	shot, err := png.Decode(bytes.NewReader(value(b, chromedp.CaptureScreenshot())))
 	require.NoError(b.t, err)
 	f, err := os.Create(filepath.Join(*screenshots, name))
 	require.NoError(b.t, err)
@@ -235,39 +231,44 @@ var (
 
 // The page fits, whatever the node tells, on a desk and on a phone, by day and by night.
 func TestLayout(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name          string
 		node          *fakeNode
 		width, height int64
 		scheme        *emulation.MediaFeature
 	}{
-		{"empty", emptyNode(), 1200, 800, light},
-		{"busy", busyNode(60), 1200, 800, light},
-		{"dark", busyNode(60), 1200, 800, dark},
-		{"phone", busyNode(60), 360, 740, light},
-		{"hostile", hostileNode(t), 1200, 800, light},
-		{"hostile-phone", hostileNode(t), 320, 640, dark},
+		{"page-empty", emptyNode(), 1100, 900, light},
+		{"page", busyNode(60), 1100, 1330, light},
+		{"page-night", busyNode(60), 1100, 900, dark},
+		{"page-phone", busyNode(60), 360, 780, light},
+		{"page-hostile", hostileNode(t), 1100, 900, light},
+		{"page-hostile-phone", hostileNode(t), 320, 640, dark},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			s := serve(t, test.node)
 			b := openTab(t, test.width, test.height, test.scheme, still)
 			b.open(s.URL() + "/")
 			b.requireFit(s.URL())
-			b.picture("page-"+test.name+".png", true)
+			b.picture(test.name + ".png")
 		})
 	}
 }
 
 // A lookup is drawn as it runs, told in words, and found by the keyboard alone.
 func TestLookupIsDrawn(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
-		name  string
-		node  *fakeNode
-		width int64
-	}{{"lookup", busyNode(60), 1200}, {"lookup-phone", busyNode(60), 360}, {"lookup-hostile", hostileNode(t), 1200}} {
+		name   string
+		node   *fakeNode
+		width  int64
+		scheme *emulation.MediaFeature
+	}{{"page-dark", busyNode(20), 1100, dark}, {"page-lookup-phone", busyNode(20), 360, light}, {"page-lookup-hostile", hostileNode(t), 1100, light}} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			s := serve(t, test.node)
-			b := openTab(t, test.width, 800, light, still)
+			b := openTab(t, test.width, 800, test.scheme, still)
 			b.open(s.URL() + "/")
 			b.run(chromedp.Focus("#lookup-key"), chromedp.KeyEvent("greeter\t"), chromedp.KeyEvent("\t"), chromedp.KeyEvent("\r"))
 			b.await(`document.getElementById('lookup-said').textContent.startsWith('Found: 1 value at 2 holders; 13 answered of 14 asked')`)
@@ -277,13 +278,14 @@ func TestLookupIsDrawn(t *testing.T) {
 			require.Empty(t, eval[string](b, "location.search"), "and the page is the same")
 			b.requireFit(s.URL())
 			b.run(chromedp.ScrollIntoView("#lookup"))
-			b.picture("page-"+test.name+".png", false)
+			b.picture(test.name + ".png")
 		})
 	}
 }
 
 // A key that is none is said to be one.
 func TestLookupOfNoKey(t *testing.T) {
+	t.Parallel()
 	s := serve(t, emptyNode())
 	b := openTab(t, 800, 600, light)
 	b.open(s.URL() + "/")
@@ -294,6 +296,7 @@ func TestLookupOfNoKey(t *testing.T) {
 // What changes is shown without a reload; what the reader has open, or has the focus on,
 // stays; and when the node is gone the page says so, and since when.
 func TestRefreshes(t *testing.T) {
+	t.Parallel()
 	n := &changingNode{fakeNode: busyNode(20)}
 	s := serveNode(t, n, n)
 	b := openTab(t, 1200, 800, light, still)
@@ -324,7 +327,7 @@ func TestRefreshes(t *testing.T) {
 	b.await(`!document.getElementById('lost').hidden`)
 	require.Contains(t, eval[string](b, "document.getElementById('lost').textContent"), "The node does not answer, since ")
 	require.Empty(t, eval[[]string](b, strings.ReplaceAll(faint, "e.closest('.visually-hidden", "!e.closest('header') || e.closest('.visually-hidden")))
-	b.picture("page-stopped.png", false)
+	b.picture("page-stopped.png")
 }
 
 // changingNode is one that changes while it is asked.
@@ -344,6 +347,7 @@ func (n *changingNode) set(change func(*fakeNode)) {
 // A keyboard finds its way: first to the content, and to all else that can be used; each of
 // these has a name.
 func TestKeyboardAndScreenReader(t *testing.T) {
+	t.Parallel()
 	s := serve(t, busyNode(5))
 	b := openTab(t, 1200, 800, light, still)
 	b.open(s.URL() + "/")
@@ -362,6 +366,7 @@ func TestKeyboardAndScreenReader(t *testing.T) {
 
 // Without JavaScript a form has the node look up, and the rest is there.
 func TestWithoutJavaScript(t *testing.T) {
+	t.Parallel()
 	s := serve(t, busyNode(20))
 	b := openTab(t, 1200, 800, light)
 	send(b, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
@@ -371,11 +376,11 @@ func TestWithoutJavaScript(t *testing.T) {
 	require.Equal(t, "Found: 1 value at 2 holders; 13 nodes answered of 14 nodes asked.", strings.TrimSpace(value(b, chromedp.Text("#lookup-said"))))
 	send(b, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{})
 	b.requireFit(s.URL())
-	b.picture("page-noscript.png", true)
 }
 
 // Ids are copied by their buttons.
 func TestCopies(t *testing.T) {
+	t.Parallel()
 	s := serve(t, busyNode(3))
 	b := openTab(t, 1200, 800, light)
 	b.open(s.URL() + "/")

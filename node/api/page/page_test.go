@@ -70,7 +70,7 @@ func textOf(n *html.Node) string {
 // Whatever a node tells, the page is a document in order: names that are there once and are
 // referred to, labels, headers of tables, no script of its own, and nothing from elsewhere.
 func TestDocument(t *testing.T) {
-	for name, n := range map[string]*fakeNode{"empty": emptyNode(), "busy": busyNode(300), "hostile": hostileNode(t)} {
+	for name, n := range map[string]*fakeNode{"empty": emptyNode(), "busy": busyNode(250), "hostile": hostileNode(t)} {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t, n)
 			for _, path := range []string{"/", "/?key=greeter&as=service", "/?key=" + url.QueryEscape(hostile), "/?cursor=00"} {
