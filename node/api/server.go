@@ -52,8 +52,8 @@ type Options struct {
 	Spare bool
 	// Metrics answers /metrics; nil where there are none.
 	Metrics http.Handler
-	// Page answers what there is no operation for, over TCP: the node's page. Nil for
-	// nothing.
+	// Page answers what there is no operation for, over TCP, but for what is below /v1/: the
+	// node's page. Nil for nothing.
 	Page http.Handler
 	Log  *slog.Logger
 }

@@ -253,12 +253,17 @@ func serve(t *testing.T, n *fakeNode) *api.Server { return serveNode(t, n, n) }
 
 func serveNode(t *testing.T, n api.Node, shown page.Node) *api.Server {
 	t.Helper()
+	return serveAt(t, "127.0.0.1:0", n, shown)
+}
+
+func serveAt(t *testing.T, address string, n api.Node, shown page.Node) *api.Server {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "page")
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	p, err := page.New(shown)
 	require.NoError(t, err)
-	s, err := api.Open(n, api.Options{DataDir: dir, Address: "127.0.0.1:0", Page: p, Log: slog.New(slog.DiscardHandler)})
+	s, err := api.Open(n, api.Options{DataDir: dir, Address: address, Page: p, Log: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	t.Cleanup(func() { s.Close() })
 	return s

@@ -4,7 +4,10 @@ import (
 	"cmp"
 	"io"
 	"net/http"
+	"net/http/cookiejar"
 	"net/url"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -12,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/net/html"
 
+	"github.com/macula-mesh/macula-node/node/api/door"
 	"github.com/macula-mesh/macula-node/node/api/schema"
 )
 
@@ -284,6 +288,35 @@ func TestParts(t *testing.T) {
 		require.Equal(t, http.StatusNotFound, resp.StatusCode)
 		requireShows(t, text, want)
 	}
+}
+
+// Where the token is wanted a browser that has shown it can log out, and is not known then.
+func TestLogOut(t *testing.T) {
+	n := emptyNode()
+	s := serveAt(t, "0.0.0.0:0", n, n)
+	base := strings.Replace(s.URL(), "0.0.0.0", "127.0.0.1", 1)
+	jar, err := cookiejar.New(nil)
+	require.NoError(t, err)
+	browser := http.Client{Jar: jar, Transport: &http.Transport{DisableKeepAlives: true}}
+	read := func(resp *http.Response, err error) string {
+		t.Helper()
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		return string(text)
+	}
+	token, err := os.ReadFile(filepath.Join(filepath.Dir(s.Path()), door.TokenFile))
+	require.NoError(t, err)
+	requireNotShown(t, read(browser.Get(base+"/")), peerID)
+	shown := read(browser.PostForm(base+"/login", url.Values{"token": {string(token)}}))
+	requireShows(t, shown, peerID)
+	requireShows(t, shown, `<form method="post" action="/logout">`)
+	doc, err := html.Parse(strings.NewReader(shown))
+	require.NoError(t, err)
+	requireInOrder(t, doc)
+	requireNotShown(t, read(browser.Post(base+"/logout", "", nil)), peerID)
+	requireNotShown(t, read(browser.Get(base+"/")), peerID)
 }
 
 // Only so many lookups are waited for at a time.
