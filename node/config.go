@@ -110,8 +110,8 @@ type Config struct {
 	// not start, unless APISpare says that it may do without.
 	API      string
 	APISpare bool
-	// Page answers what there is no operation for of the local API over TCP; nil means
-	// nothing.
+	// Page answers what there is no operation for of the local API over TCP; nil means the
+	// node's own status page (node/api/page).
 	Page http.Handler
 
 	// Limits are what peers may use; nil means maculadht.DefaultLimits.

@@ -22,6 +22,7 @@ import (
 	"github.com/macula-mesh/macula-node/internal/conns"
 	"github.com/macula-mesh/macula-node/internal/health"
 	"github.com/macula-mesh/macula-node/node/api"
+	"github.com/macula-mesh/macula-node/node/api/page"
 	"github.com/macula-mesh/macula-node/node/internal/backend"
 	"github.com/macula-mesh/macula-node/node/internal/metrics"
 	"github.com/macula-mesh/macula-node/node/internal/peerhost"
@@ -207,7 +208,7 @@ func (n *Node) start() error {
 		return err
 	}
 	if n.presence != nil {
-		if err := n.presence.Serve(local{n.backend, n}, n.apiOptions(), n.running()); err != nil {
+		if err := n.openAPI(); err != nil {
 			return err
 		}
 	}
@@ -215,13 +216,18 @@ func (n *Node) start() error {
 	return nil
 }
 
-// apiOptions is where the local API is reached, and what it has beside.
-func (n *Node) apiOptions() api.Options {
+// openAPI has the node be found in its data directory, and its local API and page be reached.
+func (n *Node) openAPI() (err error) {
 	o := api.Options{Address: n.cfg.API, Spare: n.cfg.APISpare, Page: n.cfg.Page}
+	if o.Page == nil {
+		if o.Page, err = page.New(local{n.backend, n}); err != nil {
+			return err
+		}
+	}
 	if n.Gatherer() != nil {
 		o.Metrics = n.MetricsHandler()
 	}
-	return o
+	return n.presence.Serve(local{n.backend, n}, o, n.running())
 }
 
 // APIURL returns where the local API is reached over TCP, such as http://127.0.0.1:9480;

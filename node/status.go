@@ -27,7 +27,7 @@ func (n *Node) openBackend() (err error) {
 	n.backend, err = backend.New(backend.Parts{
 		Host: n.host.Base, Service: n.service, Store: n.stored, Uplinks: n.uplinks, Topics: n.topics, Watcher: n.watcher, Calls: n.calls, Lists: n.cfg.access,
 		Version: n.cfg.Version, Hostname: n.cfg.Hostname, Endpoints: n.Endpoints, CloseRefused: n.closeRefused,
-		Status: func() schema.Status { return local{n: n}.Status() }, Log: n.cfg.log("node"),
+		Status: func() schema.Status { return local{n: n}.Status() }, Refused: n.refused, Log: n.cfg.log("node"),
 	})
 	return err
 }

@@ -27,10 +27,10 @@ func (s *Server) registerCalls(api huma.API) {
 	op.Middlewares = takes(maxCallTime + askTime) // it has bounds of its own
 	post(api, op, s.call)
 
-	op = operation(http.MethodPost, "/v1/serve", "serve", tag, "Serve a procedure until the reader leaves: each call, to be answered by answer")
+	op = operation(http.MethodPost, "/v1/serve", "serve", tag, "Serve a procedure until the reader leaves: each call, to be answered by answer", http.StatusTooManyRequests)
 	op.Responses = events(api, event{"call", schema.ServedCall{}})
 	huma.Register(api, op, s.serveCalls)
-	post(api, operation(http.MethodPost, "/v1/answer", "answer", tag, "Answer a call that came by serve"), s.answerCall)
+	post(api, operation(http.MethodPost, "/v1/answer", "answer", tag, "Answer a call that came by serve", http.StatusNotFound, http.StatusGone), s.answerCall)
 }
 
 func (s *Server) call(ctx context.Context, asked schema.CallRequest) (schema.CallAnswer, error) {

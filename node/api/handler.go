@@ -38,7 +38,9 @@ func (s *Server) handler(o Options) http.Handler {
 	})
 	mux.HandleFunc("POST /login", logIn)
 	mux.HandleFunc("POST /logout", func(w http.ResponseWriter, r *http.Request) {
-		door.LogOut(w)
+		if guard := door.Of(r.Context()); guard != nil {
+			guard.LogOut(w, r)
+		}
 		http.Redirect(w, r, "/", http.StatusSeeOther)
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -48,10 +50,16 @@ func (s *Server) handler(o Options) http.Handler {
 		header.Set("Cross-Origin-Resource-Policy", "same-origin")
 		header.Set("Referrer-Policy", "no-referrer")
 		header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		if !s.begin() {
+			writeProblem(w, problem(http.StatusServiceUnavailable, "the node is being stopped"))
+			return
+		}
+		defer s.handling.Done()
 		if err := admit(r); err != nil {
 			refuse(w, r, err)
 			return
 		}
+		r = withKnown(r)
 		if h, pattern := mux.Handler(r); pattern == "" {
 			missing(w, r, h, o.Page)
 			return
@@ -123,7 +131,7 @@ func missing(w http.ResponseWriter, r *http.Request, h http.Handler, page http.H
 		allowed := said.header.Get("Allow")
 		w.Header().Set("Allow", allowed)
 		writeProblem(w, problem(http.StatusMethodNotAllowed, "%s takes %s, not %s", r.URL.Path, allowed, r.Method))
-	case page != nil && door.Of(r.Context()) != nil:
+	case page != nil && door.Of(r.Context()) != nil && !strings.HasPrefix(r.URL.Path, "/v1/"):
 		page.ServeHTTP(w, r)
 	default:
 		writeProblem(w, problem(http.StatusNotFound, "there is nothing at %q", r.URL.Path))

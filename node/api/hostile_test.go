@@ -2,6 +2,7 @@ package api
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"io"
 	"net"
@@ -9,7 +10,9 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,8 +33,11 @@ func tokenOf(t *testing.T, s *Server) string {
 	return strings.TrimSpace(string(text))
 }
 
+func portOf(s *Server) string { return s.address.Port }
+
 // Over TCP nobody is served who is not meant to be; all that is refused is a problem.
 func TestHostileRequests(t *testing.T) {
+	described := operations(t)
 	loopback, all := open(t, &fakeNode{}, at("127.0.0.1:0")), open(t, &fakeNode{}, at("0.0.0.0:0"))
 	const body = `{"topic":"a"}`
 	headers := func(pairs ...string) http.Header {
@@ -69,7 +75,7 @@ func TestHostileRequests(t *testing.T) {
 		"a read elsewhere":            {all, "GET", "/v1/status", "", nil, nil, 401, "token"},
 		"with a wrong token":          {all, "GET", "/v1/status", "", headers("Authorization", "Bearer x"), nil, 401, "not the token"},
 		"with an empty token":         {all, "GET", "/v1/status", "", headers("Authorization", "Bearer "), nil, 401, "not the token"},
-		"with a forged session":       {all, "GET", "/v1/status", "", headers("Cookie", door.Cookie+"=99999999999.00"), nil, 401, "token"},
+		"with a forged session":       {all, "GET", "/v1/status", "", headers("Cookie", "macula_node_session_"+portOf(all)+"=99999999999.00"), nil, 401, "token"},
 		"with the token":              {all, "GET", "/v1/status", "", headers(bearer(all)...), nil, 200, ""},
 		"metrics elsewhere":           {all, "GET", "/metrics", "", nil, nil, 401, "token"},
 		"the description elsewhere":   {all, "GET", "/openapi.json", "", nil, nil, 401, "token"},
@@ -111,6 +117,9 @@ func TestHostileRequests(t *testing.T) {
 			require.NoError(t, json.Unmarshal(text, &p), "%s", text)
 			require.Equal(t, test.status, p.Status)
 			require.Contains(t, p.Error(), test.want)
+			if path, _, _ := strings.Cut(test.path, "?"); described[path][test.method] != nil {
+				require.Contains(t, described[path][test.method], strconv.Itoa(test.status), "docs/openapi.json says it of the operation")
+			}
 			require.NotContains(t, string(text), tokenOf(t, test.server))
 		})
 	}
@@ -175,9 +184,21 @@ func TestLogIn(t *testing.T) {
 		require.True(t, c.HttpOnly)
 		require.Equal(t, http.SameSiteStrictMode, c.SameSite)
 		require.NotContains(t, c.Value, token)
+		require.Equal(t, "macula_node_session_"+portOf(s), c.Name, "another node of the machine has its own")
 		require.Equal(t, 200, get("/v1/status", c).StatusCode)
-		c.Value = "9" + c.Value
-		require.Equal(t, 401, get("/v1/status", c).StatusCode)
+		forged := *c
+		forged.Value = "9" + c.Value
+		require.Equal(t, 401, get("/v1/status", &forged).StatusCode)
+
+		r, err := http.NewRequestWithContext(t.Context(), "POST", base+"/logout", nil)
+		require.NoError(t, err)
+		r.AddCookie(c)
+		out, err := browser.Do(r)
+		require.NoError(t, err)
+		out.Body.Close()
+		require.Equal(t, 303, out.StatusCode)
+		require.Negative(t, out.Cookies()[0].MaxAge)
+		require.Equal(t, 401, get("/v1/status", c).StatusCode, "whoever has kept the cookie is not known by it any more")
 	}
 }
 
@@ -200,25 +221,79 @@ func TestThousandsOfReaders(t *testing.T) {
 		}
 		opened = append(opened, c)
 		text := "GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n"
-		if i >= maxStreams+5 {
+		if i >= maxUnknown+5 {
 			text = text[:20+i%10] // half a request
 		}
 		_, err = c.Write([]byte(text))
 		require.NoError(t, err)
 	}
 	statuses := map[int]int{}
-	for _, c := range opened[:maxStreams+5] {
+	for _, c := range opened[:maxUnknown+5] {
 		require.NoError(t, c.SetReadDeadline(time.Now().Add(patience)))
 		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 		require.NoError(t, err)
 		statuses[resp.StatusCode]++
 	}
-	require.Equal(t, map[int]int{200: maxStreams, 429: 5}, statuses)
+	require.Equal(t, map[int]int{200: maxUnknown, 429: 5}, statuses)
 	_, err := askingAt(s).Status(t.Context())
 	require.NoError(t, err)
 	start := time.Now()
 	require.NoError(t, s.Close())
 	require.Less(t, time.Since(start), closeTime+time.Second)
+}
+
+// Whoever else is on the machine leaves room for readers that have shown the token.
+func TestReadersWithTheToken(t *testing.T) {
+	s := open(t, &fakeNode{}, at("127.0.0.1:0"))
+	read := func(token string) int {
+		r, err := http.NewRequestWithContext(t.Context(), "GET", s.URL()+"/v1/events", nil)
+		require.NoError(t, err)
+		if token != "" {
+			r.Header.Set("Authorization", "Bearer "+token)
+		}
+		resp, err := plain().Do(r)
+		require.NoError(t, err)
+		t.Cleanup(func() { resp.Body.Close() })
+		return resp.StatusCode
+	}
+	statuses := map[int]int{}
+	for range maxStreams + 2 {
+		statuses[read("")]++
+	}
+	require.Equal(t, map[int]int{200: maxUnknown, 429: maxStreams + 2 - maxUnknown}, statuses)
+	for range maxStreams - maxUnknown {
+		require.Equal(t, 200, read(tokenOf(t, s)))
+	}
+	require.Equal(t, 429, read(tokenOf(t, s)))
+}
+
+// stubbornNode publishes until it is let go on, whoever has gone.
+type stubbornNode struct {
+	fakeNode
+	begun, goOn chan struct{}
+	ended       atomic.Bool
+}
+
+func (n *stubbornNode) Publish(context.Context, string, []byte) error {
+	close(n.begun)
+	<-n.goOn
+	n.ended.Store(true)
+	return nil
+}
+
+// Nothing of the node is used any more when the server is closed, though who asked has gone.
+func TestCloseWaitsForHandlers(t *testing.T) {
+	n := &stubbornNode{begun: make(chan struct{}), goOn: make(chan struct{})}
+	s := open(t, n)
+	asked := make(chan error, 1)
+	go func() { asked <- askingAt(s).Publish(t.Context(), "a", nil) }()
+	<-n.begun
+	go func() {
+		<-asked // its connection was closed
+		time.AfterFunc(100*time.Millisecond, func() { close(n.goOn) })
+	}()
+	require.NoError(t, s.Close())
+	require.True(t, n.ended.Load())
 }
 
 // Where the address is taken, a node that was not told to have it goes on without.

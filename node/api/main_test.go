@@ -55,6 +55,8 @@ func (n *fakeNode) Health() schema.Health {
 	return schema.Health{Well: true, Ready: true, Problems: []string{}}
 }
 
+func (n *fakeNode) History() schema.History { return schema.History{Samples: []schema.Sample{}} }
+
 func (n *fakeNode) Events(ctx context.Context, begun func()) iter.Seq[schema.Event] {
 	return func(yield func(schema.Event) bool) {
 		begun()

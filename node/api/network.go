@@ -23,7 +23,7 @@ func (s *Server) registerNetwork(api huma.API) {
 	get(api, "/v1/uplinks", "uplinks", tag, "The sessions with Erlang gateways that were named", func() schema.Uplinks { return schema.Uplinks{Uplinks: s.node.Uplinks()} })
 	get(api, "/v1/clients", "clients", tag, "The nodes that have CONNECTed on a stream that stays", func() schema.Clients { return schema.Clients{Clients: s.node.Clients()} })
 
-	op := operation(http.MethodGet, "/v1/lookup/{key}", "lookup", tag, "Find the values of a key anywhere: each question, each answer, then the result")
+	op := operation(http.MethodGet, "/v1/lookup/{key}", "lookup", tag, "Find the values of a key anywhere: each question, each answer, then the result", http.StatusTooManyRequests)
 	op.Responses = events(api, event{eventAsked, schema.Asked{}}, event{eventHop, schema.Hop{}}, event{eventResult, schema.Looked{}})
 	huma.Register(api, op, func(ctx context.Context, asked *keyed) (*huma.StreamResponse, error) {
 		key, err := keyOf(asked.Key)

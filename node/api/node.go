@@ -26,6 +26,8 @@ type State interface {
 	Status() schema.Status
 	Identity() schema.Identity
 	Health() schema.Health
+	// History tells what the node did in the last 15 minutes.
+	History() schema.History
 	// Events yields what happens, from when begun is called until ctx ends.
 	Events(ctx context.Context, begun func()) iter.Seq[schema.Event]
 	// Backup copies the data directory to dir, as backup.Make does.

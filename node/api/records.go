@@ -41,14 +41,14 @@ func (s *Server) registerRecords(api huma.API) {
 			}
 			return answered(s.node.Stored(ctx, key))
 		})
-	op := operation(http.MethodPost, "/v1/put", "put", tag, "Store a value on the node, and where it is asked for on those nearest to the key")
+	op := operation(http.MethodPost, "/v1/put", "put", tag, "Store a value on the node, and where it is asked for on those nearest to the key", http.StatusConflict, http.StatusTooManyRequests, http.StatusGatewayTimeout, http.StatusInsufficientStorage)
 	op.Middlewares = takes(putTime + askTime)
 	post(api, op, s.put)
 	get(api, "/v1/advertisements", "advertisements", tag, "What the node publishes again and again", func() schema.Advertisements {
 		return schema.Advertisements{Advertisements: s.node.Advertisements()}
 	})
-	post(api, operation(http.MethodPost, "/v1/advertise", "advertise", tag, "Publish a service, or a value under a key, until it is withdrawn"), s.advertise)
-	post(api, operation(http.MethodPost, "/v1/withdraw", "withdraw", tag, "End what is advertised under a key"), s.withdraw)
+	post(api, operation(http.MethodPost, "/v1/advertise", "advertise", tag, "Publish a service, or a value under a key, until it is withdrawn", http.StatusConflict, http.StatusGatewayTimeout, http.StatusInsufficientStorage), s.advertise)
+	post(api, operation(http.MethodPost, "/v1/withdraw", "withdraw", tag, "End what is advertised under a key", http.StatusNotFound, http.StatusGatewayTimeout), s.withdraw)
 }
 
 // lived is a value whose life is another one, where ttl is not 0.

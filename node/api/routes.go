@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"net/http"
+	"slices"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -49,11 +50,18 @@ func keyOf(text string) ([]byte, error) {
 	return key, nil
 }
 
-// operation describes one; the status is that of an answer.
-func operation(method, path, id, tag, summary string) huma.Operation {
+// refusals are the statuses of who is not let in, of what is asked in a wrong way, and of a
+// node that is stopped; huma adds that of what goes wrong within.
+var refusals = []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusMisdirectedRequest, http.StatusUnprocessableEntity, http.StatusServiceUnavailable}
+
+// operation describes one; the status is that of an answer, and others are those by which it is
+// refused beside those that any is.
+func operation(method, path, id, tag, summary string, others ...int) huma.Operation {
 	op := huma.Operation{Method: method, Path: path, OperationID: id, Tags: []string{tag}, Summary: summary,
 		MaxBodyBytes: maxBody, BodyReadTimeout: -1, DefaultStatus: http.StatusOK}
+	op.Errors = slices.Concat(refusals, others)
 	if method != http.MethodGet {
+		op.Errors = append(op.Errors, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType)
 		op.Security = []map[string][]string{{"token": {}}}
 	}
 	return op

@@ -29,13 +29,16 @@ const (
 	askTime    = 10 * time.Second // for a request and its answer, where it says nothing else
 	idleTime   = time.Minute
 	closeTime  = time.Second // for what is under way at the end
-	// clearTime is for a backup that the end cuts short to be cleared away.
+	// clearTime is for what the end cuts short to come to its own, such as a backup that is to be
+	// cleared away.
 	clearTime = 3 * time.Second
 	// maxConns is how many connections are served at a time of the socket, and of TCP;
 	// others wait.
 	maxConns = 64
-	// maxStreams is how many of each are of readers that stay, so that others are answered.
-	maxStreams = 48
+	// maxStreams is how many of each are of readers that stay, so that others are answered, and
+	// maxUnknown how many of these are of readers that have not shown the token: whoever else is
+	// on the machine leaves room to its owner.
+	maxStreams, maxUnknown = 48, 32
 )
 
 // Options are what a Server has beside its node.
@@ -49,8 +52,8 @@ type Options struct {
 	Spare bool
 	// Metrics answers /metrics; nil where there are none.
 	Metrics http.Handler
-	// Page answers what there is no operation for, over TCP: the node's page. Nil for
-	// nothing.
+	// Page answers what there is no operation for, over TCP, but for what is below /v1/: the
+	// node's page. Nil for nothing.
 	Page http.Handler
 	Log  *slog.Logger
 }
@@ -65,6 +68,10 @@ type Server struct {
 	servers []*http.Server
 	cancel  context.CancelFunc // of all that is under way
 	served  sync.WaitGroup
+
+	mu       sync.Mutex
+	closed   bool
+	handling sync.WaitGroup // requests
 
 	servings  servings
 	backups   chan struct{}       // has the token of the one that is being made
@@ -129,11 +136,19 @@ func (s *Server) listenTCP(o Options) (*door.Guard, error) {
 	return door.NewGuard(address, token), nil
 }
 
-type streamsKey struct{}
+// begin accounts for a request, unless the server is closed.
+func (s *Server) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.handling.Add(1)
+	}
+	return !s.closed
+}
 
 // serve has one listener be answered on; guard is nil for the socket.
 func (s *Server) serve(ctx context.Context, l net.Listener, handler http.Handler, guard *door.Guard) {
-	ctx = context.WithValue(ctx, streamsKey{}, make(chan struct{}, maxStreams))
+	ctx = context.WithValue(ctx, placesKey{}, newPlaces())
 	server := &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: headerTime,
@@ -152,17 +167,6 @@ func (s *Server) serve(ctx context.Context, l net.Listener, handler http.Handler
 	})
 }
 
-// stay takes a place for a reader that stays.
-func stay(ctx context.Context) (leave func(), err error) {
-	places, _ := ctx.Value(streamsKey{}).(chan struct{})
-	select {
-	case places <- struct{}{}:
-		return func() { <-places }, nil
-	default:
-		return nil, problem(http.StatusTooManyRequests, "%d readers stay here already: end one of them", cap(places))
-	}
-}
-
 // Path returns where the socket is.
 func (s *Server) Path() string { return s.socket.Path() }
 
@@ -174,10 +178,13 @@ func (s *Server) URL() string {
 	return "http://" + s.address.String()
 }
 
-// Close ends what is under way, at once where it does not end by itself, and removes
-// the socket. A backup is waited for until what it has copied is cleared away, for 3 s
-// more at most.
+// Close ends what is under way, at once where it does not end by itself, removes the socket,
+// and waits for all requests, for 4 s at most: none uses the node any more where the error is
+// nil.
 func (s *Server) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
 	s.cancel()
 	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 	defer cancel()
@@ -190,13 +197,25 @@ func (s *Server) Close() error {
 		errs = append(errs, err)
 	}
 	s.served.Wait()
+	handled := make(chan struct{})
+	go func() { // which ends with the last of them
+		s.handling.Wait()
+		close(handled)
+	}()
 	late := time.NewTimer(clearTime)
 	defer late.Stop()
 	select {
-	case s.backups <- struct{}{}:
-		<-s.backups
+	case <-handled:
 	case <-late.C:
-		errs = append(errs, fmt.Errorf("a backup that was being made is not cleared away in %v: remove what it left, which may hold the node's key", clearTime))
+		errs = append(errs, fmt.Errorf("a request of the local API has not ended in %v%s", clearTime, s.backupLeft()))
 	}
 	return errors.Join(append(errs, s.socket.Remove())...)
+}
+
+// backupLeft says what to do where a backup is still being made.
+func (s *Server) backupLeft() string {
+	if len(s.backups) == 0 {
+		return ""
+	}
+	return ": a backup that was being made is not cleared away: remove what it left, which may hold the node's key"
 }

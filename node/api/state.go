@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"runtime"
+	"slices"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -17,12 +18,14 @@ func (s *Server) registerState(api huma.API) {
 	get(api, "/v1/version", "version", "state", "Which program answers", func() schema.Version {
 		return schema.Version{Version: s.node.Identity().Version, Go: runtime.Version()}
 	})
+	get(api, "/v1/history", "history", "state", "What the node did in the last 15 minutes", s.node.History)
 	type health struct {
 		Status int
 		Body   schema.Health
 	}
 	probe := func(path, id, summary string, good func(schema.Health) bool) {
 		op := operation(http.MethodGet, path, id, "state", summary)
+		op.Errors = slices.DeleteFunc(op.Errors, func(status int) bool { return status == http.StatusServiceUnavailable })
 		op.Responses = map[string]*huma.Response{"503": {Description: "It is not so"}}
 		huma.Register(api, op, func(context.Context, *struct{}) (*health, error) {
 			h := &health{http.StatusOK, s.node.Health()}
@@ -35,7 +38,7 @@ func (s *Server) registerState(api huma.API) {
 	probe("/v1/health", "health", "Whether the node is well: 200, or 503", func(h schema.Health) bool { return h.Well })
 	probe("/v1/ready", "ready", "Whether the node serves: 200, or 503", func(h schema.Health) bool { return h.Ready })
 
-	op := operation(http.MethodGet, "/v1/events", "events", "state", "What happens, until the reader leaves")
+	op := operation(http.MethodGet, "/v1/events", "events", "state", "What happens, until the reader leaves", http.StatusTooManyRequests)
 	op.Responses = events(api, event{"event", schema.Event{}})
 	huma.Register(api, op, func(ctx context.Context, _ *struct{}) (*huma.StreamResponse, error) {
 		leave, err := stay(ctx)
@@ -51,7 +54,7 @@ func (s *Server) registerState(api huma.API) {
 		}), nil
 	})
 
-	op = operation(http.MethodPost, "/v1/backup", "backup", "state", "Copy the data directory, the key too")
+	op = operation(http.MethodPost, "/v1/backup", "backup", "state", "Copy the data directory, the key too", http.StatusConflict, http.StatusInsufficientStorage)
 	op.Middlewares = takes(0)
 	post(api, op, s.backup)
 }

@@ -12,16 +12,16 @@ import (
 
 func (s *Server) registerTopics(api huma.API) {
 	const tag = "topics"
-	post(api, operation(http.MethodPost, "/v1/publish", "publish", tag, "Publish under a topic"),
+	post(api, operation(http.MethodPost, "/v1/publish", "publish", tag, "Publish under a topic", http.StatusTooManyRequests),
 		func(ctx context.Context, asked schema.PublishRequest) (struct{}, error) {
 			return struct{}{}, s.node.Publish(ctx, asked.Topic, asked.Payload)
 		})
 
-	op := operation(http.MethodGet, "/v1/subscribe", "subscribe", tag, "What is published under a pattern, until the reader leaves")
+	op := operation(http.MethodGet, "/v1/subscribe", "subscribe", tag, "What is published under a pattern, until the reader leaves", http.StatusTooManyRequests)
 	op.Responses = events(api, event{"message", schema.Published{}})
 	huma.Register(api, op, s.subscribe)
 
-	op = operation(http.MethodGet, "/v1/watch/{key}", "watch", tag, "What happens to the values of a key anywhere, until the reader leaves")
+	op = operation(http.MethodGet, "/v1/watch/{key}", "watch", tag, "What happens to the values of a key anywhere, until the reader leaves", http.StatusTooManyRequests)
 	op.Responses = events(api, event{"change", schema.Watched{}})
 	huma.Register(api, op, s.watch)
 }

@@ -13,9 +13,6 @@ import (
 	"time"
 )
 
-// Cookie is the name of that by which a browser which has logged in is known.
-const Cookie = "macula_node_session"
-
 // Refusal is why a request is not served, with the status of HTTP that says so.
 type Refusal struct {
 	Status int
@@ -26,9 +23,10 @@ func (r *Refusal) Error() string { return r.Why }
 
 // Guard says who is served over TCP.
 type Guard struct {
-	address Address
-	token   Token
-	writes  http.CrossOriginProtection
+	address  Address
+	token    Token
+	writes   http.CrossOriginProtection
+	sessions sessions
 }
 
 // NewGuard returns the guard of an address. Where that is no loopback address nobody is
@@ -134,8 +132,13 @@ func (g *Guard) knows(r *http.Request) (bool, error) {
 		}
 		return false, errToken
 	}
-	cookie, err := r.Cookie(Cookie)
-	return err == nil && g.token.inSession(cookie.Value, time.Now()), nil
+	return g.sessions.has(g.shown(r), time.Now()), nil
+}
+
+// Knows reports whether a request shows the token, or is of a browser that has.
+func (g *Guard) Knows(r *http.Request) bool {
+	known, err := g.knows(r)
+	return known && err == nil
 }
 
 // LogIn has a browser that shows the token in a form, as "token", be known by a cookie from
@@ -144,16 +147,14 @@ func (g *Guard) LogIn(w http.ResponseWriter, r *http.Request) error {
 	if !g.token.Is(strings.TrimSpace(r.PostFormValue("token"))) {
 		return &Refusal{http.StatusUnauthorized, errToken.Error()}
 	}
-	end := time.Now().Add(sessionTime)
-	http.SetCookie(w, cookieOf(g.token.session(end), int(sessionTime/time.Second)))
+	http.SetCookie(w, g.cookie(g.sessions.begin(time.Now()), int(sessionTime/time.Second)))
 	return nil
 }
 
-// LogOut has the browser forget it.
-func LogOut(w http.ResponseWriter) { http.SetCookie(w, cookieOf("", -1)) }
-
-func cookieOf(value string, age int) *http.Cookie {
-	return &http.Cookie{Name: Cookie, Value: value, Path: "/", MaxAge: age, HttpOnly: true, SameSite: http.SameSiteStrictMode}
+// LogOut has a browser not be known by its cookie any more, and forget that.
+func (g *Guard) LogOut(w http.ResponseWriter, r *http.Request) {
+	g.sessions.end(g.shown(r))
+	http.SetCookie(w, g.cookie("", -1))
 }
 
 type guardKey struct{}

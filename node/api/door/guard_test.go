@@ -35,15 +35,26 @@ func TestToken(t *testing.T) {
 	}
 }
 
+// A session ends with its time, where it is logged out of, and where there are too many.
 func TestSession(t *testing.T) {
-	token, now := Token("0123456789abcdef"), time.Now()
-	shown := token.session(now.Add(time.Hour))
-	require.True(t, token.inSession(shown, now))
-	require.False(t, token.inSession(shown, now.Add(2*time.Hour)), "it is over")
-	require.False(t, Token("0123456789abcdeX").inSession(shown, now), "of another token")
-	for _, wrong := range []string{"", ".", shown[1:], "9" + shown, shown + "0", "99999999999999999999." + token.sign("99999999999999999999")} {
-		require.False(t, token.inSession(wrong, now), wrong)
+	var s sessions
+	now := time.Now()
+	shown, other := s.begin(now), s.begin(now)
+	require.NotEqual(t, shown, other)
+	require.True(t, s.has(shown, now.Add(sessionTime-1)))
+	require.False(t, s.has(shown, now.Add(sessionTime)), "it is over")
+	for _, wrong := range []string{"", shown[1:], shown + "0"} {
+		require.False(t, s.has(wrong, now), wrong)
 	}
+	s.end(shown)
+	require.False(t, s.has(shown, now), "it is logged out of")
+	require.True(t, s.has(other, now))
+	for i := range maxSessions {
+		shown = s.begin(now.Add(time.Duration(i+1) * time.Second))
+	}
+	require.Len(t, s.ends, maxSessions)
+	require.False(t, s.has(other, now), "the oldest has ended")
+	require.True(t, s.has(shown, now))
 }
 
 func TestParseAddress(t *testing.T) {
@@ -62,7 +73,7 @@ func TestParseAddress(t *testing.T) {
 // names loopback and is of no other origin.
 func FuzzGuard(f *testing.F) {
 	for _, seed := range [][4]string{{"127.0.0.1:9480", "", "", ""}, {"evil.example", "", "", ""}, {"localhost", "http://localhost", "", ""}, {"[::1", "null", "same-site", "Bearer x"}, {"", "//", "none", "Bearer"}, {"a]:1", "http://a]:1", "same-origin", "bearer 0123456789abcdef"}} {
-		f.Add(seed[0], seed[1], seed[2], seed[3], "macula_node_session=1.2")
+		f.Add(seed[0], seed[1], seed[2], seed[3], "macula_node_session_9480=1.2")
 	}
 	a, err := ParseAddress("127.0.0.1:9480")
 	require.NoError(f, err)

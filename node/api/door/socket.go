@@ -13,8 +13,9 @@ import (
 
 const (
 	socketName = "api.sock"
-	// unnamed is the socket until it is its owner's; no longer than its name.
-	unnamed = "api.new"
+	// unnamedDir is the directory, of its user alone, in which the socket is made, as unnamed,
+	// before it is that one's too; together no longer than its name.
+	unnamedDir, unnamed = "api.d", "s"
 	// maxPath is what a socket's path may have: 104 bytes with a zero at its end, on
 	// the systems where it is least.
 	maxPath = 103
@@ -62,24 +63,46 @@ func (s *Socket) open() error {
 	if err := vacate(s.path); err != nil {
 		return err
 	}
-	made := filepath.Join(filepath.Dir(s.path), unnamed)
-	if err := vacate(made); err != nil {
+	apart := filepath.Join(filepath.Dir(s.path), unnamedDir)
+	made := filepath.Join(apart, unnamed)
+	if err := clearAway(apart, made); err != nil {
+		return err
+	}
+	if err := os.Mkdir(apart, 0o700); err != nil {
 		return err
 	}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: made, Net: "unix"})
 	if err != nil {
-		return err
+		return errors.Join(err, os.Remove(apart))
 	}
 	l.SetUnlinkOnClose(false) // it is renamed
 	err = os.Chmod(made, 0o600)
 	if err == nil {
 		err = os.Rename(made, s.path)
 	}
+	if err == nil {
+		err = os.Remove(apart)
+	}
 	if err != nil {
-		return errors.Join(err, l.Close(), os.Remove(made))
+		_ = os.Remove(made) // which is not there once it is renamed
+		return errors.Join(err, l.Close(), os.Remove(apart))
 	}
 	s.Listener = l
 	return nil
+}
+
+// clearAway removes the directory that a node which was killed has left.
+func clearAway(dir, made string) error {
+	info, err := os.Lstat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case !info.IsDir():
+		return fmt.Errorf("%s is no directory (%s): move it away", dir, info.Mode())
+	}
+	return errors.Join(vacate(made), os.Remove(dir))
 }
 
 // vacate removes the socket of a node that was killed.

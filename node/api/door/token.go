@@ -1,19 +1,15 @@
 package door
 
 import (
-	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"time"
 )
 
 const (
@@ -21,8 +17,6 @@ const (
 	TokenFile = "api.token"
 	// minToken and maxToken are how many characters a token has.
 	minToken, maxToken = 16, 256
-	// sessionTime is for how long a browser is logged in.
-	sessionTime = 12 * time.Hour
 )
 
 // Token is what who asks over TCP has to know.
@@ -70,23 +64,4 @@ func makeToken(path string) (Token, error) {
 func (t Token) Is(sent string) bool {
 	want, got := sha256.Sum256([]byte(t)), sha256.Sum256([]byte(sent))
 	return t != "" && subtle.ConstantTimeCompare(want[:], got[:]) == 1
-}
-
-// session returns what a browser that has shown the token shows from then on, until it ends.
-func (t Token) session(end time.Time) string {
-	until := strconv.FormatInt(end.Unix(), 10)
-	return until + "." + t.sign(until)
-}
-
-// inSession reports whether a browser shows what session returned, and its time is not over.
-func (t Token) inSession(shown string, now time.Time) bool {
-	until, signature, _ := strings.Cut(shown, ".")
-	end, err := strconv.ParseInt(until, 10, 64)
-	return t != "" && err == nil && now.Unix() < end && hmac.Equal([]byte(signature), []byte(t.sign(until)))
-}
-
-func (t Token) sign(text string) string {
-	mac := hmac.New(sha256.New, []byte(t))
-	mac.Write([]byte("session " + text))
-	return hex.EncodeToString(mac.Sum(nil))
 }

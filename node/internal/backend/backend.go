@@ -35,17 +35,22 @@ type Parts struct {
 	Endpoints func() []string
 	// Status returns how the node is.
 	Status func() schema.Status
+	// Refused counts what the node has refused.
+	Refused func() schema.Refused
 	// CloseRefused closes the connections of who may not come, and returns how many.
 	CloseRefused func() int
 	Log          *slog.Logger
 }
 
-// Backend tells of a node and acts on it; close it before its parts.
+// Backend tells of a node and acts on it, and keeps what it did in the last 15 minutes; close
+// it before its parts.
 type Backend struct {
 	Parts
-	hub   hub
-	stop  context.CancelFunc
-	watch sync.WaitGroup
+	hub        hub
+	history    history
+	advertised advertised
+	stop       context.CancelFunc
+	watch      sync.WaitGroup
 }
 
 // New returns the backend of a node.
@@ -57,10 +62,11 @@ func New(p Parts) (*Backend, error) {
 		b.stop()
 		return nil, err
 	}
+	b.watch.Go(func() { b.sampleAll(ctx) })
 	return b, nil
 }
 
-// Close ends what watches for events.
+// Close ends what watches for events, and what counts them.
 func (b *Backend) Close() error {
 	b.stop()
 	b.watch.Wait()

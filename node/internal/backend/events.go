@@ -12,6 +12,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
 
 	"github.com/macula-mesh/macula-node/node/api/schema"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -114,16 +115,15 @@ func (h *hub) turn(look func() *snapshot) (before, now *snapshot) {
 	return before, now
 }
 
-// watchAll has what happens told until ctx ends.
+// watchAll has what happens told until ctx ends. Who comes and goes is told by a goroutine that
+// does nothing else: who connects waits in the bus until there is room for that.
 func (b *Backend) watchAll(ctx context.Context) error {
-	sub, err := b.Host.EventBus().Subscribe(new(event.EvtPeerConnectednessChanged))
+	sub, err := b.Host.EventBus().Subscribe(new(event.EvtPeerConnectednessChanged), eventbus.BufSize(waitingEvents), eventbus.Name("macula/events"))
 	if err != nil {
 		return fmt.Errorf("subscribe to who comes and goes: %w", err)
 	}
 	b.watch.Go(func() {
 		defer sub.Close()
-		tick := time.NewTicker(lookTime)
-		defer tick.Stop()
 		for {
 			select {
 			case <-ctx.Done():
@@ -133,6 +133,16 @@ func (b *Backend) watchAll(ctx context.Context) error {
 					return
 				}
 				b.connectedness(e.(event.EvtPeerConnectednessChanged))
+			}
+		}
+	})
+	b.watch.Go(func() {
+		tick := time.NewTicker(lookTime)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
 			case <-tick.C:
 				if before, now := b.hub.turn(b.look); before != nil {
 					now.changes(before, b.publish)
@@ -193,16 +203,22 @@ func (b *Backend) look() *snapshot {
 }
 
 func (s *snapshot) count(r schema.Refused, b *Backend) {
-	s.refused = map[string]uint64{"denied": r.Denied, "not_allowed": r.NotAllowed, "handshakes": r.Handshakes, "gave_way": r.GaveWay, "connect_first": r.ConnectFirst, "busy": r.Busy}
-	for reason, n := range r.TurnedAway {
-		s.refused["turned_away_"+reason] = n
-	}
+	s.refused = refusals(r)
 	st := b.records().Stats()
 	s.stored = map[string]uint64{"stored": st.Stored, "replaced": st.Replaced, "not_owner": st.NotOwner, "over_budget": st.OverBudget, "key_full": st.KeyFull, "expired": st.Expired, "evicted": st.Evicted, "gave_way": st.GaveWay}
 	t := b.Topics.Stats()
 	s.published = map[string]uint64{"published": t.Published, "received": t.Received, "delivered": t.Delivered, "sent": t.Sent, "busy": t.Busy, "refused": t.Refused, "overflowed": t.Overflowed, "unsent": t.Unsent}
 	c := b.Calls.Stats()
 	s.called = map[string]uint64{"calls": c.Calls, "answered": c.Answered, "failed": c.Failed, "late": c.Late, "busy_caller": c.BusyCaller, "busy_all": c.BusyAll, "busy_provider": c.BusyProvider}
+}
+
+// refusals are the counters of what was refused, by why it was.
+func refusals(r schema.Refused) map[string]uint64 {
+	all := map[string]uint64{"denied": r.Denied, "not_allowed": r.NotAllowed, "handshakes": r.Handshakes, "gave_way": r.GaveWay, "connect_first": r.ConnectFirst, "busy": r.Busy}
+	for reason, n := range r.TurnedAway {
+		all["turned_away_"+reason] = n
+	}
+	return all
 }
 
 // changes tells what has happened since before.

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
@@ -124,21 +125,29 @@ func (b *Backend) Put(ctx context.Context, key []byte, raw wire.Raw, replicate b
 // Advertise implements api.Records.
 func (b *Backend) Advertise(ctx context.Context, r schema.AdvertiseRequest) (done schema.Advertisement, err error) {
 	key := maculadht.ServiceKey(r.Service)
+	var made *maculadht.Advertisement
 	if r.Service != "" {
-		_, err = b.Service.AdvertiseService(ctx, maculadht.Offer{Name: r.Service, Endpoint: r.Endpoint, Metadata: r.Metadata.Raw, TTL: time.Duration(r.TTL) * time.Second})
+		made, err = b.Service.AdvertiseService(ctx, maculadht.Offer{Name: r.Service, Endpoint: r.Endpoint, Metadata: r.Metadata.Raw, TTL: time.Duration(r.TTL) * time.Second})
 	} else if key, err = hex.DecodeString(r.Key); err == nil {
-		_, err = b.Service.Advertise(ctx, key, r.Value.Raw)
+		made, err = b.Service.Advertise(ctx, key, r.Value.Raw)
 	}
 	if err != nil && !errors.Is(err, maculadht.ErrNotSaved) { // it goes on all the same, and is saved later
 		return done, err
 	}
 	b.publish(schema.Event{Kind: schema.EventAdvertised, Text: hex.EncodeToString(key)})
-	for _, s := range b.Service.Advertisements() {
-		if bytes.Equal(s.Key, key) {
+	under := b.under(key)
+	for _, s := range under {
+		if s.Is(made) {
 			done = advertisement(s)
 		}
 	}
+	b.advertised.enter(ctx, key, made, under)
 	return done, nil
+}
+
+// under is what is advertised under a key.
+func (b *Backend) under(key []byte) []maculadht.AdvertisementStatus {
+	return slices.DeleteFunc(b.Service.Advertisements(), func(s maculadht.AdvertisementStatus) bool { return !bytes.Equal(s.Key, key) })
 }
 
 func advertisement(s maculadht.AdvertisementStatus) schema.Advertisement {
@@ -162,18 +171,4 @@ func (b *Backend) Advertisements() []schema.Advertisement {
 		all = append(all, advertisement(s))
 	}
 	return all
-}
-
-// Withdraw implements api.Records.
-func (b *Backend) Withdraw(_ context.Context, key []byte) (n int, err error) {
-	for _, s := range b.Service.Advertisements() {
-		if bytes.Equal(s.Key, key) {
-			err = errors.Join(err, s.Withdraw())
-			n++
-		}
-	}
-	if n > 0 {
-		b.publish(schema.Event{Kind: schema.EventWithdrawn, Text: hex.EncodeToString(key)})
-	}
-	return n, err
 }

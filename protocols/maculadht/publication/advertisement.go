@@ -63,6 +63,7 @@ type publication struct {
 
 	// Guarded by Publisher.mu.
 	users   int  // advertisements of this program
+	briefs  int  // of these, those that are brief
 	resumed bool // it is from before a restart, and this program has not advertised it
 	over    bool // it was withdrawn, or replaced
 	written bool // it may be in the state
@@ -80,6 +81,7 @@ type publication struct {
 type Advertisement struct {
 	publisher   *Publisher
 	publication *publication
+	brief       bool // it is a subscription's, or of a procedure that is served
 	withdraw    sync.Once
 }
 
@@ -128,21 +130,21 @@ func (p *Publisher) advertise(ctx context.Context, s subject) (*Advertisement, e
 		case err != nil:
 			return nil, err
 		case isNew:
-			return p.begin(ctx, pub, replaced)
+			return p.begin(ctx, pub, replaced, s.brief)
 		}
 		select {
 		case <-pub.started:
 		case <-ctx.Done():
-			return nil, errors.Join(ctx.Err(), p.leave(ctx, pub))
+			return nil, errors.Join(ctx.Err(), p.leave(ctx, pub, s.brief))
 		}
 		if pub.failed == nil && pub.ctx.Err() == nil {
 			err := p.save(ctx, pub)
 			if err != nil && ctx.Err() != nil {
-				return nil, errors.Join(ctx.Err(), p.leave(ctx, pub))
+				return nil, errors.Join(ctx.Err(), p.leave(ctx, pub, s.brief))
 			}
-			return &Advertisement{publisher: p, publication: pub}, err
+			return &Advertisement{publisher: p, publication: pub, brief: s.brief}, err
 		}
-		_ = p.leave(ctx, pub) // it has just been withdrawn, or could not begin
+		_ = p.leave(ctx, pub, s.brief) // it has just been withdrawn, or could not begin
 	}
 }
 
@@ -161,6 +163,9 @@ func (p *Publisher) publicationOf(s subject) (pub *publication, isNew bool, repl
 		switch {
 		case same || bytes.Equal(pub.base.Raw, s.base.Raw) && !pub.resumed:
 			pub.users++
+			if s.brief {
+				pub.briefs++
+			}
 			pub.resumed = false
 			pub.brief = pub.brief && s.brief
 			return pub, false, nil, nil
@@ -172,7 +177,9 @@ func (p *Publisher) publicationOf(s subject) (pub *publication, isNew bool, repl
 		replaced = pub
 	}
 	pub = p.enter(s, since)
-	pub.users = 1
+	if pub.users = 1; s.brief {
+		pub.briefs = 1
+	}
 	return pub, true, replaced, nil
 }
 
@@ -189,7 +196,7 @@ func (p *Publisher) enter(s subject, since time.Time) *publication {
 
 // begin keeps a new publication's value here, saves it and has it published, once that
 // which it replaces is over.
-func (p *Publisher) begin(ctx context.Context, pub, replaced *publication) (*Advertisement, error) {
+func (p *Publisher) begin(ctx context.Context, pub, replaced *publication, brief bool) (*Advertisement, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(p.ctx, cancel)() // Close waits for this
@@ -211,7 +218,7 @@ func (p *Publisher) begin(ctx context.Context, pub, replaced *publication) (*Adv
 	here.plan(time.Now(), errors.Join(err, unsaved), pub.base.TTL)
 	p.publish(pub, here, false)
 	close(pub.started)
-	return &Advertisement{publisher: p, publication: pub}, unsaved
+	return &Advertisement{publisher: p, publication: pub, brief: brief}, unsaved
 }
 
 // fail ends a publication that could not begin, and has that go on which it was to
@@ -266,8 +273,11 @@ func (p *Publisher) end(pub *publication) {
 }
 
 // leave takes a user off a publication, the last of which ends it and has it forgotten.
-func (p *Publisher) leave(ctx context.Context, pub *publication) error {
+func (p *Publisher) leave(ctx context.Context, pub *publication, brief bool) error {
 	p.mu.Lock()
+	if brief {
+		pub.briefs--
+	}
 	if pub.users--; pub.users <= 0 && !p.closed && !pub.over {
 		p.withdraw(pub)
 	}
@@ -333,7 +343,7 @@ func (a *Advertisement) Withdraw() error { return a.WithdrawWhile(context.Backgr
 // most. They are told all the same.
 func (a *Advertisement) WithdrawWhile(ctx context.Context) error {
 	err, first := error(nil), false
-	a.withdraw.Do(func() { err, first = a.publisher.leave(ctx, a.publication), true })
+	a.withdraw.Do(func() { err, first = a.publisher.leave(ctx, a.publication, a.brief), true })
 	if first {
 		return err
 	}
@@ -371,20 +381,31 @@ type Status struct {
 	// Resumed says that it is from before a restart, and that the program has not
 	// advertised it since.
 	Resumed bool
+	// Brief says that a subscription, or a procedure that is served, is told of by it, perhaps
+	// among others: it is there as long as these are.
+	Brief bool
 
 	publisher   *Publisher
 	publication *publication
 }
 
 // Withdraw ends it, whoever has advertised it; see Advertisement.Withdraw.
-func (s Status) Withdraw() error {
+func (s Status) Withdraw() error { return s.WithdrawWhile(context.Background()) }
+
+// WithdrawWhile is Withdraw that waits for those who have the record until ctx ends, at most.
+// They are told all the same.
+func (s Status) WithdrawWhile(ctx context.Context) error {
 	s.publisher.mu.Lock()
 	if pub := s.publication; !s.publisher.closed && !pub.over {
 		s.publisher.withdraw(pub)
 	}
 	s.publisher.mu.Unlock()
-	return s.publisher.ended(context.Background(), s.publication)
+	return s.publisher.ended(ctx, s.publication)
 }
+
+// Is reports whether it is how a stands: that of one value is shared by those who have
+// advertised it.
+func (s Status) Is(a *Advertisement) bool { return s.publication == a.publication }
 
 // Advertisements returns all that are published, those first that were advertised
 // first.
@@ -393,7 +414,7 @@ func (p *Publisher) Advertisements() []Status {
 	all := make([]Status, 0, len(p.publications))
 	for _, pub := range p.publications {
 		s := Status{Key: bytes.Clone(pub.key), Value: pub.base.Raw, Since: pub.since,
-			Saved: pub.saved, Resumed: pub.resumed, publisher: p, publication: pub}
+			Saved: pub.saved, Resumed: pub.resumed, Brief: pub.briefs > 0, publisher: p, publication: pub}
 		if pub.offer != nil {
 			offer := *pub.offer
 			s.Offer = &offer
