@@ -27,9 +27,21 @@ func (l Limits) crowd(live []Record, rec *Record) int {
 func isStrangersOwn(r *Record) bool { return r.Owned && !r.Source.IsOwn() }
 
 // ofMost returns which of those of live and rec that may goes, as [Limits.crowd] does, of
-// who pays for most of them.
+// who pays for most of them; of equals who pays for the oldest of them, so that nobody goes
+// for one who has as many.
 func ofMost(live []Record, rec *Record, may func(*Record) bool) int {
-	most := mostOf(live, rec, may)
+	by, most := map[string]int{}, ""
+	count := func(r *Record) {
+		if name := payerOf(r.Source); may(r) {
+			if by[name]++; by[name] >= by[most] {
+				most = name
+			}
+		}
+	}
+	count(rec)
+	for i := range live {
+		count(&live[i])
+	}
 	return firstToGo(live, rec, func(r *Record) bool { return may(r) && payerOf(r.Source) == most })
 }
 
@@ -69,25 +81,4 @@ func goes(a, b *Record) int {
 		return 1
 	}
 	return a.Expires.Compare(b.Expires)
-}
-
-// mostOf returns who pays for most of the records that may go; of equals who pays for the
-// oldest of them, so that nobody goes for one who has as many.
-func mostOf(live []Record, rec *Record, may func(*Record) bool) (most string) {
-	by := map[string]int{}
-	count := func(r *Record) {
-		if !may(r) {
-			return
-		}
-		name := payerOf(r.Source)
-		by[name]++
-		if by[name] >= by[most] {
-			most = name
-		}
-	}
-	count(rec)
-	for i := range live {
-		count(&live[i])
-	}
-	return most
 }
