@@ -47,15 +47,10 @@ func TestWhoTellsInVain(t *testing.T) {
 	l.PollEvery, l.TrustEvery, l.Apart = time.Hour, time.Hour, 10*time.Millisecond
 	w := watchAt(t, nodes[1], key, watch.WithLimits(l))
 	w.comes(watch.Came, "same")
-	next := make(chan watch.Event, 10)
-	go func() {
-		for {
-			e, err, ok := w.next()
-			if !ok || err != nil {
-				return
-			}
-			next <- e
-		}
+	next := make(chan watch.Event, 1)
+	go func() { // as it looks while it is read
+		e, _, _ := w.next()
+		next <- e
 	}()
 	told, stop := changes(t, nodes[0], key, same)
 	stopped := false
