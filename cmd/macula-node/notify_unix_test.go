@@ -34,7 +34,7 @@ func TestServiceManagerIsTold(t *testing.T) {
 	t.Setenv("WATCHDOG_USEC", "100000")
 	p := startProcess(t, filepath.Join(dir, "data"), "--api", "off")
 	require.Equal(t, "READY=1\nSTATUS=serves the realm \"macula.default\"", told())
-	require.Contains(t, p.stdout.String(), "macula-node serves the realm", "it is ready when it serves")
+	waitFor(t, "the banner, which is printed before", func() bool { return strings.Contains(p.stdout.String(), "macula-node serves the realm") })
 	for range 3 {
 		require.Equal(t, "WATCHDOG=1", told())
 	}
