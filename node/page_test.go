@@ -17,7 +17,7 @@ func TestPage(t *testing.T) {
 	t.Parallel()
 	first := startNode(t, func(c *Config) { c.DataDir, c.API = t.TempDir(), "127.0.0.1:0" })
 	second := startNode(t, bootstrappedBy(first))
-	require.Eventually(t, func() bool { return first.knows(second) }, 2*patience, tick)
+	require.Eventually(t, func() bool { return first.knows(second) && second.knows(first) }, 2*patience, tick)
 	value, err := wire.FromJSON([]byte(`{"text":"kept by the second"}`))
 	require.NoError(t, err)
 	_, err = second.Service().Store(patient(t), []byte("greeting"), value)

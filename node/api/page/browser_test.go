@@ -239,7 +239,7 @@ func TestLayout(t *testing.T) {
 		scheme        *emulation.MediaFeature
 	}{
 		{"page-empty", emptyNode(), 1100, 900, light},
-		{"page", busyNode(60), 1100, 1330, light},
+		{"page", busyNode(60), 1100, 1680, light},
 		{"page-night", busyNode(60), 1100, 900, dark},
 		{"page-phone", busyNode(60), 360, 780, light},
 		{"page-hostile", hostileNode(t), 1100, 900, light},
