@@ -112,7 +112,10 @@ func (r *rig) listen(t *testing.T) func(kind string) schema.Event {
 	go func() {
 		defer close(ended)
 		for e := range r.Events(ctx, func() { close(begun) }) {
-			came <- e
+			select {
+			case came <- e:
+			case <-ctx.Done():
+			}
 		}
 	}()
 	t.Cleanup(func() { cancel(); <-ended })
