@@ -1,7 +1,6 @@
 package node
 
 import (
-	"fmt"
 	"net/netip"
 
 	ma "github.com/multiformats/go-multiaddr"
@@ -15,15 +14,7 @@ import (
 // machine reach the node: loopback where it listens on all addresses, else where it
 // listens, loopback first.
 func (n *Node) LocalAddrs() []ma.Multiaddr {
-	var addrs []ma.Multiaddr
-	for _, ap := range n.localAddrPorts() {
-		family := "ip6"
-		if ap.Addr().Is4() {
-			family = "ip4"
-		}
-		addrs = append(addrs, ma.StringCast(fmt.Sprintf("/%s/%s/udp/%d/quic-v1/p2p/%s", family, ap.Addr(), ap.Port(), n.host.ID())))
-	}
-	return addrs
+	return quicaddr.Multiaddrs(n.localAddrPorts(), n.host.ID())
 }
 
 // LocalEndpoint returns where other programs of this machine reach the node as

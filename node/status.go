@@ -2,18 +2,15 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"time"
 
-	"github.com/macula-mesh/macula-node/compat/wire/values"
 	"github.com/macula-mesh/macula-node/internal/datadir"
 	"github.com/macula-mesh/macula-node/internal/memory"
 	"github.com/macula-mesh/macula-node/node/api/schema"
 	"github.com/macula-mesh/macula-node/node/internal/backend"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
-	"github.com/macula-mesh/macula-node/protocols/maculadht/records/pebble"
+	"github.com/macula-mesh/macula-node/node/internal/problems"
 )
 
 // local is a node as its local API tells of it.
@@ -84,40 +81,16 @@ func (l local) Status() schema.Status {
 
 // problems says why the node is not well.
 func (n *Node) problems(beginnings []beginning) []string {
-	problems, stats, store := []string{}, n.records.Stats(), n.StoreStatus()
-	if why := n.lonely(beginnings); why != "" {
-		problems = append(problems, why)
-	}
-	if why := wrongClock(n.service.ClockAhead()); why != "" {
-		problems = append(problems, why)
-	}
-	if store.Failing != nil {
-		what := fmt.Sprintf("nothing new can be stored: %v", store.Failing)
-		if errors.Is(store.Failing, pebble.ErrBound) {
-			what += "; to keep more start the node with a larger --store-disk (Config.DiskBytes), else there is room when records have come to the end of their life"
+	all, stats, store := []string{}, n.records.Stats(), n.StoreStatus()
+	for _, why := range []string{
+		n.lonely(beginnings), problems.Clock(n.service.ClockAhead()),
+		problems.Store(store.Failing), problems.Room(stats.Bytes, store.Limit),
+	} {
+		if why != "" {
+			all = append(all, why)
 		}
-		problems = append(problems, what)
 	}
-	if isFull(stats.Bytes, store.Limit) {
-		problems = append(problems, fmt.Sprintf("the records have all of the memory that they may, %d of %d bytes: what is new takes the place of what those have stored who have most, or is refused; to keep more start the node with a larger --store-memory (Config.Records)", stats.Bytes, store.Limit))
-	}
-	return problems
-}
-
-// clockVoices is how many peers it takes to doubt this machine's clock.
-const clockVoices = 3
-
-// wrongClock says that this machine's clock is wrong, where so many peers say so; nothing else.
-func wrongClock(ahead time.Duration, voices int) string {
-	if voices < clockVoices || ahead.Abs() <= records.Skew/2 {
-		return ""
-	}
-	side := "ahead of"
-	if ahead < 0 {
-		side = "behind"
-	}
-	return fmt.Sprintf("this machine's clock, at %s, is %v %s those of most of the %d peers that have told theirs: from %v on nobody believes what this node has sealed, nor this node what others have; set it, as by NTP",
-		time.Now().Format(time.RFC3339), ahead.Abs().Round(time.Second), side, voices, records.Skew)
+	return all
 }
 
 // refused counts what the node has refused.
@@ -128,12 +101,6 @@ func (n *Node) refused() schema.Refused {
 		Handshakes: pool.Handshakes.Refused, GaveWay: pool.GaveWay,
 		ConnectFirst: mux.Unmet, Busy: mux.Busy, TurnedAway: mux.TurnedAway,
 	}
-}
-
-// isFull reports whether records have so much of what they may that a large value has no
-// room.
-func isFull(bytes, limit int64) bool {
-	return bytes+values.MaxSize+records.RecordOverhead > limit
 }
 
 // running is what a node says to the commands on its machine.

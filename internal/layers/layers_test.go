@@ -54,7 +54,7 @@ var floors = [][]string{
 	{"node/credentials", "node/internal/quicaddr", "node/limits"},
 	{"node/backup", "node/internal/peerhost"},
 	{"node/api/schema", "node/api/door", "internal/health"},
-	{"node/api", "node/api/client", "node/api/page", "node/internal/backend", "node/internal/metrics"},
+	{"node/api", "node/api/client", "node/api/page", "node/internal/backend", "node/internal/problems", "node/internal/metrics"},
 	{"node/internal/presence"},
 	{"node"},
 	{"cmd/macula-node/internal/flags", "cmd/macula-node/internal/terminal", "cmd/macula-node/internal/runner", "cmd/macula-node/internal/observe", "cmd/macula-node/internal/tomlfile", "cmd/macula-node/internal/supervised"},

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
 	ma "github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
@@ -151,4 +152,16 @@ func distance(addr ma.Multiaddr) int {
 		rank++
 	}
 	return rank
+}
+
+// Multiaddrs returns the multiaddrs, with /p2p, of a peer that listens there.
+func Multiaddrs(at []netip.AddrPort, id peer.ID) (addrs []ma.Multiaddr) {
+	for _, ap := range at {
+		family := "ip6"
+		if ap.Addr().Is4() {
+			family = "ip4"
+		}
+		addrs = append(addrs, ma.StringCast(fmt.Sprintf("/%s/%s/udp/%d/quic-v1/p2p/%s", family, ap.Addr(), ap.Port(), id)))
+	}
+	return addrs
 }
