@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // fakeNode is a node as a test wants it.
 type fakeNode struct {
