@@ -357,6 +357,22 @@ func TestCrowdUnderAKey(t *testing.T) {
 		}
 		return refused
 	}
+	t.Run("stored first, owned later", func(t *testing.T) {
+		s := newManager(t)
+		of := func(i int) Source { return Source{Name: fmt.Sprint(i), Group: fmt.Sprint(i % 4)} }
+		flood(t, s, of, false, MaxProviders)
+		flood(t, s, of, true, MaxProviders)
+		recs, err := s.Values(t.Context(), key)
+		require.NoError(t, err)
+		owned := 0
+		for _, r := range recs {
+			if r.Owned {
+				owned++
+			}
+		}
+		require.LessOrEqual(t, owned, maxOwned)
+		require.NoError(t, s.Store(t.Context(), Put{Key: key, NodeID: []byte("later"), Value: []byte("later"), TTL: time.Minute, Source: honest}))
+	})
 	for name, tt := range map[string]struct {
 		who   func(i int) Source
 		owned bool

@@ -89,14 +89,22 @@ func (m *model) store(p Put) error {
 		if left > 0 && r.expires <= old.expires {
 			return nil
 		}
+		if old.owned != r.owned || payerOf(old.source) != payerOf(r.source) { // as a new one
+			others := append([]modelRecord{r}, slices.Delete(slices.Clone(recs), at, at+1)...)
+			if i := m.tooMany(others, len(recs)-1); i == 0 {
+				return ErrKeyFull
+			} else if i > 0 {
+				next, at = slices.Delete(others, i, i+1), 0
+			}
+		}
 		next[at] = r
 	} else {
 		next = append([]modelRecord{r}, next...)
-	}
-	if i := m.tooMany(next, len(recs)); i == 0 {
-		return ErrKeyFull
-	} else if i > 0 {
-		next = slices.Delete(next, i, i+1)
+		if i := m.tooMany(next, len(recs)); i == 0 {
+			return ErrKeyFull
+		} else if i > 0 {
+			next = slices.Delete(next, i, i+1)
+		}
 	}
 
 	group, own := m.cost(r.source)

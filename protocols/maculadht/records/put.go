@@ -158,7 +158,7 @@ func place(live []Record, rec *Record, isCopy bool, now time.Time, limits Limits
 	old := &live[i]
 	switch {
 	case rec.Proof != nil:
-		return placeProved(live, i, rec, now)
+		return placeProved(live, i, rec, now, limits)
 	case (old.Owned && !rec.Owned || old.Proof != nil) && bytes.Equal(old.Value, rec.Value):
 		return edit{next: live}, nil
 	case old.Owned && !rec.Owned, old.Proof != nil:
@@ -166,13 +166,13 @@ func place(live []Record, rec *Record, isCopy bool, now time.Time, limits Limits
 	case isCopy && (old.Direct || !rec.Expires.After(old.Expires)), old.Direct && !rec.Direct && !rec.Owned && bytes.Equal(old.Value, rec.Value):
 		return edit{next: live}, nil // one that is as good as new does not say that it is a copy
 	}
-	return replace(live, i, rec), nil
+	return replaceWithin(live, i, rec, limits)
 }
 
 // placeProved is place for a proved record where the provider's stands at i. An older one
 // never replaces a newer one, and the very same one only prolongs its life: who hands it
 // over may have said that less is left.
-func placeProved(live []Record, i int, rec *Record, now time.Time) (edit, error) {
+func placeProved(live []Record, i int, rec *Record, now time.Time, limits Limits) (edit, error) {
 	old := &live[i]
 	order := rec.Proof.Compare(old.Proof)
 	if old.Proof != nil && old.Proof.isAhead(now) {
@@ -180,13 +180,34 @@ func placeProved(live []Record, i int, rec *Record, now time.Time) (edit, error)
 	}
 	switch {
 	case order > 0:
-		return replace(live, i, rec), nil
+		return replaceWithin(live, i, rec, limits)
 	case order < 0 || !bytes.Equal(old.Value, rec.Value):
 		return edit{}, ErrSuperseded
 	case !rec.Expires.After(old.Expires):
 		return edit{next: live}, nil
 	}
-	return replace(live, i, rec), nil
+	return replaceWithin(live, i, rec, limits)
+}
+
+// replaceWithin is replace that keeps the list within its limits: who becomes the owner of
+// a record, or has it from another source, has a place as for a new one.
+func replaceWithin(live []Record, i int, rec *Record, limits Limits) (edit, error) {
+	old := &live[i]
+	if old.Owned == rec.Owned && payerOf(old.Source) == payerOf(rec.Source) {
+		return replace(live, i, rec), nil
+	}
+	rest := slices.Concat(live[:i], live[i+1:])
+	goes := limits.crowd(rest, rec)
+	switch {
+	case goes == len(rest):
+		return edit{}, ErrKeyFull
+	case goes < 0:
+		return replace(live, i, rec), nil
+	}
+	return edit{
+		next:  appendPlaced(make([]Record, 0, len(rest)), rest[:goes], rest[goes+1:], rec),
+		added: rec, removed: []Record{*old, rest[goes]}, evicted: EvictedKey,
+	}, nil
 }
 
 // replace puts rec in the place of the record at i, or, where one of them is a tombstone
