@@ -92,7 +92,9 @@ func dialOutcome(ctx context.Context, err error) dials.Outcome {
 		return dials.Reached
 	case refused, failed, errors.Is(err, ErrNoReply), errors.Is(err, proto.ErrRemote), errors.Is(err, identity.ErrCertificate):
 		return dials.Answered
-	case errors.Is(err, ErrBackoff), errors.Is(context.Cause(ctx), context.Canceled): // it was not dialled, or another was faster
+	case errors.Is(err, ErrBackoff):
+		return dials.NotDialled
+	case errors.Is(context.Cause(ctx), context.Canceled): // another was faster
 		return dials.GivenUp
 	default:
 		return dials.Silent

@@ -45,10 +45,11 @@ type Outcome uint8
 
 // The outcomes.
 const (
-	Silent   Outcome = iota // nothing came back
-	GivenUp                 // it was not waited for
-	Answered                // somebody is there, be it not who was wanted
-	Reached                 // there is a connection
+	Silent     Outcome = iota // nothing came back
+	GivenUp                   // it was not waited for
+	NotDialled                // it never began
+	Answered                  // somebody is there, be it not who was wanted
+	Reached                   // there is a connection
 )
 
 // Limiter says which addresses may be dialled now. Addresses that share a place in its
@@ -140,6 +141,9 @@ func (l *Limiter) End(addr netip.AddrPort, came Outcome) {
 			p.at.times = min(p.at.times, 16)
 			p.at.until = now.Add(min(FirstRest<<(p.at.times-2), MaxRest))
 		}
+	case NotDialled:
+		l.ips.Give(p.ip)
+		l.groups.Give(p.group)
 	case Reached:
 		l.ips.Give(p.ip)
 		l.groups.Give(p.group)

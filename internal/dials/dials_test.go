@@ -62,6 +62,7 @@ func TestBudgets(t *testing.T) {
 		"that another one answers at":   {"8.8.8.8:%d", Answered, PerIP, PerIP + int(time.Hour/IPPause)},
 		"those that are not waited for": {"8.8.8.8:%d", GivenUp, PerIP, PerIP + int(time.Hour/IPPause)},
 		"ports where it is":             {"8.8.8.8:%d", Reached, 1000, 1000},
+		"those that are not dialled":    {"8.8.8.8:%d", NotDialled, 1000, 1000},
 		"IPv4 in IPv6":                  {"[::ffff:8.8.8.8]:%d", Silent, PerIP, PerIP + int(time.Hour/IPPause)},
 		"a private one":                 {"10.0.0.1:%d", Silent, 1000, 1000},
 		"loopback":                      {"127.0.0.1:%d", Silent, 1000, 1000},

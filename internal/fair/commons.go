@@ -23,9 +23,13 @@ func NewCommons[T comparable](room int) *Commons[T] {
 // Len returns how many things have a place.
 func (c *Commons[T]) Len() int { return len(c.things) }
 
+// handOvers is how many things change who pays for them at one Use: each is looked for
+// among all who share it, and those that use too much would have all others wait.
+const handOvers = 16
+
 // Use has a payer use a thing once more, which gets a place where it has none. Where there
 // are too many it returns the one whose place is gone for it, which may be the same: the
-// newest of who pays for most, that nobody with less uses.
+// newest of who pays for most, that nobody with less uses, as far as 16 of them tell.
 func (c *Commons[T]) Use(by Payer, thing T) (gone T, gaveWay bool) {
 	if in := c.things[thing]; in != nil {
 		in.uses[by]++
@@ -35,13 +39,13 @@ func (c *Commons[T]) Use(by Payer, thing T) (gone T, gaveWay bool) {
 	in.place = c.places.Add(by, thing, 1)
 	c.things[thing] = in
 	var had map[use[T]]bool // who had too much with which thing
-	for out := c.places.GiveWay(in.place, false); out != nil; out = c.places.GiveWay(in.place, false) {
+	for n, out := 0, c.places.GiveWay(in.place, false); out != nil; n, out = n+1, c.places.GiveWay(in.place, false) {
 		other := c.things[out.Value]
 		if had == nil {
 			had = make(map[use[T]]bool)
 		}
 		had[use[T]{out.Value, other.payer}] = true
-		if !c.handOver(out.Value, other, had) {
+		if n >= handOvers || !c.handOver(out.Value, other, had) {
 			delete(c.things, out.Value)
 			return out.Value, true
 		}

@@ -375,3 +375,28 @@ func TestCommonsOfAll(t *testing.T) {
 	}
 	require.Equal(t, 10, c.Len())
 }
+
+// What one group shares among many payers, who is full of it, costs who comes next no more
+// than what nobody shares does, within a few times.
+func BenchmarkCommons(b *testing.B) {
+	const room = 4096
+	for _, sharers := range []int{1, 128} {
+		b.Run(fmt.Sprint(sharers, " sharers"), func(b *testing.B) {
+			c := fair.NewCommons[int](room)
+			for thing := range room {
+				if thing >= room/4 {
+					c.Use(payer(fmt.Sprint(thing), "1", ""), thing)
+					continue
+				}
+				for by := range sharers {
+					c.Use(payer("group", fmt.Sprint(by), ""), thing)
+				}
+			}
+			thing := room
+			for b.Loop() {
+				c.Use(payer("group", "0", ""), thing)
+				thing++
+			}
+		})
+	}
+}

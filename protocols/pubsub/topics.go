@@ -201,14 +201,15 @@ func (t *Topics) Subscribe(ctx context.Context, pattern string) (*Subscription, 
 	}
 	s := &Subscription{topics: t, entry: &entry{pattern: pattern}, wake: make(chan struct{}, 1), ended: make(chan struct{})}
 	s.entry.subscriber = &subscriber{app: s, age: t.ages.Add(1)}
+	s.entry.told = t.tell(pattern, fair.Payer{}) // before Close may end it
 	t.mu.Lock()
 	if t.closed {
 		t.mu.Unlock()
+		t.announcer.Unwant(s.entry.told)
 		return nil, proto.ErrClosed
 	}
 	t.apps[s] = struct{}{}
 	t.mu.Unlock()
-	s.entry.told = t.tell(pattern, fair.Payer{})
 	if !t.enter(s.entry) {
 		s.Close()
 		if t.isClosed() {

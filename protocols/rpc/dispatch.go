@@ -68,8 +68,11 @@ func (c *Calls) passOn(t *task) {
 	case errors.Is(err, locator.ErrBusy):
 		c.giveWay(t)
 		return
+	case c.ctx.Err() != nil, errors.Is(err, maculadht.ErrClosed):
+		c.finish(t, outcome.Of(outcome.Closing))
+		return
 	case err != nil:
-		c.finish(t, outcome.Of(outcome.Late)) // or it is over, or Close is under way
+		c.finish(t, outcome.Of(outcome.Late)) // or it is over
 		return
 	}
 	var why error

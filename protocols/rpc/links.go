@@ -120,6 +120,9 @@ func (l *links) to(ctx context.Context, at peer.AddrInfo, by fair.Payer) (k *lin
 			l.places.Remove(k)
 			err = ErrClosed
 		}
+		if gone != nil {
+			delete(l.byPeer, gone.peer) // nobody else may begin to use it
+		}
 	}
 	l.mu.Unlock()
 	if gone != nil {

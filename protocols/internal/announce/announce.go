@@ -278,7 +278,7 @@ func (a *Announcer) settle(n *announced) (more bool) {
 func (a *Announcer) failed(n *announced, err error) (more bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.closed {
+	if a.closed || len(n.wants) == 0 || !n.placed {
 		return true // which ends it
 	}
 	n.pause = min(max(2*n.pause, againAfter), againAtLast)
