@@ -108,23 +108,26 @@ func (c *topic) ask(by fair.Payer, now time.Time) {
 	}
 }
 
-// cost is what a message takes of its sender's budget, in frames beside its own, as far as
-// is known.
-func (c *topic) cost(elsewhere bool) int {
+// cost is what a message takes of its sender's budget for who gets it here, in frames
+// beside its own, as far as is known. What it takes for others send charges, which knows
+// who they are.
+func (c *topic) cost(m *message, elsewhere bool) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	copies := len(c.here) + len(c.stored)
-	switch {
-	case elsewhere && c.asked.IsZero():
-		return newTopicCost
-	case elsewhere:
-		copies += len(c.away)
+	cost := m.cost(len(c.here) + len(c.stored))
+	if elsewhere && c.asked.IsZero() {
+		cost += newTopicCost
 	}
-	return copies / copiesPerCost
+	return cost
 }
 
-// send hands a message to those who have to be sent it; c.mu is held.
+// send hands a message to those who have to be sent it, where its sender's budget allows
+// for that; c.mu is held.
 func (c *topic) send(m *message) {
+	if m.charge != nil && !m.charge(m.cost(len(c.away))) {
+		c.topics.dropped(DropBusy, 1)
+		return
+	}
 	for i := range c.away {
 		c.topics.senders.send(&c.away[i], m)
 	}

@@ -72,18 +72,37 @@ func (c *Calls) passOn(t *task) {
 		c.finish(t, outcome.Of(outcome.Late)) // or it is over, or Close is under way
 		return
 	}
+	c.askAny(ctx, t, providers)
+}
+
+// maxAsked is how many nodes are asked for one call, where each says that it does not serve
+// the procedure: anybody may store a record that names them.
+const maxAsked = 16
+
+// askAny has a call answered by the first of some providers that can be asked, and by those
+// behind it where that one does not serve the procedure.
+func (c *Calls) askAny(ctx context.Context, t *task, providers []maculadht.Provider) {
 	var why error
-	for _, p := range providers {
+	for i, p := range providers {
 		if t.target != nil && !bytes.Equal(p.NodeID, t.target) {
 			continue
 		}
-		if taken, err := c.askProvider(ctx, t, p); taken {
+		if t.asked == maxAsked {
+			break
+		}
+		t.others = providers[i+1:]
+		taken, err := c.askProvider(ctx, t, p)
+		if taken {
 			return
-		} else if err != nil {
+		}
+		if err != nil {
+			t.asked++
 			why = err
 		}
 	}
 	switch {
+	case t.refusal.Err != nil:
+		c.finish(t, t.refusal)
 	case why != nil:
 		c.finish(t, outcome.Failed(wire.CodeNotRouted, "The node of the provider of %q can not be reached: %v", t.procedure, why))
 	case t.target != nil:
@@ -95,8 +114,30 @@ func (c *Calls) passOn(t *task) {
 	}
 }
 
+// answered takes what a provider has answered: it ends the call, unless it is that the
+// provider does not serve the procedure and there are others to ask.
+func (c *Calls) answered(t *task, o outcome.Outcome) {
+	if !o.IsNotServed() || len(t.others) == 0 || !c.leaves(t) {
+		c.finish(t, o)
+		return
+	}
+	t.asked++
+	t.refusal = o
+	if !c.spawn(func() {
+		ctx, cancel := context.WithDeadline(c.ctx, t.until)
+		defer cancel()
+		if c.awaits(t, cancel) {
+			c.askAny(ctx, t, t.others)
+		}
+	}) {
+		c.finish(t, outcome.Of(outcome.Closing))
+	}
+}
+
 // askProvider has a provider answer a call: as a client of this node, as a libp2p peer,
-// or behind one of which it says that it is. It reports whether it was asked.
+// or behind one of which it says that it is. It reports whether it was asked. Addresses in
+// a record that is not proved may be anybody's, and are not dialled: such a peer is asked
+// that is a contact, or connected.
 func (c *Calls) askProvider(ctx context.Context, t *task, p maculadht.Provider) (taken bool, why error) {
 	if len(p.NodeID) == 0 || bytes.Equal(p.NodeID, c.self) {
 		return false, nil
@@ -106,6 +147,12 @@ func (c *Calls) askProvider(ctx context.Context, t *task, p maculadht.Provider) 
 		return true, nil
 	}
 	at := p.Peer
+	if at.ID != "" && !p.Proved {
+		at.Addrs = nil
+		if contact, ok := c.locator.Contact(p.NodeID); ok {
+			at = contact
+		}
+	}
 	if at.ID == "" {
 		var ok bool
 		if at, ok = c.locator.GatewayAt(p.Endpoint); !ok {

@@ -89,7 +89,8 @@ func (l *Locator) Contact(nodeID []byte) (peer.AddrInfo, bool) {
 	return peer.AddrInfo{ID: c.Peer, Addrs: c.Addrs}, ok && c.Peer != ""
 }
 
-// GatewayAt returns the libp2p contact that serves Erlang nodes at an endpoint.
+// GatewayAt returns the libp2p contact that serves Erlang nodes at an endpoint, and was seen
+// at its address: anybody may say that it is his.
 func (l *Locator) GatewayAt(endpoint string) (peer.AddrInfo, bool) {
 	if endpoint == "" {
 		return peer.AddrInfo{}, false
@@ -103,7 +104,7 @@ func (l *Locator) GatewayAt(endpoint string) (peer.AddrInfo, bool) {
 	}
 	at = place{until: now.Add(gatewayFor)}
 	for _, c := range l.cfg.Service.Routing().Contacts() {
-		if c.Peer != "" && c.Endpoint == endpoint {
+		if c.Peer != "" && c.Endpoint == endpoint && c.EndpointSeen {
 			at.peer = peer.AddrInfo{ID: c.Peer, Addrs: c.Addrs}
 			break
 		}
