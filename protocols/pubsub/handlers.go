@@ -133,15 +133,14 @@ func (t *Topics) incomplete(err error) error {
 	return err
 }
 
-// take charges a message to who brought it, by how many get it and how long it is, and
-// publishes it.
+// take publishes a message, at the cost of who brought it.
 func (t *Topics) take(p *server.Peer, m *message, count interface{ Add(uint64) uint64 }, elsewhere bool) {
 	if isKeyTopic(m.Topic) { // which this node alone tells of
 		t.dropped(DropRefused, 1)
 		return
 	}
 	to := t.cache.Get(m.Topic)
-	if !p.Charge(to.cost(m, elsewhere)) {
+	if elsewhere && to.isNew() && !p.Charge(newTopicCost) {
 		t.dropped(DropBusy, 1)
 		return
 	}
