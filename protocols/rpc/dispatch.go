@@ -83,12 +83,10 @@ const maxAsked = 16
 // behind it where that one does not serve the procedure.
 func (c *Calls) askAny(ctx context.Context, t *task, providers []maculadht.Provider) {
 	var why error
-	for i, p := range providers {
+	for i := 0; i < len(providers) && t.asked < maxAsked; i++ {
+		p := providers[i]
 		if t.target != nil && !bytes.Equal(p.NodeID, t.target) {
 			continue
-		}
-		if t.asked == maxAsked {
-			break
 		}
 		t.others = providers[i+1:]
 		taken, err := c.askProvider(ctx, t, p)
@@ -121,8 +119,7 @@ func (c *Calls) answered(t *task, o outcome.Outcome) {
 		c.finish(t, o)
 		return
 	}
-	t.asked++
-	t.refusal = o
+	t.asked, t.refusal = t.asked+1, o
 	if !c.spawn(func() {
 		ctx, cancel := context.WithDeadline(c.ctx, t.until)
 		defer cancel()
@@ -135,9 +132,7 @@ func (c *Calls) answered(t *task, o outcome.Outcome) {
 }
 
 // askProvider has a provider answer a call: as a client of this node, as a libp2p peer,
-// or behind one of which it says that it is. It reports whether it was asked. Addresses in
-// a record that is not proved may be anybody's, and are not dialled: such a peer is asked
-// that is a contact, or connected.
+// or behind one of which it says that it is. It reports whether it was asked.
 func (c *Calls) askProvider(ctx context.Context, t *task, p maculadht.Provider) (taken bool, why error) {
 	if len(p.NodeID) == 0 || bytes.Equal(p.NodeID, c.self) {
 		return false, nil
@@ -146,18 +141,9 @@ func (c *Calls) askProvider(ctx context.Context, t *task, p maculadht.Provider) 
 		c.ask(t, peer, registered)
 		return true, nil
 	}
-	at := p.Peer
-	if at.ID != "" && !p.Proved {
-		at.Addrs = nil
-		if contact, ok := c.locator.Contact(p.NodeID); ok {
-			at = contact
-		}
-	}
-	if at.ID == "" {
-		var ok bool
-		if at, ok = c.locator.GatewayAt(p.Endpoint); !ok {
-			return false, nil
-		}
+	at, ok := c.locator.Where(p)
+	if !ok {
+		return false, nil
 	}
 	why = c.links.ask(ctx, t, at, p.NodeID)
 	return why == nil, why

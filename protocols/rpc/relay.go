@@ -20,7 +20,7 @@ func (c *Calls) relay(p *server.Peer, f framing.Frame, m *wire.RPCRequest) error
 		frame := o.Frame
 		if frame == nil {
 			result, why := o.In(payload.Payload.Text)
-			reply := c.rpcReply(orUndefined(id), result, c.errorText(why, false))
+			reply := c.rpcReply(payload.IDOf(id), result, c.errorText(why, false))
 			reply.Kind = wire.TextRPCReply
 			frame, _ = framing.AppendFrame(nil, reply) // a result that fits, see in
 		}

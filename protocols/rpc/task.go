@@ -149,9 +149,7 @@ func (c *Calls) awaits(t *task, forget func()) bool {
 func (c *Calls) leaves(t *task) bool {
 	c.mu.Lock()
 	over, forget := t.over, t.forget
-	if !over {
-		t.forget = nil
-	}
+	t.forget = nil // of one that is over finish has it
 	c.mu.Unlock()
 	if !over && forget != nil {
 		forget()

@@ -118,6 +118,23 @@ func (l *Locator) GatewayAt(endpoint string) (peer.AddrInfo, bool) {
 	return at.peer, at.peer.ID != ""
 }
 
+// Where returns the libp2p peer that is asked for a provider. Addresses in a record that is
+// not proved may be anybody's, and are not dialled: such a peer is asked that is a contact,
+// or connected.
+func (l *Locator) Where(p maculadht.Provider) (peer.AddrInfo, bool) {
+	at := p.Peer
+	if at.ID == "" {
+		return l.GatewayAt(p.Endpoint)
+	}
+	if !p.Proved {
+		at.Addrs = nil
+		if contact, ok := l.Contact(p.NodeID); ok {
+			at = contact
+		}
+	}
+	return at, true
+}
+
 // Find returns who provides a procedure. All who ask for one share a lookup, at the turn of
 // whoever of them has the first; where too many wait, and the asker's network has most of
 // them, the error is an ErrBusy, after the last lookup a [proto.ErrClosed], and else that of
