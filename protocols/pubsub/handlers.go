@@ -11,9 +11,11 @@ import (
 
 // What a frame costs of its sender's budget, in frames beside its own.
 const (
-	subscribeCost = 4  // for each pattern
-	newTopicCost  = 20 // where it has others asked who has subscribed
-	copiesPerCost = 4  // so many copies count as a frame
+	subscribeCost = 4       // for each pattern
+	newTopicCost  = 20      // where it has others asked who has subscribed
+	copiesPerCost = 4       // so many copies count as a frame
+	bytesPerCost  = 1 << 10 // and so many bytes of them
+	maxBytesCost  = 1 << 15 // the most that bytes count as, well below the usual burst
 )
 
 // register has the frames of topics handled.
@@ -131,19 +133,19 @@ func (t *Topics) incomplete(err error) error {
 	return err
 }
 
-// take charges a message to who brought it, by how many get it, and publishes it.
+// take publishes a message, at the cost of who brought it.
 func (t *Topics) take(p *server.Peer, m *message, count interface{ Add(uint64) uint64 }, elsewhere bool) {
 	if isKeyTopic(m.Topic) { // which this node alone tells of
 		t.dropped(DropRefused, 1)
 		return
 	}
 	to := t.cache.Get(m.Topic)
-	if !p.Charge(to.cost(elsewhere)) {
+	if elsewhere && to.isNew() && !p.Charge(newTopicCost) {
 		t.dropped(DropBusy, 1)
 		return
 	}
 	count.Add(1)
-	m.by = p.Session().Payer()
+	m.by, m.charge = p.Session().Payer(), p.Charge
 	t.cfg.tracer.Published(!elsewhere)
 	to.publish(m, elsewhere)
 }

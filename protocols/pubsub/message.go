@@ -37,6 +37,9 @@ type message struct {
 	payload wire.Raw // the PUBLISH that is in a PUBSUB_ROUTE
 	qos     int64
 	by      fair.Payer // who brought it; this program where it is zero
+	// charge takes frames of the budget of who brought it, and reports whether there were so
+	// many; nil for this program.
+	charge func(frames int) bool
 }
 
 // messageIDSize is the length of a message_id, in bytes.
@@ -151,6 +154,12 @@ func (m *message) route(from, to []byte) *wire.PubSubRoute {
 func (m *message) size() int { return messageCost + len(m.publish) + len(m.payload) }
 
 const messageCost = 256 // beside its bytes
+
+// cost is what so many copies of a message take of its sender's budget, in frames: by how
+// many they are, or by their bytes where these are more.
+func (m *message) cost(copies int) int {
+	return max(copies/copiesPerCost, min(copies*len(m.publish)/bytesPerCost, maxBytesCost))
+}
 
 // checkValue returns a value of this program's own as it travels.
 func checkValue(v wire.Raw) (wire.Raw, error) {

@@ -49,7 +49,8 @@ func (t *Topics) newTopic(name string) *topic {
 	return c
 }
 
-// publish delivers a message here, and sends it to others where it was published here.
+// publish delivers a message here, and sends it to others where it was published here, as far
+// as the budget of who brought it allows for the copies.
 func (c *topic) publish(m *message, elsewhere bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -59,6 +60,9 @@ func (c *topic) publish(m *message, elsewhere bool) {
 	}
 	if c.version != c.topics.version.Load() || now.Sub(c.checked) >= interest.CheckEvery {
 		c.look(now)
+	}
+	if !c.charge(m, len(c.here)+len(c.stored)) {
+		return
 	}
 	delivered := 0
 	for _, s := range c.here {
@@ -108,26 +112,32 @@ func (c *topic) ask(by fair.Payer, now time.Time) {
 	}
 }
 
-// cost is what a message takes of its sender's budget, in frames beside its own, as far as
-// is known.
-func (c *topic) cost(elsewhere bool) int {
+// isNew reports whether it has others asked who has subscribed, where somebody publishes.
+func (c *topic) isNew() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	copies := len(c.here) + len(c.stored)
-	switch {
-	case elsewhere && c.asked.IsZero():
-		return newTopicCost
-	case elsewhere:
-		copies += len(c.away)
-	}
-	return copies / copiesPerCost
+	return c.asked.IsZero()
 }
 
-// send hands a message to those who have to be sent it; c.mu is held.
+// send hands a message to those who have to be sent it, where its sender's budget allows
+// for that; c.mu is held.
 func (c *topic) send(m *message) {
+	if !c.charge(m, len(c.away)) {
+		return
+	}
 	for i := range c.away {
 		c.topics.senders.send(&c.away[i], m)
 	}
+}
+
+// charge charges so many copies of a message to who brought it, and reports whether they may
+// go.
+func (c *topic) charge(m *message, copies int) bool {
+	if m.charge == nil || m.charge(m.cost(copies)) {
+		return true
+	}
+	c.topics.dropped(DropBusy, 1)
+	return false
 }
 
 // sendUnasked hands a message to those who are known, as it is not looked up for its

@@ -48,7 +48,7 @@ func unordered(p *server.Peer) bool { return p.Connected() && !p.Session().Diale
 
 // ServeCall implements [dht.Calls]: a CALL is answered by REPLY.
 func (c *Calls) ServeCall(p *server.Peer, f framing.Frame, m *wire.Call) error {
-	id := orUndefined(bytes.Clone(m.CallID))
+	id := payload.IDOf(bytes.Clone(m.CallID))
 	reply := func(o outcome.Outcome) wire.Message {
 		result, why := o.In(payload.Payload.Value)
 		if why != nil && why.Code == wire.ErrorProcedureNotFound {
@@ -87,7 +87,7 @@ func (c *Calls) ServeRoute(p *server.Peer, f framing.Frame) error {
 	}
 	var call wire.Call
 	wrong := call.Decode(m.Payload)
-	id := orUndefined(call.CallID)
+	id := payload.IDOf(call.CallID)
 	fromPeer := p.Session().Dialect.Extended
 	message := func(o outcome.Outcome) wire.Message {
 		form := payload.Payload.Text
@@ -151,7 +151,7 @@ func (c *Calls) ServeRequest(p *server.Peer, f framing.Frame) error {
 			return c.relay(p, f, &m)
 		}
 	}
-	id := orUndefined(bytes.Clone(m.RequestID))
+	id := payload.IDOf(bytes.Clone(m.RequestID))
 	message := func(o outcome.Outcome) wire.Message {
 		result, why := o.In(payload.Payload.Text)
 		return c.rpcReply(id, result, c.errorText(why, own))
@@ -236,12 +236,4 @@ func broken(err error) (field *wire.FieldError, fatal error) {
 		return field, nil
 	}
 	return nil, err
-}
-
-// orUndefined gives the id back, or what the reference says where there is none.
-func orUndefined(id []byte) []byte {
-	if id == nil {
-		return []byte(wire.UndefinedID)
-	}
-	return id
 }

@@ -75,18 +75,35 @@ func (c *Calls) passOn(t *task) {
 		c.finish(t, outcome.Of(outcome.Late)) // or it is over
 		return
 	}
+	c.askAny(ctx, t, providers)
+}
+
+// maxAsked is how many nodes are asked for one call, where each says that it does not serve
+// the procedure: anybody may store a record that names them.
+const maxAsked = 16
+
+// askAny has a call answered by the first of some providers that can be asked, and by those
+// behind it where that one does not serve the procedure.
+func (c *Calls) askAny(ctx context.Context, t *task, providers []maculadht.Provider) {
 	var why error
-	for _, p := range providers {
+	for i := 0; i < len(providers) && t.asked < maxAsked; i++ {
+		p := providers[i]
 		if t.target != nil && !bytes.Equal(p.NodeID, t.target) {
 			continue
 		}
-		if taken, err := c.askProvider(ctx, t, p); taken {
+		t.others = providers[i+1:]
+		taken, err := c.askProvider(ctx, t, p)
+		if taken {
 			return
-		} else if err != nil {
+		}
+		if err != nil {
+			t.asked++
 			why = err
 		}
 	}
 	switch {
+	case t.refusal.Err != nil:
+		c.finish(t, t.refusal)
 	case why != nil:
 		c.finish(t, outcome.Failed(wire.CodeNotRouted, "The node of the provider of %q can not be reached: %v", t.procedure, why))
 	case t.target != nil:
@@ -95,6 +112,25 @@ func (c *Calls) passOn(t *task) {
 		c.finish(t, outcome.Failed(wire.CodeNotRouted, "No provider of %q is at a node that calls are passed on to", t.procedure))
 	default:
 		c.finish(t, outcome.Failed(wire.ErrorProcedureNotFound, "Nobody serves the procedure %q", t.procedure))
+	}
+}
+
+// answered takes what a provider has answered: it ends the call, unless it is that the
+// provider does not serve the procedure and there are others to ask.
+func (c *Calls) answered(t *task, o outcome.Outcome) {
+	if !o.IsNotServed() || len(t.others) == 0 || !c.leaves(t) {
+		c.finish(t, o)
+		return
+	}
+	t.asked, t.refusal = t.asked+1, o
+	if !c.spawn(func() {
+		ctx, cancel := context.WithDeadline(c.ctx, t.until)
+		defer cancel()
+		if c.awaits(t, cancel) {
+			c.askAny(ctx, t, t.others)
+		}
+	}) {
+		c.finish(t, outcome.Of(outcome.Closing))
 	}
 }
 
@@ -108,12 +144,9 @@ func (c *Calls) askProvider(ctx context.Context, t *task, p maculadht.Provider) 
 		c.ask(t, peer, registered)
 		return true, nil
 	}
-	at := p.Peer
-	if at.ID == "" {
-		var ok bool
-		if at, ok = c.locator.GatewayAt(p.Endpoint); !ok {
-			return false, nil
-		}
+	at, ok := c.locator.Where(p)
+	if !ok {
+		return false, nil
 	}
 	why = c.links.ask(ctx, t, at, p.NodeID)
 	return why == nil, why

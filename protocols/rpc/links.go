@@ -222,7 +222,7 @@ func (k *link) answer(reply *wire.Reply, wrong error) {
 	case t == nil:
 		c.count.stray.Add(1)
 	case reply.Error != nil:
-		c.finish(t, outcome.Of(&wire.CallError{Code: reply.Error.Code, Message: outcome.Shorten(reply.Error.Message)}))
+		c.answered(t, outcome.Of(&wire.CallError{Code: reply.Error.Code, Message: outcome.Shorten(reply.Error.Message)}))
 	case wrong != nil:
 		c.finish(t, outcome.Failed(wire.CodeBadReply, "The node's answer can not be read: %v", wrong))
 	default:

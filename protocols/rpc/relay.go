@@ -20,7 +20,7 @@ func (c *Calls) relay(p *server.Peer, f framing.Frame, m *wire.RPCRequest) error
 		frame := o.Frame
 		if frame == nil {
 			result, why := o.In(payload.Payload.Text)
-			reply := c.rpcReply(orUndefined(id), result, c.errorText(why, false))
+			reply := c.rpcReply(payload.IDOf(id), result, c.errorText(why, false))
 			reply.Kind = wire.TextRPCReply
 			frame, _ = framing.AppendFrame(nil, reply) // a result that fits, see in
 		}
@@ -78,7 +78,7 @@ func (c *Calls) serveRPCReply(p *server.Peer, f framing.Frame) error {
 	if m.Error != "" || field != nil && m.Result == nil {
 		o = outcome.Outcome{Err: outcome.ErrorOf(m.Error)}
 	}
-	c.finish(t, o)
+	c.answered(t, o)
 	return nil
 }
 
@@ -97,7 +97,7 @@ func (c *Calls) serveReply(p *server.Peer, f framing.Frame) error {
 		if e.Code == "" {
 			e.Code = wire.CodeHandlerError
 		}
-		c.finish(t, outcome.Of(e))
+		c.answered(t, outcome.Of(e))
 	case field != nil && m.Result == nil:
 		c.finish(t, outcome.Failed(wire.CodeHandlerError, "The provider's answer has neither a result nor an error that can be read"))
 	default:

@@ -5,6 +5,7 @@ import (
 
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/internal/fair"
+	"github.com/macula-mesh/macula-node/protocols/maculadht"
 	"github.com/macula-mesh/macula-node/protocols/rpc/internal/outcome"
 	"github.com/macula-mesh/macula-node/protocols/rpc/internal/payload"
 )
@@ -20,6 +21,12 @@ type task struct {
 	until     time.Time
 	// answer is called once, without locks, by whoever knows what came of it.
 	answer func(outcome.Outcome)
+
+	// Of whoever has it asked: how many nodes were, who is next where the last one does not
+	// serve the procedure, and what that one said.
+	asked   int
+	others  []maculadht.Provider
+	refusal outcome.Outcome
 
 	// Guarded by Calls.mu.
 	begun   bool
@@ -135,4 +142,17 @@ func (c *Calls) awaits(t *task, forget func()) bool {
 		t.forget = forget
 	}
 	return !t.over
+}
+
+// leaves takes a call from where its answer was awaited. It reports false where the call is
+// over.
+func (c *Calls) leaves(t *task) bool {
+	c.mu.Lock()
+	over, forget := t.over, t.forget
+	t.forget = nil // of one that is over finish has it
+	c.mu.Unlock()
+	if !over && forget != nil {
+		forget()
+	}
+	return !over
 }

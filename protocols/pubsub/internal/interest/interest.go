@@ -160,7 +160,7 @@ func (i *Interest) look(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, lookupTime)
 	defer cancel()
 	found, err := i.all.cfg.Service.FindPeerValues(ctx, i.key)
-	i.done(i.all.nodesOf(found.Values), err)
+	i.done(i.all.nodesOf(foundThere(found.Values)), err)
 }
 
 // done notes what came of a lookup.

@@ -20,9 +20,10 @@ import (
 	"github.com/macula-mesh/macula-node/protocols/pubsub/internal/interest"
 )
 
-// network is a Service whose lookups take a second, and find nothing.
+// network is a Service whose lookups take a second.
 type network struct {
 	routing *routing.Server
+	found   []lookup.FoundValue // by each
 
 	mu     sync.Mutex
 	looked []string // keys
@@ -39,6 +40,9 @@ func (n *network) FindPeerValues(_ context.Context, key []byte) (*lookup.Found, 
 	n.looked = append(n.looked, string(key))
 	n.mu.Unlock()
 	time.Sleep(took)
+	if len(n.found) > 0 {
+		return &lookup.Found{Values: n.found}, nil
+	}
 	return &lookup.Found{}, maculadht.ErrNotFound
 }
 

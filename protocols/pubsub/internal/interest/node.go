@@ -2,6 +2,7 @@ package interest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/macula-mesh/macula-node/compat/wire/values"
+	"github.com/macula-mesh/macula-node/internal/budget"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/provider"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/records"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/routing"
@@ -64,10 +66,29 @@ func appendNew(ids, more [][]byte) [][]byte {
 	return ids
 }
 
-// nodesOf returns the nodes that the values under a name lead to: whom a record names by
-// its proved addresses, or who is a contact here, by its node id or as the gateway at whose
-// endpoint a client is. Nobody else is dialled: anybody may store a record.
-func (all *Interests) nodesOf(found []lookup.FoundValue) (nodes []Node) {
+const (
+	// maxErlang and maxGateways are to how many Erlang gateways, and gateways of ours at
+	// whose endpoints clients are said to be, records of one source or IP group that nothing
+	// proves lead under a name. What a lookup found counts as of one.
+	maxErlang   = 32
+	maxGateways = 8
+)
+
+// told is a value under a name, and what is known of who has told it.
+type told struct {
+	lookup.FoundValue
+	own bool           // its node has stored it here itself, over its own session
+	by  records.Source // who has stored it here; whoever for what a lookup found
+}
+
+// whoever is who has told what a lookup found: holders hand over what anybody has stored.
+var whoever = records.Source{Name: "a lookup"}
+
+// nodesOf returns the nodes that the values under a name lead to: libp2p peers whose
+// records are their own, proved or stored here by themselves; and gateways that are
+// contacts, Erlang ones and those of clients, which can prove nothing, so that only so many
+// are believed. Nobody else is sent anything: anybody may store a record, of anybody.
+func (all *Interests) nodesOf(found []told) (nodes []Node) {
 	if len(found) == 0 {
 		return nil
 	}
@@ -79,19 +100,23 @@ func (all *Interests) nodesOf(found []lookup.FoundValue) (nodes []Node) {
 			byEndpoint[c.Endpoint] = c
 		}
 	}
+	led := make(ledTo)
 	for _, v := range found {
 		if bytes.Equal(v.NodeID, self[:]) {
 			continue
 		}
-		p := provider.Of(v)
+		p := provider.Of(v.FoundValue)
 		c, known := routes.Contact(routing.IDFromBytes(v.NodeID))
+		its := known && c.Peer != "" // the record is said to be that libp2p peer's
 		if !known {
 			c, known = byEndpoint[p.Endpoint]
 		}
-		switch {
-		case p.Proved && p.Peer.ID != "":
+		switch isOwn := p.Proved || v.own; {
+		case isOwn && p.Peer.ID != "":
 			nodes = AddNodes(nodes, []Node{{ID: v.NodeID, Peer: p.Peer}})
-		case !known:
+		case isOwn && its:
+			nodes = AddNodes(nodes, []Node{{ID: c.ID[:], Peer: peer.AddrInfo{ID: c.Peer, Addrs: c.Addrs}}})
+		case !known, its, !led.may(v.by, &c):
 		case c.IsErlang():
 			nodes = AddNodes(nodes, []Node{{Gateway: c, Named: [][]byte{v.NodeID}}})
 		default:
@@ -101,11 +126,49 @@ func (all *Interests) nodesOf(found []lookup.FoundValue) (nodes []Node) {
 	return nodes
 }
 
+// ledTo are the gateways to which records that nothing proves lead, by who has told them.
+type ledTo map[telling]map[string]bool
+
+type telling struct {
+	by     string
+	erlang bool
+}
+
+// may reports whether a record that somebody has told may lead to a gateway.
+func (l ledTo) may(by records.Source, c *routing.Contact) bool {
+	if by.IsOwn() || c.SeenIP.IsValid() && by.Name == budget.SourceOfAddr(c.SeenIP).Name {
+		return true // this program, or the gateway itself
+	}
+	who, most := telling{cmp.Or(by.Group, by.Name), c.IsErlang()}, maxGateways
+	if who.erlang {
+		most = maxErlang
+	}
+	switch to := l[who]; {
+	case to[c.Endpoint]:
+	case len(to) >= most:
+		return false
+	case to == nil:
+		l[who] = map[string]bool{c.Endpoint: true}
+	default:
+		to[c.Endpoint] = true
+	}
+	return true
+}
+
 // storedHere returns what is stored at this node under a name.
-func (all *Interests) storedHere(key []byte) (found []lookup.FoundValue) {
+func (all *Interests) storedHere(key []byte) (found []told) {
 	stored, _ := all.cfg.Service.Routing().Records().Values(context.Background(), key) // a store that can not be read has none
 	for i := range stored {
-		found = append(found, foundOf(&stored[i]))
+		r := &stored[i]
+		found = append(found, told{FoundValue: foundOf(r), own: r.Owned, by: r.Source})
+	}
+	return found
+}
+
+// foundThere returns what a lookup found.
+func foundThere(values []lookup.FoundValue) (found []told) {
+	for _, v := range values {
+		found = append(found, told{FoundValue: v, by: whoever})
 	}
 	return found
 }

@@ -89,7 +89,8 @@ func (l *Locator) Contact(nodeID []byte) (peer.AddrInfo, bool) {
 	return peer.AddrInfo{ID: c.Peer, Addrs: c.Addrs}, ok && c.Peer != ""
 }
 
-// GatewayAt returns the libp2p contact that serves Erlang nodes at an endpoint.
+// GatewayAt returns the libp2p contact that serves Erlang nodes at an endpoint, and was seen
+// at its address: anybody may say that it is his.
 func (l *Locator) GatewayAt(endpoint string) (peer.AddrInfo, bool) {
 	if endpoint == "" {
 		return peer.AddrInfo{}, false
@@ -103,7 +104,7 @@ func (l *Locator) GatewayAt(endpoint string) (peer.AddrInfo, bool) {
 	}
 	at = place{until: now.Add(gatewayFor)}
 	for _, c := range l.cfg.Service.Routing().Contacts() {
-		if c.Peer != "" && c.Endpoint == endpoint {
+		if c.Peer != "" && c.Endpoint == endpoint && c.EndpointSeen {
 			at.peer = peer.AddrInfo{ID: c.Peer, Addrs: c.Addrs}
 			break
 		}
@@ -115,6 +116,23 @@ func (l *Locator) GatewayAt(endpoint string) (peer.AddrInfo, bool) {
 	}
 	l.gateways[endpoint] = at
 	return at.peer, at.peer.ID != ""
+}
+
+// Where returns the libp2p peer that is asked for a provider. Addresses in a record that is
+// not proved may be anybody's, and are not dialled: such a peer is asked that is a contact,
+// or connected.
+func (l *Locator) Where(p maculadht.Provider) (peer.AddrInfo, bool) {
+	at := p.Peer
+	if at.ID == "" {
+		return l.GatewayAt(p.Endpoint)
+	}
+	if !p.Proved {
+		at.Addrs = nil
+		if contact, ok := l.Contact(p.NodeID); ok {
+			at = contact
+		}
+	}
+	return at, true
 }
 
 // Find returns who provides a procedure. All who ask for one share a lookup, at the turn of

@@ -184,9 +184,21 @@ func TestGatewayAt(t *testing.T) {
 	locate(t, 1, func(t *testing.T, n *network, l *locator.Locator) {
 		_, ok := l.GatewayAt("")
 		require.False(t, ok)
-		c := routing.Contact{ID: routing.IDFromBytes([]byte("gateway")), Peer: peer.ID("gateway"), Endpoint: "https://192.0.2.1:9443"}
+		c := routing.Contact{ID: routing.IDFromBytes([]byte("gateway")), Peer: peer.ID("gateway"), Endpoint: "https://192.0.2.1:9443", Verified: true}
+		seen := c
+		seen.ID, seen.Peer, seen.EndpointSeen = routing.IDFromBytes([]byte("seen")), peer.ID("seen"), true
 		_, ok = l.GatewayAt(c.Endpoint)
 		require.False(t, ok)
+		require.NoError(t, n.routing.Admit(c))
+		time.Sleep(time.Minute)
+		_, ok = l.GatewayAt(c.Endpoint)
+		require.False(t, ok, "it only says so")
+		require.NoError(t, n.routing.Admit(seen))
+		time.Sleep(time.Minute)
+		at, ok := l.GatewayAt(c.Endpoint)
+		require.True(t, ok)
+		require.Equal(t, seen.Peer, at.ID)
+		require.True(t, n.routing.Forget(c.ID))
 		_, ok = l.Contact([]byte("short"))
 		require.False(t, ok)
 		_, ok = l.Contact(c.ID[:])

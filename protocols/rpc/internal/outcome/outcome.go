@@ -34,6 +34,19 @@ func Failed(code, format string, args ...any) Outcome {
 	return Of(&wire.CallError{Code: code, Message: fmt.Sprintf(format, args...)})
 }
 
+// IsNotServed reports whether it is that who was asked does not serve the procedure, or not
+// for the node that was named: another may.
+func (o Outcome) IsNotServed() bool {
+	if o.Err == nil {
+		return false
+	}
+	switch o.Err.Code {
+	case wire.ErrorProcedureNotFound, wire.ErrorTargetNotFound, wire.ErrorNoHandler, wire.CodeNotRouted:
+		return true
+	}
+	return false
+}
+
 // In returns the outcome with its result in a form, or why it has none.
 func (o Outcome) In(form func(payload.Payload) (wire.Raw, error)) (wire.Raw, *wire.CallError) {
 	if o.Err != nil {

@@ -75,3 +75,11 @@ func (p Payload) Routed() (wire.Raw, error) {
 	}
 	return p.Value()
 }
+
+// IDOf gives a call's id back, or what the reference says where there is none.
+func IDOf(id []byte) []byte {
+	if id == nil {
+		return []byte(wire.UndefinedID)
+	}
+	return id
+}
