@@ -70,6 +70,14 @@ func TestAdmissionIsMutual(t *testing.T) {
 	dhttest.Connect(t, a, b)
 	eventually(t, knows(sa, b), "by its PONG")
 	eventually(t, knows(sb, a), "by its CONNECT")
+	located := func(s *Service, h host.Host) func() bool {
+		return func() bool {
+			c, _ := s.Routing().Contact(routing.IDFromPeer(h.ID()))
+			return len(c.Addrs) > 0
+		}
+	}
+	eventually(t, located(sb, a), "identify has told where it is")
+	eventually(t, located(sa, b), "identify has told where it is")
 
 	contact, _ := sb.Routing().Contact(routing.IDFromPeer(a.ID()))
 	require.Equal(t, a.ID(), contact.Peer)

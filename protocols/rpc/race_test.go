@@ -3,4 +3,4 @@
 package rpc_test
 
 // raceSlower is how many times less the race detector lets a machine do.
-const raceSlower = 8
+const raceSlower = 16
