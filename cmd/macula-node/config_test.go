@@ -68,6 +68,7 @@ func TestConfigThatIsWrong(t *testing.T) {
 		require.Equal(t, exitUsage, got.code)
 		require.Contains(t, got.stderr, file+`:2: there is no setting "store-memry": did you mean "store.memory"?`)
 		require.Contains(t, got.stderr, file+`:5: calls.time "5": want a time with its unit, such as "5m"`)
+		require.Equal(t, args[1] == "check", strings.Contains(got.stderr, "the files that they name, is looked at once this is right"))
 		said := decodeJSON(t, macula(t, append(args, "--json")...).stdout)
 		require.Equal(t, 2.0, said["code"])
 	}
@@ -77,6 +78,14 @@ func TestConfigThatIsWrong(t *testing.T) {
 		require.Equal(t, exitUsage, got.code)
 		require.Contains(t, got.stderr, file+":1: deny: deny list: open "+filepath.Join(filepath.Dir(file), "none.txt"))
 	}
+	got := macula(t, "config", "check", "--data-dir", t.TempDir())
+	require.Contains(t, got.stderr, "nothing is wrong with the environment")
+	t.Setenv("MACULA_DENY", "/none.txt")
+	got = macula(t, "config", "check", "--data-dir", t.TempDir())
+	require.Equal(t, exitUsage, got.code)
+	require.Contains(t, got.stderr, "--deny (MACULA_DENY): deny list: open /none.txt")
+	require.NotContains(t, got.stderr, "nothing is wrong")
+	t.Setenv("MACULA_DENY", "")
 	for want, args := range map[string][]string{
 		"write config init, config check or config show": {"config"},
 		`there is no command "chek" of config`:           {"config", "chek"},

@@ -109,7 +109,6 @@ func runOn(ctx context.Context, cmd *cli.Command, cfg node.Config) error {
 		return errors.Join(err, n.Close())
 	}
 	supervisor := supervised.New(logs.Logger("node"))
-	defer supervisor.Close()
 	supervisor.Ready("serves the realm "+strconv.Quote(n.Realm()), n.Alive)
 	for ctx.Err() == nil {
 		select {
@@ -119,6 +118,7 @@ func runOn(ctx context.Context, cmd *cli.Command, cfg node.Config) error {
 		}
 	}
 	supervisor.Stopping()
+	supervisor.Close() // before the node, which gives no sign of life from then on
 	if !cmd.Bool("json") {
 		fmt.Fprintln(cmd.Root().Writer, "Stopping.")
 	}

@@ -59,6 +59,7 @@ func TestWrongUsage(t *testing.T) {
 
 		{"run with profiles for everybody", []string{"run", "--data-dir", data, "--pprof", "0.0.0.0:6060"}, []string{"--pprof", `"0.0.0.0:6060"`, "127.0.0.1:PORT"}},
 		{"run with traces to what is no URL", []string{"run", "--data-dir", data, "--otlp-endpoint", "localhost:4318"}, []string{"--otlp-endpoint (OTEL_EXPORTER_OTLP_ENDPOINT)", `"localhost:4318"`, "http://HOST:PORT"}},
+		{"run with traces to a URL with a password", []string{"run", "--data-dir", data, "--otlp-endpoint", "grpc://u:secret@h"}, []string{`"grpc://xxxxx@h"`, "http://HOST:PORT"}},
 
 		{"ADDR without scheme", []string{"ping", "127.0.0.1:9443"}, []string{"127.0.0.1:9443", "https://host:port", "/p2p"}},
 		{"ADDR of http", []string{"ping", "http://127.0.0.1:9443"}, []string{"http://127.0.0.1:9443", "https://"}},

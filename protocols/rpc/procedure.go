@@ -70,7 +70,8 @@ func (c *Calls) Serve(ctx context.Context, procedure string, h Handler) (*Proced
 }
 
 // ServeAtOnce is Serve with at most so many calls handled at once, 1 or more: others wait
-// for their turn, one of each caller after the other, as [Limits] has it.
+// for their turn, one of each caller after the other, as [Limits] has it. One IP group of
+// callers has three quarters of them at most.
 func (c *Calls) ServeAtOnce(ctx context.Context, procedure string, atOnce int, h Handler) (*Procedure, error) {
 	p, err := c.serve(procedure, atOnce, h)
 	if err != nil {

@@ -283,6 +283,23 @@ func TestLookupIsDrawn(t *testing.T) {
 	}
 }
 
+// Of lookups that are asked for together the last runs alone, and none goes on behind the page.
+func TestLookupsAtOnce(t *testing.T) {
+	t.Parallel()
+	s := serve(t, busyNode(20))
+	b := openTab(t, 800, 600, light)
+	b.open(s.URL() + "/")
+	b.run(chromedp.Evaluate[chromedp.Void](`{
+  window.streams = []
+  const Stream = EventSource
+  window.EventSource = class extends Stream { constructor (url) { super(url); streams.push(this) } }
+  lookUp('greeter', byId('lookup-as').value)
+  lookUp('greeter', byId('lookup-as').value)
+}`))
+	b.await(`document.getElementById('lookup-said').textContent.startsWith('Found: 1 value')`)
+	require.Equal(t, []int{2}, eval[[]int](b, `streams.map((s) => s.readyState)`), "one, and it is closed")
+}
+
 // A key that is none is said to be one.
 func TestLookupOfNoKey(t *testing.T) {
 	t.Parallel()

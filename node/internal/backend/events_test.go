@@ -113,18 +113,20 @@ func TestHistory(t *testing.T) {
 	t.Parallel()
 	var h history
 	began := time.Now()
-	at := func(i int) time.Time { return began.Add(time.Duration(i) * sampleTime) }
+	const apart = sampleTime + 300*time.Microsecond // which the times that are shown do not say
+	at := func(i int) time.Time { return began.Add(time.Duration(i) * apart) }
+	shown := func(i int) time.Time { return at(i).UTC().Truncate(time.Millisecond) }
 	for i := range maxSamples + 3 {
-		h.enter(schema.Sample{Time: at(i + 1), Requests: uint64(10 * (i + 1)), Calls: uint64(max(0, 5-i)), Peers: i}, began)
+		h.enter(schema.Sample{Requests: uint64(10 * (i + 1)), Calls: uint64(max(0, 5-i)), Peers: i}, began, at(i+1))
 	}
 	all := h.all()
 	require.Len(t, all, maxSamples)
-	require.Equal(t, at(4), all[0].Time)
-	require.Equal(t, at(maxSamples+3), all[maxSamples-1].Time)
+	require.Equal(t, shown(4), all[0].Time)
+	require.Equal(t, shown(maxSamples+3), all[maxSamples-1].Time)
 	for i, s := range all {
 		require.EqualValues(t, 10, s.Requests)
 		require.Zero(t, s.Calls)
-		require.Equal(t, sampleTime.Seconds(), s.Seconds)
+		require.Equal(t, apart.Seconds(), s.Seconds)
 		require.Equal(t, i+3, s.Peers)
 	}
 	r := newRig(t)

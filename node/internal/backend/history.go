@@ -21,17 +21,20 @@ type history struct {
 	samples []schema.Sample // a ring once it is full
 	next    int             // the oldest, where it is
 	before  schema.Sample   // all that had happened by the last
+	at      time.Time       // when that was taken, by the monotonic clock too
 }
 
-// enter takes all that has happened by a time, and counts since when the first sample is.
-func (h *history) enter(now schema.Sample, began time.Time) {
+// enter takes all that has happened by a time, and since when the first sample counts. The
+// times have a monotonic reading: an operator may set the clock between two samples.
+func (h *history) enter(now schema.Sample, began, at time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.before.Time.IsZero() {
-		h.before.Time = began
+	if h.at.IsZero() {
+		h.at = began
 	}
 	s := since(h.before, now)
-	h.before = now
+	s.Time, s.Seconds = at.UTC().Truncate(time.Millisecond), at.Sub(h.at).Seconds()
+	h.before, h.at = now, at
 	if len(h.samples) < maxSamples {
 		h.samples = append(h.samples, s)
 		return
@@ -48,7 +51,6 @@ func (h *history) all() []schema.Sample {
 
 // since takes from the counters of now what they were before.
 func since(before, now schema.Sample) schema.Sample {
-	now.Seconds = now.Time.Sub(before.Time).Seconds()
 	for _, c := range []struct {
 		now    *uint64
 		before uint64
@@ -77,7 +79,7 @@ func (b *Backend) sampleAll(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			b.history.enter(b.sample(), began)
+			b.history.enter(b.sample(), began, time.Now())
 		}
 	}
 }
@@ -86,7 +88,6 @@ func (b *Backend) sampleAll(ctx context.Context) {
 func (b *Backend) sample() schema.Sample {
 	mux, kept, topics, calls := b.Service.Handlers().Mux().Stats(), b.records().Stats(), b.Topics.Stats(), b.Calls.Stats()
 	s := schema.Sample{
-		Time:     time.Now().UTC().Truncate(time.Millisecond),
 		Requests: mux.Frames, Stored: kept.Stored + kept.Replaced,
 		Published: topics.Published, Received: topics.Received, Delivered: topics.Delivered, Calls: calls.Calls,
 		Unstored: kept.NotOwner + kept.OverBudget + kept.KeyFull,

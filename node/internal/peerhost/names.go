@@ -14,8 +14,10 @@ import (
 
 // names resolves the names in multiaddrs. To a host at a public address a name that a peer
 // told of leads to public addresses alone, as its list does: whose name it is decides where it
-// leads, which could be anything in this host's own network. Names of bootstrap peers are the
-// operator's and lead anywhere.
+// leads, which could be anything in this host's own network. Names in bootstrap addresses are
+// the operator's and lead anywhere; but the names that a /dnsaddr of these leads to are not, as
+// who has its zone writes them: a private network is named by /dns4 or /dns6 there, or by its
+// addresses in the zone.
 type names struct {
 	network.MultiaddrDNSResolver
 	peers map[peer.ID]bool // bootstrap peers, and the names of theirs

@@ -110,9 +110,9 @@ func checkCommand() *cli.Command {
 		Usage:     "say what is wrong with the configuration, and in which line",
 		ArgsUsage: "[FILE]",
 		Description: `It reads FILE, or that which run would, with the environment, and says all
-that is wrong, with the line, the value and what is allowed. The files that
-it names are read too. Whether addresses and ports can be listened on only
-run can tell.`,
+values that are wrong, with the line and what is allowed. Where none is, it
+says what is wrong with them together, and with the files that they name.
+Whether addresses and ports can be listened on only run can tell.`,
 		Flags: []cli.Flag{settings.Flag("data-dir"), flags.JSON()},
 		Action: func(_ context.Context, cmd *cli.Command) error {
 			given := settings.Given{Flag: settings.Typed(cmd), File: cmd.String("config")}
@@ -124,7 +124,15 @@ run can tell.`,
 			}
 			e, err := settings.Resolve(given)
 			if err != nil {
+				flags.Note(cmd, "values were looked at one by one; how they go together, and the files that they name, is looked at once this is right:")
 				return err
+			}
+			cfg, err := e.Node("")
+			if err != nil {
+				return err
+			}
+			if err := cfg.Check(); err != nil {
+				return flags.Usage(e.Named(err))
 			}
 			if e.File == "" {
 				return flags.Usagef("there is no configuration file, and nothing is wrong with the environment: macula-node config init writes one; %s", flags.UsageOf(cmd))
@@ -134,15 +142,8 @@ run can tell.`,
 	}
 }
 
-// reported says that nothing is wrong, or what is.
+// reported says that nothing is wrong.
 func reported(cmd *cli.Command, e *settings.Effective) error {
-	cfg, err := e.Node("")
-	if err != nil {
-		return err
-	}
-	if err := cfg.Check(); err != nil {
-		return flags.Usage(e.Named(err))
-	}
 	unknown := settings.UnknownVariables()
 	for _, text := range unknown {
 		flags.Note(cmd, "%s", terminal.Legible(text))
@@ -156,7 +157,7 @@ func reported(cmd *cli.Command, e *settings.Effective) error {
 	if cmd.Bool("json") {
 		return terminal.PrintJSON(cmd, map[string]any{"file": e.File, "settings": set, "warnings": append([]string{}, unknown...)})
 	}
-	_, err = fmt.Fprintf(cmd.Root().Writer, "%s is right: of %s it says something\n", terminal.Legible(e.File), terminal.Plural(set, "setting"))
+	_, err := fmt.Fprintf(cmd.Root().Writer, "%s is right: of %s it says something\n", terminal.Legible(e.File), terminal.Plural(set, "setting"))
 	return err
 }
 

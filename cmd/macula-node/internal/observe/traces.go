@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"regexp"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel"
@@ -28,12 +30,14 @@ type Traces struct{ *sdktrace.TracerProvider }
 func NewTraces(ctx context.Context, endpoint, version string, log *slog.Logger) (*Traces, error) {
 	u, err := url.Parse(endpoint)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, fmt.Errorf("OTLP endpoint %q: want http://HOST:PORT or https://HOST:PORT", endpoint)
+		shown, _ := Masked(endpoint)
+		return nil, fmt.Errorf("OTLP endpoint %q: want http://HOST:PORT or https://HOST:PORT", shown)
 	}
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("telemetry was not told", "err", err) }))
 	exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(u.JoinPath("v1/traces").String()))
 	if err != nil {
-		return nil, fmt.Errorf("OTLP endpoint %s: %w", endpoint, err)
+		shown, _ := Masked(endpoint)
+		return nil, fmt.Errorf("OTLP endpoint %s: %w", shown, err)
 	}
 	about, err := resource.New(ctx, resource.WithAttributes(
 		attribute.String("service.name", "macula-node"), attribute.String("service.version", version),
@@ -42,6 +46,19 @@ func NewTraces(ctx context.Context, endpoint, version string, log *slog.Logger) 
 		return nil, errors.Join(fmt.Errorf("OTEL_RESOURCE_ATTRIBUTES: %w", err), exporter.Shutdown(ctx))
 	}
 	return &Traces{sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(about))}, nil
+}
+
+// scheme is what may stand before who asks and his password.
+var scheme = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9+.-]*:)?//`)
+
+// Masked returns an endpoint, be it a URL or not, without what is before its last @, which is
+// a user, a token or a password, and whether there was any of it.
+func Masked(endpoint string) (shown string, masked bool) {
+	at := strings.LastIndexByte(endpoint, '@')
+	if at < 0 {
+		return endpoint, false
+	}
+	return scheme.FindString(endpoint[:at]) + "xxxxx" + endpoint[at:], true
 }
 
 // Close sends what is left, for half a second at most.

@@ -46,6 +46,7 @@ type Setting struct {
 	least, most int64  // of a number, bytes or nanoseconds
 	word        bool   // of a Bool: its flag has its value behind it
 	number      bool   // of a Text: may be written as a number in the file
+	endpoint    bool   // of a Text: may have a password, however it is written
 	check       func(text string) error
 }
 

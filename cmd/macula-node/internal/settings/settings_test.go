@@ -3,6 +3,7 @@ package settings
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -360,18 +361,34 @@ func TestUnknownVariables(t *testing.T) {
 
 func TestPasswordsAreNotShown(t *testing.T) {
 	without(t)
-	e, _, err := in(t, "", "otlp-endpoint", "http://user:secret@collector:4318")
-	require.NoError(t, err)
-	var text bytes.Buffer
-	require.NoError(t, e.WriteText(&text))
-	require.NotContains(t, text.String(), "secret")
-	require.Contains(t, text.String(), `#otlp-endpoint = "http://user:xxxxx@collector:4318"  # --otlp-endpoint, its password is not shown`)
-	for _, s := range e.Shown() {
-		if s.Key == "otlp-endpoint" {
-			require.Equal(t, "http://user:xxxxx@collector:4318", s.Value)
-			require.True(t, s.Hidden)
+	for given, want := range map[string]string{
+		"http://user:secret@collector:4318": "http://xxxxx@collector:4318",
+		"http://user:secret%zz@h:4318":      "http://xxxxx@h:4318",
+		"http://user:secr/et?@#@h:4318":     "http://xxxxx@h:4318",
+		"grpc://user:secret@h":              "grpc://xxxxx@h",
+		"https://secret@h":                  "https://xxxxx@h",
+		"//user:secret@h":                   "//xxxxx@h",
+		"user:secret@10.0.0.1:4318":         "xxxxx@10.0.0.1:4318",
+		"user:secret//x@h":                  "xxxxx@h",
+		"secret@h":                          "xxxxx@h",
+	} {
+		e, _, err := in(t, "", "otlp-endpoint", given)
+		require.NoError(t, err)
+		var text bytes.Buffer
+		require.NoError(t, e.WriteText(&text))
+		require.NotContains(t, text.String(), "secr", given)
+		require.Contains(t, text.String(), fmt.Sprintf("#otlp-endpoint = %q  # --otlp-endpoint, its password is not shown", want))
+		for _, s := range e.Shown() {
+			if s.Key == "otlp-endpoint" {
+				require.Equal(t, want, s.Value)
+				require.True(t, s.Hidden)
+			}
 		}
 	}
+	e, _, err := in(t, "", "otlp-endpoint", "http://collector:4318", "name", "me@home")
+	require.NoError(t, err)
+	require.False(t, e.Of("otlp-endpoint").secret())
+	require.False(t, e.Of("name").secret())
 }
 
 // The errors of a node's configuration name where to write otherwise.

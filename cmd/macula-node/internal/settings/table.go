@@ -146,7 +146,7 @@ func basicRows() []Setting {
 
 		{field: "API", Usage: "`HOST:PORT` at which the local API and the page are, beside the socket in the data directory, or off; another address than loopback wants the token in api.token there", check: checkAPI},
 		{field: "HealthPort", Variable: "HEALTH_PORT", number: true, Usage: "TCP `PORT`, or HOST:PORT, that answers /health, /ready, /live and /metrics over HTTP as an Erlang gateway does on 8080", check: checkHealth},
-		{field: "OTLPEndpoint", Variable: "OTEL_EXPORTER_OTLP_ENDPOINT", Usage: "`URL` of an OpenTelemetry collector, http://HOST:PORT, that traces of lookups are sent to by OTLP over HTTP"},
+		{field: "OTLPEndpoint", Variable: "OTEL_EXPORTER_OTLP_ENDPOINT", endpoint: true, Usage: "`URL` of an OpenTelemetry collector, http://HOST:PORT, that traces of lookups are sent to by OTLP over HTTP"},
 		{field: "Pprof", Usage: "`IP:PORT` of loopback that serves Go's profiles at /debug/pprof/"},
 
 		{field: "TLS.Mode", Usage: "`MODE` towards Erlang nodes: development accepts any certificate, production verifies it", check: checkTLSMode},

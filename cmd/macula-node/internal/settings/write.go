@@ -4,10 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net/url"
 	"strconv"
 	"strings"
 
+	"github.com/macula-mesh/macula-node/cmd/macula-node/internal/observe"
 	"github.com/macula-mesh/macula-node/internal/wrap"
 )
 
@@ -83,23 +83,20 @@ func quote(text string) string {
 	return quoted.String()
 }
 
-// hidden reports whether a text has a password, and returns it without.
-func hidden(text string) (shown string, is bool) {
-	u, err := url.Parse(text)
-	if err != nil || u.User == nil {
+// hidden reports whether a text has a password or a token, and returns it without. An
+// endpoint's may be anywhere before an @, another setting's in a URL alone.
+func (s *Setting) hidden(text string) (shown string, is bool) {
+	if !s.endpoint && !strings.Contains(text, "://") {
 		return text, false
 	}
-	if _, has := u.User.Password(); !has {
-		return text, false
-	}
-	return u.Redacted(), true
+	return observe.Masked(text)
 }
 
 // shown returns the texts of a value without passwords.
 func (v Value) shown() []string {
 	shown := make([]string, len(v.Texts))
 	for i, text := range v.Texts {
-		shown[i], _ = hidden(text)
+		shown[i], _ = v.hidden(text)
 	}
 	return shown
 }
@@ -116,7 +113,7 @@ func (v Value) literal() string {
 // secret reports whether a value has a password, which is not shown.
 func (v Value) secret() bool {
 	for _, text := range v.Texts {
-		if _, is := hidden(text); is {
+		if _, is := v.hidden(text); is {
 			return true
 		}
 	}

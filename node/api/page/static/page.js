@@ -105,9 +105,11 @@ async function copy (button) {
 
 // A lookup: what the API tells of it, one event after the other.
 let running = null
+let asking = 0 // the last that was asked for; what becomes of those before it is not shown
 
 async function lookUp (text, as) {
   stop()
+  const mine = ++asking
   byId('lookup-hops').hidden = true
   byId('lookup-hops').querySelector('tbody').replaceChildren()
   byId('lookup-values').replaceChildren()
@@ -117,8 +119,10 @@ async function lookUp (text, as) {
     const answer = await fetch('/key?' + new URLSearchParams({ key: text, as }), { signal: AbortSignal.timeout(patience) })
     said = await answer.json()
   } catch {
-    return say('The node does not answer.')
+    if (mine === asking) say('The node does not answer.')
+    return
   }
+  if (mine !== asking) return
   if (said.error) return say(said.error)
   say('Looking…')
   byId('lookup-stop').hidden = false
@@ -135,6 +139,8 @@ async function lookUp (text, as) {
     row(hop)
   })
   stream.addEventListener('result', (e) => {
+    stream.close()
+    if (running !== stream) return
     stop()
     const l = JSON.parse(e.data)
     const nodes = `${l.answered} answered of ${l.asked} asked, in ${took(l.at_ms)}`
@@ -147,6 +153,7 @@ async function lookUp (text, as) {
     for (const v of l.values) byId('lookup-values').append(valueOf(v))
   })
   stream.onerror = () => {
+    stream.close() // which would connect anew, and have the node look up again
     if (running !== stream) return
     stop()
     say('The node ended the lookup, or has too many readers: try again.')
@@ -154,6 +161,7 @@ async function lookUp (text, as) {
 }
 
 function stop () {
+  asking++
   running?.close()
   running = null
   byId('lookup-stop').hidden = true
