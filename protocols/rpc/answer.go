@@ -82,7 +82,7 @@ func (c *Calls) ServeCall(p *server.Peer, f framing.Frame, m *wire.Call) error {
 // or, of a libp2p peer, by RPC_ROUTE. Other RPC_ROUTEs are for nobody here.
 func (c *Calls) ServeRoute(p *server.Peer, f framing.Frame) error {
 	var m wire.RPCRoute
-	if _, err := broken(m.Decode(bytes.Clone(f.Payload))); err != nil || m.PayloadType != wire.PayloadCall {
+	if _, err := payload.Broken(m.Decode(bytes.Clone(f.Payload))); err != nil || m.PayloadType != wire.PayloadCall {
 		return err
 	}
 	var call wire.Call
@@ -141,7 +141,7 @@ func (c *Calls) otherRealm(realm string) outcome.Outcome {
 // its stream.
 func (c *Calls) ServeRequest(p *server.Peer, f framing.Frame) error {
 	var m wire.RPCRequest
-	field, err := broken(m.Decode(f.Payload))
+	field, err := payload.Broken(m.Decode(f.Payload))
 	if err != nil {
 		return err
 	}
@@ -228,12 +228,4 @@ func (c *Calls) servesAny() bool {
 		}
 	}
 	return false
-}
-
-// broken returns err unless it is about a field, which the caller answers.
-func broken(err error) (field *wire.FieldError, fatal error) {
-	if field, ok := errors.AsType[*wire.FieldError](err); ok {
-		return field, nil
-	}
-	return nil, err
 }

@@ -67,15 +67,13 @@ func (c *Calls) passOn(t *task) {
 	switch {
 	case errors.Is(err, locator.ErrBusy):
 		c.giveWay(t)
-		return
 	case c.ctx.Err() != nil, errors.Is(err, maculadht.ErrClosed):
 		c.finish(t, outcome.Of(outcome.Closing))
-		return
 	case err != nil:
 		c.finish(t, outcome.Of(outcome.Late)) // or it is over
-		return
+	default:
+		c.askAny(ctx, t, providers)
 	}
-	c.askAny(ctx, t, providers)
 }
 
 // maxAsked is how many nodes are asked for one call, where each says that it does not serve

@@ -201,7 +201,7 @@ func (k *link) read() proto.ResetCode {
 		}
 		var m wire.RPCRoute
 		var reply wire.Reply
-		if _, err := broken(m.Decode(f.Payload)); err != nil {
+		if _, err := payload.Broken(m.Decode(f.Payload)); err != nil {
 			return proto.ResetCodeOf(err)
 		}
 		if m.PayloadType == wire.PayloadReply {

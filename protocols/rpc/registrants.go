@@ -4,6 +4,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/compat/wire/framing"
 	"github.com/macula-mesh/macula-node/protocols/maculadht/server"
+	"github.com/macula-mesh/macula-node/protocols/rpc/internal/payload"
 )
 
 // registrationCost is what a procedure costs that a stream has registered, beside its
@@ -15,7 +16,7 @@ const registrationCost = 512
 // registered.
 func (c *Calls) serveRegistration(p *server.Peer, f framing.Frame) error {
 	var m wire.RegisterProcedure
-	field, err := broken(m.Decode(f.Payload))
+	field, err := payload.Broken(m.Decode(f.Payload))
 	if err != nil {
 		return err
 	}

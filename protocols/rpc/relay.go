@@ -53,7 +53,7 @@ func (c *Calls) relay(p *server.Peer, f framing.Frame, m *wire.RPCRequest) error
 // or another of its streams, and has not answered, it goes to who asked.
 func (c *Calls) serveRPCReply(p *server.Peer, f framing.Frame) error {
 	var m wire.RPCReply
-	field, err := broken(m.Decode(f.Payload))
+	field, err := payload.Broken(m.Decode(f.Payload))
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func (c *Calls) serveRPCReply(p *server.Peer, f framing.Frame) error {
 // serveReply takes a REPLY of who has registered a procedure.
 func (c *Calls) serveReply(p *server.Peer, f framing.Frame) error {
 	var m wire.Reply
-	field, err := broken(m.Decode(f.Payload))
+	field, err := payload.Broken(m.Decode(f.Payload))
 	if err != nil {
 		return err
 	}

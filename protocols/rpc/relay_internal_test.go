@@ -9,6 +9,7 @@ import (
 	"github.com/macula-mesh/macula-node/compat/wire"
 	"github.com/macula-mesh/macula-node/protocols/rpc/internal/harmless"
 	"github.com/macula-mesh/macula-node/protocols/rpc/internal/outcome"
+	"github.com/macula-mesh/macula-node/protocols/rpc/internal/payload"
 )
 
 // FuzzFrames: whatever comes in what is parsed here, it is read or refused, and what is
@@ -39,7 +40,7 @@ func FuzzFrames(f *testing.F) {
 			}
 		}
 		var reply wire.RPCReply
-		if _, fatal := broken(reply.Decode(b)); fatal == nil {
+		if _, fatal := payload.Broken(reply.Decode(b)); fatal == nil {
 			e := outcome.ErrorOf(reply.Error)
 			require.NotEmpty(t, e.Code)
 			require.LessOrEqual(t, len(e.Message), outcome.MaxMessage+3)
@@ -50,7 +51,7 @@ func FuzzFrames(f *testing.F) {
 			}
 		}
 		var route wire.RPCRoute
-		if _, fatal := broken(route.Decode(b)); fatal == nil {
+		if _, fatal := payload.Broken(route.Decode(b)); fatal == nil {
 			var call wire.Call
 			_ = call.Decode(route.Payload)
 		}

@@ -3,6 +3,7 @@
 package payload
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/macula-mesh/macula-node/compat/wire"
@@ -82,4 +83,13 @@ func IDOf(id []byte) []byte {
 		return []byte(wire.UndefinedID)
 	}
 	return id
+}
+
+// Broken returns the error of decoding a frame, unless it is about a field, which is for
+// the frame's reader to answer.
+func Broken(err error) (field *wire.FieldError, fatal error) {
+	if field, ok := errors.AsType[*wire.FieldError](err); ok {
+		return field, nil
+	}
+	return nil, err
 }
