@@ -74,11 +74,11 @@ func firstToGo(live []Record, rec *Record, may func(*Record) bool) int {
 
 // goes compares two records of a key by which goes first.
 func goes(a, b *Record) int {
-	if a.Owned != b.Owned {
-		if b.Owned {
-			return -1
-		}
-		return 1
+	switch {
+	case a.Owned == b.Owned:
+		return a.Expires.Compare(b.Expires)
+	case b.Owned:
+		return -1
 	}
-	return a.Expires.Compare(b.Expires)
+	return 1
 }

@@ -1,6 +1,7 @@
 package records
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync/atomic"
@@ -11,10 +12,7 @@ import (
 
 // payerOf returns the name of who pays for a record.
 func payerOf(s Source) string {
-	if s.Group != "" {
-		return s.Group
-	}
-	return s.Name
+	return cmp.Or(s.Group, s.Name)
 }
 
 func newResident(key []byte, r *Record, shared int) *residents.Resident {
@@ -118,10 +116,7 @@ func (m *Manager) resideAgain(expired []Record, done *edit) {
 }
 
 // without returns a list without one of its records.
-func without(recs []Record, i int) []Record {
-	left := make([]Record, 0, len(recs)-1)
-	return append(append(left, recs[:i]...), recs[i+1:]...)
-}
+func without(recs []Record, i int) []Record { return slices.Concat(recs[:i], recs[i+1:]) }
 
 // findSoon has the sweeper find residents, which goes through all of the store.
 func (m *Manager) findSoon() {

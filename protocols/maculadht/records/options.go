@@ -101,21 +101,14 @@ func (l Limits) Validate() error {
 }
 
 func (l Limits) orDefault() Limits {
-	if l.Bytes == 0 {
-		l.Bytes = DefaultBytes
+	l.Bytes = cmp.Or(l.Bytes, DefaultBytes)
+	l.BytesPerSource = cmp.Or(l.BytesPerSource, max(l.Bytes/DefaultSourceShare, 1))
+	perGroup := l.Bytes
+	if l.BytesPerSource < l.Bytes/DefaultGroupSources {
+		perGroup = DefaultGroupSources * l.BytesPerSource
 	}
-	if l.BytesPerSource == 0 {
-		l.BytesPerSource = max(l.Bytes/DefaultSourceShare, 1)
-	}
-	if l.BytesPerGroup == 0 {
-		l.BytesPerGroup = l.Bytes
-		if l.BytesPerSource < l.Bytes/DefaultGroupSources {
-			l.BytesPerGroup = DefaultGroupSources * l.BytesPerSource
-		}
-	}
-	if l.Plenty == 0 {
-		l.Plenty = l.Bytes / 2
-	}
+	l.BytesPerGroup = cmp.Or(l.BytesPerGroup, perGroup)
+	l.Plenty = cmp.Or(l.Plenty, l.Bytes/2)
 	l.ProvidersPerSource = cmp.Or(l.ProvidersPerSource, min(DefaultProvidersPerSource, cmp.Or(l.ProvidersPerGroup, MaxProviders)))
 	l.ProvidersPerGroup = cmp.Or(l.ProvidersPerGroup, max(DefaultProvidersPerGroup, l.ProvidersPerSource))
 	return l

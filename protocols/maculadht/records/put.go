@@ -192,22 +192,17 @@ func placeProved(live []Record, i int, rec *Record, now time.Time, limits Limits
 // replaceWithin is replace that keeps the list within its limits: who becomes the owner of
 // a record, or has it from another source, has a place as for a new one.
 func replaceWithin(live []Record, i int, rec *Record, limits Limits) (edit, error) {
-	old := &live[i]
-	if old.Owned == rec.Owned && payerOf(old.Source) == payerOf(rec.Source) {
+	if live[i].Owned == rec.Owned && payerOf(live[i].Source) == payerOf(rec.Source) {
 		return replace(live, i, rec), nil
 	}
-	rest := slices.Concat(live[:i], live[i+1:])
-	goes := limits.crowd(rest, rec)
-	switch {
-	case goes == len(rest):
-		return edit{}, ErrKeyFull
-	case goes < 0:
+	e, err := insert(without(live, i), rec, limits)
+	if err == nil && e.removed == nil {
 		return replace(live, i, rec), nil
 	}
-	return edit{
-		next:  appendPlaced(make([]Record, 0, len(rest)), rest[:goes], rest[goes+1:], rec),
-		added: rec, removed: []Record{*old, rest[goes]}, evicted: EvictedKey,
-	}, nil
+	if err == nil {
+		e.removed = slices.Concat(live[i:i+1], e.removed)
+	}
+	return e, err
 }
 
 // replace puts rec in the place of the record at i, or, where one of them is a tombstone
