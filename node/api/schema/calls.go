@@ -32,7 +32,7 @@ func (e *CallError) Error() string {
 // leaves.
 type ServeRequest struct {
 	Procedure string `json:"procedure"`
-	AtOnce    int    `json:"at_once,omitempty" minimum:"0" doc:"how many calls come before one of them is answered; 0 for as many as the node has of any procedure. Others wait for their turn"`
+	AtOnce    int    `json:"at_once,omitempty" minimum:"0" doc:"how many calls come before one of them is answered; 0 for as many as the node has of any procedure. One IP group of callers has three quarters of them at most. Others wait for their turn"`
 }
 
 // ServedCall is a call that is to be answered, or, without an ID, says as the first that

@@ -20,10 +20,7 @@ func (b *Backend) Call(ctx context.Context, procedure string, args wire.Raw) (wi
 
 // Serve implements api.Calls.
 func (b *Backend) Serve(ctx context.Context, procedure string, atOnce int, f func(context.Context, wire.Raw) (wire.Raw, error)) (withdraw func() error, err error) {
-	if atOnce == 0 {
-		atOnce = rpc.DefaultLimits().Running
-	}
-	p, err := b.Calls.ServeAtOnce(ctx, procedure, atOnce, func(ctx context.Context, r *rpc.Request) (any, error) {
+	handler := func(ctx context.Context, r *rpc.Request) (any, error) {
 		result, err := f(ctx, r.Args)
 		if told, ok := errors.AsType[*schema.CallError](err); ok {
 			return nil, &wire.CallError{Code: told.Code, Message: told.Message}
@@ -32,7 +29,13 @@ func (b *Backend) Serve(ctx context.Context, procedure string, atOnce int, f fun
 			return nil, err
 		}
 		return result, nil
-	})
+	}
+	var p *rpc.Procedure
+	if atOnce == 0 {
+		p, err = b.Calls.Serve(ctx, procedure, handler)
+	} else {
+		p, err = b.Calls.ServeAtOnce(ctx, procedure, atOnce, handler)
+	}
 	if p == nil {
 		return nil, err
 	}

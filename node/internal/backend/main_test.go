@@ -47,6 +47,12 @@ type rig struct {
 
 func newRig(t *testing.T, changes ...func(*Parts)) *rig {
 	t.Helper()
+	return newRigOf(t, rpc.DefaultLimits(), changes...)
+}
+
+// newRigOf is newRig with limits of calls.
+func newRigOf(t *testing.T, limits rpc.Limits, changes ...func(*Parts)) *rig {
+	t.Helper()
 	r := &rig{}
 	r.say(func() schema.Status { return schema.Status{Mode: "server"} })
 	log := slog.New(slog.DiscardHandler)
@@ -64,7 +70,7 @@ func newRig(t *testing.T, changes ...func(*Parts)) *rig {
 	watcher, err := watch.New(service, topics)
 	require.NoError(t, err)
 	t.Cleanup(func() { watcher.Close() })
-	calls, err := rpc.New(service, rpc.WithLogger(log))
+	calls, err := rpc.New(service, rpc.WithLogger(log), rpc.WithLimits(limits))
 	require.NoError(t, err)
 	t.Cleanup(func() { calls.Close() })
 	dials, err := dialer.New(dialer.WithLogger(log))
